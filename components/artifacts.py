@@ -1,0 +1,195 @@
+"""Where stages read and write, and how a folder becomes an artifact.
+
+An artifact is the folder `artifacts/<recipe>/<stage>/`. It is written to a sibling and renamed into place when it is
+whole, with `report.json` (the stage's DVC metric) and `files.json` (the sha256 of every other file). A stage opens an
+input only after its bytes are found to be those that were recorded.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from components.errors import ArtifactError, DiskFullError
+
+REPORT = "report.json"
+FILES = "files.json"
+
+Paths = TypeVar("Paths")
+Place = Literal["artifact", "checkpoints", "observations"]
+
+
+def artifact(name: str) -> Any:
+    """A field of `Inputs` (`<stage>/<file>`) or of `Outputs` (`<file>`); a folder's name ends with a slash."""
+    return field(metadata={"place": "artifact", "name": name})
+
+
+def checkpoints() -> Any:
+    """A field of `Outputs`: a folder that outlives a killed run, for this exact work (params and inputs)."""
+    return field(metadata={"place": "checkpoints", "name": ""})
+
+
+def observations() -> Any:
+    """A field of `Outputs`: the folder for what is seen but not versioned (timings, HTML, logs)."""
+    return field(metadata={"place": "observations", "name": ""})
+
+
+def artifact_names(paths: type[Any]) -> list[str]:
+    """The artifact names that an `Inputs` or `Outputs` class declares, in its order."""
+    return [f.metadata["name"] for f in fields(paths) if f.metadata["place"] == "artifact"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The project's folders, for one recipe and stage."""
+
+    root: Path
+    """The folder that holds dvc.yaml and params.yaml."""
+    recipe: str
+    stage: str
+
+    @property
+    def artifact(self) -> Path:
+        return self.of(self.stage)
+
+    @property
+    def observations(self) -> Path:
+        return self.root / "observations" / self.recipe / self.stage
+
+    def of(self, stage: str) -> Path:
+        """The artifact of any stage of this recipe."""
+        return self.root / "artifacts" / self.recipe / stage
+
+    def checkpoints(self, fingerprint: str) -> Path:
+        return self.root / "checkpoints" / self.recipe / self.stage / fingerprint
+
+    def inputs(self, paths: type[Paths]) -> Paths:
+        """Bind an `Inputs` class to this recipe, and check every file against its recorded sha256."""
+        bound: dict[str, Path] = {}
+        for item in fields(paths):  # type: ignore[arg-type]
+            name: str = item.metadata["name"]
+            bound[item.name] = self.of("") / name
+            verify(self.of(name.split("/", 1)[0]), name.split("/", 1)[1])
+        return paths(**bound)
+
+    def outputs(self, paths: type[Paths], *, folder: Path, fingerprint: str) -> Paths:
+        """Bind an `Outputs` class; its artifact fields lie in `folder`, which is not yet in place."""
+        places: dict[Place, Callable[[str], Path]] = {
+            "artifact": lambda name: folder / name,
+            "checkpoints": lambda _: self.checkpoints(fingerprint),
+            "observations": lambda _: self.observations,
+        }
+        bound = {f.name: places[f.metadata["place"]](f.metadata["name"]) for f in fields(paths)}  # type: ignore[arg-type]
+        return paths(**bound)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below `folder` (`files.json` at its top left out), by its path in it, sorted."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return {name: sha256_of(folder / name) for name in names if name != FILES}
+
+
+def digest_of(folder: Path) -> str | None:
+    """What identifies an artifact's content: the sha256 of its `files.json`, or None where there is none."""
+    recorded = folder / FILES
+    return sha256_of(recorded) if recorded.is_file() else None
+
+
+def fingerprint_of(params: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """A name for one exact piece of work: its parameters and the digests of its inputs."""
+    text = json.dumps({"params": params, "inputs": inputs}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def verify(folder: Path, name: str) -> None:
+    """Check a file, or every file below a folder whose name ends with a slash, against `files.json`.
+
+    Raises ArtifactError where one is missing, is new, or has other bytes than were recorded.
+    """
+    recorded_at = folder / FILES
+    if not recorded_at.is_file():
+        raise ArtifactError(f"{folder} is not a whole artifact (no {FILES}); run the stage that makes it: 'dvc repro'")
+    recorded: dict[str, str] = read_json(recorded_at)
+    expected = {n: h for n, h in recorded.items() if n == name or (name.endswith("/") and n.startswith(name))}
+    present = [p for p in (folder / name).rglob("*") if p.is_file()] if name.endswith("/") else [folder / name]
+    extra = {p.relative_to(folder).as_posix() for p in present} - expected.keys()
+    for known, sha256 in expected.items():
+        path = folder / known
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; 'dvc checkout' brings it back")
+        if sha256_of(path) != sha256:
+            raise ArtifactError(f"{path} is not the file that was recorded; 'dvc checkout --force' brings it back")
+    if extra:
+        raise ArtifactError(f"{folder / sorted(extra)[0]} is in the artifact but was never recorded; remove it")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `folder`; when the block ends without an error, it takes `folder`'s place.
+
+    Whatever was in `folder` stays untouched until then, and stays for good if the block fails.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    with disk_errors(folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            write_json(partial / FILES, files_of(partial))
+            replace(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def replace(new: Path, folder: Path) -> None:
+    """Put the whole folder `new` where `folder` is. A kill in between leaves `folder` absent, never mixed."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn 'no space left' into one line that says where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"no space left on the disk while writing {path}; nothing earlier is lost: free some space and run again"
+        ) from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON whole or not at all; the same value gives the same bytes."""
+    partial = path.with_name(f".{path.name}.partial")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; ArtifactError where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing; run the stage that makes it") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not JSON: {error}") from error

@@ -1,0 +1,110 @@
+"""What can go wrong, as a tree. Every message says what is wrong, the value seen, what is allowed, how to mend it.
+
+    ModelyardError           exit 1  anything that stops a command with one line
+    ├── InputError           exit 2  what the user gave cannot be used
+    │   ├── ParamsError              params.yaml: unknown key, wrong type, out of range
+    │   ├── SourceError              a source that is missing, malformed, or not what its sha256 says
+    │   └── ArtifactError            a file of an artifact is missing or is not what was recorded
+    ├── GateError            exit 3  a stage's own verdict on good input: no
+    │   ├── ContractError            validate: the rows break the data contract
+    │   ├── LeakageError             preprocess: a text of one split comes again in another
+    │   ├── QualityError             evaluate: below the bar, or not above the baseline
+    │   ├── CompressionError         compress: no candidate within the recipe's limits
+    │   └── ParityError              package: the served bundle does not answer as the measured model
+    ├── TrainingError        exit 1  training cannot go on (loss not finite)
+    ├── StoreError           exit 1  an MLflow or Prefect store cannot be reached
+    ├── DiskFullError        exit 1  no space left for an artifact
+    └── BusyError            exit 1  another run holds the recipe, or a port is taken
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+MAX_EXAMPLES = 5
+
+
+class ModelyardError(Exception):
+    """The root: one line for the user, and the exit code of the command."""
+
+    exit_code = 1
+
+
+class InputError(ModelyardError):
+    exit_code = 2
+
+
+class ParamsError(InputError):
+    pass
+
+
+class SourceError(InputError):
+    pass
+
+
+class ArtifactError(InputError):
+    pass
+
+
+class GateError(ModelyardError):
+    """A failed gate; `report` holds the plain figures that it judged, for a person to read."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, report: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.report = dict(report)
+
+
+class ContractError(GateError):
+    pass
+
+
+class LeakageError(GateError):
+    pass
+
+
+class QualityError(GateError):
+    pass
+
+
+class CompressionError(GateError):
+    pass
+
+
+class ParityError(GateError):
+    pass
+
+
+class TrainingError(ModelyardError):
+    pass
+
+
+class StoreError(ModelyardError):
+    pass
+
+
+class DiskFullError(ModelyardError):
+    pass
+
+
+class BusyError(ModelyardError):
+    pass
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the nearest allowed word, or an empty string."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def examples(values: Iterable[object], *, width: int = 60) -> str:
+    """At most five values, each cut to `width` characters, for use in a message."""
+    shown: list[str] = []
+    more = 0
+    for value in values:
+        if len(shown) == MAX_EXAMPLES:
+            more += 1
+            continue
+        text = repr(value)
+        shown.append(text if len(text) <= width else text[: width - 1] + "…")
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,0 +1,51 @@
+"""Progress of long work: a live bar on a terminal, a plain line at each interval elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 15.0
+
+
+class Bar:
+    """Counts steps of known number; `update` may carry figures that are shown beside the bar."""
+
+    def __init__(self, title: str, total: int, live: Progress | None) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self._live = live
+        self._task = live.add_task(title, total=total, figures="") if live else None
+        self._started = self._spoke = time.monotonic()
+
+    def update(self, done: int, **figures: float) -> None:
+        """Say that `done` of the steps are done."""
+        self.done = done
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if self._live is not None and self._task is not None:
+            self._live.update(self._task, completed=done, figures=text)
+            return
+        now = time.monotonic()
+        if now - self._spoke >= INTERVAL_S:
+            self._spoke = now
+            left_s = (now - self._started) / max(done, 1) * (self.total - done)
+            logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
+
+
+@contextmanager
+def progress(title: str, *, total: int) -> Iterator[Bar]:
+    """A bar for `total` steps of work, shown on standard error."""
+    if not sys.stderr.isatty():
+        yield Bar(title, total, None)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
+        yield Bar(title, total, live)

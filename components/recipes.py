@@ -1,0 +1,103 @@
+"""Reads params.yaml into typed recipes, and reports every fault of it at once."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from components.errors import ParamsError, did_you_mean
+from components.params import Name, Recipe, Section
+
+PARAMS = "params.yaml"
+
+# pydantic's names of the faults that have no value to show
+MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def stages() -> list[str]:
+    """The stages that a recipe has a section for."""
+    return [field.name for field in fields(Recipe)]
+
+
+def section_of(recipe: Recipe, stage: str) -> Section:
+    """A recipe's section for one stage."""
+    section: Section = getattr(recipe, stage)
+    return section
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read params.yaml as plain data; ParamsError where it is missing or is not YAML."""
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} is missing; run this in the project's folder") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8: {error}") from error
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("recipes"), dict) or not raw["recipes"]:
+        raise ParamsError(f"{path} has no recipes; it needs 'recipes:' with at least one entry")
+    return raw
+
+
+def load_recipe(root: Path, name: str) -> Recipe:
+    """The recipe `name` of `root`/params.yaml, typed. ParamsError lists every fault with its path."""
+    recipes = load_yaml(root / PARAMS)["recipes"]
+    if name not in recipes:
+        known = ", ".join(map(str, recipes))
+        raise ParamsError(f"no recipe '{name}' in {PARAMS}{did_you_mean(name, map(str, recipes))}; it has: {known}")
+    return parse_recipe(name, recipes[name])
+
+
+def parse_recipe(name: str, raw: object) -> Recipe:
+    """A recipe from plain data, as YAML or JSON gives it."""
+    where = f"recipes.{name}"
+    faults: list[str] = []
+    try:
+        TypeAdapter[str](Name).validate_python(name)
+    except ValidationError:
+        faults.append(f"{where}: a name is lower-case letters, digits and underscores, and begins with a letter")
+    # JSON mode: strict about types, while a list may stand for a tuple and 1 for 1.0.
+    try:
+        recipe = TypeAdapter(Recipe).validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        faults += [fault_line(where, raw, fault) for fault in error.errors(include_url=False)]
+    else:
+        if not faults:
+            return recipe
+    count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+    raise ParamsError(f"{PARAMS} has {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def fault_line(where: str, raw: object, fault: Any) -> str:
+    """One fault of pydantic's, as `path: what is wrong; the value seen`."""
+    path, node = [where], raw
+    for position, part in enumerate(fault["loc"], start=1):
+        is_union_tag = isinstance(node, dict) and part not in node and position < len(fault["loc"])
+        if is_union_tag:  # `pypi` or `csv` stands in pydantic's path, but not in the file
+            continue
+        path.append(str(part))
+        node = node[part] if isinstance(node, dict | list) and fault["type"] not in MISSING else None
+    dotted = ".".join(path)
+    if fault["type"] in MISSING:
+        return f"{dotted}: missing"
+    if fault["type"] in UNKNOWN:
+        return f"{dotted}: unknown key{did_you_mean(path[-1], known_keys())}"
+    message = fault["msg"].removeprefix("Value error, ")
+    seen = "" if isinstance(fault["input"], dict | list) else f"; the value is {json.dumps(fault['input'])[:80]}"
+    return f"{dotted}: {message[0].lower()}{message[1:]}{seen}"
+
+
+def known_keys() -> set[str]:
+    """Every key that some section has."""
+    found, todo = set(stages()), [Section]
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        found |= kind.model_fields.keys()
+    return found
