@@ -78,6 +78,20 @@ class Layout:
             verify(self.of(name.split("/", 1)[0]), name.split("/", 1)[1])
         return paths(**bound)
 
+    def input_digests(self, paths: type[Any]) -> dict[str, str]:
+        """The recorded sha256 of every file that an `Inputs` class names."""
+        found: dict[str, str] = {}
+        for name in artifact_names(paths):
+            stage, within = name.split("/", 1)
+            recorded: dict[str, str] = read_json(self.of(stage) / FILES)
+            found |= {f"{stage}/{n}": sha256 for n, sha256 in recorded.items() if n.startswith(within)}
+        return found
+
+    def renew_observations(self) -> None:
+        """An empty folder for what this run sees."""
+        shutil.rmtree(self.observations, ignore_errors=True)
+        self.observations.mkdir(parents=True)
+
     def outputs(self, paths: type[Paths], *, folder: Path, fingerprint: str) -> Paths:
         """Bind an `Outputs` class; its artifact fields lie in `folder`, which is not yet in place."""
         places: dict[Place, Callable[[str], Path]] = {
