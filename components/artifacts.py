@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -150,7 +150,7 @@ def verify(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[Path]:
+def writing(folder: Path) -> Generator[Path]:
     """Yield a temporary sibling of `folder`; when the block ends without an error, it takes `folder`'s place.
 
     Whatever was in `folder` stays untouched until then, and stays for good if the block fails.
@@ -179,7 +179,7 @@ def replace(new: Path, folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Generator[None]:
     """Turn 'no space left' into one line that says where."""
     try:
         yield

@@ -1,20 +1,20 @@
 """What can go wrong, as a tree. Every message says what is wrong, the value seen, what is allowed, how to mend it.
 
-    ModelyardError           exit 1  anything that stops a command with one line
-    ├── InputError           exit 2  what the user gave cannot be used
-    │   ├── ParamsError              params.yaml: unknown key, wrong type, out of range
-    │   ├── SourceError              a source that is missing, malformed, or not what its sha256 says
-    │   └── ArtifactError            a file of an artifact is missing or is not what was recorded
-    ├── GateError            exit 3  a stage's own verdict on good input: no
-    │   ├── ContractError            validate: the rows break the data contract
-    │   ├── LeakageError             preprocess: a text of one split comes again in another
-    │   ├── QualityError             evaluate: below the bar, or not above the baseline
-    │   ├── CompressionError         compress: no candidate within the recipe's limits
-    │   └── ParityError              package: the served bundle does not answer as the measured model
-    ├── TrainingError        exit 1  training cannot go on (loss not finite)
-    ├── StoreError           exit 1  an MLflow or Prefect store cannot be reached
-    ├── DiskFullError        exit 1  no space left for an artifact
-    └── BusyError            exit 1  another run holds the recipe, or a port is taken
+ModelyardError           exit 1  anything that stops a command with one line
+├── InputError           exit 2  what the user gave cannot be used
+│   ├── ParamsError              params.yaml: unknown key, wrong type, out of range
+│   ├── SourceError              a source that is missing, malformed, or not what its sha256 says
+│   └── ArtifactError            a file of an artifact is missing or is not what was recorded
+├── GateError            exit 3  a stage's own verdict on good input: no
+│   ├── ContractError            validate: the rows break the data contract
+│   ├── LeakageError             preprocess: a text of one split comes again in another
+│   ├── QualityError             evaluate: below the bar, or not above the baseline
+│   ├── CompressionError         compress: no candidate within the recipe's limits
+│   └── ParityError              package: the served bundle does not answer as the measured model
+├── TrainingError        exit 1  training cannot go on (loss not finite)
+├── StoreError           exit 1  an MLflow or Prefect store cannot be reached
+├── DiskFullError        exit 1  no space left for an artifact
+└── BusyError            exit 1  another run holds the recipe, or a port is taken
 """
 
 import difflib

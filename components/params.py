@@ -18,7 +18,9 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
 class Section(BaseModel):
     """Frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, allow_inf_nan=False
+    )
 
 
 # ---------------------------------------------------------------- sources: where rows and encoders come from
@@ -92,9 +94,7 @@ class SqlSource(Section):
     """The SELECT that the database runs; `query` then runs over its rows."""
 
 
-DataSource = Annotated[
-    FileSource | RegistrySource | UrlSource | HubSource | SqlSource, Field(discriminator="kind")
-]
+DataSource = Annotated[FileSource | RegistrySource | UrlSource | HubSource | SqlSource, Field(discriminator="kind")]
 ModelSource = Annotated[FileSource | RegistrySource | HubSource, Field(discriminator="kind")]
 
 
@@ -351,9 +351,7 @@ class CompressionGate(Section):
 class Compress(Section):
     """compress: the smallest and fastest model within the limits."""
 
-    candidates: Annotated[
-        tuple[Annotated[Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)
-    ]
+    candidates: Annotated[tuple[Annotated[Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)]
     gate: CompressionGate
     num_latency_rows: Annotated[int, Field(ge=20)]
     """Single rows timed for p50 and p99."""

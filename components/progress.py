@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -38,7 +38,7 @@ class Bar:
 
 
 @contextmanager
-def progress(title: str, *, total: int) -> Iterator[Bar]:
+def progress(title: str, *, total: int) -> Generator[Bar]:
     """A bar for `total` steps of work, shown on standard error."""
     if not sys.stderr.isatty():
         yield Bar(title, total, None)
