@@ -1,0 +1,144 @@
+"""Text in, scores out: the one path from a text to the scores of its labels.
+
+`evaluate`, `compress` and `package` judge models through it, and the service answers with it, so that what is measured
+is what is served. It needs onnxruntime, tokenizers and numpy only. A folder that it loads holds `model.onnx`,
+`tokenizer.json` and `predictor.json`.
+
+Shapes: N texts, B rows of a batch, T tokens, L labels.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from serving.text import clean
+
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+SETTINGS = "predictor.json"
+
+Ids = NDArray[np.int64]
+Scores = NDArray[np.float32]
+Forward = Callable[[Ids, Ids], NDArray[np.float32]]
+"""input_ids (B, T), attention_mask (B, T) → logits (B, L)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """predictor.json: how a text becomes tokens, and what the scores mean."""
+
+    labels: tuple[str, ...]
+    """In the order of the model's logits."""
+    unicode: Literal["NFC", "NFKC"]
+    mask: tuple[str, ...]
+    """What is replaced by its name in brackets: email, phone, card, url."""
+    max_tokens: int
+    """Of one text; what is longer is cut."""
+    pad_token_id: int
+
+
+def load_settings(path: Path) -> Settings:
+    """Read predictor.json."""
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    return Settings(
+        labels=tuple(raw["labels"]),
+        unicode=raw["unicode"],
+        mask=tuple(raw["mask"]),
+        max_tokens=raw["max_tokens"],
+        pad_token_id=raw["pad_token_id"],
+    )
+
+
+def load_tokenizer(path: Path, settings: Settings) -> Tokenizer:
+    """Read tokenizer.json; it cuts at `max_tokens` and never pads, whatever the file says."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(settings.max_tokens)
+    return tokenizer
+
+
+class Predictor:
+    """A tokenizer and a model's forward, as one call from texts to scores."""
+
+    def __init__(
+        self, *, tokenizer: Tokenizer, settings: Settings, forward: Forward, batch_size: int, threads: int
+    ) -> None:
+        """`forward` takes batches of at most `batch_size` rows of like lengths, on `threads` threads at once."""
+        self.tokenizer, self.settings, self.forward = tokenizer, settings, forward
+        self.batch_size = batch_size
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int) -> "Predictor":
+        """The compressed model of `folder`, `threads` rows at once.
+
+        One row a call: int8 scales an activation by the largest value of the whole tensor, so rows that share a call
+        would change each other's scores, and an answer would depend on who else asked.
+        """
+        settings = load_settings(folder / SETTINGS)
+        return cls(
+            tokenizer=load_tokenizer(folder / TOKENIZER, settings),
+            settings=settings,
+            forward=onnx_forward(folder / MODEL),
+            batch_size=1,
+            threads=threads,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.settings.labels
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, cleaned as in training."""
+        cleaned = [clean(text, unicode=self.settings.unicode, mask=self.settings.mask) for text in texts]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
+
+    def predict(self, texts: Sequence[str]) -> Scores:
+        """The probability of each label for each text, (N, L); one text's do not depend on the others'."""
+        ids = self.encode(texts)
+        order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        scores = np.zeros((len(ids), len(self.labels)), np.float32)  # (N, L)
+        run = map if self.pool is None or len(batches) == 1 else self.pool.map
+        results = run(lambda batch: self.score([ids[row] for row in batch]), batches)
+        for batch, found in zip(batches, results, strict=True):
+            scores[batch] = found
+        return scores
+
+    def score(self, rows: Sequence[Sequence[int]]) -> Scores:
+        """The scores of one batch of token ids, (B, L)."""
+        longest = max(map(len, rows))
+        input_ids = np.full((len(rows), longest), self.settings.pad_token_id, np.int64)  # (B, T)
+        attention_mask = np.zeros_like(input_ids)
+        for index, row in enumerate(rows):
+            input_ids[index, : len(row)] = row
+            attention_mask[index, : len(row)] = 1
+        return softmax(self.forward(input_ids, attention_mask))
+
+
+def softmax(logits: NDArray[np.float32]) -> Scores:
+    """Probabilities over the last axis."""
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return (exponents / exponents.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def onnx_forward(path: Path) -> Forward:
+    """The forward of an ONNX model, one core a call: calls on several threads share out the cores better than ORT."""
+    import onnxruntime  # here, so that judging a torch model does not load it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
+        return session.run(["logits"], {"input_ids": input_ids, "attention_mask": attention_mask})[0]
+
+    return forward
