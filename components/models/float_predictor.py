@@ -1,0 +1,21 @@
+"""The float model behind the predictor: the same cleaning, tokens and softmax as the served one."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from components.models.encoder import EncoderClassifier
+from serving.predictor import Ids, Predictor, Settings
+
+BATCH_SIZE = 32  # torch is at its fastest on padded batches of like lengths, and fp32 rows do not disturb each other
+
+
+def float_predictor(model: EncoderClassifier, *, tokenizer: Tokenizer, settings: Settings) -> Predictor:
+    """A predictor around a torch model in fp32, on all of torch's threads."""
+
+    @torch.inference_mode()
+    def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
+        return model(torch.from_numpy(input_ids), torch.from_numpy(attention_mask)).numpy()
+
+    return Predictor(tokenizer=tokenizer, settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1)
