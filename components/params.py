@@ -322,6 +322,8 @@ class Evaluate(Section):
     bootstrap: Bootstrap
     baseline: Baseline
     gate: QualityGate
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    """Bins of equal width over the confidence, for the expected calibration error."""
     num_mistakes: Positive
     """How many of the worst mistakes are kept."""
 
