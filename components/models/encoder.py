@@ -6,7 +6,6 @@ Legend: B rows of a batch, T tokens of the longest row, C width of the encoder, 
 import shutil
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
