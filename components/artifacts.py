@@ -22,7 +22,7 @@ REPORT = "report.json"
 FILES = "files.json"
 
 Paths = TypeVar("Paths")
-Place = Literal["artifact", "checkpoints", "observations"]
+Place = Literal["artifact", "checkpoints", "observations", "project"]
 
 
 def artifact(name: str) -> Any:
@@ -38,6 +38,11 @@ def checkpoints() -> Any:
 def observations() -> Any:
     """A field of `Outputs`: the folder for what is seen but not versioned (timings, HTML, logs)."""
     return field(metadata={"place": "observations", "name": ""})
+
+
+def project() -> Any:
+    """A field of `Inputs`: the project's folder, to which a source's relative path is relative."""
+    return field(metadata={"place": "project", "name": ""})
 
 
 def artifact_names(paths: type[Any]) -> list[str]:
@@ -74,6 +79,9 @@ class Layout:
         bound: dict[str, Path] = {}
         for item in fields(paths):  # type: ignore[arg-type]
             name: str = item.metadata["name"]
+            if item.metadata["place"] == "project":
+                bound[item.name] = self.root
+                continue
             bound[item.name] = self.of("") / name
             verify(self.of(name.split("/", 1)[0]), name.split("/", 1)[1])
         return paths(**bound)
@@ -98,6 +106,7 @@ class Layout:
             "artifact": lambda name: folder / name,
             "checkpoints": lambda _: self.checkpoints(fingerprint),
             "observations": lambda _: self.observations,
+            "project": lambda _: self.root,
         }
         bound = {f.name: places[f.metadata["place"]](f.metadata["name"]) for f in fields(paths)}  # type: ignore[arg-type]
         return paths(**bound)

@@ -1,0 +1,40 @@
+"""Run alone, in pip's own process: downloads one archive of a release as it is, without building it.
+
+python -I pip_archive.py <package> <version> <wheel|sdist> <folder>
+"""
+
+import sys
+from pathlib import Path
+
+from pip._internal.commands.download import DownloadCommand
+from pip._vendor.packaging.specifiers import SpecifierSet
+
+WHICH = {"wheel": ["--only-binary", ":all:"], "sdist": ["--no-binary", ":all:"]}
+
+
+def download(package: str, version: str, archive: str, folder: Path) -> None:
+    """Put the archive that pip would take into `folder`, under its own name."""
+    command = DownloadCommand("download", "download one archive")
+    # Verbose, so that pip says which index could not be reached.
+    options, _ = command.parse_args([*WHICH[archive], "--ignore-requires-python", "--verbose", package])
+    with command.main_context():
+        session = command.get_default_session(options)
+        finder = command._build_package_finder(  # pyright: ignore[reportPrivateUsage]
+            options, session, ignore_requires_python=True
+        )
+        best = finder.find_best_candidate(package, SpecifierSet(f"=={version}")).best_candidate
+        if best is None:
+            known = sorted({str(candidate.version) for candidate in finder.find_all_candidates(package)})
+            raise SystemExit(f"no index has a {archive} of this version; versions that have one: {', '.join(known)}")
+        with session.get(
+            best.link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True
+        ) as answer:
+            answer.raise_for_status()
+            with (folder / best.link.filename).open("wb") as file:
+                for block in answer.iter_content(1 << 20):
+                    file.write(block)
+
+
+if __name__ == "__main__":
+    package, version, archive, folder = sys.argv[1:]
+    download(package, version, archive, Path(folder))
