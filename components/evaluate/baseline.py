@@ -1,0 +1,37 @@
+"""What a model must beat: TF-IDF with logistic regression, and the most frequent class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from components.errors import InputError
+from components.evaluate.metrics import Labels, Scores
+from components.params import Baseline
+
+MAX_ITERATIONS = 2000  # far more than the solver takes to converge; it stops by its own tolerance
+
+
+def tfidf_scores(
+    texts: Sequence[str], *, train: Sequence[str], train_labels: Labels, num_classes: int, settings: Baseline
+) -> Scores:
+    """Scores (N, K) of a TF-IDF and logistic regression trained on `train`; a class that `train` lacks scores 0."""
+    vectorizer = TfidfVectorizer(analyzer=settings.analyzer, ngram_range=settings.ngrams, sublinear_tf=True)
+    try:
+        features = vectorizer.fit_transform(train)
+    except ValueError as error:
+        raise InputError(
+            f"the baseline finds no words in the training texts with analyzer '{settings.analyzer}' ({error}); "
+            "set evaluate.baseline.analyzer to 'char'"
+        ) from error
+    scores = np.zeros((len(texts), num_classes), np.float32)
+    classifier = LogisticRegression(C=settings.C, max_iter=MAX_ITERATIONS)
+    classifier.fit(features, train_labels)
+    scores[:, classifier.classes_] = classifier.predict_proba(vectorizer.transform(texts))
+    return scores
+
+
+def most_frequent(labels: Labels) -> int:
+    """The class with the most rows; the first of those that share the most."""
+    return int(np.bincount(labels).argmax())

@@ -1,0 +1,50 @@
+"""Percentile intervals of any statistic, from rows drawn again with replacement (Efron 1979).
+
+A resample is how often each row was drawn, so a statistic sees all the resamples of a chunk as one matrix. Two models
+judged by one statistic see the same draws: the interval of their difference is a paired one.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.evaluate.metrics import Statistic, Weights
+from components.params import Bootstrap
+
+CHUNK_WEIGHTS = 1 << 20  # 4 MiB at a time: as fast as any size, and small for any number of rows
+
+
+def intervals(statistic: Statistic, *, num_rows: int, bootstrap: Bootstrap) -> dict[str, NDArray[np.float64]]:
+    """By the figure's name: its value on the rows as they are, and the ends of its interval, (..., 3).
+
+    A resample in which a figure is undefined (a class is missing) does not count for that figure; NaN where it is
+    undefined in all.
+    """
+    values = statistic(np.ones((num_rows, 1), np.float32))
+    chunks = [statistic(weights) for weights in resamples(num_rows, bootstrap)]
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, value in values.items():
+        samples = np.concatenate([chunk[name] for chunk in chunks], axis=-1)  # (..., S)
+        ends = np.apply_along_axis(percentiles, -1, samples, confidence=bootstrap.confidence)  # (..., 2)
+        found[name] = np.concatenate([value, ends], axis=-1)
+    return found
+
+
+def resamples(num_rows: int, bootstrap: Bootstrap) -> Iterator[Weights]:
+    """How often each row is drawn in each resample, (num_rows, S) a chunk; the draws do not depend on the chunks."""
+    random = np.random.default_rng(bootstrap.seed)
+    size = max(1, CHUNK_WEIGHTS // num_rows)
+    for start in range(0, bootstrap.num_samples, size):
+        count = min(size, bootstrap.num_samples - start)
+        drawn = [np.bincount(random.integers(num_rows, size=num_rows), minlength=num_rows) for _ in range(count)]
+        yield np.ascontiguousarray(np.array(drawn, np.float32).T)
+
+
+def percentiles(samples: NDArray[np.float64], *, confidence: float) -> NDArray[np.float64]:
+    """The two ends that hold the middle `confidence` of the defined samples."""
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
+        return np.array([np.nan, np.nan])
+    outside = (1 - confidence) / 2
+    return np.quantile(defined, [outside, 1 - outside])

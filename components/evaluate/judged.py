@@ -1,0 +1,41 @@
+"""What the tables and plots of evaluate are made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.evaluate.metrics import Labels, Scores
+
+DIGITS = 6  # finer than any test split can tell apart
+
+Found = dict[str, NDArray[np.float64]]
+"""By name: a figure and the ends of its interval, (3,), or (K, 3) where there is one for each class."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows of the test split, and what the model and the baseline say of them."""
+
+    labels: Sequence[str]
+    """Names of the K classes."""
+    row: NDArray[np.int64]
+    """Number of each row in data.parquet, (N,)."""
+    texts: Sequence[str]
+    actual: Labels
+    """(N,)"""
+    scores: Scores
+    """Of the model, (N, K)."""
+    baseline: Scores
+    """Of TF-IDF and logistic regression, (N, K)."""
+
+    @property
+    def predicted(self) -> Labels:
+        """(N,)"""
+        return self.scores.argmax(axis=1)
+
+
+def rounded(value: float) -> float:
+    """A figure as it is written, without a negative zero."""
+    return round(float(value), DIGITS) + 0.0

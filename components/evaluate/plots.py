@@ -1,0 +1,240 @@
+"""The pictures of evaluate, readable for two classes and for forty; the same figures give the same bytes.
+
+Only the font that matplotlib ships is used, so that a picture does not depend on the machine; a label that it cannot
+write is shown by its number.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from components.evaluate.judged import Found, Judged
+from components.evaluate.metrics import calibration_curve, ranking_metrics
+from components.params import Evaluate
+
+FONT = "DejaVu Sans"
+MODEL, BASELINE, MAJORITY, CLASS, INK = "#1f5fa8", "#dd8a2f", "#b4bcc6", "#a9c4e4", "#22303c"
+STYLE: dict[Any, Any] = {
+    "font.family": FONT,
+    "font.size": 10,
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "text.color": INK,
+    "axes.edgecolor": "#8a94a0",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e7eaee",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "savefig.dpi": 130,
+}
+MAX_LABEL = 22
+MAX_NAMED_CURVES = 8
+MAX_COUNTED_CLASSES = 24
+MAX_TICKS = 60
+GRID = np.linspace(0, 1, 401)
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def draw_plots(folder: Path, judged: Judged, found: Found, params: Evaluate) -> None:
+    """Write every picture into a new folder."""
+    folder.mkdir()
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        names = [shown(label, label_id) for label_id, label in enumerate(judged.labels)]
+        figures = {
+            "confusion": draw_confusion(judged, names),
+            "curves": draw_curves(judged, found, names),
+            "calibration": draw_calibration(judged, found, num_bins=params.calibration_bins),
+            "classes": draw_classes(judged, found, names, confidence=params.bootstrap.confidence),
+            "comparison": draw_comparison(found, metric=params.gate.metric, confidence=params.bootstrap.confidence),
+        }
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+
+
+def shown(label: str, label_id: int) -> str:
+    """A label as a picture can show it: on one line, not too long, in letters that the font has."""
+    text = " ".join(label.split())
+    known = get_font(findfont(FONT)).get_charmap()
+    if not text or any(ord(letter) not in known for letter in text):
+        return f"class {label_id}"
+    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+
+
+def draw_confusion(judged: Judged, names: Sequence[str]) -> Figure:
+    """Each row is an actual class: its share that went to each predicted one, and the counts where they fit."""
+    num_classes = len(names)
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (judged.actual, judged.predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    side = min(max(2.6, 0.42 * num_classes), 11.0)
+    margin = 0.095 * max(map(len, names))
+    figure = Figure(figsize=(side + margin + 1.9, side + margin + 1.0), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    step = -(-num_classes // MAX_TICKS)
+    ticks, size = range(0, num_classes, step), 9 if num_classes <= MAX_COUNTED_CLASSES else 7
+    turned = num_classes > 3 or max(map(len, names)) > 12
+    axes.set_xticks(ticks, names[::step], fontsize=size, rotation=90 if turned else 0)
+    axes.set_yticks(ticks, names[::step], fontsize=size)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted", ylabel="actual")
+    axes.set_title("Confusion matrix")
+    if num_classes <= MAX_COUNTED_CLASSES:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            share = shares[row, column]
+            text = f"{counts[row, column]}\n{share:.0%}" if num_classes <= 6 else str(counts[row, column])
+            colour = "white" if share > 0.55 else INK
+            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, format=percent)
+    bar.set_label("share of the actual class")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def percent(value: float, _: object = None) -> str:
+    return f"{value:.0%}"
+
+
+def draw_curves(judged: Judged, found: Found, names: Sequence[str]) -> Figure:
+    """ROC and precision-recall: the model's, the baseline's, and each class's where there are more than two."""
+    present = [c for c in range(len(names)) if (judged.actual == c).any()]
+    classes = [1] if len(names) == 2 else present
+    baseline = ranking_metrics(judged.actual, judged.baseline)(np.ones((len(judged.actual), 1), np.float32))
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    chance = float(np.mean([(judged.actual == c).mean() for c in classes]))
+    for axes, name, curve_of in ((left, "roc_auc", roc), (right, "pr_auc", precision_recall)):
+        curves = {c: curve_of(judged.actual == c, judged.scores[:, c]) for c in classes}
+        draw_class_curves(axes, curves, names)
+        rival = mean_curve([curve_of(judged.actual == c, judged.baseline[:, c]) for c in classes])
+        area = "area" if len(classes) == 1 else "mean area"
+        axes.plot(*rival, color=BASELINE, lw=1.8, ls="--", label=f"TF-IDF, {area} {baseline[name][0]:.3f}")
+        axes.plot(*mean_curve(list(curves.values())), color=MODEL, lw=2.4, label=f"model, {area} {found[name][0]:.3f}")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    left.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="chance, area 0.500")
+    right.axhline(chance, color=MAJORITY, lw=1.2, ls=":", label=f"chance, area {chance:.3f}")
+    one = f" of '{names[1]}'" if len(names) == 2 else ", one class against the rest"
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC{one}")
+    right.set(xlabel="recall", ylabel="precision", title=f"Precision and recall{one}")
+    left.legend(loc="lower right")
+    right.legend(loc="lower left")
+    return figure
+
+
+def roc(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
+    """False and true positive rates, rising."""
+    false_rate, true_rate, _ = roc_curve(positive, scores)
+    return false_rate, true_rate
+
+
+def precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
+    """Recall, rising, and the precision there."""
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    return recall[::-1], precision[::-1]
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """One curve as it is; the mean height of several."""
+    if len(curves) == 1:
+        return curves[0]
+    heights = [np.interp(GRID, x, y) for x, y in curves]
+    return GRID, np.mean(heights, axis=0)
+
+
+def draw_class_curves(axes: Axes, curves: dict[int, Curve], names: Sequence[str]) -> None:
+    """A thin line for each class, named if they are few."""
+    if len(curves) == 1:
+        return
+    named = len(curves) <= MAX_NAMED_CURVES
+    for number, (c, curve) in enumerate(curves.items()):
+        colour = f"C{number}" if named else CLASS
+        label = names[c] if named else ("each class" if number == 0 else None)
+        axes.plot(*curve, color=colour, lw=0.9, alpha=0.75, label=label)
+
+
+def draw_calibration(judged: Judged, found: Found, *, num_bins: int) -> Figure:
+    """Accuracy over confidence, above how many rows have that confidence."""
+    confidence, accuracy, counts = calibration_curve(judged.actual, judged.scores, num_bins=num_bins).T
+    figure = Figure(figsize=(5.6, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="perfectly calibrated")
+    top.vlines(confidence, confidence, accuracy, color=BASELINE, lw=1.6, label="gap")
+    top.plot(confidence, accuracy, color=MODEL, lw=1.6, marker="o", ms=5, label="model")
+    top.set(ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+    top.set_title(f"Calibration: expected error {found['ece'][0]:.3f}")
+    top.legend(loc="upper left")
+    edges = np.linspace(0, 1, num_bins + 1)
+    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    bottom.bar(edges[bins], counts, width=0.94 / num_bins, align="edge", color=CLASS)
+    bottom.set(xlabel="confidence (the score of the predicted label)", ylabel="rows")
+    return figure
+
+
+def draw_classes(judged: Judged, found: Found, names: Sequence[str], *, confidence: float) -> Figure:
+    """F1 of each class with its interval, the best at the top."""
+    f1 = found["class_f1"]
+    num_rows = np.bincount(judged.actual, minlength=len(names))
+    order: list[int] = np.flatnonzero(~np.isnan(f1[:, 0])).tolist()
+    order.sort(key=lambda c: (f1[c, 0], -c))
+    figure = Figure(figsize=(7, 1.3 + 0.27 * max(len(order), 2)), layout="constrained")
+    axes = figure.add_subplot()
+    values, low, high = f1[order].T
+    places = np.arange(len(order))
+    axes.hlines(places, low, high, color=CLASS, lw=4)
+    axes.plot(values, places, "o", color=MODEL, ms=6)
+    mean = found["f1_macro"][0]
+    axes.axvline(mean, color=BASELINE, lw=1.2, ls="--", zorder=0)
+    for place, c in enumerate(order):
+        axes.text(1.03, place, f"{f1[c, 0]:.2f}  ({num_rows[c]})", va="center", fontsize=8.5)
+    axes.set_yticks(places, [names[c] for c in order], fontsize=9)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.7, len(order) - 0.3), xlabel=f"F1 and its {confidence:.0%} interval")
+    axes.set_title(f"F1 of each class (rows); dashed, the mean {mean:.3f}")
+    axes.grid(False, axis="y")
+    return figure
+
+
+def draw_comparison(found: Found, *, metric: str, confidence: float) -> Figure:
+    """The model beside the baselines, with intervals."""
+    metrics = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "mcc": "MCC"}
+    systems = {"majority class": ("majority_", MAJORITY), "TF-IDF": ("baseline_", BASELINE), "model": ("", MODEL)}
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (system, (prefix, colour)) in enumerate(systems.items()):
+        values, low, high = np.array([found[prefix + name] for name in metrics]).T
+        places = np.arange(len(metrics)) + 0.27 * (number - 1)
+        # The interval of a percentile bootstrap need not hold the value itself.
+        errors = np.maximum([values - low, high - values], 0)
+        axes.bar(places, values, 0.25, color=colour, label=system, yerr=errors, ecolor=INK, capsize=3)
+        for place, value, end in zip(places, values, high, strict=True):
+            axes.text(place, max(value, end, 0) + 0.015, f"{value:.3f}", ha="center", fontsize=8.5)
+    gain, low, high = found["gain"]
+    axes.set_title(f"Gain over TF-IDF in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})")
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set_xticks(range(len(metrics)), list(metrics.values()))
+    axes.set(ylim=(min(0, *axes.get_ylim()), 1.12))
+    axes.grid(False, axis="x")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,81 @@
+"""The tables of evaluate: predictions, classes, mistakes, and what DVC plots."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.artifacts import write_json
+from components.evaluate.judged import Found, Judged, rounded
+from components.evaluate.metrics import calibration_curve
+
+
+def write_predictions(path: Path, judged: Judged) -> None:
+    """row, text, label_id, predicted_id, scores (a list of float32, in the order of the labels), as the split is."""
+    num_rows, num_classes = judged.scores.shape
+    offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_classes)
+    columns = {
+        "row": pa.array(judged.row, pa.int64()),
+        "text": pa.array(judged.texts, pa.string()),
+        "label_id": pa.array(judged.actual, pa.int64()),
+        "predicted_id": pa.array(judged.predicted, pa.int64()),
+        "scores": pa.ListArray.from_arrays(offsets, pa.array(judged.scores.ravel(), pa.float32())),
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def write_classes(path: Path, judged: Judged, found: Found) -> None:
+    """The figures of each class with their intervals; null for a class that is neither a label nor a prediction."""
+    num_rows = np.bincount(judged.actual, minlength=len(judged.labels))
+    classes: dict[str, dict[str, float | int | None]] = {}
+    for label_id, label in enumerate(judged.labels):
+        classes[label] = {"label_id": label_id, "num_rows": int(num_rows[label_id])}
+        for name in ("precision", "recall", "f1"):
+            triple = found[f"class_{name}"][label_id]
+            for end, value in zip(("", "_low", "_high"), triple, strict=True):
+                classes[label][name + end] = None if math.isnan(value) else rounded(value)
+    write_json(path, classes)
+
+
+def write_mistakes(path: Path, judged: Judged, *, limit: int) -> None:
+    """The `limit` mistakes of which the model was the most sure."""
+    predicted = judged.predicted
+    score = judged.scores.max(axis=1)
+    wrong = np.flatnonzero(predicted != judged.actual)
+    worst: list[int] = wrong[np.lexsort((judged.row[wrong], -score[wrong]))][:limit].tolist()
+    mistakes = [
+        {
+            "row": int(judged.row[index]),
+            "text": judged.texts[index],
+            "actual": judged.labels[judged.actual[index]],
+            "actual_score": rounded(judged.scores[index, judged.actual[index]]),
+            "predicted": judged.labels[predicted[index]],
+            "score": rounded(score[index]),
+        }
+        for index in worst
+    ]
+    write_json(path, mistakes)
+
+
+def write_confusion(path: Path, judged: Judged) -> None:
+    """The actual and the predicted label of each row."""
+    pairs = zip(judged.actual, judged.predicted, strict=True)
+    write_csv(path, ("actual", "predicted"), ((judged.labels[a], judged.labels[p]) for a, p in pairs))
+
+
+def write_calibration(path: Path, judged: Judged, *, num_bins: int) -> None:
+    """For each bin of confidence that holds rows, the mean confidence and the accuracy."""
+    curve = calibration_curve(judged.actual, judged.scores, num_bins=num_bins)
+    rows = ((rounded(confidence), rounded(accuracy), int(count)) for confidence, accuracy, count in curve)
+    write_csv(path, ("confidence", "accuracy", "num_rows"), rows)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
