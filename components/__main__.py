@@ -3,17 +3,24 @@
 import argparse
 import importlib
 import logging
+import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import REPORT, Layout, fingerprint_of, write_json, writing
+from ruamel.yaml import YAML
+
+from components.artifacts import REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
 from components.environment import prepare_environment
 from components.errors import GateError, ModelyardError
+from components.locks import hold
 from components.recipes import load_recipe, section_of, stages
-from components.tracking import NullTracker, Tracker
+from components.tracking import Tracker, stage_run
 
 logger = logging.getLogger("components")
 
@@ -49,17 +56,52 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     prepare_environment()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    root, recipe, stage = Path.cwd(), args.recipe, args.stage
+    stop_with_driver()
     try:
-        run_stage(Path.cwd(), args.recipe, args.stage, tracker=NullTracker())
+        params = section_of(load_recipe(root, recipe), stage)
+        with (
+            hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False),
+            stage_run(root, recipe, stage) as run,
+        ):
+            run.log_start(params.model_dump(mode="json"), locked_digests(root, recipe, stage))
+            run_stage(root, recipe, stage, tracker=run)
+            run.log_end(Layout(root, recipe, stage).artifact)
     except ModelyardError as error:
         if args.debug:
             traceback.print_exc()
-        print(f"{args.stage}@{args.recipe}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{stage}@{recipe}: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{args.stage}@{args.recipe}: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
+        print(f"{stage}@{recipe}: interrupted; the next run carries on", file=sys.stderr)  # noqa: T201
         return 130
     return 0
+
+
+def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:
+    """The md5 of each artifact that the stage reads, as dvc.lock has it; empty where DVC has not made them."""
+    lock = root / "dvc.lock"
+    if not lock.is_file():
+        return {}
+    locked = YAML(typ="safe").load(lock).get("stages", {})
+    prefix = f"artifacts/{recipe}/"
+    outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
+    names = artifact_names(importlib.import_module(f"components.{stage}").Inputs)
+    return {name: outs[prefix + name.rstrip("/")] for name in names if prefix + name.rstrip("/") in outs}
+
+
+def stop_with_driver() -> None:
+    """End on SIGTERM as on Ctrl-C, and when the process that started this one is gone (it may have been killed)."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    driver = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

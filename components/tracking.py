@@ -1,8 +1,33 @@
-"""The one door to MLflow. Stages see a `Tracker`; only this file knows what is behind it."""
+"""The one door to MLflow. Stages see a `Tracker`; only this file knows what is behind it.
 
-from collections.abc import Mapping
+Experiment = recipe. One parent run for each pipeline run, whoever drives it (the flow, or `dvc repro`), one child for
+each stage that really ran; a stage that was found unchanged is a link on the parent to the run that made its output,
+found by the digest of that output. The parent is RUNNING while a stage of it runs.
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import psutil
+
+from components.artifacts import FILES, REPORT, Layout, digest_of, read_json
+from components.errors import GateError, StoreError
+from components.recipes import stages
+
+logger = logging.getLogger(__name__)
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
+"""Names the pipeline run that a stage belongs to; set by the flow, derived from dvc's process otherwise."""
 
 
 class Tracker(Protocol):
@@ -39,3 +64,314 @@ class NullTracker:
 
     def register_model(self, folder: Path, *, digest: str) -> dict[str, str]:
         return {"name": "", "version": "", "alias": ""}
+
+
+def tracking_uri(root: Path) -> str:
+    """The user's store, or a SQLite file in the project."""
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{root / 'mlflow.db'}"
+
+
+def masked(uri: str) -> str:
+    """An address without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except ArgumentError:
+        return uri
+
+
+def check_store(root: Path) -> None:
+    """Raise StoreError where the MLflow store does not answer within a few seconds."""
+    uri = tracking_uri(root)
+    try:
+        if uri.startswith(("http://", "https://")):
+            import httpx
+
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
+        elif not uri.startswith("sqlite:"):
+            from sqlalchemy import create_engine
+
+            create_engine(uri, connect_args={"connect_timeout": 5}).connect().close()
+        else:
+            _open(uri)
+    except Exception as error:
+        reason = str(error).splitlines()[0].replace(uri, masked(uri))
+        raise StoreError(
+            f"the MLflow store {masked(uri)} cannot be reached ({type(error).__name__}: {reason}); "
+            f"start it, or mend or unset {URI_VARIABLE}"
+        ) from error
+
+
+class Store:
+    """One recipe's experiment in MLflow, and the pipeline run that is going on."""
+
+    def __init__(self, root: Path, recipe: str) -> None:
+        """Open the store; StoreError names it where it cannot be reached."""
+        check_store(root)
+        self.root, self.recipe = root, recipe
+        self.client = _open(tracking_uri(root))
+        self.experiment_id = self._experiment()
+
+    def parent(self, pipeline: str) -> str:
+        """The id of a pipeline run's parent, made if it is not there."""
+        found = self.search(f"tags.`modelyard.pipeline` = '{pipeline}' AND tags.`modelyard.stage` = 'pipeline'")
+        if found:
+            return found[0].info.run_id
+        tags = {"modelyard.pipeline": pipeline, "modelyard.stage": "pipeline", **_process_tags(self.root)}
+        return self.client.create_run(self.experiment_id, run_name="pipeline", tags=tags).info.run_id
+
+    def run_of(self, digest: str | None) -> str | None:
+        """The id of the newest finished run that made the output with this digest."""
+        found = (
+            self.search(f"tags.`modelyard.digest` = '{digest}' AND attributes.status = 'FINISHED'") if digest else []
+        )
+        return found[0].info.run_id if found else None
+
+    def link_cached(self, parent: str, names: Iterable[str]) -> None:
+        """Note on the parent, for each stage that did not run, the run that made its output."""
+        ran = {run.data.tags["modelyard.stage"] for run in self.children(parent)}
+        for stage in names:
+            made_by = self.run_of(digest_of(Layout(self.root, self.recipe, stage).artifact))
+            if stage not in ran and made_by:
+                self.client.set_tag(parent, f"modelyard.cached.{stage}", made_by)
+        self.describe(parent)
+
+    def children(self, parent: str) -> list[Any]:
+        return self.search(f"tags.`mlflow.parentRunId` = '{parent}'")
+
+    def end_parent(self, parent: str, status: str) -> None:
+        self.client.set_terminated(parent, status)
+
+    def search(self, filter_string: str) -> list[Any]:
+        """Runs of this recipe, newest first."""
+        return list(
+            self.client.search_runs([self.experiment_id], filter_string, order_by=["attributes.start_time DESC"])
+        )
+
+    def stale(self) -> list[Any]:
+        """Runs that say RUNNING, of this machine, whose process is gone."""
+        host = platform.node()
+        return [
+            run
+            for run in self.search("attributes.status = 'RUNNING'")
+            if run.data.tags.get("modelyard.host") == host and not _is_alive(run.data.tags.get("modelyard.process", ""))
+        ]
+
+    def kill_stale(self) -> None:
+        """Mark what a SIGKILL or a power cut left behind as KILLED."""
+        for run in self.stale():
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _experiment(self) -> str:
+        found = self.client.get_experiment_by_name(self.recipe)
+        if found:
+            return found.experiment_id
+        is_local = tracking_uri(self.root).startswith("sqlite:")
+        location = (self.root / "mlartifacts" / self.recipe).as_uri() if is_local else None
+        with suppress(Exception):  # two first runs at once: the other one made it
+            return self.client.create_experiment(self.recipe, artifact_location=location)
+        return self.client.get_experiment_by_name(self.recipe).experiment_id
+
+    def describe(self, parent: str) -> None:
+        """The parent's note in the UI: one line a stage, ran or cached, with the run to look at."""
+        tags = self.client.get_run(parent).data.tags
+        ran = {run.data.tags["modelyard.stage"]: run.info.run_id for run in self.children(parent)}
+        lines = ["| stage | | run |", "|---|---|---|"]
+        for stage in stages():
+            run_id = ran.get(stage) or tags.get(f"modelyard.cached.{stage}")
+            if run_id:
+                link = f"[{run_id[:8]}](#/experiments/{self.experiment_id}/runs/{run_id})"
+                lines.append(f"| {stage} | {'ran' if stage in ran else 'cached'} | {link} |")
+        self.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
+
+
+@dataclass
+class StageTracker:
+    """The MLflow run of one stage."""
+
+    store: Store
+    stage: str
+    run_id: str
+
+    def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.store.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        if path.is_dir():
+            self.store.client.log_artifacts(self.run_id, str(path), folder or path.name)
+        else:
+            self.store.client.log_artifact(self.run_id, str(path), folder or None)
+
+    def provenance(self) -> dict[str, Any]:
+        root, recipe = self.store.root, self.store.recipe
+        upstream = stages()[: stages().index(self.stage)]
+        made_by = {s: self.store.run_of(digest_of(Layout(root, recipe, s).artifact)) for s in upstream}
+        runs = {stage: run_id for stage, run_id in made_by.items() if run_id} | {self.stage: self.run_id}
+        return {"git_commit": git_commit(root), "runs": runs}
+
+    def register_model(self, folder: Path, *, digest: str) -> dict[str, str]:
+        client, name = self.store.client, self.store.recipe
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.get_registered_model(name)
+        except MlflowException:
+            client.create_registered_model(name)
+        known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{digest}'")
+        if known:
+            version = known[0]
+        else:
+            self.log_file(folder)
+            source = f"{client.get_run(self.run_id).info.artifact_uri}/{folder.name}"
+            version = client.create_model_version(name, source, self.run_id, tags={"digest": digest})
+        aliases = client.get_registered_model(name).aliases
+        alias = "champion" if aliases.get("champion") in (None, version.version) else "challenger"
+        client.set_registered_model_alias(name, alias, version.version)
+        return {"name": name, "version": str(version.version), "alias": alias}
+
+    def log_start(self, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+        """The parameters that run, and the inputs by name and digest."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        flat = flatten(params)
+        self.store.client.log_batch(self.run_id, params=[Param(k, str(v)[:6000]) for k, v in flat.items()])
+        context = [InputTag("mlflow.data.context", self.stage)]
+        source = json.dumps({"uri": f"artifacts/{self.store.recipe}"})
+        datasets = [
+            DatasetInput(Dataset(name=name, digest=digest[:36], source_type="local", source=source), tags=context)
+            for name, digest in inputs.items()
+        ]
+        if datasets:
+            self.store.client.log_inputs(self.run_id, datasets)
+
+    def log_end(self, folder: Path) -> None:
+        """The report and what identifies the artifact, once it is in place."""
+        report: dict[str, Any] = read_json(folder / REPORT)
+        numbers = {k: v for k, v in report.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        self.log_metrics(numbers, step=0)
+        for key, value in report.items():
+            if isinstance(value, str):
+                self.store.client.set_tag(self.run_id, f"report.{key}", value[:5000])
+        self.log_file(folder / REPORT)
+        self.log_file(folder / FILES)
+        self.store.client.set_tag(self.run_id, "modelyard.digest", digest_of(folder) or "")
+
+
+@contextmanager
+def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
+    """The MLflow run of a stage, below the parent of the pipeline run that it belongs to.
+
+    Ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the parent likewise.
+    """
+    store = Store(root, recipe)
+    store.kill_stale()
+    parent = store.parent(pipeline_name())
+    store.link_cached(parent, stages()[: stages().index(stage)])
+    store.client.update_run(parent, status="RUNNING")
+    for key, value in _process_tags(root).items():
+        store.client.set_tag(parent, key, value)
+    tags = {"modelyard.stage": stage, "mlflow.parentRunId": parent, **_process_tags(root)}
+    run_id = store.client.create_run(store.experiment_id, run_name=stage, tags=tags).info.run_id
+    status = "FINISHED"
+    try:
+        yield StageTracker(store, stage, run_id)
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except BaseException as error:
+        status = "FAILED"
+        store.client.set_tag(run_id, "modelyard.error", f"{type(error).__name__}: {error}"[:5000])
+        if isinstance(error, GateError):
+            store.client.log_dict(run_id, error.report, REPORT)
+        raise
+    finally:
+        store.client.set_terminated(run_id, status)
+        store.end_parent(parent, status)
+        store.describe(parent)
+
+
+def stale_runs(root: Path) -> list[dict[str, str]]:
+    """Every run of every recipe that says RUNNING though its process is gone."""
+    check_store(root)
+    found: list[dict[str, str]] = []
+    for experiment in _open(tracking_uri(root)).search_experiments():
+        if experiment.name == "Default":
+            continue
+        for run in Store(root, experiment.name).stale():
+            found.append(
+                {"recipe": experiment.name, "stage": run.data.tags["modelyard.stage"], "run_id": run.info.run_id}
+            )
+    return found
+
+
+def pipeline_name() -> str:
+    """What the stages of one pipeline run share: the flow's name for it, or the identity of the dvc process."""
+    named = os.environ.get(PIPELINE_VARIABLE)
+    if named:
+        return named
+    for process in psutil.Process().parents():
+        with suppress(psutil.Error):
+            if any(Path(word).name == "dvc" for word in process.cmdline()[:3]):
+                return f"dvc {_identity(process)}"
+    return f"stage {_identity(psutil.Process())}"
+
+
+def git_commit(root: Path) -> str | None:
+    """The commit that is checked out, with `+` where files differ from it; None outside of git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `a.b.c: value`; a list stays one value."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= flatten(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+    return flat
+
+
+def _open(uri: str) -> Any:
+    # MLflow retries a dead server for minutes by default.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    return client
+
+
+def _process_tags(root: Path) -> dict[str, str]:
+    import getpass
+
+    tags = {"modelyard.process": _identity(psutil.Process()), "modelyard.host": platform.node()}
+    commit = git_commit(root)
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    with suppress(OSError, KeyError):
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
+
+
+def _identity(process: psutil.Process) -> str:
+    """A process by number and start time: the number alone is used again."""
+    return f"{process.pid}:{int(process.create_time())}"
+
+
+def _is_alive(identity: str) -> bool:
+    with suppress(psutil.Error, ValueError):
+        return _identity(psutil.Process(int(identity.split(":")[0]))) == identity
+    return False
