@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
 """Names the pipeline run that a stage belongs to; set by the flow, derived from dvc's process otherwise."""
+CACHED = "modelyard.cached."
+"""Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
 
 
 class Tracker(Protocol):
@@ -135,7 +137,7 @@ class Store:
         for stage in names:
             made_by = self.run_of(digest_of(Layout(self.root, self.recipe, stage).artifact))
             if stage not in ran and made_by:
-                self.client.set_tag(parent, f"modelyard.cached.{stage}", made_by)
+                self.client.set_tag(parent, f"{CACHED}{stage}", made_by)
         self.describe(parent)
 
     def children(self, parent: str) -> list[Any]:
@@ -174,16 +176,20 @@ class Store:
             return self.client.create_experiment(self.recipe, artifact_location=location)
         return self.client.get_experiment_by_name(self.recipe).experiment_id
 
+    def made_by(self, parent: str) -> dict[str, str]:
+        """The run that made each stage's output, as a pipeline run has it: its own child, or an earlier run."""
+        tags = self.client.get_run(parent).data.tags
+        cached = {key.removeprefix(CACHED): value for key, value in tags.items() if key.startswith(CACHED)}
+        return cached | {run.data.tags["modelyard.stage"]: run.info.run_id for run in self.children(parent)}
+
     def describe(self, parent: str) -> None:
         """The parent's note in the UI: one line a stage, ran or cached, with the run to look at."""
-        tags = self.client.get_run(parent).data.tags
-        ran = {run.data.tags["modelyard.stage"]: run.info.run_id for run in self.children(parent)}
+        made_by, ran = self.made_by(parent), {run.info.run_id for run in self.children(parent)}
         lines = ["| stage | | run |", "|---|---|---|"]
         for stage in stages():
-            run_id = ran.get(stage) or tags.get(f"modelyard.cached.{stage}")
-            if run_id:
+            if run_id := made_by.get(stage):
                 link = f"[{run_id[:8]}](#/experiments/{self.experiment_id}/runs/{run_id})"
-                lines.append(f"| {stage} | {'ran' if stage in ran else 'cached'} | {link} |")
+                lines.append(f"| {stage} | {'ran' if run_id in ran else 'cached'} | {link} |")
         self.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
 
 

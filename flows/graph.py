@@ -1,0 +1,82 @@
+"""Reads the DAG out of dvc.yaml: the one place where stages and their order are written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError, ParamsError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one recipe, as dvc.yaml has it."""
+
+    name: str
+    recipe: str
+    desc: str
+    upstream: tuple[str, ...]
+    """Names of the stages of this recipe whose outputs it reads."""
+    retries: int
+    """After a failure that another try may mend, such as a registry that does not answer."""
+    retry_delay_s: float
+    timeout_s: float | None
+
+    @property
+    def address(self) -> str:
+        """What DVC calls it."""
+        return f"{self.name}@{self.recipe}"
+
+
+def open_repo(root: Path) -> Any:
+    """DVC's view of the project. ParamsError where dvc.yaml or params.yaml cannot be read."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo(str(root))
+        repo.index  # noqa: B018  (reads dvc.yaml over params.yaml now, not later)
+        return repo
+    except DvcException as error:
+        raise ParamsError(f"dvc.yaml and params.yaml do not fit: {' '.join(str(error).split())}") from error
+
+
+def read_graph(repo: Any, recipe: str) -> list[Stage]:
+    """The stages of a recipe, each after those that it reads from."""
+    from networkx import dfs_postorder_nodes
+
+    graph = repo.index.graph
+    suffix = f"@{recipe}"
+    nodes = [node for node in dfs_postorder_nodes(graph) if node.addressing.endswith(suffix)]
+    return [
+        Stage(
+            name=node.addressing.removesuffix(suffix),
+            recipe=recipe,
+            desc=node.desc or "",
+            upstream=tuple(
+                up.addressing.removesuffix(suffix) for up in graph.successors(node) if up.addressing.endswith(suffix)
+            ),
+            **_meta(node.meta or {}, node.addressing),
+        )
+        for node in nodes
+    ]
+
+
+def check_stage(name: str, stages: list[Stage]) -> str:
+    """`name` if it is a stage; InputError with the nearest name else."""
+    names = [stage.name for stage in stages]
+    if name not in names:
+        raise InputError(f"there is no stage '{name}'{did_you_mean(name, names)}; the stages: {', '.join(names)}")
+    return name
+
+
+def _meta(meta: dict[str, Any], address: str) -> dict[str, Any]:
+    unknown = meta.keys() - {"retries", "retry_delay_s", "timeout_s"}
+    if unknown:
+        raise ParamsError(
+            f"dvc.yaml, {address}: unknown meta {sorted(unknown)}; known: retries, retry_delay_s, timeout_s"
+        )
+    return {
+        "retries": meta.get("retries", 0),
+        "retry_delay_s": meta.get("retry_delay_s", 0),
+        "timeout_s": meta.get("timeout_s"),
+    }

@@ -1,0 +1,110 @@
+"""The flow: every stage of one recipe, in the order of dvc.yaml."""
+
+import logging
+import os
+import signal
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+from prefect import flow
+
+from components.errors import StoreError
+from components.locks import hold
+from components.recipes import load_recipe
+from components.tracking import PIPELINE_VARIABLE, Store
+from flows.graph import check_stage, open_repo, read_graph
+from flows.stage import StageOutcome, run_stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a pipeline run."""
+
+    recipe: str
+    stages: list[StageOutcome]
+    seconds: float
+    parent_run_id: str
+    """In MLflow."""
+
+
+@flow(name="pipeline", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
+def pipeline(
+    root: Path, recipe: str, *, refresh: bool, force: tuple[str, ...], until: str | None
+) -> list[StageOutcome]:
+    """Bring every stage of a recipe up to date, or those as far as `until`."""
+    outcomes: list[StageOutcome] = []
+    for stage in read_graph(open_repo(root), recipe):
+        is_source = not stage.upstream
+        outcomes.append(run_stage(root, stage, force=stage.name in force or (refresh and is_source)))
+        if stage.name == until:
+            break
+    return outcomes
+
+
+def run_pipeline(
+    root: Path, recipe: str, *, refresh: bool, force: tuple[str, ...], until: str | None, wait: bool
+) -> Outcome:
+    """Check what can be checked before any work, run the flow, and link what was unchanged to the runs that made it.
+
+    `refresh` runs the stages that read a source even if nothing here changed; `force` names stages that run in any
+    case; with `wait`, another run of the recipe is waited for, and BusyError raised without.
+    """
+    load_recipe(root, recipe)
+    stages = read_graph(open_repo(root), recipe)
+    for name in (*force, *([until] if until else [])):
+        check_stage(name, stages)
+    check_prefect()
+    store = Store(root, recipe)
+    started = time.monotonic()
+    pipeline_name = f"flow {uuid.uuid4()}"
+    with hold(root, recipe, doing=f"modelyard run {recipe}", wait=wait), in_project(root, pipeline_name):
+        outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until)
+    parent = store.parent(pipeline_name)
+    store.link_cached(parent, [outcome.stage for outcome in outcomes])
+    store.end_parent(parent, "FINISHED")
+    made_by = store.made_by(parent)
+    return Outcome(
+        recipe=recipe,
+        stages=[replace(outcome, run_id=made_by.get(outcome.stage)) for outcome in outcomes],
+        seconds=time.monotonic() - started,
+        parent_run_id=parent,
+    )
+
+
+def check_prefect() -> None:
+    """Raise StoreError where the user's Prefect server does not answer. Without one, Prefect starts its own."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        return
+    try:
+        httpx.get(f"{url}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as error:
+        raise StoreError(
+            f"the Prefect server {url} cannot be reached ({error}); start it ('modelyard ui'), or unset PREFECT_API_URL"
+        ) from error
+
+
+@contextmanager
+def in_project(root: Path, pipeline_name: str) -> Generator[None]:
+    """Work in the project's folder, with the pipeline's name for its stages, and end on SIGTERM as on Ctrl-C."""
+    before, folder = os.environ.get(PIPELINE_VARIABLE), Path.cwd()
+    os.environ[PIPELINE_VARIABLE] = pipeline_name
+    os.chdir(root)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        os.chdir(folder)
+        os.environ.pop(PIPELINE_VARIABLE)
+        if before is not None:
+            os.environ[PIPELINE_VARIABLE] = before

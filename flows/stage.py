@@ -1,0 +1,159 @@
+"""The one Prefect task: run one stage through DVC, and report what happened."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from components.errors import BusyError, DiskFullError, GateError, InputError, ModelyardError
+from flows.graph import Stage, open_repo
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = (130, -2, -15)
+LOCK_WAIT_S = 60
+STOP_WAIT_S = 20
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What became of one stage."""
+
+    stage: str
+    recipe: str
+    state: Literal["ran", "cached"]
+    seconds: float
+    run_id: str | None = None
+    """The MLflow run that made its output."""
+
+
+class StageError(ModelyardError):
+    """A stage ended with an exit code; what was wrong stands on the terminal, in the stage's own line."""
+
+
+def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
+    """Run the stage as its own Prefect task, with the retries and the time limit that dvc.yaml gives it."""
+    configured = reproduce.with_options(
+        name=stage.name,
+        description=stage.desc,
+        task_run_name=stage.address,
+        retries=stage.retries,
+        retry_delay_seconds=stage.retry_delay_s,
+        retry_condition_fn=is_worth_retrying,
+        timeout_seconds=stage.timeout_s,
+    )
+    return configured(root, stage, force=force)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def reproduce(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
+    """Let DVC bring one stage up to date: it runs, or is found unchanged."""
+    started = time.monotonic()
+    with output_to_stderr(), children_end_with_us():
+        ran = _reproduce(root, stage, force=force)
+    seconds = time.monotonic() - started
+    logger.info("%-10s %s in %.1f s", stage.name, "ran" if ran else "unchanged,", seconds)
+    return StageOutcome(stage.name, stage.recipe, "ran" if ran else "cached", seconds)
+
+
+def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Another try may mend a store or registry that did not answer; never bad input or a failed gate."""
+    try:
+        state.result()
+    except (GateError, InputError, BusyError, DiskFullError):
+        return False
+    except ModelyardError as error:
+        return error.exit_code == 1
+    except Exception:
+        return False
+    return False
+
+
+def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
+    """Whether the stage ran. StageError carries the stage's exit code; KeyboardInterrupt says that it was interrupted."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    give_up_at = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return bool(open_repo(root).reproduce(stage.address, single_item=True, force=force))
+        except DvcException as error:
+            causes = list(chain_of(error))
+            locked = next((cause for cause in causes if isinstance(cause, LockError)), None)
+            if locked and time.monotonic() < give_up_at:
+                time.sleep(0.5)
+                continue
+            if locked:
+                raise BusyError(f"{stage.address}: {' '.join(str(locked).split())}") from error
+            failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
+            if failed is None:
+                raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
+            code = exit_code_of(failed)
+            if code in INTERRUPTED:
+                raise KeyboardInterrupt from error
+            stopped = StageError(f"{stage.address} stopped with exit code {code}; the line above says why")
+            stopped.exit_code = code if code in (2, 3) else 1
+            raise stopped from error
+
+
+def chain_of(error: BaseException) -> Generator[BaseException]:
+    """An error and its causes."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code in DVC's `failed to run: <command>, exited with <code>`, which it keeps only as text."""
+    code = str(error).rsplit("exited with ", 1)[-1]
+    return int(code) if code.lstrip("-").isdigit() else 1
+
+
+@contextmanager
+def output_to_stderr() -> Generator[None]:
+    """Send what DVC and the stage's process print to standard error: standard output is the command's own."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def children_end_with_us() -> Generator[None]:
+    """Where the block is left by an error or an interrupt, end the stage's process and all of its own."""
+    try:
+        yield
+    except BaseException:
+        children = psutil.Process().children(recursive=True)
+        stages = [child for child in children if is_stage(child)]
+        for child in stages:
+            child.terminate()
+        _, alive = psutil.wait_procs(stages, timeout=STOP_WAIT_S)
+        for child in alive:
+            child.kill()
+        raise
+
+
+def is_stage(process: psutil.Process) -> bool:
+    """Whether a process is one of ours (Prefect's own server is a child, too)."""
+    try:
+        return "components" in process.cmdline()
+    except psutil.Error:
+        return False
