@@ -1,0 +1,124 @@
+"""Cleaning of a text, the same in training and in serving: one function for both, so that no skew can creep in.
+
+`clean` is idempotent and linear in the length of the text, whatever is in it. Only the standard library is needed.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+MAX_MARKS = 30
+"""Combining marks in a row that are kept, as in Unicode's stream-safe text (UAX 15): putting a longer run in order, as
+normalisation does, takes quadratic time."""
+
+MAX_CHARACTERS_PER_TOKEN = 128
+"""Characters of a text that are read for each token that a model takes; English needs about five."""
+
+# What has a use only inside a renderer: soft hyphen, zero-width space, direction marks, byte order mark. The zero-width
+# joiners stay: Persian, Indic scripts and emoji are spelled with them.
+INVISIBLE = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]+")
+# White space, control characters, and halves of surrogate pairs, which no encoding can carry.
+BLANK = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+# Where a letter or digit before it rules a match out, the placeholder that took the letter's place must do so too, or
+# else a second cleaning finds what the first did not.
+NOT_BEHIND_PLACEHOLDER = r"(?<!\[URL\])(?<!\[EMAIL\])(?<!\[CARD\])(?<!\[PHONE\])"
+
+# Each kind begins only where its run of characters begins and takes the run whole ('++' never gives back), or is of
+# bounded length: no text makes the search go over the same characters again and again.
+MASKS = {
+    "url": rf"(?:(?:https?|ftp)://|{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9_.])www\.)[^\s<>\"\[\]\x7f-\U0010ffff]++",
+    "email": rf"{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9._%+-])[a-z0-9._%+-]++@(?:[a-z0-9-]++\.)+[a-z]{{2,}}+",
+    "card": r"(?<!\d)(?:[2-6]\d{12,18}"
+    r"|[2-6]\d{3}(?P<gap>[ -])\d{4}(?P=gap)\d{4}(?P=gap)\d{1,7}"
+    r"|3\d{3}(?P<amex_gap>[ -])\d{6}(?P=amex_gap)\d{4,5})(?!\d)",
+    # International, North American, Chinese mobile, and national with a leading zero; never a date or a span of years.
+    "phone": rf"{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9_])(?<!\d[.,-])(?<!\][.,-])(?:"
+    r"\+\(?\d(?:[ .()/-]{0,2}\d){7,14}"
+    r"|(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-]?)[2-9]\d\d[ .-]?\d{4}"
+    r"|1[3-9]\d[ -]?\d{4}[ -]?\d{4}"
+    r"|\(?0\d{1,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,2}"
+    r")(?!\d)",
+}
+FEWEST_DIGITS = re.compile(r"\d(?:[^\d]{0,2}\d){6}", re.ASCII)
+PUNCTUATION = ".,;:!?)'"
+
+
+def clean(text: str, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str]) -> str:
+    """The text in one Unicode form, on one line, with what `mask` names replaced by placeholders such as `[EMAIL]`.
+
+    Cleaning a clean text changes nothing.
+    """
+    if not text.isascii():
+        text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
+    return hide(BLANK.sub(" ", text).strip(), mask=mask)
+
+
+def cut(text: str, *, max_tokens: int) -> str:
+    """The beginning of a clean text: all that `max_tokens` tokens can be made of, so that one vast text costs little.
+
+    Ends with a whole word where there is one. Cutting what is cut changes nothing.
+    """
+    limit = max_tokens * MAX_CHARACTERS_PER_TOKEN
+    if len(text) <= limit:
+        return text
+    space = text.rfind(" ", 0, limit + 1)
+    return text[: space if space > 0 else limit]
+
+
+def cut_marks(text: str) -> str:
+    """The text with at most MAX_MARKS combining marks in a row."""
+    return long_run_of_marks().sub(r"\1", text)
+
+
+@functools.cache
+def long_run_of_marks() -> re.Pattern[str]:
+    # A character counts as a mark where its decomposition begins with one: so it is when normalisation has taken place.
+    marks = [
+        chr(code)
+        for code in range(0x300, 0x20000)
+        if unicodedata.combining(unicodedata.normalize("NFKD", chr(code))[0])
+    ]
+    some = "[" + "".join(marks) + "]"
+    return re.compile(f"({some}{{{MAX_MARKS}}}){some}++")
+
+
+def hide(text: str, *, mask: Sequence[str]) -> str:
+    """Replace what `mask` names (`email`, `phone`, `card`, `url`) by placeholders."""
+    has_digits = FEWEST_DIGITS.search(text) is not None if "phone" in mask or "card" in mask else False
+    possible: dict[str, Callable[[], bool]] = {
+        "url": lambda: "://" in text or "www." in text.lower(),
+        "email": lambda: "@" in text,
+        "card": lambda: has_digits,
+        "phone": lambda: has_digits,
+    }
+    kinds = tuple(kind for kind in MASKS if kind in mask and possible[kind]())
+    return pattern_of(kinds).sub(placeholder, text) if kinds else text
+
+
+@functools.cache
+def pattern_of(kinds: tuple[str, ...]) -> re.Pattern[str]:
+    """All kinds in one pattern: one scan from left to right, so that none finds parts of what another replaced."""
+    choices = "|".join(f"(?P<{kind}>{MASKS[kind]})" for kind in kinds)
+    return re.compile(choices, re.ASCII | re.IGNORECASE)
+
+
+def placeholder(found: re.Match[str]) -> str:
+    """What stands for a match; the match itself where it turns out to be nothing of the kind."""
+    text, kind = found[0], str(found.lastgroup)
+    if kind == "card":
+        return "[CARD]" if has_luhn_checksum(text) else text
+    if kind == "url":
+        address = text.rstrip(PUNCTUATION)
+        has_host = address.lower() not in ("http://", "https://", "ftp://", "www")
+        return "[URL]" + text[len(address) :] if has_host else text
+    return f"[{kind.upper()}]"
+
+
+def has_luhn_checksum(text: str) -> bool:
+    """Whether the digits of `text` end with the check digit of payment cards (ISO/IEC 7812-1)."""
+    digits = [int(character) for character in reversed(text) if character.isdigit()]
+    doubled = [2 * digit - 9 * (digit > 4) for digit in digits[1::2]]
+    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
