@@ -1,6 +1,8 @@
-"""What every process of ours sets before it imports a heavy library: no telemetry, offline hubs, quiet logs."""
+"""What every process of ours sets before it imports a heavy library: no telemetry, offline hubs, quiet logs, homes."""
 
 import os
+import sys
+from pathlib import Path
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -16,8 +18,25 @@ QUIET = {
     "MPLBACKEND": "Agg",
 }
 
+# Any of these, and Prefect's own settings are the user's affair.
+PREFECT_CHOICES = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 
-def prepare_environment() -> None:
-    """Fill in the settings that the user has not chosen."""
+
+def prepare_environment(root: Path | None = None) -> None:
+    """Fill in the settings that the user has not chosen; with a project's folder, the homes of its tools too.
+
+    The interpreter's own folder comes first on PATH, so that `python` in dvc.yaml is this one where no environment is
+    activated.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    bin_folder, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if path.split(os.pathsep)[0] != bin_folder:
+        os.environ["PATH"] = os.pathsep.join([bin_folder, path])
+    if root is None:
+        return
+    if not os.environ.get("BENTOML_HOME"):
+        os.environ["BENTOML_HOME"] = str(root / ".modelyard" / "bentoml")
+    has_profiles = (Path.home() / ".prefect" / "profiles.toml").exists()
+    if not has_profiles and not any(os.environ.get(name) for name in PREFECT_CHOICES):
+        os.environ["PREFECT_HOME"] = str(root / ".modelyard" / "prefect")

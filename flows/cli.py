@@ -1,0 +1,300 @@
+"""The `modelyard` command: what it offers, and how errors end it. What a command does is in the module that it calls.
+
+Nothing heavy is imported before a command needs it, so that `--help` and completion answer at once.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from components.errors import InputError, ModelyardError
+
+F = TypeVar("F", bound=Callable[..., Any])
+INTERRUPTED = 130
+
+
+@dataclass
+class Project:
+    """Where the command works; found when it is first needed."""
+
+    folder: Path | None
+
+    @property
+    def root(self) -> Path:
+        """The project's folder, with the environment prepared for it."""
+        from components.environment import prepare_environment
+
+        root = find_project(self.folder or Path.cwd())
+        prepare_environment(root)
+        return root
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder, from `start` upwards, that holds dvc.yaml and params.yaml."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+            return folder
+    raise InputError(
+        f"{start} is not in a project: neither it nor a folder above it holds dvc.yaml and params.yaml; "
+        "go to the project's folder, or name it: modelyard --project FOLDER ..."
+    )
+
+
+def names_in(file: str, section: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A completion: the keys of one section of a file of the project."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        del parameter
+        from ruamel.yaml import YAML
+
+        try:
+            root = find_project(context.find_root().params.get("project") or Path.cwd())
+            names = YAML(typ="safe").load(root / file)[section]
+        except Exception:  # half a command, or a broken file: there is nothing to offer, and nowhere to say so
+            return []
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+RECIPES = names_in("params.yaml", "recipes")
+STAGES = names_in("dvc.yaml", "stages")
+
+
+def json_option(command: F) -> F:
+    """`--json`, for every command that reports."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")(
+        command
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A project's folder. By default the one that holds the working folder.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="modelyard")
+@click.pass_context
+def cli(context: click.Context, project: Path | None, debug: bool) -> None:
+    """Carry a model from raw rows to a served, measured bundle.
+
+    \b
+    Examples:
+      modelyard run movie_sentiment       all stages, from rows to bundle
+      modelyard serve movie_sentiment     serve the bundle on this machine
+      modelyard new tickets --data tickets.csv --text body --label team
+    """
+    import logging
+
+    context.obj = Project(project)
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--refresh", is_flag=True, help="Read the source again, even if nothing here changed.")
+@click.option("--force", metavar="STAGE", multiple=True, shell_complete=STAGES, help="Run this stage even if cached.")
+@click.option("--until", metavar="STAGE", shell_complete=STAGES, help="Stop after this stage.")
+@click.option("--no-wait", is_flag=True, help="If another run holds the recipe, stop instead of waiting.")
+@json_option
+@click.pass_obj
+def run(
+    project: Project, recipe: str, refresh: bool, force: tuple[str, ...], until: str | None, no_wait: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Run the stages of RECIPE that have something new to do.
+
+    \b
+    Examples:
+      modelyard run movie_sentiment
+      modelyard run movie_sentiment --until evaluate
+      modelyard run movie_sentiment --force finetune
+    """
+    from flows.pipeline import run_pipeline
+    from flows.reporting import reporting, run_summary, run_tables
+
+    root = project.root
+    with reporting(as_json) as report:
+        outcome = run_pipeline(root, recipe, refresh=refresh, force=force, until=until, wait=not no_wait)
+        report(run_summary(root, recipe, outcome), run_tables)
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@json_option
+@click.pass_obj
+def why(project: Project, recipe: str, as_json: bool) -> None:
+    """Say which stages of RECIPE would run, and what makes them.
+
+    \b
+    Example:
+      modelyard why movie_sentiment
+    """
+    from flows.reporting import reporting, why_summary, why_table
+    from flows.why import explain
+
+    root = project.root
+    with reporting(as_json) as report:
+        report(why_summary(recipe, explain(root, recipe)), why_table)
+
+
+@cli.command()
+@click.argument("name")
+@click.option(
+    "--data", required=True, metavar="FILE", type=click.Path(path_type=Path), help="csv, tsv, jsonl or parquet."
+)
+@click.option("--text", required=True, metavar="COLUMN", help="The column that holds the texts.")
+@click.option("--label", required=True, metavar="COLUMN", help="The column that holds the classes.")
+@click.option(
+    "--encoder",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="An encoder with its tokenizer. By default MiniLM, which knows English.",
+)
+@json_option
+@click.pass_obj
+def new(project: Project, name: str, data: Path, text: str, label: str, encoder: Path | None, as_json: bool) -> None:
+    """Add recipe NAME for your own rows to params.yaml.
+
+    The data contract, the split and the training settings are proposed from the rows that are there; the recipe says
+    in comments what each was chosen by.
+
+    \b
+    Example:
+      modelyard new tickets --data tickets.csv --text body --label team
+      modelyard run tickets
+    """
+    from flows.new import add_recipe
+    from flows.reporting import new_notes, new_summary, reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        added = add_recipe(root, name, data=data.absolute(), text=text, label=label, encoder=encoder)
+        report(new_summary(added), new_notes)
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.pass_obj
+def serve(project: Project, recipe: str, port: int) -> None:
+    """Serve the packaged model of RECIPE on 127.0.0.1, until Ctrl-C.
+
+    \b
+    Example:
+      modelyard serve movie_sentiment
+      curl -s http://127.0.0.1:3000/classify -H 'content-type: application/json' -d '{"texts": ["What a film!"]}'
+    """
+    from flows.servers import serve_recipe
+
+    serve_recipe(project.root, recipe, port=port)
+
+
+@cli.command()
+@click.option("--mlflow-port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--prefect-port", default=4200, show_default=True, type=click.IntRange(1, 65535))
+@click.pass_obj
+def ui(project: Project, mlflow_port: int, prefect_port: int) -> None:
+    """Start the web pages of MLflow and Prefect on 127.0.0.1, until Ctrl-C.
+
+    \b
+    Example:
+      modelyard ui
+    """
+    from flows.servers import open_ui
+
+    open_ui(project.root, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def doctor(project: Project, as_json: bool) -> None:
+    """Check this machine and project, and say how to mend what is wrong.
+
+    \b
+    Example:
+      modelyard doctor
+    """
+    from flows.doctor import examine
+    from flows.reporting import doctor_summary, doctor_table, reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        checks = examine(root)
+        report(doctor_summary(checks), doctor_table)
+    if any(check.state == "fail" for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def recipes(project: Project, as_json: bool) -> None:
+    """List the recipes of this project, and how far each has come.
+
+    \b
+    Example:
+      modelyard recipes
+    """
+    from flows.reporting import recipes_summary, recipes_table, reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        report(recipes_summary(root), recipes_table)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that makes SHELL complete commands, recipes and stages.
+
+    \b
+    Examples:
+      eval "$(modelyard completion bash)"      in ~/.bashrc
+      eval "$(modelyard completion zsh)"       in ~/.zshrc
+      modelyard completion fish > ~/.config/fish/completions/modelyard.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "modelyard", "_MODELYARD_COMPLETE").source())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command and end the process: 0 done, 1 failed, 2 bad input, 3 failed gate, 130 interrupted."""
+    args = sys.argv[1:] if argv is None else argv
+    is_debug = "--debug" in args
+    try:
+        code = cli.main(args, prog_name="modelyard", standalone_mode=False)
+    except ModelyardError as error:
+        if is_debug:
+            traceback.print_exc()
+        click.echo(f"modelyard: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("modelyard: interrupted", err=True)
+        code = INTERRUPTED
+    except Exception as error:
+        if is_debug:
+            traceback.print_exc()
+        said = " ".join(str(error).split())[:300]
+        click.echo(f"modelyard: a fault of its own: {type(error).__name__}: {said}; --debug shows where", err=True)
+        code = 1
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()
