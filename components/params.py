@@ -102,18 +102,25 @@ class CsvFormat(Section):
     """Rows of delimited text (tsv is `delimiter: "\\t"`)."""
 
     type: Literal["csv"]
-    delimiter: str
-    quote: str
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    quote: Annotated[str, Field(max_length=1)]
     """The quoting character, or an empty string for none."""
     header: bool
     """Whether the first row names the columns."""
-    columns: tuple[str, ...] | None = None
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The columns' names, where there is no header."""
     encoding: Literal["utf-8", "utf-16", "latin-1"]
 
+    @model_validator(mode="after")
+    def _named_once(self) -> "CsvFormat":
+        if self.header != (self.columns is None):
+            raise ValueError("columns names the columns where header is false, and only there")
+        return self
+
 
 class PlainFormat(Section):
-    """A format that describes itself: JSON lines, Parquet, or text with one row a line (column `line`)."""
+    """A format that describes itself: JSON lines, Parquet, or text with one row a line
+    (columns `line` and `line_number`)."""
 
     type: Literal["jsonl", "parquet", "lines"]
 

@@ -3,6 +3,7 @@
 python -I pip_archive.py <package> <version> <wheel|sdist> <folder>
 """
 
+import logging
 import sys
 from pathlib import Path
 
@@ -15,8 +16,7 @@ WHICH = {"wheel": ["--only-binary", ":all:"], "sdist": ["--no-binary", ":all:"]}
 def download(package: str, version: str, archive: str, folder: Path) -> None:
     """Put the archive that pip would take into `folder`, under its own name."""
     command = DownloadCommand("download", "download one archive")
-    # Verbose, so that pip says which index could not be reached.
-    options, _ = command.parse_args([*WHICH[archive], "--ignore-requires-python", "--verbose", package])
+    options, _ = command.parse_args([*WHICH[archive], "--ignore-requires-python", package])
     with command.main_context():
         session = command.get_default_session(options)
         finder = command._build_package_finder(  # pyright: ignore[reportPrivateUsage]
@@ -25,7 +25,9 @@ def download(package: str, version: str, archive: str, folder: Path) -> None:
         best = finder.find_best_candidate(package, SpecifierSet(f"=={version}")).best_candidate
         if best is None:
             known = sorted({str(candidate.version) for candidate in finder.find_all_candidates(package)})
-            raise SystemExit(f"no index has a {archive} of this version; versions that have one: {', '.join(known)}")
+            if known:
+                raise SystemExit(f"this version has no {archive}; versions that have one: {', '.join(known)}")
+            raise SystemExit(f"no index has a {archive} of any version")
         with session.get(
             best.link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True
         ) as answer:
@@ -36,5 +38,6 @@ def download(package: str, version: str, archive: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG, format="%(message)s")  # at this level pip says which index failed
     package, version, archive, folder = sys.argv[1:]
     download(package, version, archive, Path(folder))

@@ -19,7 +19,14 @@ from components.sources.fetched import Fetched
 PIP_ARCHIVE = Path(__file__).with_name("pip_archive.py")
 
 # Lines of a client's output that tell why it failed, the most telling first.
-REASONS = ("Could not fetch URL", "npm error notarget", "npm error 404", "npm error network", "npm error")
+REASONS = (
+    "this version has no",
+    "Could not fetch URL",
+    "npm error notarget",
+    "npm error 404",
+    "npm error network",
+    "npm error",
+)
 
 
 def fetch(source: RegistrySource, *, root: Path, folder: Path) -> Fetched:

@@ -1,0 +1,286 @@
+"""Reads a source's files into the DuckDB table `source`, one reader a format; what cannot be read is set apart.
+
+CSV's columns are all text: a guessed type would change with the rows that are there, so the query casts. JSON lines
+keep the types that all their rows agree on. Where a source names several files, a column `filename` says which (below
+the source's folder), unless the rows have a column of that name.
+"""
+
+import csv
+import gzip
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from components.errors import SourceError, examples
+from components.ingest.session import first_line
+from components.params import CsvFormat, PlainFormat
+from components.sources import Fetched
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    Connection = duckdb.DuckDBPyConnection
+
+MAX_ROW_BYTES = 32 * 2**20
+NUM_KEPT_BAD_ROWS = 100
+BATCH_ROWS = 20_000
+BATCH_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class BadRow:
+    file: str
+    row: int
+    """Counted from 1, a header too."""
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was read into `source`, and what could not be."""
+
+    num_rows: int
+    num_bad: int
+    """Lines of the files that no row was made of."""
+    bad: tuple[BadRow, ...]
+    """The first of them."""
+
+    @property
+    def bad_share(self) -> float:
+        return self.num_bad / max(self.num_rows + self.num_bad, 1)
+
+    def examples(self) -> str:
+        return examples(f"{bad.file} row {bad.row}: {bad.reason}: {bad.text}" for bad in self.bad[:5])
+
+
+def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched) -> Loaded:
+    """Make the table `source` from the files; a database's rows have no format of their own and come as Parquet."""
+    import duckdb
+
+    form_type = form.type if form else "rows"
+    try:
+        num_bad, bad = READERS[form_type](con, form, fetched)
+    except (duckdb.OutOfMemoryException, duckdb.IOException):
+        raise
+    except duckdb.Error as error:
+        raise SourceError(f"the source cannot be read as {form_type}: {first_line(error)}") from error
+    (num_rows,) = con.execute("SELECT count(*) FROM source").fetchone() or (0,)
+    return Loaded(num_rows, num_bad, tuple(bad))
+
+
+def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+    """DuckDB's reader, which keeps what it rejects; text that is not in the encoding is refused whole."""
+    columns = form.columns or header_of(form, fetched)
+    options = {
+        "columns": "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns) + "}",
+        "delim": literal(form.delimiter),
+        "quote": literal(form.quote),
+        "escape": literal(form.quote),
+        "header": str(form.header).lower(),
+        "encoding": literal(form.encoding),
+        "auto_detect": "false",
+        "max_line_size": str(MAX_ROW_BYTES),
+        "buffer_size": str(2 * MAX_ROW_BYTES),
+        "store_rejects": "true",
+        "rejects_limit": "0",
+        "filename": "true" if fetched.is_many and "filename" not in columns else "false",
+    }
+    said = ", ".join(f"{name}={value}" for name, value in options.items())
+    con.execute(
+        f"CREATE TABLE source AS SELECT {columns_of(fetched, columns)} FROM read_csv(?, {said})",
+        [[str(path) for path in fetched.paths]],
+    )
+    rejects = """
+        SELECT parse_filename(file_path) AS file, line AS row, any_value(error_type) AS type,
+            any_value(error_message) AS message, any_value(csv_line) AS text
+        FROM reject_errors JOIN reject_scans USING (scan_id, file_id)
+        GROUP BY ALL ORDER BY file, row
+    """
+    wrong = con.execute(f"SELECT file, row FROM ({rejects}) WHERE type = 'INVALID ENCODING' LIMIT 1").fetchone()
+    if wrong:
+        raise not_encoded(wrong[0], wrong[1], form.encoding)
+    # A quote that is never closed swallows lines, so lines are counted.
+    lines = f"SELECT coalesce(sum(1 + length(text) - length(replace(text, chr(10), ''))), 0) FROM ({rejects})"
+    (num_bad,) = con.execute(lines).fetchone() or (0,)
+    kept = con.execute(f"SELECT file, row, message, text[:200] FROM ({rejects}) LIMIT {NUM_KEPT_BAD_ROWS}").fetchall()
+    return int(num_bad), [BadRow(*row) for row in kept]
+
+
+def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
+    """The names in the first row, which every file must share."""
+    headers = {path: first_row(path, form) for path in fetched.paths}
+    first, *others = headers.items()
+    for path, names in others:
+        if names != first[1]:
+            raise SourceError(
+                f"{path.name} has the columns {examples(names)}, but {first[0].name} has {examples(first[1])}"
+            )
+    lower = [name.lower() for name in first[1]]
+    faulty = [name for name in first[1] if not name or lower.count(name.lower()) > 1]
+    if faulty or not lower:
+        raise SourceError(
+            f"the header of {first[0].name} has empty or repeated names: {examples(faulty)}; "
+            "say header: false, and give the names in 'columns'"
+        )
+    return first[1]
+
+
+def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
+    encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
+    quoting = csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE
+    try:
+        with opened(path) as raw, TextIOWrapper(raw, encoding=encoding, newline="") as file:
+            return tuple(
+                next(csv.reader(file, delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting), ())
+            )
+    except UnicodeError as error:
+        raise not_encoded(path.name, 1, form.encoding) from error
+    except csv.Error as error:
+        raise SourceError(f"the header of {path.name} cannot be read: {error}") from error
+
+
+def not_encoded(file: str, row: int, encoding: str) -> SourceError:
+    return SourceError(
+        f"{file} is not {encoding.upper()} (row {row}); say its encoding in ingest.format.encoding "
+        "(utf-8, utf-16, latin-1), or convert it: iconv -f <its encoding> -t utf-8"
+    )
+
+
+def columns_of(fetched: Fetched, columns: Iterable[str]) -> str:
+    """Every column; `filename`, which DuckDB gives as a whole path, below the source's folder."""
+    if not fetched.is_many or "filename" in columns:
+        return "*"
+    return f"* REPLACE (substr(filename, {len(str(fetched.top)) + 2}) AS filename)"
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) -> tuple[int, list[BadRow]]:
+    """Columns as they are. The batches of a database (which have no format) are joined by name and widest type."""
+    paths = [str(path) for path in fetched.paths]
+    by_name = f"union_by_name={str(form is None).lower()}"
+    described = con.execute(f"SELECT column_name FROM (DESCRIBE FROM read_parquet(?, {by_name}))", [paths]).fetchall()
+    columns = [name for (name,) in described]
+    with_name = str(fetched.is_many and "filename" not in columns).lower()
+    con.execute(
+        f"CREATE TABLE source AS SELECT {columns_of(fetched, columns)} "
+        f"FROM read_parquet(?, {by_name}, filename={with_name})",
+        [paths],
+    )
+    return 0, []
+
+
+def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+    """One row a line, blank ones too: `line`, and `line_number` from 1."""
+    load_lines(con, fetched)
+    name = ", filename" if fetched.is_many else ""
+    con.execute(f"CREATE TABLE source AS SELECT line, line_number{name} FROM lines")
+    con.execute("DROP TABLE lines")
+    return 0, []
+
+
+def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+    """One JSON object a line; blank lines are skipped. The types are those that the whole file agrees on."""
+    load_lines(con, fetched)
+    good = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
+    bad = f"FROM lines WHERE trim(line) <> '' AND NOT {good}"
+    (num_bad,) = con.execute(f"SELECT count(*) {bad}").fetchone() or (0,)
+    kept = con.execute(
+        f"SELECT filename, line_number, 'not a JSON object', line[:200] {bad} LIMIT {NUM_KEPT_BAD_ROWS}"
+    ).fetchall()
+    (structure,) = con.execute(f"SELECT json_group_structure(line::JSON) FROM lines WHERE {good}").fetchone() or (None,)
+    columns = json.loads(structure) if structure else {}
+    if not isinstance(columns, dict) or not columns:
+        raise SourceError(f"{fetched.paths[0].name} has no line that is a JSON object with a key; {num_bad} are not")
+    name = ", filename" if fetched.is_many and "filename" not in columns else ""
+    con.execute(
+        f"CREATE TABLE source AS SELECT unnest(from_json(line, {literal(json.dumps(typed(columns)))})){name} "
+        f"FROM lines WHERE {good}"
+    )
+    con.execute("DROP TABLE lines")
+    return int(num_bad), [BadRow(*row) for row in kept]
+
+
+def typed(structure: Any) -> Any:
+    """The structure with a type, text, for what is null in every row."""
+    if isinstance(structure, dict):
+        return {key: typed(value) for key, value in structure.items()}
+    if isinstance(structure, list):
+        return [typed(value) for value in structure]
+    return "VARCHAR" if structure == "NULL" else structure
+
+
+def load_lines(con: "Connection", fetched: Fetched) -> None:
+    """Make the table `lines` (filename, line_number, line), in batches."""
+    import pyarrow as pa
+
+    schema = pa.schema([("filename", pa.string()), ("line_number", pa.int64()), ("line", pa.string())])
+    reader = pa.RecordBatchReader.from_batches(schema, batches_of_lines(fetched, schema))
+    con.register("batches", reader)
+    con.execute("CREATE TABLE lines AS SELECT * FROM batches")
+    con.unregister("batches")
+
+
+def batches_of_lines(fetched: Fetched, schema: "pa.Schema") -> Iterator["pa.RecordBatch"]:
+    import pyarrow as pa
+
+    names: list[str] = []
+    numbers: list[int] = []
+    lines: list[str] = []
+    size = 0
+    for name, number, line in lines_of(fetched):
+        names.append(name)
+        numbers.append(number)
+        lines.append(line)
+        size += len(line)
+        if len(lines) == BATCH_ROWS or size > BATCH_BYTES:
+            yield pa.record_batch([names, numbers, lines], schema=schema)
+            names, numbers, lines, size = [], [], [], 0
+    if lines:
+        yield pa.record_batch([names, numbers, lines], schema=schema)
+
+
+def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
+    """Each line without its end; SourceError where one is too long or not UTF-8."""
+    for path in fetched.paths:
+        name = path.relative_to(fetched.top).as_posix()
+        with opened(path) as file:
+            number = 0
+            while raw := file.readline(MAX_ROW_BYTES + 1):
+                number += 1
+                if len(raw) > MAX_ROW_BYTES:
+                    raise SourceError(f"{name}: line {number} is longer than {MAX_ROW_BYTES} bytes")
+                try:
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise SourceError(
+                        f"{name} is not UTF-8 (line {number}); convert it: iconv -f <its encoding> -t utf-8"
+                    ) from error
+                yield name, number, line.removesuffix("\n").removesuffix("\r")
+
+
+@contextmanager
+def opened(path: Path) -> Generator[IO[bytes]]:
+    """The file's bytes, unpacked where its name ends in .gz, as DuckDB does."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise SourceError(f"{path.name} is not a whole gzip file: {error}") from error
+
+
+READERS: dict[str, Callable[..., tuple[int, list[BadRow]]]] = {
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "lines": read_lines,
+    "rows": read_parquet,
+}

@@ -1,0 +1,122 @@
+"""ingest: the rows that one query gives over a source.
+
+Reads the recipe's source (see `components/sources`). Writes `data.parquet` and the data set's card, `card.json`.
+DuckDB (https://duckdb.org) does the work out of core: the source's rows go into a table `source` of a database on disk,
+rows that cannot be read are set apart and counted, and the query runs with no access to anything but that table.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import artifact, checkpoints, observations, project, write_json
+from components.errors import SourceError, examples
+from components.ingest.query import Column, write_query
+from components.ingest.reading import Loaded, load
+from components.ingest.session import session
+from components.params import FileSource, Ingest, UrlSource
+from components.sources import Fetched, fetch
+from components.sources.web import named
+from components.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Inputs:
+    project: Path = project()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    data: Path = artifact("data.parquet")
+    card: Path = artifact("card.json")
+    work: Path = checkpoints()
+    observations: Path = observations()
+
+
+@dataclass(frozen=True)
+class Report:
+    num_rows: int
+    """That the query gave."""
+    num_columns: int
+    num_source_rows: int
+    """That could be read."""
+    num_bad_rows: int
+    """That could not; what they look like is in `bad_rows`."""
+    bad_share: float
+    bad_rows: str
+    size_bytes: int
+    """Of data.parquet."""
+    source_sha256: str
+
+
+def run(params: Ingest, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Fetch, read, query, describe. SourceError where the source or the query cannot be used."""
+    shutil.rmtree(outputs.work, ignore_errors=True)
+    try:
+        fetched = fetch(params.source, root=inputs.project, folder=outputs.work / "source")
+        check_not_empty(fetched)
+        with session(outputs.work / "duckdb") as con:
+            loaded = load(con, params.format, fetched)
+            leave_bad_rows(loaded, outputs.observations, tracker)
+            check_bad_rows(loaded, params.max_bad_share)
+            columns = write_query(con, params.query, outputs.data)
+            (num_rows,) = con.execute("SELECT count(*) FROM read_parquet(?)", [str(outputs.data)]).fetchone() or (0,)
+    finally:
+        shutil.rmtree(outputs.work, ignore_errors=True)
+    if num_rows == 0:
+        raise SourceError(f"the query gives no rows of the {loaded.num_rows} of the source; look at its WHERE")
+    write_json(outputs.card, card(params, fetched, columns, num_rows))
+    return Report(
+        num_rows=num_rows,
+        num_columns=len(columns),
+        num_source_rows=loaded.num_rows,
+        num_bad_rows=loaded.num_bad,
+        bad_share=round(loaded.bad_share, 6),
+        bad_rows=loaded.examples(),
+        size_bytes=outputs.data.stat().st_size,
+        source_sha256=fetched.sha256,
+    )
+
+
+def check_not_empty(fetched: Fetched) -> None:
+    empty = [path.name for path in fetched.paths if path.stat().st_size == 0]
+    if empty:
+        raise SourceError(f"the source holds nothing in {examples(empty)}; an empty file has no rows")
+
+
+def leave_bad_rows(loaded: Loaded, folder: Path, tracker: Tracker) -> None:
+    """Keep the first rows that could not be read where a person finds them."""
+    if not loaded.bad:
+        return
+    path = folder / "bad_rows.json"
+    write_json(path, [asdict(bad) for bad in loaded.bad])
+    tracker.log_file(path)
+
+
+def check_bad_rows(loaded: Loaded, max_bad_share: float) -> None:
+    if loaded.num_rows == 0 and loaded.num_bad == 0:
+        raise SourceError("the source has no rows, just a header; look at ingest.format and at the file")
+    if loaded.bad_share > max_bad_share:
+        raise SourceError(
+            f"{loaded.num_bad} of {loaded.num_rows + loaded.num_bad} rows cannot be read ({loaded.bad_share:.2%}; "
+            f"max_bad_share allows {max_bad_share:.2%}): {loaded.examples()}; mend them, or look at ingest.format"
+        )
+
+
+def card(params: Ingest, fetched: Fetched, columns: list[Column], num_rows: int) -> dict[str, Any]:
+    """What a person who meets data.parquet wants to know, with nothing secret and no folder of this machine."""
+    source = params.source.model_dump(mode="json", exclude_none=True)
+    if isinstance(params.source, UrlSource):
+        source["url"] = named(params.source.url)
+    if isinstance(params.source, FileSource) and Path(params.source.path).is_absolute():
+        source["path"] = Path(params.source.path).name
+    return {
+        "columns": [asdict(column) for column in columns],
+        "format": params.format.model_dump(mode="json", exclude_none=True) if params.format else None,
+        "licence": params.licence,
+        "num_rows": num_rows,
+        "query": params.query,
+        "source": source,
+        "source_sha256": fetched.sha256,
+    }
