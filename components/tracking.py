@@ -112,7 +112,7 @@ class Store:
     def __init__(self, root: Path, recipe: str) -> None:
         """Open the store; StoreError names it where it cannot be reached."""
         check_store(root)
-        self.root, self.recipe = root, recipe
+        self.root, self.recipe = root.resolve(), recipe
         self.client = _open(tracking_uri(root))
         self.experiment_id = self._experiment()
 
@@ -351,10 +351,10 @@ def _open(uri: str) -> Any:
     # MLflow retries a dead server for minutes by default.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     client = MlflowClient(uri, registry_uri=uri)
     client.search_experiments(max_results=1)
     return client

@@ -1,5 +1,6 @@
 """Reads the DAG out of dvc.yaml: the one place where stages and their order are written."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def open_repo(root: Path) -> Any:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say again what the flow says
     try:
         repo = Repo(str(root))
         repo.index  # noqa: B018  (reads dvc.yaml over params.yaml now, not later)

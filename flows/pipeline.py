@@ -56,6 +56,7 @@ def run_pipeline(
     `refresh` runs the stages that read a source even if nothing here changed; `force` names stages that run in any
     case; with `wait`, another run of the recipe is waited for, and BusyError raised without.
     """
+    root = root.resolve()
     load_recipe(root, recipe)
     stages = read_graph(open_repo(root), recipe)
     for name in (*force, *([until] if until else [])):

@@ -79,7 +79,7 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
-    """Whether the stage ran. StageError carries the stage's exit code; KeyboardInterrupt says that it was interrupted."""
+    """Whether the stage ran. StageError carries the stage's exit code; KeyboardInterrupt that it was stopped."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.stage.exceptions import StageCmdFailedError
