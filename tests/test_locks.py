@@ -1,0 +1,57 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from components.errors import BusyError
+from components.locks import hold
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from components.locks import hold
+with hold(Path(sys.argv[1]), "tiny", doing="modelyard run tiny", wait=False):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def enter(root, *, wait: bool) -> None:
+    with hold(root, "tiny", doing="test", wait=wait):
+        pass
+
+
+def test_second_run_is_told_who_holds_the_recipe(tmp_path, other):
+    with pytest.raises(BusyError, match=rf"tiny is in use: modelyard run tiny \(process {other.pid}, for \d+ s\)"):
+        enter(tmp_path, wait=False)
+
+
+def test_second_run_waits_where_it_may(tmp_path, other, caplog):
+    started = time.monotonic()
+    other.terminate()
+    enter(tmp_path, wait=True)
+    assert time.monotonic() - started < 30
+    assert other.wait() != 0
+
+
+def test_killed_holder_leaves_no_lock(tmp_path, other):
+    other.kill()
+    other.wait()
+    enter(tmp_path, wait=False)
+
+
+def test_other_recipes_are_free(tmp_path, other):
+    with hold(tmp_path, "another", doing="test", wait=False):
+        pass

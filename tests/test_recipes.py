@@ -1,0 +1,90 @@
+import copy
+from pathlib import Path
+
+import pytest
+
+from components.errors import ParamsError
+from components.recipes import load_recipe, load_yaml, parse_recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def raw() -> dict:
+    return copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["movie_sentiment"])
+
+
+def faults_of(raw: dict, name: str = "movie") -> list[str]:
+    with pytest.raises(ParamsError) as caught:
+        parse_recipe(name, raw)
+    assert caught.value.exit_code == 2
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+def test_every_recipe_of_the_project_is_sound():
+    names = list(load_yaml(ROOT / "params.yaml")["recipes"])
+    assert names
+    for name in names:
+        assert load_recipe(ROOT, name)
+
+
+def test_every_fault_is_reported_at_once_with_its_path(raw):
+    raw["finetune"]["epoch"] = raw["finetune"].pop("epochs")
+    raw["finetune"]["batch_size"] = "many"
+    raw["preprocess"]["split"]["test"] = 0.7
+    raw["compress"]["candidates"][1]["sparsity"] = float("inf")
+    raw["evaluat"] = raw.pop("evaluate")
+    faults = "\n".join(faults_of(raw))
+    assert "recipes.movie.finetune.epochs: missing" in faults
+    assert "recipes.movie.finetune.epoch: unknown key (did you mean 'epochs'?)" in faults
+    assert 'recipes.movie.finetune.batch_size: input should be a valid integer; the value is "many"' in faults
+    assert "recipes.movie.preprocess.split.test: input should be less than 0.5; the value is 0.7" in faults
+    assert "recipes.movie.compress.candidates.1.sparsity: " in faults
+    assert "recipes.movie.evaluate: missing" in faults
+    assert "recipes.movie.evaluat: unknown key (did you mean 'evaluate'?)" in faults
+    assert len(faults.splitlines()) == 7
+
+
+@pytest.mark.parametrize("value", ["3", 2.5, True, None, [1]])
+def test_wrong_type_is_refused(raw, value):
+    raw["finetune"]["epochs"] = value
+    assert len(faults_of(raw)) == 1
+
+
+def test_setting_that_cannot_take_effect_is_refused(raw):
+    raw["finetune"]["optimizer"]["momentum"] = 0.9
+    assert "adamw takes betas and no momentum" in faults_of(raw)[0]
+
+
+def test_watch_of_a_file_source_is_the_file(raw):
+    raw["ingest"]["source"] = {"kind": "file", "path": "rows.csv"}
+    assert "for a file source it is source.path ('rows.csv')" in faults_of(raw)[0]
+
+
+def test_name_that_would_be_a_path_is_refused(raw):
+    assert "a name is lower-case letters" in faults_of(raw, "../escape")[0]
+
+
+def test_unknown_recipe_gets_a_hint():
+    with pytest.raises(ParamsError, match=r"no recipe 'movie_sentimental' .* .did you mean 'movie_sentiment'"):
+        load_recipe(ROOT, "movie_sentimental")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipes: [", "is not YAML"),
+        ("recipes: {a: 1}\nrecipes: {b: 2}", "is not YAML.*duplicate key"),
+        ("recipes:", "has no recipes"),
+        ("- 1", "has no recipes"),
+    ],
+)
+def test_file_that_is_no_params_file_is_refused(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=message):
+        load_yaml(tmp_path / "params.yaml")
+
+
+def test_missing_file_says_where_to_be(tmp_path):
+    with pytest.raises(ParamsError, match="is missing; run this in the project's folder"):
+        load_yaml(tmp_path / "params.yaml")

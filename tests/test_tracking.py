@@ -1,0 +1,156 @@
+import json
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from components.artifacts import Layout, digest_of, write_json, writing
+from components.errors import QualityError, StoreError
+from components.tracking import PIPELINE_VARIABLE, Store, check_store, masked, stage_run, stale_runs, tracking_uri
+
+
+@dataclass(frozen=True)
+class Project:
+    root: Path
+
+    def make(self, stage: str, text: str = "rows") -> None:
+        """Run a stage that writes one file."""
+        folder = Layout(self.root, "tiny", stage).artifact
+        with stage_run(self.root, "tiny", stage) as run:
+            run.log_start({"a": {"b": 1}, "c": [1, 2]}, {"ingest/data.parquet": "0" * 32})
+            run.log_metrics({"loss": 0.5}, step=1)
+            with writing(folder) as partial:
+                (partial / "data.txt").write_text(text)
+                write_json(partial / "report.json", {"num_rows": 3, "name": "x"})
+            run.log_end(folder)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.root, "tiny")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv(PIPELINE_VARIABLE, "flow 1")
+    return Project(tmp_path)
+
+
+def named(project: Project) -> dict[str, list]:
+    found: dict[str, list] = {}
+    for run in project.store.search(""):
+        found.setdefault(run.info.run_name, []).append(run)
+    return found
+
+
+def test_stages_of_one_pipeline_share_a_parent(project):
+    project.make("ingest")
+    project.make("validate")
+    runs = named(project)
+    assert {name: len(found) for name, found in runs.items()} == {"pipeline": 1, "ingest": 1, "validate": 1}
+    parent = runs["pipeline"][0].info.run_id
+    assert runs["ingest"][0].data.tags["mlflow.parentRunId"] == parent
+    assert runs["validate"][0].data.tags["mlflow.parentRunId"] == parent
+    assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
+
+
+def test_run_holds_params_metrics_report_inputs_and_digest(project):
+    project.make("ingest")
+    run = named(project)["ingest"][0]
+    assert run.data.params == {"a.b": "1", "c": "[1, 2]"}
+    assert run.data.metrics == {"loss": 0.5, "num_rows": 3.0}
+    assert run.data.tags["report.name"] == "x"
+    assert run.data.tags["modelyard.digest"] == digest_of(Layout(project.root, "tiny", "ingest").artifact)
+    assert run.inputs.dataset_inputs[0].dataset.digest == "0" * 32
+    files = {file.path for file in project.store.client.list_artifacts(run.info.run_id)}
+    assert files == {"report.json", "files.json"}
+
+
+def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monkeypatch):
+    project.make("ingest")
+    made_by = named(project)["ingest"][0].info.run_id
+    monkeypatch.setenv(PIPELINE_VARIABLE, "flow 2")
+    project.make("validate")
+    runs = named(project)
+    parent = next(run for run in runs["pipeline"] if run.data.tags["modelyard.pipeline"] == "flow 2")
+    assert project.store.made_by(parent.info.run_id) == {
+        "ingest": made_by,
+        "validate": runs["validate"][0].info.run_id,
+    }
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"| ingest | cached | [{made_by[:8]}]" in note
+    assert "| validate | ran |" in note
+
+
+def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project):
+    with pytest.raises(QualityError), stage_run(project.root, "tiny", "evaluate"):
+        raise QualityError("accuracy 0.5 is below 0.9", report={"accuracy": 0.5})
+    runs = named(project)
+    assert {run.info.status for found in runs.values() for run in found} == {"FAILED"}
+    run = runs["evaluate"][0]
+    assert run.data.tags["modelyard.error"] == "QualityError: accuracy 0.5 is below 0.9"
+    path = project.store.client.download_artifacts(run.info.run_id, "report.json")
+    assert json.loads(Path(path).read_text()) == {"accuracy": 0.5}
+
+
+def test_interrupt_marks_run_and_parent_killed(project):
+    with pytest.raises(KeyboardInterrupt), stage_run(project.root, "tiny", "finetune"):
+        raise KeyboardInterrupt
+    assert {run.info.status for found in named(project).values() for run in found} == {"KILLED"}
+
+
+def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project):
+    code = (
+        "import os, sys, signal; from pathlib import Path; from components.tracking import stage_run\n"
+        "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune'):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(project.root)], check=False)
+    assert sorted(run["stage"] for run in stale_runs(project.root)) == ["finetune", "pipeline"]
+    project.make("ingest")
+    assert stale_runs(project.root) == []
+    assert named(project)["finetune"][0].info.status == "KILLED"
+
+
+def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(project, tmp_path):
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "model.onnx").write_text("x")
+    with stage_run(project.root, "tiny", "package") as run:
+        assert run.register_model(bundle, digest="aa") == {"name": "tiny", "version": "1", "alias": "champion"}
+        assert run.register_model(bundle, digest="bb") == {"name": "tiny", "version": "2", "alias": "challenger"}
+        assert run.register_model(bundle, digest="aa") == {"name": "tiny", "version": "1", "alias": "champion"}
+    version = project.store.client.get_model_version_by_alias("tiny", "champion")
+    assert version.tags == {"digest": "aa"}
+
+
+def test_provenance_names_the_runs_of_the_stages_before(project):
+    project.make("ingest")
+    with stage_run(project.root, "tiny", "validate") as run:
+        provenance = run.provenance()
+    assert set(provenance["runs"]) == {"ingest", "validate"}
+    assert provenance["git_commit"] is None
+
+
+def test_store_that_does_not_answer_is_an_error_that_names_it(project, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    with pytest.raises(StoreError, match=rf"the MLflow store http://127.0.0.1:{port} cannot be reached"):
+        check_store(project.root)
+
+
+def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@127.0.0.1:1/none")
+    with pytest.raises(StoreError) as caught:
+        check_store(project.root)
+    assert "hunter2" not in str(caught.value)
+    assert masked("postgresql://me:hunter2@host/db") == "postgresql://me:***@host/db"
+
+
+def test_default_store_is_a_file_of_the_project(project):
+    assert tracking_uri(project.root) == f"sqlite:///{project.root / 'mlflow.db'}"
