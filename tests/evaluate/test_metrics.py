@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,8 @@ from components.evaluate.metrics import (
     counting_metrics,
     ranking_metrics,
 )
+
+UNDEFINED: Any = 0  # what scikit-learn shall give for 0 / 0; its annotation allows only strings
 
 
 def once(num_rows: int) -> np.ndarray:
@@ -33,15 +37,15 @@ def test_counting_metrics_equal_sklearn(num_classes: int) -> None:
     predicted = scores.argmax(axis=1)
     found = counting_metrics(actual, predicted, num_classes=num_classes)(once(300))
     precision, recall, f1, _ = reference.precision_recall_fscore_support(
-        actual, predicted, average="macro", zero_division=0
+        actual, predicted, average="macro", zero_division=UNDEFINED
     )
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(actual, predicted))
     assert found["precision_macro"] == pytest.approx(precision)
     assert found["recall_macro"] == pytest.approx(recall)
     assert found["f1_macro"] == pytest.approx(f1)
     assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(actual, predicted))
-    each = reference.precision_recall_fscore_support(
-        actual, predicted, labels=range(num_classes), average=None, zero_division=0
+    each: Any = reference.precision_recall_fscore_support(
+        actual, predicted, labels=range(num_classes), average=None, zero_division=UNDEFINED
     )
     for name, values in zip(("class_precision", "class_recall", "class_f1"), each, strict=False):
         np.testing.assert_allclose(found[name][:, 0], values)
