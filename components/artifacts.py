@@ -22,7 +22,7 @@ REPORT = "report.json"
 FILES = "files.json"
 
 Paths = TypeVar("Paths")
-Place = Literal["artifact", "checkpoints", "observations", "project"]
+Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]
 
 
 def artifact(name: str) -> Any:
@@ -43,6 +43,11 @@ def observations() -> Any:
 def project() -> Any:
     """A field of `Inputs`: the project's folder, to which a source's relative path is relative."""
     return field(metadata={"place": "project", "name": ""})
+
+
+def recipe_name() -> Any:
+    """A field of `Inputs`: the recipe's name, a string."""
+    return field(metadata={"place": "recipe", "name": ""})
 
 
 def artifact_names(paths: type[Any]) -> list[str]:
@@ -76,11 +81,12 @@ class Layout:
 
     def inputs(self, paths: type[Paths]) -> Paths:
         """Bind an `Inputs` class to this recipe, and check every file against its recorded sha256."""
-        bound: dict[str, Path] = {}
+        bound: dict[str, Path | str] = {}
+        given: dict[Place, Path | str] = {"project": self.root, "recipe": self.recipe}
         for item in fields(paths):  # type: ignore[arg-type]
             name: str = item.metadata["name"]
-            if item.metadata["place"] == "project":
-                bound[item.name] = self.root
+            if item.metadata["place"] in given:
+                bound[item.name] = given[item.metadata["place"]]
                 continue
             bound[item.name] = self.of("") / name
             verify(self.of(name.split("/", 1)[0]), name.split("/", 1)[1])

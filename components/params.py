@@ -352,7 +352,7 @@ class CompressionGate(Section):
     max_accuracy_drop: Share
     """Below the float model, on the validation split (0.01 is one point)."""
     min_speedup: Annotated[float, Field(gt=0)]
-    """Rows/s over torch fp32 in the same run."""
+    """Rows/s over torch fp32 in the same run, both called as the service calls: one row a call."""
     max_size_ratio: Annotated[float, Field(gt=0)]
     """Bytes of the model file over those of the float weights."""
 
@@ -362,6 +362,8 @@ class Compress(Section):
 
     candidates: Annotated[tuple[Annotated[Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)]
     gate: CompressionGate
+    threads: Positive
+    """Rows computed at once while measuring; as in package.serving, so that what is measured is what is served."""
     num_latency_rows: Annotated[int, Field(ge=20)]
     """Single rows timed for p50 and p99."""
 
@@ -382,6 +384,14 @@ class Serving(Section):
     """Texts of several requests that are computed together."""
     max_latency_ms: Positive
     """Expected wait beyond which a request is turned away with 503."""
+
+    @model_validator(mode="after")
+    def _whole_requests(self) -> "Serving":
+        if self.max_batch_size < self.max_texts:
+            raise ValueError(
+                f"max_batch_size {self.max_batch_size} is below max_texts {self.max_texts}; a request is computed whole"
+            )
+        return self
 
 
 class Package(Section):
