@@ -1,0 +1,178 @@
+"""What a user does wrong, and what a machine does at night: one clear line, and nothing earlier is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from components.recipes import stages
+from tests.conftest import free_port
+from tests.projects import edit, environment, make_project, run
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, prefect_api) -> Path:
+    """A project whose stages up to finetune have run."""
+    folder = make_project(tmp_path_factory.mktemp("faults") / "project")
+    flow(folder, prefect_api, "--until", "finetune")
+    return folder
+
+
+def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return run(["modelyard", "run", "tiny", *words], folder, check=check, PREFECT_API_URL=prefect_api)
+
+
+def start(folder: Path, prefect_api: str, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["modelyard", "run", "tiny", *words], cwd=folder, env=environment(PREFECT_API_URL=prefect_api),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def stage_process(stage: str, folder: Path) -> psutil.Process:
+    """The process of a running stage, once it is there."""
+    for _ in range(600):
+        for process in psutil.process_iter():
+            try:
+                words = process.cmdline()
+                if words[1:4] == ["-m", "components", stage] and process.cwd() == str(folder):
+                    return process
+            except psutil.Error:
+                continue
+        time.sleep(0.05)
+    raise AssertionError(f"{stage} never started")
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """The newest run of each name in MLflow, and how it stands."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    return {run.info.run_name: run.info.status for run in runs}
+
+
+def artifact_of(folder: Path, stage: str) -> dict[str, bytes]:
+    files = sorted(p for p in (folder / "artifacts" / "tiny" / stage).rglob("*") if p.is_file())
+    return {p.name: p.read_bytes() for p in files}
+
+
+def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, prefect_api):
+    edit(project, "tiny.evaluate.gate.min", 0.5)
+    flow(project, prefect_api, "--until", "evaluate")
+    good = artifact_of(project, "evaluate")
+    lock = (project / "dvc.lock").read_bytes()
+    edit(project, "tiny.evaluate.gate.min", 2.0)
+    done = flow(project, prefect_api, "--until", "evaluate", check=False)
+    assert done.returncode == 3, done.stderr
+    assert "evaluate@tiny: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert artifact_of(project, "evaluate") == good
+    assert (project / "dvc.lock").read_bytes() == lock
+    report = json.loads((project / "observations/tiny/evaluate/report.json").read_text())
+    assert 0 < report["accuracy"] <= 1
+    assert statuses(project)["evaluate"] == "FAILED"
+    edit(project, "tiny.evaluate.gate.min", 0.5)
+
+
+def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api):
+    edit(project, "tiny.finetune.epochs", 0)
+    edit(project, "tiny.compress.gate.max_size_ratio", "small")
+    done = flow(project, prefect_api, check=False)
+    edit(project, "tiny.finetune.epochs", 3)
+    edit(project, "tiny.compress.gate.max_size_ratio", 10.0)
+    assert done.returncode == 2
+    assert "recipes.tiny.finetune.epochs: " in done.stderr
+    assert "recipes.tiny.compress.gate.max_size_ratio: " in done.stderr
+
+
+def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api):
+    before = artifact_of(project, "finetune")
+    process = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
+    stage_process("finetune", project).send_signal(signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert artifact_of(project, "finetune") == before
+    flow(project, prefect_api, "--until", "finetune", "--force", "finetune")
+    assert artifact_of(project, "finetune") == before
+    assert statuses(project)["finetune"] == "FINISHED"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number):
+    process = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
+    stage = stage_process("finetune", project)
+    wait_for_run(project, "finetune", "RUNNING")
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert not stage.is_running()
+    assert statuses(project)["finetune"] == "KILLED"
+    assert statuses(project)["pipeline"] == "KILLED"
+
+
+def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api):
+    process = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
+    stage = stage_process("finetune", project)
+    wait_for_run(project, "finetune", "RUNNING")
+    process.kill()
+    process.communicate()
+    stage.wait(timeout=60)
+    assert statuses(project)["finetune"] == "KILLED"
+    flow(project, prefect_api, "--until", "finetune")
+
+
+def wait_for_run(folder: Path, stage: str, status: str) -> None:
+    for _ in range(200):
+        if statuses(folder).get(stage) == status:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{stage} never was {status}")
+
+
+def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api):
+    first = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
+    stage_process("finetune", project)
+    second = flow(project, prefect_api, "--no-wait", check=False)
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert second.returncode == 1
+    assert "tiny is in use: modelyard run tiny (process " in second.stderr
+
+
+def test_unknown_stage_gets_a_hint(project, prefect_api):
+    done = flow(project, prefect_api, "--until", "evalute", check=False)
+    assert done.returncode == 2
+    assert "did you mean 'evaluate'" in done.stderr
+    assert all(stage in done.stderr for stage in stages())
+
+
+@pytest.mark.parametrize(
+    ("variable", "path", "what"),
+    [("MLFLOW_TRACKING_URI", "", "the MLflow store"), ("PREFECT_API_URL", "/api", "the Prefect server")],
+)
+def test_store_that_does_not_answer_is_named(project, prefect_api, variable, path, what):
+    url = f"http://127.0.0.1:{free_port()}{path}"
+    done = run(["modelyard", "run", "tiny"], project, check=False, **{"PREFECT_API_URL": prefect_api, variable: url})
+    assert done.returncode == 1
+    assert f"{what} {url} cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_source_that_vanished_keeps_what_was_made(project, prefect_api):
+    good = artifact_of(project, "ingest")
+    (project / "data/rows.csv").rename(project / "data/away.csv")
+    done = flow(project, prefect_api, check=False)
+    (project / "data/away.csv").rename(project / "data/rows.csv")
+    assert done.returncode == 2, done.stderr
+    assert "data/rows.csv" in done.stderr
+    assert artifact_of(project, "ingest") == good

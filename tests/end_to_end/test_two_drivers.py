@@ -1,0 +1,123 @@
+"""One tiny recipe through all eight stages, by the flow and by `dvc repro`."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+from components.recipes import stages
+from tests.projects import edit, git_commit, make_project, run
+
+
+@pytest.fixture(scope="module")
+def by_flow(tmp_path_factory, prefect_api) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("flow") / "project")
+    modelyard(folder, prefect_api, "run", "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_dvc(tmp_path_factory) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("dvc") / "project")
+    run(["dvc", "repro"], folder)
+    return folder
+
+
+def modelyard(folder: Path, prefect_api: str, *words: str) -> dict:
+    done = run(["modelyard", *words, "--json"], folder, PREFECT_API_URL=prefect_api)
+    return json.loads(done.stdout)
+
+
+def states(outcome: dict) -> dict[str, str]:
+    return {stage["stage"]: stage["state"] for stage in outcome["stages"]}
+
+
+def shape_of_runs(folder: Path) -> list[tuple]:
+    """What MLflow holds, without ids and times."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = {run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    return sorted(
+        (
+            run.info.run_name,
+            run.info.status,
+            run.data.tags.get("mlflow.parentRunId") in parents,
+            tuple(sorted(run.data.params)),
+            tuple(sorted(run.data.metrics)),
+            tuple(sorted(file.path for file in client.list_artifacts(run.info.run_id))),
+            tuple(sorted((i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs)),
+        )
+        for run in runs
+    )
+
+
+def test_both_drivers_leave_the_same_lock(by_flow, by_dvc):
+    assert (by_flow / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
+
+
+def test_both_drivers_leave_the_same_shape_of_runs(by_flow, by_dvc):
+    shape = shape_of_runs(by_dvc)
+    assert [entry[0] for entry in shape] == sorted(["pipeline", *stages()])
+    assert shape == shape_of_runs(by_flow)
+
+
+def test_model_is_registered_as_champion_with_its_bundle(by_flow):
+    client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("tiny", "champion")
+    report = json.loads((by_flow / "artifacts/tiny/package/report.json").read_text())
+    assert report["tag"].startswith("tiny:")
+    assert version.tags["digest"].startswith(report["tag"].removeprefix("tiny:"))
+
+
+def test_nothing_changed_means_nothing_runs(by_flow, prefect_api):
+    before = shape_of_runs(by_flow)
+    outcome = modelyard(by_flow, prefect_api, "run", "tiny")
+    assert states(outcome) == dict.fromkeys(stages(), "cached")
+    after = Counter(entry[0] for entry in shape_of_runs(by_flow))
+    assert after == Counter(entry[0] for entry in before) + Counter(["pipeline"])
+    client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
+    tags = client.get_run(outcome["parent_run_id"]).data.tags
+    made_by = {client.get_run(tags[f"modelyard.cached.{stage}"]).info.run_name for stage in stages()}
+    assert made_by == set(stages())
+
+
+def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api):
+    folder = tmp_path / "copy"
+    shutil.copytree(by_flow, folder, symlinks=True)
+    edit(folder, "tiny.compress.num_latency_rows", 21)
+    reasons = {reason["stage"]: reason for reason in modelyard(folder, prefect_api, "why", "tiny")["stages"]}
+    assert [stage for stage, reason in reasons.items() if reason["would_run"]] == ["compress", "package"]
+    assert "recipes.tiny.compress.num_latency_rows: 20 → 21" in reasons["compress"]["causes"]
+    outcome = modelyard(folder, prefect_api, "run", "tiny")
+    ran = {stage for stage, state in states(outcome).items() if state == "ran"}
+    assert {"compress"} <= ran <= {"compress", "package"}  # the same model again needs no new bundle
+
+
+def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc):
+    run(["dvc", "remote", "add", "-d", "backup", str(tmp_path / "remote")], by_dvc)
+    run(["dvc", "push", "-q"], by_dvc)
+    run(["git", "add", "-A"], by_dvc)
+    run(git_commit("run"), by_dvc)
+    clone = tmp_path / "clone"
+    run(["git", "clone", "-q", str(by_dvc), str(clone)], tmp_path)
+    run(["dvc", "pull", "-q"], clone)
+    assert "up to date" in run(["dvc", "status"], clone).stdout
+    assert (clone / "artifacts/tiny/package/bundle/manifest.json").is_file()
+
+
+def test_artifacts_hold_no_trace_of_the_machine(by_flow):
+    texts = [p for p in (by_flow / "artifacts").rglob("*") if p.suffix in (".json", ".csv", ".md", ".yaml")]
+    assert texts
+    for path in texts:
+        assert str(by_flow) not in path.read_text(encoding="utf-8"), path
+
+
+def test_lock_lists_every_stage_in_order(by_dvc):
+    locked = YAML(typ="safe").load(by_dvc / "dvc.lock")["stages"]
+    assert list(locked) == [f"{stage}@tiny" for stage in stages()]
