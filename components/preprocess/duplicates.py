@@ -1,0 +1,112 @@
+"""Rows that say the same: which texts count as one, and what becomes of one that carries several labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from components.params import NearDuplicates
+from components.preprocess.neighbours import Rows, likely, neighbours
+from components.preprocess.shingles import jaccard, signatures
+
+SEED = 1
+PAIRS_A_CALL = 4_096
+
+KEPT, CONFLICTING, OUTVOTED, DUPLICATE, NEAR_DUPLICATE = range(5)
+FATES = ("kept", "conflicting", "outvoted", "duplicate", "near-duplicate")
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What becomes of each row, (N,)."""
+
+    fate: NDArray[np.int8]
+    """A place in FATES."""
+    first: NDArray[np.int64]
+    """The first row that the row counts as one with."""
+    label: NDArray[np.int64]
+    """The label of a kept row: that of most of the rows it stands for."""
+    num_conflicting_texts: int
+    """Texts (each with its near-duplicates) that carry two labels."""
+
+
+def judge(
+    texts: pa.LargeStringArray, labels: NDArray[np.int64], params: NearDuplicates, *, num_labels: int, conflicts: str
+) -> Verdicts:
+    """Keep the first row of those that say the same, unless their labels forbid it.
+
+    `conflicts` is `remove` (a text with two labels goes, all its rows) or `majority` (the label of most of its rows
+    stands; a tie goes).
+    """
+    encoded = texts.dictionary_encode()
+    codes = np.asarray(encoded.indices, np.int64)  # of equal texts the same, numbered as they come
+    leader = leaders(encoded.dictionary, params)[codes]
+    num_texts = len(encoded.dictionary)
+    votes = np.bincount(leader * num_labels + labels, minlength=num_texts * num_labels).reshape(num_texts, num_labels)
+    most = votes.max(axis=1)
+    is_conflict = (votes > 0).sum(axis=1) > 1
+    if conflicts == "remove":
+        is_lost = is_conflict
+    else:
+        is_lost = (votes == most[:, None]).sum(axis=1) > 1
+        is_lost[most == 0] = False
+    winner = votes.argmax(axis=1)
+
+    first_of_code = np.full(num_texts, len(texts), np.int64)
+    np.minimum.at(first_of_code, codes, np.arange(len(texts)))
+    first = first_of_code[leader]
+    fate = np.where(codes == codes[first], DUPLICATE, NEAR_DUPLICATE).astype(np.int8)
+    fate[labels != winner[leader]] = OUTVOTED
+    fate[first == np.arange(len(texts))] = KEPT
+    fate[is_lost[leader]] = CONFLICTING
+    return Verdicts(fate, first, winner[leader], int(is_conflict.sum()))
+
+
+def leaders(texts: pa.LargeStringArray, params: NearDuplicates) -> Rows:
+    """For each of different texts the first that it is a near-duplicate of, or itself.
+
+    A text that has a leader leads no other; so no two leaders are near-duplicates of each other.
+    """
+    signed = signatures(texts, params, seed=SEED)
+
+    def confirm(earlier: Rows, later: Rows) -> NDArray[np.bool_]:
+        is_near = likely(signed, earlier, later, threshold=params.threshold)
+        found = is_near.nonzero()[0]
+        is_near[found] = similarity(texts, earlier[found], later[found], params) >= params.threshold
+        return is_near
+
+    leader = np.arange(len(texts))
+    is_settled = False
+    while not is_settled:
+        rows = (leader == np.arange(len(texts))).nonzero()[0]
+        pairs = neighbours(signed, rows, threshold=params.threshold, confirm=confirm, title="near-duplicates")
+        is_settled = follow(leader, *pairs)
+    while (leader != leader[leader]).any():
+        leader = leader[leader]
+    return leader
+
+
+def follow(leader: Rows, earlier: Rows, later: Rows) -> bool:
+    """Let rows follow the first row that leads and is their neighbour.
+
+    Gives False where a row may have neighbours yet unknown: it was compared no further when it found a neighbour that
+    then turned out to lead nothing.
+    """
+    unsettled: list[int] = []
+    for one, other in zip(earlier.tolist(), later.tolist(), strict=True):
+        if leader[one] != one:
+            unsettled.append(other)
+        elif leader[other] == other:
+            leader[other] = one
+    return all(leader[row] != row for row in unsettled)
+
+
+def similarity(texts: pa.LargeStringArray, left: Rows, right: Rows, params: NearDuplicates) -> NDArray[np.float64]:
+    """The Jaccard similarity of pairs of rows, a few thousand pairs at a time."""
+    shares = np.empty(len(left))
+    for start in range(0, len(left), PAIRS_A_CALL):
+        chunk = slice(start, start + PAIRS_A_CALL)
+        pair = [texts.take(pa.array(rows[chunk])).to_pylist() for rows in (left, right)]
+        shares[chunk] = jaccard(pair[0], pair[1], size=params.shingle_size)
+    return shares

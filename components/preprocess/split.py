@@ -1,0 +1,105 @@
+"""Which row goes to which split: by the digest of its text (or group) and the seed, class by class.
+
+A digest, unlike a random generator, gives each machine and each version of a library the same split, and leaves a row
+where it is when other rows come or go.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.errors import InputError
+from components.params import Split
+
+NAMES = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+
+
+def stratified(
+    texts: Sequence[str], label_ids: NDArray[np.int64], params: Split, *, labels: Sequence[str]
+) -> NDArray[np.int8]:
+    """The split of each row, (N,), with each class in the same shares.
+
+    Raises InputError where a class has too few rows to be in every split.
+    """
+    counts = np.bincount(label_ids, minlength=len(labels))
+    needed = fewest_rows(params)
+    few = [f"'{label}' has {count}" for label, count in zip(labels, counts, strict=True) if count < needed]
+    if few:
+        raise InputError(
+            f"too small to stratify: after cleaning, {', '.join(few[:5])} rows{' and more classes' * (len(few) > 5)}; "
+            f"each class needs {needed} to be in every split (validation {params.validation}, test {params.test}): "
+            "add rows, raise the shares, or join or drop the class in ingest.query"
+        )
+    split = np.full(len(label_ids), TRAIN, np.int8)
+    order = np.lexsort((digests(texts, seed=params.seed), label_ids))
+    for start, count in zip((np.cumsum(counts) - counts).tolist(), counts.tolist(), strict=True):
+        _, num_validation, num_test = sizes(count, params)
+        split[order[start : start + num_validation]] = VALIDATION
+        split[order[start + num_validation : start + num_validation + num_test]] = TEST
+    return split
+
+
+def sizes(num_rows: int, params: Split) -> tuple[int, int, int]:
+    """Rows of a class in train, validation and test."""
+    num_validation, num_test = int(num_rows * params.validation + 0.5), int(num_rows * params.test + 0.5)
+    return num_rows - num_validation - num_test, num_validation, num_test
+
+
+def fewest_rows(params: Split) -> int:
+    """The least number of rows from which on a class is in every split."""
+    num_rows = 3
+    while min(sizes(num_rows, params)) < 1:
+        num_rows += 1
+    return num_rows
+
+
+def grouped(
+    groups: Sequence[str], label_ids: NDArray[np.int64], params: Split, *, labels: Sequence[str]
+) -> NDArray[np.int8]:
+    """The split of each row, (N,), with no group in two splits and each class as near to its shares as that allows.
+
+    The largest group first, each goes where it brings the classes nearest to their shares (least chi-square).
+    Raises InputError where a class is missing from a split.
+    """
+    names, codes = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
+    counts = np.zeros((len(names), len(labels)))  # (groups, classes)
+    np.add.at(counts, (codes, label_ids), 1)
+    shares = np.array([1 - params.validation - params.test, params.validation, params.test])
+    wanted = np.maximum(shares[:, None] * counts.sum(axis=0), 1e-9)  # (splits, classes)
+    there = np.zeros_like(wanted)
+    num_groups = np.zeros(len(NAMES), int)
+    split = np.empty(len(names), np.int8)
+    order = np.lexsort((digests(names.tolist(), seed=params.seed), -counts.sum(axis=1)))
+    for num_left, group in zip(range(len(order), 0, -1), order, strict=True):
+        cost = (counts[group] * (counts[group] + 2 * (there - wanted)) / wanted).sum(axis=1)
+        if num_left <= (num_groups == 0).sum():
+            cost[num_groups > 0] = np.inf
+        chosen = int(cost.argmin())
+        split[group] = chosen
+        there[chosen] += counts[group]
+        num_groups[chosen] += 1
+    check_classes(there, counts, params, labels)
+    return split[codes]
+
+
+def check_classes(
+    there: NDArray[np.float64], counts: NDArray[np.float64], params: Split, labels: Sequence[str]
+) -> None:
+    """InputError where a class is missing from a split."""
+    for number, name in enumerate(NAMES):
+        for label in (there[number] == 0).nonzero()[0]:
+            raise InputError(
+                f"too small to split by '{params.group}': '{labels[label]}' is missing from {name}; its "
+                f"{int(counts[:, label].sum())} rows lie in {int((counts[:, label] > 0).sum())} groups, and at least "
+                "3 of like size are needed: add rows, or set split.group to null"
+            )
+
+
+def digests(texts: Sequence[str], *, seed: int) -> NDArray[np.uint64]:
+    """A number for each text, as good as random, that `seed` changes."""
+    key = str(seed).encode()
+    joined = b"".join(hashlib.blake2b(text.encode(), key=key, digest_size=8).digest() for text in texts)
+    return np.frombuffer(joined, "<u8")

@@ -1,0 +1,149 @@
+"""Texts to token ids, and the tokenizer's own settings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from components.errors import MAX_EXAMPLES, InputError, SourceError, examples
+from components.progress import progress
+
+TOKENIZER = "tokenizer.json"
+PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
+GROUP_ROWS = 16_384
+BATCH_ROWS = 512  # the tokenizer keeps a long text's tokens beyond the limit until the batch is done
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        pa.field("text", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("label_id", pa.int32()),
+        pa.field("input_ids", pa.list_(pa.int32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a tokenizer.json says beyond how to split."""
+
+    tokenizer: Tokenizer
+    """Cuts at `max_tokens`, adds its special tokens, never pads."""
+    unknown_id: int | None
+    """None where every text can be spelled."""
+    pad_token_id: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Counts of the tokens of some texts."""
+
+    lengths: NDArray[np.int64]
+    """Tokens of each text, special ones among them."""
+    num_special: int
+    """That the tokenizer adds."""
+    num_unknown: int
+    unknown_texts: list[str]
+    """A few texts with unknown tokens."""
+    num_truncated: int
+    """Texts that were cut at `max_tokens`."""
+
+    @property
+    def unknown_share(self) -> float:
+        return self.num_unknown / max(int(self.lengths.sum()) - self.num_special, 1)
+
+
+def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
+    """Read the folder's tokenizer.json; SourceError where there is none or it is broken."""
+    path = folder / TOKENIZER
+    if not path.is_file():
+        there = sorted(p.name for p in folder.iterdir())
+        raise SourceError(f"the tokenizer's folder has no tokenizer.json; it holds {examples(there) or 'nothing'}")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise SourceError(f"tokenizer.json cannot be read: {error}") from error
+    check_length(folder, max_tokens)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    padding = raw.get("padding") or {}
+    pad_ids = [padding.get("pad_id"), *map(tokenizer.token_to_id, PAD_TOKENS)]
+    # Without a token for it, any will do: padding is masked.
+    return Vocabulary(tokenizer, unknown_id(raw["model"], tokenizer), next((i for i in pad_ids if i is not None), 0))
+
+
+def unknown_id(model: dict[str, object], tokenizer: Tokenizer) -> int | None:
+    """The id of the token that stands for what the tokenizer does not know."""
+    if isinstance(model.get("unk_id"), int):  # Unigram
+        return int(str(model["unk_id"]))
+    token = model.get("unk_token")
+    return tokenizer.token_to_id(token) if isinstance(token, str) else None
+
+
+def check_length(folder: Path, max_tokens: int) -> None:
+    """InputError where the model that lies beside the tokenizer takes fewer tokens."""
+    config = folder / "config.json"
+    if not config.is_file():
+        return
+    longest = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
+    if isinstance(longest, int) and max_tokens > longest:
+        raise InputError(f"preprocess.max_tokens is {max_tokens}, but the encoder takes {longest}; lower it")
+
+
+def write_tokenized(path: Path, rows: pa.Table, vocabulary: Vocabulary, *, title: str) -> list[Tokens]:
+    """Write a split: its rows (`row`, `text`, `label`, `label_id`) with their token ids. Counts them, by group."""
+    found: list[Tokens] = []
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer, progress(title, total=len(rows)) as bar:
+        for start in range(0, len(rows), GROUP_ROWS):
+            group = rows.slice(start, GROUP_ROWS)
+            texts: list[str] = group["text"].to_pylist()
+            ids, ends, num_truncated = encode(texts, vocabulary)
+            found.append(count(texts, ids, ends, num_truncated, vocabulary))
+            column = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(ids))
+            writer.write_table(group.append_column("input_ids", column).cast(SCHEMA), row_group_size=GROUP_ROWS)
+            bar.update(start + len(group))
+    return found
+
+
+def encode(texts: list[str], vocabulary: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+    """The ids of all texts, where each text's begin and end among them, and how many texts were cut."""
+    ids: list[NDArray[np.int32]] = []
+    num_truncated = 0
+    for start in range(0, len(texts), BATCH_ROWS):
+        for encoding in vocabulary.tokenizer.encode_batch_fast(texts[start : start + BATCH_ROWS]):
+            ids.append(np.array(encoding.ids, np.int32))
+            num_truncated += bool(encoding.overflowing)
+    return np.concatenate(ids), np.cumsum([0, *map(len, ids)]), num_truncated
+
+
+def count(
+    texts: list[str], ids: NDArray[np.int32], ends: NDArray[np.int64], num_truncated: int, vocabulary: Vocabulary
+) -> Tokens:
+    """Count what `encode` gave."""
+    unknown_at = (ids == vocabulary.unknown_id).nonzero()[0] if vocabulary.unknown_id is not None else ids[:0]
+    unknown_rows = np.unique(np.searchsorted(ends, unknown_at, side="right") - 1)
+    return Tokens(
+        lengths=np.diff(ends),
+        num_special=len(texts) * vocabulary.tokenizer.num_special_tokens_to_add(is_pair=False),
+        num_unknown=len(unknown_at),
+        unknown_texts=[texts[row] for row in unknown_rows[:MAX_EXAMPLES].tolist()],
+        num_truncated=num_truncated,
+    )
+
+
+def all_tokens(counts: list[Tokens]) -> Tokens:
+    """The counts of several groups, as one."""
+    return Tokens(
+        lengths=np.concatenate([group.lengths for group in counts]),
+        num_special=sum(group.num_special for group in counts),
+        num_unknown=sum(group.num_unknown for group in counts),
+        unknown_texts=[text for group in counts for text in group.unknown_texts][:MAX_EXAMPLES],
+        num_truncated=sum(group.num_truncated for group in counts),
+    )
