@@ -161,12 +161,18 @@ class Between(Section):
     max: int | None
     """Largest allowed, or null."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "Between":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
 
 class Contract(Section):
     """What a data set must hold to be used at all."""
 
     columns: dict[str, Literal["string", "integer", "number", "boolean"]]
-    """Every column that must be there, and its type."""
+    """Every column that must be there, and its type; `text` and `label` among them, as strings."""
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     """The allowed labels, in the order in which the model numbers them."""
     num_rows: Between
@@ -180,6 +186,15 @@ class Contract(Section):
     """Of texts that carry two labels."""
     min_class_share: Share
     """Of the rarest label."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Contract":
+        for column in ("text", "label"):
+            if self.columns.get(column) != "string":
+                raise ValueError(f"columns must say '{column}: string'; the query can cast it (CAST(x AS VARCHAR))")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels names one label twice")
+        return self
 
 
 class Validate(Section):

@@ -1,0 +1,277 @@
+"""The contract as expectations of Great Expectations, each with what a person needs to mend a breach."""
+
+# Great Expectations re-exports its expectations without saying so.
+# pyright: reportPrivateImportUsage=false
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import great_expectations.expectations as gxe
+
+from components.errors import MAX_EXAMPLES, did_you_mean, examples
+from components.params import Between, Contract
+from components.validate.tables import LENGTH, SHOWN_LENGTH, Tables, is_text
+
+# The names that Great Expectations knows pandas' types by.
+TYPES = {
+    "integer": [f"{sign}Int{bits}Dtype" for sign in ("", "U") for bits in (8, 16, 32, 64)],
+    "boolean": ["BooleanDtype"],
+}
+TYPES["number"] = [*TYPES["integer"], "float32", "float64"]
+
+# Shares are compared after division; this keeps 1 - 0.9 from being a little less than 0.1.
+DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a failed expectation shows."""
+
+    num_rows: int | None
+    """Rows (or texts, or classes) at fault; None where the whole table is."""
+    examples: list[str]
+    """At most five."""
+    advice: str
+    """How to mend it, or an empty string."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation over one table."""
+
+    table: Literal["rows", "texts", "classes"]
+    column: str
+    """An empty string where it is about the table."""
+    expected: str
+    """In words; it is shown in the verdict and in Data Docs."""
+    expectation: Any
+    look: Callable[[Tables], Look]
+    """Asked when it fails."""
+
+
+def checks_of(contract: Contract, tables: Tables) -> list[Check]:
+    """Every expectation that can be put to the columns that are there, in a fixed order."""
+    checks = [*table_checks(contract), *column_checks(contract, tables)]
+    if is_text(tables.rows, "text"):
+        checks += text_checks(contract, tables)
+    if is_text(tables.rows, "label"):
+        checks += label_checks(contract)
+    if is_text(tables.rows, "text") and is_text(tables.rows, "label"):
+        checks.append(conflicts(contract))
+    return checks
+
+
+def between(limits: Between, what: str) -> str:
+    if limits.max is None:
+        return f"at least {limits.min} {what}"
+    return f"at most {limits.max} {what}" if limits.min is None else f"{limits.min} to {limits.max} {what}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.4g}%"
+
+
+def rows(count: int) -> str:
+    return f"{count} {'row' if count == 1 else 'rows'}"
+
+
+def is_set(limits: Between) -> bool:
+    return limits.min is not None or limits.max is not None
+
+
+def table_checks(contract: Contract) -> Iterator[Check]:
+    limits = contract.num_rows
+    if is_set(limits):
+        yield Check(
+            "rows", "", between(limits, "rows"),
+            gxe.ExpectTableRowCountToBeBetween(min_value=limits.min, max_value=limits.max),
+            lambda tables: Look(
+                None, [rows(tables.num_rows)], "look at the query, or mend num_rows in the contract"
+            ),
+        )  # fmt: skip
+
+
+def column_checks(contract: Contract, tables: Tables) -> Iterator[Check]:
+    for column, kind in contract.columns.items():
+        yield Check(
+            "rows", column, f"a column '{column}'", gxe.ExpectColumnToExist(column=column),
+            lambda tables, column=column: missing_column(tables, column),
+        )  # fmt: skip
+        if not tables.has(column):
+            continue
+        if kind == "string":
+            typed = gxe.ExpectColumnValuesToBeOfType(column=column, type_="str")
+        else:
+            typed = gxe.ExpectColumnValuesToBeInTypeList(column=column, type_list=TYPES[kind])
+        yield Check("rows", column, f"'{column}' of type {kind}", typed,
+                    lambda tables, column=column, kind=kind: wrong_type(tables, column, kind))  # fmt: skip
+
+
+def missing_column(tables: Tables, column: str) -> Look:
+    there = tables.schema.names
+    return Look(
+        None,
+        [f"the rows have {examples(there)}"],
+        f"name it in the query{did_you_mean(column, there)}: SELECT … AS {column}",
+    )
+
+
+def wrong_type(tables: Tables, column: str, kind: str) -> Look:
+    sql = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}[kind]
+    return Look(
+        tables.num_rows,
+        [f"the column is of type {tables.schema.field(column).type}"],
+        f"cast it in the query: CAST({column} AS {sql}) AS {column}",
+    )
+
+
+def text_checks(contract: Contract, tables: Tables) -> Iterator[Check]:
+    yield not_null("text", contract.max_null_share)
+    limits = contract.text_length
+    if is_set(limits):
+        yield Check(
+            "rows", LENGTH, f"texts of {between(limits, 'characters')}",
+            gxe.ExpectColumnValuesToBeBetween(column=LENGTH, min_value=limits.min, max_value=limits.max),
+            lambda tables: wrong_length(tables, limits),
+        )  # fmt: skip
+    if not tables.rows["text"].notna().any():
+        return  # a share of no texts is none
+    yield Check(
+        "rows", "text", f"at most {percent(contract.max_duplicate_share)} of the rows with a text that came before",
+        gxe.ExpectColumnProportionOfUniqueValuesToBeBetween(
+            column="text", min_value=round(1 - contract.max_duplicate_share, DIGITS)
+        ),
+        repeated,
+    )  # fmt: skip
+
+
+def not_null(column: str, max_share: float) -> Check:
+    return Check(
+        "rows", column, f"at most {percent(max_share)} of '{column}' null",
+        gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=round(1 - max_share, DIGITS)),
+        lambda tables: nulls(tables, column),
+    )  # fmt: skip
+
+
+def nulls(tables: Tables, column: str) -> Look:
+    found = tables.ask(f"SELECT row FROM data WHERE {column} IS NULL ORDER BY row")
+    return Look(
+        tables.count(f"SELECT count(*) FROM data WHERE {column} IS NULL"),
+        [f"row {row}" for (row,) in found],
+        f"leave them out in the query: WHERE {column} IS NOT NULL",
+    )
+
+
+def wrong_length(tables: Tables, limits: Between) -> Look:
+    outside = " OR ".join(
+        f"length(text) {sign} {limit}" for sign, limit in (("<", limits.min), (">", limits.max)) if limit is not None
+    )
+    found = tables.ask(f"SELECT row, length(text), text[:40] FROM data WHERE {outside} ORDER BY row")
+    return Look(
+        tables.count(f"SELECT count(*) FROM data WHERE {outside}"),
+        [f"row {row}: {length} characters: {examples([text])}" for row, length, text in found],
+        "leave them out in the query, or mend text_length in the contract",
+    )
+
+
+def repeated(tables: Tables) -> Look:
+    found = tables.ask(
+        f"SELECT text[:{SHOWN_LENGTH}], count(*) AS n FROM data WHERE text IS NOT NULL "
+        "GROUP BY text HAVING n > 1 ORDER BY n DESC, min(row)"
+    )
+    return Look(
+        tables.count("SELECT count(text) - count(DISTINCT text) FROM data"),
+        [f"{examples([text])} ({count} times)" for text, count in found],
+        "preprocess removes duplicates: raise max_duplicate_share if there may be as many",
+    )
+
+
+def conflicts(contract: Contract) -> Check:
+    return Check(
+        "texts", "num_labels", f"at most {percent(contract.max_conflict_share)} of the texts with two labels",
+        gxe.ExpectColumnValuesToBeBetween(
+            column="num_labels", max_value=1, mostly=round(1 - contract.max_conflict_share, DIGITS)
+        ),
+        conflicting,
+    )  # fmt: skip
+
+
+def conflicting(tables: Tables) -> Look:
+    groups = "FROM data WHERE text IS NOT NULL GROUP BY text HAVING count(DISTINCT label) > 1"
+    found = tables.ask(
+        f"SELECT text[:{SHOWN_LENGTH}], string_agg(DISTINCT label, ' and ' ORDER BY label) {groups} ORDER BY min(row)"
+    )
+    return Look(
+        tables.count(f"SELECT count(*) FROM (SELECT text {groups})"),
+        [f"{examples([text])} is {labels}" for text, labels in found],
+        "mend the labels, or raise max_conflict_share: preprocess then does as 'conflicts' says",
+    )
+
+
+def label_checks(contract: Contract) -> Iterator[Check]:
+    yield not_null("label", contract.max_null_share)
+    yield Check(
+        "rows", "label", f"a label of {examples(contract.labels)}",
+        gxe.ExpectColumnValuesToBeInSet(
+            column="label", value_set=[label[:SHOWN_LENGTH] for label in contract.labels]
+        ),
+        lambda tables: unknown_labels(tables, contract.labels),
+    )  # fmt: skip
+    yield Check(
+        "classes", "num_rows", "rows of every label",
+        gxe.ExpectColumnValuesToBeBetween(column="num_rows", min_value=1),
+        absent_labels,
+    )  # fmt: skip
+    yield Check(
+        "classes", "share", f"at least {percent(contract.min_class_share)} of the rows in every class",
+        gxe.ExpectColumnValuesToBeBetween(column="share", min_value=contract.min_class_share),
+        lambda tables: small_classes(tables, contract.min_class_share),
+    )  # fmt: skip
+
+
+def unknown_labels(tables: Tables, labels: tuple[str, ...]) -> Look:
+    outside = "WHERE label IS NOT NULL AND NOT list_contains(?, label)"
+    found = tables.ask(f"SELECT label, count(*) FROM data {outside} GROUP BY label ORDER BY 2 DESC, 1", list(labels))
+    ((num_rows,),) = tables.ask(f"SELECT count(*) FROM data {outside}", list(labels))
+    advice = [line for label, _ in found if (line := meant(label, labels))]
+    return Look(
+        num_rows,
+        [f"{examples([label])} ({rows(count)})" for label, count in found],
+        "; ".join(advice) or "add it to validate.contract.labels, or leave it out in the query",
+    )
+
+
+def meant(label: str, labels: tuple[str, ...]) -> str:
+    """Which allowed label was meant, where that can be seen, and how the query mends it."""
+    for allowed in labels:
+        if folded(label) != folded(allowed):
+            continue
+        if label.strip() == allowed:
+            mend = "trim(label)"
+        elif label.strip().lower() == allowed:
+            mend = "lower(trim(label))"
+        else:
+            mend = f"CASE WHEN label = '{label}' THEN '{allowed}' ELSE label END"
+        return f"'{label}' differs from '{allowed}' only in case or spaces; mend the query, e.g. {mend} AS label"
+    return f"'{label}' is unknown{hint}" if (hint := did_you_mean(label, labels)) else ""
+
+
+def folded(label: str) -> str:
+    return " ".join(label.split()).casefold()
+
+
+def absent_labels(tables: Tables) -> Look:
+    absent = [f"'{one.label}' has 0 rows" for one in tables.classes if one.num_rows == 0]
+    there = [one.label for one in tables.classes if one.num_rows]
+    advice = f"the rows are all '{there[0]}': one class cannot be learnt" if len(there) == 1 else "look at the query"
+    return Look(len(absent), absent[:MAX_EXAMPLES], f"{advice}, or leave the label out of validate.contract.labels")
+
+
+def small_classes(tables: Tables, min_share: float) -> Look:
+    small = [
+        f"'{one.label}' has {rows(one.num_rows)} ({percent(one.share)})"
+        for one in tables.classes
+        if one.share < min_share
+    ]
+    return Look(len(small), small[:MAX_EXAMPLES], "add rows of it, or mend min_class_share in the contract")
