@@ -135,7 +135,7 @@ def text_checks(contract: Contract, tables: Tables) -> Iterator[Check]:
             gxe.ExpectColumnValuesToBeBetween(column=LENGTH, min_value=limits.min, max_value=limits.max),
             lambda tables: wrong_length(tables, limits),
         )  # fmt: skip
-    if not tables.rows["text"].notna().any():
+    if tables.count("SELECT count(text) FROM data") == 0:
         return  # a share of no texts is none
     yield Check(
         "rows", "text", f"at most {percent(contract.max_duplicate_share)} of the rows with a text that came before",
