@@ -1,0 +1,248 @@
+"""pretrain: the encoder that fine-tuning starts from.
+
+Reads the recipe's source of an encoder, and preprocess's tokenizer, which it must share. Writes `encoder/` with
+config.json, model.safetensors and tokenizer.json and nothing else, whatever else lay in the source's folder. Nothing
+that can hold code is ever opened: weights come from safetensors (https://github.com/huggingface/safetensors), and a
+folder with a pickle in it is refused whole.
+"""
+
+import json
+import pickletools
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from components.artifacts import artifact, checkpoints, project, sha256_of, write_json
+from components.errors import SourceError, examples
+from components.params import Pretrain
+from components.sources import fetch_folder
+from components.tracking import Tracker
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENIZER = "tokenizer.json"
+
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
+# Opcodes by which a run of valid opcodes is known to be a pickle: its mark, or (in protocols 0 and 1, which have none)
+# one that imports or calls. Any short text may happen to be valid without them.
+PICKLE_OPCODES = {"PROTO", "GLOBAL", "INST", "OBJ", "REDUCE", "STACK_GLOBAL"}
+
+# Keys of config.json that tell where and with what it was saved.
+ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    tokenizer: Path = artifact("preprocess/tokenizer.json")
+    project: Path = project()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    encoder: Path = artifact("encoder/")
+    work: Path = checkpoints()
+
+
+@dataclass(frozen=True)
+class Report:
+    architecture: str
+    num_parameters: int
+    num_parameters_embeddings: int
+    """Of them, those of tables that are looked up by token, position or segment."""
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    size_bytes: int
+    """Of model.safetensors."""
+    sha256: str
+    """Of model.safetensors."""
+
+
+def run(params: Pretrain, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Make the encoder in the way that `mode` says, and write it. Raises SourceError."""
+    del tracker  # nothing here is a curve
+    shutil.rmtree(outputs.work, ignore_errors=True)
+    try:
+        model = MODES[params.mode](params, inputs, outputs)
+    finally:
+        shutil.rmtree(outputs.work, ignore_errors=True)
+    write_encoder(model, outputs.encoder, tokenizer=inputs.tokenizer)
+    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    return Report(
+        architecture=type(model).__name__,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_parameters_embeddings=sum(part.weight.numel() for part in embeddings),
+        num_layers=model.config.num_hidden_layers,
+        hidden_size=model.config.hidden_size,
+        vocab_size=model.config.vocab_size,
+        size_bytes=(outputs.encoder / WEIGHTS).stat().st_size,
+        sha256=sha256_of(outputs.encoder / WEIGHTS),
+    )
+
+
+def load(params: Pretrain, inputs: Inputs, outputs: Outputs) -> PreTrainedModel:
+    """An existing encoder. SourceError where its folder holds a pickle or is not an encoder for this tokenizer."""
+    folder = fetch_folder(params.source, root=inputs.project, folder=outputs.work / "source")
+    refuse_pickles(folder)
+    taken = take(folder, outputs.work / "taken")
+    check_same_tokenizer(taken / TOKENIZER, inputs.tokenizer)
+    model = load_model(taken)
+    check_vocabulary(model, inputs.tokenizer)
+    return model
+
+
+MODES: dict[str, Callable[[Pretrain, Inputs, Outputs], PreTrainedModel]] = {"load": load}
+
+
+def refuse_pickles(folder: Path) -> None:
+    """SourceError that names the first file below `folder` that is a pickle, by its name or by its bytes."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.suffix.lower() in PICKLE_SUFFIXES or is_pickle(path):
+            raise SourceError(
+                f"{path.relative_to(folder)} is a pickle, which can run code when it is opened; nothing of this folder "
+                "is used: choose a release with safetensors alone, or remove the file if model.safetensors is there too"
+            )
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file's bytes are a pickle, or a zip archive (as torch writes) that holds one. Opens neither."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(name.lower().endswith(PICKLE_SUFFIXES) for name in archive.namelist())
+    seen: set[str] = set()
+    with path.open("rb") as file:
+        try:
+            seen.update(opcode.name for opcode, _, _ in pickletools.genops(file))
+        except Exception:  # whatever the bytes make the parser raise: they are no pickle
+            return False
+    return bool(seen & PICKLE_OPCODES)
+
+
+def take(folder: Path, target: Path) -> Path:
+    """Copy the configuration, the weights and the tokenizer to `target`, and check that the weights are whole."""
+    weights = weight_files(folder)
+    target.mkdir(parents=True)
+    for name in (CONFIG, TOKENIZER, *weights):
+        if not (folder / name).is_file():
+            there = sorted(p.name for p in folder.iterdir())
+            raise SourceError(f"the encoder's folder has no {name}; it holds {examples(there)}")
+        shutil.copyfile(folder / name, target / name)
+    for name in weights:
+        if name != INDEX:
+            check_safetensors(target / name)
+    return target
+
+
+def weight_files(folder: Path) -> list[str]:
+    """model.safetensors, or its index and the shards that the index names."""
+    if not (folder / INDEX).is_file() or (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    shards = sorted(set(read_object(folder / INDEX).get("weight_map", {}).values()))
+    outside = [name for name in shards if Path(name).name != name or not name.endswith(".safetensors")]
+    if outside or not shards:
+        raise SourceError(
+            f"{INDEX} names {examples(outside) or 'no shards'}; it may name safetensors of its own folder"
+        )
+    return [INDEX, *shards]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of the source; SourceError where it is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SourceError(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{path.name} is not a JSON object")
+    return value
+
+
+def check_safetensors(path: Path) -> None:
+    """SourceError where the header is broken, does not fit the file, or describes no tensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise SourceError(f"{path.name} is not a whole safetensors file ({error}); fetch it again") from error
+    if not names:
+        raise SourceError(f"{path.name} holds no weights")
+
+
+def check_same_tokenizer(theirs: Path, ours: Path) -> None:
+    """SourceError where the encoder was not trained with the tokenizer that made the token ids."""
+    if sha256_of(theirs) == sha256_of(ours):
+        return
+    try:
+        vocabulary = Tokenizer.from_file(str(theirs)).get_vocab()
+    except Exception as error:  # the library raises nothing narrower
+        raise SourceError(f"{TOKENIZER} of the encoder cannot be read: {error}") from error
+    known = Tokenizer.from_file(str(ours)).get_vocab()
+    if vocabulary == known:
+        return
+    different = sorted(token for token in vocabulary.keys() | known if vocabulary.get(token) != known.get(token))
+    raise SourceError(
+        f"the encoder's tokenizer ({len(vocabulary)} tokens) is not the one that preprocess used ({len(known)}); they "
+        f"differ in {examples(different)}: let preprocess.tokenizer and pretrain.source name the same folder"
+    )
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """The encoder without any head, in fp32. SourceError where its weights are not those that its config asks for."""
+    config = read_object(folder / CONFIG)
+    transformers_logging.disable_progress_bar()
+    try:
+        model, info = AutoModel.from_pretrained(
+            folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        line = str(error).strip().split("\n")[0]
+        raise SourceError(
+            f"no encoder can be made of {CONFIG} (model_type {config.get('model_type')!r}): {line}"
+        ) from error
+    # A pooler is trained on the first token for a task of its own; nothing here reads it, and many encoders lack it.
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise SourceError(f"{WEIGHTS} lacks {len(missing)} weights that {CONFIG} asks for: {examples(missing)}")
+    if model.config.is_encoder_decoder:
+        raise SourceError(f"{type(model).__name__} has a decoder; choose an encoder, such as BERT")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    if broken:
+        raise SourceError(f"{WEIGHTS} has values that are not finite, in {examples(broken)}")
+    return model.eval()
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: Path) -> None:
+    """SourceError where a token has no row in the encoder's table."""
+    highest = max(Tokenizer.from_file(str(tokenizer)).get_vocab().values())
+    if highest >= model.config.vocab_size:
+        raise SourceError(
+            f"the tokenizer numbers tokens up to {highest}, but the encoder knows {model.config.vocab_size}"
+        )
+
+
+def write_encoder(model: PreTrainedModel, folder: Path, *, tokenizer: Path) -> None:
+    """Write config.json, model.safetensors and tokenizer.json: the same encoder gives the same bytes."""
+    folder.mkdir(parents=True)
+    config = model.config.to_diff_dict() | {"architectures": [type(model).__name__]}
+    write_json(folder / CONFIG, {name: value for name, value in config.items() if name not in ORIGIN_KEYS})
+    # Copies, since safetensors takes no two names for one memory, as tied weights have.
+    weights = {
+        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
+    }
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
