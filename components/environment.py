@@ -1,8 +1,11 @@
 """What every process of ours sets before it imports a heavy library: no telemetry, offline hubs, quiet logs, homes."""
 
+import json
 import os
+import socket
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -16,10 +19,14 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "Agg",
+    # Threads that wait sleep: spinning makes training many times slower where another process wants the processor.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 # Any of these, and Prefect's own settings are the user's affair.
 PREFECT_CHOICES = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
+PREFECT_SERVER = ".modelyard/prefect-server.json"
+"""Where `modelyard ui` leaves the address of the Prefect server that it runs."""
 
 
 def prepare_environment(root: Path | None = None) -> None:
@@ -38,5 +45,20 @@ def prepare_environment(root: Path | None = None) -> None:
     if not os.environ.get("BENTOML_HOME"):
         os.environ["BENTOML_HOME"] = str(root / ".modelyard" / "bentoml")
     has_profiles = (Path.home() / ".prefect" / "profiles.toml").exists()
-    if not has_profiles and not any(os.environ.get(name) for name in PREFECT_CHOICES):
-        os.environ["PREFECT_HOME"] = str(root / ".modelyard" / "prefect")
+    if has_profiles or any(os.environ.get(name) for name in PREFECT_CHOICES):
+        return
+    os.environ["PREFECT_HOME"] = str(root / ".modelyard" / "prefect")
+    server = prefect_server(root)
+    if server:
+        os.environ["PREFECT_API_URL"] = server
+
+
+def prefect_server(root: Path) -> str | None:
+    """The address of the Prefect server that `modelyard ui` runs, if it is up."""
+    try:
+        url: str = json.loads((root / PREFECT_SERVER).read_text(encoding="utf-8"))["url"]
+        address = urlsplit(url)
+        socket.create_connection((address.hostname or "", address.port or 0), timeout=0.5).close()
+    except (OSError, ValueError, KeyError):
+        return None
+    return url

@@ -7,7 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from components.environment import prepare_environment
 from tests.projects import environment
+
+prepare_environment()
 
 
 @pytest.fixture(scope="session")
