@@ -1,0 +1,67 @@
+# Each target sets up .venv first, from requirements.lock, if it is not there or older than the lock.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RECIPE ?= movie_sentiment
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help run test lint types contracts bench ui lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run     all stages of movie_sentiment (or RECIPE=name), from rows to bundle'
+	@echo 'make test    lint, types, import contracts and every test'
+	@echo 'make lint    ruff: faults and format'
+	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
+	@echo 'make ui      the web pages of MLflow and Prefect, on this machine'
+	@echo 'make lock    resolve requirements.lock again from pyproject.toml'
+	@echo 'make clean   remove .venv and the caches of the tools; artifacts and runs stay'
+
+# The project itself is installed as a link to this folder.
+$(STAMP): requirements.lock pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 is needed, and there is no python3 at all: install python3.11' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "Python 3.11 is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Install python3.11, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3.11-venv" >&2; exit 2; }
+	@echo 'Setting up .venv (2 to 3 minutes, about 2.5 GB)' >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+run: $(STAMP)
+	@$(BIN)/modelyard run $(RECIPE)
+
+test: lint types contracts
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+
+types: $(STAMP)
+	@$(BIN)/basedpyright
+
+contracts: $(STAMP)
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+ui: $(STAMP)
+	@$(BIN)/modelyard ui
+
+# uv resolves in seconds what takes pip very long; it is needed for nothing else, so it gets an environment of its own.
+lock:
+	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv
+	@.venv-lock/bin/uv pip compile -q --python-version 3.11 --all-extras --no-annotate --no-header --no-emit-index-url \
+		--output-file .venv-lock/resolved pyproject.toml
+	@{ echo "# The one resolved set of versions, made by 'make lock' from pyproject.toml. torch's wheel pins its own CUDA libraries."; \
+		sed '/^nvidia-ml-py=/b; /^cuda-/d; /^triton/d; /^nvidia-/d' .venv-lock/resolved; } > .venv-lock/requirements.lock
+	@mv .venv-lock/requirements.lock requirements.lock && rm -rf .venv-lock
+
+clean:
+	@rm -rf .venv .venv-lock .pytest_cache .ruff_cache .import_linter_cache build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

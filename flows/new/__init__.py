@@ -1,0 +1,118 @@
+"""new: add a recipe for a user's own rows to params.yaml.
+
+Reads the rows once with the reader of `ingest`, proposes the data contract and the settings from them, and writes the
+recipe as text, so that every comment of params.yaml stays. Nothing is changed unless the recipe is whole and valid.
+"""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import ParamsError, examples
+from components.locks import hold
+from components.params import FileSource
+from components.recipes import PARAMS, load_yaml, parse_recipe
+from components.sources import fetch_folder
+from components.sources.fetched import digest_of
+from components.sources.files import matching
+from flows.new.figures import Figures, measure
+from flows.new.settings import Settings, choose, positions_of
+from flows.new.table import find, format_of
+from flows.new.template import encoder_text, insert, recipe_text
+
+NAME = re.compile("[a-z][a-z0-9_]{0,62}")
+# Above these shares of the letters, MiniLM reads little of a text.
+MAX_DENSE_SHARE = 0.05
+MIN_LATIN_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Added:
+    """A recipe that stands in params.yaml now."""
+
+    recipe: str
+    figures: Figures
+    settings: Settings
+    hints: tuple[str, ...]
+    """What a person should know or may want to change."""
+
+
+def add_recipe(root: Path, name: str, *, data: Path, text: str, label: str, encoder: Path | None) -> Added:
+    """Propose a recipe from the rows of `data` and add it to params.yaml, or change nothing and say why not."""
+    check_name(root, name)
+    path = find(data)
+    measured = measure(path, format_of(path, (text, label)), text=text, label=label)
+    settings = choose(measured.figures, max_positions=positions_of(encoder) if encoder else None)
+    with hold(root, "params", doing="modelyard new", wait=True):
+        params = (root / PARAMS).resolve()
+        before = params.read_bytes().decode("utf-8")
+        source = encoder_text(name, before, encoder_source(root, encoder) if encoder else None)
+        recipe = recipe_text(name, measured, settings, path=place(root, path), encoder=source)
+        replace_params(params, before, insert(before, recipe, path=params), name)
+    return Added(name, measured.figures, settings, tuple(hints(measured.figures, measured.format, encoder)))
+
+
+def check_name(root: Path, name: str) -> None:
+    """ParamsError where the name is taken, or cannot be a recipe's."""
+    if name in load_yaml(root / PARAMS)["recipes"]:
+        raise ParamsError(f"recipe '{name}' is in {PARAMS} already; choose another name, or remove it there first")
+    if not name.isascii() or not name.replace("_", "a").isalnum() or not name[0].isalpha() or name != name.lower():
+        raise ParamsError(
+            f"'{name}' cannot be a recipe's name: lower-case letters, digits and underscores, a letter first"
+        )
+
+
+def place(root: Path, path: Path) -> str:
+    """A path as the recipe holds it: relative within the project, absolute outside."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def encoder_source(root: Path, encoder: Path) -> dict[str, str]:
+    """The encoder's folder as a source, with the sha256 of what is in it now."""
+    folder = encoder.resolve()
+    fetch_folder(FileSource(kind="file", path=str(folder)), root=root, folder=root)
+    return {"kind": "file", "path": place(root, folder), "sha256": digest_of(matching(folder, "**/*"), top=folder)}
+
+
+def replace_params(params: Path, before: str, after: str, name: str) -> None:
+    """Put the new text in place, whole or not at all, once it is found to hold the old recipes and a valid new one."""
+    partial = params.with_name(f".{params.name}.partial")
+    try:
+        partial.write_bytes(after.encode("utf-8"))
+        shutil.copymode(params, partial)
+        old, new = load_yaml(params), load_yaml(partial)
+        parse_recipe(name, new["recipes"].pop(name))
+        if new != old:
+            raise ParamsError(f"{params} is laid out in a way that a recipe cannot be added to; nothing was changed")
+        os.replace(partial, params)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
+    """What was seen in the rows that a person should know."""
+    found: list[str] = []
+    if figures.folded:
+        pairs = examples(" = ".join(group) for group in figures.folded)
+        found.append(f"labels that differ in case or spaces only are made one: {pairs}")
+    if figures.left_out:
+        found.append(f"labels with fewer than 5 different texts are left out: {examples(figures.left_out)}")
+    if figures.num_bad:
+        found.append(f"{figures.num_bad} rows cannot be read: {figures.bad_examples}")
+    if getattr(form, "encoding", "utf-8") == "latin-1":
+        found.append("the file is not UTF-8 and was read as latin-1; if letters look wrong, convert it to UTF-8")
+    if figures.null_share > 0:
+        found.append(f"{figures.null_share:.1%} of the rows have no text or no label; they are not used")
+    if figures.conflict_share > 0:
+        found.append(f"{figures.conflict_share:.1%} of the texts carry two labels; preprocess removes them")
+    if encoder is None and (figures.dense_share > MAX_DENSE_SHARE or figures.latin_share < MIN_LATIN_SHARE):
+        found.append(
+            f"only {figures.latin_share:.0%} of the letters are Latin, and the encoder MiniLM knows English: "
+            "the run will stop or do badly; choose one for this language with --encoder FOLDER"
+        )
+    return found
+
+
+__all__ = ["Added", "add_recipe"]

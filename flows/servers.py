@@ -1,0 +1,197 @@
+"""serve and ui: servers in the foreground, on this machine only, that end whole with Ctrl-C.
+
+Each server is a process group of its own, so that its workers end with it, and so that Ctrl-C reaches it once: from
+here.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import httpx
+
+from components.artifacts import Layout
+from components.environment import PREFECT_SERVER
+from components.errors import ArtifactError, ModelyardError
+from components.recipes import load_recipe
+from flows.ports import HOST, check_free
+
+READY_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 10
+POLL_S = 0.2
+SHOWN_LINES = 5
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that we start."""
+
+    name: str
+    command: Sequence[str]
+    health: str
+    """An address that answers 200 once the server is ready."""
+    log: Path
+
+
+def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
+    """Serve a recipe's bundle until Ctrl-C. ArtifactError without a bundle, BusyError where the port is taken."""
+    load_recipe(root, recipe)
+    layout = Layout(root, recipe, "package")
+    bundle = layout.artifact / "bundle"
+    if not bundle.is_dir():
+        raise ArtifactError(
+            f"{recipe} has no bundle yet; make it with 'modelyard run {recipe}', or bring it here with 'dvc pull'"
+        )
+    check_free(port, "--port")
+    from components.package import build_bento, serve_command
+
+    tag = build_bento(bundle, layout.observations / "provenance.json")
+    address = f"http://{HOST}:{port}"
+    server = Server(
+        name=tag,
+        command=serve_command(tag, HOST, port),
+        health=f"{address}/readyz",
+        log=root / ".modelyard" / "logs" / f"serve-{recipe}.log",
+    )
+    with until_interrupted(), running(root, server) as process:
+        click.echo(f"{tag} answers on {address} (its web page and its API; Ctrl-C ends it). For example:")
+        body = """'{"texts": ["What a wonderful film!"]}'"""
+        click.echo(f"  curl -s {address}/classify -H 'content-type: application/json' -d {body}")
+        wait_for_any([(server, process)])
+
+
+def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
+    """Show MLflow and Prefect on this machine until Ctrl-C; a server of the user's own is named and not started."""
+    tracking, prefect_api = os.environ.get("MLFLOW_TRACKING_URI", ""), os.environ.get("PREFECT_API_URL", "")
+    servers: list[tuple[Server, str]] = []
+    if tracking.startswith(("http://", "https://")):
+        click.echo(f"MLflow   {tracking}  (your own server, by MLFLOW_TRACKING_URI)")
+    else:
+        check_free(mlflow_port, "--mlflow-port")
+        servers.append((mlflow_server(root, mlflow_port), f"http://{HOST}:{mlflow_port}"))
+    if prefect_api and not (root / PREFECT_SERVER).exists():
+        click.echo(f"Prefect  {prefect_api.removesuffix('/api')}  (your own server, by PREFECT_API_URL)")
+    else:
+        check_free(prefect_port, "--prefect-port")
+        servers.append((prefect_server(root, prefect_port), f"http://{HOST}:{prefect_port}"))
+    with until_interrupted(), ExitStack() as stack:
+        started = [(server, stack.enter_context(starting(root, server))) for server, _ in servers]
+        for (server, process), (_, address) in zip(started, servers, strict=True):
+            wait_until_ready(server, process)
+            click.echo(f"{server.name:8} {address}")
+        if any(server.name == "Prefect" for server, _ in started):
+            stack.enter_context(known_to_runs(root, f"http://{HOST}:{prefect_port}/api"))
+        if started:
+            click.echo("Ctrl-C ends both.")
+            wait_for_any(started)
+
+
+def mlflow_server(root: Path, port: int) -> Server:
+    from components.tracking import tracking_uri
+
+    uri = tracking_uri(root)
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
+        "--backend-store-uri", uri, "--default-artifact-root", (root / "mlartifacts").as_uri(),
+    ]  # fmt: skip
+    return Server("MLflow", command, f"http://{HOST}:{port}/health", root / ".modelyard" / "logs" / "mlflow.log")
+
+
+def prefect_server(root: Path, port: int) -> Server:
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    return Server("Prefect", command, f"http://{HOST}:{port}/api/health", root / ".modelyard" / "logs" / "prefect.log")
+
+
+@contextmanager
+def known_to_runs(root: Path, url: str) -> Generator[None]:
+    """Leave the address where `modelyard run` finds it: runs go to this server instead of starting one each."""
+    note = root / PREFECT_SERVER
+    note.write_text(json.dumps({"url": url}) + "\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+@contextmanager
+def running(root: Path, server: Server) -> Generator[subprocess.Popen[bytes]]:
+    """A server that is ready, for the block."""
+    with starting(root, server) as process:
+        wait_until_ready(server, process)
+        yield process
+
+
+@contextmanager
+def starting(root: Path, server: Server) -> Generator[subprocess.Popen[bytes]]:
+    """The server's process; at the end of the block it is ended, with all that it started."""
+    server.log.parent.mkdir(parents=True, exist_ok=True)
+    with server.log.open("wb") as log:
+        process = subprocess.Popen(
+            server.command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process group: asked first, killed when it does not. A second Ctrl-C cannot leave it behind."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=STOP_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+    """Return when the server answers; ModelyardError with its last lines where it ends or stays silent."""
+    give_up_at = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < give_up_at and process.poll() is None:
+        with suppress(httpx.HTTPError):
+            if httpx.get(server.health, timeout=2).is_success:
+                return
+        time.sleep(POLL_S)
+    happened = "ended" if process.poll() is not None else f"did not answer within {READY_TIMEOUT_S} s"
+    raise ModelyardError(f"{server.name} {happened}; the last lines of {server.log}:\n{last_lines(server.log)}")
+
+
+def wait_for_any(started: list[tuple[Server, subprocess.Popen[bytes]]]) -> None:
+    """Return never: ModelyardError when a server ends of itself."""
+    while True:
+        for server, process in started:
+            if process.poll() is not None:
+                raise ModelyardError(f"{server.name} ended; the last lines of {server.log}:\n{last_lines(server.log)}")
+        time.sleep(POLL_S)
+
+
+def last_lines(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:])
+
+
+@contextmanager
+def until_interrupted() -> Generator[None]:
+    """Leave the block without an error on Ctrl-C, on SIGTERM, and when the terminal is closed."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("ended", err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
