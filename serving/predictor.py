@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from serving.text import clean
+from serving.text import clean, cut
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
@@ -96,9 +96,13 @@ class Predictor:
         return self.settings.labels
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token ids of each text, cleaned as in training."""
-        cleaned = [clean(text, unicode=self.settings.unicode, mask=self.settings.mask) for text in texts]
-        return [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
+        """The token ids of each text, cleaned and cut as in training; a text without tokens is one of padding."""
+        settings = self.settings
+        cleaned = [
+            cut(clean(text, unicode=settings.unicode, mask=settings.mask), max_tokens=settings.max_tokens)
+            for text in texts
+        ]
+        return [encoding.ids or [settings.pad_token_id] for encoding in self.tokenizer.encode_batch(cleaned)]
 
     def predict(self, texts: Sequence[str]) -> Scores:
         """The probability of each label for each text, (N, L); one text's do not depend on the others'."""
@@ -139,6 +143,6 @@ def onnx_forward(path: Path) -> Forward:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        return session.run(["logits"], {"input_ids": input_ids, "attention_mask": attention_mask})[0]
+        return np.asarray(session.run(["logits"], {"input_ids": input_ids, "attention_mask": attention_mask})[0])
 
     return forward

@@ -6,16 +6,22 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from components.models.encoder import EncoderClassifier
-from serving.predictor import Ids, Predictor, Settings
+from serving.predictor import Forward, Ids, Predictor, Settings
 
 BATCH_SIZE = 32  # torch is at its fastest on padded batches of like lengths, and fp32 rows do not disturb each other
 
 
 def float_predictor(model: EncoderClassifier, *, tokenizer: Tokenizer, settings: Settings) -> Predictor:
     """A predictor around a torch model in fp32, on all of torch's threads."""
+    forward = float_forward(model)
+    return Predictor(tokenizer=tokenizer, settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1)
+
+
+def float_forward(model: EncoderClassifier) -> Forward:
+    """The forward of a torch model, from arrays to arrays."""
 
     @torch.inference_mode()
     def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
         return model(torch.from_numpy(input_ids), torch.from_numpy(attention_mask)).numpy()
 
-    return Predictor(tokenizer=tokenizer, settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1)
+    return forward

@@ -1,0 +1,5 @@
+"""The stage that makes the model small and fast, within limits."""
+
+from components.compress.stage import Inputs, Outputs, Report, run
+
+__all__ = ["Inputs", "Outputs", "Report", "run"]
