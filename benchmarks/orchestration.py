@@ -1,0 +1,119 @@
+"""What the flow costs over plain DVC: eight trivial stages, run and run again, each driver in the same run.
+
+    python benchmarks/orchestration.py [--rounds 3]
+
+Prints seconds (median over the rounds) of `dvc repro`, of `modelyard run` with a Prefect server up, and without one.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+PORT = 42042
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds: int = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        project = make_project(Path(folder) / "project")
+        server = start_server(Path(folder) / "prefect")
+        try:
+            drivers: dict[str, tuple[list[str], dict[str, str]]] = {
+                "dvc repro": (["dvc", "repro", "-q"], {}),
+                "modelyard run, server up": (
+                    ["modelyard", "run", "movie_sentiment", "--json"],
+                    {"PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api"},
+                ),
+                "modelyard run, no server": (["modelyard", "run", "movie_sentiment", "--json"], {}),
+            }
+            times: dict[str, list[tuple[float, float]]] = {name: [] for name in drivers}
+            for _ in range(rounds + 1):  # the first round fills caches, and is not counted
+                for name, (command, extra) in drivers.items():
+                    times[name].append((timed(command, project, extra, fresh=True), timed(command, project, extra)))
+        finally:
+            server.terminate()
+            server.wait()
+    show({name: seconds[1:] for name, seconds in times.items()})
+
+
+def make_project(folder: Path) -> Path:
+    """The project's own DAG, with stages that only touch their outputs."""
+    folder.mkdir()
+    for name in ("components", "serving", "flows"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    yaml = YAML(typ="safe")
+    dag: dict[str, Any] = yaml.load(ROOT / "dvc.yaml")
+    for stage, entry in dag["stages"].items():
+        do = entry["do"]
+        files = [next(iter(out)) for kind in ("outs", "metrics", "plots") for out in do.get(kind, [])]
+        touched = [f"{name}file" if name.endswith("/") else name for name in files]
+        folders = sorted({os.path.dirname(name) for name in touched})
+        do["cmd"] = f"mkdir -p {' '.join(folders)} && echo {stage} | tee {' '.join(touched)}"
+    yaml.dump(dag, folder / "dvc.yaml")
+    for command in (["git", "init", "-q", "."], ["dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, env=environment({}), check=True)
+    return folder
+
+
+def environment(extra: dict[str, str]) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    quiet = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    return os.environ | quiet | {"PATH": path} | extra
+
+
+def start_server(home: Path) -> subprocess.Popen[bytes]:
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT), "--no-ui"]
+    env = environment({"PREFECT_HOME": str(home)})
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(300):
+        try:
+            httpx.get(f"http://127.0.0.1:{PORT}/api/health", timeout=1).raise_for_status()
+            return server
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    server.terminate()
+    raise SystemExit("the Prefect server did not start")
+
+
+def timed(command: list[str], project: Path, extra: dict[str, str], *, fresh: bool = False) -> float:
+    """Wall seconds of one command; `fresh` forgets every output first."""
+    if fresh:
+        shutil.rmtree(project / "artifacts", ignore_errors=True)
+        shutil.rmtree(project / ".dvc" / "cache", ignore_errors=True)
+        (project / "dvc.lock").unlink(missing_ok=True)
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=project, env=environment(extra), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - start
+
+
+def show(times: dict[str, list[tuple[float, float]]]) -> None:
+    medians = {
+        name: [statistics.median(column) for column in zip(*pairs, strict=True)] for name, pairs in times.items()
+    }
+    base = next(iter(medians.values()))
+    table = Table("driver", "eight run (s)", "ratio", "eight unchanged (s)", "ratio")
+    for name, (run, again) in medians.items():
+        table.add_row(name, f"{run:.2f}", f"{run / base[0]:.1f}", f"{again:.2f}", f"{again / base[1]:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
