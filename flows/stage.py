@@ -1,8 +1,6 @@
 """The one Prefect task: run one stage through DVC, and report what happened."""
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -58,7 +56,7 @@ def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
 def reproduce(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
     """Let DVC bring one stage up to date: it runs, or is found unchanged."""
     started = time.monotonic()
-    with output_to_stderr(), children_end_with_us():
+    with children_end_with_us():
         ran = _reproduce(root, stage, force=force)
     seconds = time.monotonic() - started
     logger.info("%-10s %s in %.1f s", stage.name, "ran" if ran else "unchanged,", seconds)
@@ -119,20 +117,6 @@ def exit_code_of(error: Exception) -> int:
     """The exit code in DVC's `failed to run: <command>, exited with <code>`, which it keeps only as text."""
     code = str(error).rsplit("exited with ", 1)[-1]
     return int(code) if code.lstrip("-").isdigit() else 1
-
-
-@contextmanager
-def output_to_stderr() -> Generator[None]:
-    """Send what DVC and the stage's process print to standard error: standard output is the command's own."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 @contextmanager
