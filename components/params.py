@@ -326,8 +326,15 @@ class Baseline(Section):
 
     analyzer: Literal["word", "char", "char_wb"]
     ngrams: tuple[Positive, Positive]
+    """Lengths of the n-grams, from the shortest to the longest."""
     C: Annotated[float, Field(gt=0)]
     """Inverse strength of the regularisation."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Baseline":
+        if self.ngrams[0] > self.ngrams[1]:
+            raise ValueError(f"ngrams {list(self.ngrams)} go from the shortest to the longest length")
+        return self
 
 
 class QualityGate(Section):

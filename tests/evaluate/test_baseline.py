@@ -40,3 +40,8 @@ def test_texts_without_words_are_refused_with_advice() -> None:
 def test_the_most_frequent_class_is_the_first_of_equals() -> None:
     assert most_frequent(np.array([2, 0, 2, 1])) == 2
     assert most_frequent(np.array([1, 0])) == 0
+
+
+def test_ngrams_that_fall_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ngrams \[2, 1\] go from the shortest to the longest"):
+        Baseline(analyzer="word", ngrams=(2, 1), C=10.0)
