@@ -26,6 +26,8 @@ Data = dict[str, Any]
 Render = Callable[[Data, Console], None]
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached": "dim"}
 PLAIN_WIDTH = 120
+UNCOMPRESSED = "torch fp32"
+"""The uncompressed model's name in the speeds that `compress` measures."""
 
 
 @contextmanager
@@ -126,9 +128,21 @@ def quality_rows(report: Data) -> list[tuple[str, str, str, str]]:
 
 
 def size_rows(report: Data, speeds: Any) -> list[tuple[str, str, str, str]]:
-    """Bytes and rows a second, before and after."""
-    del report, speeds
-    return []
+    """What compression changed: accuracy, bytes and, where they were measured here, rows a second and latency."""
+    rows: list[tuple[str, str, str, str]] = []
+    if "float_accuracy" in report:
+        rows.append(("test accuracy", f"{report['float_accuracy']:.3f}", f"{report['accuracy']:.3f}", ""))
+    if "float_size_bytes" in report:
+        before, after = report["float_size_bytes"], report["size_bytes"]
+        rows.append(("size", f"{before / 1e6:.1f} MB", f"{after / 1e6:.1f} MB", f"{after / before:.2f} times"))
+    sparsity = report.get("sparsity")
+    chosen = (speeds or {}).get(f"{report.get('method')} {sparsity:g}" if sparsity else report.get("method"))
+    before = (speeds or {}).get(UNCOMPRESSED)
+    if chosen and before:
+        speed = f"{before['rows_per_s']:.0f}", f"{chosen['rows_per_s']:.0f}", f"{chosen['speedup']:.1f} times"
+        rows.append(("rows/s", *speed))
+        rows.append(("one row, p50", f"{before['p50_ms']:.1f} ms", f"{chosen['p50_ms']:.1f} ms", ""))
+    return rows
 
 
 # ---------------------------------------------------------------- why

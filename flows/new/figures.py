@@ -153,17 +153,19 @@ def identifier(name: str) -> str:
 
 
 def count_labels(con: "Connection", query: str, label: str) -> dict[str, int]:
-    """Different texts of each label; a text that carries two labels counts for neither."""
+    """Texts of each label that differ in more than case and spaces; one that carries two labels counts for neither."""
     import duckdb
 
     try:
         con.execute(f"CREATE OR REPLACE TEMP TABLE rows AS {query}")
     except duckdb.Error as error:
         raise SourceError(f"--label: column '{label}' cannot be read as text: {first_line(error)}") from error
-    counted = con.execute(
-        "SELECT label, count(*) FROM (SELECT text, any_value(label) AS label FROM rows "
-        "WHERE text IS NOT NULL AND label IS NOT NULL GROUP BY text HAVING count(DISTINCT label) = 1) GROUP BY label"
-    ).fetchall()
+    counted = con.execute(r"""
+        SELECT label, count(*) FROM (
+            SELECT any_value(label) AS label FROM rows WHERE text IS NOT NULL AND label IS NOT NULL
+            GROUP BY lower(regexp_replace(text, '\s+', ' ', 'g')) HAVING count(DISTINCT label) = 1
+        ) GROUP BY label
+    """).fetchall()
     every = con.execute("SELECT DISTINCT label FROM rows WHERE label IS NOT NULL").fetchall()
     return dict.fromkeys((name for (name,) in every), 0) | dict(counted)
 

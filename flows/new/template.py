@@ -113,7 +113,6 @@ stops a model
         - {{method: pruned_int8, sparsity: 0.3}}
       # max_accuracy_drop: about three of the validation rows, and at least two points.
       gate: {{max_accuracy_drop: {s.max_accuracy_drop}, min_speedup: 1.0, max_size_ratio: 0.5}}
-      threads: 2
       num_latency_rows: 200
       threads: 2
     package:
