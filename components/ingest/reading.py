@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 MAX_ROW_BYTES = 32 * 2**20
 NUM_KEPT_BAD_ROWS = 100
+
+# What stands for bytes that are not in the encoding.
+REPLACED = "\ufffd"
+
 BATCH_ROWS = 20_000
 BATCH_BYTES = 8 * 2**20
 
@@ -56,7 +60,7 @@ class Loaded:
         return self.num_bad / max(self.num_rows + self.num_bad, 1)
 
     def examples(self) -> str:
-        return examples(f"{bad.file} row {bad.row}: {bad.reason}: {bad.text}" for bad in self.bad[:5])
+        return examples((f"{bad.file} row {bad.row}: {bad.reason}: {bad.text}" for bad in self.bad[:5]), width=140)
 
 
 def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched) -> Loaded:
@@ -105,11 +109,31 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int,
     wrong = con.execute(f"SELECT file, row FROM ({rejects}) WHERE type = 'INVALID ENCODING' LIMIT 1").fetchone()
     if wrong:
         raise not_encoded(wrong[0], wrong[1], form.encoding)
-    # A quote that is never closed swallows lines, so lines are counted.
-    lines = f"SELECT coalesce(sum(1 + length(text) - length(replace(text, chr(10), ''))), 0) FROM ({rejects})"
-    (num_bad,) = con.execute(lines).fetchone() or (0,)
+    (num_bad,) = con.execute(f"SELECT count(*) FROM ({rejects})").fetchone() or (0,)
+    if num_bad:
+        num_bad = max(num_bad, num_lost_lines(con, form, fetched))
     kept = con.execute(f"SELECT file, row, message, text[:200] FROM ({rejects}) LIMIT {NUM_KEPT_BAD_ROWS}").fetchall()
     return int(num_bad), [BadRow(*row) for row in kept]
+
+
+def num_breaks(expression: str) -> str:
+    """SQL for the line breaks in a text."""
+    return f"(length({expression}) - length(replace({expression}, chr(10), '')))"
+
+
+def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
+    """Lines of the files, blank ones left out, that are in no row.
+
+    A quote that is never closed is one reject, yet it swallows many.
+    """
+    num_lines = 0
+    for path in fetched.paths:
+        with opened(path) as raw, TextIOWrapper(raw, encoding=form.encoding, errors="replace", newline="") as file:
+            num_lines += sum(not line.isspace() for line in file)
+    columns = [name for (name,) in con.execute("SELECT column_name FROM (DESCRIBE source)").fetchall()]
+    breaks = " + ".join(f"coalesce(sum({num_breaks(identifier(name))}), 0)" for name in columns)
+    (num_used,) = con.execute(f"SELECT count(*) + {breaks} FROM source").fetchone() or (0,)
+    return int(num_lines - len(fetched.paths) * form.header - num_used)
 
 
 def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
@@ -134,15 +158,15 @@ def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
 def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
     encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     quoting = csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE
-    try:
-        with opened(path) as raw, TextIOWrapper(raw, encoding=encoding, newline="") as file:
-            return tuple(
-                next(csv.reader(file, delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting), ())
-            )
-    except UnicodeError as error:
-        raise not_encoded(path.name, 1, form.encoding) from error
-    except csv.Error as error:
-        raise SourceError(f"the header of {path.name} cannot be read: {error}") from error
+    with opened(path) as raw, TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as file:
+        rows = csv.reader(file, delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting)
+        try:
+            names = tuple(next(rows, ()))
+        except csv.Error as error:
+            raise SourceError(f"the header of {path.name} cannot be read: {error}") from error
+    if any(REPLACED in name for name in names):
+        raise not_encoded(path.name, 1, form.encoding)
+    return names
 
 
 def not_encoded(file: str, row: int, encoding: str) -> SourceError:
@@ -157,6 +181,10 @@ def columns_of(fetched: Fetched, columns: Iterable[str]) -> str:
     if not fetched.is_many or "filename" in columns:
         return "*"
     return f"* REPLACE (substr(filename, {len(str(fetched.top)) + 2}) AS filename)"
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
@@ -220,13 +248,28 @@ def typed(structure: Any) -> Any:
 
 def load_lines(con: "Connection", fetched: Fetched) -> None:
     """Make the table `lines` (filename, line_number, line), in batches."""
+    import duckdb
     import pyarrow as pa
 
     schema = pa.schema([("filename", pa.string()), ("line_number", pa.int64()), ("line", pa.string())])
-    reader = pa.RecordBatchReader.from_batches(schema, batches_of_lines(fetched, schema))
-    con.register("batches", reader)
-    con.execute("CREATE TABLE lines AS SELECT * FROM batches")
-    con.unregister("batches")
+    faults: list[SourceError] = []
+
+    def batches() -> Iterator["pa.RecordBatch"]:
+        try:
+            yield from batches_of_lines(fetched, schema)
+        except SourceError as error:
+            faults.append(error)
+            raise
+
+    con.register("batches", pa.RecordBatchReader.from_batches(schema, batches()))
+    try:
+        con.execute("CREATE TABLE lines AS SELECT * FROM batches")
+    except duckdb.Error:
+        if faults:  # DuckDB would tell it with a traceback
+            raise faults[0] from None
+        raise
+    finally:
+        con.unregister("batches")
 
 
 def batches_of_lines(fetched: Fetched, schema: "pa.Schema") -> Iterator["pa.RecordBatch"]:

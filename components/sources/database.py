@@ -35,13 +35,13 @@ def fetch(source: SqlSource, *, root: Path, folder: Path) -> Fetched:
     try:
         engine = sqlalchemy.create_engine(url)
         with engine.connect() as connection:
-            result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(
+            result = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS).execute(
                 sqlalchemy.text(source.statement)
             )
             if not result.returns_rows:
                 raise SourceError(f"source.statement gives no rows; it must be a SELECT: {source.statement[:80]!r}")
             names = tuple(result.keys())
-            for number, batch in enumerate(result.partitions()):
+            for number, batch in enumerate(result.partitions(BATCH_ROWS)):
                 write_batch(batch, names, rows / f"{number:06}.parquet")
         engine.dispose()
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
