@@ -119,8 +119,11 @@ def refuse_pickles(folder: Path) -> None:
 def is_pickle(path: Path) -> bool:
     """Whether a file's bytes are a pickle, or a zip archive (as torch writes) that holds one. Opens neither."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.lower().endswith(PICKLE_SUFFIXES) for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.lower().endswith(PICKLE_SUFFIXES) for name in archive.namelist())
+        except zipfile.BadZipFile:
+            return False
     seen: set[str] = set()
     with path.open("rb") as file:
         try:

@@ -70,10 +70,16 @@ def leaders(texts: pa.LargeStringArray, params: NearDuplicates) -> Rows:
     """
     signed = signatures(texts, params, seed=SEED)
 
+    last_found = np.full(len(texts), -1)  # the neighbour that a row was last found to have, seldom another in each band
+
     def confirm(earlier: Rows, later: Rows) -> NDArray[np.bool_]:
-        is_near = likely(signed, earlier, later, threshold=params.threshold)
-        found = is_near.nonzero()[0]
-        is_near[found] = similarity(texts, earlier[found], later[found], params) >= params.threshold
+        is_near = last_found[later] == earlier
+        open_pairs = (~is_near).nonzero()[0]
+        is_likely = likely(signed, earlier[open_pairs], later[open_pairs], threshold=params.threshold)
+        open_pairs = open_pairs[is_likely]
+        shares = similarity(texts, earlier[open_pairs], later[open_pairs], params)
+        is_near[open_pairs] = shares >= params.threshold
+        last_found[later[is_near]] = earlier[is_near]
         return is_near
 
     leader = np.arange(len(texts))

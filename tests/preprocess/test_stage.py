@@ -1,0 +1,283 @@
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.artifacts import artifact_names, files_of, write_json
+from components.errors import InputError, SourceError
+from components.params import FileSource, NearDuplicates, Preprocess, Split
+from components.preprocess import Inputs, Outputs, Report, run
+from components.tracking import NullTracker
+from serving.predictor import load_settings, load_tokenizer
+from serving.text import clean
+from tests.tiny import make_tiny_encoder, tiny_rows
+
+ROWS = tiny_rows(300)
+LABELS = ["negative", "positive"]
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), [text for text, _ in ROWS])
+
+
+@pytest.fixture
+def params(encoder: Path) -> Preprocess:
+    return Preprocess(
+        unicode="NFKC",
+        mask=("email", "phone"),
+        conflicts="remove",
+        near_duplicates=NearDuplicates(threshold=0.8, shingle_size=5, num_permutations=128),
+        split=Split(validation=0.1, test=0.2, seed=0, group=None),
+        tokenizer=FileSource(kind="file", path=str(encoder)),
+        max_tokens=32,
+        max_unknown_share=0.05,
+    )
+
+
+def preprocess(
+    folder: Path,
+    params: Preprocess,
+    rows: Sequence[tuple[str | None, str | None]],
+    *,
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> tuple[Report, Outputs]:
+    """Run the stage on rows (text, label) and further columns."""
+    work = folder / "work"
+    target = work / "artifact"
+    target.mkdir(parents=True)
+    (work / "observations").mkdir()
+    texts, labels = (list(column) for column in zip(*rows, strict=True))
+    table = pa.table({"text": pa.array(texts, pa.string()), "label": pa.array(labels, pa.string()), **(columns or {})})
+    pq.write_table(table, work / "data.parquet")
+    write_json(work / "verdict.json", {"labels": LABELS})
+    places = [target / name for name in artifact_names(Outputs)]
+    outputs = Outputs(*places, work=work / "fetched", observations=work / "observations")
+    report = run(params, Inputs(work / "data.parquet", work / "verdict.json", folder), outputs, tracker=NullTracker())
+    return report, outputs
+
+
+def read(outputs: Outputs) -> dict[str, list[dict[str, Any]]]:
+    return {name: pq.read_table(getattr(outputs, name)).to_pylist() for name in SPLITS}
+
+
+def test_every_row_is_accounted_for(tmp_path: Path, params: Preprocess):
+    extra: list[tuple[str | None, str | None]] = [
+        (None, "negative"), ("a label is missing here", None), (" \n\u200b ", "positive"),
+        (ROWS[0][0], ROWS[0][1]), (ROWS[1][0] + "!", ROWS[1][1]), (ROWS[2][0], "positive"),
+    ]  # fmt: skip
+    report, outputs = preprocess(tmp_path, params, [*ROWS, *extra])
+    assert ROWS[2][1] == "negative"
+    assert (report.num_rows_in, report.num_null, report.num_empty) == (306, 2, 1)
+    assert (report.num_duplicates, report.num_near_duplicates) == (1, 1)
+    assert (report.num_conflicting, report.num_conflicting_texts, report.num_outvoted) == (2, 1, 0)
+    assert report.num_rows_out == 299 == report.num_train + report.num_validation + report.num_test
+    assert (report.class_rows_min, report.class_rows_max, report.num_classes) == (149, 150, 2)
+    removed = pq.read_table(outputs.observations / "removed.parquet").to_pylist()
+    assert {(row["row"], row["reason"], row["same_as_row"]) for row in removed} == {
+        (2, "conflicting", 2), (305, "conflicting", 2), (303, "duplicate", 0), (304, "near-duplicate", 1),
+    }  # fmt: skip
+
+
+def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: Preprocess):
+    report, outputs = preprocess(tmp_path, params, ROWS)
+    splits = read(outputs)
+    assert [len(splits[name]) for name in SPLITS] == [report.num_train, report.num_validation, report.num_test]
+    assert [len(splits[name]) for name in SPLITS] == [210, 30, 60]
+    everything = [row for name in SPLITS for row in splits[name]]
+    assert sorted(row["row"] for row in everything) == list(range(300))
+    for name in SPLITS:
+        numbers = [row["row"] for row in splits[name]]
+        assert numbers == sorted(numbers)
+    for row in everything:
+        assert (row["text"], row["label"]) == ROWS[row["row"]]
+        assert row["label"] == LABELS[row["label_id"]]
+
+
+def test_columns_have_the_agreed_types(tmp_path: Path, params: Preprocess):
+    _, outputs = preprocess(tmp_path, params, ROWS)
+    schema = pq.read_schema(outputs.train)
+    assert [(field.name, str(field.type)) for field in schema] == [
+        ("row", "int64"), ("text", "string"), ("label", "string"), ("label_id", "int32"),
+        ("input_ids", "list<element: int32>"),
+    ]  # fmt: skip
+    assert b"pandas" not in (schema.metadata or {})
+
+
+def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: Preprocess):
+    dirty = [(f"  {text}\u00a0mail\tjoe{number}@x.com ", label) for number, (text, label) in enumerate(ROWS)]
+    report, outputs = preprocess(tmp_path, params.model_copy(update={"max_unknown_share": 1.0}), dirty)
+    settings = load_settings(outputs.predictor)
+    assert (settings.labels, settings.max_tokens, settings.pad_token_id) == (tuple(LABELS), 32, 0)
+    assert (settings.unicode, settings.mask) == ("NFKC", ("email", "phone"))
+    tokenizer = load_tokenizer(outputs.tokenizer, settings)
+    for row in read(outputs)["train"]:
+        text = dirty[row["row"]][0]
+        assert row["text"] == clean(text, unicode=settings.unicode, mask=settings.mask)
+        assert row["text"].endswith(" mail [EMAIL]")
+        assert row["input_ids"] == tokenizer.encode(row["text"]).ids
+    assert report.num_masked == 300
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: Preprocess):
+    first, second = (preprocess(tmp_path / name, params, ROWS)[1].train.parent for name in ("a", "b"))
+    assert files_of(first) == files_of(second)
+    assert sorted(files_of(first)) == sorted(artifact_names(Outputs))
+
+
+def test_tokenizer_json_is_a_plain_copy(tmp_path: Path, params: Preprocess, encoder: Path):
+    _, outputs = preprocess(tmp_path, params, ROWS)
+    assert outputs.tokenizer.read_bytes() == (encoder / "tokenizer.json").read_bytes()
+
+
+def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: Preprocess, encoder: Path):
+    raw = json.loads((encoder / "tokenizer.json").read_text())
+    raw["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    raw["padding"] = {
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 3, "pad_type_id": 0,
+        "pad_token": "[SEP]",
+    }  # fmt: skip
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "tokenizer.json").write_text(json.dumps(raw))
+    source = FileSource(kind="file", path=str(other))
+    report, outputs = preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
+    assert 4 < report.tokens_max < 32
+    assert load_settings(outputs.predictor).pad_token_id == 3
+
+
+def test_long_texts_are_cut_and_counted(tmp_path: Path, params: Preprocess):
+    long = [(" ".join([text] * 4), label) for text, label in ROWS]
+    report, outputs = preprocess(tmp_path, params.model_copy(update={"max_tokens": 16}), long)
+    assert report.tokens_max == 16
+    assert report.truncated_share == 1.0
+    assert all(len(row["input_ids"]) == 16 and row["input_ids"][-1] == 3 for row in read(outputs)["test"])
+
+
+def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: Preprocess):
+    report, outputs = preprocess(tmp_path, params, ROWS)
+    ids = [row["input_ids"] for rows in read(outputs).values() for row in rows]
+    lengths = [len(row) for row in ids]
+    assert report.tokens_max == max(lengths)
+    assert report.tokens_p50 == np.percentile(lengths, 50)
+    assert report.unknown_share == 0
+    known = [*ROWS, *[(f"\u8c22 \u8c22 \u8c22 \u8c22 {text}", label) for text, label in tiny_rows(310)[300:]]]
+    report, outputs = preprocess(tmp_path / "unknown", params, known)
+    ids = [row["input_ids"] for rows in read(outputs).values() for row in rows]
+    unknown = sum(row.count(1) for row in ids)
+    assert unknown == 40
+    assert report.unknown_share == pytest.approx(unknown / sum(len(row) - 2 for row in ids), abs=1e-6)
+
+
+def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: Preprocess):
+    vast = "great film and lovely music " * 400_000
+    report, outputs = preprocess(tmp_path, params, [*ROWS, (vast, "positive")])
+    assert report.num_cut == 1
+    assert report.num_rows_out == 301
+    stored = next(row for rows in read(outputs).values() for row in rows if row["row"] == 300)
+    assert vast.startswith(stored["text"])
+    assert 1_000 < len(stored["text"]) <= 32 * 128
+    assert len(stored["input_ids"]) == 32
+
+
+def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: Preprocess):
+    chinese = [("".join(chr(0x4E00 + 7 * ord(letter)) for letter in text), label) for text, label in ROWS]
+    with pytest.raises(InputError, match=r"does not know 100\.0% of the tokens .* is 5\.0%.* choose another encoder"):
+        preprocess(tmp_path, params, chinese)
+
+
+def test_a_group_is_never_in_two_splits(tmp_path: Path, params: Preprocess):
+    split = Split(validation=0.1, test=0.2, seed=0, group="customer")
+    customers = [f"customer {n * n % 47}" for n in range(300)]
+    report, outputs = preprocess(
+        tmp_path, params.model_copy(update={"split": split}), ROWS, columns={"customer": customers}
+    )
+    seen = {name: {customers[row["row"]] for row in rows} for name, rows in read(outputs).items()}
+    assert all(seen.values())
+    assert not seen["train"] & seen["validation"]
+    assert not seen["train"] & seen["test"]
+    assert not seen["validation"] & seen["test"]
+    assert report.num_rows_out == 300
+
+
+def test_a_group_column_that_is_not_there_is_refused(tmp_path: Path, params: Preprocess):
+    split = Split(validation=0.1, test=0.2, seed=0, group="custmer")
+    with pytest.raises(InputError, match=r"split.group is 'custmer', .* \(did you mean 'customer'\?\)"):
+        preprocess(tmp_path, params.model_copy(update={"split": split}), ROWS, columns={"customer": ["a"] * 300})
+
+
+def test_a_row_without_a_group_is_refused(tmp_path: Path, params: Preprocess):
+    split = Split(validation=0.1, test=0.2, seed=0, group="customer")
+    with pytest.raises(InputError, match=r"1 rows have no group"):
+        preprocess(
+            tmp_path, params.model_copy(update={"split": split}), ROWS, columns={"customer": ["a"] * 299 + [None]}
+        )
+
+
+def test_a_class_too_small_to_split_is_refused(tmp_path: Path, params: Preprocess):
+    few = [row for number, row in enumerate(ROWS) if row[1] == "negative" or number < 4]
+    with pytest.raises(InputError, match=r"too small to stratify: .*'positive' has 2 rows.* needs 5"):
+        preprocess(tmp_path, params, few)
+
+
+def test_a_label_beyond_the_contract_is_refused(tmp_path: Path, params: Preprocess):
+    with pytest.raises(InputError, match=r"labels that the contract does not allow: 'Positive'; it allows 'negative'"):
+        preprocess(tmp_path, params, [*ROWS, ("some other text", "Positive")])
+
+
+def test_rows_without_any_text_are_refused(tmp_path: Path, params: Preprocess):
+    with pytest.raises(InputError, match=r"no row of 3 has both a text and a label"):
+        preprocess(tmp_path, params, [(" ", "positive"), ("\n", "negative"), (None, "negative")])
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: Preprocess):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "vocab.txt").write_text("a")
+    source = FileSource(kind="file", path=str(other))
+    with pytest.raises(SourceError, match=r"no tokenizer.json; it holds 'vocab.txt'"):
+        preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
+
+
+def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: Preprocess):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "tokenizer.json").write_text("{}")
+    source = FileSource(kind="file", path=str(other))
+    with pytest.raises(SourceError, match=r"tokenizer.json cannot be read"):
+        preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
+
+
+def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: Preprocess):
+    with pytest.raises(InputError, match=r"max_tokens is 256, but the encoder takes 128"):
+        preprocess(tmp_path, params.model_copy(update={"max_tokens": 256}), ROWS)
+
+
+def test_a_failed_gate_names_the_leak(tmp_path: Path, params: Preprocess, monkeypatch: pytest.MonkeyPatch):
+    from components.errors import LeakageError
+    from components.preprocess import stage
+
+    # The split is made to put every row of test into train as well.
+    split_rows = stage.split_rows
+    monkeypatch.setattr(
+        stage, "split_rows", lambda *args: (found := split_rows(*args)) | {"train": pa.concat_tables(found.values())}
+    )
+    with pytest.raises(LeakageError, match=r"90 texts of one split come again in another"):
+        preprocess(tmp_path, params, ROWS)
+
+
+def test_inputs_may_lie_anywhere(tmp_path: Path, params: Preprocess, encoder: Path):
+    source = FileSource(kind="file", path=encoder.name)
+    inputs_of_project = params.model_copy(update={"tokenizer": source})
+    report, outputs = preprocess(tmp_path / "a", params, ROWS)
+    work = tmp_path / "a" / "work"
+    inputs = Inputs(work / "data.parquet", work / "verdict.json", encoder.parent)
+    again = replace(outputs, tokenizer=tmp_path / "tokenizer.json")
+    assert run(inputs_of_project, inputs, again, tracker=NullTracker()) == report
