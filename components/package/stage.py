@@ -1,0 +1,164 @@
+"""package: bundle the model with what serves it, and prove the bundle by serving it.
+
+Reads the compressed model and its predictions, the float model's predictions and report, the data set's card and the
+verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model, its tokenizer and
+settings, a model card, golden rows, and `manifest.json`. What a second run of the same work would not repeat (the
+commit, run ids, speeds, when and where) is `provenance.json`, an observation, which is built into the Bento beside it.
+"""
+
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from components.artifacts import artifact, observations, project, read_json, recipe_name, sha256_of, write_json
+from components.errors import ModelyardError, ParityError
+from components.package.bento import build_bento, remove_bento, serving
+from components.package.bundle import Golden, golden_rows, write_bundle
+from components.package.smoke import Parity, ask
+from components.params import Package
+from components.tracking import Tracker
+from serving.bundle import MANIFEST, PROVENANCE
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    recipe: str = recipe_name()
+    project: Path = project()
+    card: Path = artifact("ingest/card.json")
+    verdict: Path = artifact("validate/verdict.json")
+    float_predictions: Path = artifact("evaluate/predictions.parquet")
+    evaluated: Path = artifact("evaluate/report.json")
+    model: Path = artifact("compress/model/")
+    predictions: Path = artifact("compress/predictions.parquet")
+    compressed: Path = artifact("compress/report.json")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    bundle: Path = artifact("bundle/")
+    observations: Path = observations()
+
+
+@dataclass(frozen=True)
+class Report:
+    tag: str
+    """The Bento's: the recipe, and the first 12 of the digest."""
+    digest: str
+    """The sha256 of manifest.json, which names the sha256 of every other file."""
+    num_files: int
+    size_bytes: int
+    """Of the whole bundle."""
+    num_golden: int
+    """Rows that the served bundle was asked."""
+    num_other_labels: int
+    """Of those, answered otherwise than by the measured model: none, or the gate would not have passed."""
+    max_score_difference: float
+    """From the measured model's scores."""
+    float_agreement: float
+    """Share of the golden rows that got the float model's label."""
+
+
+def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    golden = golden_rows(inputs.predictions, inputs.float_predictions, inputs.model, limit=params.num_golden_rows)
+    write_bundle(
+        outputs.bundle,
+        recipe=inputs.recipe,
+        model=inputs.model,
+        golden=golden,
+        limits=params.serving.model_dump(mode="json"),
+        dvc_lock=inputs.project / "dvc.lock",
+        reports={name: read_json(getattr(inputs, name)) for name in ("card", "verdict", "evaluated", "compressed")},
+    )
+    provenance = outputs.observations / PROVENANCE
+    speeds = inputs.project / "observations" / inputs.recipe / "compress" / "speeds.json"
+    write_json(provenance, provenance_of(tracker, speeds))
+    tag = build_bento(outputs.bundle, provenance)
+    try:
+        parity = prove(tag, golden, params, outputs, tracker=tracker)
+    except ParityError:
+        remove_bento(tag)
+        raise
+    digest = sha256_of(outputs.bundle / MANIFEST)
+    tracker.log_file(provenance)
+    registered = tracker.register_model(outputs.bundle, digest=digest)
+    if registered["version"]:
+        logger.info("%s is version %s of %s (%s)", tag, registered["version"], registered["name"], registered["alias"])
+    files = [path for path in outputs.bundle.rglob("*") if path.is_file()]
+    return Report(
+        tag=tag,
+        digest=digest,
+        num_files=len(files),
+        size_bytes=sum(path.stat().st_size for path in files),
+        num_golden=len(golden),
+        num_other_labels=parity.num_other_labels,
+        max_score_difference=parity.max_score_difference,
+        float_agreement=parity.float_agreement,
+    )
+
+
+def provenance_of(tracker: Tracker, speeds: Path) -> dict[str, Any]:
+    """The commit and the runs, the measured speeds (None where they are gone), when and on what kind of machine."""
+    return {
+        **tracker.provenance(),
+        "speeds": read_json(speeds) if speeds.is_file() else None,
+        "packaged_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processor": processor_name(),
+            "num_cores": psutil.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+        },
+    }
+
+
+def processor_name() -> str:
+    """The processor's model, as the system names it."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, tracker: Tracker) -> Parity:
+    """Serve the Bento and ask it the golden rows; ParityError where it fails, or does not answer as was measured."""
+    log = outputs.observations / "serve.log"
+    try:
+        with serving(tag, ready_timeout_s=params.ready_timeout_s, log=log) as served:
+            tracker.log_metrics({"ready_s": served.ready_s, "server_rss_bytes": served.rss_bytes}, step=0)
+            logger.info("%s was ready in %.1f s, with %.0f MB", tag, served.ready_s, served.rss_bytes / 1e6)
+            parity = ask(served.url, golden, max_texts=params.serving.max_texts)
+    except ParityError:
+        raise
+    except ModelyardError as error:
+        raise ParityError(str(error), report={"tag": tag, "error": str(error)}) from error
+    finally:
+        tracker.log_file(log)
+    judge(tag, parity, params)
+    return parity
+
+
+def judge(tag: str, parity: Parity, params: Package) -> None:
+    """The parity gate."""
+    report: Mapping[str, object] = {"tag": tag, **asdict(parity)}
+    if parity.num_other_labels:
+        raise ParityError(
+            f"{tag} gives another label than the measured model to {parity.num_other_labels} golden rows: "
+            f"{parity.examples}; run compress again on this kind of machine: 'modelyard run --force compress'",
+            report=report,
+        )
+    if parity.max_score_difference > params.max_score_difference:
+        raise ParityError(
+            f"{tag} differs by {parity.max_score_difference:g} in a score from the measured model "
+            f"(package.max_score_difference {params.max_score_difference:g}): {parity.examples}; run compress again "
+            "on this kind of machine: 'modelyard run --force compress'",
+            report=report,
+        )

@@ -1,0 +1,7 @@
+"""What BentoML imports: the service of the bundle that this file lies in. Nothing else may import it."""
+
+from pathlib import Path
+
+from serving.service import make_service
+
+service = make_service(Path(__file__).resolve().parents[1])
