@@ -95,7 +95,9 @@ def cli(context: click.Context, project: Path | None, debug: bool) -> None:
     import logging
 
     context.obj = Project(project)
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for ours in ("flows", "components"):
+        logging.getLogger(ours).setLevel(logging.INFO)
 
 
 @cli.command()
