@@ -15,12 +15,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.artifacts import REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
+from components.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
 from components.environment import prepare_environment
 from components.errors import GateError, ModelyardError
 from components.locks import hold
 from components.recipes import load_recipe, section_of, stages
-from components.tracking import Tracker, stage_run
+from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
 
 logger = logging.getLogger("components")
 
@@ -71,12 +71,20 @@ def main(argv: list[str] | None = None) -> int:
     except ModelyardError as error:
         if args.debug:
             traceback.print_exc()
-        print(f"{stage}@{recipe}: {error}", file=sys.stderr)  # noqa: T201
+        say(Layout(root, recipe, stage), error)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"{stage}@{recipe}: interrupted; the next run carries on", file=sys.stderr)  # noqa: T201
         return 130
     return 0
+
+
+def say(layout: Layout, error: ModelyardError) -> None:
+    """Leave the error among the observations; where a flow drives, it reads it there and says it, else say it here."""
+    layout.observations.mkdir(parents=True, exist_ok=True)
+    write_json(layout.observations / ERROR, {"message": str(error), "exit_code": error.exit_code})
+    if PIPELINE_VARIABLE not in os.environ:
+        print(f"{layout.stage}@{layout.recipe}: {error}", file=sys.stderr)  # noqa: T201
 
 
 def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ from components.errors import ArtifactError, DiskFullError
 
 REPORT = "report.json"
 FILES = "files.json"
+ERROR = "error.json"
+"""Among the observations: the message and exit code of a stage that stopped."""
 
 Paths = TypeVar("Paths")
 Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]

@@ -12,7 +12,8 @@ import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from components.errors import BusyError, DiskFullError, GateError, InputError, ModelyardError
+from components.artifacts import ERROR, Layout, read_json
+from components.errors import BusyError, ModelyardError
 from flows.graph import Stage, open_repo
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class StageOutcome:
 
 
 class StageError(ModelyardError):
-    """A stage ended with an exit code; what was wrong stands on the terminal, in the stage's own line."""
+    """A stage stopped; the message and the exit code are its own."""
 
 
 def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
@@ -56,6 +57,7 @@ def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
 def reproduce(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
     """Let DVC bring one stage up to date: it runs, or is found unchanged."""
     started = time.monotonic()
+    (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
         ran = _reproduce(root, stage, force=force)
     seconds = time.monotonic() - started
@@ -67,9 +69,7 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     """Another try may mend a store or registry that did not answer; never bad input or a failed gate."""
     try:
         state.result()
-    except (GateError, InputError, BusyError, DiskFullError):
-        return False
-    except ModelyardError as error:
+    except StageError as error:
         return error.exit_code == 1
     except Exception:
         return False
@@ -97,12 +97,19 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
             failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
             if failed is None:
                 raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
-            code = exit_code_of(failed)
-            if code in INTERRUPTED:
-                raise KeyboardInterrupt from error
-            stopped = StageError(f"{stage.address} stopped with exit code {code}; the line above says why")
-            stopped.exit_code = code if code in (2, 3) else 1
-            raise stopped from error
+            raise stopped(root, stage, failed) from error
+
+
+def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
+    """What to raise for a stage whose process ended with an error: its own words and exit code, where it left any."""
+    code = exit_code_of(failed)
+    if code in INTERRUPTED:
+        return KeyboardInterrupt()
+    left = Layout(root, stage.recipe, stage.name).observations / ERROR
+    said = read_json(left) if left.is_file() else {"message": f"its process ended with {code}", "exit_code": 1}
+    error = StageError(f"{stage.address}: {said['message']}")
+    error.exit_code = said["exit_code"]
+    return error
 
 
 def chain_of(error: BaseException) -> Generator[BaseException]:
