@@ -232,7 +232,10 @@ def label_checks(contract: Contract) -> Iterator[Check]:
 
 def unknown_labels(tables: Tables, labels: tuple[str, ...]) -> Look:
     outside = "WHERE label IS NOT NULL AND NOT list_contains(?, label)"
-    found = tables.ask(f"SELECT label, count(*) FROM data {outside} GROUP BY label ORDER BY 2 DESC, 1", list(labels))
+    found = tables.ask(
+        f"SELECT label[:{SHOWN_LENGTH}], count(*) FROM data {outside} GROUP BY label ORDER BY 2 DESC, label",
+        list(labels),
+    )
     ((num_rows,),) = tables.ask(f"SELECT count(*) FROM data {outside}", list(labels))
     advice = [line for label, _ in found if (line := meant(label, labels))]
     return Look(

@@ -8,7 +8,11 @@ from typing import Any
 
 import great_expectations as gx
 from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 
 from components.errors import ModelyardError
 from components.validate.expectations import Check
@@ -42,10 +46,7 @@ class Judged:
 
 def judge(checks: Sequence[Check], tables: Tables, *, site: Path) -> list[Judged]:
     """The verdict on each check, in their order; leaves the Data Docs in the folder `site`."""
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    context.delete_data_docs_site("local_site")
-    context.add_data_docs_site("data_docs", site_of(site))
+    context = gx.get_context(project_config=settings_of(site))
     source = context.data_sources.add_pandas("data")
     verdicts: dict[int, Judged] = {}
     for name in dict.fromkeys(check.table for check in checks):
@@ -57,13 +58,21 @@ def judge(checks: Sequence[Check], tables: Tables, *, site: Path) -> list[Judged
     return [verdicts[number] for number in range(len(checks))]
 
 
-def site_of(folder: Path) -> Any:
-    return {
-        "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
-        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-    }
+def settings_of(site: Path) -> DataContextConfig:
+    """A context that keeps everything in memory, except for the Data Docs."""
+    return DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        data_docs_sites={
+            "data_docs": {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            }
+        },
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
 
 
 def results_of(context: Any, source: Any, name: str, checks: dict[int, Check], table: Any) -> list[tuple[int, Any]]:

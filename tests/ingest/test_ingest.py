@@ -1,0 +1,271 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from components.artifacts import read_json, sha256_of
+from components.errors import SourceError
+from components.ingest import Inputs, Outputs, Report, run
+from components.params import Ingest
+from components.tracking import NullTracker
+
+CSV = {"type": "csv", "delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"}
+ROWS = b'text,label\n"a, ""quoted"" text\nin two lines",pos\nplain,neg\n'
+
+
+def ingest(
+    folder: Path,
+    content: bytes | None,
+    form: dict[str, Any] = CSV,
+    *,
+    query: str = "SELECT * FROM source",
+    max_bad_share: float = 0.0,
+    **source: Any,
+) -> Report:
+    """Run the stage over one file of this content, or over the source that is given."""
+    if content is not None:
+        (folder / "rows").write_bytes(content)
+    source = {"kind": "file", "path": "rows"} | source
+    params = Ingest.model_validate_json(
+        json.dumps({
+            "source": source, "format": form or None, "query": query, "licence": "CC0", "max_bad_share": max_bad_share,
+            "watch": source.get("path", "components/sources"),
+        })
+    )  # fmt: skip
+    (folder / "out").mkdir(exist_ok=True)
+    out = folder / "out"
+    outputs = Outputs(data=out / "data.parquet", card=out / "card.json", work=out / "work", observations=out)
+    try:
+        return run(params, Inputs(project=folder), outputs, tracker=NullTracker())
+    finally:
+        assert not (out / "work").exists()
+
+
+def rows_of(folder: Path) -> list[tuple[Any, ...]]:
+    return duckdb.execute("FROM read_parquet(?)", [str(folder / "out" / "data.parquet")]).fetchall()
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_quotes_and_line_breaks_of_csv_are_kept(tmp_path: Path, end: bytes) -> None:
+    report = ingest(tmp_path, ROWS.replace(b"\n", end))
+    assert rows_of(tmp_path) == [(f'a, "quoted" text{end.decode()}in two lines', "pos"), ("plain", "neg")]
+    assert (report.num_rows, report.num_columns, report.num_bad_rows) == (2, 2, 0)
+
+
+def test_tsv_without_quotes_or_header(tmp_path: Path) -> None:
+    form = CSV | {"delimiter": "\t", "quote": "", "header": False, "columns": ["text", "label"]}
+    ingest(tmp_path, b"say \"no\tneg\r\nit's, fine\tpos\r\n", form)
+    assert rows_of(tmp_path) == [('say "no', "neg"), ("it's, fine", "pos")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    ingest(tmp_path, "text,label\ncafé,pos\n".encode(encoding), CSV | {"encoding": encoding})
+    assert rows_of(tmp_path) == [("café", "pos")]
+
+
+def test_chinese_after_a_byte_order_mark(tmp_path: Path) -> None:
+    ingest(tmp_path, "\ufefftext,label\n这本书很好,正面\n".encode(), query="SELECT text, label FROM source")
+    assert rows_of(tmp_path) == [("这本书很好", "正面")]
+
+
+def test_csv_is_text_and_empty_is_null(tmp_path: Path) -> None:
+    ingest(tmp_path, b"text,label\n007,\n2020-01-01,1\n")
+    assert rows_of(tmp_path) == [("007", None), ("2020-01-01", "1")]
+
+
+def test_jsonl_keeps_types_and_skips_blank_lines(tmp_path: Path) -> None:
+    content = '{"text": "好", "n": 1, "day": "2020-01-01"}\n\n{"text": "b", "n": 2.5, "z": null}\n'.encode()
+    report = ingest(tmp_path, content, {"type": "jsonl"}, query="SELECT text, n, day, z FROM source")
+    assert rows_of(tmp_path) == [("好", 1.0, "2020-01-01", None), ("b", 2.5, None, None)]
+    assert report.num_bad_rows == 0
+
+
+def test_lines_keep_blanks_and_numbers(tmp_path: Path) -> None:
+    ingest(tmp_path, 'one\n\n "two\r\nthree\u2028x'.encode(), {"type": "lines"})
+    assert rows_of(tmp_path) == [("one", 1), ("", 2), (' "two', 3), ("three\u2028x", 4)]
+
+
+def test_parquet_keeps_types(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    duckdb.sql(f"COPY (SELECT 'a' AS text, 1 AS label, [1, 2] AS pixels) TO '{path}'")
+    ingest(tmp_path, None, {"type": "parquet"}, path="rows.parquet")
+    assert rows_of(tmp_path) == [("a", 1, [1, 2])]
+
+
+def test_gzip_is_read_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(ROWS))
+    assert ingest(tmp_path, None, path="rows.csv.gz").num_rows == 2
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n'))
+    assert ingest(tmp_path, None, {"type": "jsonl"}, path="rows.jsonl.gz").num_rows == 1
+
+
+def test_files_of_a_folder_are_told_apart_by_filename(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "pos.txt").write_text("good\nfine\n")
+    (tmp_path / "set" / "neg.txt").write_text("bad\n")
+    query = "SELECT line AS text, replace(filename, '.txt', '') AS label FROM source"
+    ingest(tmp_path, None, {"type": "lines"}, query=query, path="set", pattern="*.txt")
+    assert rows_of(tmp_path) == [("bad", "neg"), ("good", "pos"), ("fine", "pos")]
+    ingest(tmp_path, None, CSV | {"header": False, "columns": ["text"]}, path="set", pattern="*.txt")
+    assert rows_of(tmp_path)[0] == ("bad", "neg.txt")
+
+
+def test_rows_of_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "rows.db") as connection:
+        connection.execute("CREATE TABLE reviews AS SELECT 'a' AS text, 1 AS label UNION ALL SELECT 'b', NULL")
+    connection.close()
+    monkeypatch.setenv("ROWS_URL", f"sqlite:///{tmp_path}/rows.db")
+    source = {"kind": "sql", "url_variable": "ROWS_URL", "statement": "SELECT * FROM reviews ORDER BY text"}
+    params = Ingest.model_validate_json(
+        json.dumps({
+            "source": source, "query": "FROM source", "licence": "CC0", "max_bad_share": 0.0, "watch": "x",
+        })
+    )  # fmt: skip
+    outputs = Outputs(
+        data=tmp_path / "data.parquet", card=tmp_path / "card.json", work=tmp_path / "w", observations=tmp_path
+    )
+    assert run(params, Inputs(project=tmp_path), outputs, tracker=NullTracker()).num_rows == 2
+    assert str(tmp_path) not in (tmp_path / "card.json").read_text()
+
+
+def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    content = b"text,label\n" + b"".join(b"row %d,%d\n" % (i, i % 40) for i in range(200_000))
+    query = "SELECT text, label, avg(length(text) / 3) OVER (PARTITION BY label) AS x FROM source WHERE label <> '7'"
+    digests: set[str] = set()
+    for _ in range(2):
+        ingest(tmp_path, content, query=query)
+        digests.add(sha256_of(tmp_path / "out" / "data.parquet") + sha256_of(tmp_path / "out" / "card.json"))
+    assert len(digests) == 1
+
+
+def test_card_says_where_the_rows_come_from(tmp_path: Path) -> None:
+    report = ingest(tmp_path, ROWS, path=str(tmp_path / "rows"))
+    card = read_json(tmp_path / "out" / "card.json")
+    assert card["columns"] == [{"name": "text", "type": "VARCHAR"}, {"name": "label", "type": "VARCHAR"}]
+    assert card["source"] == {"kind": "file", "path": "rows"}
+    assert (card["licence"], card["num_rows"]) == ("CC0", 2)
+    assert card["source_sha256"] == report.source_sha256 == sha256_of(tmp_path / "rows")
+
+
+def test_bad_rows_are_counted_and_sampled_below_the_limit(tmp_path: Path) -> None:
+    report = ingest(tmp_path, ROWS + b"short\nfar,too,long\nlast,pos\n", max_bad_share=0.5)
+    assert [label for _, label in rows_of(tmp_path)] == ["pos", "neg", "pos"]
+    assert (report.num_rows, report.num_bad_rows, report.bad_share) == (3, 2, 0.4)
+    assert "row 4: Expected Number of Columns: 2 Found: 1: short" in report.bad_rows
+    assert [bad["row"] for bad in read_json(tmp_path / "out" / "bad_rows.json")] == [4, 5]
+
+
+def test_bad_rows_above_the_limit_stop_with_five_examples(tmp_path: Path) -> None:
+    content = b"text,label\n" + b"short\n" * 9 + b"fine,pos\n"
+    with pytest.raises(
+        SourceError, match=r"9 of 10 rows cannot be read \(90.00%; max_bad_share allows 10.00%\)"
+    ) as error:
+        ingest(tmp_path, content, max_bad_share=0.1)
+    assert str(error.value).count("short") == 5
+
+
+def test_bad_lines_of_jsonl_are_counted(tmp_path: Path) -> None:
+    content = b'{"text": "a"}\nnot json\n[1]\n"text"\n'
+    with pytest.raises(SourceError, match=r"3 of 4 rows cannot be read .* row 2: not a JSON object: not json"):
+        ingest(tmp_path, content, {"type": "jsonl"})
+
+
+@pytest.mark.parametrize("num_rows", [1_000, 400_000])
+def test_lines_that_an_open_quote_swallows_are_counted(tmp_path: Path, num_rows: int) -> None:
+    block = b"some text of a row that is not short,pos\n" * num_rows
+    with pytest.raises(SourceError) as error:
+        ingest(tmp_path, b"text,label\n" + block + b'"never closed,pos\n' + block, max_bad_share=0.001)
+    num_bad = int(str(error.value).split()[0])
+    assert num_bad > 0.3 * num_rows
+    assert f"{num_bad} of {2 * num_rows + 1} rows cannot be read" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "message"),
+    [
+        (b"", CSV, "the source holds nothing in 'rows'"),
+        (b"text,label\n", CSV, "no rows, just a header"),
+        (b"text,Text\na,b\n", CSV, "empty or repeated names: 'text', 'Text'"),
+        ("text,label\nok,pos\ncafé,pos\n".encode("latin-1"), CSV, r"rows is not UTF-8 \(row 3\); say its encoding"),
+        ("téxt,label\nok,pos\n".encode("latin-1"), CSV, r"rows is not UTF-8 \(row 1\)"),
+        ('{"text": "é"}\n'.encode("latin-1"), {"type": "jsonl"}, r"rows is not UTF-8 \(line 1\); convert it"),
+        (b"[1]\n", {"type": "jsonl"}, "no line that is a JSON object"),
+        (b"PAR1 not really", {"type": "parquet"}, "the source cannot be read as parquet"),
+    ],
+)
+def test_file_that_cannot_be_read_is_explained(
+    tmp_path: Path, content: bytes, form: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        ingest(tmp_path, content, form, max_bad_share=1.0)
+
+
+def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    (tmp_path / "b.csv").write_text("text,lable\na,b\n")
+    with pytest.raises(SourceError, match=r"b.csv has the columns 'text', 'lable', but a.csv has 'text', 'label'"):
+        ingest(tmp_path, None, path=".", pattern="*.csv")
+
+
+def test_gzip_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.gz").write_bytes(gzip.compress(b"some line\n" * 1000)[:40])
+    with pytest.raises(SourceError, match=r"rows.gz is not a whole gzip file"):
+        ingest(tmp_path, None, {"type": "lines"}, path="rows.gz")
+
+
+def test_text_of_10_mb_is_read(tmp_path: Path) -> None:
+    text = b"x" * 10_000_000
+    for content, form in ((b"text\n" + text, CSV), (b'{"text": "' + text + b'"}', {"type": "jsonl"})):
+        ingest(tmp_path, content, form, query="SELECT text FROM source")
+        assert len(rows_of(tmp_path)[0][0]) == 10_000_000
+
+
+def test_row_beyond_the_limit_is_a_bad_row(tmp_path: Path) -> None:
+    text = b"x" * 34_000_000
+    with pytest.raises(SourceError, match=r"1 of 2 rows cannot be read .* row 2: Maximum line size"):
+        ingest(tmp_path, b"text,label\n" + text + b",pos\nok,neg\n")
+    with pytest.raises(SourceError, match="line 1 is longer than"):
+        ingest(tmp_path, text, {"type": "lines"})
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            "SELECT txt, label FROM source",
+            r"no column 'txt' in the source \(did you mean 'text'\?\); it has 'text', 'label'",
+        ),
+        ("SELECT s.txt FROM source AS s", r"no column 'txt' in the source \(did you mean 'text'\?\)"),
+        ("SELECT text FROM sorce", "no table 'sorce'; the source's rows are in the table 'source'"),
+        ("SELECT text FROM source WHERE false", "the query gives no rows of the 2"),
+        ("SELECT CAST(text AS INT) FROM source", "TRY_CAST gives NULL"),
+        ("SELEC text FROM source", "ingest.query: syntax error"),
+        ("", "must be one SELECT .* it is: nothing"),
+        ("SELECT text FROM source; DROP TABLE source", "must be one SELECT .* it is: SELECT, DROP"),
+        ("COPY source TO 'stolen.csv'", "must be one SELECT .* it is: COPY"),
+        ("UPDATE source SET text = ''", "must be one SELECT .* it is: UPDATE"),
+        ("SELECT * FROM read_text('secret')", "Cannot access file"),
+        ("SELECT * FROM read_csv('rows')", "Cannot access file"),
+        ("SELECT * FROM 'rows'", "no table 'rows'"),
+        ("SELECT * FROM content", "no table 'content'"),
+    ],
+)
+def test_query_that_may_not_run_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text("secret")
+    with pytest.raises(SourceError, match=message):
+        ingest(tmp_path, ROWS, query=query)
+    assert not (tmp_path / "stolen.csv").exists()
+
+
+def test_query_may_end_with_a_semicolon_and_a_comment(tmp_path: Path) -> None:
+    assert ingest(tmp_path, ROWS, query="SELECT text FROM source ORDER BY text DESC; -- all of it").num_columns == 1
+    assert rows_of(tmp_path)[0] == ("plain",)

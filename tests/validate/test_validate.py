@@ -1,0 +1,223 @@
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.artifacts import read_json, sha256_of
+from components.errors import ContractError, ParamsError
+from components.params import Validate
+from components.recipes import load_yaml, parse_recipe
+from components.tracking import NullTracker
+from components.validate import Inputs, Outputs, Report, run
+
+ROOT = Path(__file__).parent.parent.parent
+
+CONTRACT: dict[str, Any] = {
+    "columns": {"text": "string", "label": "string"},
+    "labels": ["negative", "positive"],
+    "num_rows": {"min": 2, "max": 1000},
+    "text_length": {"min": 1, "max": 50},
+    "max_null_share": 0.0,
+    "max_duplicate_share": 0.0,
+    "max_conflict_share": 0.0,
+    "min_class_share": 0.1,
+}
+
+
+def judge(folder: Path, texts: Sequence[Any], given: Sequence[Any], **contract: Any) -> Report:
+    return judge_table(folder, pa.table({"text": texts, "label": given}), **contract)
+
+
+def judge_table(folder: Path, table: pa.Table, **contract: Any) -> Report:
+    """Run the stage over a table; observations and the verdict lie in `folder`."""
+    pq.write_table(table, folder / "data.parquet")
+    params = Validate.model_validate_json(json.dumps({"contract": CONTRACT | contract}))
+    outputs = Outputs(verdict=folder / "verdict.json", observations=folder / "observations")
+    outputs.observations.mkdir(exist_ok=True)
+    return run(params, Inputs(data=folder / "data.parquet"), outputs, tracker=NullTracker())
+
+
+def test_rows_that_keep_the_contract_pass_with_their_figures(tmp_path: Path) -> None:
+    labels = ["negative", "positive", "negative", "positive", None]
+    report = judge(
+        tmp_path, ["a", "bb", "ccc", "a", None], labels,
+        max_null_share=0.2, max_duplicate_share=0.25, max_conflict_share=0.4,
+    )  # fmt: skip
+    assert report == Report(
+        num_rows=5, num_labels=2, num_texts=3, num_nulls=1, duplicate_share=0.25, conflict_share=0.333333,
+        min_class_share=0.5, min_text_length=1, max_text_length=3, num_expectations=13, num_failed=0,
+    )  # fmt: skip
+    verdict = read_json(tmp_path / "verdict.json")
+    assert verdict["success"]
+    assert verdict["class_counts"] == {"negative": 2, "positive": 2}
+    nulls = next(one for one in verdict["expectations"] if one["expected"] == "at most 20% of 'text' null")
+    assert (nulls["name"], nulls["num_unexpected"], nulls["share"]) == ("expect_column_values_to_not_be_null", 1, 0.2)
+
+
+def test_verdict_keeps_the_order_of_labels(tmp_path: Path) -> None:
+    names = [f"class {number:02}" for number in reversed(range(40))]
+    judge(tmp_path, [f"这是第{n}行" for n in range(400)], names * 10, labels=names, min_class_share=0.02)
+    verdict = read_json(tmp_path / "verdict.json")
+    assert verdict["labels"] == names
+    assert verdict["num_rows"] == 400
+
+
+def test_verdict_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    digests: set[str] = set()
+    for _ in range(2):
+        judge(tmp_path, [f"text {n}" for n in range(100)], ["negative", "positive"] * 50)
+        digests.add(sha256_of(tmp_path / "verdict.json"))
+    assert len(digests) == 1
+    assert str(tmp_path) not in (tmp_path / "verdict.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "contract", "message"),
+    [
+        (["a", "b"], ["negative", "positive"], {"num_rows": {"min": 3, "max": None}}, "at least 3 rows, found 2 rows"),
+        (
+            ["a", None],
+            ["negative", "positive"],
+            {},
+            r"at most 0% of 'text' null, found 1 row \(50%\), for example row 2",
+        ),
+        (["a", "b", "c"], ["negative", "positive", None], {}, "at most 0% of 'label' null, found 1 row .* row 3"),
+        (
+            ["a", "b" * 60],
+            ["negative", "positive"],
+            {},
+            "1 to 50 characters, found 1 row .* row 2: 60 characters: 'bbb",
+        ),
+        (["a", ""], ["negative", "positive"], {}, "1 to 50 characters, found 1 row .* row 2: 0 characters: ''"),
+        (
+            ["a", "b", "b"],
+            ["negative", "positive", "positive"],
+            {},
+            r"came before, found 1 row, for example 'b' \(2 times\)",
+        ),
+        (
+            ["a", "b", "b"],
+            ["negative", "positive", "negative"],
+            {"max_duplicate_share": 1.0},
+            r"with two labels, found 1 text \(50%\), for example 'b' is negative and positive",
+        ),
+        (
+            ["a", "b"],
+            ["negative", "neutral"],
+            {},
+            r"a label of 'negative', 'positive', found 1 row \(50%\), for example 'neutral'",
+        ),
+        (["a", "b"], ["negative", "positve"], {}, r"'positve' is unknown \(did you mean 'positive'\?\)"),
+        (
+            ["a", "b"],
+            ["negative", "Positive "],
+            {},
+            r"'Positive ' differs from 'positive' only in case or spaces; mend the query, e.g. lower\(trim\(label\)\)",
+        ),
+        (["a", "b"], ["negative", " positive"], {}, r"only in case or spaces; mend the query, e.g. trim\(label\)"),
+        (["a", "b"], ["negative", "negative"], {}, "'positive' has 0 rows .*the rows are all 'negative'"),
+        (
+            ["a", "b", "c"],
+            ["negative", "negative", "positive"],
+            {"min_class_share": 0.4},
+            r"at least 40% .* in every class, found 1 class \(50%\), for example 'positive' has 1 row \(33.33%\)",
+        ),
+        (
+            ["a", "b"],
+            [0, 1],
+            {},
+            r"'label' of type string, found 2 rows, .* int64 \(cast it in the query: CAST\(label AS VARCHAR\)",
+        ),
+        (["a", None], [None, None], {}, "at most 0% of 'label' null, found 2 rows"),
+        ([None, None], ["negative", "positive"], {}, "at most 0% of 'text' null, found 2 rows"),
+        (["a", "b" * 10_000_000], ["negative", "positive"], {}, "row 2: 10000000 characters"),
+        (["a", "b"], ["negative", "c" * 1_000_000], {}, "a label of 'negative', 'positive', found 1 row"),
+    ],
+)
+def test_breach_is_named_with_rows_examples_and_advice(
+    tmp_path: Path, texts: list[Any], labels: list[Any], contract: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ContractError, match=message) as error:
+        judge(tmp_path, texts, labels, **contract)
+    assert error.value.exit_code == 3
+    assert len(str(error.value)) < 2500
+    assert "\n" not in str(error.value)
+
+
+def test_missing_column_is_named_with_the_nearest(tmp_path: Path) -> None:
+    table = pa.table({"texts": ["a", "b"], "label": ["negative", "positive"]})
+    with pytest.raises(ContractError, match=r"expected a column 'text', .* \(did you mean 'texts'\?\)"):
+        judge_table(tmp_path, table)
+
+
+def test_types_of_other_columns_are_judged_with_nulls_in_them(tmp_path: Path) -> None:
+    table = pa.table({
+        "text": ["a", "b"], "label": ["negative", "positive"], "count": [1, None],
+        "score": pa.array([1, 2]).cast(pa.decimal128(20, 1)), "flag": [True, None], "name": ["x", None],
+    })  # fmt: skip
+    columns = CONTRACT["columns"] | {"count": "integer", "score": "number", "flag": "boolean", "name": "string"}
+    assert judge_table(tmp_path, table, columns=columns).num_failed == 0
+    wrong = CONTRACT["columns"] | {"count": "boolean", "score": "integer", "flag": "number", "name": "integer"}
+    with pytest.raises(ContractError, match=r"in 4 of \d+ expectations"):
+        judge_table(tmp_path, table, columns=wrong)
+
+
+def test_at_most_five_examples_are_shown(tmp_path: Path) -> None:
+    with pytest.raises(ContractError) as error:
+        judge(
+            tmp_path, [f"t{n}" for n in range(20)], ["negative"] * 5 + ["positive"] * 5 + [f"L{n}" for n in range(10)]
+        )
+    verdict = read_json(tmp_path / "observations" / "verdict.json")
+    assert [len(one["examples"]) for one in verdict["expectations"] if not one["success"]] == [5]
+    assert "found 10 rows" in str(error.value)
+
+
+def test_breach_leaves_verdict_and_data_docs_but_no_artifact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ContractError) as error:
+        judge(tmp_path, ["a", "[bold]b", "c"], ["negative", "[/red]Positive", "positive"])
+    assert error.value.report["num_failed"] == 1
+    assert not (tmp_path / "verdict.json").exists()
+    assert not read_json(tmp_path / "observations" / "verdict.json")["success"]
+    printed = capsys.readouterr().err
+    assert "1 of 13 expectations failed" in printed
+    assert "FAILED" in printed
+    assert "'[/red]Positive' (1 row)" in printed
+
+
+def test_data_docs_are_a_site_whose_pages_are_there(tmp_path: Path) -> None:
+    judge(tmp_path, ["a", "b"], ["negative", "positive"])
+    site = tmp_path / "observations" / "data_docs"
+    index = (site / "index.html").read_text()
+    pages = sorted(path.relative_to(site).as_posix() for path in (site / "validations").rglob("*.html"))
+    assert [page.split("/")[1] for page in pages] == ["classes", "rows", "texts"]
+    assert all(page in index for page in pages)
+    rows = (site / pages[1]).read_text()
+    assert "texts of 1 to 50 characters" in rows
+    assert "Failed Only" in rows
+    logos = re.findall(r"(?:\.\./)+static/images/logo-long\.png", rows)
+    assert logos
+    assert all(((site / pages[1]).parent / logo).is_file() for logo in logos)
+
+
+@pytest.mark.parametrize(
+    ("contract", "message"),
+    [
+        ({"columns": {"text": "string"}}, "columns must say 'label: string'"),
+        ({"columns": {"text": "integer", "label": "string"}}, "columns must say 'text: string'"),
+        ({"labels": ["a", "a"]}, "labels names one label twice"),
+        ({"labels": ["a"]}, "labels"),
+        ({"num_rows": {"min": 5, "max": 4}}, r"min \(5\) is above max \(4\)"),
+    ],
+)
+def test_contract_that_makes_no_sense_is_refused(contract: dict[str, Any], message: str) -> None:
+    raw = load_yaml(ROOT / "params.yaml")["recipes"]["movie_sentiment"]
+    raw["validate"]["contract"] |= contract
+    with pytest.raises(ParamsError, match=message):
+        parse_recipe("movie_sentiment", raw)
