@@ -106,7 +106,8 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     if code in INTERRUPTED:
         return KeyboardInterrupt()
     left = Layout(root, stage.recipe, stage.name).observations / ERROR
-    said = read_json(left) if left.is_file() else {"message": f"its process ended with {code}", "exit_code": 1}
+    unsaid: dict[str, Any] = {"message": f"its process ended with {code}", "exit_code": 1}
+    said = read_json(left) if left.is_file() else unsaid
     error = StageError(f"{stage.address}: {said['message']}")
     error.exit_code = said["exit_code"]
     return error
