@@ -8,6 +8,7 @@ import psutil
 from components.errors import BusyError
 
 HOST = "127.0.0.1"
+MAX_NAME = 80
 
 
 def is_free(port: int) -> bool:
@@ -32,11 +33,9 @@ def holder_of(port: int) -> str:
 
 
 def name_of(process: psutil.Process) -> str:
-    """A process by the first words of its command, without the interpreter and the folders."""
-    words = [word.rsplit("/", 1)[-1] for word in process.cmdline() if not word.startswith("-")]
-    if words[:1] and words[0].startswith("python"):
-        words = words[1:]
-    return " ".join(words[:3])[:60] or process.name()
+    """The beginning of a process's command, without folders."""
+    line = " ".join(word.rsplit("/", 1)[-1] for word in process.cmdline()) or process.name()
+    return line if len(line) <= MAX_NAME else f"{line[:MAX_NAME]}…"
 
 
 def check_free(port: int, option: str) -> None:

@@ -1,7 +1,6 @@
 """serve and ui: servers in the foreground, on this machine only, that end whole with Ctrl-C.
 
-Each server is a process group of its own, so that its workers end with it, and so that Ctrl-C reaches it once: from
-here.
+Each server is a process group of its own, so that Ctrl-C reaches it once: from here.
 """
 
 import json
@@ -21,13 +20,12 @@ import httpx
 from components.artifacts import Layout
 from components.environment import PREFECT_SERVER
 from components.errors import ArtifactError, ModelyardError
+from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
 from components.recipes import load_recipe
 from flows.ports import HOST, check_free
 
 READY_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 10
 POLL_S = 0.2
-SHOWN_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,6 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
             f"{recipe} has no bundle yet; make it with 'modelyard run {recipe}', or bring it here with 'dvc pull'"
         )
     check_free(port, "--port")
-    from components.package import build_bento, serve_command
-
     tag = build_bento(bundle, layout.observations / "provenance.json")
     address = f"http://{HOST}:{port}"
     server = Server(
@@ -135,27 +131,13 @@ def starting(root: Path, server: Server) -> Generator[subprocess.Popen[bytes]]:
     server.log.parent.mkdir(parents=True, exist_ok=True)
     with server.log.open("wb") as log:
         process = subprocess.Popen(
-            server.command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+            server.command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=end_with_parent(),
+        )  # fmt: skip
     try:
         yield process
     finally:
         stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process group: asked first, killed when it does not. A second Ctrl-C cannot leave it behind."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=STOP_TIMEOUT_S)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
@@ -167,7 +149,11 @@ def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(POLL_S)
     happened = "ended" if process.poll() is not None else f"did not answer within {READY_TIMEOUT_S} s"
-    raise ModelyardError(f"{server.name} {happened}; the last lines of {server.log}:\n{last_lines(server.log)}")
+    raise ModelyardError(f"{server.name} {happened}; the last lines of {server.log}:\n{said(server)}")
+
+
+def said(server: Server) -> str:
+    return last_lines(server.log.read_text(encoding="utf-8", errors="replace"))
 
 
 def wait_for_any(started: list[tuple[Server, subprocess.Popen[bytes]]]) -> None:
@@ -175,13 +161,8 @@ def wait_for_any(started: list[tuple[Server, subprocess.Popen[bytes]]]) -> None:
     while True:
         for server, process in started:
             if process.poll() is not None:
-                raise ModelyardError(f"{server.name} ended; the last lines of {server.log}:\n{last_lines(server.log)}")
+                raise ModelyardError(f"{server.name} ended; the last lines of {server.log}:\n{said(server)}")
         time.sleep(POLL_S)
-
-
-def last_lines(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:])
 
 
 @contextmanager
