@@ -79,6 +79,10 @@ class TrainingError(ModelyardError):
     pass
 
 
+class UnreachableError(ModelyardError):
+    pass
+
+
 class StoreError(ModelyardError):
     pass
 

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from components.artifacts import sha256_of
-from components.errors import SourceError, examples
+from components.errors import SourceError, UnreachableError, examples
 from components.params import HubSource
 from components.sources.fetched import Fetched, digest_of
 from components.sources.files import matching
@@ -56,7 +56,7 @@ def download(source: HubSource, root: Path) -> Path:
         )
     except Exception as error:  # the hub's client lets errors of several libraries through
         said = " ".join(str(error).split())[:300]
-        raise SourceError(
+        raise UnreachableError(
             f"hub {source.repo_type} {source.repo} at {source.revision[:12]} could not be fetched: "
             f"{type(error).__name__}: {said}"
         ) from error

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from components.errors import SourceError
+from components.errors import SourceError, UnreachableError
 from components.params import RegistrySource
 from components.sources import archives
 from components.sources.downloads import cached
@@ -19,11 +19,10 @@ from components.sources.fetched import Fetched
 PIP_ARCHIVE = Path(__file__).with_name("pip_archive.py")
 
 # Lines of a client's output that tell why it failed, the most telling first.
+NO_SUCH_RELEASE = ("this version has no", "npm error notarget", "npm error 404")
 REASONS = (
-    "this version has no",
+    *NO_SUCH_RELEASE,
     "Could not fetch URL",
-    "npm error notarget",
-    "npm error 404",
     "npm error network",
     "npm error",
 )
@@ -50,7 +49,9 @@ def download(source: RegistrySource, folder: Path) -> Path:
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     telling = [line for reason in REASONS for line in lines if line.startswith(reason)]
     reason = (telling or lines[-1:] or ["it gave no reason"])[0]
-    raise SourceError(f"{named(source)} could not be fetched: {reason[:400]}")
+    is_wrong_name = reason.startswith(NO_SUCH_RELEASE)
+    kind = SourceError if is_wrong_name else UnreachableError
+    raise kind(f"{named(source)} could not be fetched: {reason[:400]}")
 
 
 def pip(source: RegistrySource) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from components.errors import SourceError
+from components.errors import SourceError, UnreachableError
 from components.params import UrlSource
 from components.sources import archives
 from components.sources.downloads import cached
@@ -40,7 +40,8 @@ def download(source: UrlSource, folder: Path) -> Path:
             path.open("wb") as file,
         ):
             if answer.is_error:
-                raise SourceError(f"{what} answered {answer.status_code} {answer.reason_phrase}")
+                kind = UnreachableError if answer.is_server_error else SourceError
+                raise kind(f"{what} answered {answer.status_code} {answer.reason_phrase}")
             for block in answer.iter_bytes(BLOCK_BYTES):
                 size += len(block)
                 if size > source.max_bytes:
@@ -49,5 +50,5 @@ def download(source: UrlSource, folder: Path) -> Path:
                     )
                 file.write(block)
     except httpx.HTTPError as error:
-        raise SourceError(f"{what} could not be fetched: {type(error).__name__}") from None
+        raise UnreachableError(f"{what} could not be fetched: {type(error).__name__}") from None
     return path

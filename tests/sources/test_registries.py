@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from components.artifacts import sha256_of
-from components.errors import SourceError
+from components.errors import SourceError, UnreachableError
 from components.params import RegistrySource
 from components.sources import fetch, fetch_folder
 
@@ -104,7 +104,7 @@ def test_unreachable_index_is_named(index: Path, tmp_path: Path, monkeypatch: py
     unreachable = RegistrySource(
         kind="pypi", package="rows", version="1.0", sha256="0" * 64, archive="sdist", member=("x",)
     )
-    with pytest.raises(SourceError, match=r"Could not fetch URL http://127\.0\.0\.1:9/simple"):
+    with pytest.raises(UnreachableError, match=r"Could not fetch URL http://127\.0\.0\.1:9/simple"):
         fetch(unreachable, root=tmp_path, folder=tmp_path / "work")
 
 
