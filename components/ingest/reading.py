@@ -137,7 +137,7 @@ def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
 
 
 def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
-    """The names in the first row, which every file must share."""
+    """The names in the first row, which every file must share; a column without one has its position, from 0."""
     headers = {path: first_row(path, form) for path in fetched.paths}
     first, *others = headers.items()
     for path, names in others:
@@ -145,14 +145,13 @@ def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
             raise SourceError(
                 f"{path.name} has the columns {examples(names)}, but {first[0].name} has {examples(first[1])}"
             )
-    lower = [name.lower() for name in first[1]]
-    faulty = [name for name in first[1] if not name or lower.count(name.lower()) > 1]
-    if faulty or not lower:
-        raise SourceError(
-            f"the header of {first[0].name} has empty or repeated names: {examples(faulty)}; "
-            "say header: false, and give the names in 'columns'"
-        )
-    return first[1]
+    names = tuple(name or f"column{position}" for position, name in enumerate(first[1]))
+    lower = [name.lower() for name in names]
+    repeated = [name for name in names if lower.count(name.lower()) > 1]
+    if repeated or not names:
+        what = f"repeated names: {examples(repeated)}" if repeated else "no names"
+        raise SourceError(f"the header of {first[0].name} has {what}; give each column a name of its own")
+    return names
 
 
 def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:

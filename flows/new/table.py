@@ -51,24 +51,10 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
     delimiter, records = delimiter_of(path, encoding, DELIMITED[suffix], wanted)
     numbered = tuple(f"column{number}" for number in range(len(records[0])))
     has_header = set(wanted) <= set(records[0]) or not set(wanted) <= set(numbered)
-    columns = None if has_header and are_names(records[0]) else named(records[0]) if has_header else numbered
     return CsvFormat(
-        type="csv", delimiter=delimiter, quote='"', header=has_header, columns=columns, encoding=encoding
+        type="csv", delimiter=delimiter, quote='"', header=has_header, columns=None if has_header else numbered,
+        encoding=encoding,
     )  # fmt: skip
-
-
-def are_names(header: list[str]) -> bool:
-    """Whether a header names each column, and no two alike."""
-    return all(header) and len({name.lower() for name in header}) == len(header)
-
-
-def named(header: list[str]) -> tuple[str, ...]:
-    """Names for every column: those of the header, with the position where there is none or it came before."""
-    names: list[str] = []
-    for position, name in enumerate(header):
-        taken = [before.lower() for before in names]
-        names.append(f"{name or 'column'}{position}" if not name or name.lower() in taken else name)
-    return tuple(names)
 
 
 def delimiter_of(path: Path, encoding: Encoding, usual: str, wanted: tuple[str, str]) -> tuple[str, list[list[str]]]:

@@ -61,6 +61,11 @@ def test_tsv_without_quotes_or_header(tmp_path: Path) -> None:
     assert rows_of(tmp_path) == [('say "no', "neg"), ("it's, fine", "pos")]
 
 
+def test_column_without_a_name_has_its_position(tmp_path: Path) -> None:
+    ingest(tmp_path, b",text,label\n0,fine,pos\n", query="SELECT column0, text, label FROM source")
+    assert rows_of(tmp_path) == [("0", "fine", "pos")]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     ingest(tmp_path, "text,label\ncafé,pos\n".encode(encoding), CSV | {"encoding": encoding})
@@ -191,7 +196,7 @@ def test_lines_that_an_open_quote_swallows_are_counted(tmp_path: Path, num_rows:
     [
         (b"", CSV, "the source holds nothing in 'rows'"),
         (b"text,label\n", CSV, "no rows, just a header"),
-        (b"text,Text\na,b\n", CSV, "empty or repeated names: 'text', 'Text'"),
+        (b"text,Text\na,b\n", CSV, "repeated names: 'text', 'Text'"),
         ("text,label\nok,pos\ncafé,pos\n".encode("latin-1"), CSV, r"rows is not UTF-8 \(row 3\); say its encoding"),
         ("téxt,label\nok,pos\n".encode("latin-1"), CSV, r"rows is not UTF-8 \(row 1\)"),
         ('{"text": "é"}\n'.encode("latin-1"), {"type": "jsonl"}, r"rows is not UTF-8 \(line 1\); convert it"),
