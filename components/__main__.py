@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import logging
 import os
 import signal
 import sys
@@ -19,10 +18,9 @@ from components.artifacts import ERROR, REPORT, Layout, artifact_names, fingerpr
 from components.environment import prepare_environment
 from components.errors import GateError, ModelyardError
 from components.locks import hold
+from components.logs import configure_logging
 from components.recipes import load_recipe, section_of, stages
 from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
-
-logger = logging.getLogger("components")
 
 
 def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[str, Any]:
@@ -55,8 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     prepare_environment()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logger.setLevel(logging.INFO)
+    configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
     stop_with_driver()
     try:

@@ -92,12 +92,10 @@ def cli(context: click.Context, project: Path | None, debug: bool) -> None:
       modelyard serve movie_sentiment     serve the bundle on this machine
       modelyard new tickets --data tickets.csv --text body --label team
     """
-    import logging
+    from components.logs import configure_logging
 
     context.obj = Project(project)
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for ours in ("flows", "components"):
-        logging.getLogger(ours).setLevel(logging.INFO)
+    configure_logging(debug=debug)
 
 
 @cli.command()

@@ -1,0 +1,24 @@
+"""What entry points show of the log: our own lines, and only the warnings of libraries."""
+
+import logging
+import sys
+
+OURS = ("components", "flows", "serving")
+
+
+def configure_logging(*, debug: bool = False) -> None:
+    """Plain lines on standard error; with `debug`, those of every library too."""
+    # The level is the handler's: a library that sets its logger's own level would get past the root's.
+    logging.getLogger().addHandler(handler(logging.INFO if debug else logging.WARNING))
+    for name in OURS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(handler(logging.INFO))
+
+
+def handler(level: int) -> logging.Handler:
+    made = logging.StreamHandler(sys.stderr)
+    made.setLevel(level)
+    made.setFormatter(logging.Formatter("%(message)s"))
+    return made
