@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from components.params import NearDuplicates
-from components.preprocess.duplicates import FATES, Verdicts, judge, leaders
+from components.preprocess.duplicates import FATES, Verdicts, follow, judge, leaders
 from components.preprocess.neighbours import MAX_MISS, rows_of_band
 from components.preprocess.shingles import jaccard
 from tests.tiny import tiny_rows
@@ -46,6 +46,20 @@ def test_leaders_are_those_that_comparing_all_pairs_gives():
     kept = [row for row, leader in enumerate(found) if leader == row]
     assert 80 <= len(kept) < len(texts)
     assert kept == [row for row, leader in enumerate(expected) if leader == row]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "leader", "is_settled"),
+    [
+        ([(0, 1), (0, 2)], [0, 0, 0, 3], True),
+        ([(0, 1), (1, 2)], [0, 0, 2, 3], False),  # 2 may have a neighbour that it was not compared with
+        ([(0, 1), (1, 3), (2, 3)], [0, 0, 2, 2], True),
+    ],
+)
+def test_only_leaders_are_followed(pairs: list[tuple[int, int]], leader: list[int], is_settled: bool):
+    found = np.arange(4)
+    assert follow(found, *np.array(pairs).T) is is_settled
+    assert found.tolist() == leader
 
 
 def test_many_copies_of_one_text_are_not_compared_in_pairs():
