@@ -9,6 +9,7 @@ from typing import Any
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 LIMITS = "service.json"
+CARD = "card.md"
 
 
 class BundleError(Exception):

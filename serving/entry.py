@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from serving.bundle import BundleError
 from serving.service import make_service
 
-service = make_service(Path(__file__).resolve().parents[1])
+try:
+    service = make_service(Path(__file__).resolve().parents[1])
+except BundleError as error:
+    raise SystemExit(str(error)) from error

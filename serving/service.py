@@ -4,6 +4,7 @@
 with 503 when the expected wait passes `max_latency_ms`.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+from bentoml.exceptions import ServiceUnavailable
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.bundle import load_limits, load_lineage, verify_bundle
+from serving.bundle import CARD, load_limits, load_lineage, verify_bundle
 from serving.requests import ROUTE, Refusals
 
 DIGITS = 6
@@ -44,6 +46,7 @@ def make_service(folder: Path) -> Any:
             from serving.predictor import Predictor  # here, since the supervising process needs no model
 
             end_with_parent()
+            log_no_overload()
             self.predictor = Predictor.load(folder, threads=limits.threads)
             self.predictor.predict([WARM_UP])
 
@@ -56,7 +59,7 @@ def make_service(folder: Path) -> Any:
 
     service: Any = bentoml.service(name=limits.name, logging={"access": {"enabled": False}})(Classifier)
     service.add_asgi_middleware(Refusals, limits=limits)
-    service.mount_asgi_app(lineage_app(folder), name="lineage")
+    service.mount_asgi_app(pages(folder), name="pages")
     return service
 
 
@@ -71,14 +74,27 @@ def answers(labels: Sequence[str], scores: Sequence[Sequence[float]]) -> list[An
     ]
 
 
-def lineage_app(folder: Path) -> Starlette:
-    """GET /lineage: what the bundle was made from, and by which run."""
-    lineage = load_lineage(folder)
+def pages(folder: Path) -> Starlette:
+    """GET /lineage: what the bundle was made from, and by which run. GET /: the model card.
 
-    async def show(_: Request) -> Response:
+    The card stands in for BentoML's own page, which calls a tag manager on the internet.
+    """
+    lineage, card = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8")
+
+    async def show_lineage(_: Request) -> Response:
         return JSONResponse(lineage)
 
-    return Starlette(routes=[Route("/lineage", show)])
+    async def show_card(_: Request) -> Response:
+        return PlainTextResponse(card)
+
+    return Starlette(routes=[Route("/lineage", show_lineage), Route("/", show_card)])
+
+
+def log_no_overload() -> None:
+    """Keep BentoML from logging a traceback for each request that it turns away; `/metrics` counts them."""
+    logging.getLogger("bentoml._internal.server.http_app").addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], ServiceUnavailable))
+    )
 
 
 def end_with_parent() -> None:

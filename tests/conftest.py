@@ -1,3 +1,4 @@
+import shutil
 import socket
 import subprocess
 import time
@@ -7,8 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from components.__main__ import run_stage
 from components.environment import prepare_environment
+from components.tracking import NullTracker
 from tests.projects import environment
+from tests.tiny_model import make_trained
 
 prepare_environment()
 
@@ -48,3 +52,34 @@ def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) 
         except httpx.HTTPError:
             time.sleep(0.25)
     raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the artifacts of a recipe `tiny` up to evaluate; copy it before you change it."""
+    return make_trained(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def compressed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with compress."""
+    root = Path(shutil.copytree(trained, tmp_path_factory.mktemp("compressed") / "project"))
+    run_stage(root, "tiny", "compress", tracker=NullTracker())
+    return root
+
+
+@pytest.fixture(scope="session")
+def bento_home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """BentoML's store for the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("bentoml")
+        patch.setenv("BENTOML_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def packaged(compressed: Path, bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with package: the Bento is in `bento_home`."""
+    root = Path(shutil.copytree(compressed, tmp_path_factory.mktemp("packaged") / "project"))
+    run_stage(root, "tiny", "package", tracker=NullTracker())
+    return root

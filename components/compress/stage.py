@@ -119,6 +119,7 @@ def run(params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
     settings = load_settings(inputs.predictor)
     tokenizer = load_tokenizer(inputs.tokenizer, settings)
     validation, test = read_split(inputs.validation), read_split(inputs.test)
+    float_scores = read_float_scores(inputs.float_predictions, test)
     model = load_classifier(inputs.model, num_labels=len(settings.labels))
     float_size_bytes = (inputs.model / WEIGHTS).stat().st_size
 
@@ -148,7 +149,7 @@ def run(params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
     log_chosen(tracker, speeds[best.name], speeds[FLOAT], batched_rows_per_s)
     write_predictions(outputs.predictions, test, scores)
     return summarise(
-        best, params, inputs, scores, test, num_validation=len(validation.texts), float_accuracy=float_accuracy,
+        best, params, scores, float_scores, test, num_validation=len(validation.texts), float_accuracy=float_accuracy,
         float_size_bytes=float_size_bytes,
     )  # fmt: skip
 
@@ -161,6 +162,14 @@ def read_split(path: Path) -> Split:
         texts=table["text"].to_pylist(),
         label_id=table["label_id"].to_numpy().astype(np.int64),
     )
+
+
+def read_float_scores(path: Path, test: Split) -> Scores:
+    """The float model's scores on the test split, (N, L); ArtifactError where they are of other rows."""
+    table = pq.read_table(path, columns=["row", "scores"])
+    if not np.array_equal(table["row"].to_numpy(), test.row):
+        raise ArtifactError(f"{path} is not of the rows of the test split; run evaluate again: 'dvc repro'")
+    return np.array(table["scores"].to_pylist(), np.float32)
 
 
 def accuracy_of(scores: Scores, split: Split) -> float:
@@ -306,16 +315,10 @@ def write_predictions(path: Path, split: Split, scores: Scores) -> None:
 
 
 def summarise(
-    best: Candidate, params: Compress, inputs: Inputs, scores: Scores, test: Split, *, num_validation: int,
+    best: Candidate, params: Compress, scores: Scores, float_scores: Scores, test: Split, *, num_validation: int,
     float_accuracy: float, float_size_bytes: int,
 ) -> Report:  # fmt: skip
     """The report of the chosen model, beside the float model's answers on the same rows."""
-    table = pq.read_table(inputs.float_predictions, columns=["row", "scores"])
-    if not np.array_equal(table["row"].to_numpy(), test.row):
-        raise ArtifactError(
-            f"{inputs.float_predictions} is not of the rows in {inputs.test}; run evaluate again: 'dvc repro evaluate'"
-        )
-    float_scores = np.array(table["scores"].to_pylist(), np.float32)  # (N, L)
     return Report(
         method=best.method,
         sparsity=best.sparsity,

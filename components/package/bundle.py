@@ -17,11 +17,10 @@ from components.artifacts import files_of, write_json
 from components.errors import ArtifactError
 from components.package.card import card_text
 from components.recipes import stages
-from serving.bundle import LIMITS, MANIFEST
+from serving.bundle import CARD, LIMITS, MANIFEST
 from serving.predictor import MODEL, SETTINGS, TOKENIZER, load_settings
 
 GOLDEN = "golden.json"
-CARD = "card.md"
 SERVED = (MODEL, TOKENIZER, SETTINGS)
 NEEDED = ("bentoml", "numpy", "onnxruntime", "tokenizers")
 BENTOFILE = """\

@@ -1,0 +1,88 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from onnx import numpy_helper
+from torch.nn.utils.prune import l1_unstructured
+
+from components.compress.export import export_onnx, prune, quantize, without_smallest
+from components.models.encoder import EncoderClassifier, load_classifier
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> EncoderClassifier:
+    return load_classifier(trained / "artifacts/tiny/finetune/model", num_labels=2)
+
+
+@pytest.fixture(scope="module")
+def exported(model: EncoderClassifier) -> onnx.ModelProto:
+    return export_onnx(model)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 32), (8, 2)])
+def test_exported_model_gives_torch_s_logits_for_any_shape(
+    model: EncoderClassifier, exported: onnx.ModelProto, shape: tuple[int, int]
+):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 100, shape, generator=generator)
+    mask = (torch.arange(shape[1]) < torch.arange(1, shape[0] + 1).unsqueeze(1)).long()
+    session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
+    logits = np.asarray(session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0])
+    with torch.inference_mode():
+        assert_allclose(logits, model(ids, mask), atol=1e-5)
+
+
+def test_exported_model_holds_no_path_of_this_machine(exported: onnx.ModelProto):
+    assert b"site-packages" not in exported.SerializeToString()
+    assert b".py" not in exported.SerializeToString()
+
+
+def test_export_leaves_the_model_as_it_was(model: EncoderClassifier):
+    config: Any = model.encoder.config
+    before = config._attn_implementation
+    export_onnx(model)
+    assert config._attn_implementation == before
+
+
+def test_same_weights_give_the_same_bytes(model: EncoderClassifier, exported: onnx.ModelProto, tmp_path: Path):
+    quantize(exported, tmp_path / "one.onnx")
+    quantize(export_onnx(model), tmp_path / "other.onnx")
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "other.onnx").read_bytes()
+
+
+def test_quantized_model_is_all_int8(exported: onnx.ModelProto, tmp_path: Path):
+    quantize(exported, tmp_path / "model.onnx")
+    quantized = onnx.load(tmp_path / "model.onnx")
+    large = [weight for weight in quantized.graph.initializer if np.prod(weight.dims) > 1000]
+    assert large
+    assert {weight.data_type for weight in large} <= {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+
+
+def test_pruning_sets_the_smallest_weights_of_each_linear_layer_to_zero(exported: onnx.ModelProto):
+    before = {weight.name: numpy_helper.to_array(weight) for weight in exported.graph.initializer}
+    pruned = prune(exported, sparsity=0.25)
+    after = {weight.name: numpy_helper.to_array(weight) for weight in pruned.graph.initializer}
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert len(changed) == 2 * 6 + 1  # two layers of query, key, value, output, up, down; and the head
+    for name in changed:
+        assert np.mean(after[name] == 0) == pytest.approx(0.25, abs=0.01)
+        kept = after[name] != 0
+        assert_array_equal(after[name][kept], before[name][kept])
+        assert np.abs(before[name][~kept]).max() <= np.abs(before[name][kept]).min()
+
+
+def test_smallest_weights_agree_with_torch_s_pruning():
+    weight = np.random.default_rng(0).normal(size=(16, 12)).astype(np.float32)
+    layer = torch.nn.Linear(12, 16, bias=False)
+    layer.weight = torch.nn.Parameter(torch.from_numpy(weight.copy()))
+    l1_unstructured(layer, "weight", amount=0.3)
+    assert_array_equal(without_smallest(weight, 0.3), layer.weight.detach())
+
+
+def test_of_equal_weights_the_share_is_still_exact():
+    assert without_smallest(np.ones((4, 5), np.float32), 0.5).sum() == 10

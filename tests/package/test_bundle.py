@@ -1,0 +1,117 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+import serving
+from components.artifacts import read_json, sha256_of
+from components.errors import ArtifactError
+from components.package.bento import tag_of
+from components.package.bundle import golden_rows, made_from, write_bundle
+from tests.tiny_model import EVALUATED
+
+LIMITS = {"threads": 1, "max_texts": 4, "max_text_length": 100, "max_batch_size": 8, "max_latency_ms": 1000}
+
+
+@pytest.fixture
+def write(compressed: Path) -> Callable[[Path], Path]:
+    artifacts = compressed / "artifacts/tiny"
+
+    def bundle(folder: Path) -> Path:
+        reports = {
+            "card": {"licence": "CC0", "num_rows": 300},
+            "verdict": {"passed": True},
+            "evaluated": EVALUATED,
+            "compressed": read_json(artifacts / "compress/report.json"),
+        }
+        write_bundle(
+            folder, recipe="tiny", model=artifacts / "compress/model", golden=golden(compressed, limit=10),
+            limits=LIMITS, dvc_lock=compressed / "dvc.lock", reports=reports,
+        )  # fmt: skip
+        return folder
+
+    return bundle
+
+
+def golden(root: Path, *, limit: int):
+    artifacts = root / "artifacts/tiny"
+    return golden_rows(
+        artifacts / "compress/predictions.parquet", artifacts / "evaluate/predictions.parquet",
+        artifacts / "compress/model", limit=limit,
+    )  # fmt: skip
+
+
+def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[[Path], Path], tmp_path: Path):
+    bundle = write(tmp_path / "bundle")
+    code = {f"serving/{path.name}" for path in Path(serving.__path__[0]).glob("*.py")}
+    assert len(code) > 5
+    files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    model = {"model.onnx", "tokenizer.json", "predictor.json"}
+    assert files == code | model | {"manifest.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
+
+
+def test_manifest_names_every_other_file_and_what_it_was_made_from(write: Callable[[Path], Path], tmp_path: Path):
+    bundle = write(tmp_path / "bundle")
+    manifest: dict[str, Any] = read_json(bundle / "manifest.json")
+    files = [path for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    assert manifest["files"] == {path.relative_to(bundle).as_posix(): sha256_of(path) for path in files}
+    assert list(manifest["made_from"]) == sorted(
+        ["ingest", "validate", "preprocess", "pretrain", "finetune", "evaluate", "compress"]
+    )
+    assert manifest["made_from"]["finetune"]["params"]["batch_size"] == 16
+    assert list(manifest["made_from"]["ingest"]["outs"]) == ["artifacts/tiny/ingest/card.json"]
+    assert manifest["contract"] == {"passed": True}
+    assert manifest["metrics"]["evaluate"]["accuracy"] == 0.99
+    assert manifest["labels"] == ["negative", "positive"]
+
+
+def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], tmp_path: Path):
+    one, other = write(tmp_path / "one"), write(tmp_path / "other")
+    assert tag_of(one) == tag_of(other)
+    assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
+    assert str(tmp_path) not in (one / "manifest.json").read_text(encoding="utf-8")
+
+
+def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path):
+    card = (write(tmp_path / "bundle") / "card.md").read_text(encoding="utf-8")
+    assert "| float model | 0.990 (0.970 to 1.000) |" in card
+    assert "negative, positive" in card
+    assert "At most 4 texts of 100 characters" in card
+    assert "{" not in card.replace('{"texts"', "")
+
+
+def test_golden_rows_are_spread_over_the_split(compressed: Path):
+    rows = golden(compressed, limit=4)
+    assert [row.row for row in rows] == [240, 260, 279, 299]
+    assert all(row.label == ("negative", "positive")[row.scores[1] > row.scores[0]] for row in rows)
+    assert len(golden(compressed, limit=1000)) == 60
+
+
+def test_golden_rows_of_different_splits_are_refused(compressed: Path, tmp_path: Path):
+    root = Path(shutil.copytree(compressed, tmp_path / "project"))
+    path = root / "artifacts/tiny/compress/predictions.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(ArtifactError, match="are not of the same rows"):
+        golden(root, limit=4)
+
+
+def test_lock_without_a_stage_says_which(compressed: Path, tmp_path: Path):
+    lock: Any = YAML(typ="safe").load(compressed / "dvc.lock")
+    del lock["stages"]["finetune@tiny"]
+    (tmp_path / "dvc.lock").write_text(json.dumps(lock), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="no entry finetune@tiny; run the stage through DVC"):
+        made_from(tmp_path / "dvc.lock", "tiny")
+
+
+@pytest.mark.parametrize("text", [None, "", "stages: [", "schema: '2.0'"])
+def test_lock_that_cannot_be_read_is_named(text: str | None, tmp_path: Path):
+    if text is not None:
+        (tmp_path / "dvc.lock").write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"dvc\.lock cannot be read"):
+        made_from(tmp_path / "dvc.lock", "tiny")
