@@ -44,7 +44,6 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
     shape = "balanced" if s.is_balanced else "not balanced"
     weights = "none" if s.is_balanced else "balanced"
     minutes = max(1, round(s.training_s / 60))
-    query = "".join(f"        {line}\n" for line in measured.query.rstrip("\n").split("\n"))
     trained = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
     return f"""\
   # Proposed by 'modelyard new' from {figures.num_rows:,} rows: {len(figures.labels)} classes, {shape}, texts of about \
@@ -54,8 +53,8 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
       source: {{kind: file, path: &{name}_data {scalar(path)}}}
       format: {scalar(format_values(measured))}
       # Blank texts and labels count as null.{left_out_note(measured)}
-      query: |
-{query}      licence: unknown
+      query: {query_text(measured.query)}
+      licence: unknown
       max_bad_share: {s.max_bad_share}
       watch: *{name}_data
     # What later rows must hold: what these do, with room for change. A breach stops the run.
@@ -128,6 +127,14 @@ stops a model
 """
 
 
+def query_text(query: str) -> str:
+    """The query as it is, line by line; quoted where a column's name has characters that YAML cannot show."""
+    lines = query.rstrip("\n").split("\n")
+    if not all(line.isprintable() for line in lines):
+        return scalar(query)
+    return "|" + "".join(f"\n        {line}" for line in lines)
+
+
 def labels_text(labels: list[str]) -> str:
     """The labels on one line, or one a line where that would be long."""
     line = scalar(labels)
@@ -183,16 +190,20 @@ def insert(text: str, recipe: str, *, path: Path) -> str:
     if recipes.flow_style:
         raise ParamsError(f"{path}: 'recipes' stands on one line; give each recipe lines of its own first")
     indent = recipes.value[0][0].start_mark.column
-    lines = text.splitlines(keepends=True)
-    at = len(lines)
+    at = len(text)
     if position + 1 < len(document.value):
-        at = document.value[position + 1][0].start_mark.line
-        while lines[at - 1].startswith(("#", "\n", "\r")):
-            at -= 1
+        at = start_of_comments(text, document.value[position + 1][0].start_mark.index)
     elif text.rstrip().endswith("..."):
         raise ParamsError(f"{path}: remove the end mark '...' from its last line first")
     ending = "\r\n" if "\r\n" in text else "\n"
-    shifted = [" " * indent + line[2:] if line.strip() else "" for line in recipe.splitlines()]
-    before = "".join(lines[:at])
-    gap = "" if before.endswith("\n") else ending
-    return before + gap + ending + ending.join(shifted) + ending + "".join(lines[at:])
+    shifted = [" " * indent + line[2:] if line.strip() else "" for line in recipe.rstrip("\n").split("\n")]
+    before = text[:at].rstrip("\r\n")
+    return before + 2 * ending + ending.join(shifted) + ending + (ending + text[at:] if at < len(text) else "")
+
+
+def start_of_comments(text: str, at: int) -> int:
+    """The beginning of the comments and blank lines right above the line that begins at `at`."""
+    before = text[:at].split("\n")[:-1]
+    while before and (before[-1].startswith("#") or not before[-1].strip()):
+        at -= len(before.pop()) + 1
+    return at + len(text[at:]) - len(text[at:].lstrip("\r\n"))

