@@ -42,6 +42,7 @@ def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[
             write_json(layout.observations / REPORT, error.report)
             raise
         write_json(folder / REPORT, report)
+    layout.drop_checkpoints()
     return report
 
 

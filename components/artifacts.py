@@ -81,6 +81,10 @@ class Layout:
     def checkpoints(self, fingerprint: str) -> Path:
         return self.root / "checkpoints" / self.recipe / self.stage / fingerprint
 
+    def drop_checkpoints(self) -> None:
+        """Forget what only unfinished work needs."""
+        shutil.rmtree(self.checkpoints(""), ignore_errors=True)
+
     def inputs(self, paths: type[Paths]) -> Paths:
         """Bind an `Inputs` class to this recipe, and check every file against its recorded sha256."""
         bound: dict[str, Path | str] = {}

@@ -181,6 +181,7 @@ def measure(model: nn.Module, rows: Rows, plan: Plan, *, pad_token_id: int, batc
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
     """One row an epoch, for DVC's plots."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        columns = ["epoch", *sorted(history[0].keys() - {"epoch"})]  # a resumed training read them back in any order
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)

@@ -9,7 +9,10 @@ OURS = ("components", "flows", "serving")
 def configure_logging(*, debug: bool = False) -> None:
     """Plain lines on standard error; with `debug`, those of every library too."""
     # The level is the handler's: a library that sets its logger's own level would get past the root's.
-    logging.getLogger().addHandler(handler(logging.INFO if debug else logging.WARNING))
+    libraries = handler(logging.INFO if debug else logging.WARNING)
+    if not debug:  # Prefect logs the traceback of every failed task; the command's last line says the error
+        libraries.addFilter(lambda record: not record.name.startswith("prefect."))
+    logging.getLogger().addHandler(libraries)
     for name in OURS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)

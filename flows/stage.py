@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from components.artifacts import ERROR, Layout, read_json
-from components.errors import BusyError, ModelyardError
+from components.errors import BusyError, InputError, ModelyardError
 from flows.graph import Stage, open_repo
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,9 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
                 continue
             if locked:
                 raise BusyError(f"{stage.address}: {' '.join(str(locked).split())}") from error
+            missing = next((cause for cause in causes if isinstance(cause, FileNotFoundError)), None)
+            if missing:
+                raise InputError(f"{stage.address}: {missing.filename} is missing, and the stage reads it") from error
             failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
             if failed is None:
                 raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
