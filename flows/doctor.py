@@ -133,7 +133,7 @@ def look_at_exposed_servers(root: Path) -> list[Check]:
     exposed: list[str] = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if not any(server in word for word in process.cmdline()[:4] for server in SERVERS):
+            if not any(server in word for word in process.cmdline() for server in SERVERS):
                 continue
             for connection in process.net_connections(kind="inet"):
                 address = ipaddress.ip_address(connection.laddr.ip) if connection.laddr else None

@@ -105,7 +105,7 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
         metric="accuracy" if is_balanced else "f1_macro",
         baseline_score=score,
         bar=math.ceil(score * 100 + 1) / 100 if score < 0.97 else round(score, 3),
-        min_gain=-gain_resolution(num_test),
+        min_gain=-gain_resolution([count * split_share for count in figures.labels.values()], is_balanced=is_balanced),
         analyzer="char" if figures.dense_share > 0.3 else "word",
         max_accuracy_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
         num_golden_rows=min(200, num_test),
@@ -140,9 +140,16 @@ def effort(
     return max(1, min(wanted, affordable)), EMBEDDINGS, TOKENS_PER_S
 
 
-def gain_resolution(num_test: int) -> float:
-    """The width of the 95 % interval of (model - baseline): two that differ in a quarter of their answers."""
-    return math.ceil(100 * 2 * 1.96 * math.sqrt(0.25 / num_test)) / 100
+def gain_resolution(class_rows: list[float], *, is_balanced: bool) -> float:
+    """The width of the 95 % interval of (model - baseline), of two that differ in a quarter of their answers.
+
+    Accuracy is the mean over the rows, F1 about that over the classes, in which the rows of a rare one weigh more.
+    """
+    if is_balanced:
+        variance = 0.25 / sum(class_rows)
+    else:
+        variance = sum(0.25 / rows for rows in class_rows) / len(class_rows) ** 2
+    return math.ceil(100 * 2 * 1.96 * math.sqrt(variance)) / 100
 
 
 def slack(share: float) -> float:
