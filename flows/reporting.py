@@ -91,7 +91,8 @@ def run_tables(data: Data, console: Console) -> None:
     reports = data["reports"]
     if quality := quality_rows(reports.get("evaluate", {})):
         console.print()
-        table = plain_table("on the test split", "model", "95 % interval", "baseline")
+        interval = f"{reports['evaluate'].get('confidence', 0.95):.0%} interval"
+        table = plain_table("on the test split", "model", interval, "baseline")
         for row in quality:
             table.add_row(*row)
         console.print(table)
@@ -175,7 +176,8 @@ def new_notes(data: Data, console: Console) -> None:
         f"{figures['median_length']:,} characters; it is in {PARAMS}, with the reason for each choice."
     )
     console.print(
-        f"Training: {settings['epochs']} epochs of {settings['max_tokens']} tokens at most, about "
+        f"Training: {settings['epochs']} epoch{'s' * (settings['epochs'] > 1)}, texts of at most "
+        f"{settings['max_tokens']} tokens, about "
         f"{max(1, round(settings['training_s'] / 60))} min on 2 cores."
     )
     for hint in data["hints"]:
