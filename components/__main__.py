@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("recipe", help="an entry of params.yaml, for example movie_sentiment")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
-    prepare_environment()
+    prepare_environment(Path.cwd())
     configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
     stop_with_driver()

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ class Stage:
         return f"{self.name}@{self.recipe}"
 
 
+@cache
 def open_repo(root: Path) -> Any:
-    """DVC's view of the project. ParamsError where dvc.yaml or params.yaml cannot be read."""
+    """DVC's view of the project, opened once in a process: DVC reads anew what a stage changed.
+
+    ParamsError where dvc.yaml or params.yaml cannot be read.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

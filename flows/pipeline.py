@@ -5,13 +5,16 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 from prefect import flow
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from components.errors import StoreError
 from components.locks import hold
@@ -36,9 +39,10 @@ class Outcome:
 
 @flow(name="pipeline", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
 def pipeline(
-    root: Path, recipe: str, *, refresh: bool, force: tuple[str, ...], until: str | None
+    root: Path, recipe: str, *, refresh: bool, force: tuple[str, ...], until: str | None, store: Future[Store]
 ) -> list[StageOutcome]:
     """Bring every stage of a recipe up to date, or those as far as `until`."""
+    store.result()  # a store that cannot be reached stops the flow before any work
     outcomes: list[StageOutcome] = []
     for stage in read_graph(open_repo(root), recipe):
         is_source = not stage.upstream
@@ -49,24 +53,43 @@ def pipeline(
 
 
 def run_pipeline(
-    root: Path, recipe: str, *, refresh: bool, force: tuple[str, ...], until: str | None, wait: bool
+    root: Path,
+    recipe: str,
+    *,
+    refresh: bool,
+    force: tuple[str, ...],
+    until: str | None,
+    wait: bool,
+    prefect_is_up: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Check what can be checked before any work, run the flow, and link what was unchanged to the runs that made it.
 
     `refresh` runs the stages that read a source even if nothing here changed; `force` names stages that run in any
-    case; with `wait`, another run of the recipe is waited for, and BusyError raised without.
+    case; with `wait`, another run of the recipe is waited for, and BusyError raised without; `prefect_is_up` returns
+    once a server that is starting answers.
     """
     root = root.resolve()
     load_recipe(root, recipe)
     stages = read_graph(open_repo(root), recipe)
     for name in (*force, *([until] if until else [])):
         check_stage(name, stages)
-    check_prefect()
-    store = Store(root, recipe)
     started = time.monotonic()
     pipeline_name = f"flow {uuid.uuid4()}"
-    with hold(root, recipe, doing=f"modelyard run {recipe}", wait=wait), in_project(root, pipeline_name):
-        outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        hold(root, recipe, doing=f"modelyard run {recipe}", wait=wait),
+        in_project(root, pipeline_name),
+    ):
+        opening = pool.submit(Store, root, recipe)  # MLflow takes seconds to open; Prefect takes its own meanwhile
+        prefect_is_up()
+        check_prefect()
+        try:
+            # Prefect's heartbeat thread sleeps whole seconds, and the flow would wait for it at its end.
+            with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until, store=opening)
+        finally:
+            APILogHandler().flush()  # while the server is still there
+    store = opening.result()
     parent = store.parent(pipeline_name)
     store.link_cached(parent, [outcome.stage for outcome in outcomes])
     store.end_parent(parent, "FINISHED")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from components.environment import PREFECT_SERVER
 from components.errors import ArtifactError, ModelyardError
 from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
 from components.recipes import load_recipe
-from flows.ports import HOST, check_free
+from flows.ports import HOST, check_free, free_port
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.2
@@ -104,6 +104,26 @@ def mlflow_server(root: Path, port: int) -> Server:
 def prefect_server(root: Path, port: int) -> Server:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     return Server("Prefect", command, f"http://{HOST}:{port}/api/health", root / ".modelyard" / "logs" / "prefect.log")
+
+
+@contextmanager
+def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
+    """Start a Prefect server for the block, unless PREFECT_API_URL names one; gives what waits until it answers.
+
+    Prefect would start one itself, but only after it is imported itself: this one starts meanwhile. To be entered
+    before Prefect is imported.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield lambda: None
+        return
+    address = f"http://{HOST}:{free_port()}"
+    os.environ["PREFECT_API_URL"] = f"{address}/api"
+    os.environ.setdefault("PREFECT_UI_ENABLED", "0")
+    factory = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
+    command = [sys.executable, "-m", "uvicorn", *factory, "--host", HOST, "--port", address.rsplit(":", 1)[-1]]
+    server = Server("Prefect", command, f"{address}/api/health", root / ".modelyard" / "logs" / "prefect-run.log")
+    with starting(root, server) as process:
+        yield lambda: wait_until_ready(server, process)
 
 
 @contextmanager

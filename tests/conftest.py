@@ -1,5 +1,4 @@
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -11,6 +10,7 @@ import pytest
 from components.__main__ import run_stage
 from components.environment import prepare_environment
 from components.tracking import NullTracker
+from flows.ports import free_port
 from tests.projects import environment
 from tests.tiny_model import make_trained
 
@@ -35,12 +35,6 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     finally:
         server.terminate()
         server.wait(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.recipes import stages
-from tests.conftest import free_port
+from flows.ports import free_port
 from tests.projects import edit, environment, make_project, run
 
 
