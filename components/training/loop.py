@@ -115,7 +115,8 @@ def train(
             position.loss_sum = 0.0
             position.history.append({"epoch": position.epoch, "train_loss": mean_loss, **figures})
             tracker.log_metrics({"epoch": position.epoch, "train_loss": mean_loss, **figures}, step=position.step)
-            logger.info("epoch %d of %d  %s", position.epoch, plan.num_epochs, as_text(position.history[-1]))
+            shown = {"train_loss": mean_loss, **figures}
+            logger.info("epoch %d of %d  %s", position.epoch, plan.num_epochs, as_text(shown))
             if is_better(figures, position.best_value, plan.early_stopping):
                 position.best_value = figures[key_of(plan.early_stopping)]
                 position.best_epoch = position.epoch
