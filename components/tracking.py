@@ -173,7 +173,9 @@ class Store:
         is_local = tracking_uri(self.root).startswith("sqlite:")
         location = (self.root / "mlartifacts" / self.recipe).as_uri() if is_local else None
         with suppress(Exception):  # two first runs at once: the other one made it
-            return self.client.create_experiment(self.recipe, artifact_location=location)
+            # MLflow's pages then open on training runs, with their charts.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return self.client.create_experiment(self.recipe, artifact_location=location, tags=tags)
         return self.client.get_experiment_by_name(self.recipe).experiment_id
 
     def made_by(self, parent: str) -> dict[str, str]:
