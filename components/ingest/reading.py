@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_ROW_BYTES = 32 * 2**20
 NUM_KEPT_BAD_ROWS = 100
 
+ENDS = {"\n": "LF", "\r\n": "CR LF", "\r": "CR"}
+
 # What stands for bytes that are not in the encoding.
 REPLACED = "\ufffd"
 
@@ -73,7 +75,8 @@ def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetch
     except (duckdb.OutOfMemoryException, duckdb.IOException):
         raise
     except duckdb.Error as error:
-        raise SourceError(f"the source cannot be read as {form_type}: {first_line(error)}") from error
+        reason = mixed_ends(form, fetched) if isinstance(form, CsvFormat) and "invalid state" in str(error) else ""
+        raise SourceError(f"the source cannot be read as {form_type}: {reason or first_line(error)}") from error
     (num_rows,) = con.execute("SELECT count(*) FROM source").fetchone() or (0,)
     return Loaded(num_rows, num_bad, tuple(bad))
 
@@ -134,6 +137,22 @@ def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
     breaks = " + ".join(f"coalesce(sum({num_breaks(identifier(name))}), 0)" for name in columns)
     (num_used,) = con.execute(f"SELECT count(*) + {breaks} FROM source").fetchone() or (0,)
     return int(num_lines - len(fetched.paths) * form.header - num_used)
+
+
+def mixed_ends(form: CsvFormat, fetched: Fetched) -> str:
+    """Where the lines of one file end in two ways, which DuckDB does not read and does not name; else nothing."""
+    for path in fetched.paths:
+        first = ""
+        with opened(path) as raw, TextIOWrapper(raw, encoding=form.encoding, errors="replace", newline="") as file:
+            for number, line in enumerate(file, start=1):
+                end = line[len(line.rstrip("\r\n")) :][-2:]
+                first = first or end
+                if end and end != first:
+                    return (
+                        f"{path.name} has lines that end in {ENDS[first]} and, from line {number}, in {ENDS[end]}; "
+                        f"make them one (sed -i 's/\\r$//' {path.name}), or quote the texts that hold a line break"
+                    )
+    return ""
 
 
 def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:

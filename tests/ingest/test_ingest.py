@@ -55,6 +55,13 @@ def test_quotes_and_line_breaks_of_csv_are_kept(tmp_path: Path, end: bytes) -> N
     assert (report.num_rows, report.num_columns, report.num_bad_rows) == (2, 2, 0)
 
 
+def test_mixed_line_ends_of_csv_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError, match=r"csv: rows has lines that end in CR LF and, from line 2, in LF; make them one "
+    ):
+        ingest(tmp_path, b"text,label\r\nfine,pos\nbad,neg\r\n")
+
+
 def test_tsv_without_quotes_or_header(tmp_path: Path) -> None:
     form = CSV | {"delimiter": "\t", "quote": "", "header": False, "columns": ["text", "label"]}
     ingest(tmp_path, b"say \"no\tneg\r\nit's, fine\tpos\r\n", form)
