@@ -170,8 +170,8 @@ class Store:
         found = self.client.get_experiment_by_name(self.recipe)
         if found:
             return found.experiment_id
-        is_local = tracking_uri(self.root).startswith("sqlite:")
-        location = (self.root / "mlartifacts" / self.recipe).as_uri() if is_local else None
+        has_server = tracking_uri(self.root).startswith(("http://", "https://"))  # which then has a place of its own
+        location = None if has_server else (self.root / "mlartifacts" / self.recipe).as_uri()
         with suppress(Exception):  # two first runs at once: the other one made it
             # MLflow's pages then open on training runs, with their charts.
             tags = {"mlflow.experimentKind": "custom_model_development"}
