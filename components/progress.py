@@ -3,8 +3,9 @@
 import logging
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,10 +24,10 @@ class Bar:
         self._task = live.add_task(title, total=total, figures="") if live else None
         self._started = self._spoke = time.monotonic()
 
-    def update(self, done: int, **figures: float) -> None:
+    def update(self, done: int, figures: Mapping[str, float] = MappingProxyType({})) -> None:
         """Say that `done` of the steps are done."""
         self.done = done
-        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        text = "  ".join(f"{name} {shown(value)}" for name, value in figures.items())
         if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=done, figures=text)
             return
@@ -37,6 +38,11 @@ class Bar:
             logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
 
 
+def shown(value: float) -> str:
+    """Three digits, and no exponent for what is counted."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 @contextmanager
 def progress(title: str, *, total: int) -> Generator[Bar]:
     """A bar for `total` steps of work, shown on standard error."""
@@ -44,8 +50,8 @@ def progress(title: str, *, total: int) -> Generator[Bar]:
         yield Bar(title, total, None)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"), BarColumn(bar_width=10), MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip  # in 80 columns, with three figures
     with Progress(*columns, console=Console(stderr=True), transient=True) as live:
         yield Bar(title, total, live)

@@ -208,7 +208,7 @@ def make_candidates(
                 size_ratio=round(size_bytes / float_size_bytes, DIGITS),
             )
             found.append(candidate)
-            bar.update(number + 1, accuracy=candidate.accuracy)
+            bar.update(number + 1, {"accuracy": candidate.accuracy})
     return found
 
 

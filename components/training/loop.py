@@ -97,13 +97,10 @@ def train(
                 num_tokens += int(batch.attention_mask.sum())
                 if position.step % every == 0:
                     now = time.monotonic()
-                    figures = {
-                        "loss": loss.item(),
-                        "learning_rate": rate,
-                        "tokens_per_s": num_tokens / (now - spoke_at),
-                    }
-                    bar.update(position.step, **figures)
-                    tracker.log_metrics({**figures, "grad_norm": norm.item()}, step=position.step)
+                    tokens_per_s = num_tokens / (now - spoke_at)
+                    bar.update(position.step, {"loss": loss.item(), "lr": rate, "tokens/s": tokens_per_s})
+                    figures = {"learning_rate": rate, "tokens_per_s": tokens_per_s, "grad_norm": norm.item()}
+                    tracker.log_metrics({"loss": loss.item(), **figures}, step=position.step)
                     spoke_at, num_tokens = now, 0
                 if time.monotonic() - saved_at > CHECKPOINT_INTERVAL_S:
                     save_checkpoint(checkpoints, position, model=model, optimizer=optimizer)
