@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import psutil
 
-from components.artifacts import sha256_of
+from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError, ModelyardError
 from serving.bundle import MANIFEST, PROVENANCE, load_limits
 
@@ -52,13 +52,13 @@ def tag_of(bundle: Path) -> str:
 
 
 def build_bento(bundle: Path, provenance: Path | None) -> str:
-    """Make a bundle a Bento in BentoML's store, with its provenance where there is one; gives its tag.
+    """Make a bundle a Bento in BentoML's store, with the provenance where it is this bundle's; gives its tag.
 
     One that is there already is left as it is, unless it has another provenance. ModelyardError where BentoML fails.
     """
     tag = tag_of(bundle)
     stored = bento_folder(tag)
-    given = provenance if provenance is not None and provenance.is_file() else None
+    given = provenance if provenance is not None and is_of(tag, provenance) else None
     if (stored / "bento.yaml").is_file() and (given is None or is_same(stored / "src" / PROVENANCE, given)):
         return tag
     shutil.rmtree(stored, ignore_errors=True)
@@ -84,6 +84,11 @@ def bento_folder(tag: str) -> Path:
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     name, _, version = tag.partition(":")
     return home / "bentos" / name / version
+
+
+def is_of(tag: str, provenance: Path) -> bool:
+    """Whether the file is there and of this Bento: a later run, or one whose gate failed, leaves another's."""
+    return provenance.is_file() and read_json(provenance).get("tag") == tag
 
 
 def is_same(one: Path, other: Path) -> bool:

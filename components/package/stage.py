@@ -18,7 +18,7 @@ import psutil
 
 from components.artifacts import artifact, observations, project, read_json, recipe_name, sha256_of, write_json
 from components.errors import ModelyardError, ParityError
-from components.package.bento import build_bento, remove_bento, serving
+from components.package.bento import build_bento, remove_bento, serving, tag_of
 from components.package.bundle import Golden, golden_rows, write_bundle
 from components.package.smoke import Parity, ask
 from components.params import Package
@@ -79,7 +79,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) 
     )
     provenance = outputs.observations / PROVENANCE
     speeds = inputs.project / "observations" / inputs.recipe / "compress" / "speeds.json"
-    write_json(provenance, provenance_of(tracker, speeds))
+    write_json(provenance, {"tag": tag_of(outputs.bundle), **provenance_of(tracker, speeds)})
     tag = build_bento(outputs.bundle, provenance)
     try:
         parity = prove(tag, golden, params, outputs, tracker=tracker)
@@ -149,16 +149,17 @@ def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, 
 def judge(tag: str, parity: Parity, params: Package) -> None:
     """The parity gate."""
     report: Mapping[str, object] = {"tag": tag, **asdict(parity)}
+    again = f"modelyard run {tag.partition(':')[0]} --force compress"
+    mend = f"run compress again on this kind of machine: '{again}'"
     if parity.num_other_labels:
         raise ParityError(
             f"{tag} gives another label than the measured model to {parity.num_other_labels} golden rows: "
-            f"{parity.examples}; run compress again on this kind of machine: 'modelyard run --force compress'",
+            f"{parity.examples}; {mend}",
             report=report,
         )
     if parity.max_score_difference > params.max_score_difference:
         raise ParityError(
             f"{tag} differs by {parity.max_score_difference:g} in a score from the measured model "
-            f"(package.max_score_difference {params.max_score_difference:g}): {parity.examples}; run compress again "
-            "on this kind of machine: 'modelyard run --force compress'",
+            f"(package.max_score_difference {params.max_score_difference:g}): {parity.examples}; {mend}",
             report=report,
         )

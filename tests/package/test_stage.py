@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.__main__ import run_stage
-from components.artifacts import read_json, sha256_of
+from components.artifacts import read_json, sha256_of, write_json
 from components.errors import ArtifactError, ModelyardError, ParityError
 from components.package.bento import build_bento, serve_command, serving
 from components.package.bundle import Golden
@@ -133,6 +133,8 @@ def test_bento_is_built_again_only_for_another_provenance(packaged: Path, bento_
     stored = bento_home / "bentos" / tag.replace(":", "/")
     before = (stored / "bento.yaml").stat().st_mtime_ns
     assert build_bento(bundle, provenance) == build_bento(bundle, None) == build_bento(bundle, tmp_path / "none") == tag
+    write_json(tmp_path / "other", read_json(provenance) | {"tag": "tiny:of another"})
+    assert build_bento(bundle, tmp_path / "other") == tag
     assert (stored / "bento.yaml").stat().st_mtime_ns == before
 
 
