@@ -169,6 +169,8 @@ class Store:
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.recipe)
         if found:
+            if found.lifecycle_stage == "deleted":  # in MLflow's pages, where its name stays taken
+                self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
         has_server = tracking_uri(self.root).startswith(("http://", "https://"))  # which then has a place of its own
         location = None if has_server else (self.root / "mlartifacts" / self.recipe).as_uri()

@@ -115,6 +115,13 @@ def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project):
     assert named(project)["finetune"][0].info.status == "KILLED"
 
 
+def test_experiment_that_was_deleted_is_brought_back(project):
+    project.make("ingest")
+    project.store.client.delete_experiment(project.store.experiment_id)
+    project.make("validate")
+    assert set(named(project)) >= {"ingest", "validate"}
+
+
 def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(project, tmp_path):
     bundle = tmp_path / "bundle"
     bundle.mkdir()
