@@ -22,6 +22,8 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "Agg",
+    # Without it, CUDA refuses the deterministic products that training asks for.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # Threads that wait sleep: spinning makes training many times slower where another process wants the processor.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -47,13 +49,18 @@ def prepare_environment(root: Path | None = None) -> None:
         return
     if not os.environ.get("BENTOML_HOME"):
         os.environ["BENTOML_HOME"] = str(root / ".modelyard" / "bentoml")
-    has_profiles = (Path.home() / ".prefect" / "profiles.toml").exists()
-    if has_profiles or any(os.environ.get(name) for name in PREFECT_CHOICES):
+    if has_prefect_profile() or any(os.environ.get(name) for name in PREFECT_CHOICES):
         return
     os.environ["PREFECT_HOME"] = str(root / ".modelyard" / "prefect")
     server = prefect_server(root)
     if server:
         os.environ["PREFECT_API_URL"] = server
+
+
+def has_prefect_profile() -> bool:
+    """Whether the user has a profile of Prefect's, which may name a server."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    return bool(os.environ.get("PREFECT_PROFILE")) or (home / "profiles.toml").exists()
 
 
 def prefect_server(root: Path) -> str | None:

@@ -18,7 +18,7 @@ import click
 import httpx
 
 from components.artifacts import Layout
-from components.environment import PREFECT_SERVER
+from components.environment import PREFECT_SERVER, has_prefect_profile
 from components.errors import ArtifactError, ModelyardError
 from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
 from components.recipes import load_recipe
@@ -86,7 +86,7 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
         if any(server.name == "Prefect" for server, _ in started):
             stack.enter_context(known_to_runs(root, f"http://{HOST}:{prefect_port}/api"))
         if started:
-            click.echo("Ctrl-C ends both.")
+            click.echo("Ctrl-C ends them." if len(started) > 1 else "Ctrl-C ends it.")
             wait_for_any(started)
 
 
@@ -108,12 +108,12 @@ def prefect_server(root: Path, port: int) -> Server:
 
 @contextmanager
 def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
-    """Start a Prefect server for the block, unless PREFECT_API_URL names one; gives what waits until it answers.
+    """Start a Prefect server for the block, unless the user has chosen one; gives what waits until it answers.
 
     Prefect would start one itself, but only after it is imported itself: this one starts meanwhile. To be entered
     before Prefect is imported.
     """
-    if os.environ.get("PREFECT_API_URL"):
+    if os.environ.get("PREFECT_API_URL") or has_prefect_profile():
         yield lambda: None
         return
     address = f"http://{HOST}:{free_port()}"

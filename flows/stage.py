@@ -50,7 +50,12 @@ def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
         retry_condition_fn=is_worth_retrying,
         timeout_seconds=stage.timeout_s,
     )
-    return configured(root, stage, force=force)
+    try:
+        return configured(root, stage, force=force)
+    except TimeoutError as error:
+        raise StageError(
+            f"{stage.address}: it took longer than {stage.timeout_s:g} s; raise timeout_s under its meta in dvc.yaml"
+        ) from error
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

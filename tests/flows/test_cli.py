@@ -12,6 +12,7 @@ from components.environment import PREFECT_SERVER, prepare_environment
 from components.errors import InputError
 from flows.cli import cli, find_project
 from flows.reporting import quality_rows, size_rows
+from flows.servers import prefect_for_a_run
 from tests.projects import ROOT, make_project, run
 
 COMMANDS = sorted(cli.commands)
@@ -110,6 +111,15 @@ def test_completion_prints_the_script_of_a_shell(project: Path, shell: str) -> N
     assert f"_MODELYARD_COMPLETE={shell}_complete" in done.stdout
 
 
+def test_stage_that_takes_too_long_is_ended_and_says_which_limit(tmp_path: Path, prefect_api: str) -> None:
+    project = make_project(tmp_path / "project", num_rows=60)
+    dag = (project / "dvc.yaml").read_text(encoding="utf-8")
+    (project / "dvc.yaml").write_text(dag.replace("timeout_s: 3600", "timeout_s: 0.5", 1), encoding="utf-8")
+    done = modelyard(project, "run", "tiny", "--until", "ingest", PREFECT_API_URL=prefect_api)
+    assert done.returncode == 1
+    assert "ingest@tiny: it took longer than 0.5 s; raise timeout_s" in done.stderr.splitlines()[-1]
+
+
 def test_run_prints_one_json_object_and_then_one_table(tmp_path: Path, prefect_api: str) -> None:
     project = make_project(tmp_path / "project", num_rows=60)
     done = modelyard(project, "run", "tiny", "--until", "ingest", "--json", PREFECT_API_URL=prefect_api)
@@ -164,6 +174,8 @@ def test_homes_of_the_tools_are_in_the_project_unless_chosen(tmp_path: Path, mon
     (tmp_path / ".prefect" / "profiles.toml").touch()
     prepare_environment(tmp_path)
     assert (os.environ["BENTOML_HOME"], os.environ["PREFECT_HOME"]) == ("/mine", "")
+    with prefect_for_a_run(tmp_path):  # the profile may name a server
+        assert os.environ["PREFECT_API_URL"] == ""
 
 
 def test_runs_go_to_the_prefect_server_that_is_up(
