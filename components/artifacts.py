@@ -118,7 +118,6 @@ class Layout:
             "artifact": lambda name: folder / name,
             "checkpoints": lambda _: self.checkpoints(fingerprint),
             "observations": lambda _: self.observations,
-            "project": lambda _: self.root,
         }
         bound = {f.name: places[f.metadata["place"]](f.metadata["name"]) for f in fields(paths)}  # type: ignore[arg-type]
         return paths(**bound)

@@ -12,6 +12,7 @@ ModelyardError           exit 1  anything that stops a command with one line
 │   ├── CompressionError         compress: no candidate within the recipe's limits
 │   └── ParityError              package: the served bundle does not answer as the measured model
 ├── TrainingError        exit 1  training cannot go on (loss not finite)
+├── UnreachableError     exit 1  a registry, a hub or an address did not answer
 ├── StoreError           exit 1  an MLflow or Prefect store cannot be reached
 ├── DiskFullError        exit 1  no space left for an artifact
 └── BusyError            exit 1  another run holds the recipe, or a port is taken

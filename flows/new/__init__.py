@@ -58,9 +58,9 @@ def check_name(root: Path, name: str) -> None:
     """ParamsError where the name is taken, or cannot be a recipe's."""
     if name in load_yaml(root / PARAMS)["recipes"]:
         raise ParamsError(f"recipe '{name}' is in {PARAMS} already; choose another name, or remove it there first")
-    if not name.isascii() or not name.replace("_", "a").isalnum() or not name[0].isalpha() or name != name.lower():
+    if not NAME.fullmatch(name):
         raise ParamsError(
-            f"'{name}' cannot be a recipe's name: lower-case letters, digits and underscores, a letter first"
+            f"'{name}' cannot be a recipe's name: at most 63 lower-case letters, digits and underscores, a letter first"
         )
 
 
