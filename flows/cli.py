@@ -3,6 +3,7 @@
 Nothing heavy is imported before a command needs it, so that `--help` and completion answer at once.
 """
 
+import errno
 import gc
 import sys
 import traceback
@@ -17,6 +18,8 @@ from components.errors import InputError, ModelyardError
 
 F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED = 130
+# What the machine refuses, and its own words say whole.
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 # The tools that are joined here make a million objects on import, and Python's defaults look for garbage among them
 # hundreds of times: a tenth of a run in which nothing has changed.
 GC_THRESHOLD = (100_000, 50, 50)
@@ -278,6 +281,14 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "modelyard", "_MODELYARD_COMPLETE").source())
 
 
+def explained(error: Exception) -> str:
+    """An error that is not one of ours: what the machine refused, or else a fault."""
+    if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
+        return f"{error.filename}: {error.strerror}; mend that and run again ('modelyard doctor' checks every place)"
+    said = " ".join(str(error).split())[:300]
+    return f"a fault of its own: {type(error).__name__}: {said}; --debug shows where"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command and end the process: 0 done, 1 failed, 2 bad input, 3 failed gate, 130 interrupted."""
     gc.set_threshold(*GC_THRESHOLD)
@@ -299,8 +310,7 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:
         if is_debug:
             traceback.print_exc()
-        said = " ".join(str(error).split())[:300]
-        click.echo(f"modelyard: a fault of its own: {type(error).__name__}: {said}; --debug shows where", err=True)
+        click.echo(f"modelyard: {explained(error)}", err=True)
         code = 1
     sys.exit(code or 0)
 
