@@ -10,6 +10,8 @@ from rich.text import Text
 from components.validate.expectations import percent
 from components.validate.judging import Judged
 
+UNIQUE = "expect_column_proportion_of_unique_values_to_be_between"
+
 ONE = {"rows": "row", "texts": "text", "classes": "class"}
 
 # Columns of the printed table where standard error is no terminal.
@@ -29,10 +31,14 @@ def show(judged: Sequence[Judged]) -> None:
     for one in judged:
         mark = Text("ok", style="green") if one.success else Text("FAILED", style="bold red")
         details = Text("\n".join([*one.examples, *([one.advice] if one.advice else [])]))
-        table.add_row(
-            mark, Text(one.expected), Text(extent(one) or ("" if one.observed is None else str(one.observed))), details
-        )
+        table.add_row(mark, Text(one.expected), Text(extent(one) or observed(one)), details)
     console.print(table)
+
+
+def observed(one: Judged) -> str:
+    if one.name == UNIQUE and isinstance(one.observed, float):  # the contract speaks of the others
+        return f"{percent(1 - one.observed)} of the rows"
+    return "" if one.observed is None else str(one.observed)
 
 
 def extent(one: Judged) -> str:

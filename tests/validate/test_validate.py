@@ -221,3 +221,11 @@ def test_contract_that_makes_no_sense_is_refused(contract: dict[str, Any], messa
     raw["validate"]["contract"] |= contract
     with pytest.raises(ParamsError, match=message):
         parse_recipe("movie_sentiment", raw)
+
+
+def test_share_of_repeated_texts_is_shown_as_the_contract_says_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["negative", "positive", "negative", "negative"]
+    judge(tmp_path, ["a", "b", "c", "a"], labels, max_duplicate_share=0.25)
+    assert re.search(r"at most 25% of the rows with a text that came before +25% of the rows", capsys.readouterr().err)
