@@ -1,6 +1,7 @@
 """Reads the DAG out of dvc.yaml: the one place where stages and their order are written."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,14 @@ def check_stage(name: str, stages: list[Stage]) -> str:
     if name not in names:
         raise InputError(f"there is no stage '{name}'{did_you_mean(name, names)}; the stages: {', '.join(names)}")
     return name
+
+
+def check_reached(force: Sequence[str], until: str | None, stages: list[Stage]) -> None:
+    """InputError where a stage is to be forced that comes after the last one to run."""
+    names = [stage.name for stage in stages]
+    late = [name for name in force if until and names.index(name) > names.index(until)]
+    if late:
+        raise InputError(f"--force {late[0]}: it comes after --until {until}, so it would not run; drop one of the two")
 
 
 def _meta(meta: dict[str, Any], address: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from components.errors import StoreError
 from components.locks import hold
 from components.recipes import load_recipe
 from components.tracking import PIPELINE_VARIABLE, Store
-from flows.graph import check_stage, open_repo, read_graph
+from flows.graph import check_reached, check_stage, open_repo, read_graph
 from flows.stage import StageOutcome, run_stage
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ def run_pipeline(
     stages = read_graph(open_repo(root), recipe)
     for name in (*force, *([until] if until else [])):
         check_stage(name, stages)
+    check_reached(force, until, stages)
     started = time.monotonic()
     pipeline_name = f"flow {uuid.uuid4()}"
     with (
