@@ -174,11 +174,14 @@ class Store:
             return found.experiment_id
         has_server = tracking_uri(self.root).startswith(("http://", "https://"))  # which then has a place of its own
         location = None if has_server else (self.root / "mlartifacts" / self.recipe).as_uri()
-        with suppress(Exception):  # two first runs at once: the other one made it
-            # MLflow's pages then open on training runs, with their charts.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
+        tags = {"mlflow.experimentKind": "custom_model_development"}  # its pages then open on runs, with their charts
+        try:
             return self.client.create_experiment(self.recipe, artifact_location=location, tags=tags)
-        return self.client.get_experiment_by_name(self.recipe).experiment_id
+        except Exception:
+            found = self.client.get_experiment_by_name(self.recipe)
+            if found is None:
+                raise
+            return found.experiment_id  # two first runs at once: the other one made it
 
     def made_by(self, parent: str) -> dict[str, str]:
         """The run that made each stage's output, as a pipeline run has it: its own child, or an earlier run."""

@@ -88,6 +88,9 @@ def run_pipeline(
             # Prefect's heartbeat thread sleeps whole seconds, and the flow would wait for it at its end.
             with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until, store=opening)
+        except BaseException as error:
+            close_parent(opening, pipeline_name, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
         finally:
             APILogHandler().flush()  # while the server is still there
     store = opening.result()
@@ -101,6 +104,13 @@ def run_pipeline(
         seconds=time.monotonic() - started,
         parent_run_id=parent,
     )
+
+
+def close_parent(opening: Future[Store], pipeline_name: str, status: str) -> None:
+    """End the parent run of a pipeline that stopped, though its stage may never have come to say so."""
+    if opening.done() and opening.exception() is None:
+        store = opening.result()
+        store.end_parent(store.parent(pipeline_name), status)
 
 
 def check_prefect() -> None:

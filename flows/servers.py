@@ -93,11 +93,12 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
 def mlflow_server(root: Path, port: int) -> Server:
     from components.tracking import tracking_uri
 
-    uri = tracking_uri(root)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
-        "--backend-store-uri", uri, "--default-artifact-root", (root / "mlartifacts").as_uri(),
+        "--default-artifact-root", (root / "mlartifacts").as_uri(),
     ]  # fmt: skip
+    # Not an option of the command: the address may hold a password, and commands are seen by every user.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = tracking_uri(root)
     return Server("MLflow", command, f"http://{HOST}:{port}/health", root / ".modelyard" / "logs" / "mlflow.log")
 
 

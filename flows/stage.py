@@ -38,6 +38,9 @@ class StageOutcome:
 class StageError(ModelyardError):
     """A stage stopped; the message and the exit code are its own."""
 
+    is_transient = False
+    """Whether another try may mend it: a store or a source that did not answer."""
+
 
 def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
     """Run the stage as its own Prefect task, with the retries and the time limit that dvc.yaml gives it."""
@@ -74,10 +77,8 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     """Another try may mend a store or registry that did not answer; never bad input or a failed gate."""
     try:
         state.result()
-    except StageError as error:
-        return error.exit_code == 1
-    except Exception:
-        return False
+    except Exception as error:
+        return isinstance(error, StageError) and error.is_transient
     return False
 
 
@@ -114,10 +115,10 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     if code in INTERRUPTED:
         return KeyboardInterrupt()
     left = Layout(root, stage.recipe, stage.name).observations / ERROR
-    unsaid: dict[str, Any] = {"message": f"its process ended with {code}", "exit_code": 1}
+    unsaid: dict[str, Any] = {"message": f"its process ended with {code}", "exit_code": 1, "is_transient": False}
     said = read_json(left) if left.is_file() else unsaid
     error = StageError(f"{stage.address}: {said['message']}")
-    error.exit_code = said["exit_code"]
+    error.exit_code, error.is_transient = said["exit_code"], said["is_transient"]
     return error
 
 

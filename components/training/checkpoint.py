@@ -40,7 +40,7 @@ def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, optim
         partial.mkdir(parents=True)
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial / "model.safetensors")
         save_file(_optimizer_tensors(optimizer), partial / "optimizer.safetensors")
-        save_file({"cpu": torch.get_rng_state()}, partial / "random.safetensors")
+        save_file(random_state(), partial / "random.safetensors")
         write_json(partial / "position.json", asdict(position))
         replace(partial, folder / "last")
 
@@ -57,8 +57,19 @@ def load_checkpoint(folder: Path, *, model: nn.Module, optimizer: torch.optim.Op
         index, name = key.split(".", 1)
         state["state"].setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(state)
-    torch.set_rng_state(load_file(last / "random.safetensors")["cpu"])
+    random = load_file(last / "random.safetensors")
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random:
+        torch.cuda.set_rng_state(random["cuda"])
     return Position(**read_json(last / "position.json"))
+
+
+def random_state() -> dict[str, Tensor]:
+    """What the next draws of dropout depend on, of the processor and of the accelerator that is in use."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
 
 
 def save_best(folder: Path, model: nn.Module) -> None:

@@ -176,3 +176,4 @@ def test_source_that_vanished_keeps_what_was_made(project, prefect_api):
     assert done.returncode == 2, done.stderr
     assert "data/rows.csv" in done.stderr
     assert artifact_of(project, "ingest") == good
+    assert statuses(project)["pipeline"] == "FAILED"
