@@ -165,7 +165,9 @@ def why_table(data: Data, console: Console) -> None:
 
 
 def new_summary(added: "Added") -> Data:
-    return asdict(added)
+    data = asdict(added)
+    del data["figures"]["tokens"]  # a number for each row: what was made of them is among the settings
+    return data
 
 
 def new_notes(data: Data, console: Console) -> None:

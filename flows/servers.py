@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import httpx
 
-from components.artifacts import Layout
+from components.artifacts import Layout, verify
 from components.environment import PREFECT_SERVER, has_prefect_profile
 from components.errors import ArtifactError, ModelyardError
 from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
@@ -49,6 +49,7 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
             f"{recipe} has no bundle yet; make it with 'modelyard run {recipe}', or bring it here with 'dvc pull'"
         )
     check_free(port, "--port")
+    verify(layout.artifact, "bundle/")
     tag = build_bento(bundle, layout.observations / "provenance.json")
     address = f"http://{HOST}:{port}"
     server = Server(
@@ -58,7 +59,7 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
         log=root / ".modelyard" / "logs" / f"serve-{recipe}.log",
     )
     with until_interrupted(), running(root, server) as process:
-        click.echo(f"{tag} answers on {address} (its web page and its API; Ctrl-C ends it). For example:")
+        click.echo(f"{tag} answers on {address} (Ctrl-C ends it). For example:")
         body = """'{"texts": ["What a wonderful film!"]}'"""
         click.echo(f"  curl -s {address}/classify -H 'content-type: application/json' -d {body}")
         wait_for_any([(server, process)])

@@ -102,7 +102,8 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
                 raise BusyError(f"{stage.address}: {' '.join(str(locked).split())}") from error
             missing = next((cause for cause in causes if isinstance(cause, FileNotFoundError)), None)
             if missing:
-                raise InputError(f"{stage.address}: {missing.filename} is missing, and the stage reads it") from error
+                advice = "bring it back, or mend the recipe's source; 'dvc checkout' restores an artifact"
+                raise InputError(f"{stage.address} reads {missing.filename}, which is missing; {advice}") from error
             failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
             if failed is None:
                 raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
