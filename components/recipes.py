@@ -89,7 +89,8 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
     if fault["type"] in UNKNOWN:
         return f"{dotted}: unknown key{did_you_mean(path[-1], known_keys())}"
     message = fault["msg"].removeprefix("Value error, ")
-    seen = "" if isinstance(fault["input"], dict | list) else f"; the value is {json.dumps(fault['input'])[:80]}"
+    is_shown = not isinstance(fault["input"], dict | list) and path[-1] != "url"  # which may hold a password
+    seen = f"; the value is {json.dumps(fault['input'])[:80]}" if is_shown else ""
     return f"{dotted}: {message[0].lower()}{message[1:]}{seen}"
 
 

@@ -56,6 +56,18 @@ def test_setting_that_cannot_take_effect_is_refused(raw):
     assert "adamw takes betas and no momentum" in faults_of(raw)[0]
 
 
+def test_address_with_a_password_is_refused(raw):
+    raw["ingest"]["source"] = {
+        "kind": "url",
+        "url": "https://me:hunter2@host/x.csv",
+        "sha256": "0" * 64,
+        "max_bytes": 9,
+    }
+    fault = faults_of(raw)[0]
+    assert "recipes.movie.ingest.source.url: string should match pattern" in fault
+    assert "hunter2" not in fault
+
+
 def test_watch_of_a_file_source_is_the_file(raw):
     raw["ingest"]["source"] = {"kind": "file", "path": "rows.csv"}
     assert "for a file source it is source.path ('rows.csv')" in faults_of(raw)[0]

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from components.artifacts import writing
 from components.environment import PREFECT_SERVER
 from flows.ports import holder_of, is_free
 from tests.conftest import free_port
@@ -110,3 +111,13 @@ def test_serve_on_a_port_in_use_names_the_process(project: Path) -> None:
     assert f"port {port} is in use by " in done.stderr
     assert f"(process {os.getpid()})" in done.stderr
     assert "--port" in done.stderr
+
+
+def test_bundle_that_was_changed_is_not_served(project: Path) -> None:
+    with writing(project / "artifacts" / "tiny" / "package") as folder:
+        (folder / "bundle").mkdir()
+        (folder / "bundle" / "model.onnx").write_bytes(b"measured")
+    (project / "artifacts" / "tiny" / "package" / "bundle" / "model.onnx").write_bytes(b"tampered")
+    done = run(["modelyard", "serve", "tiny", "--port", str(free_port())], project, check=False)
+    assert done.returncode == 2
+    assert "model.onnx is not the file that was recorded" in done.stderr
