@@ -14,6 +14,9 @@ from components.params import Name, Recipe, Section
 
 PARAMS = "params.yaml"
 
+TAGS = ("kind", "type", "method", "mode")
+"""The keys whose value says which of several sections one is."""
+
 # pydantic's names of the faults that have no value to show
 MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -76,10 +79,10 @@ def parse_recipe(name: str, raw: object) -> Recipe:
 
 def fault_line(where: str, raw: object, fault: Any) -> str:
     """One fault of pydantic's, as `path: what is wrong; the value seen`."""
-    path, node = [where], raw
-    for position, part in enumerate(fault["loc"], start=1):
-        is_union_tag = isinstance(node, dict) and part not in node and position < len(fault["loc"])
-        if is_union_tag:  # `pypi` or `csv` stands in pydantic's path, but not in the file
+    path, node, tagged = [where], raw, None
+    for part in fault["loc"]:
+        if isinstance(node, dict) and node is not tagged and part in [node.get(key) for key in TAGS]:
+            tagged = node  # `pypi` or `csv` stands in pydantic's path, but not in the file
             continue
         path.append(str(part))
         node = node[part] if isinstance(node, dict | list) and fault["type"] not in MISSING else None
