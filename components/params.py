@@ -63,8 +63,7 @@ class UrlSource(Section):
     """One file behind an http(s) address."""
 
     kind: Literal["url"]
-    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/\S*)?$")]
-    """Without a user or password: the recipe is copied into the manifest of every bundle."""
+    url: Annotated[str, Field(pattern="^https?://")]
     sha256: Sha256
     max_bytes: Positive
     """Stop the download beyond this size."""

@@ -26,6 +26,7 @@ from flows.ports import HOST, check_free, free_port
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.2
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def wait_for_any(started: list[tuple[Server, subprocess.Popen[bytes]]]) -> None:
 @contextmanager
 def until_interrupted() -> Generator[None]:
     """Leave the block without an error on Ctrl-C, on SIGTERM, and when the terminal is closed."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
     try:
         yield
     except KeyboardInterrupt:

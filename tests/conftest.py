@@ -1,4 +1,5 @@
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Generator
@@ -15,6 +16,8 @@ from tests.projects import environment
 from tests.tiny_model import make_trained
 
 prepare_environment()
+# Where the tests run in the background, the shell has them ignore Ctrl-C, and what they start would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

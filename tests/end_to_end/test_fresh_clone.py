@@ -26,7 +26,7 @@ def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path):
     assert tag in done.stdout
     for words in ("accuracy", "interval", "baseline", "rows/s", "modelyard serve tiny", "dvc repro package@tiny"):
         assert words in done.stdout
-    expected = {" M params.yaml", " M dvc.lock", " D dvc.lock", "?? dvc.lock", "?? data/", "?? encoder/"}
+    expected = {" M params.yaml", " M dvc.lock", " D dvc.lock", "?? dvc.lock", "?? data/", "?? encoder/", "?? .venv"}
     left = set(run(["git", "status", "--porcelain"], clone).stdout.splitlines())
     assert left <= expected, f"left behind, neither committed nor ignored: {left - expected}"
 
