@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,16 @@ def project(tmp_path_factory, prefect_api) -> Path:
     folder = make_project(tmp_path_factory.mktemp("faults") / "project")
     flow(folder, prefect_api, "--until", "finetune")
     return folder
+
+
+@pytest.fixture
+def long_finetune(project) -> Iterator[None]:
+    """finetune has so many epochs that it is still at work when a signal comes."""
+    edit(project, "tiny.finetune.epochs", 5000)
+    edit(project, "tiny.finetune.early_stopping.patience", 5000)
+    yield
+    edit(project, "tiny.finetune.epochs", 3)
+    edit(project, "tiny.finetune.early_stopping.patience", 3)
 
 
 def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -105,8 +116,9 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("long_finetune")
 def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number):
-    process = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
+    process = start(project, prefect_api, "--until", "finetune")
     stage = stage_process("finetune", project)
     wait_for_run(project, "finetune", "RUNNING")
     if number == signal.SIGINT:
@@ -120,15 +132,15 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
     assert statuses(project)["pipeline"] == "KILLED"
 
 
+@pytest.mark.usefixtures("long_finetune")
 def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api):
-    process = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
+    process = start(project, prefect_api, "--until", "finetune")
     stage = stage_process("finetune", project)
     wait_for_run(project, "finetune", "RUNNING")
     process.kill()
     process.communicate()
     stage.wait(timeout=60)
     assert statuses(project)["finetune"] == "KILLED"
-    flow(project, prefect_api, "--until", "finetune")
 
 
 def wait_for_run(folder: Path, stage: str, status: str) -> None:
