@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from components.artifacts import artifact, checkpoints
 from components.errors import InputError, did_you_mean
-from components.models.encoder import EncoderClassifier, classifier_from_encoder, save_classifier
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, save_classifier
 from components.params import Finetune
 from components.tracking import Tracker
 from components.training.batches import Batch, Rows, num_batches, ordered_batches, training_batches

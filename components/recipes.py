@@ -14,7 +14,7 @@ from components.params import Name, Recipe, Section
 
 PARAMS = "params.yaml"
 
-TAGS = ("kind", "type", "method", "mode")
+TAGS = ("kind", "type", "method", "mode", "task", "family", "name")
 """The keys whose value says which of several sections one is."""
 
 # pydantic's names of the faults that have no value to show
@@ -85,7 +85,8 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
             tagged = node  # `pypi` or `csv` stands in pydantic's path, but not in the file
             continue
         path.append(str(part))
-        node = node[part] if isinstance(node, dict | list) and fault["type"] not in MISSING else None
+        has_part = (isinstance(node, dict) and part in node) or (isinstance(node, list) and part in range(len(node)))
+        node = node[part] if has_part else None
     dotted = ".".join(path)
     if fault["type"] in MISSING:
         return f"{dotted}: missing"

@@ -43,7 +43,7 @@ def make_service(folder: Path) -> Any:
 
     class Classifier:
         def __init__(self) -> None:
-            from serving.predictor import Predictor  # here, since the supervising process needs no model
+            from serving.predictors.text_classification import Predictor  # here, since the supervising process needs no model
 
             end_with_parent()
             log_no_overload()

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from components.artifacts import sha256_of
 from components.errors import InputError
 from components.finetune import Inputs, Outputs, class_weights, freeze, run
-from components.models.encoder import classifier_from_encoder, load_classifier
+from components.models.encoder.network import classifier_from_encoder, load_classifier
 from components.params import Finetune
 from components.tracking import NullTracker
 from tests.tiny import make_tiny_encoder, tiny_rows

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from components.artifacts import FILES, REPORT, files_of, sha256_of, write_json
 from components.recipes import stages
-from serving.predictor import load_settings, load_tokenizer
+from serving.predictors.text_classification import load_settings, load_tokenizer
 from tests.projects import tiny_recipe, write_params
 from tests.tiny import make_tiny_encoder, tiny_rows
 
@@ -24,7 +24,7 @@ EVALUATED = {
 
 def make_trained(root: Path) -> Path:
     """Write params.yaml, dvc.lock and the artifacts of a recipe `tiny` up to evaluate. Gives `root`."""
-    from components.models.encoder import classifier_from_encoder, load_classifier, save_classifier
+    from components.models.encoder.network import classifier_from_encoder, load_classifier, save_classifier
     from components.models.float_predictor import float_predictor
 
     rows = tiny_rows(300)

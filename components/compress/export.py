@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from components.models.encoder import EncoderClassifier
+from components.models.encoder.network import EncoderClassifier
 
 OPSET = 20  # the newest whose operators the quantizer knows
 

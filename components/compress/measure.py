@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.predictor import Predictor
+from serving.predictors.text_classification import Predictor
 
 NUM_ROUNDS = 5
 MAX_ROWS = 500  # seconds of work for torch, and enough for a ratio that is steady to a few percent

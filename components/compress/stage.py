@@ -1,8 +1,8 @@
 """compress: the smallest and fastest model within the recipe's limits.
 
 Reads the model of finetune, the splits, tokenizer and settings of preprocess, and the float model's predictions of
-evaluate. Exports to ONNX, makes every candidate of the recipe, and judges each through serving/predictor.py, beside
-torch fp32 in the same run. Writes `model/` (the folder that serving/predictor.py loads) and `predictions.parquet` (its
+evaluate. Exports to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside
+torch fp32 in the same run. Writes `model/` (the folder that serving/predictors loads) and `predictions.parquet` (its
 scores on the test split); the measured speeds are observations.
 
 Torch is the reference of the speed gate called as the service calls: one row a call, one core a call, as many calls at
@@ -31,12 +31,12 @@ from components.compress.export import export_onnx, prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
 from components.errors import ArtifactError, CompressionError
-from components.models.encoder import WEIGHTS, load_classifier
+from components.models.encoder.network import WEIGHTS, load_classifier
 from components.models.float_predictor import float_forward, float_predictor
 from components.params import Compress, CompressionGate, Pruned
 from components.progress import progress
 from components.tracking import Tracker
-from serving.predictor import MODEL, SETTINGS, TOKENIZER, Predictor, Scores, load_settings, load_tokenizer
+from serving.predictors.text_classification import MODEL, SETTINGS, TOKENIZER, Predictor, Scores, load_settings, load_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """evaluate: measure the fine-tuned model on the test split, beside an honest baseline.
 
 Reads the splits, tokenizer and settings of preprocess, and the model of finetune, which it judges through
-serving/predictor.py as the service will run it. Writes `predictions.parquet` (row, text, label_id, predicted_id,
+serving/predictors as the service will run it. Writes `predictions.parquet` (row, text, label_id, predicted_id,
 scores), `classes.json` (the figures of each class), `mistakes.json` (the worst), `confusion.csv` and `calibration.csv`
 (for DVC), and `plots/`. The quality gate asks for the recipe's bar, and for a gain over the baseline that is clear of
 chance: the paired bootstrap (Efron & Tibshirani 1993, chapter 16; as in Koehn 2004 for translation) draws the same
@@ -42,12 +42,12 @@ from components.evaluate.tables import (
     write_mistakes,
     write_predictions,
 )
-from components.models.encoder import load_classifier
+from components.models.encoder.network import load_classifier
 from components.models.float_predictor import float_predictor
 from components.params import Evaluate, QualityGate
 from components.progress import progress
 from components.tracking import Tracker
-from serving.predictor import Predictor, load_settings, load_tokenizer
+from serving.predictors.text_classification import Predictor, load_settings, load_tokenizer
 
 TEXTS_A_CALL = 256  # the steps of the progress bar
 COMPARED = ("accuracy", "f1_macro", "mcc")

@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from components.models.encoder import EncoderClassifier
-from serving.predictor import Forward, Ids, Predictor, Settings
+from components.models.encoder.network import EncoderClassifier
+from serving.predictors.text_classification import Forward, Ids, Predictor, Settings
 
 BATCH_SIZE = 32  # torch is at its fastest on padded batches of like lengths, and fp32 rows do not disturb each other
 

@@ -18,7 +18,7 @@ from components.errors import ArtifactError
 from components.package.card import card_text
 from components.recipes import stages
 from serving.bundle import CARD, LIMITS, MANIFEST
-from serving.predictor import MODEL, SETTINGS, TOKENIZER, load_settings
+from serving.predictors.text_classification import MODEL, SETTINGS, TOKENIZER, load_settings
 
 GOLDEN = "golden.json"
 SERVED = (MODEL, TOKENIZER, SETTINGS)

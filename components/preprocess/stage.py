@@ -265,7 +265,7 @@ def check_unknown(tokens: Tokens, params: Preprocess) -> None:
 
 
 def write_predictor(path: Path, params: Preprocess, labels: Sequence[str], vocabulary: Vocabulary) -> None:
-    """All that serving/predictor.py needs beside the model and the tokenizer."""
+    """All that serving/predictors needs beside the model and the tokenizer."""
     settings = {
         "labels": labels,
         "unicode": params.unicode,

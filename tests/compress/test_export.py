@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from torch.nn.utils.prune import l1_unstructured
 
 from components.compress.export import export_onnx, prune, quantize, without_smallest
-from components.models.encoder import EncoderClassifier, load_classifier
+from components.models.encoder.network import EncoderClassifier, load_classifier
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from components.errors import ArtifactError, CompressionError, ParamsError
 from components.params import CompressionGate
 from components.recipes import parse_recipe
 from components.tracking import NullTracker
-from serving.predictor import Predictor
+from serving.predictors.text_classification import Predictor
 from tests.projects import edit, tiny_recipe
 from tests.tiny_model import finish
 

@@ -17,11 +17,11 @@ from components.artifacts import files_of
 from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate import Inputs, Outputs, Report, run
 from components.evaluate.baseline import tfidf_scores
-from components.models.encoder import EncoderClassifier, classifier_from_encoder, load_classifier, save_classifier
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, load_classifier, save_classifier
 from components.models.float_predictor import float_predictor
 from components.params import Baseline, Bootstrap, Evaluate, QualityGate
 from components.tracking import NullTracker
-from serving.predictor import load_settings, load_tokenizer
+from serving.predictors.text_classification import load_settings, load_tokenizer
 from tests.tiny import MOODS, make_tiny_encoder, tiny_rows
 
 PLOTS = ["calibration.png", "classes.png", "comparison.png", "confusion.png", "curves.png"]

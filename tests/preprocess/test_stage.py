@@ -14,7 +14,7 @@ from components.errors import InputError, SourceError
 from components.params import FileSource, NearDuplicates, Preprocess, Split
 from components.preprocess import Inputs, Outputs, Report, run
 from components.tracking import NullTracker
-from serving.predictor import load_settings, load_tokenizer
+from serving.predictors.text_classification import load_settings, load_tokenizer
 from serving.text import clean
 from tests.tiny import make_tiny_encoder, tiny_rows
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from components.models.encoder import load_classifier
+from components.models.encoder.network import load_classifier
 from components.models.float_predictor import float_predictor
-from serving.predictor import Predictor, load_settings, load_tokenizer, softmax
+from serving.predictors.text_classification import Predictor, load_settings, load_tokenizer, softmax
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(40)] + ["", "dull", "dull " * 500, "\u5b57\u5b57 \u00e9", "a\x00b"]
@@ -107,7 +107,7 @@ def test_softmax_of_large_logits_is_finite():
 
 def test_serving_needs_no_training_library(compressed: Path):
     code = (
-        "import sys; from pathlib import Path; from serving.predictor import Predictor\n"
+        "import sys; from pathlib import Path; from serving.predictors.text_classification import Predictor\n"
         f"Predictor.load(Path({str(compressed / 'artifacts/tiny/compress/model')!r}), threads=1).predict(['dull'])\n"
         "import serving.service\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"

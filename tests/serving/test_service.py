@@ -12,7 +12,7 @@ import pytest
 from components.artifacts import read_json
 from components.package.bento import serve_command, serving
 from serving.bundle import BundleError, verify_bundle
-from serving.predictor import Predictor
+from serving.predictors.text_classification import Predictor
 from serving.service import answers
 from tests.tiny import tiny_rows
 
@@ -157,7 +157,7 @@ def test_service_refuses_to_start_with_another_file_than_was_packaged(packaged: 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "serving/predictor.py"])
+@pytest.mark.parametrize("name", ["model.onnx", "serving/predictors"])
 def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str):
     bundle = Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle"))
     verify_bundle(bundle)

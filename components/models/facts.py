@@ -1,0 +1,35 @@
+"""What the data decides about a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import read_json
+
+PREDICTOR = "predictor.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The sizes that a network takes from the data; 0 or empty where its task has none."""
+
+    num_labels: int = 0
+    shape: tuple[int, ...] = ()
+    """Of one row's array."""
+    vocab_size: int = 0
+    """Tokens that the tokenizer knows."""
+    context: int = 0
+    """Tokens that the model sees at once."""
+    pad_token_id: int = 0
+
+
+def read_facts(predictor: Path) -> Facts:
+    """The facts in preprocess's folder `predictor/`."""
+    settings: dict[str, Any] = read_json(predictor / PREDICTOR)
+    return Facts(
+        num_labels=len(settings.get("labels", ())),
+        shape=tuple(settings.get("shape", ())),
+        vocab_size=settings.get("vocab_size", 0),
+        context=settings.get("context", settings.get("max_tokens", 0)),
+        pad_token_id=settings.get("pad_token_id", 0),
+    )

@@ -1,0 +1,1 @@
+"""A generator and a discriminator of fully connected layers."""

@@ -1,0 +1,1 @@
+"""A decoder-only Transformer, of transformers' own architecture."""

@@ -1,0 +1,1 @@
+"""A recurrent language model of long short-term memory cells."""

@@ -1,0 +1,16 @@
+"""Settings of an LSTM language model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.params.section import Positive, Section
+
+
+class Settings(Section):
+    family: Literal["lstm"]
+    embedding_size: Positive
+    hidden_size: Positive
+    num_layers: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Of the embeddings and between layers."""

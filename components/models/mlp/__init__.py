@@ -1,0 +1,1 @@
+"""A multi-layer perceptron: rows of numbers in, logits out."""

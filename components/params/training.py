@@ -1,0 +1,66 @@
+"""Settings of the training loop, which pretrain and finetune share."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.params.section import Positive, Section
+
+
+class Optimizer(Section):
+    name: Literal["adamw", "adam", "sgd", "rmsprop"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    """At its highest."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """For sgd and rmsprop only."""
+    betas: tuple[float, float] | None = None
+    """For adam and adamw only."""
+
+    @model_validator(mode="after")
+    def _takes_effect(self) -> "Optimizer":
+        adaptive = self.name in ("adam", "adamw")
+        if adaptive != (self.betas is not None) or adaptive != (self.momentum is None):
+            raise ValueError(f"{self.name} takes {'betas and no momentum' if adaptive else 'momentum and no betas'}")
+        return self
+
+
+class Schedule(Section):
+    name: Literal["constant", "linear", "cosine", "one_cycle"]
+    """The decay of the learning rate after warm-up; one_cycle is Smith 2018's, with cosines up and down."""
+    warmup_share: Annotated[float, Field(ge=0, lt=1)]
+    """Of all steps."""
+
+
+class Clip(Section):
+    """What keeps one step from going too far."""
+
+    by: Literal["norm", "value"]
+    """norm scales all gradients together; value cuts each number off."""
+    limit: Annotated[float, Field(gt=0)]
+
+
+class EarlyStopping(Section):
+    metric: Literal["accuracy", "f1_macro", "loss"]
+    """Measured on the validation split after each epoch; the best epoch's weights are kept."""
+    patience: Positive
+    """Epochs without a better value after which training ends."""
+
+
+class Training(Section):
+    """What every training is told."""
+
+    seed: int
+    epochs: Positive
+    steps_per_epoch: Positive | None
+    """Null for all rows once; a number draws that many batches at random, for an epoch of any length."""
+    batch_size: Positive | Literal["full"]
+    """Rows of one step; full is all of them."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """Of the matrix products; auto measures whether bf16 is the faster on this machine."""
+    optimizer: Optimizer
+    schedule: Schedule
+    clip: Clip | None
+    """Null for never."""
+    early_stopping: EarlyStopping | None
+    """Null keeps the weights of the last epoch."""

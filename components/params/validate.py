@@ -1,0 +1,84 @@
+"""The section of validate: the data gate."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.params.section import Positive, Section, Share
+
+
+class Between(Section):
+    min: int | None
+    """Smallest allowed, or null."""
+    max: int | None
+    """Largest allowed, or null."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Between":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+class Values(Section):
+    """What the column `values` holds."""
+
+    length: Positive
+    """Numbers in each row's array."""
+    min: float
+    """Smallest allowed number."""
+    max: float
+    """Largest allowed number."""
+
+
+class Contract(Section):
+    """What a data set must hold to be used at all: rows of `text` or of `values`, with or without a `label`."""
+
+    columns: dict[str, Literal["string", "integer", "number", "boolean", "array"]]
+    """Every column that must be there, and its type; `text: string` or `values: array` among them."""
+    num_rows: Between
+    max_null_share: Share
+    """Of texts, values or labels that are null."""
+    max_duplicate_share: Share
+    """Of rows whose text or values came before."""
+    text_length: Between | None = None
+    """Characters in one text; where there is `text`."""
+    values: Values | None = None
+    """Where there is `values`."""
+    labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """The allowed labels, in the order in which the model numbers them; where there is `label`, as the next two."""
+    max_conflict_share: Share | None = None
+    """Of texts or values that carry two labels."""
+    min_class_share: Share | None = None
+    """Of the rarest label."""
+    max_unlabelled_share: Share | None = None
+    """Of rows without a label, which are texts to pretrain on; a null label is a fault where this is not given."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Contract":
+        if (self.columns.get("text") == "string") == (self.columns.get("values") == "array"):
+            raise ValueError("columns must say 'text: string' or 'values: array'; the query can cast either")
+        if self.columns.get("label", "string") != "string":
+            raise ValueError("columns must say 'label: string'; the query can cast it (CAST(x AS VARCHAR))")
+        for column, keys in KEYS_OF.items():
+            for key in keys:
+                if (getattr(self, key) is not None) != (column in self.columns):
+                    raise ValueError(f"{key} is needed where columns has '{column}', and only there")
+        if self.max_unlabelled_share is not None and self.labels is None:
+            raise ValueError("max_unlabelled_share is for rows with labels")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels names one label twice")
+        return self
+
+
+KEYS_OF = {
+    "text": ("text_length",),
+    "values": ("values",),
+    "label": ("labels", "max_conflict_share", "min_class_share"),
+}
+
+
+class Validate(Section):
+    """validate: the data gate."""
+
+    contract: Contract

@@ -1,0 +1,1 @@
+"""What a bundle answers over HTTP, one file a task."""
