@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.metrics import Statistic, Weights
+from components.evaluate.classification.metrics import Statistic, Weights
 from components.params import Bootstrap
 
 CHUNK_WEIGHTS = 1 << 20  # 4 MiB at a time: as fast as any size, and small for any number of rows

@@ -4,20 +4,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import nn
 
-from components.models.encoder.network import EncoderClassifier
 from serving.predictors.text_classification import Forward, Ids, Predictor, Settings
 
 BATCH_SIZE = 32  # torch is at its fastest on padded batches of like lengths, and fp32 rows do not disturb each other
 
 
-def float_predictor(model: EncoderClassifier, *, tokenizer: Tokenizer, settings: Settings) -> Predictor:
+def float_predictor(model: nn.Module, *, tokenizer: Tokenizer, settings: Settings) -> Predictor:
     """A predictor around a torch model in fp32, on all of torch's threads."""
     forward = float_forward(model)
     return Predictor(tokenizer=tokenizer, settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1)
 
 
-def float_forward(model: EncoderClassifier) -> Forward:
+def float_forward(model: nn.Module) -> Forward:
     """The forward of a torch model, from arrays to arrays."""
 
     @torch.inference_mode()

@@ -1,5 +1,5 @@
 """preprocess: clean, deduplicate, split, tokenize."""
 
-from components.preprocess.stage import Inputs, Outputs, Report, run
+from components.preprocess.stage import Inputs, Outputs, run
 
-__all__ = ["Inputs", "Outputs", "Report", "run"]
+__all__ = ["Inputs", "Outputs", "run"]

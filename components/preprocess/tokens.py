@@ -98,16 +98,21 @@ def check_length(folder: Path, max_tokens: int) -> None:
 
 
 def write_tokenized(path: Path, rows: pa.Table, vocabulary: Vocabulary, *, title: str) -> list[Tokens]:
-    """Write a split: its rows (`row`, `text`, `label`, `label_id`) with their token ids. Counts them, by group."""
+    """Write a split: its rows (`row`, `text`, `label`, `label_id`, perhaps `slice`) with their token ids.
+
+    Counts the tokens, by group.
+    """
     found: list[Tokens] = []
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer, progress(title, total=len(rows)) as bar:
+    schema = SCHEMA if "slice" not in rows.column_names else SCHEMA.append(pa.field("slice", pa.string()))
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer, progress(title, total=len(rows)) as bar:
         for start in range(0, len(rows), GROUP_ROWS):
             group = rows.slice(start, GROUP_ROWS)
             texts: list[str] = group["text"].to_pylist()
             ids, ends, num_truncated = encode(texts, vocabulary)
             found.append(count(texts, ids, ends, num_truncated, vocabulary))
             column = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(ids))
-            writer.write_table(group.append_column("input_ids", column).cast(SCHEMA), row_group_size=GROUP_ROWS)
+            whole = group.append_column("input_ids", column).select(schema.names)
+            writer.write_table(whole.cast(schema), row_group_size=GROUP_ROWS)
             bar.update(start + len(group))
     return found
 

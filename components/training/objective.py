@@ -63,3 +63,8 @@ class Objective:
     validate: Callable[[nn.Module], dict[str, float]]
     """Figures of the validation split, `validation_loss` among them, after each epoch. May log samples."""
     unit: Literal["tokens", "rows"]
+    model: nn.Module | None = None
+    """What is trained, where it is more than the model that was given (it may have a head for this alone)."""
+    result: Callable[[nn.Module], nn.Module] = lambda model: model
+    """What is kept of the trained model, which `storage.load` makes again from the recipe's settings (not a head that
+    only the objective needs)."""

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from components.evaluate import bootstrap as module
 from components.evaluate.bootstrap import intervals, resamples
-from components.evaluate.metrics import Figures, Weights, counting_metrics, ranking_metrics
+from components.evaluate.classification.metrics import Figures, Weights, counting_metrics, ranking_metrics
 from components.params import Bootstrap
 
 SETTINGS = Bootstrap(num_samples=400, seed=3, confidence=0.95)

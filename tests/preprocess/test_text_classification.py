@@ -11,8 +11,9 @@ import pytest
 
 from components.artifacts import artifact_names, files_of, write_json
 from components.errors import InputError, SourceError
-from components.params import FileSource, NearDuplicates, Preprocess, Split
-from components.preprocess import Inputs, Outputs, Report, run
+from components.params import FileSource, NearDuplicates, Split, TextClassificationData
+from components.preprocess import Inputs, Outputs, run
+from components.preprocess.text_classification import Report
 from components.tracking import NullTracker
 from serving.predictors.text_classification import load_settings, load_tokenizer
 from serving.text import clean
@@ -29,8 +30,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def params(encoder: Path) -> Preprocess:
-    return Preprocess(
+def params(encoder: Path) -> TextClassificationData:
+    return TextClassificationData(
+        task="text_classification",
         unicode="NFKC",
         mask=("email", "phone"),
         conflicts="remove",
@@ -44,7 +46,7 @@ def params(encoder: Path) -> Preprocess:
 
 def preprocess(
     folder: Path,
-    params: Preprocess,
+    params: TextClassificationData,
     rows: Sequence[tuple[str | None, str | None]],
     *,
     columns: Mapping[str, Sequence[Any]] | None = None,
@@ -68,14 +70,14 @@ def read(outputs: Outputs) -> dict[str, list[dict[str, Any]]]:
     return {name: pq.read_table(getattr(outputs, name)).to_pylist() for name in SPLITS}
 
 
-def test_every_row_is_accounted_for(tmp_path: Path, params: Preprocess):
+def test_every_row_is_accounted_for(tmp_path: Path, params: TextClassificationData):
     extra: list[tuple[str | None, str | None]] = [
         (None, "negative"), ("a label is missing here", None), (" \n\u200b ", "positive"),
         (ROWS[0][0], ROWS[0][1]), (ROWS[1][0] + "!", ROWS[1][1]), (ROWS[2][0], "positive"),
     ]  # fmt: skip
     report, outputs = preprocess(tmp_path, params, [*ROWS, *extra])
     assert ROWS[2][1] == "negative"
-    assert (report.num_rows_in, report.num_null, report.num_empty) == (306, 2, 1)
+    assert (report.num_rows_in, report.num_unlabelled, report.num_null, report.num_empty) == (306, 1, 1, 1)
     assert (report.num_duplicates, report.num_near_duplicates) == (1, 1)
     assert (report.num_conflicting, report.num_conflicting_texts, report.num_outvoted) == (2, 1, 0)
     assert report.num_rows_out == 299 == report.num_train + report.num_validation + report.num_test
@@ -86,7 +88,7 @@ def test_every_row_is_accounted_for(tmp_path: Path, params: Preprocess):
     }  # fmt: skip
 
 
-def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: Preprocess):
+def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: TextClassificationData):
     report, outputs = preprocess(tmp_path, params, ROWS)
     splits = read(outputs)
     assert [len(splits[name]) for name in SPLITS] == [report.num_train, report.num_validation, report.num_test]
@@ -101,7 +103,7 @@ def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: Preproce
         assert row["label"] == LABELS[row["label_id"]]
 
 
-def test_columns_have_the_agreed_types(tmp_path: Path, params: Preprocess):
+def test_columns_have_the_agreed_types(tmp_path: Path, params: TextClassificationData):
     _, outputs = preprocess(tmp_path, params, ROWS)
     schema = pq.read_schema(outputs.train)
     assert [(field.name, str(field.type)) for field in schema] == [
@@ -111,13 +113,13 @@ def test_columns_have_the_agreed_types(tmp_path: Path, params: Preprocess):
     assert b"pandas" not in (schema.metadata or {})
 
 
-def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: Preprocess):
+def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextClassificationData):
     dirty = [(f"  {text}\u00a0mail\tjoe{number}@x.com ", label) for number, (text, label) in enumerate(ROWS)]
     report, outputs = preprocess(tmp_path, params.model_copy(update={"max_unknown_share": 1.0}), dirty)
-    settings = load_settings(outputs.predictor)
+    settings = load_settings(outputs.predictor / "predictor.json")
     assert (settings.labels, settings.max_tokens, settings.pad_token_id) == (tuple(LABELS), 32, 0)
     assert (settings.unicode, settings.mask) == ("NFKC", ("email", "phone"))
-    tokenizer = load_tokenizer(outputs.tokenizer, settings)
+    tokenizer = load_tokenizer(outputs.predictor / "tokenizer.json", settings)
     for row in read(outputs)["train"]:
         text = dirty[row["row"]][0]
         assert row["text"] == clean(text, unicode=settings.unicode, mask=settings.mask)
@@ -126,18 +128,18 @@ def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: Prepr
     assert report.num_masked == 300
 
 
-def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: Preprocess):
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: TextClassificationData):
     first, second = (preprocess(tmp_path / name, params, ROWS)[1].train.parent for name in ("a", "b"))
     assert files_of(first) == files_of(second)
     assert sorted(files_of(first)) == sorted(artifact_names(Outputs))
 
 
-def test_tokenizer_json_is_a_plain_copy(tmp_path: Path, params: Preprocess, encoder: Path):
+def test_tokenizer_json_is_a_plain_copy(tmp_path: Path, params: TextClassificationData, encoder: Path):
     _, outputs = preprocess(tmp_path, params, ROWS)
-    assert outputs.tokenizer.read_bytes() == (encoder / "tokenizer.json").read_bytes()
+    assert outputs.predictor / "tokenizer.json".read_bytes() == (encoder / "tokenizer.json").read_bytes()
 
 
-def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: Preprocess, encoder: Path):
+def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: TextClassificationData, encoder: Path):
     raw = json.loads((encoder / "tokenizer.json").read_text())
     raw["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     raw["padding"] = {
@@ -150,10 +152,10 @@ def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: 
     source = FileSource(kind="file", path=str(other))
     report, outputs = preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
     assert 4 < report.tokens_max < 32
-    assert load_settings(outputs.predictor).pad_token_id == 3
+    assert load_settings(outputs.predictor / "predictor.json").pad_token_id == 3
 
 
-def test_long_texts_are_cut_and_counted(tmp_path: Path, params: Preprocess):
+def test_long_texts_are_cut_and_counted(tmp_path: Path, params: TextClassificationData):
     long = [(" ".join([text] * 4), label) for text, label in ROWS]
     report, outputs = preprocess(tmp_path, params.model_copy(update={"max_tokens": 16}), long)
     assert report.tokens_max == 16
@@ -161,7 +163,7 @@ def test_long_texts_are_cut_and_counted(tmp_path: Path, params: Preprocess):
     assert all(len(row["input_ids"]) == 16 and row["input_ids"][-1] == 3 for row in read(outputs)["test"])
 
 
-def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: Preprocess):
+def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: TextClassificationData):
     report, outputs = preprocess(tmp_path, params, ROWS)
     ids = [row["input_ids"] for rows in read(outputs).values() for row in rows]
     lengths = [len(row) for row in ids]
@@ -176,7 +178,7 @@ def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: Prepr
     assert report.unknown_share == pytest.approx(unknown / sum(len(row) - 2 for row in ids), abs=1e-6)
 
 
-def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: Preprocess):
+def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: TextClassificationData):
     vast = "great film and lovely music " * 400_000
     report, outputs = preprocess(tmp_path, params, [*ROWS, (vast, "positive")])
     assert report.num_cut == 1
@@ -187,13 +189,13 @@ def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: Prepro
     assert len(stored["input_ids"]) == 32
 
 
-def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: TextClassificationData):
     chinese = [("".join(chr(0x4E00 + 7 * ord(letter)) for letter in text), label) for text, label in ROWS]
     with pytest.raises(InputError, match=r"does not know 100\.0% of the tokens .* is 5\.0%.* choose another encoder"):
         preprocess(tmp_path, params, chinese)
 
 
-def test_a_group_is_never_in_two_splits(tmp_path: Path, params: Preprocess):
+def test_a_group_is_never_in_two_splits(tmp_path: Path, params: TextClassificationData):
     split = Split(validation=0.1, test=0.2, seed=0, group="customer")
     customers = [f"customer {n * n % 47}" for n in range(300)]
     report, outputs = preprocess(
@@ -207,13 +209,13 @@ def test_a_group_is_never_in_two_splits(tmp_path: Path, params: Preprocess):
     assert report.num_rows_out == 300
 
 
-def test_a_group_column_that_is_not_there_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_group_column_that_is_not_there_is_refused(tmp_path: Path, params: TextClassificationData):
     split = Split(validation=0.1, test=0.2, seed=0, group="custmer")
     with pytest.raises(InputError, match=r"split.group is 'custmer', .* \(did you mean 'customer'\?\)"):
         preprocess(tmp_path, params.model_copy(update={"split": split}), ROWS, columns={"customer": ["a"] * 300})
 
 
-def test_a_row_without_a_group_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_row_without_a_group_is_refused(tmp_path: Path, params: TextClassificationData):
     split = Split(validation=0.1, test=0.2, seed=0, group="customer")
     with pytest.raises(InputError, match=r"1 rows have no group"):
         preprocess(
@@ -221,23 +223,23 @@ def test_a_row_without_a_group_is_refused(tmp_path: Path, params: Preprocess):
         )
 
 
-def test_a_class_too_small_to_split_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_class_too_small_to_split_is_refused(tmp_path: Path, params: TextClassificationData):
     few = [row for number, row in enumerate(ROWS) if row[1] == "negative" or number < 4]
     with pytest.raises(InputError, match=r"too small to stratify: .*'positive' has 2 rows.* needs 5"):
         preprocess(tmp_path, params, few)
 
 
-def test_a_label_beyond_the_contract_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_label_beyond_the_contract_is_refused(tmp_path: Path, params: TextClassificationData):
     with pytest.raises(InputError, match=r"labels that the contract does not allow: 'Positive'; it allows 'negative'"):
         preprocess(tmp_path, params, [*ROWS, ("some other text", "Positive")])
 
 
-def test_rows_without_any_text_are_refused(tmp_path: Path, params: Preprocess):
+def test_rows_without_any_text_are_refused(tmp_path: Path, params: TextClassificationData):
     with pytest.raises(InputError, match=r"no row of 3 has both a text and a label"):
         preprocess(tmp_path, params, [(" ", "positive"), ("\n", "negative"), (None, "negative")])
 
 
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: TextClassificationData):
     other = tmp_path / "other"
     other.mkdir()
     (other / "vocab.txt").write_text("a")
@@ -246,7 +248,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: Preproc
         preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
 
 
-def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: Preprocess):
+def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: TextClassificationData):
     other = tmp_path / "other"
     other.mkdir()
     (other / "tokenizer.json").write_text("{}")
@@ -255,12 +257,12 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: Preprocess):
         preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
 
 
-def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: Preprocess):
+def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: TextClassificationData):
     with pytest.raises(InputError, match=r"max_tokens is 256, but the encoder takes 128"):
         preprocess(tmp_path, params.model_copy(update={"max_tokens": 256}), ROWS)
 
 
-def test_a_failed_gate_names_the_leak(tmp_path: Path, params: Preprocess, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassificationData, monkeypatch: pytest.MonkeyPatch):
     from components.errors import LeakageError
     from components.preprocess import stage
 
@@ -273,7 +275,7 @@ def test_a_failed_gate_names_the_leak(tmp_path: Path, params: Preprocess, monkey
         preprocess(tmp_path, params, ROWS)
 
 
-def test_inputs_may_lie_anywhere(tmp_path: Path, params: Preprocess, encoder: Path):
+def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData, encoder: Path):
     source = FileSource(kind="file", path=encoder.name)
     inputs_of_project = params.model_copy(update={"tokenizer": source})
     report, outputs = preprocess(tmp_path / "a", params, ROWS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.metrics import Labels, Scores
+from components.evaluate.classification.metrics import Labels, Scores
 
 DIGITS = 6  # finer than any test split can tell apart
 
@@ -22,13 +22,16 @@ class Judged:
     """Names of the K classes."""
     row: NDArray[np.int64]
     """Number of each row in data.parquet, (N,)."""
-    texts: Sequence[str]
+    texts: Sequence[str] | None
+    """None where the rows are no texts."""
     actual: Labels
     """(N,)"""
     scores: Scores
     """Of the model, (N, K)."""
     baseline: Scores
-    """Of TF-IDF and logistic regression, (N, K)."""
+    """Of the baseline, (N, K)."""
+    baseline_name: str
+    """As it is called in messages and pictures."""
 
     @property
     def predicted(self) -> Labels:

@@ -16,9 +16,9 @@ from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from components.evaluate.judged import Found, Judged
-from components.evaluate.metrics import calibration_curve, ranking_metrics
-from components.params import Evaluate
+from components.evaluate.classification.judged import Found, Judged
+from components.evaluate.classification.metrics import calibration_curve, ranking_metrics
+from components.params import ArrayClassificationFigures, TextClassificationFigures
 
 FONT = "DejaVu Sans"
 MODEL, BASELINE, MAJORITY, CLASS, INK = "#1f5fa8", "#dd8a2f", "#b4bcc6", "#a9c4e4", "#22303c"
@@ -53,9 +53,10 @@ GRID = np.linspace(0, 1, 401)
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def draw_plots(folder: Path, judged: Judged, found: Found, params: Evaluate) -> None:
-    """Write every picture into a new folder."""
-    folder.mkdir()
+def draw_plots(
+    folder: Path, judged: Judged, found: Found, params: TextClassificationFigures | ArrayClassificationFigures
+) -> None:
+    """Write every picture into the folder."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
@@ -65,7 +66,9 @@ def draw_plots(folder: Path, judged: Judged, found: Found, params: Evaluate) -> 
             "curves": draw_curves(judged, found, names),
             "calibration": draw_calibration(judged, found, num_bins=params.calibration_bins),
             "classes": draw_classes(judged, found, names, confidence=params.bootstrap.confidence),
-            "comparison": draw_comparison(found, metric=params.gate.metric, confidence=params.bootstrap.confidence),
+            "comparison": draw_comparison(
+                found, baseline=judged.baseline_name, metric=params.gate.metric, confidence=params.bootstrap.confidence
+            ),
         }
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
@@ -131,7 +134,7 @@ def draw_curves(judged: Judged, found: Found, names: Sequence[str]) -> Figure:
         draw_class_curves(axes, curves, names)
         rival = mean_curve([curve_of(judged.actual == c, judged.baseline[:, c]) for c in classes])
         area = "area" if len(classes) == 1 else "mean area"
-        axes.plot(*rival, color=BASELINE, lw=1.8, ls="--", label=f"TF-IDF, {area} {baseline[name][0]:.3f}")
+        axes.plot(*rival, color=BASELINE, lw=1.8, ls="--", label=f"{judged.baseline_name}, {area} {baseline[name][0]:.3f}")
         axes.plot(*mean_curve(list(curves.values())), color=MODEL, lw=2.4, label=f"model, {area} {found[name][0]:.3f}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     left.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="chance, area 0.500")
@@ -216,10 +219,10 @@ def draw_classes(judged: Judged, found: Found, names: Sequence[str], *, confiden
     return figure
 
 
-def draw_comparison(found: Found, *, metric: str, confidence: float) -> Figure:
+def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: float) -> Figure:
     """The model beside the baselines, with intervals."""
     metrics = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "mcc": "MCC"}
-    systems = {"majority class": ("majority_", MAJORITY), "TF-IDF": ("baseline_", BASELINE), "model": ("", MODEL)}
+    systems = {"majority class": ("majority_", MAJORITY), baseline: ("baseline_", BASELINE), "model": ("", MODEL)}
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for number, (system, (prefix, colour)) in enumerate(systems.items()):
@@ -231,7 +234,7 @@ def draw_comparison(found: Found, *, metric: str, confidence: float) -> Figure:
         for place, value, end in zip(places, values, high, strict=True):
             axes.text(place, max(value, end, 0) + 0.015, f"{value:.3f}", ha="center", fontsize=8.5)
     gain, low, high = found["gain"]
-    axes.set_title(f"Gain over TF-IDF in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})")
+    axes.set_title(f"Gain over {baseline} in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})")
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xticks(range(len(metrics)), list(metrics.values()))
     axes.set(ylim=(min(0, *axes.get_ylim()), 1.12))

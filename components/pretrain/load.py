@@ -1,36 +1,38 @@
-"""pretrain: the encoder that fine-tuning starts from.
+"""pretrain by taking an existing encoder.
 
-Reads the recipe's source of an encoder, and preprocess's tokenizer, which it must share. Writes `encoder/` with
-config.json, model.safetensors and tokenizer.json and nothing else, whatever else lay in the source's folder. Nothing
-that can hold code is ever opened: weights come from safetensors (https://github.com/huggingface/safetensors), and a
-folder with a pickle in it is refused whole.
+Reads the recipe's source of an encoder, which must share preprocess's tokenizer, and keeps config.json,
+model.safetensors and tokenizer.json and nothing else, whatever else lay in the source's folder. Nothing that can hold
+code is ever opened: weights come from safetensors (https://github.com/huggingface/safetensors), and a folder with a
+pickle in it is refused whole.
 """
 
 import json
 import pickletools
 import shutil
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from components.artifacts import artifact, checkpoints, project, sha256_of, write_json
+from components.artifacts import sha256_of
 from components.errors import SourceError, examples
-from components.params import Pretrain
+from components.models.facts import read_facts
+from components.models.storage import CONFIG, WEIGHTS, save
+from components.models.storage import load as load_saved
+from components.params import FolderSource, Load
+from components.pretrain.champion import champion_folder
+from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.tracking import Tracker
+from components.training.history import write_history
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
 
@@ -38,21 +40,6 @@ PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 # Opcodes by which a run of valid opcodes is known to be a pickle: its mark, or (in protocols 0 and 1, which have none)
 # one that imports or calls. Any short text may happen to be valid without them.
 PICKLE_OPCODES = {"PROTO", "GLOBAL", "INST", "OBJ", "REDUCE", "STACK_GLOBAL"}
-
-# Keys of config.json that tell where and with what it was saved.
-ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    tokenizer: Path = artifact("preprocess/tokenizer.json")
-    project: Path = project()
-
-
-@dataclass(frozen=True)
-class Outputs:
-    encoder: Path = artifact("encoder/")
-    work: Path = checkpoints()
 
 
 @dataclass(frozen=True)
@@ -70,15 +57,18 @@ class Report:
     """Of model.safetensors."""
 
 
-def run(params: Pretrain, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Make the encoder in the way that `mode` says, and write it. Raises SourceError."""
-    del tracker  # nothing here is a curve
-    shutil.rmtree(outputs.work, ignore_errors=True)
+def run(params: Load, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Take the encoder, and write it. SourceError where its folder holds a pickle or is not one for this tokenizer."""
+    work = outputs.checkpoints / "load"
+    tokenizer = inputs.predictor / TOKENIZER
+    shutil.rmtree(work, ignore_errors=True)
     try:
-        model = MODES[params.mode](params, inputs, outputs)
+        model = fetch_encoder(params.source, inputs.project, tokenizer, work=work, tracker=tracker)
     finally:
-        shutil.rmtree(outputs.work, ignore_errors=True)
-    write_encoder(model, outputs.encoder, tokenizer=inputs.tokenizer)
+        shutil.rmtree(work, ignore_errors=True)
+    save(model, outputs.model, family="encoder", settings=None, facts=read_facts(inputs.predictor))
+    shutil.copyfile(tokenizer, outputs.model / TOKENIZER)
+    write_history(outputs.history, [])
     embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
     return Report(
         architecture=type(model).__name__,
@@ -87,23 +77,27 @@ def run(params: Pretrain, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
         num_layers=model.config.num_hidden_layers,
         hidden_size=model.config.hidden_size,
         vocab_size=model.config.vocab_size,
-        size_bytes=(outputs.encoder / WEIGHTS).stat().st_size,
-        sha256=sha256_of(outputs.encoder / WEIGHTS),
+        size_bytes=(outputs.model / WEIGHTS).stat().st_size,
+        sha256=sha256_of(outputs.model / WEIGHTS),
     )
 
 
-def load(params: Pretrain, inputs: Inputs, outputs: Outputs) -> PreTrainedModel:
-    """An existing encoder. SourceError where its folder holds a pickle or is not an encoder for this tokenizer."""
-    folder = fetch_folder(params.source, root=inputs.project, folder=outputs.work / "source")
+def fetch_encoder(
+    source: FolderSource | Literal["champion"], root: Path, tokenizer: Path, *, work: Path, tracker: Tracker
+) -> PreTrainedModel:
+    """An existing encoder, from a source or from behind the registered champion."""
+    if source == "champion":
+        model = load_saved(champion_folder(tracker, work / "champion")).encoder
+        assert isinstance(model, PreTrainedModel)
+        check_vocabulary(model, tokenizer)
+        return model
+    folder = fetch_folder(source, root=root, folder=work / "source")
     refuse_pickles(folder)
-    taken = take(folder, outputs.work / "taken")
-    check_same_tokenizer(taken / TOKENIZER, inputs.tokenizer)
+    taken = take(folder, work / "taken")
+    check_same_tokenizer(taken / TOKENIZER, tokenizer)
     model = load_model(taken)
-    check_vocabulary(model, inputs.tokenizer)
+    check_vocabulary(model, tokenizer)
     return model
-
-
-MODES: dict[str, Callable[[Pretrain, Inputs, Outputs], PreTrainedModel]] = {"load": load}
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -236,16 +230,3 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: Path) -> None:
         raise SourceError(
             f"the tokenizer numbers tokens up to {highest}, but the encoder knows {model.config.vocab_size}"
         )
-
-
-def write_encoder(model: PreTrainedModel, folder: Path, *, tokenizer: Path) -> None:
-    """Write config.json, model.safetensors and tokenizer.json: the same encoder gives the same bytes."""
-    folder.mkdir(parents=True)
-    config = model.config.to_diff_dict() | {"architectures": [type(model).__name__]}
-    write_json(folder / CONFIG, {name: value for name, value in config.items() if name not in ORIGIN_KEYS})
-    # Copies, since safetensors takes no two names for one memory, as tied weights have.
-    weights = {
-        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
-    }
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    shutil.copyfile(tokenizer, folder / TOKENIZER)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn import metrics as reference
 
-from components.evaluate.metrics import (
+from components.evaluate.classification.metrics import (
     Figures,
     calibration_curve,
     calibration_metrics,

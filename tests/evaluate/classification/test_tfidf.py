@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from components.errors import InputError
-from components.evaluate.baseline import most_frequent, tfidf_scores
+from components.evaluate.classification.split import Split
+from components.evaluate.classification.tfidf import tfidf_scores
 from components.params import Baseline
 
 WORDS = Baseline(analyzer="word", ngrams=(1, 2), C=10.0)
@@ -38,10 +39,5 @@ def test_texts_without_words_are_refused_with_advice() -> None:
 
 
 def test_the_most_frequent_class_is_the_first_of_equals() -> None:
-    assert most_frequent(np.array([2, 0, 2, 1])) == 2
-    assert most_frequent(np.array([1, 0])) == 0
-
-
-def test_ngrams_that_fall_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"ngrams \[2, 1\] go from the shortest to the longest"):
-        Baseline(analyzer="word", ngrams=(2, 1), C=10.0)
+    assert Split(row=np.arange(4), label_id=np.array([2, 0, 2, 1])).most_frequent == 2
+    assert Split(row=np.arange(2), label_id=np.array([1, 0])).most_frequent == 0

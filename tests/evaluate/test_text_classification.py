@@ -1,4 +1,5 @@
 import json
+import shutil
 import math
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,11 +16,14 @@ from sklearn import metrics as reference
 
 from components.artifacts import files_of
 from components.errors import ArtifactError, InputError, QualityError
-from components.evaluate import Inputs, Outputs, Report, run
-from components.evaluate.baseline import tfidf_scores
-from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, load_classifier, save_classifier
+from components.evaluate import Inputs, Outputs, run
+from components.evaluate.classification.report import Report
+from components.evaluate.classification.tfidf import tfidf_scores
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.facts import Facts
+from components.models.storage import load, save
 from components.models.float_predictor import float_predictor
-from components.params import Baseline, Bootstrap, Evaluate, QualityGate
+from components.params import Baseline, Bootstrap, QualityGate, TextClassificationFigures
 from components.tracking import NullTracker
 from serving.predictors.text_classification import load_settings, load_tokenizer
 from tests.tiny import MOODS, make_tiny_encoder, tiny_rows
@@ -43,8 +47,9 @@ class Notes(NullTracker):
         self.files.append((path.name, folder))
 
 
-def settings_of(gate: QualityGate, *, num_mistakes: int = 5) -> Evaluate:
-    return Evaluate(
+def settings_of(gate: QualityGate, *, num_mistakes: int = 5) -> TextClassificationFigures:
+    return TextClassificationFigures(
+        task="text_classification",
         bootstrap=Bootstrap(num_samples=200, seed=0, confidence=0.95),
         baseline=Baseline(analyzer="word", ngrams=(1, 1), C=10.0),
         gate=gate,
@@ -68,19 +73,21 @@ def make_inputs(
     """Write the inputs of the stage with an untrained model; gives that model too."""
     encoder = make_tiny_encoder(folder / "encoder", [text for text, _ in [*tiny_rows(200), *train, *test]])
     settings = {"labels": labels, "unicode": "NFKC", "mask": [], "max_tokens": 32, "pad_token_id": 0}
-    (folder / "predictor.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "predictor").mkdir()
+    (folder / "predictor" / "predictor.json").write_text(json.dumps(settings), encoding="utf-8")
+    shutil.copyfile(encoder / "tokenizer.json", folder / "predictor" / "tokenizer.json")
     write_split(folder / "train.parquet", train, first=0)
     write_split(folder / "test.parquet", test, first=1000)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = classifier_from_encoder(encoder, num_labels=len(labels), dropout=0.0)
-    save_classifier(model, folder / "model", encoder=encoder)
+    save(model, folder / "model", family="encoder", settings=None, facts=Facts(num_labels=len(labels)))
     inputs = Inputs(
         train=folder / "train.parquet",
         test=folder / "test.parquet",
-        tokenizer=encoder / "tokenizer.json",
-        predictor=folder / "predictor.json",
+        predictor=folder / "predictor",
         model=folder / "model",
+        control=folder / "control",
     )
     return inputs, model
 
@@ -94,8 +101,8 @@ def make_outputs(folder: Path) -> Outputs:
 
 def teach(model: EncoderClassifier, inputs: Inputs, rows: list[tuple[str, int]]) -> None:
     """Fit the model to the rows, and save it where the stage reads it."""
-    settings = load_settings(inputs.predictor)
-    encodings = load_tokenizer(inputs.tokenizer, settings).encode_batch([text for text, _ in rows])
+    settings = load_settings(inputs.predictor / "predictor.json")
+    encodings = load_tokenizer(inputs.predictor / "tokenizer.json", settings).encode_batch([text for text, _ in rows])
     longest = max(len(encoding.ids) for encoding in encodings)
     ids = torch.tensor([[*encoding.ids, *[0] * (longest - len(encoding.ids))] for encoding in encodings])
     target = torch.tensor([label_id for _, label_id in rows])
@@ -104,10 +111,7 @@ def teach(model: EncoderClassifier, inputs: Inputs, rows: list[tuple[str, int]])
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(ids, (ids != 0).long()), target).backward()
         optimizer.step()
-    for path in inputs.model.iterdir():
-        path.unlink()
-    inputs.model.rmdir()
-    save_classifier(model, inputs.model, encoder=inputs.tokenizer.parent)
+    save(model, inputs.model, family="encoder", settings=None, facts=Facts(num_labels=model.head.out_features))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +137,7 @@ def judged(good: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Repo
 
 def test_the_report_agrees_with_sklearn_on_the_predictions(judged: tuple[Report, Outputs, Notes]) -> None:
     report, outputs, _ = judged
-    table = pq.read_table(outputs.predictions).to_pydict()
+    table = pq.read_table((outputs.results / "predictions.parquet")).to_pydict()
     actual, predicted, scores = table["label_id"], table["predicted_id"], np.array(table["scores"])
     assert report.num_test == len(actual) == 100
     assert report.accuracy == pytest.approx(reference.accuracy_score(actual, predicted))
@@ -185,24 +189,24 @@ def test_the_baseline_is_trained_on_the_training_split(good: Inputs, judged: tup
 
 def test_mistakes_are_the_surest_wrong_ones(judged: tuple[Report, Outputs, Notes]) -> None:
     report, outputs, _ = judged
-    mistakes = json.loads(outputs.mistakes.read_text())
+    mistakes = json.loads((outputs.results / "mistakes.json").read_text())
     assert 0 < len(mistakes) == min(report.num_mistakes, 5)
     assert [m["score"] for m in mistakes] == sorted((m["score"] for m in mistakes), reverse=True)
     for mistake in mistakes:
         assert mistake["actual"] != mistake["predicted"]
         assert mistake["score"] > 0.5 > mistake["actual_score"]
-    wrong = [row for row in pq.read_table(outputs.predictions).to_pylist() if row["label_id"] != row["predicted_id"]]
+    wrong = [row for row in pq.read_table((outputs.results / "predictions.parquet")).to_pylist() if row["label_id"] != row["predicted_id"]]
     wrong.sort(key=lambda row: -max(row["scores"]))
     assert [(m["row"], m["text"]) for m in mistakes] == [(row["row"], row["text"]) for row in wrong[:5]]
 
 
 def test_tables_for_dvc_count_every_row(judged: tuple[Report, Outputs, Notes]) -> None:
     _, outputs, _ = judged
-    confusion = read_csv(outputs.confusion)
+    confusion = read_csv((outputs.plots / "confusion.csv"))
     assert confusion.schema.names == ["actual", "predicted"]
     assert confusion.num_rows == 100
     assert set(confusion["actual"].to_pylist()) == set(MOODS)
-    calibration = read_csv(outputs.calibration)
+    calibration = read_csv((outputs.plots / "calibration.csv"))
     assert calibration.schema.names == ["confidence", "accuracy", "num_rows"]
     assert sum(calibration["num_rows"].to_pylist()) == 100
 
@@ -226,7 +230,7 @@ def test_the_same_inputs_give_the_same_bytes(
     again = make_outputs(tmp_path)
     gate = QualityGate(metric="accuracy", min=0.8, min_gain=0.05)
     assert run(settings_of(gate), good, again, tracker=NullTracker()) == report
-    digests = files_of(outputs.predictions.parent)
+    digests = files_of((outputs.results / "predictions.parquet").parent)
     assert len(digests) == 5 + len(PLOTS)
     assert files_of(again.predictions.parent) == digests
 
@@ -291,7 +295,7 @@ def test_few_rows_and_many_classes_out_of_balance(num_classes: int, tmp_path: Pa
     report = run(settings_of(ALWAYS), inputs, outputs, tracker=NullTracker())
     assert (report.num_test, report.num_classes) == (20, num_classes)
     assert all(math.isfinite(value) for value in asdict(report).values() if not isinstance(value, str))
-    classes = json.loads(outputs.classes.read_text())
+    classes = json.loads((outputs.results / "classes.json").read_text())
     assert set(classes) == set(labels)
     assert sum(figures["num_rows"] for figures in classes.values()) == 20
     undefined = [label for label, figures in classes.items() if figures["f1"] is None]

@@ -14,7 +14,8 @@ from transformers import AutoModel, BertConfig, BertForMaskedLM
 from components.artifacts import files_of, sha256_of
 from components.errors import SourceError
 from components.params import FileSource, Load
-from components.pretrain import Inputs, Outputs, Report, run
+from components.pretrain import Inputs, Outputs, run
+from components.pretrain.load import Report
 from components.tracking import NullTracker
 from tests.tiny import make_tiny_encoder, tiny_rows
 
@@ -34,20 +35,24 @@ def source(tmp_path: Path) -> Path:
 def pretrain(folder: Path, *, tokenizer: Path | None = None, name: str = "out") -> tuple[Report, Path]:
     """Run the stage with the encoder of `folder`."""
     target = folder.parent / name
-    kept = folder.parent / f"{name}.tokenizer.json"
-    shutil.copyfile(tokenizer or folder / "tokenizer.json", kept)
+    predictor = folder.parent / f"{name}.predictor"
+    predictor.mkdir()
+    shutil.copyfile(tokenizer or folder / "tokenizer.json", predictor / "tokenizer.json")
+    (predictor / "predictor.json").write_text("{}")
     params = Load(mode="load", source=FileSource(kind="file", path=folder.name))
-    outputs = Outputs(target / "encoder", target / "work")
-    report = run(params, Inputs(kept, folder.parent), outputs, tracker=NullTracker())
-    assert not outputs.work.exists()
-    return report, outputs.encoder
+    target.mkdir()
+    outputs = Outputs(target / "model", target / "history.csv", target / "checkpoints")
+    splits = [folder.parent / f"{split}.parquet" for split in ("train", "validation", "unlabelled")]
+    report = run(params, Inputs(*splits, predictor, folder.parent), outputs, tracker=NullTracker())
+    assert not list(outputs.checkpoints.rglob("*.safetensors"))
+    return report, outputs.model
 
 
-def test_only_the_three_files_are_written_and_the_model_is_the_same(source: Path):
+def test_only_what_the_model_needs_is_written_and_the_model_is_the_same(source: Path):
     for name in ("README.md", "model.onnx", "vocab.txt", "tokenizer_config.json"):
         (source / name).write_bytes(b"0.1 some other file")
     report, encoder = pretrain(source)
-    assert sorted(files_of(encoder)) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(files_of(encoder)) == ["config.json", "family.json", "model.safetensors", "tokenizer.json"]
     model, original = (
         AutoModel.from_pretrained(folder, add_pooling_layer=False).eval() for folder in (encoder, source)
     )
@@ -159,7 +164,7 @@ def test_broken_weights_are_refused(source: Path, damage: str):
         pretrain(source)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["config.json", "family.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_named(source: Path, name: str):
     tokenizer = shutil.copyfile(source / "tokenizer.json", source.parent / "tokenizer.json")
     (source / name).unlink()

@@ -10,21 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.artifacts import write_json
-from components.evaluate.judged import Found, Judged, rounded
-from components.evaluate.metrics import calibration_curve
+from components.evaluate.classification.judged import Found, Judged, rounded
+from components.evaluate.classification.metrics import calibration_curve
 
 
 def write_predictions(path: Path, judged: Judged) -> None:
-    """row, text, label_id, predicted_id, scores (a list of float32, in the order of the labels), as the split is."""
+    """row, label_id, predicted_id, scores (a list of float32, in the order of the labels) and text, as the split is."""
     num_rows, num_classes = judged.scores.shape
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_classes)
     columns = {
         "row": pa.array(judged.row, pa.int64()),
-        "text": pa.array(judged.texts, pa.string()),
         "label_id": pa.array(judged.actual, pa.int64()),
         "predicted_id": pa.array(judged.predicted, pa.int64()),
         "scores": pa.ListArray.from_arrays(offsets, pa.array(judged.scores.ravel(), pa.float32())),
     }
+    if judged.texts is not None:
+        columns["text"] = pa.array(judged.texts, pa.string())
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
@@ -50,12 +51,12 @@ def write_mistakes(path: Path, judged: Judged, *, limit: int) -> None:
     mistakes = [
         {
             "row": int(judged.row[index]),
-            "text": judged.texts[index],
             "actual": judged.labels[judged.actual[index]],
             "actual_score": rounded(judged.scores[index, judged.actual[index]]),
             "predicted": judged.labels[predicted[index]],
             "score": rounded(score[index]),
         }
+        | ({"text": judged.texts[index]} if judged.texts is not None else {})
         for index in worst
     ]
     write_json(path, mistakes)

@@ -1,0 +1,1 @@
+"""The figures of a classifier, of whatever it classifies."""

@@ -1,0 +1,47 @@
+"""The rows of a split of preprocess, as a classifier is judged on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.errors import InputError
+from components.evaluate.classification.metrics import Labels
+
+
+@dataclass(frozen=True)
+class Split:
+    row: NDArray[np.int64]
+    """Number of each row in data.parquet, (N,)."""
+    label_id: Labels
+    """(N,)"""
+
+    @property
+    def most_frequent(self) -> int:
+        """The class with the most rows; the first of those that share the most."""
+        return int(np.bincount(self.label_id).argmax())
+
+
+def read_split(path: Path) -> Split:
+    """The rows and their classes."""
+    table = pq.read_table(path, columns=["row", "label_id"])
+    return Split(row=table["row"].to_numpy().astype(np.int64), label_id=table["label_id"].to_numpy().astype(np.int64))
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts, in the order of the rows."""
+    return pq.read_table(path, columns=["text"])["text"].to_pylist()
+
+
+def check_classes(split: Split, labels: Sequence[str], *, name: str) -> None:
+    """Raise InputError where a split does not hold two classes: nothing can then be learned, or told apart."""
+    present = sorted(set(split.label_id.tolist()))
+    if len(present) < 2:
+        holds = f"only the label '{labels[present[0]]}' ({len(split.row)} rows)" if present else "no rows"
+        raise InputError(
+            f"the {name} split holds {holds}; it needs two labels at least: give preprocess more rows, "
+            "or change preprocess.split"
+        )

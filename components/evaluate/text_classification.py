@@ -1,0 +1,67 @@
+"""evaluate for texts with labels: the figures of a classifier, beside TF-IDF and logistic regression."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.errors import ArtifactError
+from components.evaluate.classification.judged import Judged
+from components.evaluate.classification.metrics import Scores
+from components.evaluate.classification.report import Report, report_on
+from components.evaluate.classification.split import check_classes, read_split, read_texts
+from components.evaluate.classification.tfidf import tfidf_scores
+from components.evaluate.stage import Inputs, Outputs
+from components.models.float_predictor import float_predictor
+from components.models.storage import load
+from components.params import TextClassificationFigures
+from components.progress import progress
+from components.tracking import Tracker
+from serving.predictors.text_classification import SETTINGS, TOKENIZER, Predictor, load_settings, load_tokenizer
+
+TEXTS_A_CALL = 256  # the steps of the progress bar
+
+
+def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Judge the model on the test split. InputError where a split lacks classes, QualityError where the gate fails."""
+    settings = load_settings(inputs.predictor / SETTINGS)
+    train, test = read_split(inputs.train), read_split(inputs.test)
+    for name, split in (("training", train), ("test", test)):
+        check_classes(split, settings.labels, name=name)
+    train_texts, test_texts = read_texts(inputs.train), read_texts(inputs.test)
+
+    tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
+    started = time.perf_counter()
+    scores = predict(float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings), test_texts)
+    tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
+
+    baseline = tfidf_scores(
+        test_texts,
+        train=train_texts,
+        train_labels=train.label_id,
+        num_classes=len(settings.labels),
+        settings=params.baseline,
+    )
+    judged = Judged(
+        labels=settings.labels, row=test.row, texts=test_texts, actual=test.label_id, scores=scores, baseline=baseline,
+        baseline_name="TF-IDF",
+    )
+    return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+
+
+def predict(predictor: Predictor, texts: Sequence[str]) -> Scores:
+    """The scores of each text, (N, K), in steps of texts of like lengths. ArtifactError where one is not finite."""
+    scores = np.zeros((len(texts), len(predictor.labels)), np.float32)
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    with progress("evaluate", total=len(texts)) as bar:
+        for start in range(0, len(order), TEXTS_A_CALL):
+            chosen = order[start : start + TEXTS_A_CALL]
+            scores[chosen] = predictor.predict([texts[index] for index in chosen])
+            bar.update(start + len(chosen))
+    if not np.isfinite(scores).all():
+        wrong = int((~np.isfinite(scores)).any(axis=1).sum())
+        raise ArtifactError(
+            f"the model's scores are not finite for {wrong} of {len(texts)} test rows; "
+            "train it again with a lower finetune.optimizer.learning_rate"
+        )
+    return scores

@@ -1,0 +1,292 @@
+"""preprocess for texts with labels: clean, deduplicate, split, tokenize once.
+
+Near-duplicates are found as in Lee et al. 2022, "Deduplicating training data makes language models better": MinHash,
+with each pair confirmed by the texts' own Jaccard similarity. The leakage gate then looks for texts that come again in
+another split. A text without a label is one to pretrain on; it must not come again in a split either.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.artifacts import read_json, write_json
+from components.errors import InputError, did_you_mean, examples
+from components.params import FolderSource, NearDuplicates, TextClassificationData, TrainedTokenizer
+from components.preprocess.cleaning import clean_column
+from components.preprocess.duplicates import (
+    CONFLICTING,
+    DUPLICATE,
+    FATES,
+    KEPT,
+    NEAR_DUPLICATE,
+    OUTVOTED,
+    Verdicts,
+    judge,
+    leaders,
+)
+from components.preprocess.leakage import check_leakage
+from components.preprocess.split import NAMES, grouped, stratified
+from components.preprocess.stage import PREDICTOR, Inputs, Outputs
+from components.preprocess.tokenizer_training import train_tokenizer
+from components.preprocess.tokens import TOKENIZER, Tokens, Vocabulary, all_tokens, load_vocabulary, write_tokenized
+from components.sources import fetch_folder
+from components.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows in = rows out + unlabelled + null + empty + conflicting + outvoted + duplicates + near-duplicates."""
+
+    num_rows_in: int
+    num_unlabelled: int
+    """Rows kept without a label, to pretrain on."""
+    num_null: int
+    """Rows without a text."""
+    num_empty: int
+    """Rows with nothing left of their text when it was clean."""
+    num_conflicting: int
+    """Rows whose text, or one nearly the same, carries another label too."""
+    num_conflicting_texts: int
+    """Such texts."""
+    num_outvoted: int
+    """Rows whose label lost to that of most rows with their text; only where conflicts are put to the vote."""
+    num_duplicates: int
+    num_near_duplicates: int
+    num_rows_out: int
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+    class_rows_min: int
+    class_rows_max: int
+    num_masked: int
+    """Texts of the rows that came in with a placeholder in them."""
+    num_cut: int
+    """Texts so long that their end is left out before they are compared."""
+    unknown_share: float
+    """Of the tokens, special ones left out."""
+    tokens_p50: float
+    tokens_p95: float
+    tokens_max: int
+    truncated_share: float
+    """Of the texts, those with more than max_tokens tokens."""
+
+
+def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Clean, deduplicate, split, check for leaks, tokenize. Raises InputError and LeakageError."""
+    steps: dict[str, float] = {}
+    labels: list[str] = read_json(inputs.verdict)["labels"]
+    if not isinstance(params.tokenizer, TrainedTokenizer):
+        with timed("tokenizer", steps):
+            fetch_tokenizer(params.tokenizer, inputs, outputs, max_tokens=params.max_tokens)
+    with timed("clean", steps):
+        data = read_rows(inputs.data, params)
+        cleaned = clean_column(data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens)
+        table = with_label_ids(data.set_column(data.column_names.index("text"), "text", cleaned.texts), labels)
+        rows, unlabelled, num_null, num_empty = usable(table)
+    with timed("deduplicate", steps):
+        verdicts = judge(
+            rows["text"].combine_chunks(), numbers(rows["label_id"]), params.near_duplicates,
+            num_labels=len(labels), conflicts=params.conflicts,
+        )  # fmt: skip
+        write_removed(outputs.observations / "removed.parquet", rows, verdicts)
+        rows = kept(rows, verdicts, labels)
+        unlabelled = new_texts(unlabelled, rows, params.near_duplicates)
+    with timed("split", steps):
+        splits = split_rows(rows, params, labels)
+    with timed("leakage_gate", steps):
+        parts = splits | ({"unlabelled": unlabelled} if len(unlabelled) else {})
+        check_leakage({name: part["text"].combine_chunks() for name, part in parts.items()}, params.near_duplicates)
+    if isinstance(params.tokenizer, TrainedTokenizer):
+        with timed("tokenizer", steps):
+            texts = chain(splits["train"]["text"].to_pylist(), unlabelled["text"].to_pylist())
+            train_tokenizer(texts, params.tokenizer, path=outputs.predictor / TOKENIZER)
+    with timed("tokenize", steps):
+        vocabulary = load_vocabulary(outputs.predictor, max_tokens=params.max_tokens)
+        paths = {"train": outputs.train, "validation": outputs.validation, "test": outputs.test}
+        written = [write_tokenized(paths[name], splits[name], vocabulary, title=f"tokenize {name}") for name in NAMES]
+        write_tokenized(outputs.unlabelled, unlabelled, vocabulary, title="tokenize unlabelled")
+    tokens = all_tokens(list(chain.from_iterable(written)))
+    check_unknown(tokens, params)
+    write_predictor(outputs.predictor / PREDICTOR, params, labels, vocabulary)
+    write_json(outputs.observations / "timings.json", {"num_rows": len(data), "seconds": steps})
+    tracker.log_file(outputs.observations)
+
+    fates = np.bincount(verdicts.fate, minlength=len(FATES)).tolist()
+    class_rows = np.bincount(numbers(rows["label_id"]), minlength=len(labels))
+    return Report(
+        num_rows_in=len(data),
+        num_unlabelled=len(unlabelled),
+        num_null=num_null,
+        num_empty=num_empty,
+        num_conflicting=fates[CONFLICTING],
+        num_conflicting_texts=verdicts.num_conflicting_texts,
+        num_outvoted=fates[OUTVOTED],
+        num_duplicates=fates[DUPLICATE],
+        num_near_duplicates=fates[NEAR_DUPLICATE],
+        num_rows_out=len(rows),
+        num_train=len(splits["train"]),
+        num_validation=len(splits["validation"]),
+        num_test=len(splits["test"]),
+        num_classes=len(labels),
+        class_rows_min=int(class_rows.min()),
+        class_rows_max=int(class_rows.max()),
+        num_masked=cleaned.num_masked,
+        num_cut=cleaned.num_cut,
+        unknown_share=round(tokens.unknown_share, 6),
+        tokens_p50=float(np.percentile(tokens.lengths, 50)),
+        tokens_p95=float(np.percentile(tokens.lengths, 95)),
+        tokens_max=int(tokens.lengths.max()),
+        truncated_share=round(tokens.num_truncated / len(rows), 6),
+    )
+
+
+@contextmanager
+def timed(step: str, steps: dict[str, float]) -> Generator[None]:
+    """Note how many seconds a step takes."""
+    start = time.perf_counter()
+    yield
+    steps[step] = round(time.perf_counter() - start, 3)
+    logger.info("%s: %.1f s", step, steps[step])
+
+
+def fetch_tokenizer(source: FolderSource, inputs: Inputs, outputs: Outputs, *, max_tokens: int) -> None:
+    """Copy the source's tokenizer.json as it is. SourceError or InputError where it cannot be used."""
+    try:
+        folder = fetch_folder(source, root=inputs.project, folder=outputs.work / "tokenizer")
+        load_vocabulary(folder, max_tokens=max_tokens)
+        shutil.copyfile(folder / TOKENIZER, outputs.predictor / TOKENIZER)
+    finally:
+        shutil.rmtree(outputs.work, ignore_errors=True)
+
+
+def read_rows(path: Path, params: TextClassificationData) -> pa.Table:
+    """The columns `text` and `label`, and `group` and `slice` where the recipe names them, all as text; and `row`,
+    their number."""
+    columns = pq.read_schema(path).names
+    names = {"text": "text", "label": "label"}
+    for key, column in (("group", params.split.group), ("slice", params.slice)):
+        if column is not None:
+            names[key] = column
+        if column is not None and column not in columns:
+            where = "split.group" if key == "group" else "preprocess.slice"
+            raise InputError(
+                f"{where} is '{column}', which ingest.query does not give{did_you_mean(column, columns)}; "
+                f"it gives {', '.join(columns)}"
+            )
+    data = pq.read_table(path, columns=list(dict.fromkeys(names.values())))
+    table = {"row": pa.array(np.arange(len(data)))}
+    return pa.table(table | {name: data[column].cast(pa.large_string()) for name, column in names.items()})
+
+
+def with_label_ids(table: pa.Table, labels: Sequence[str]) -> pa.Table:
+    """Add the column `label_id`, the label's place among `labels`; InputError where it has none."""
+    ids = pc.index_in(table["label"], pa.array(labels, pa.large_string()))
+    foreign = pc.unique(table["label"].filter(pc.and_(pc.is_null(ids), pc.is_valid(table["label"])))).to_pylist()
+    if foreign:
+        raise InputError(f"labels that the contract does not allow: {examples(foreign)}; it allows {examples(labels)}")
+    return table.append_column("label_id", ids)
+
+
+def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:
+    """The rows with a text, a label and a group; those with a text alone; how many have none, and how many are empty.
+
+    Raises InputError where no row with a label is left, or where one has no group.
+    """
+    whole = table.filter(pc.is_valid(table["text"]))
+    filled = whole.filter(pc.not_equal(whole["text"], ""))
+    rows = filled.filter(pc.is_valid(filled["label_id"]))
+    unlabelled = filled.filter(pc.is_null(filled["label_id"]))
+    if not len(rows):
+        raise InputError(f"no row of {len(table)} has both a text and a label when the texts are clean")
+    if "group" in rows.column_names and rows["group"].null_count:
+        raise InputError(
+            f"{rows['group'].null_count} rows have no group, so they could be in any split; give them one in "
+            "ingest.query (coalesce), or set split.group to null"
+        )
+    return rows, unlabelled, len(table) - len(whole), len(whole) - len(filled)
+
+
+def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> pa.Table:
+    """The unlabelled rows whose text is not that of a labelled one, or of one before, nor nearly."""
+    if not len(unlabelled):
+        return unlabelled
+    texts = pa.concat_arrays([part["text"].combine_chunks() for part in (rows, unlabelled)])
+    encoded = texts.dictionary_encode()
+    codes = np.asarray(encoded.indices, np.int64)
+    leader = leaders(encoded.dictionary, params)  # of each different text; those of labelled rows come first
+    first = np.full(len(encoded.dictionary), len(texts), np.int64)
+    np.minimum.at(first, codes, np.arange(len(texts)))
+    is_first = first[leader[codes]] == np.arange(len(texts))
+    return unlabelled.filter(pa.array(is_first[len(rows) :]))
+
+
+def numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return column.to_numpy().astype(np.int64)
+
+
+def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts) -> None:
+    """Which rows go, why, and which row each says the same as: for a person to look at."""
+    is_removed = verdicts.fate != KEPT
+    reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
+    removed = rows.filter(pa.array(is_removed)).select(["row", "label", "text"])
+    first = rows["row"].take(pa.array(verdicts.first[is_removed]))
+    pq.write_table(removed.append_column("reason", reasons).append_column("same_as_row", first), path)
+
+
+def kept(rows: pa.Table, verdicts: Verdicts, labels: Sequence[str]) -> pa.Table:
+    """The rows that stay, with the labels that stand."""
+    ids = pa.array(verdicts.label, pa.int32())
+    names = pa.array(labels, pa.string()).take(ids)
+    voted = rows.drop_columns(["label", "label_id"]).append_column("label", names).append_column("label_id", ids)
+    return voted.filter(pa.array(verdicts.fate == KEPT))
+
+
+def split_rows(rows: pa.Table, params: TextClassificationData, labels: Sequence[str]) -> dict[str, pa.Table]:
+    """The rows of each split, in the order in which they came."""
+    ids = numbers(rows["label_id"])
+    if params.split.group is None:
+        split = stratified(rows["text"].to_pylist(), ids, params.split, labels=labels)
+    else:
+        split = grouped(rows["group"].to_pylist(), ids, params.split, labels=labels)
+    columns = rows.drop_columns([name for name in ("group",) if name in rows.column_names])
+    return {name: columns.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
+
+
+def check_unknown(tokens: Tokens, params: TextClassificationData) -> None:
+    """InputError where the tokenizer does not know too many of the tokens."""
+    if tokens.unknown_share > params.max_unknown_share:
+        raise InputError(
+            f"the tokenizer does not know {tokens.unknown_share:.1%} of the tokens (preprocess.max_unknown_share is "
+            f"{params.max_unknown_share:.1%}), as for {examples(tokens.unknown_texts)}; choose another encoder, one "
+            "trained on this language or script, in preprocess.tokenizer and pretrain.source"
+        )
+
+
+def write_predictor(path: Path, params: TextClassificationData, labels: Sequence[str], vocabulary: Vocabulary) -> None:
+    """All that the predictor needs beside the model and the tokenizer."""
+    settings = {
+        "task": params.task,
+        "labels": labels,
+        "unicode": params.unicode,
+        "mask": params.mask,
+        "max_tokens": params.max_tokens,
+        "pad_token_id": vocabulary.pad_token_id,
+        "vocab_size": vocabulary.tokenizer.get_vocab_size(),
+    }
+    write_json(path, settings)

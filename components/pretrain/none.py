@@ -1,0 +1,23 @@
+"""pretrain where finetune makes its own model: nothing is made."""
+
+from dataclasses import dataclass
+
+from components.artifacts import write_json
+from components.params import NoPretraining
+from components.pretrain.stage import Inputs, Outputs
+from components.tracking import Tracker
+from components.training.history import write_history
+
+
+@dataclass(frozen=True)
+class Report:
+    mode: str
+    num_parameters: int
+
+
+def run(params: NoPretraining, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    del inputs, tracker
+    outputs.model.mkdir(parents=True)
+    write_json(outputs.model / "none.json", {"mode": params.mode})
+    write_history(outputs.history, [])
+    return Report(mode=params.mode, num_parameters=0)

@@ -1,0 +1,132 @@
+"""pretrain by training on the recipe's own rows, with the objective that the recipe names.
+
+Seeded: on one machine two runs give the same weights, bit for bit; a run that was stopped carries on.
+"""
+
+import importlib
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from components.errors import InputError
+from components.models.facts import Facts, read_facts
+from components.models.storage import FAMILY, WEIGHTS, build, load, save
+from components.params import PretrainFromData
+from components.pretrain.champion import champion_folder
+from components.pretrain.load import TOKENIZER, refuse_pickles
+from components.pretrain.stage import Inputs, Outputs
+from components.sources import fetch_folder
+from components.tracking import Tracker
+from components.training.history import write_history
+from components.training.loop import plan_of, train
+from components.training.objective import Data, Objective
+from components.training.precision import choose_precision
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    family: str
+    objective: str
+    num_parameters: int
+    num_steps: int
+    num_epochs: int
+    """Epochs that ran; early stopping may end before the recipe's number."""
+    best_epoch: int
+    """Whose weights are kept."""
+    precision: str
+    train_loss: float
+    """Of the last epoch."""
+    validation_loss: float
+    """Of the epoch whose weights are kept."""
+    size_bytes: int
+    """Of model.safetensors."""
+
+
+def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision, speedup = choose_precision(params.precision, device=device)
+    logger.info("training in %s on %s (bf16 is %.1f times as fast as fp32)", precision, device.type, speedup)
+    facts = read_facts(inputs.predictor)
+    torch.manual_seed(params.seed)
+    torch.use_deterministic_algorithms(True)
+    model = start(params, facts, inputs, outputs, tracker=tracker).to(device)
+    objective: Objective = importlib.import_module(f"components.training.{params.objective.name}").prepare(
+        params,
+        model=model,
+        facts=facts,
+        data=Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor),
+        tracker=tracker,
+        device=device,
+        precision=precision,
+    )
+    started = time.perf_counter()
+    plan = plan_of(params, objective, precision)
+    position = train(
+        model, plan, objective, checkpoints=outputs.checkpoints / "train", tracker=tracker, title="pretrain"
+    )
+    logger.info("trained in %.0f s", time.perf_counter() - started)
+
+    kept = objective.result(model.cpu())
+    save(kept, outputs.model, family=params.model.family, settings=params.model, facts=facts)
+    copy_tokenizer(inputs.predictor, outputs.model)
+    write_history(outputs.history, position.history)
+    best = position.history[position.best_epoch - 1]
+    return Report(
+        family=params.model.family,
+        objective=params.objective.name,
+        num_parameters=sum(p.numel() for p in kept.parameters()),
+        num_steps=position.step,
+        num_epochs=position.epoch,
+        best_epoch=position.best_epoch,
+        precision=precision,
+        train_loss=position.history[-1]["train_loss"],
+        validation_loss=best["validation_loss"],
+        size_bytes=(outputs.model / WEIGHTS).stat().st_size,
+    )
+
+
+def start(params: PretrainFromData, facts: Facts, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> nn.Module:
+    """The network before its first step: of random weights, or with those of another model of the same shape."""
+    model = build(params.model, facts)
+    if params.source is None:
+        return model
+    work = outputs.checkpoints / "source"
+    if params.source == "champion":
+        folder = champion_folder(tracker, work)
+    else:
+        folder = fetch_folder(params.source, root=inputs.project, folder=work)
+        refuse_pickles(folder)
+    if not (folder / FAMILY).is_file():
+        raise InputError(f"pretrain.source holds no {FAMILY}; it must be a model that a recipe of this project made")
+    theirs = load(folder)
+    theirs = getattr(theirs, "encoder", theirs)  # of a classifier, what it was made from
+    check_same_shape(theirs, model)
+    model.load_state_dict(theirs.state_dict())
+    shutil.rmtree(work, ignore_errors=True)
+    return model
+
+
+def check_same_shape(theirs: nn.Module, ours: nn.Module) -> None:
+    """InputError where another model's weights do not fit this recipe's."""
+    shapes = {name: tuple(value.shape) for name, value in ours.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
+    different = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+    if different:
+        name = different[0]
+        raise InputError(
+            f"pretrain.source has other weights than pretrain.model asks for: {name} is {found.get(name)}, not "
+            f"{shapes.get(name)} ({len(different)} differ); let pretrain.model and preprocess.tokenizer be those that "
+            "it was trained with"
+        )
+
+
+def copy_tokenizer(predictor: Path, folder: Path) -> None:
+    """Put the tokenizer beside the weights, as transformers expects it; images have none."""
+    if (predictor / TOKENIZER).is_file():
+        shutil.copyfile(predictor / TOKENIZER, folder / TOKENIZER)
