@@ -37,7 +37,10 @@ def test_every_fault_is_reported_at_once_with_its_path(raw):
     faults = "\n".join(faults_of(raw))
     assert "recipes.movie.finetune.epochs: missing" in faults
     assert "recipes.movie.finetune.epoch: unknown key (did you mean 'epochs'?)" in faults
-    assert 'recipes.movie.finetune.batch_size: input should be a valid integer; the value is "many"' in faults
+    assert (
+        "recipes.movie.finetune.batch_size: it must be a number of rows, 1 or more, or 'full'; the value is \"many\""
+        in faults
+    )
     assert "recipes.movie.preprocess.split.test: input should be less than 0.5; the value is 0.7" in faults
     assert "recipes.movie.compress.candidates.1.sparsity: " in faults
     assert "recipes.movie.evaluate: missing" in faults

@@ -20,12 +20,13 @@ PLUMBING = {
     "components/__init__.py": "empty",
     "components/artifacts.py": "where files lie; their content is the stage's",
     "components/errors.py": "what is said when there is no result",
-    "components/params.py": "the shape of values that the stage's params dependency holds",
     "components/progress.py": "what is shown meanwhile",
     "components/recipes.py": "reads params.yaml, whose sections are dependencies",
     "components/tracking.py": "where observations go",
     "serving/__init__.py": "empty",
 }
+# Whole folders of the same kind.
+PLUMBING_FOLDERS = ("components/params/",)
 
 
 def code_dependencies(stage: str) -> list[str]:
@@ -40,7 +41,11 @@ def outputs(stage: str) -> list[str]:
 
 
 def imported_files(module: str) -> set[str]:
-    """The project's files that a module imports, and those that they import, as paths in the project."""
+    """The project's files that a module imports, and those that they import, as paths in the project.
+
+    Where a module is chosen by name (`import_module(f"components.evaluate.{task}")`), all of that folder count. The
+    settings of families do not: params.py imports them, and the stage's params dependency holds their values.
+    """
     seen: set[str] = set()
     todo = [module]
     while todo:
@@ -57,8 +62,20 @@ def imported_files(module: str) -> set[str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.JoinedStr) and path != "components/models/settings.py":
+                names = chosen_by_name(node)
             todo += [name for name in names if name.split(".")[0] in ("components", "serving") and is_module(name)]
-    return seen
+    return {path for path in seen if not path.endswith("/settings.py") and not path.startswith(PLUMBING_FOLDERS)}
+
+
+def chosen_by_name(text: ast.JoinedStr) -> list[str]:
+    """The modules that an f-string such as "components.models.{family}.network" may name."""
+    parts = [str(part.value) if isinstance(part, ast.Constant) else "*" for part in text.values]
+    if not parts[0].startswith(("components.", "serving.")) or not parts[0].endswith("."):
+        return []
+    pattern = "".join(parts).replace(".", "/")
+    found = [path for end in (".py", "/__init__.py") for path in ROOT.glob(pattern + end)]
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in found]
 
 
 def is_module(name: str) -> bool:

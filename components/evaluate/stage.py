@@ -50,3 +50,5 @@ def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
     finally:
         if any(outputs.plots.iterdir()):
             tracker.log_file(outputs.plots, folder="plots")
+        for path in sorted(outputs.results.glob("*.json")):
+            tracker.log_file(path)

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from components.params.section import Positive, Section
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Section):
@@ -12,9 +14,9 @@ class Optimizer(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     """At its highest."""
     weight_decay: Annotated[float, Field(ge=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    momentum: Decay | None = None
     """For sgd and rmsprop only."""
-    betas: tuple[float, float] | None = None
+    betas: tuple[Decay, Decay] | None = None
     """For adam and adamw only."""
 
     @model_validator(mode="after")
@@ -29,7 +31,13 @@ class Schedule(Section):
     name: Literal["constant", "linear", "cosine", "one_cycle"]
     """The decay of the learning rate after warm-up; one_cycle is Smith 2018's, with cosines up and down."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)]
-    """Of all steps."""
+    """Of all steps; of one_cycle, the share in which the rate rises."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> "Schedule":
+        if self.name == "one_cycle" and not self.warmup_share:
+            raise ValueError("one_cycle rises before it falls: warmup_share must be above 0 (0.3 is usual)")
+        return self
 
 
 class Clip(Section):
@@ -47,6 +55,13 @@ class EarlyStopping(Section):
     """Epochs without a better value after which training ends."""
 
 
+def rows_or_full(value: object) -> object:
+    """One fault for what is neither a number of rows nor `full`."""
+    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("it must be a number of rows, 1 or more, or 'full'")
+
+
 class Training(Section):
     """What every training is told."""
 
@@ -54,7 +69,7 @@ class Training(Section):
     epochs: Positive
     steps_per_epoch: Positive | None
     """Null for all rows once; a number draws that many batches at random, for an epoch of any length."""
-    batch_size: Positive | Literal["full"]
+    batch_size: Annotated[int | Literal["full"], PlainValidator(rows_or_full)]
     """Rows of one step; full is all of them."""
     precision: Literal["auto", "fp32", "bf16"]
     """Of the matrix products; auto measures whether bf16 is the faster on this machine."""

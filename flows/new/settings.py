@@ -64,8 +64,8 @@ class Settings:
     bar: float
     min_gain: float
     analyzer: str
-    max_accuracy_drop: float
-    num_golden_rows: int
+    max_drop: float
+    num_golden: int
     max_served_length: int
 
 
@@ -107,8 +107,8 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
         bar=math.ceil(score * 100 + 1) / 100 if score < 0.97 else round(score, 3),
         min_gain=-gain_resolution([count * split_share for count in figures.labels.values()], is_balanced=is_balanced),
         analyzer="char" if figures.dense_share > 0.3 else "word",
-        max_accuracy_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
-        num_golden_rows=min(200, num_test),
+        max_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
+        num_golden=min(200, num_test),
         max_served_length=int(max(20_000, up(figures.max_length * SLACK))),
     )
 

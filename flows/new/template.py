@@ -69,6 +69,7 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
         max_conflict_share: {s.max_conflict_share}
         min_class_share: {s.min_class_share}
     preprocess:
+      task: text_classification
       unicode: NFKC
       mask: [email, phone, card, url]
       conflicts: remove
@@ -83,20 +84,24 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
       mode: load
       source: *{encoder_anchor(encoder)}
     finetune:
+      mode: adapt
       seed: 0
       # About {minutes} min of training on 2 cores: {trained}.
       # More epochs, or 'freeze: []', take longer and may gain accuracy.
       epochs: {s.epochs}
+      steps_per_epoch: null
       batch_size: {s.batch_size}
-      freeze: {scalar(s.freeze)}
+      way: {{name: full, freeze: {scalar(s.freeze)}}}
       dropout: 0.1
       precision: auto
       optimizer: {{name: adamw, learning_rate: 1.0e-4, weight_decay: 0.01, betas: [0.9, 0.999]}}
       schedule: {{name: linear, warmup_share: 0.1}}
-      max_grad_norm: 1.0
+      clip: {{by: norm, limit: 1.0}}
       class_weights: {weights}
       early_stopping: {{metric: {s.metric}, patience: {max(1, s.epochs // 4)}}}
+      control: false
     evaluate:
+      task: text_classification
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
       baseline: {{analyzer: {s.analyzer}, ngrams: [1, 2], C: 10.0}}
       # min: just above {s.baseline_score:.3f}, which naming the largest class each time reaches.
@@ -110,15 +115,16 @@ stops a model
       candidates:
         - {{method: int8}}
         - {{method: pruned_int8, sparsity: 0.3}}
-      # max_accuracy_drop: about three of the validation rows, and at least two points.
-      gate: {{max_accuracy_drop: {s.max_accuracy_drop}, min_speedup: 1.0, max_size_ratio: 0.5}}
+      # max_drop: about three of the validation rows, and at least two points.
+      gate: {{max_drop: {s.max_drop}, min_speedup: 1.0, max_size_ratio: 0.5}}
       num_latency_rows: 200
       threads: 2
     package:
-      num_golden_rows: {s.num_golden_rows}
-      max_score_difference: 0.001
+      num_golden: {s.num_golden}
+      max_difference: 0.001
       ready_timeout_s: 30
       serving:
+        task: text_classification
         threads: 2
         max_texts: 128
         max_text_length: {s.max_served_length}

@@ -1,6 +1,6 @@
 import json
-import shutil
 import math
+import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,22 @@ from components.evaluate.classification.report import Report
 from components.evaluate.classification.tfidf import tfidf_scores
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts
-from components.models.storage import load, save
 from components.models.float_predictor import float_predictor
+from components.models.storage import load, save
 from components.params import Baseline, Bootstrap, QualityGate, TextClassificationFigures
 from components.tracking import NullTracker
 from serving.predictors.text_classification import load_settings, load_tokenizer
 from tests.tiny import MOODS, make_tiny_encoder, tiny_rows
 
-PLOTS = ["calibration.png", "classes.png", "comparison.png", "confusion.png", "curves.png"]
+PLOTS = [
+    "calibration.csv",
+    "calibration.png",
+    "classes.png",
+    "comparison.png",
+    "confusion.csv",
+    "confusion.png",
+    "curves.png",
+]
 ALWAYS = QualityGate(metric="accuracy", min=-1.0, min_gain=-2.0)
 
 
@@ -137,7 +145,7 @@ def judged(good: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Repo
 
 def test_the_report_agrees_with_sklearn_on_the_predictions(judged: tuple[Report, Outputs, Notes]) -> None:
     report, outputs, _ = judged
-    table = pq.read_table((outputs.results / "predictions.parquet")).to_pydict()
+    table = pq.read_table(outputs.results / "predictions.parquet").to_pydict()
     actual, predicted, scores = table["label_id"], table["predicted_id"], np.array(table["scores"])
     assert report.num_test == len(actual) == 100
     assert report.accuracy == pytest.approx(reference.accuracy_score(actual, predicted))
@@ -156,16 +164,15 @@ def test_the_report_agrees_with_sklearn_on_the_predictions(judged: tuple[Report,
 def test_predictions_are_those_of_the_predictor_in_the_order_of_the_split(
     good: Inputs, judged: tuple[Report, Outputs, Notes]
 ) -> None:
-    table = pq.read_table(judged[1].predictions)
-    assert table.schema.names == ["row", "text", "label_id", "predicted_id", "scores"]
+    table = pq.read_table(judged[1].results / "predictions.parquet")
+    assert table.schema.names == ["row", "label_id", "predicted_id", "scores", "text"]
     assert table.schema.field("scores").type == pa.list_(pa.float32())
     split = pq.read_table(good.test)
     for name in ("row", "text", "label_id"):
         assert table[name].to_pylist() == split[name].to_pylist()
-    settings = load_settings(good.predictor)
-    predictor = float_predictor(
-        load_classifier(good.model, num_labels=2), tokenizer=load_tokenizer(good.tokenizer, settings), settings=settings
-    )
+    settings = load_settings(good.predictor / "predictor.json")
+    tokenizer = load_tokenizer(good.predictor / "tokenizer.json", settings)
+    predictor = float_predictor(load(good.model), tokenizer=tokenizer, settings=settings)
     scores = np.array(table["scores"].to_pylist())
     np.testing.assert_allclose(scores, predictor.predict(split["text"].to_pylist()), atol=1e-5)
     assert table["predicted_id"].to_pylist() == scores.argmax(axis=1).tolist()
@@ -195,28 +202,32 @@ def test_mistakes_are_the_surest_wrong_ones(judged: tuple[Report, Outputs, Notes
     for mistake in mistakes:
         assert mistake["actual"] != mistake["predicted"]
         assert mistake["score"] > 0.5 > mistake["actual_score"]
-    wrong = [row for row in pq.read_table((outputs.results / "predictions.parquet")).to_pylist() if row["label_id"] != row["predicted_id"]]
+    wrong = [
+        row
+        for row in pq.read_table(outputs.results / "predictions.parquet").to_pylist()
+        if row["label_id"] != row["predicted_id"]
+    ]
     wrong.sort(key=lambda row: -max(row["scores"]))
     assert [(m["row"], m["text"]) for m in mistakes] == [(row["row"], row["text"]) for row in wrong[:5]]
 
 
 def test_tables_for_dvc_count_every_row(judged: tuple[Report, Outputs, Notes]) -> None:
     _, outputs, _ = judged
-    confusion = read_csv((outputs.plots / "confusion.csv"))
+    confusion = read_csv(outputs.plots / "confusion.csv")
     assert confusion.schema.names == ["actual", "predicted"]
     assert confusion.num_rows == 100
     assert set(confusion["actual"].to_pylist()) == set(MOODS)
-    calibration = read_csv((outputs.plots / "calibration.csv"))
+    calibration = read_csv(outputs.plots / "calibration.csv")
     assert calibration.schema.names == ["confidence", "accuracy", "num_rows"]
     assert sum(calibration["num_rows"].to_pylist()) == 100
 
 
 def test_plots_and_mistakes_reach_the_tracker(judged: tuple[Report, Outputs, Notes]) -> None:
     _, outputs, notes = judged
-    assert notes.files == [("plots", "plots"), ("mistakes.json", "")]
+    assert notes.files == [("plots", "plots"), ("classes.json", ""), ("mistakes.json", "")]
     assert notes.metrics["rows_per_s"] > 0
     assert sorted(path.name for path in outputs.plots.iterdir()) == PLOTS
-    for path in outputs.plots.iterdir():
+    for path in outputs.plots.glob("*.png"):
         with Image.open(path) as image:
             assert min(image.size) > 150
             assert image.info.keys() <= {"dpi"}, "no clock and no version of a library"
@@ -230,9 +241,9 @@ def test_the_same_inputs_give_the_same_bytes(
     again = make_outputs(tmp_path)
     gate = QualityGate(metric="accuracy", min=0.8, min_gain=0.05)
     assert run(settings_of(gate), good, again, tracker=NullTracker()) == report
-    digests = files_of((outputs.results / "predictions.parquet").parent)
-    assert len(digests) == 5 + len(PLOTS)
-    assert files_of(again.predictions.parent) == digests
+    digests = files_of(outputs.results.parent)
+    assert len(digests) == 3 + len(PLOTS)
+    assert files_of(again.results.parent) == digests
 
 
 def test_below_the_bar_is_a_failed_gate_that_leaves_its_figures(good: Inputs, tmp_path: Path) -> None:
@@ -245,7 +256,7 @@ def test_below_the_bar_is_a_failed_gate_that_leaves_its_figures(good: Inputs, tm
     assert failed.value.exit_code == 3
     assert failed.value.report["gate_metric"] == "f1_macro"
     assert sorted(path.name for path in (outputs.observations / "plots").iterdir()) == PLOTS
-    assert (outputs.observations / "mistakes.json").is_file()
+    assert (outputs.observations / "results" / "mistakes.json").is_file()
 
 
 def test_a_gain_that_may_be_chance_is_a_failed_gate(
@@ -325,9 +336,6 @@ def test_a_model_with_scores_that_are_not_finite_is_refused(tmp_path: Path) -> N
     rows = [(text, index % 2) for index, (text, _) in enumerate(tiny_rows(20))]
     inputs, model = make_inputs(tmp_path, labels=["bad", "good"], train=rows[:10], test=rows[10:])
     torch.nn.init.constant_(model.head.bias, math.nan)
-    (inputs.model / "model.safetensors").unlink()
-    (inputs.model / "config.json").unlink()
-    inputs.model.rmdir()
-    save_classifier(model, inputs.model, encoder=inputs.tokenizer.parent)
+    save(model, inputs.model, family="encoder", settings=None, facts=Facts(num_labels=2))
     with pytest.raises(ArtifactError, match=r"not finite for 10 of 10 test rows; .*learning_rate"):
         run(settings_of(ALWAYS), inputs, make_outputs(tmp_path / "out"), tracker=NullTracker())

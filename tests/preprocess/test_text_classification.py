@@ -131,12 +131,13 @@ def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextC
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: TextClassificationData):
     first, second = (preprocess(tmp_path / name, params, ROWS)[1].train.parent for name in ("a", "b"))
     assert files_of(first) == files_of(second)
-    assert sorted(files_of(first)) == sorted(artifact_names(Outputs))
+    splits = [f"{name}.parquet" for name in (*SPLITS, "unlabelled")]
+    assert sorted(files_of(first)) == sorted([*splits, "predictor/predictor.json", "predictor/tokenizer.json"])
 
 
 def test_tokenizer_json_is_a_plain_copy(tmp_path: Path, params: TextClassificationData, encoder: Path):
     _, outputs = preprocess(tmp_path, params, ROWS)
-    assert outputs.predictor / "tokenizer.json".read_bytes() == (encoder / "tokenizer.json").read_bytes()
+    assert (outputs.predictor / "tokenizer.json").read_bytes() == (encoder / "tokenizer.json").read_bytes()
 
 
 def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: TextClassificationData, encoder: Path):
@@ -264,7 +265,7 @@ def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: 
 
 def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassificationData, monkeypatch: pytest.MonkeyPatch):
     from components.errors import LeakageError
-    from components.preprocess import stage
+    from components.preprocess import text_classification as stage
 
     # The split is made to put every row of test into train as well.
     split_rows = stage.split_rows
@@ -281,5 +282,5 @@ def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData,
     report, outputs = preprocess(tmp_path / "a", params, ROWS)
     work = tmp_path / "a" / "work"
     inputs = Inputs(work / "data.parquet", work / "verdict.json", encoder.parent)
-    again = replace(outputs, tokenizer=tmp_path / "tokenizer.json")
+    again = replace(outputs, predictor=tmp_path / "predictor")
     assert run(inputs_of_project, inputs, again, tracker=NullTracker()) == report
