@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
 """Names the pipeline run that a stage belongs to; set by the flow, derived from dvc's process otherwise."""
+WEIGHTS = "weights"
+"""Folder of a registered version's run with the float weights, as components/models/storage.py reads them."""
+WEIGHTS_TAG = "modelyard.weights"
+"""The version's tag that names this folder."""
 CACHED = "modelyard.cached."
 """Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
 
@@ -47,8 +51,9 @@ class Tracker(Protocol):
         """Which commit and which runs the work came from: `git_commit`, `runs` (stage → run id)."""
         ...
 
-    def register_model(self, folder: Path, *, digest: str) -> dict[str, str]:
-        """Make a folder a version in the model registry; gives `name`, `version` and `alias`."""
+    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
+        """Make a folder a version in the model registry, with the float weights that it was made from, from which a
+        later training can start; gives `name`, `version` and `alias`."""
         ...
 
 
@@ -64,7 +69,7 @@ class NullTracker:
     def provenance(self) -> dict[str, Any]:
         return {"git_commit": None, "runs": {}}
 
-    def register_model(self, folder: Path, *, digest: str) -> dict[str, str]:
+    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
         return {"name": "", "version": "", "alias": ""}
 
 
@@ -227,7 +232,7 @@ class StageTracker:
         runs = {stage: run_id for stage, run_id in made_by.items() if run_id} | {self.stage: self.run_id}
         return {"git_commit": git_commit(root), "runs": runs}
 
-    def register_model(self, folder: Path, *, digest: str) -> dict[str, str]:
+    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
         client, name = self.store.client, self.store.recipe
         from mlflow.exceptions import MlflowException
 
@@ -240,8 +245,10 @@ class StageTracker:
             version = known[0]
         else:
             self.log_file(folder)
+            self.log_file(weights, folder=WEIGHTS)
             source = f"{client.get_run(self.run_id).info.artifact_uri}/{folder.name}"
-            version = client.create_model_version(name, source, self.run_id, tags={"digest": digest})
+            tags = {"digest": digest, WEIGHTS_TAG: WEIGHTS}
+            version = client.create_model_version(name, source, self.run_id, tags=tags)
         aliases = client.get_registered_model(name).aliases
         alias = "champion" if aliases.get("champion") in (None, version.version) else "challenger"
         client.set_registered_model_alias(name, alias, version.version)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
-LIMITS = "service.json"
+ABOUT = "service.json"
 CARD = "card.md"
 
 
@@ -17,25 +18,20 @@ class BundleError(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """service.json: the recipe's name, and what the service takes."""
+class About:
+    """service.json: which recipe the bundle is of, and how it is served."""
 
     name: str
-    threads: int
-    """Rows computed at once."""
-    max_texts: int
-    """Of one request."""
-    max_text_length: int
-    """Characters of one text."""
-    max_batch_size: int
-    """Texts of several requests that are computed together."""
-    max_latency_ms: int
-    """Expected wait beyond which a request is turned away."""
+    """The recipe's."""
+    task: str
+    """Which of serving/endpoints and serving/predictors it is served with."""
+    limits: Mapping[str, int]
+    """What the endpoint takes; its own class `Limits` says what each means."""
 
 
-def load_limits(folder: Path) -> Limits:
+def load_about(folder: Path) -> About:
     """Read service.json."""
-    return Limits(**json.loads((folder / LIMITS).read_text(encoding="utf-8")))
+    return About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
 
 
 def load_lineage(folder: Path) -> dict[str, Any]:

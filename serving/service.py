@@ -1,7 +1,6 @@
-"""The BentoML service of a bundle: POST /classify and GET /lineage.
+"""The BentoML service of a bundle: what its task answers (serving/endpoints), GET /lineage and GET / (the card).
 
-`/livez`, `/readyz` and `/metrics` are BentoML's own. Requests are batched adaptively; the batcher turns a request away
-with 503 when the expected wait passes `max_latency_ms`.
+`/livez`, `/readyz` and `/metrics` are BentoML's own.
 """
 
 import logging
@@ -9,69 +8,38 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import bentoml
 from bentoml.exceptions import ServiceUnavailable
-from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.bundle import CARD, load_limits, load_lineage, verify_bundle
-from serving.requests import ROUTE, Refusals
-
-DIGITS = 6
-WARM_UP = "Café: a first text, so that no user waits for what is made once."
-
-
-class Answer(BaseModel):
-    """What is said of one text."""
-
-    label: str
-    scores: dict[str, float]
-    """The probability of each label."""
+from serving.bundle import CARD, load_about, load_lineage, verify_bundle
+from serving.endpoints import endpoint_of
+from serving.requests import Refusals
 
 
 def make_service(folder: Path) -> Any:
     """The service of a bundle. BundleError where one of its files is not the one that was packaged."""
     verify_bundle(folder)
-    limits = load_limits(folder)
+    about = load_about(folder)
+    endpoint = endpoint_of(about.task)
+    limits = endpoint.Limits(**about.limits)
 
-    class Classifier:
+    class Service(endpoint.make_api(folder, limits)):
         def __init__(self) -> None:
-            from serving.predictors.text_classification import Predictor  # here, since the supervising process needs no model
-
             end_with_parent()
             log_no_overload()
-            self.predictor = Predictor.load(folder, threads=limits.threads)
-            self.predictor.predict([WARM_UP])
+            super().__init__()
 
-        @bentoml.api(
-            route=ROUTE, batchable=True, max_batch_size=limits.max_batch_size, max_latency_ms=limits.max_latency_ms
-        )
-        def classify(self, texts: list[str]) -> list[Answer]:
-            """The label of each text, and the score of every label."""
-            return answers(self.predictor.labels, self.predictor.predict(texts).tolist())
-
-    service: Any = bentoml.service(name=limits.name, logging={"access": {"enabled": False}})(Classifier)
-    service.add_asgi_middleware(Refusals, limits=limits)
+    service: Any = bentoml.service(name=about.name, logging={"access": {"enabled": False}})(Service)
+    service.add_asgi_middleware(Refusals, endpoint=endpoint, folder=folder, limits=limits)
     service.mount_asgi_app(pages(folder), name="pages")
     return service
-
-
-def answers(labels: Sequence[str], scores: Sequence[Sequence[float]]) -> list[Answer]:
-    """The scores of each text by label; the highest is its label."""
-    return [
-        Answer(
-            label=labels[max(range(len(row)), key=row.__getitem__)],
-            scores={label: round(score, DIGITS) for label, score in zip(labels, row, strict=True)},
-        )
-        for row in scores
-    ]
 
 
 def pages(folder: Path) -> Starlette:

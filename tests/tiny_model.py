@@ -15,7 +15,10 @@ from tests.projects import tiny_recipe, write_params
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 LABELS = ["negative", "positive"]
-SETTINGS = {"labels": LABELS, "unicode": "NFKC", "mask": ["email", "url"], "max_tokens": 32, "pad_token_id": 0}
+SETTINGS = {
+    "task": "text_classification", "labels": LABELS, "unicode": "NFKC", "mask": ["email", "url"], "max_tokens": 32,
+    "pad_token_id": 0,
+}  # fmt: skip
 EVALUATED = {
     "accuracy": 0.99, "accuracy_low": 0.97, "accuracy_high": 1.0, "baseline_accuracy": 0.9, "baseline_f1_macro": 0.9,
     "confidence": 0.95, "ece": 0.01, "f1_macro": 0.99, "num_test": 60, "roc_auc": 0.99,
@@ -24,8 +27,10 @@ EVALUATED = {
 
 def make_trained(root: Path) -> Path:
     """Write params.yaml, dvc.lock and the artifacts of a recipe `tiny` up to evaluate. Gives `root`."""
-    from components.models.encoder.network import classifier_from_encoder, load_classifier, save_classifier
+    from components.models.encoder.network import classifier_from_encoder
+    from components.models.facts import read_facts
     from components.models.float_predictor import float_predictor
+    from components.models.storage import load, save
 
     rows = tiny_rows(300)
     artifacts = root / "artifacts" / "tiny"
@@ -34,17 +39,18 @@ def make_trained(root: Path) -> Path:
     preprocess, finetune, evaluate = (new(artifacts / name) for name in ("preprocess", "finetune", "evaluate"))
     write_split(preprocess / "validation.parquet", rows, range(180, 240))
     write_split(preprocess / "test.parquet", rows, range(240, 300))
-    (preprocess / "tokenizer.json").write_bytes((encoder / "tokenizer.json").read_bytes())
-    write_json(preprocess / "predictor.json", SETTINGS)
-    settings = load_settings(preprocess / "predictor.json")
-    tokenizer = load_tokenizer(preprocess / "tokenizer.json", settings)
+    predictor = new(preprocess / "predictor")
+    (predictor / "tokenizer.json").write_bytes((encoder / "tokenizer.json").read_bytes())
+    write_json(predictor / "predictor.json", SETTINGS)
+    settings = load_settings(predictor / "predictor.json")
+    tokenizer = load_tokenizer(predictor / "tokenizer.json", settings)
 
-    model = classifier_from_encoder(encoder, num_labels=2, dropout=0.0)
+    model: Any = classifier_from_encoder(encoder, num_labels=2, dropout=0.0)
     train(model, tokenizer, rows[:180])
-    save_classifier(model, finetune / "model", encoder=encoder)
-    model = load_classifier(finetune / "model", num_labels=2)
+    save(model, finetune / "model", family="encoder", settings=None, facts=read_facts(predictor))
+    model = load(finetune / "model")
     scores = float_predictor(model, tokenizer=tokenizer, settings=settings).predict([text for text, _ in rows[240:]])
-    write_split(evaluate / "predictions.parquet", rows, range(240, 300), scores=scores)
+    write_split(new(evaluate / "results") / "predictions.parquet", rows, range(240, 300), scores=scores)
     write_json(new(artifacts / "ingest") / "card.json", {"licence": "CC0", "num_rows": 300})
     write_json(new(artifacts / "validate") / "verdict.json", {"passed": True})
     for folder in artifacts.iterdir():

@@ -1,8 +1,8 @@
-"""From a torch classifier to a small ONNX model: export, prune, quantize. The same weights give the same bytes."""
+"""From torch modules to small ONNX graphs: export, prune, quantize. The same weights give the same bytes."""
 
 import logging
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,30 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
-
-from components.models.encoder.network import EncoderClassifier
+from torch import Tensor, nn
 
 OPSET = 20  # the newest whose operators the quantizer knows
 
 
-def export_onnx(model: EncoderClassifier) -> onnx.ModelProto:
-    """The classifier in fp32, for any batch size and length: input_ids, attention_mask (B, T) → logits (B, L)."""
-    # Two tensors, since one that is given twice is exported as one input; and sizes that torch does not take for fixed.
-    input_ids, attention_mask = torch.ones((2, 4), dtype=torch.int64), torch.ones((2, 4), dtype=torch.int64)
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    encoder: Any = model.encoder
-    chosen = encoder.config._attn_implementation
-    encoder.set_attn_implementation("eager")  # plain products: what torch fuses comes out as twice the nodes
-    try:
-        with quiet():
-            program = torch.onnx.export(
-                model,
-                (input_ids, attention_mask),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["input_ids", "attention_mask"],
-                output_names=["logits"],
-                dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
-                verbose=False,
-            )
-    finally:
-        encoder.set_attn_implementation(chosen)
+def export_graph(
+    model: nn.Module, inputs: Mapping[str, Tensor], *, outputs: Sequence[str], dynamic: Mapping[str, Any]
+) -> onnx.ModelProto:
+    """A module in fp32 as an ONNX graph, by examples of its inputs in the order of its `forward`.
+
+    `dynamic` gives the axes of an input whose sizes may differ from the example's: {name: {axis: Dim.DYNAMIC}}. No two
+    inputs may be one tensor, which would be exported as one input; and torch takes sizes 0 and 1 for fixed.
+    """
+    with quiet():
+        program = torch.onnx.export(
+            model,
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple(dynamic.get(name) for name in inputs),
+            verbose=False,
+        )
     assert program is not None
     return without_notes(program.model_proto)
 

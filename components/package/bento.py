@@ -24,7 +24,7 @@ import psutil
 
 from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError, ModelyardError
-from serving.bundle import MANIFEST, PROVENANCE, load_limits
+from serving.bundle import MANIFEST, PROVENANCE, load_about
 
 HOST = "127.0.0.1"
 POLL_S = 0.05
@@ -48,7 +48,7 @@ def tag_of(bundle: Path) -> str:
     """`<recipe>:<first 12 of the digest>`, which is the sha256 of the manifest, since that names every other file's."""
     if not (bundle / MANIFEST).is_file():
         raise ArtifactError(f"{bundle} is not a bundle (no {MANIFEST}); run the stage 'package'")
-    return f"{load_limits(bundle).name}:{sha256_of(bundle / MANIFEST)[:12]}"
+    return f"{load_about(bundle).name}:{sha256_of(bundle / MANIFEST)[:12]}"
 
 
 def build_bento(bundle: Path, provenance: Path | None) -> str:

@@ -2,27 +2,26 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-import serving
-from components.artifacts import files_of, write_json
+import serving as served_code
+from components.artifacts import files_of, read_json, write_json
 from components.errors import ArtifactError
 from components.package.card import card_text
+from components.package.smoke import Golden
+from components.params import Serving
 from components.recipes import stages
-from serving.bundle import CARD, LIMITS, MANIFEST
-from serving.predictors.text_classification import MODEL, SETTINGS, TOKENIZER, load_settings
+from serving.bundle import ABOUT, CARD, MANIFEST
+from serving.endpoints import endpoint_of
 
 GOLDEN = "golden.json"
-SERVED = (MODEL, TOKENIZER, SETTINGS)
-NEEDED = ("bentoml", "numpy", "onnxruntime", "tokenizers")
+PREDICTOR = "predictor.json"
+NEEDED = ("bentoml", "numpy", "onnxruntime")
 BENTOFILE = """\
 service: serving.entry:service
 name: {recipe}
@@ -37,59 +36,25 @@ docker:
 """
 
 
-@dataclass(frozen=True)
-class Golden:
-    """A text, and what the measured models say of it."""
-
-    row: int
-    text: str
-    label: str
-    scores: list[float]
-    """In the order of the labels."""
-    float_label: str
-
-
-def golden_rows(predictions: Path, float_predictions: Path, model: Path, *, limit: int) -> list[Golden]:
-    """At most `limit` rows of the test split, spread evenly over it."""
-    labels = load_settings(model / SETTINGS).labels
-    ours = pq.read_table(predictions, columns=["row", "predicted_id", "scores"])
-    theirs = pq.read_table(float_predictions, columns=["row", "text", "predicted_id"])
-    if ours["row"] != theirs["row"]:
-        raise ArtifactError(f"{predictions} and {float_predictions} are not of the same rows; run 'dvc repro'")
-    chosen = np.unique(np.linspace(0, len(ours) - 1, min(limit, len(ours))).round().astype(np.int64))
-    return [
-        Golden(
-            row=one["row"],
-            text=other["text"],
-            label=labels[one["predicted_id"]],
-            scores=one["scores"],
-            float_label=labels[other["predicted_id"]],
-        )
-        for one, other in zip(ours.take(chosen).to_pylist(), theirs.take(chosen).to_pylist(), strict=True)
-    ]
-
-
 def write_bundle(
-    folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], limits: Mapping[str, int], dvc_lock: Path,
+    folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], serving: Serving, dvc_lock: Path,
     reports: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write everything that is served; the manifest last, since it names all the others."""
-    settings = load_settings(model / SETTINGS)
     copy_code(folder / "serving")
-    for name in SERVED:
-        shutil.copyfile(model / name, folder / name)
-    write_json(folder / LIMITS, {"name": recipe, **limits})
-    write_json(folder / GOLDEN, [asdict(row) for row in golden])
-    packages = "\n".join(f"    - {name}=={version(name)}" for name in NEEDED)
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    endpoint = endpoint_of(serving.task)
+    limits = serving.model_dump(mode="json", exclude={"task"})
+    write_json(folder / ABOUT, {"name": recipe, "task": serving.task, "limits": limits})
+    write_json(folder / GOLDEN, list(golden))
+    packages = "\n".join(f"    - {name}=={version(name)}" for name in sorted({*NEEDED, *endpoint.PACKAGES}))
     (folder / "bentofile.yaml").write_text(BENTOFILE.format(recipe=recipe, packages=packages), encoding="utf-8")
-    card = card_text(
-        recipe, labels=list(settings.labels), data=reports["card"], evaluated=reports["evaluated"],
-        compressed=reports["compressed"], limits=limits, max_tokens=settings.max_tokens,
-    )  # fmt: skip
+    card = card_text(recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports)
     (folder / CARD).write_text(card, encoding="utf-8")
     manifest = {
         "recipe": recipe,
-        "labels": list(settings.labels),
+        "task": serving.task,
+        "predictor": read_json(folder / PREDICTOR),
         "data": reports["card"],
         "contract": reports["verdict"],
         "metrics": {"evaluate": reports["evaluated"], "compress": reports["compressed"]},
@@ -101,7 +66,7 @@ def write_bundle(
 
 def copy_code(folder: Path) -> None:
     """The package `serving`, as it is imported here."""
-    (source,) = serving.__path__
+    (source,) = served_code.__path__
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 

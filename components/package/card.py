@@ -1,25 +1,27 @@
 """The model card of a bundle (Mitchell et al. 2019, arXiv:1810.03993): what it does, how well, and how to ask it."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
+
+from serving.endpoints import Endpoint
 
 CARD = """\
 # {recipe}
 
-A text classifier: it gives one of {num_labels} labels ({labels}) to a text, with a score for each.
+{what_it_is}
 
 ## How well
 
-Measured on {num_test} texts that it was not trained on; the interval is a {confidence:.0%} bootstrap interval.
+On {num_test} rows that it was not trained on, its {metric} is {quality:.4g}; the float model's is {float_quality:.4g}.
+It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}), and {agreement:.1%} of its answers are the
+float model's.
 
-| | accuracy | F1 (macro) | ROC-AUC | calibration error |
-|---|---|---|---|---|
-| float model | {interval} | {f1_macro:.3f} | {roc_auc:.3f} | {ece:.3f} |
-| this bundle ({method}) | {compressed_accuracy:.3f} | | | |
-| TF-IDF and logistic regression | {baseline_accuracy:.3f} | {baseline_f1_macro:.3f} | | |
+Of the float model{interval_note}:
 
-The bundle's model takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's, and gives the float model's label to
-{agreement:.1%} of those texts.
+| | | interval |
+|---|---|---|
+{figures}
 
 ## What it was made from
 
@@ -28,41 +30,51 @@ parameter and file by its digest; `GET /lineage` shows it.
 
 ## What to expect
 
-It knows texts like the ones it was trained on: on others it answers as surely, and is wrong more often. A text is cut
-after {max_tokens} tokens.
+It knows rows like the ones it was trained on: on others it answers as surely, and is wrong more often.
 
 ## How to ask
 
-    curl -s localhost:3000/classify -H 'content-type: application/json' -d '{{"texts": ["a text"]}}'
+    curl -s localhost:3000{route} {example}
 
-At most {max_texts} texts of {max_text_length} characters in one request. 400 says what is wrong with a request, 503
-that the service is overloaded, with `Retry-After` in seconds.
+{how_to_ask} 400 says what is wrong with a request, 503 that the service is overloaded, with `Retry-After` in seconds.
 """
 
 
-def card_text(
-    recipe: str, *, labels: list[str], data: Mapping[str, Any], evaluated: Mapping[str, Any],
-    compressed: Mapping[str, Any], limits: Mapping[str, Any], max_tokens: int,
-) -> str:  # fmt: skip
-    """The card, in Markdown."""
-    names = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+def card_text(recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any]) -> str:
+    """The card, in Markdown; `bundle` holds the model already."""
+    data, evaluated, compressed = reports["card"], reports["evaluated"], reports["compressed"]
+    confidence = evaluated.get("confidence")
     return CARD.format(
         recipe=recipe,
-        num_labels=len(labels),
-        labels=names,
-        num_rows=data["num_rows"],
-        licence=data["licence"],
-        **{name: evaluated[name] for name in (
-            "num_test", "confidence", "f1_macro", "roc_auc", "ece",
-            "baseline_accuracy", "baseline_f1_macro",
-        )},
-        interval="{accuracy:.3f} ({accuracy_low:.3f} to {accuracy_high:.3f})".format(**evaluated),
-        method=compressed["method"],
-        compressed_accuracy=compressed["accuracy"],
+        what_it_is=endpoint.what_it_is(bundle),
+        num_test=compressed["num_test"],
+        metric=words_of(compressed["metric"]),
+        quality=compressed["quality"],
+        float_quality=compressed["float_quality"],
         size_mb=compressed["size_bytes"] / 1e6,
         size_ratio=compressed["size_ratio"],
+        method=compressed["method"],
         agreement=compressed["agreement"],
-        max_tokens=max_tokens,
-        max_texts=limits["max_texts"],
-        max_text_length=limits["max_text_length"],
-    )  # fmt: skip
+        interval_note=f", each with its {confidence:.0%} bootstrap interval" if confidence else "",
+        figures="\n".join(rows_of(evaluated)),
+        num_rows=data["num_rows"],
+        licence=data["licence"],
+        route=endpoint.ROUTE,
+        example=endpoint.example(bundle),
+        how_to_ask=endpoint.how_to_ask(bundle, limits),
+    )
+
+
+def rows_of(report: Mapping[str, Any]) -> Generator[str]:
+    """One row of the table for each number of the report, with its interval where it has one."""
+    for name, value in report.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or name == "confidence" or name.endswith(("_low", "_high")):
+            continue
+        low, high = report.get(f"{name}_low"), report.get(f"{name}_high")
+        interval = f"{low:.4g} to {high:.4g}" if low is not None and high is not None else ""
+        yield f"| {words_of(name)} | {value:.4g} | {interval} |"
+
+
+def words_of(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,17 +1,28 @@
-"""Asks a served bundle its golden rows, and compares."""
+"""Asks a served bundle its golden requests, and compares the answers with the measured model's."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 import httpx
+import numpy as np
 
+from components.artifacts import read_json
 from components.errors import ModelyardError, examples
-from components.package.bundle import Golden
 
-TEXTS_A_REQUEST = 16
+NUM_CLIENTS = 4  # at once, so that an answer that depends on who else asks is found
 DIGITS = 6
 TIMEOUT_S = 60
+
+
+class Golden(TypedDict):
+    """A request, and the measured model's answer to it."""
+
+    route: str
+    request: Any
+    answer: Any
 
 
 @dataclass(frozen=True)
@@ -19,46 +30,71 @@ class Parity:
     """How the served answers compare with the measured ones."""
 
     num_golden: int
-    num_other_labels: int
-    max_score_difference: float
-    float_agreement: float
-    """Share of the rows that get the float model's label."""
+    num_other: int
+    """Answers that differ otherwise than in a number."""
+    max_difference: float
+    """Of a number."""
     examples: str
-    """Of rows that differ most, by their number."""
+    """Where answers differ most."""
 
 
-def ask(url: str, golden: Sequence[Golden], *, max_texts: int) -> Parity:
-    """Ask every golden row over HTTP. ModelyardError where the server does not answer them."""
-    answers: list[dict[str, Any]] = []
-    size = min(TEXTS_A_REQUEST, max_texts)
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+def read_golden(path: Path, *, limit: int) -> list[Golden]:
+    """At most `limit` golden requests, spread evenly over those that compress left."""
+    golden: list[Golden] = read_json(path)
+    chosen = np.linspace(0, len(golden) - 1, min(limit, len(golden))).round().astype(np.int64)
+    return [golden[number] for number in np.unique(chosen).tolist()]
+
+
+def ask(url: str, golden: Sequence[Golden]) -> Parity:
+    """Post every golden request. ModelyardError where the server does not answer one."""
+
+    def post(one: Golden) -> Any:
+        response = client.post(one["route"], json=one["request"])
+        if not response.is_success:
+            raise ModelyardError(f"POST {one['route']} answers {response.status_code}: {response.text[:200]}")
+        return response.json()
+
+    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client, ThreadPoolExecutor(NUM_CLIENTS) as pool:
         lineage = client.get("/lineage")
         if not lineage.is_success:
             raise ModelyardError(f"GET /lineage answers {lineage.status_code}: {lineage.text[:200]}")
-        for start in range(0, len(golden), size):
-            response = client.post("/classify", json={"texts": [row.text for row in golden[start : start + size]]})
-            if not response.is_success:
-                raise ModelyardError(f"POST /classify answers {response.status_code}: {response.text[:200]}")
-            answers += response.json()
+        answers = list(pool.map(post, golden))
     return compare(golden, answers)
 
 
-def compare(golden: Sequence[Golden], answers: Sequence[dict[str, Any]]) -> Parity:
-    """The served answers beside the measured ones, row by row."""
-    if len(answers) != len(golden):
-        raise ModelyardError(f"POST /classify gives {len(answers)} answers to {len(golden)} texts")
-    differences = [
-        max(abs(score - served) for score, served in zip(row.scores, answer["scores"].values(), strict=True))
-        for row, answer in zip(golden, answers, strict=True)
+def compare(golden: Sequence[Golden], answers: Sequence[Any]) -> Parity:
+    """The served answers beside the measured ones, one by one."""
+    found = [
+        (number, place, amount)
+        for number, (one, answer) in enumerate(zip(golden, answers, strict=True))
+        for place, amount in differences(one["answer"], answer)
     ]
-    others = [row for row, answer in zip(golden, answers, strict=True) if row.label != answer["label"]]
-    worst = sorted(range(len(golden)), key=lambda index: -differences[index])
-    shown = others or [golden[index] for index in worst]
-    agreed = sum(row.float_label == answer["label"] for row, answer in zip(golden, answers, strict=True))
+    others = [(number, place) for number, place, amount in found if amount is None]
+    amounts = [(amount, number, place) for number, place, amount in found if amount is not None]
+    worst = [(number, place) for _, number, place in sorted(amounts, key=lambda one: -one[0])]
     return Parity(
         num_golden=len(golden),
-        num_other_labels=len(others),
-        max_score_difference=round(max(differences), DIGITS),
-        float_agreement=round(agreed / len(golden), DIGITS),
-        examples=examples(f"row {row.row}" for row in shown[:5]),
+        num_other=len({number for number, _ in others}),
+        max_difference=round(max((amount for amount, *_ in amounts), default=0.0), DIGITS),
+        examples=examples(f"request {number}{place}" for number, place in (others or worst)[:3]),
     )
+
+
+def differences(expected: Any, served: Any, place: str = "") -> Generator[tuple[str, float | None]]:
+    """Where two answers differ: the place, and by how much where both are numbers, else None."""
+    if is_number(expected) and is_number(served):
+        if expected != served:
+            amount = abs(float(expected) - float(served))
+            yield place, amount if amount == amount else None  # no difference can be told from NaN
+    elif isinstance(expected, dict) and isinstance(served, dict) and expected.keys() == served.keys():
+        for key, value in expected.items():
+            yield from differences(value, served[key], f"{place}.{key}")
+    elif isinstance(expected, list) and isinstance(served, list) and len(expected) == len(served):
+        for index, (one, other) in enumerate(zip(expected, served, strict=True)):
+            yield from differences(one, other, f"{place}[{index}]")
+    elif type(expected) is not type(served) or expected != served:
+        yield place, None
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

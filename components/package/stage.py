@@ -1,9 +1,10 @@
 """package: bundle the model with what serves it, and prove the bundle by serving it.
 
-Reads the compressed model and its predictions, the float model's predictions and report, the data set's card and the
-verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model, its tokenizer and
-settings, a model card, golden rows, and `manifest.json`. What a second run of the same work would not repeat (the
-commit, run ids, speeds, when and where) is `provenance.json`, an observation, which is built into the Bento beside it.
+Reads the compressed model and its golden requests, the reports of evaluate and compress, the data set's card and the
+verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model and what its predictor
+needs, a model card, the golden requests that were asked, and `manifest.json`. What a second run of the same work would
+not repeat (the commit, run ids, speeds, when and where) is `provenance.json`, an observation, which is built into the
+Bento beside it. The bundle is registered with the float weights, from which a later training can start.
 """
 
 import logging
@@ -19,8 +20,8 @@ import psutil
 from components.artifacts import artifact, observations, project, read_json, recipe_name, sha256_of, write_json
 from components.errors import ModelyardError, ParityError
 from components.package.bento import build_bento, remove_bento, serving, tag_of
-from components.package.bundle import Golden, golden_rows, write_bundle
-from components.package.smoke import Parity, ask
+from components.package.bundle import write_bundle
+from components.package.smoke import Golden, Parity, ask, read_golden
 from components.params import Package
 from components.tracking import Tracker
 from serving.bundle import MANIFEST, PROVENANCE
@@ -34,10 +35,10 @@ class Inputs:
     project: Path = project()
     card: Path = artifact("ingest/card.json")
     verdict: Path = artifact("validate/verdict.json")
-    float_predictions: Path = artifact("evaluate/predictions.parquet")
+    weights: Path = artifact("finetune/model/")
     evaluated: Path = artifact("evaluate/report.json")
     model: Path = artifact("compress/model/")
-    predictions: Path = artifact("compress/predictions.parquet")
+    results: Path = artifact("compress/results/")
     compressed: Path = artifact("compress/report.json")
 
 
@@ -57,23 +58,21 @@ class Report:
     size_bytes: int
     """Of the whole bundle."""
     num_golden: int
-    """Rows that the served bundle was asked."""
-    num_other_labels: int
-    """Of those, answered otherwise than by the measured model: none, or the gate would not have passed."""
-    max_score_difference: float
-    """From the measured model's scores."""
-    float_agreement: float
-    """Share of the golden rows that got the float model's label."""
+    """Requests that the served bundle was asked."""
+    num_other: int
+    """Answers that differ otherwise than in a number: none, or the gate would not have passed."""
+    max_difference: float
+    """Between a number of a served answer and the measured model's."""
 
 
 def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    golden = golden_rows(inputs.predictions, inputs.float_predictions, inputs.model, limit=params.num_golden_rows)
+    golden = read_golden(inputs.results / "golden.json", limit=params.num_golden)
     write_bundle(
         outputs.bundle,
         recipe=inputs.recipe,
         model=inputs.model,
         golden=golden,
-        limits=params.serving.model_dump(mode="json"),
+        serving=params.serving,
         dvc_lock=inputs.project / "dvc.lock",
         reports={name: read_json(getattr(inputs, name)) for name in ("card", "verdict", "evaluated", "compressed")},
     )
@@ -88,7 +87,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) 
         raise
     digest = sha256_of(outputs.bundle / MANIFEST)
     tracker.log_file(provenance)
-    registered = tracker.register_model(outputs.bundle, digest=digest)
+    registered = tracker.register_model(outputs.bundle, weights=inputs.weights, digest=digest)
     if registered["version"]:
         logger.info("%s is version %s of %s (%s)", tag, registered["version"], registered["name"], registered["alias"])
     files = [path for path in outputs.bundle.rglob("*") if path.is_file()]
@@ -98,9 +97,8 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) 
         num_files=len(files),
         size_bytes=sum(path.stat().st_size for path in files),
         num_golden=len(golden),
-        num_other_labels=parity.num_other_labels,
-        max_score_difference=parity.max_score_difference,
-        float_agreement=parity.float_agreement,
+        num_other=parity.num_other,
+        max_difference=parity.max_difference,
     )
 
 
@@ -129,13 +127,13 @@ def processor_name() -> str:
 
 
 def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, tracker: Tracker) -> Parity:
-    """Serve the Bento and ask it the golden rows; ParityError where it fails, or does not answer as was measured."""
+    """Serve the Bento and ask it the golden requests; ParityError where it fails or gives other answers."""
     log = outputs.observations / "serve.log"
     try:
         with serving(tag, ready_timeout_s=params.ready_timeout_s, log=log) as served:
             tracker.log_metrics({"ready_s": served.ready_s, "server_rss_bytes": served.rss_bytes}, step=0)
             logger.info("%s was ready in %.1f s, with %.0f MB", tag, served.ready_s, served.rss_bytes / 1e6)
-            parity = ask(served.url, golden, max_texts=params.serving.max_texts)
+            parity = ask(served.url, golden)
     except ParityError:
         raise
     except ModelyardError as error:
@@ -151,15 +149,15 @@ def judge(tag: str, parity: Parity, params: Package) -> None:
     report: Mapping[str, object] = {"tag": tag, **asdict(parity)}
     again = f"modelyard run {tag.partition(':')[0]} --force compress"
     mend = f"run compress again on this kind of machine: '{again}'"
-    if parity.num_other_labels:
+    if parity.num_other:
         raise ParityError(
-            f"{tag} gives another label than the measured model to {parity.num_other_labels} golden rows: "
-            f"{parity.examples}; {mend}",
+            f"{tag} answers {parity.num_other} golden requests otherwise than the measured model: {parity.examples}; "
+            f"{mend}",
             report=report,
         )
-    if parity.max_score_difference > params.max_score_difference:
+    if parity.max_difference > params.max_difference:
         raise ParityError(
-            f"{tag} differs by {parity.max_score_difference:g} in a score from the measured model "
-            f"(package.max_score_difference {params.max_score_difference:g}): {parity.examples}; {mend}",
+            f"{tag} differs by {parity.max_difference:g} in a number from the measured model "
+            f"(package.max_difference {params.max_difference:g}): {parity.examples}; {mend}",
             report=report,
         )

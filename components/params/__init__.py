@@ -4,7 +4,7 @@ Every value that changes results stands in params.yaml; nothing here has a defau
 or a contract does not need at all (None then means 'not given').
 """
 
-from components.params.compress import Compress, CompressionGate, Int8, Pruned
+from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned
 from components.params.evaluate import (
     ArrayClassificationFigures,
     Baseline,
@@ -89,6 +89,7 @@ __all__ = [
     "Finetune",
     "FolderSource",
     "Format",
+    "Fp32",
     "Full",
     "GeneratorSource",
     "HeadOnly",

@@ -7,6 +7,12 @@ from pydantic import Field
 from components.params.section import Positive, Section
 
 
+class Fp32(Section):
+    """ONNX as it is exported, for a model that int8 hurts."""
+
+    method: Literal["fp32"]
+
+
 class Int8(Section):
     method: Literal["int8"]
 
@@ -22,17 +28,19 @@ class CompressionGate(Section):
     """How much worse than the float model on the validation split: accuracy (0.01 is one point), bits per byte, or the
     Fréchet distance as a share of the float model's."""
     min_speedup: Annotated[float, Field(gt=0)]
-    """Rows/s over torch fp32 in the same run, both called as the service calls: one row a call."""
+    """Rows/s (tokens/s, samples/s) over torch fp32 in the same run, both called as the service calls."""
     max_size_ratio: Annotated[float, Field(gt=0)]
-    """Bytes of the model file over those of the float weights."""
+    """Bytes of the model's files over those of the float weights."""
 
 
 class Compress(Section):
     """compress: the smallest and fastest model within the limits."""
 
-    candidates: Annotated[tuple[Annotated[Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)]
+    candidates: Annotated[
+        tuple[Annotated[Fp32 | Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)
+    ]
     gate: CompressionGate
     threads: Positive
     """Rows computed at once while measuring; as in package.serving, so that what is measured is what is served."""
     num_latency_rows: Annotated[int, Field(ge=20)]
-    """Single rows timed for p50 and p99."""
+    """Single rows (prompts, samples) timed for p50 and p99."""

@@ -79,8 +79,8 @@ Serving = Annotated[
 class Package(Section):
     """package: the bundle, proved by serving it."""
 
-    num_golden: Positive
-    """Requests that the served bundle is asked."""
+    num_golden: Annotated[int, Field(ge=1, le=1000)]
+    """Requests that the served bundle is asked, at most; spread over the test split."""
     max_difference: Annotated[float, Field(gt=0)]
     """Between a number of a served answer and the measured one; words must be the same."""
     ready_timeout_s: Positive

@@ -1,1 +1,75 @@
-"""What a bundle answers over HTTP, one file a task."""
+"""What a bundle answers over HTTP, one module a task. Each gives what `Endpoint` lists."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a request is not answered."""
+
+    status: int
+    error: str
+    """What is wrong, the value seen, what is allowed."""
+
+
+Check = Callable[[str, bytes], bytes | Refused]
+"""Judges one request by its content type and its body. Gives the JSON that the service then reads."""
+
+
+class Limits(Protocol):
+    """What every task's limits have."""
+
+    @property
+    def threads(self) -> int: ...
+    @property
+    def max_latency_ms(self) -> int: ...
+
+
+class Endpoint(Protocol):
+    """A module of this package.
+
+    BentoML is imported inside `make_api` only: the stage `package` reads the rest, and needs no server for it.
+    """
+
+    ROUTE: str
+    """The path that is posted to."""
+    PACKAGES: tuple[str, ...]
+    """What the bundle needs beside bentoml, numpy and onnxruntime."""
+
+    Limits: Callable[..., Any]
+    """A frozen dataclass: the fields of the task's section in components/params/package.py, but for `task`."""
+
+    def max_bytes(self, limits: Any) -> int:
+        """The longest body that is read."""
+        ...
+
+    def make_check(self, folder: Path, limits: Any) -> Check:
+        """What judges each request on its own, before it shares a batch with others."""
+        ...
+
+    def make_api(self, folder: Path, limits: Any) -> type[Any]:
+        """The class that BentoML serves; it loads the model in its `__init__`, and answers one request first."""
+        ...
+
+    def what_it_is(self, folder: Path) -> str:
+        """One sentence for the model card."""
+        ...
+
+    def how_to_ask(self, folder: Path, limits: Any) -> str:
+        """For the model card: what is taken and given, and within which limits."""
+        ...
+
+    def example(self, folder: Path) -> str:
+        """The options of a curl command that asks ROUTE."""
+        ...
+
+
+def endpoint_of(task: str) -> Endpoint:
+    """The module of a task."""
+    module: Any = importlib.import_module(f"serving.endpoints.{task}")
+    endpoint: Endpoint = module
+    return endpoint

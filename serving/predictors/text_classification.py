@@ -18,14 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from serving.predictors.scores import Answer, Scores, answers_of, softmax
+from serving.predictors.session import open_session
 from serving.text import clean, cut
+
+ROUTE = "/classify"
+"""Where the service answers."""
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 SETTINGS = "predictor.json"
 
 Ids = NDArray[np.int64]
-Scores = NDArray[np.float32]
 Forward = Callable[[Ids, Ids], NDArray[np.float32]]
 """input_ids (B, T), attention_mask (B, T) → logits (B, L)."""
 
@@ -95,6 +99,10 @@ class Predictor:
     def labels(self) -> tuple[str, ...]:
         return self.settings.labels
 
+    def answers(self, scores: Scores) -> list[Answer]:
+        """What the service says of texts with these scores, (N, L)."""
+        return answers_of(self.labels, scores)
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, cleaned and cut as in training; a text without tokens is one of padding."""
         settings = self.settings
@@ -127,20 +135,9 @@ class Predictor:
         return softmax(self.forward(input_ids, attention_mask))
 
 
-def softmax(logits: NDArray[np.float32]) -> Scores:
-    """Probabilities over the last axis."""
-    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return (exponents / exponents.sum(axis=-1, keepdims=True)).astype(np.float32)
-
-
 def onnx_forward(path: Path) -> Forward:
-    """The forward of an ONNX model, one core a call: calls on several threads share out the cores better than ORT."""
-    import onnxruntime  # here, so that judging a torch model does not load it
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    """The forward of an ONNX model."""
+    session = open_session(path)
 
     def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
         return np.asarray(session.run(["logits"], {"input_ids": input_ids, "attention_mask": attention_mask})[0])
