@@ -28,6 +28,8 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached
 PLAIN_WIDTH = 120
 UNCOMPRESSED = "torch fp32"
 """The uncompressed model's name in the speeds that `compress` measures."""
+RATE = "_per_s"
+"""Ends the name of a rate, which begins with its unit: rows, tokens, samples."""
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def quality_rows(report: Data) -> list[tuple[str, str, str, str]]:
     compared = [key for key in with_interval if f"baseline_{key}" in report]
     return [
         (
-            key.replace("_", " "),
+            shown(key),
             f"{report[key]:.3f}",
             f"{report[f'{key}_low']:.3f} to {report[f'{key}_high']:.3f}",
             f"{report[f'baseline_{key}']:.3f}" if f"baseline_{key}" in report else "",
@@ -129,10 +131,12 @@ def quality_rows(report: Data) -> list[tuple[str, str, str, str]]:
 
 
 def size_rows(report: Data, speeds: Any) -> list[tuple[str, str, str, str]]:
-    """What compression changed: accuracy, bytes and, where they were measured here, rows a second and latency."""
+    """What compression changed: the task's metric, bytes and, where they were measured here, rates and latency."""
     rows: list[tuple[str, str, str, str]] = []
-    if "float_accuracy" in report:
-        rows.append(("test accuracy", f"{report['float_accuracy']:.3f}", f"{report['accuracy']:.3f}", ""))
+    if "float_quality" in report:
+        rows.append(
+            (f"test {shown(report['metric'])}", f"{report['float_quality']:.3f}", f"{report['quality']:.3f}", "")
+        )
     if "float_size_bytes" in report:
         before, after = report["float_size_bytes"], report["size_bytes"]
         rows.append(("size", f"{before / 1e6:.1f} MB", f"{after / 1e6:.1f} MB", f"{after / before:.2f} times"))
@@ -140,10 +144,16 @@ def size_rows(report: Data, speeds: Any) -> list[tuple[str, str, str, str]]:
     chosen = (speeds or {}).get(f"{report.get('method')} {sparsity:g}" if sparsity else report.get("method"))
     before = (speeds or {}).get(UNCOMPRESSED)
     if chosen and before:
-        speed = f"{before['rows_per_s']:.0f}", f"{chosen['rows_per_s']:.0f}", f"{chosen['speedup']:.1f} times"
-        rows.append(("rows/s", *speed))
-        rows.append(("one row, p50", f"{before['p50_ms']:.1f} ms", f"{chosen['p50_ms']:.1f} ms", ""))
+        rate = next(key for key in chosen if key.endswith("_per_s"))  # rows, tokens or samples
+        speed = f"{before[rate]:.0f}", f"{chosen[rate]:.0f}", f"{chosen['speedup']:.1f} times"
+        rows.append((rate.replace("_per_s", "/s"), *speed))
+        rows.append(("one request, p50", f"{before['p50_ms']:.1f} ms", f"{chosen['p50_ms']:.1f} ms", ""))
     return rows
+
+
+def shown(name: str) -> str:
+    """A figure's name in words."""
+    return name.replace("_", " ")
 
 
 # ---------------------------------------------------------------- why
@@ -222,15 +232,20 @@ def recipe_summary(root: Path, name: str, raw: Any) -> Data:
         "recipe": name,
         "source": " ".join(str(source[key]) for key in ("kind", "path", "package", "repo", "url") if key in source),
         "stages_done": done,
-        "accuracy": reports.get("evaluate", {}).get("accuracy"),
+        **quality_of(reports.get("compress", {})),
         "tag": reports.get("package", {}).get("tag"),
     }
 
 
+def quality_of(compressed: Data) -> Data:
+    """The served model's quality on the test split, and by which metric; None where it is not made yet."""
+    return {"metric": compressed.get("metric"), "quality": compressed.get("quality")}
+
+
 def recipes_table(data: Data, console: Console) -> None:
-    table = plain_table("recipe", "source", "done", "accuracy", "bundle")
+    table = plain_table("recipe", "source", "done", "on the test split", "bundle")
     for recipe in data["recipes"]:
-        accuracy = "" if recipe["accuracy"] is None else f"{recipe['accuracy']:.3f}"
+        quality = "" if recipe["quality"] is None else f"{shown(recipe['metric'])} {recipe['quality']:.3f}"
         done = f"{len(recipe['stages_done'])} of {len(stages())} stages"
-        table.add_row(recipe["recipe"], recipe["source"], done, accuracy, recipe["tag"] or "")
+        table.add_row(recipe["recipe"], recipe["source"], done, quality, recipe["tag"] or "")
     console.print(table)
