@@ -47,7 +47,8 @@ def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings
     folder.mkdir(parents=True, exist_ok=True)
     shown = settings.model_dump(mode="json") if settings else None
     write_json(folder / FAMILY, {"family": family, "settings": shown, "facts": asdict(facts)})
-    hosted = getattr(model, "encoder", model)  # the part that is transformers' own
+    # The part that is transformers' own; a BertModel has an `encoder` too, which is not a model of its own.
+    hosted = model if isinstance(model, PreTrainedModel) else getattr(model, "encoder", model)
     if isinstance(hosted, PreTrainedModel):
         config = hosted.config.to_diff_dict() | {"architectures": [type(hosted).__name__]}
         write_json(folder / CONFIG, {name: value for name, value in config.items() if name not in ORIGIN_KEYS})

@@ -1,13 +1,16 @@
 """A BERT-like encoder: with a classification head, or with the head of masked language modelling.
 
-Legend: B rows of a batch, T tokens of the longest row, C width of the encoder, K labels, V tokens of the vocabulary.
+Legend: B rows of a batch, T tokens of the longest row, M hidden tokens of a batch, C width of the encoder, K labels, V
+tokens of the vocabulary.
 """
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PretrainedConfig
 
 from components.models.encoder.settings import Settings
 from components.models.facts import Facts
@@ -28,6 +31,22 @@ class EncoderClassifier(nn.Module):
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
         pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)  # (B, C)
         return self.head(self.dropout(pooled))  # (B, K)
+
+
+class MaskedHead(nn.Module):
+    """BERT's head for masked language modelling: its logits are products with the table of the token embeddings."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        nn.init.normal_(self.transform.weight, std=config.initializer_range)
+        nn.init.zeros_(self.transform.bias)
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """Logits (M, V) for the hidden states (M, C) of the tokens to be guessed and the table (V, C)."""
+        return functional.linear(self.norm(functional.gelu(self.transform(hidden))), table, self.bias)
 
 
 def build(settings: Settings, facts: Facts) -> BertModel:

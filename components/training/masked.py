@@ -1,0 +1,242 @@
+"""Masked language modelling: some tokens of a text are hidden, and guessed from the others.
+
+As Devlin et al. 2018 (BERT, arXiv:1810.04805): of the chosen tokens 80 % become the mask token, 10 % another token and
+10 % stay, so that a token that is read may always be wrong. As Liu et al. 2019 (RoBERTa): they are chosen anew each
+time a text is read. As Joshi et al. 2019 (SpanBERT): they are chosen in spans of geometric length, since one letter of
+a word is easily guessed from the others. The loss is that of the chosen tokens alone, and only for them are the logits
+over the vocabulary computed.
+
+The texts are those of the training split and those without a label; the figures are those of the validation split,
+whose hidden tokens are the same after each epoch.
+
+Legend: B rows of a batch, T tokens of its longest row, M hidden tokens of a batch, C width of the encoder, V tokens of
+the vocabulary.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from components.errors import InputError
+from components.models.encoder.network import MaskedHead
+from components.models.facts import Facts
+from components.params import Masked, PretrainFromData
+from components.tracking import Tracker
+from components.training.batches import (
+    Batch,
+    Rows,
+    num_batches,
+    ordered_batches,
+    read_rows,
+    rows_of_a_step,
+    training_batches,
+)
+from components.training.objective import Data, Objective, Player
+from components.training.precision import Precision
+
+TOKENIZER = "tokenizer.json"
+MASK_TOKENS = ("[MASK]", "<mask>")
+SHARE_MASKED, SHARE_REPLACED = 0.8, 0.1
+HEAD = "masked_head"
+# Apart from the numbers of epochs, so that no training batch draws what the validation split does.
+VALIDATION_DRAW = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What masking needs to know of the tokenizer."""
+
+    mask_id: int
+    is_special: NDArray[np.bool_]
+    """Of each token, (V,): those that stand for no text, which are neither hidden nor put in another's place."""
+    ordinary: NDArray[np.int64]
+    """The ids of the others."""
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Rows in which some tokens are hidden."""
+
+    row: np.ndarray
+    """(B,)"""
+    input_ids: Tensor
+    """(B, T), what the model reads."""
+    attention_mask: Tensor
+    """(B, T), 1 where a token is real."""
+    position: Tensor
+    """Of the tokens to be guessed, in the rows laid end to end, (M,)."""
+    target: Tensor
+    """What they are, (M,)."""
+
+    @property
+    def num_units(self) -> int:
+        """Real tokens."""
+        return int(self.attention_mask.sum())
+
+
+def prepare(
+    params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
+    precision: Precision,
+) -> Objective:  # fmt: skip
+    """Put the head that guesses onto the encoder; `result` takes it off. InputError where there is nothing to guess."""
+    settings = params.objective
+    assert isinstance(settings, Masked)
+    if params.model.family != "encoder":
+        raise InputError(
+            f"pretrain.objective is 'masked', which trains an encoder, but pretrain.model.family is "
+            f"'{params.model.family}'; set the family to 'encoder', or the objective to the family's own"
+        )
+    tokens = read_tokens(data.predictor / TOKENIZER)
+    texts = with_tokens(joined(data.train, data.unlabelled), tokens, name="training")
+    validation = with_tokens(read_rows(data.validation), tokens, name="validation")
+    batch_size = rows_of_a_step(params.batch_size, num_rows=len(texts))
+    num_steps = num_batches(len(texts), batch_size=batch_size, steps=params.steps_per_epoch)
+    assert isinstance(model, PreTrainedModel)
+    model.add_module(HEAD, MaskedHead(model.config).to(device))
+
+    def batches(epoch: int, start: int) -> Iterator[MaskedBatch]:
+        plain = training_batches(
+            texts, batch_size=batch_size, pad_token_id=facts.pad_token_id, seed=params.seed, epoch=epoch, start=start,
+            steps=params.steps_per_epoch,
+        )  # fmt: skip
+        for step, batch in enumerate(plain, start=start):
+            yield masked(batch, tokens, settings, random=np.random.default_rng([params.seed, epoch, step]))
+
+    def loss_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
+        return functional.cross_entropy(logits_of(model, batch).float(), batch.target.to(device))
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        plain = ordered_batches(validation, batch_size=4 * batch_size, pad_token_id=facts.pad_token_id)
+        hidden = (
+            masked(batch, tokens, settings, random=np.random.default_rng([params.seed, VALIDATION_DRAW, step]))
+            for step, batch in enumerate(plain)
+        )
+        return measure(model, hidden, precision=precision)
+
+    return Objective(
+        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
+        batches=batches,
+        num_steps_per_epoch=num_steps,
+        validate=validate,
+        unit="tokens",
+        result=without_head,
+    )
+
+
+def read_tokens(path: Path) -> Tokens:
+    """The tokenizer's mask token and its special ones. InputError where it has no mask token."""
+    tokenizer = Tokenizer.from_file(str(path))
+    mask_id = next((found for token in MASK_TOKENS if (found := tokenizer.token_to_id(token)) is not None), None)
+    if mask_id is None:
+        raise InputError(
+            f"the tokenizer has none of the tokens {', '.join(MASK_TOKENS)}, which masked language modelling puts in "
+            "the place of others; train one with algorithm 'wordpiece', or choose another pretrain.objective"
+        )
+    is_special = np.zeros(tokenizer.get_vocab_size(), bool)
+    for number, token in tokenizer.get_added_tokens_decoder().items():
+        is_special[number] = token.special
+    is_special[mask_id] = True
+    return Tokens(mask_id, is_special, np.flatnonzero(~is_special))
+
+
+def joined(train: Path, unlabelled: Path | None) -> Rows:
+    """The texts of both, without their labels."""
+    parts = [read_rows(path) for path in (train, unlabelled) if path is not None]
+    row = np.concatenate([part.row for part in parts])
+    return Rows(row, [ids for part in parts for ids in part.input_ids], label_id=np.zeros(len(row), np.int64))
+
+
+def with_tokens(rows: Rows, tokens: Tokens, *, name: str) -> Rows:
+    """The rows in which there is a token to guess; InputError where none is left."""
+    is_kept = np.array([not tokens.is_special[ids].all() for ids in rows.input_ids], bool)
+    if not is_kept.any():
+        raise InputError(f"none of the {len(rows)} texts of the {name} split has a token that the tokenizer knows")
+    kept = np.flatnonzero(is_kept)
+    return Rows(rows.row[kept], [rows.input_ids[i] for i in kept.tolist()], rows.label_id[kept])
+
+
+def masked(batch: Batch, tokens: Tokens, settings: Masked, *, random: np.random.Generator) -> MaskedBatch:
+    """Hide tokens of each row; which ones, and how, depends on `random` alone."""
+    original = batch.input_ids.numpy()  # (B, T)
+    can_be_hidden = (batch.attention_mask.numpy() == 1) & ~tokens.is_special[original]  # (B, T)
+    is_hidden = np.zeros_like(can_be_hidden)
+    for line, places in enumerate(can_be_hidden):
+        chosen = spans(int(places.sum()), share=settings.share, mean_span=settings.mean_span, random=random)
+        is_hidden[line, np.flatnonzero(places)[chosen]] = True
+    position = np.flatnonzero(is_hidden)  # (M,)
+    target = original.ravel()[position]
+    shown = original.ravel().copy()
+    shown[position] = disguised(target, tokens, random=random)
+    return MaskedBatch(
+        row=batch.row,
+        input_ids=torch.from_numpy(shown.reshape(original.shape)),
+        attention_mask=batch.attention_mask,
+        position=torch.from_numpy(position),
+        target=torch.from_numpy(target),
+    )
+
+
+def spans(num_tokens: int, *, share: float, mean_span: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Which of a row's tokens are hidden, (num_tokens,): `share` of them, at least one, in spans of geometric length.
+
+    The spans and the tokens that stay are shuffled together, so every place is as likely; the last span is cut to what
+    is left of the share.
+    """
+    num_hidden = max(1, round(share * num_tokens))
+    ends = np.minimum(np.cumsum(random.geometric(1 / mean_span, size=num_hidden)), num_hidden)
+    lengths = np.diff(ends, prepend=0)
+    lengths = lengths[lengths > 0]
+    pieces = np.concatenate([lengths, np.ones(num_tokens - num_hidden, np.int64)])
+    order = random.permutation(len(pieces))
+    return np.repeat(order < len(lengths), pieces[order])
+
+
+def disguised(target: NDArray[np.int64], tokens: Tokens, *, random: np.random.Generator) -> NDArray[np.int64]:
+    """What stands in the place of the hidden tokens, (M,)."""
+    draw = random.random(len(target))
+    other = random.choice(tokens.ordinary, size=len(target))
+    return np.where(draw < SHARE_MASKED, tokens.mask_id, np.where(draw < SHARE_MASKED + SHARE_REPLACED, other, target))
+
+
+def logits_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
+    """Logits (M, V) of the hidden tokens."""
+    device = next(model.parameters()).device
+    found = model(input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device))
+    hidden = found.last_hidden_state.flatten(0, 1)[batch.position.to(device)]  # (M, C)
+    return model.get_submodule(HEAD)(hidden, table_of(model))  # (M, V)
+
+
+def table_of(model: nn.Module) -> Tensor:
+    """The weights of the token embeddings, (V, C)."""
+    assert isinstance(model, PreTrainedModel)
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, Tensor)
+    return table
+
+
+def measure(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Precision) -> dict[str, float]:
+    """Mean loss of the hidden tokens, and the share of them that is guessed."""
+    model.eval()
+    device = next(model.parameters()).device
+    loss, num_right, num_hidden = 0.0, 0, 0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for batch in batches:
+            logits = logits_of(model, batch).float().cpu()
+            loss += functional.cross_entropy(logits, batch.target, reduction="sum").item()
+            num_right += int((logits.argmax(dim=1) == batch.target).sum())
+            num_hidden += len(batch.target)
+    return {"validation_loss": loss / num_hidden, "validation_accuracy": num_right / num_hidden}
+
+
+def without_head(model: nn.Module) -> nn.Module:
+    """The encoder alone."""
+    delattr(model, HEAD)
+    return model
