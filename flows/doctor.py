@@ -198,7 +198,7 @@ def look_at_params(root: Path) -> list[Check]:
         try:
             load_recipe(root, name)
         except ModelyardError as error:
-            mend = "mend these keys; components/params.py says what each means"
+            mend = "mend these keys; components/params/ says what each means"
             checks.append(Check(PARAMS, "fail", str(error), mend))
     return checks or [Check(PARAMS, "ok", f"{len(names)} recipe{'s' if len(names) > 1 else ''}, all valid")]
 

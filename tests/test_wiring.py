@@ -44,7 +44,7 @@ def imported_files(module: str) -> set[str]:
     """The project's files that a module imports, and those that they import, as paths in the project.
 
     Where a module is chosen by name (`import_module(f"components.evaluate.{task}")`), all of that folder count. The
-    settings of families do not: params.py imports them, and the stage's params dependency holds their values.
+    settings of families do not: components.params imports them, and the stage's params dependency holds their values.
     """
     seen: set[str] = set()
     todo = [module]
