@@ -1,0 +1,105 @@
+"""Which token comes next: drawn from a model's logits as a request asks. Only numpy is needed.
+
+The logits are divided by the temperature, then the `top_k` likeliest tokens are kept (Fan et al. 2018), then the fewest
+likeliest of those whose probabilities sum to `top_p` (Holtzman et al. 2020). One number is drawn for each token, from
+PCG64 of the request's seed: the same seed gives the same answer, whoever else asks.
+
+Shapes: V tokens of the vocabulary, K tokens that are drawn from.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SEED = 2**53 - 1  # what every reader of JSON takes for the same number
+MAX_STOPS = 8
+MAX_STOP_LENGTH = 100
+
+
+class RequestError(ValueError):
+    """A request that cannot be answered: what is wrong, the value seen, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn, and where it ends. RequestError where a value is out of range."""
+
+    max_tokens: int
+    """Of the answer."""
+    temperature: float
+    """0 takes the likeliest token each time; 1 draws from the model's own probabilities."""
+    top_k: int
+    """The likeliest tokens that are drawn from; 0 for all."""
+    top_p: float
+    """The fewest likeliest tokens whose probabilities sum to this are drawn from; 1 for all."""
+    seed: int
+    stop: tuple[str, ...]
+    """Texts before which the answer ends."""
+
+    def __post_init__(self) -> None:
+        require_integer("max_tokens", self.max_tokens, low=1)
+        require_integer("top_k", self.top_k, low=0)
+        require_integer("seed", self.seed, low=0, high=MAX_SEED)
+        if not is_number(self.temperature) or self.temperature < 0:
+            raise RequestError(f"temperature is {shown(self.temperature)}; it must be a number from 0 on")
+        if not is_number(self.top_p) or not 0 < self.top_p <= 1:
+            raise RequestError(f"top_p is {shown(self.top_p)}; it must be a number above 0, at most 1")
+        if len(self.stop) > MAX_STOPS:
+            raise RequestError(f"stop has {len(self.stop)} texts; at most {MAX_STOPS} are taken")
+        for text in self.stop:
+            if not isinstance(text, str) or not 0 < len(text) <= MAX_STOP_LENGTH:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise RequestError(f"stop has {shown(text)}; each must be a text of 1 to {MAX_STOP_LENGTH} characters")
+
+
+def require_integer(name: str, value: object, *, low: int, high: int | None = None) -> None:
+    """RequestError where the value is no integer within the limits."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        allowed = f"from {low} on" if high is None else f"from {low} to {high}"
+        raise RequestError(f"{name} is {shown(value)}; it must be an integer {allowed}")
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def shown(value: object) -> str:
+    """The value as a message shows it."""
+    return repr(value)[:40]
+
+
+def generator_of(seed: int) -> np.random.Generator:
+    """The random numbers of one request."""
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def next_token(logits: NDArray[np.float32], sampling: Sampling, generator: np.random.Generator) -> int:
+    """One token's number, from the logits (V,)."""
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    kept, probability = distribution(
+        logits, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p
+    )
+    cumulated = probability.cumsum()
+    drawn = np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right")
+    return int(kept[min(int(drawn), len(kept) - 1)])
+
+
+def distribution(
+    logits: NDArray[np.float32], *, temperature: float, top_k: int, top_p: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What is drawn from: token numbers (K,), the likeliest first, and their probabilities (K,), which sum to 1.
+
+    Of tokens that are equally likely the lower number comes first.
+    """
+    kept = np.argsort(-logits, kind="stable")
+    if top_k:
+        kept = kept[:top_k]
+    likely = logits[kept].astype(np.float64)
+    weight = np.exp((likely - likely[0]) / temperature)
+    probability = weight / weight.sum()
+    if top_p < 1:
+        needed = int(np.searchsorted(probability.cumsum(), top_p)) + 1
+        kept, probability = kept[:needed], probability[:needed]
+    return kept, probability / probability.sum()
