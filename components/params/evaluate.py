@@ -104,6 +104,10 @@ class SampleGate(Section):
     """The generator's Fréchet distance over that of an untrained one."""
     max_class_share: Share
     """Of the samples that the classifier takes for one class; every class must be among them."""
+    min_diversity: Annotated[float, Field(ge=0)]
+    """The mean distance between two samples over that between two real rows; near 0 where all samples are alike."""
+    min_classifier_accuracy: Share
+    """Of the classifier on the test split; the features of a worse one tell nothing."""
 
 
 class ImageGenerationFigures(Section):

@@ -47,6 +47,12 @@ class Adversarial(Section):
     """How far below 1 the discriminator's target for real rows lies."""
     discriminator: Optimizer
     """The discriminator's optimizer; the generator's is the training's own."""
+    max_shift: Annotated[int, Field(ge=0, le=64)]
+    """What the discriminator sees is shifted by at most so many pixels up, down, left or right, real and generated
+    images alike (Zhao et al. 2020, DiffAugment): with few rows it then learns them by heart later."""
+    averaging: Annotated[float, Field(gt=0, lt=1)] | None
+    """Keep the running mean of the generator's weights, which holds on to this share of itself at each step (Yaz et al.
+    2018, 'The unusual effectiveness of averaging in GAN training'); null keeps the weights of the last step."""
 
 
 class PretrainFromData(Training):

@@ -15,5 +15,7 @@ class Settings(Section):
     """Widths of the generator's hidden layers, from the latent to the image."""
     discriminator_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
     """Widths of the discriminator's hidden layers, from the image to the verdict."""
+    batch_norm: bool
+    """After each hidden layer's product in the generator."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Of the discriminator."""

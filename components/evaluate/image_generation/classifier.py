@@ -1,0 +1,102 @@
+"""The yardstick: a small convolutional classifier of real images, whose last hidden layer gives the features.
+
+It is trained here, on the recipe's own training split. Its sizes and its optimizer stand here and in no recipe, so that
+the distances of two recipes on the same data can be compared.
+
+Legend: B images of a batch, H and W their sides, D features, K classes.
+"""
+
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.errors import ArtifactError
+from components.progress import progress
+from serving.pictures import WHITE, Images
+
+CHANNELS = (16, 32)
+NUM_FEATURES = 64
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3
+JUDGED_TOGETHER = 500
+FILE = "classifier.safetensors"
+
+Labels = NDArray[np.int64]
+
+
+class Classifier(nn.Module):
+    """Two convolutions that halve the sides, one hidden layer, one for the classes."""
+
+    def __init__(self, *, shape: tuple[int, int], num_labels: int) -> None:
+        super().__init__()
+        first, second = CHANNELS
+        height, width = (ceil(ceil(side / 2) / 2) for side in shape)
+        self.features = nn.Sequential(
+            nn.Conv2d(1, first, kernel_size=3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(first, second, kernel_size=3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(second * height * width, NUM_FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(NUM_FEATURES, num_labels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, H, W) of 0 to 255 → features (B, D) and logits (B, K)."""
+        features = self.features((images.float() / (WHITE / 2) - 1).unsqueeze(1))
+        return features, self.head(features)
+
+
+def train_classifier(images: Images, label_id: Labels, *, num_labels: int, epochs: int, seed: int) -> Classifier:
+    """A classifier of real images (N, H, W); the same arguments give the same weights."""
+    height, width = images.shape[1:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Classifier(shape=(height, width), num_labels=num_labels)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    pixels, labels = torch.from_numpy(images), torch.from_numpy(label_id)
+    with progress("classifier", total=epochs) as bar:
+        for epoch in range(epochs):
+            order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(images)))
+            for chosen in order.split(BATCH_SIZE):
+                _, logits = model(pixels[chosen])  # (B, K)
+                loss = functional.cross_entropy(logits, labels[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            bar.update(epoch + 1)
+    return model.eval()
+
+
+@torch.inference_mode()
+def judge_images(classifier: Classifier, images: Images) -> tuple[NDArray[np.float32], Labels]:
+    """The features (N, D) of images (N, H, W), and the class that each is taken for (N,)."""
+    found = [classifier(part) for part in torch.from_numpy(images).split(JUDGED_TOGETHER)]
+    features = torch.cat([features for features, _ in found]).numpy()
+    return features, torch.cat([logits for _, logits in found]).argmax(dim=1).numpy()
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    save_model(classifier, str(folder / FILE))
+
+
+def load_classifier(folder: Path, *, shape: tuple[int, int], num_labels: int) -> Classifier:
+    """The classifier that `save_classifier` wrote. ArtifactError where it is another's."""
+    with torch.random.fork_rng(devices=[]):
+        classifier = Classifier(shape=shape, num_labels=num_labels)
+    try:
+        load_model(classifier, folder / FILE)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{folder / FILE} is no classifier of {num_labels} labels and images of {list(shape)} ({error}); run "
+            "evaluate again: 'dvc repro'"
+        ) from error
+    return classifier.eval()
