@@ -48,9 +48,11 @@ def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings
     shown = settings.model_dump(mode="json") if settings else None
     write_json(folder / FAMILY, {"family": family, "settings": shown, "facts": asdict(facts)})
     # The part that is transformers' own; a BertModel has an `encoder` too, which is not a model of its own.
-    hosted = model if isinstance(model, PreTrainedModel) else getattr(model, "encoder", model)
-    if isinstance(hosted, PreTrainedModel):
-        config = hosted.config.to_diff_dict() | {"architectures": [type(hosted).__name__]}
+    parts = [model] if isinstance(model, PreTrainedModel) else list(model.children())
+    hosted = next((part for part in parts if isinstance(part, PreTrainedModel)), None)
+    if hosted is not None:
+        architecture = getattr(model, "architecture", type(hosted).__name__)
+        config = hosted.config.to_diff_dict() | {"architectures": [architecture]}
         write_json(folder / CONFIG, {name: value for name, value in config.items() if name not in ORIGIN_KEYS})
     save_tensors(model, str(folder / WEIGHTS), metadata={"format": "pt"})
 

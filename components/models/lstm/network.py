@@ -1,0 +1,49 @@
+"""A recurrent language model of long short-term memory cells (Hochreiter & Schmidhuber 1997; Zaremba et al. 2014).
+
+Legend: B rows of a batch, T tokens, E width of the embeddings, C width of the state, L layers, V tokens of the
+vocabulary.
+"""
+
+from torch import Tensor, nn
+
+from components.models.facts import Facts
+from components.models.lstm.settings import Settings
+
+State = tuple[Tensor, Tensor]
+"""Hidden and cell state after the last token, (L, B, C) each."""
+
+
+class Lstm(nn.Module):
+    """Embedding, LSTM layers, and the embedding again for the logits (Press & Wolf 2017), through a projection where
+    the widths differ."""
+
+    def __init__(self, settings: Settings, *, vocab_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, settings.embedding_size)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.lstm = nn.LSTM(
+            settings.embedding_size,
+            settings.hidden_size,
+            settings.num_layers,
+            dropout=settings.dropout if settings.num_layers > 1 else 0.0,
+            batch_first=True,
+        )
+        is_tied = settings.hidden_size == settings.embedding_size
+        self.projection = nn.Identity() if is_tied else nn.Linear(settings.hidden_size, settings.embedding_size)
+        self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocab_size))
+        nn.init.normal_(self.embedding.weight, std=settings.embedding_size**-0.5)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
+        return self.step(input_ids, None)[0]
+
+    def step(self, input_ids: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The logits, and the state to go on from; a state of None is that before any token."""
+        hidden, after = self.lstm(self.dropout(self.embedding(input_ids)), state)  # (B, T, C)
+        projected = self.projection(self.dropout(hidden))  # (B, T, E)
+        return nn.functional.linear(projected, self.embedding.weight, self.bias), after  # (B, T, V)
+
+
+def build(settings: Settings, facts: Facts) -> Lstm:
+    """A new network of random weights."""
+    return Lstm(settings, vocab_size=facts.vocab_size)
