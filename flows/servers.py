@@ -61,9 +61,17 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
     )
     with until_interrupted(), running(root, server) as process:
         click.echo(f"{tag} answers on {address} (Ctrl-C ends it). For example:")
-        body = """'{"texts": ["What a wonderful film!"]}'"""
-        click.echo(f"  curl -s {address}/classify -H 'content-type: application/json' -d {body}")
+        click.echo(f"  {example_command(bundle, address)}")
         wait_for_any([(server, process)])
+
+
+def example_command(bundle: Path, address: str) -> str:
+    """A command that asks a served bundle."""
+    from serving.bundle import load_about
+    from serving.endpoints import endpoint_of
+
+    endpoint = endpoint_of(load_about(bundle).task)
+    return f"curl -s {address}{endpoint.ROUTE} {endpoint.example(bundle)}"
 
 
 def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:

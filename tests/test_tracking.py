@@ -9,7 +9,16 @@ import pytest
 
 from components.artifacts import Layout, digest_of, write_json, writing
 from components.errors import QualityError, StoreError
-from components.tracking import PIPELINE_VARIABLE, Store, check_store, masked, stage_run, stale_runs, tracking_uri
+from components.tracking import (
+    PIPELINE_VARIABLE,
+    WEIGHTS_TAG,
+    Store,
+    check_store,
+    masked,
+    stage_run,
+    stale_runs,
+    tracking_uri,
+)
 
 
 @dataclass(frozen=True)
@@ -126,12 +135,18 @@ def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_ne
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "model.onnx").write_text("x")
+    weights = tmp_path / "model"
+    weights.mkdir()
+    (weights / "model.safetensors").write_text("y")
     with stage_run(project.root, "tiny", "package") as run:
-        assert run.register_model(bundle, digest="aa") == {"name": "tiny", "version": "1", "alias": "champion"}
-        assert run.register_model(bundle, digest="bb") == {"name": "tiny", "version": "2", "alias": "challenger"}
-        assert run.register_model(bundle, digest="aa") == {"name": "tiny", "version": "1", "alias": "champion"}
-    version = project.store.client.get_model_version_by_alias("tiny", "champion")
-    assert version.tags == {"digest": "aa"}
+        registered = [run.register_model(bundle, weights=weights, digest=digest) for digest in ("aa", "bb", "aa")]
+    first = {"name": "tiny", "version": "1", "alias": "champion"}
+    assert registered == [first, {"name": "tiny", "version": "2", "alias": "challenger"}, first]
+    client = project.store.client
+    version = client.get_model_version_by_alias("tiny", "champion")
+    assert version.tags == {"digest": "aa", WEIGHTS_TAG: "weights"}
+    kept = [file.path for file in client.list_artifacts(version.run_id, version.tags[WEIGHTS_TAG])]
+    assert kept == ["weights/model.safetensors"]
 
 
 def test_provenance_names_the_runs_of_the_stages_before(project):

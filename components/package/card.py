@@ -14,10 +14,8 @@ CARD = """\
 ## How well
 
 On {num_test} rows that it was not trained on, its {metric} is {quality:.4g}; the float model's is {float_quality:.4g}.
-It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}), and {agreement:.1%} of its answers are the
-float model's.
-
-Of the float model{interval_note}:
+It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}), and gives the float model's answer to
+{agreement:.1%} of those rows. The float model's figures{interval_note}:
 
 | | | interval |
 |---|---|---|
@@ -36,7 +34,9 @@ It knows rows like the ones it was trained on: on others it answers as surely, a
 
     curl -s localhost:3000{route} {example}
 
-{how_to_ask} 400 says what is wrong with a request, 503 that the service is overloaded, with `Retry-After` in seconds.
+{how_to_ask}
+
+400 says what is wrong with a request, 503 that the service is overloaded, with `Retry-After` in seconds.
 """
 
 
@@ -55,7 +55,7 @@ def card_text(recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, rep
         size_ratio=compressed["size_ratio"],
         method=compressed["method"],
         agreement=compressed["agreement"],
-        interval_note=f", each with its {confidence:.0%} bootstrap interval" if confidence else "",
+        interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",
         figures="\n".join(rows_of(evaluated)),
         num_rows=data["num_rows"],
         licence=data["licence"],

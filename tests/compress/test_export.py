@@ -10,18 +10,22 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 from torch.nn.utils.prune import l1_unstructured
 
-from components.compress.export import export_onnx, prune, quantize, without_smallest
-from components.models.encoder.network import EncoderClassifier, load_classifier
+from components.compress.export import prune, quantize, without_smallest
+from components.compress.text_classification import export_classifier
+from components.models.encoder.network import EncoderClassifier
+from components.models.storage import load
 
 
 @pytest.fixture(scope="module")
 def model(trained: Path) -> EncoderClassifier:
-    return load_classifier(trained / "artifacts/tiny/finetune/model", num_labels=2)
+    found = load(trained / "artifacts/tiny/finetune/model")
+    assert isinstance(found, EncoderClassifier)
+    return found
 
 
 @pytest.fixture(scope="module")
 def exported(model: EncoderClassifier) -> onnx.ModelProto:
-    return export_onnx(model)
+    return export_classifier(model)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 32), (8, 2)])
@@ -45,13 +49,13 @@ def test_exported_model_holds_no_path_of_this_machine(exported: onnx.ModelProto)
 def test_export_leaves_the_model_as_it_was(model: EncoderClassifier):
     config: Any = model.encoder.config
     before = config._attn_implementation
-    export_onnx(model)
+    export_classifier(model)
     assert config._attn_implementation == before
 
 
 def test_same_weights_give_the_same_bytes(model: EncoderClassifier, exported: onnx.ModelProto, tmp_path: Path):
     quantize(exported, tmp_path / "one.onnx")
-    quantize(export_onnx(model), tmp_path / "other.onnx")
+    quantize(export_classifier(model), tmp_path / "other.onnx")
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "other.onnx").read_bytes()
 
 

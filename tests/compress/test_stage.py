@@ -1,15 +1,20 @@
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 
 from components.__main__ import run_stage
-from components.artifacts import files_of, read_json
+from components.artifacts import Layout, files_of, read_json
+from components.compress.classification import golden_numbers
 from components.compress.measure import Speed, measure_speeds
-from components.compress.stage import Candidate, choose
+from components.compress.stage import Candidate, Inputs, choose, make_trial
+from components.compress.trial import MAX_GOLDEN, Trial
 from components.errors import ArtifactError, CompressionError, ParamsError
 from components.params import CompressionGate
 from components.recipes import parse_recipe
@@ -18,8 +23,8 @@ from serving.predictors.text_classification import Predictor
 from tests.projects import edit, tiny_recipe
 from tests.tiny_model import finish
 
-GATE = CompressionGate(max_accuracy_drop=0.01, min_speedup=3.0, max_size_ratio=0.3)
-FAST = Speed(rows_per_s=400.0, speedup=6.0, p50_ms=2.0, p99_ms=4.0)
+GATE = CompressionGate(max_drop=0.01, min_speedup=3.0, max_size_ratio=0.3)
+FAST = Speed(units_per_s=400.0, speedup=6.0, p50_ms=2.0, p99_ms=4.0)
 
 
 @pytest.fixture
@@ -27,9 +32,14 @@ def project(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "project"))
 
 
+@pytest.fixture(scope="module")
+def trial(trained: Path) -> Trial[Any]:
+    return make_trial(Layout(trained, "tiny", "compress").inputs(Inputs))
+
+
 def candidate(name: str, **changed: Any) -> Candidate:
     found: dict[str, Any] = {
-        "name": name, "method": name, "sparsity": 0.0, "predictor": None, "folder": Path(), "accuracy": 0.86,
+        "name": name, "method": name, "sparsity": 0.0, "runner": None, "folder": Path(), "quality": 0.86, "drop": 0.0,
         "size_bytes": 1000, "size_ratio": 0.25,
     }  # fmt: skip
     return Candidate(**(found | changed))
@@ -43,14 +53,15 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path):
         "predictor.json",
         "tokenizer.json",
     ]
-    predictions = pq.read_table(folder / "predictions.parquet")
+    predictions = pq.read_table(folder / "results/predictions.parquet")
     assert predictions.column_names == ["row", "label_id", "predicted_id", "scores"]
     test = pq.read_table(compressed / "artifacts/tiny/preprocess/test.parquet")
     assert predictions["row"] == test["row"]
     scores = Predictor.load(folder / "model", threads=1).predict(test["text"].to_pylist())
     np.testing.assert_array_equal(np.array(predictions["scores"].to_pylist(), np.float32), scores)
-    assert report["accuracy"] == pytest.approx(np.mean(scores.argmax(axis=1) == test["label_id"].to_numpy()), abs=1e-6)
-    assert report["accuracy"] > 0.8
+    assert report["metric"] == "accuracy"
+    assert report["quality"] == pytest.approx(np.mean(scores.argmax(axis=1) == test["label_id"].to_numpy()), abs=1e-6)
+    assert report["quality"] > 0.8
     assert report["size_bytes"] == (folder / "model/model.onnx").stat().st_size
     assert report["agreement"] > 0.9
 
@@ -70,7 +81,7 @@ def test_same_inputs_give_the_same_bytes(compressed: Path, project: Path):
 
 
 def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path):
-    edit(project, "tiny.compress.gate", {"max_accuracy_drop": 0.2, "min_speedup": 1.0e6, "max_size_ratio": 0.01})
+    edit(project, "tiny.compress.gate", {"max_drop": 0.2, "min_speedup": 1.0e6, "max_size_ratio": 0.01})
     with pytest.raises(CompressionError, match=r"int8: .* of torch fp32 \(min_speedup 1e\+06\)") as caught:
         run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert "of the float model's bytes (max_size_ratio 0.01)" in str(caught.value)
@@ -81,55 +92,95 @@ def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path):
 
 def test_predictions_of_other_rows_are_refused(project: Path):
     evaluate = project / "artifacts/tiny/evaluate"
-    table = pq.read_table(evaluate / "predictions.parquet")
-    pq.write_table(table.slice(1), evaluate / "predictions.parquet")
+    table = pq.read_table(evaluate / "results/predictions.parquet")
+    pq.write_table(table.slice(1), evaluate / "results/predictions.parquet")
     finish(evaluate, {})
     with pytest.raises(ArtifactError, match="run evaluate again"):
         run_stage(project, "tiny", "compress", tracker=NullTracker())
 
 
-def test_choice_is_the_more_accurate_of_like_sizes_whatever_the_speeds():
-    candidates = [candidate("int8", accuracy=0.855), candidate("pruned_int8", size_bytes=995)]
+def test_golden_requests_are_answered_as_they_were_measured(compressed: Path):
+    golden = read_json(compressed / "artifacts/tiny/compress/results/golden.json")
+    test = pq.read_table(compressed / "artifacts/tiny/preprocess/test.parquet")
+    assert [one["request"]["texts"] for one in golden] == [[text] for text in test["text"].to_pylist()]
+    assert {one["route"] for one in golden} == {"/classify"}
+    predictor = Predictor.load(compressed / "artifacts/tiny/compress/model", threads=1)
+    for one in golden[:5]:
+        assert one["answer"] == predictor.answers(predictor.predict(one["request"]["texts"]))
+
+
+def test_golden_rows_are_spread_over_the_split():
+    assert golden_numbers(3) == [0, 1, 2]
+    chosen = golden_numbers(10 * MAX_GOLDEN)
+    assert len(chosen) == MAX_GOLDEN
+    assert (chosen[0], chosen[-1]) == (0, 10 * MAX_GOLDEN - 1)
+    assert np.diff(chosen).max() <= 11
+
+
+def test_fp32_is_a_candidate_without_quantization(trial: Trial[Any], project: Path):
+    edit(project, "tiny.compress.candidates", [{"method": "fp32"}])
+    run_stage(project, "tiny", "compress", tracker=NullTracker())
+    report = read_json(project / "artifacts/tiny/compress/report.json")
+    assert report["method"] == "fp32"
+    assert report["agreement"] == 1.0
+    assert report["mean_difference"] <= 1e-6
+    assert onnx.load(project / "artifacts/tiny/compress/model/model.onnx") == trial.export()["model.onnx"]
+
+
+def test_choice_is_the_better_of_like_sizes_whatever_the_speeds(trial: Trial[Any]):
+    candidates = [candidate("int8", drop=0.005), candidate("pruned_int8", size_bytes=995)]
     speeds = {"int8": Speed(900.0, 9.0, 1.0, 2.0), "pruned_int8": FAST}
-    assert choose(candidates, speeds, GATE, float_accuracy=0.86).name == "pruned_int8"
+    assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
 
 
-def test_choice_is_the_smallest_where_sizes_differ():
-    candidates = [candidate("int8"), candidate("pruned_int8", accuracy=0.855, size_bytes=500)]
-    assert choose(candidates, dict.fromkeys(("int8", "pruned_int8"), FAST), GATE, float_accuracy=0.86).size_bytes == 500
+def test_choice_is_the_smallest_where_sizes_differ(trial: Trial[Any]):
+    candidates = [candidate("int8"), candidate("pruned_int8", drop=0.005, size_bytes=500)]
+    speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
+    assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).size_bytes == 500
 
 
-def test_choice_is_the_recipe_s_first_of_equals():
+def test_choice_is_the_recipe_s_first_of_equals(trial: Trial[Any]):
     candidates = [candidate("pruned_int8"), candidate("int8")]
-    assert (
-        choose(candidates, dict.fromkeys(("int8", "pruned_int8"), FAST), GATE, float_accuracy=0.86).name
-        == "pruned_int8"
-    )
+    speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
+    assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
 
 
 @pytest.mark.parametrize(
     ("changed", "speed", "fault"),
     [
-        ({"accuracy": 0.8499}, FAST, "0.0101 below the float model's 0.8600"),
+        ({"quality": 0.8499, "drop": 0.0101}, FAST, "accuracy 0.8499 is 0.0101 worse than the float model's 0.8600"),
+        ({"quality": float("nan"), "drop": float("nan")}, FAST, "max_drop 0.01"),
         ({}, Speed(100.0, 2.99, 2.0, 4.0), "2.99 times the rows/s"),
         ({"size_ratio": 0.31}, FAST, "0.310 of the float model's bytes"),
     ],
 )
-def test_each_limit_is_a_limit(changed: dict[str, float], speed: Speed, fault: str):
+def test_each_limit_is_a_limit(trial: Trial[Any], changed: dict[str, float], speed: Speed, fault: str):
     with pytest.raises(CompressionError, match=fault):
-        choose([candidate("int8", **changed)], {"int8": speed}, GATE, float_accuracy=0.86)
+        choose([candidate("int8", **changed)], {"int8": speed}, GATE, trial=trial, float_quality=0.86)
 
 
-def test_figures_at_the_limit_pass():
-    at_limit = candidate("int8", accuracy=0.85, size_ratio=0.3)
-    assert choose([at_limit], {"int8": Speed(1.0, 3.0, 1.0, 1.0)}, GATE, float_accuracy=0.86) is at_limit
+def test_figures_at_the_limit_pass(trial: Trial[Any]):
+    at_limit = candidate("int8", quality=0.85, drop=0.01, size_ratio=0.3)
+    speeds = {"int8": Speed(1.0, 3.0, 1.0, 1.0)}
+    assert choose([at_limit], speeds, GATE, trial=trial, float_quality=0.86) is at_limit
 
 
-def test_speedup_is_over_the_reference(compressed: Path):
-    predictor = Predictor.load(compressed / "artifacts/tiny/compress/model", threads=1)
-    speeds = measure_speeds({"one": predictor}, ["dull story"] * 3, reference="one", num_latency_rows=20)
-    assert speeds["one"].speedup == 1.0
-    assert 0 < speeds["one"].p50_ms <= speeds["one"].p99_ms
+def test_drop_is_how_much_accuracy_is_lost(trial: Trial[Any]):
+    assert trial.drop(0.86, 0.85) == pytest.approx(0.01)
+    assert trial.drop(0.85, 0.86) == pytest.approx(-0.01)
+
+
+def test_rates_count_units_and_speedup_is_over_the_reference():
+    def work(seconds_a_unit: float, items: Sequence[int]) -> int:
+        time.sleep(seconds_a_unit * sum(items))
+        return sum(items)
+
+    runners = {"slow": 0.002, "fast": 0.0005}
+    speeds = measure_speeds(runners, [2] * 10, work, reference="slow", num_latency_items=20)
+    assert speeds["slow"].speedup == 1.0
+    assert speeds["fast"].speedup > 1
+    assert speeds["slow"].units_per_s <= 500
+    assert 4 <= speeds["slow"].p50_ms <= speeds["slow"].p99_ms
 
 
 @pytest.mark.parametrize(

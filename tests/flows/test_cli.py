@@ -154,7 +154,7 @@ def test_speeds_are_shown_where_they_were_measured() -> None:
     size, rate, latency = size_rows(report, speeds)
     assert size == ("size", "10.0 MB", "2.5 MB", "0.25 times")
     assert rate == ("rows/s", "100", "420", "4.2 times")
-    assert latency == ("one row, p50", "9.0 ms", "2.0 ms", "")
+    assert latency == ("one request, p50", "9.0 ms", "2.0 ms", "")
     assert size_rows(report, None) == [size]
 
 

@@ -1,10 +1,8 @@
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
@@ -12,10 +10,16 @@ import serving
 from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError
 from components.package.bento import tag_of
-from components.package.bundle import golden_rows, made_from, write_bundle
+from components.package.bundle import made_from, write_bundle
+from components.package.smoke import Golden, read_golden
+from components.params import TextClassificationServing
+from serving.bundle import load_about
+from serving.endpoints import endpoint_of
 from tests.tiny_model import EVALUATED
 
-LIMITS = {"threads": 1, "max_texts": 4, "max_text_length": 100, "max_batch_size": 8, "max_latency_ms": 1000}
+SERVING = TextClassificationServing(
+    task="text_classification", threads=1, max_texts=4, max_text_length=100, max_batch_size=8, max_latency_ms=1000
+)
 
 
 @pytest.fixture
@@ -31,25 +35,22 @@ def write(compressed: Path) -> Callable[[Path], Path]:
         }
         write_bundle(
             folder, recipe="tiny", model=artifacts / "compress/model", golden=golden(compressed, limit=10),
-            limits=LIMITS, dvc_lock=compressed / "dvc.lock", reports=reports,
+            serving=SERVING, dvc_lock=compressed / "dvc.lock", reports=reports,
         )  # fmt: skip
         return folder
 
     return bundle
 
 
-def golden(root: Path, *, limit: int):
-    artifacts = root / "artifacts/tiny"
-    return golden_rows(
-        artifacts / "compress/predictions.parquet", artifacts / "evaluate/predictions.parquet",
-        artifacts / "compress/model", limit=limit,
-    )  # fmt: skip
+def golden(root: Path, *, limit: int) -> list[Golden]:
+    return read_golden(root / "artifacts/tiny/compress/results/golden.json", limit=limit)
 
 
 def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[[Path], Path], tmp_path: Path):
     bundle = write(tmp_path / "bundle")
-    code = {f"serving/{path.name}" for path in Path(serving.__path__[0]).glob("*.py")}
-    assert len(code) > 5
+    source = Path(serving.__path__[0])
+    code = {f"serving/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
+    assert {"serving/endpoints/text_classification.py", "serving/predictors/text_classification.py"} <= code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     model = {"model.onnx", "tokenizer.json", "predictor.json"}
     assert files == code | model | {"manifest.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}
@@ -68,7 +69,8 @@ def test_manifest_names_every_other_file_and_what_it_was_made_from(write: Callab
     assert list(manifest["made_from"]["ingest"]["outs"]) == ["artifacts/tiny/ingest/card.json"]
     assert manifest["contract"] == {"passed": True}
     assert manifest["metrics"]["evaluate"]["accuracy"] == 0.99
-    assert manifest["labels"] == ["negative", "positive"]
+    assert manifest["task"] == "text_classification"
+    assert manifest["predictor"]["labels"] == ["negative", "positive"]
 
 
 def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], tmp_path: Path):
@@ -80,25 +82,30 @@ def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], 
 
 def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path):
     card = (write(tmp_path / "bundle") / "card.md").read_text(encoding="utf-8")
-    assert "| float model | 0.990 (0.970 to 1.000) |" in card
+    assert "| accuracy | 0.99 | 0.97 to 1 |" in card
+    assert "| baseline accuracy | 0.9 |  |" in card
     assert "negative, positive" in card
     assert "At most 4 texts of 100 characters" in card
+    assert "a 95% bootstrap interval" in card
     assert "{" not in card.replace('{"texts"', "")
+    assert max(map(len, card.splitlines())) <= 120
 
 
-def test_golden_rows_are_spread_over_the_split(compressed: Path):
-    rows = golden(compressed, limit=4)
-    assert [row.row for row in rows] == [240, 260, 279, 299]
-    assert all(row.label == ("negative", "positive")[row.scores[1] > row.scores[0]] for row in rows)
-    assert len(golden(compressed, limit=1000)) == 60
+def test_service_json_names_the_task_and_its_limits(write: Callable[[Path], Path], tmp_path: Path):
+    bundle = write(tmp_path / "bundle")
+    about = load_about(bundle)
+    assert (about.name, about.task) == ("tiny", "text_classification")
+    assert endpoint_of(about.task).Limits(**about.limits).max_texts == 4
+    bentofile = YAML(typ="safe").load(bundle / "bentofile.yaml")
+    assert [name.split("==")[0] for name in bentofile["python"]["packages"]] == [
+        "bentoml", "numpy", "onnxruntime", "tokenizers",
+    ]  # fmt: skip
 
 
-def test_golden_rows_of_different_splits_are_refused(compressed: Path, tmp_path: Path):
-    root = Path(shutil.copytree(compressed, tmp_path / "project"))
-    path = root / "artifacts/tiny/compress/predictions.parquet"
-    pq.write_table(pq.read_table(path).slice(1), path)
-    with pytest.raises(ArtifactError, match="are not of the same rows"):
-        golden(root, limit=4)
+def test_golden_requests_are_spread_over_those_of_compress(compressed: Path):
+    every = read_json(compressed / "artifacts/tiny/compress/results/golden.json")
+    assert golden(compressed, limit=1000) == every
+    assert golden(compressed, limit=4) == [every[number] for number in (0, 20, 39, 59)]
 
 
 def test_lock_without_a_stage_says_which(compressed: Path, tmp_path: Path):

@@ -13,7 +13,6 @@ from components.artifacts import read_json
 from components.package.bento import serve_command, serving
 from serving.bundle import BundleError, verify_bundle
 from serving.predictors.text_classification import Predictor
-from serving.service import answers
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(24)]
@@ -157,7 +156,7 @@ def test_service_refuses_to_start_with_another_file_than_was_packaged(packaged: 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "serving/predictors"])
+@pytest.mark.parametrize("name", ["model.onnx", "serving/predictors/text_classification.py"])
 def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str):
     bundle = Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle"))
     verify_bundle(bundle)
@@ -171,9 +170,3 @@ def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, text: str):
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match=r"manifest.json cannot be read"):
         verify_bundle(tmp_path)
-
-
-def test_label_is_that_of_the_highest_score():
-    (answer,) = answers(["a", "b", "c"], [[0.2, 0.5, 0.3]])
-    assert answer.label == "b"
-    assert answer.scores == {"a": 0.2, "b": 0.5, "c": 0.3}

@@ -7,9 +7,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from components.models.encoder.network import load_classifier
 from components.models.float_predictor import float_predictor
-from serving.predictors.text_classification import Predictor, load_settings, load_tokenizer, softmax
+from components.models.storage import load
+from serving.predictors.scores import answers_of, softmax
+from serving.predictors.text_classification import Predictor, load_settings, load_tokenizer
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(40)] + ["", "dull", "dull " * 500, "\u5b57\u5b57 \u00e9", "a\x00b"]
@@ -53,7 +54,7 @@ def test_text_is_cleaned_and_cut_as_in_training(predictor: Predictor):
 
 
 def test_text_without_tokens_is_scored(trained: Path):
-    folder = trained / "artifacts/tiny/preprocess"
+    folder = trained / "artifacts/tiny/preprocess/predictor"
     settings = load_settings(folder / "predictor.json")
     tokenizer = load_tokenizer(folder / "tokenizer.json", settings)
     tokenizer.post_processor = None  # such as a tokenizer that adds no [CLS]
@@ -70,9 +71,9 @@ def test_text_without_tokens_is_scored(trained: Path):
 
 def test_float_model_is_judged_through_the_same_path(trained: Path):
     folder = trained / "artifacts/tiny"
-    settings = load_settings(folder / "preprocess/predictor.json")
-    tokenizer = load_tokenizer(folder / "preprocess/tokenizer.json", settings)
-    model = load_classifier(folder / "finetune/model", num_labels=2)
+    settings = load_settings(folder / "preprocess/predictor/predictor.json")
+    tokenizer = load_tokenizer(folder / "preprocess/predictor/tokenizer.json", settings)
+    model = load(folder / "finetune/model")
     predictor = float_predictor(model, tokenizer=tokenizer, settings=settings)
     with torch.inference_mode():
         for text, scores in zip(TEXTS, predictor.predict(TEXTS), strict=True):
@@ -82,7 +83,7 @@ def test_float_model_is_judged_through_the_same_path(trained: Path):
 
 
 def test_batches_hold_rows_of_like_lengths_and_the_order_is_kept(trained: Path):
-    folder = trained / "artifacts/tiny/preprocess"
+    folder = trained / "artifacts/tiny/preprocess/predictor"
     settings = load_settings(folder / "predictor.json")
     shapes: list[tuple[int, ...]] = []
 
@@ -105,11 +106,16 @@ def test_softmax_of_large_logits_is_finite():
     assert_allclose(softmax(logits), expected, atol=1e-6)
 
 
+def test_label_is_that_of_the_highest_score():
+    (answer,) = answers_of(["a", "b", "c"], np.array([[0.25, 0.5, 0.25]], np.float32))
+    assert answer == {"label": "b", "scores": {"a": 0.25, "b": 0.5, "c": 0.25}}
+
+
 def test_serving_needs_no_training_library(compressed: Path):
     code = (
         "import sys; from pathlib import Path; from serving.predictors.text_classification import Predictor\n"
         f"Predictor.load(Path({str(compressed / 'artifacts/tiny/compress/model')!r}), threads=1).predict(['dull'])\n"
-        "import serving.service\n"
+        "import serving.service, serving.endpoints.text_classification\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -121,6 +127,7 @@ def test_serving_needs_no_training_library(compressed: Path):
         "onnx",
         "pandas",
         "pyarrow",
+        "PIL",
         "sklearn",
         "mlflow",
         "components",
