@@ -5,7 +5,7 @@ where it is when other rows come or go.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,8 +98,19 @@ def check_classes(
             )
 
 
-def digests(texts: Sequence[str], *, seed: int) -> NDArray[np.uint64]:
+def digests(texts: Iterable[str], *, seed: int) -> NDArray[np.uint64]:
     """A number for each text, as good as random, that `seed` changes."""
     key = str(seed).encode()
     joined = b"".join(hashlib.blake2b(text.encode(), key=key, digest_size=8).digest() for text in texts)
     return np.frombuffer(joined, "<u8")
+
+
+def leak_of_random_split(texts: NDArray[np.int64], params: Split) -> float:
+    """What a split of the rows as they came, at random and into the same shares, would leak: the share of its test rows
+    whose text is in its training split too. `texts` numbers each row's text, (N,).
+    """
+    num_rows = len(texts)
+    _, num_validation, num_test = sizes(num_rows, params)
+    order = np.argsort(digests(map(str, range(num_rows)), seed=params.seed), kind="stable")
+    test, train = order[:num_test], order[num_test + num_validation :]
+    return float(np.isin(texts[test], texts[train]).mean()) if num_test else 0.0

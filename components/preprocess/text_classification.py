@@ -37,7 +37,7 @@ from components.preprocess.duplicates import (
     leaders,
 )
 from components.preprocess.leakage import check_leakage
-from components.preprocess.split import NAMES, grouped, stratified
+from components.preprocess.split import NAMES, grouped, leak_of_random_split, stratified
 from components.preprocess.stage import PREDICTOR, Inputs, Outputs
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.preprocess.tokens import TOKENIZER, Tokens, Vocabulary, all_tokens, load_vocabulary, write_tokenized
@@ -67,6 +67,9 @@ class Report:
     """Rows whose label lost to that of most rows with their text; only where conflicts are put to the vote."""
     num_duplicates: int
     num_near_duplicates: int
+    raw_leak_share: float
+    """Of the test rows of a random split of the rows with a label as they came, those whose text, or one nearly the
+    same, is in its training split too."""
     num_rows_out: int
     num_train: int
     num_validation: int
@@ -139,6 +142,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         num_outvoted=fates[OUTVOTED],
         num_duplicates=fates[DUPLICATE],
         num_near_duplicates=fates[NEAR_DUPLICATE],
+        raw_leak_share=round(leak_of_random_split(verdicts.first, params.split), 6),
         num_rows_out=len(rows),
         num_train=len(splits["train"]),
         num_validation=len(splits["validation"]),

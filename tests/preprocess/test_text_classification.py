@@ -11,7 +11,7 @@ import pytest
 
 from components.artifacts import artifact_names, files_of, write_json
 from components.errors import InputError, SourceError
-from components.params import FileSource, NearDuplicates, Split, TextClassificationData
+from components.params import FileSource, NearDuplicates, Split, TextClassificationData, TrainedTokenizer
 from components.preprocess import Inputs, Outputs, run
 from components.preprocess.text_classification import Report
 from components.tracking import NullTracker
@@ -284,3 +284,44 @@ def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData,
     inputs = Inputs(work / "data.parquet", work / "verdict.json", encoder.parent)
     again = replace(outputs, predictor=tmp_path / "predictor")
     assert run(inputs_of_project, inputs, again, tracker=NullTracker()) == report
+
+
+def test_the_leak_of_the_raw_rows_is_told(tmp_path: Path, params: TextClassificationData):
+    once, _ = preprocess(tmp_path / "once", params, ROWS)
+    assert once.raw_leak_share == 0
+    thrice, _ = preprocess(tmp_path / "thrice", params, [*ROWS, *ROWS, *[(text + "!", label) for text, label in ROWS]])
+    assert thrice.num_rows_out == 300
+    assert 0.8 < thrice.raw_leak_share <= 1  # each of the other two is in train with a chance of 0.7
+
+
+def test_a_tokenizer_is_trained_on_the_training_split_and_the_rows_without_a_label(
+    tmp_path: Path, params: TextClassificationData
+):
+    trained = TrainedTokenizer(kind="train", algorithm="wordpiece", vocab_size=300, lowercase=True)
+    signs = [chr(0x4E00 + number) for number in range(310)]  # a letter of its own for each row
+    rows: list[tuple[str | None, str | None]] = [
+        (sign + text, label) for (text, label), sign in zip(ROWS, signs, strict=False)
+    ]
+    rows += [(sign + text, None) for (text, _), sign in zip(tiny_rows(310)[300:], signs[300:], strict=True)]
+    changed = params.model_copy(update={"tokenizer": trained, "max_unknown_share": 0.2})
+    _, outputs = preprocess(tmp_path, changed, rows)
+    vocabulary = load_tokenizer(
+        outputs.predictor / "tokenizer.json", load_settings(outputs.predictor / "predictor.json")
+    ).get_vocab()
+    splits = read(outputs)
+    seen = {row["text"][0] for row in splits["train"]} | set(signs[300:])
+    assert {sign for sign in signs if sign in vocabulary} == seen
+    assert all(1 in row["input_ids"] for row in splits["test"]), "[UNK]"
+
+
+def test_rows_without_a_label_are_left_to_pretraining(tmp_path: Path, params: TextClassificationData):
+    texts = [text for text, _ in tiny_rows(340)][300:]
+    new: list[tuple[str | None, str | None]] = [(text, None) for text in [*texts, texts[0], ROWS[0][0] + "!"]]
+    with_slice = params.model_copy(update={"slice": "domain"})
+    domains = ["film", "book"] * 150 + ["news"] * 42
+    report, outputs = preprocess(tmp_path, with_slice, [*ROWS, *new], columns={"domain": domains})
+    unlabelled = pq.read_table(outputs.unlabelled).to_pylist()
+    assert [row["text"] for row in unlabelled] == texts, "neither a copy of one, nor of a labelled row"
+    assert {(row["label"], row["label_id"], row["slice"]) for row in unlabelled} == {(None, None, "news")}
+    assert (report.num_unlabelled, report.num_rows_out) == (40, 300)
+    assert {row["slice"] for rows in read(outputs).values() for row in rows} == {"film", "book"}

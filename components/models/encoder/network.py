@@ -59,7 +59,7 @@ def build(settings: Settings, facts: Facts) -> BertModel:
         intermediate_size=settings.intermediate_size,
         max_position_embeddings=facts.context,
         hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=0.0,  # with it, the attention of a processor is not the fused one
         pad_token_id=facts.pad_token_id,
     )
     return BertModel(config, add_pooling_layer=False)

@@ -15,6 +15,7 @@ class Settings(Section):
     intermediate_size: Positive
     """Of the feed-forward layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Of embeddings and residuals; the attention has none."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Settings":
