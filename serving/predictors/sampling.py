@@ -61,7 +61,10 @@ def require_integer(name: str, value: object, *, low: int, high: int | None = No
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer that no float is near to
+        return False
 
 
 def shown(value: object) -> str:

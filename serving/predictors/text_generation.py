@@ -59,14 +59,19 @@ class Settings:
     end_of_text_id: int
 
 
-class Answer(TypedDict):
-    """The whole of what was generated."""
+class Summary(TypedDict):
+    """What is said of an answer when it is through."""
 
-    text: str
     finish_reason: FinishReason
     num_prompt_tokens: int
     num_tokens: int
     seed: int
+
+
+class Answer(Summary):
+    """An answer in one piece."""
+
+    text: str
 
 
 class Step(Protocol):
@@ -239,9 +244,12 @@ class Generation:
     def answer(self) -> Answer:
         """The whole, made to its end."""
         text = "".join(self)
+        return Answer(text=text, **self.summary())
+
+    def summary(self) -> Summary:
+        """How it ended, and how long it is; once it is through."""
         assert self.finish_reason is not None
-        return Answer(
-            text=text,
+        return Summary(
             finish_reason=self.finish_reason,
             num_prompt_tokens=len(self.prompt_ids),
             num_tokens=self.num_tokens,
@@ -318,7 +326,7 @@ class TextGenerator:
 
     def encode(self, prompt: str) -> list[int]:
         """The tokens of a prompt; RequestError where it cannot be read."""
-        return encode_prompt(prompt, tokenizer=self.tokenizer, settings=self.settings)
+        return encode_prompt(prompt, tokenizer=self.tokenizer, settings=self.settings, max_tokens=self.settings.context)
 
     def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """The answers to several requests (the arguments of `generate`), as many at once as there are threads."""
@@ -348,9 +356,9 @@ class TextGenerator:
         return [np.concatenate([np.zeros(0), *pieces]) for pieces in self.read(documents, log2_probability)]
 
 
-def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: Settings) -> list[int]:
+def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: Settings, max_tokens: int) -> list[int]:
     """The tokens of a prompt. RequestError where it is empty, too long, or has characters that are no tokens."""
-    most = settings.context - 1  # the token before it takes one place
+    most = min(max_tokens, settings.context - 1)  # the token before it takes one place
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise RequestError("prompt holds half of a surrogate pair, which is no character")
     if len(prompt) > most * MAX_CHARACTERS_PER_TOKEN:

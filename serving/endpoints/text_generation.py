@@ -1,0 +1,219 @@
+"""POST /generate: a prompt in, text out, as server-sent events token by token, or in one piece.
+
+A request holds one of `threads` places from its first token to its last; one that gets none within `max_latency_ms` is
+turned away with 503. A client that goes away is computed for no longer.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from serving.endpoints import Check, Refused
+from serving.predictors.sampling import MAX_SEED, MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
+from serving.predictors.text_generation import (
+    ROUTE,
+    SETTINGS,
+    TOKENIZER,
+    Generation,
+    TextGenerator,
+    encode_prompt,
+    load_settings,
+    load_tokenizer,
+)
+from serving.text import MAX_CHARACTERS_PER_TOKEN
+
+__all__ = [
+    "PACKAGES",
+    "ROUTE",
+    "Limits",
+    "example",
+    "how_to_ask",
+    "make_api",
+    "make_check",
+    "max_bytes",
+    "what_it_is",
+]
+
+PACKAGES = ("tokenizers",)
+WARM_UP = {"prompt": "A", "max_tokens": 2, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0}
+MAX_BYTES_PER_CHARACTER = 12  # of JSON: an escaped character beyond the basic plane
+KEYS = ("prompt", "max_tokens", "temperature", "top_k", "top_p", "seed", "stop", "stream")
+END: Any = object()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service takes."""
+
+    threads: int
+    """Requests computed at once."""
+    max_prompt_tokens: int
+    max_new_tokens: int
+    """Of one answer."""
+    max_latency_ms: int
+    """Wait for a place beyond which a request is turned away."""
+
+
+def make_api(folder: Path, limits: Limits) -> type[Any]:
+    """The class that BentoML serves."""
+    import bentoml
+    from bentoml.exceptions import ServiceUnavailable
+    from starlette.responses import StreamingResponse
+
+    class Generator:
+        def __init__(self) -> None:
+            self.model = TextGenerator.load(folder, threads=limits.threads)
+            self.model.answers([WARM_UP])
+            self.places = asyncio.Semaphore(limits.threads)
+
+        @bentoml.api(route=ROUTE)
+        async def generate(
+            self,
+            prompt: str,
+            max_tokens: int,
+            temperature: float,
+            top_k: int,
+            top_p: float,
+            seed: int,
+            stop: list[str],
+            stream: bool,
+        ) -> dict[str, Any]:
+            """What the model writes after the prompt."""
+            generation = self.model.generate(
+                prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop
+            )
+            answer = self.answer(generation, stream=stream)
+            await anext(answer)  # that no place is free must be known before an answer is begun
+            return StreamingResponse(  # pyright: ignore[reportReturnType]: what is described here is what it holds
+                answer,
+                media_type="text/event-stream" if stream else "application/json",
+                headers={"cache-control": "no-store"},
+            )
+
+        async def answer(self, generation: Generation, *, stream: bool) -> AsyncGenerator[str]:
+            """The parts of the answer, made on the predictor's threads; the first is empty, and says that a place is
+            taken."""
+            await self.take_place()
+            try:
+                yield ""
+                texts: list[str] = []
+                loop = asyncio.get_running_loop()
+                while (piece := await loop.run_in_executor(self.model.pool, next, generation, END)) is not END:
+                    if stream:
+                        yield event({"text": piece})
+                    else:
+                        texts.append(piece)
+                if stream:
+                    yield event(generation.summary())
+                else:
+                    yield as_json({"text": "".join(texts), **generation.summary()})
+            finally:
+                self.places.release()
+
+        async def take_place(self) -> None:
+            """Wait for one of the places; ServiceUnavailable where that takes too long."""
+            try:
+                async with asyncio.timeout(limits.max_latency_ms / 1000):
+                    await self.places.acquire()
+            except TimeoutError as error:
+                raise ServiceUnavailable("no place got free in time") from error
+
+    return Generator
+
+
+def event(fields: Mapping[str, Any]) -> str:
+    """A server-sent event."""
+    return f"data: {as_json(fields)}\n\n"
+
+
+def as_json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def max_bytes(limits: Limits) -> int:
+    """The longest body that is read."""
+    return 4096 + MAX_BYTES_PER_CHARACTER * (
+        limits.max_prompt_tokens * MAX_CHARACTERS_PER_TOKEN + MAX_STOPS * MAX_STOP_LENGTH
+    )
+
+
+def make_check(folder: Path, limits: Limits) -> Check:
+    """Judges a request; gives it with every key that it left out."""
+    settings, tokenizer = load_settings(folder / SETTINGS), load_tokenizer(folder / TOKENIZER)
+
+    def check(content_type: str, body: bytes) -> bytes | Refused:
+        if content_type.split(";")[0].strip().lower() != "application/json":
+            return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
+        try:
+            request = read_request(body, limits)
+            encode_prompt(
+                request["prompt"], tokenizer=tokenizer, settings=settings, max_tokens=limits.max_prompt_tokens
+            )
+        except RequestError as error:
+            return Refused(400, str(error))
+        return json.dumps(request).encode()
+
+    return check
+
+
+def read_request(body: bytes, limits: Limits) -> dict[str, Any]:
+    """The request with every key; RequestError where it is none, or asks for what is not given."""
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f'the request is not JSON ({error}); send {{"prompt": "The beginning"}}') from error
+    if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
+        raise RequestError(f'the request must be {{"prompt": "The beginning"}}, and may have {", ".join(KEYS[1:])}')
+    if unknown := sorted(set(given) - set(KEYS)):
+        raise RequestError(f"the request has the unknown key {shown(unknown[0])}; it may have {', '.join(KEYS)}")
+    request: dict[str, Any] = defaults(limits) | given
+    if request["seed"] is None:
+        request["seed"] = SystemRandom().randint(0, MAX_SEED)
+    if not isinstance(request["stream"], bool):
+        raise RequestError(f"stream is {shown(request['stream'])}; it must be true or false")
+    if not isinstance(request["stop"], list):
+        raise RequestError(f"stop is {shown(request['stop'])}; it must be a list of texts")
+    asked = {name: request[name] for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")}
+    sampling = Sampling(**asked, stop=tuple(request["stop"]))
+    if sampling.max_tokens > limits.max_new_tokens:
+        raise RequestError(f"max_tokens is {sampling.max_tokens}; at most {limits.max_new_tokens} are given")
+    return request
+
+
+def defaults(limits: Limits) -> dict[str, Any]:
+    """What a request leaves out: as long as may be, from the model's own probabilities, never twice the same."""
+    return {
+        "max_tokens": limits.max_new_tokens,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "seed": None,
+        "stop": [],
+        "stream": True,
+    }
+
+
+def what_it_is(folder: Path) -> str:
+    """One sentence for the model card."""
+    return f"A language model: it writes on from a prompt. It sees {load_settings(folder / SETTINGS).context} tokens."
+
+
+def how_to_ask(folder: Path, limits: Limits) -> str:
+    """For the model card."""
+    most = min(limits.max_prompt_tokens, load_settings(folder / SETTINGS).context - 1)
+    return (
+        f"A prompt of at most {most} tokens, and an answer of at most {limits.max_new_tokens}. The request may have "
+        "`max_tokens`, `temperature` (0 takes the likeliest token each time), `top_k`, `top_p`, `seed` (the same seed "
+        "gives the same answer), `stop` (texts before which the answer ends) and `stream`. Streamed, which is the "
+        "default, it is server-sent events: one for each piece of text, then one with `finish_reason`, the numbers of "
+        "tokens, and the seed; otherwise one JSON object."
+    )
+
+
+def example(folder: Path) -> str:
+    """The options of a curl command."""
+    return """-N -H 'content-type: application/json' -d '{"prompt": "The", "max_tokens": 40, "temperature": 0.8}'"""
