@@ -67,12 +67,13 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
     )
     started = time.perf_counter()
     plan = plan_of(params, objective, precision)
+    trained = objective.model or model
     position = train(
-        model, plan, objective, checkpoints=outputs.checkpoints / "train", tracker=tracker, title="pretrain"
+        trained, plan, objective, checkpoints=outputs.checkpoints / "train", tracker=tracker, title="pretrain"
     )
     logger.info("trained in %.0f s", time.perf_counter() - started)
 
-    kept = objective.result(model.cpu())
+    kept = objective.result(trained.cpu())
     save(kept, outputs.model, family=params.model.family, settings=params.model, facts=facts)
     copy_tokenizer(inputs.predictor, outputs.model)
     write_history(outputs.history, position.history)
