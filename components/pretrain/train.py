@@ -6,6 +6,7 @@ Seeded: on one machine two runs give the same weights, bit for bit; a run that w
 import importlib
 import logging
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
