@@ -1,0 +1,137 @@
+"""Whole documents: cleaned with their paragraphs kept, and as tokens that spell every character of them."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from components.errors import MAX_EXAMPLES, InputError, examples
+from components.preprocess.tokens import TOKENIZER, load_vocabulary
+from serving.text import INVISIBLE, cut_marks
+
+END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
+# All control characters but the tab and the line feed, and halves of surrogate pairs, which no encoding can carry.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+BLANK_LINES = re.compile("\n{3,}")
+GROUP_ROWS = 256
+SHOWN_CHARACTERS = 20
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        pa.field("text", pa.large_string()),
+        pa.field("input_ids", pa.large_list(pa.int32())),
+        pa.field("num_bytes", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer that neither cuts nor pads, and spells the name of a special token like any other text."""
+
+    tokenizer: Tokenizer
+    end_of_text_id: int
+    pad_token_id: int
+    unknown_id: int | None
+    """None where every text can be spelled."""
+
+    @property
+    def size(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The tokens of some documents."""
+
+    input_ids: list[NDArray[np.int32]]
+    """Each ends with the end-of-text token."""
+    num_unknown: int
+    unknown_texts: list[str]
+    """A few documents with unknown tokens."""
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(map(len, self.input_ids))
+
+
+def clean_document(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
+    """The text in one Unicode form, without control characters, with at most one blank line between paragraphs.
+
+    Cleaning a clean text changes nothing.
+    """
+    text = CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+    if not text.isascii():
+        text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
+    lines = "\n".join(line.rstrip() for line in text.split("\n"))
+    return BLANK_LINES.sub("\n\n", lines).strip()
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The folder's tokenizer.json. SourceError where it is broken, InputError where no token of it ends a text."""
+    loaded = load_vocabulary(folder, max_tokens=1)
+    tokenizer = loaded.tokenizer
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    found = [number for token in END_TOKENS if (number := tokenizer.token_to_id(token)) is not None]
+    if not found:
+        raise InputError(
+            f"{TOKENIZER} has no token that ends a text ({', '.join(END_TOKENS)}); choose the tokenizer of a model "
+            "that generates text, or train one: preprocess.tokenizer.algorithm 'bpe'"
+        )
+    return Vocabulary(tokenizer, found[0], loaded.pad_token_id, loaded.unknown_id)
+
+
+def encode(texts: Sequence[str], vocabulary: Vocabulary) -> Encoded:
+    """The tokens of each document. InputError where they do not give the text back."""
+    input_ids: list[NDArray[np.int32]] = []
+    unknown: list[str] = []
+    num_unknown = 0
+    for text in texts:
+        ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+        num = ids.count(vocabulary.unknown_id) if vocabulary.unknown_id is not None else 0
+        if num:
+            num_unknown += num
+            unknown.append(text)
+        else:
+            check_spelling(text, vocabulary.tokenizer.decode(ids, skip_special_tokens=False))
+        input_ids.append(np.array([*ids, vocabulary.end_of_text_id], np.int32))
+    return Encoded(input_ids, num_unknown, unknown[:MAX_EXAMPLES])
+
+
+def check_spelling(text: str, spelled: str) -> None:
+    """InputError where tokens stand for another text than they were made of: bits per byte would then mean nothing."""
+    if text == spelled:
+        return
+    place = next((i for i, pair in enumerate(zip(text, spelled, strict=False)) if pair[0] != pair[1]), len(spelled))
+    start = max(0, place - SHOWN_CHARACTERS)
+    pair = (part[start : place + SHOWN_CHARACTERS] for part in (text, spelled))
+    raise InputError(
+        f"the tokenizer does not give a document back as it was: {examples(pair)}; take one that keeps case and "
+        "spaces, such as preprocess.tokenizer.algorithm 'bpe' with lowercase false"
+    )
+
+
+def write_documents(path: Path, rows: pa.Table, encoded: Encoded) -> None:
+    """Write a split: its rows (`row`, `text`) with their tokens and their size as UTF-8."""
+    ends = np.cumsum([0, *map(len, encoded.input_ids)])
+    flat = np.concatenate([np.zeros(0, np.int32), *encoded.input_ids])
+    texts: list[str] = rows["text"].to_pylist()
+    table = pa.table(
+        {
+            "row": rows["row"],
+            "text": rows["text"],
+            "input_ids": pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(flat)),
+            "num_bytes": [len(text.encode()) for text in texts],
+        }
+    )
+    pq.write_table(table.cast(SCHEMA), path, compression="zstd", row_group_size=GROUP_ROWS)
