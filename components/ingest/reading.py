@@ -66,7 +66,7 @@ class Loaded:
 
 
 def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched) -> Loaded:
-    """Make the table `source` from the files; a database's rows have no format of their own and come as Parquet."""
+    """Make the table `source` from the files; rows of a database or a generator have no format and come as Parquet."""
     import duckdb
 
     form_type = form.type if form else "rows"

@@ -15,8 +15,9 @@ from components.errors import SourceError, examples
 from components.ingest.query import Column, write_query
 from components.ingest.reading import Loaded, load
 from components.ingest.session import session
-from components.params import FileSource, Ingest, UrlSource
+from components.params import FileSource, GeneratorSource, Ingest, UrlSource
 from components.sources import Fetched, fetch
+from components.sources.generator import ORIGINS
 from components.sources.web import named
 from components.tracking import Tracker
 
@@ -116,6 +117,7 @@ def card(params: Ingest, fetched: Fetched, columns: list[Column], num_rows: int)
         "format": params.format.model_dump(mode="json", exclude_none=True) if params.format else None,
         "licence": params.licence,
         "num_rows": num_rows,
+        "origin": ORIGINS[params.source.name] if isinstance(params.source, GeneratorSource) else None,
         "query": params.query,
         "source": source,
         "source_sha256": fetched.sha256,

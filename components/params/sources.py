@@ -80,7 +80,8 @@ class GeneratorSource(Section):
 
     kind: Literal["generator"]
     name: Literal["teacher"]
-    """teacher: vectors from a normal distribution (column `features`), labelled by a network of random weights."""
+    """teacher: vectors from a normal distribution (column `values`), labelled by a network of random weights (column
+    `label`)."""
     num_rows: Positive
     num_features: Positive
     hidden_size: Positive

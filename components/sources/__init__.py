@@ -2,7 +2,7 @@
 
 `fetch` is for rows, `fetch_folder` for a folder that is used whole (an encoder). Archives are kept in
 `.modelyard/downloads/<sha256>/` of the project and hashed again before each use. Members of an archive, and the rows
-that a database gives, go into the caller's `folder`, which the caller removes.
+that a database or a generator gives, go into the caller's `folder`, which the caller removes.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 from components.errors import SourceError
 from components.params import DataSource, FileSource, HubSource, ModelSource
-from components.sources import database, files, hub, registries, web
+from components.sources import database, files, generator, hub, registries, web
 from components.sources.fetched import Fetched
 
 __all__ = ["Fetched", "fetch", "fetch_folder"]
@@ -23,6 +23,7 @@ FETCHERS: dict[str, Callable[..., Fetched]] = {
     "url": web.fetch,
     "hub": hub.fetch,
     "sql": database.fetch,
+    "generator": generator.fetch,
 }
 
 

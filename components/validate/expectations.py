@@ -4,19 +4,21 @@
 # pyright: reportPrivateImportUsage=false
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import great_expectations.expectations as gxe
 
 from components.errors import MAX_EXAMPLES, did_you_mean, examples
-from components.params import Between, Contract
-from components.validate.tables import LENGTH, SHOWN_LENGTH, Tables, is_text
+from components.params import Between, Contract, Values
+from components.validate.arrays import LARGEST, NUM_ODD, NUM_VALUES, SMALLEST
+from components.validate.tables import LABELLED_TEXT, LABELLED_VALUES, LENGTH, SHOWN_LENGTH, Tables, is_text
 
 # The names that Great Expectations knows pandas' types by.
 TYPES = {
     "integer": [f"{sign}Int{bits}Dtype" for sign in ("", "U") for bits in (8, 16, 32, 64)],
     "boolean": ["BooleanDtype"],
+    "array": ["StringDtype"],  # of the digests that stand for them; texts are pandas' own `str`
 }
 TYPES["number"] = [*TYPES["integer"], "float32", "float64"]
 
@@ -40,7 +42,7 @@ class Look:
 class Check:
     """One expectation over one table."""
 
-    table: Literal["rows", "texts", "classes"]
+    table: Literal["rows", "texts", "arrays", "classes"]
     column: str
     """An empty string where it is about the table."""
     expected: str
@@ -53,12 +55,14 @@ class Check:
 def checks_of(contract: Contract, tables: Tables) -> list[Check]:
     """Every expectation that can be put to the columns that are there, in a fixed order."""
     checks = [*table_checks(contract), *column_checks(contract, tables)]
-    if is_text(tables.rows, "text"):
-        checks += text_checks(contract, tables)
-    if is_text(tables.rows, "label"):
-        checks += label_checks(contract)
-    if is_text(tables.rows, "text") and is_text(tables.rows, "label"):
-        checks.append(conflicts(contract))
+    if contract.text_length is not None and is_text(tables.rows, "text"):
+        checks += text_checks(contract, tables, contract.text_length)
+    if contract.values is not None and tables.is_of_arrays:
+        checks += array_checks(contract, tables, contract.values)
+    if contract.labels is not None and is_text(tables.rows, "label"):
+        checks += label_checks(contract, contract.labels)
+        if tables.is_of_arrays or is_text(tables.rows, "text"):
+            checks.append(conflicts(contract, tables))
     return checks
 
 
@@ -118,7 +122,9 @@ def missing_column(tables: Tables, column: str) -> Look:
 
 
 def wrong_type(tables: Tables, column: str, kind: str) -> Look:
-    sql = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}[kind]
+    sql = {
+        "string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "array": "FLOAT[]",
+    }[kind]  # fmt: skip
     return Look(
         tables.num_rows,
         [f"the column is of type {tables.schema.field(column).type}"],
@@ -126,24 +132,76 @@ def wrong_type(tables: Tables, column: str, kind: str) -> Look:
     )
 
 
-def text_checks(contract: Contract, tables: Tables) -> Iterator[Check]:
+def text_checks(contract: Contract, tables: Tables, limits: Between) -> Iterator[Check]:
     yield not_null("text", contract.max_null_share)
-    limits = contract.text_length
     if is_set(limits):
         yield Check(
             "rows", LENGTH, f"texts of {between(limits, 'characters')}",
             gxe.ExpectColumnValuesToBeBetween(column=LENGTH, min_value=limits.min, max_value=limits.max),
             lambda tables: wrong_length(tables, limits),
         )  # fmt: skip
-    if tables.count("SELECT count(text) FROM data") == 0:
-        return  # a share of no texts is none
+    yield from duplicates(contract, tables)
+
+
+def array_checks(contract: Contract, tables: Tables, limits: Values) -> Iterator[Check]:
+    yield not_null("values", contract.max_null_share)
     yield Check(
-        "rows", "text", f"at most {percent(contract.max_duplicate_share)} of the rows with a text that came before",
+        "rows", NUM_VALUES, f"arrays of {limits.length} numbers",
+        gxe.ExpectColumnValuesToBeBetween(column=NUM_VALUES, min_value=limits.length, max_value=limits.length),
+        lambda tables: odd_arrays(
+            tables, NUM_VALUES, tables.rows[NUM_VALUES] != limits.length, "numbers",
+            "leave them out in the query, or mend values.length in the contract",
+        ),
+    )  # fmt: skip
+    yield Check(
+        "rows", NUM_ODD, "no number null, NaN or infinite",
+        gxe.ExpectColumnValuesToBeBetween(column=NUM_ODD, max_value=0),
+        lambda tables: odd_arrays(
+            tables, NUM_ODD, tables.rows[NUM_ODD] > 0, "values that are no number",
+            "leave the rows out in the query, or put a number there (coalesce)",
+        ),
+    )  # fmt: skip
+    for column, least, most, what in (
+        (SMALLEST, limits.min, None, f"numbers of at least {limits.min:g}"),
+        (LARGEST, None, limits.max, f"numbers of at most {limits.max:g}"),
+    ):
+        yield Check(
+            "rows", column, what,
+            gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most),
+            lambda tables, column=column, least=least, most=most: odd_arrays(
+                tables, column, tables.rows[column] < least if most is None else tables.rows[column] > most,
+                f"as its {column}", "mend them in the query, or values.min and values.max in the contract",
+            ),
+        )  # fmt: skip
+    yield from duplicates(contract, tables)
+
+
+def odd_arrays(tables: Tables, column: str, is_odd: Any, what: str, advice: str) -> Look:
+    """The rows at fault, by a figure of their arrays."""
+    found = tables.rows.loc[is_odd.fillna(False), column]
+    shown = [f"row {row + 1}: {value:g} {what}" for row, value in found.head(MAX_EXAMPLES).items()]
+    return Look(len(found), shown, advice)
+
+
+def duplicates(contract: Contract, tables: Tables) -> Iterator[Check]:
+    if tables.count("SELECT count(judged) FROM data") == 0:
+        return  # a share of none is none
+    if contract.max_unlabelled_share is None:
+        column = "values" if tables.is_of_arrays else "text"
+    else:
+        column = LABELLED_VALUES if tables.is_of_arrays else LABELLED_TEXT
+    yield Check(
+        "rows", column,
+        f"at most {percent(contract.max_duplicate_share)} of the rows with {article(tables.noun)} that came before",
         gxe.ExpectColumnProportionOfUniqueValuesToBeBetween(
-            column="text", min_value=round(1 - contract.max_duplicate_share, DIGITS)
+            column=column, min_value=round(1 - contract.max_duplicate_share, DIGITS)
         ),
         repeated,
     )  # fmt: skip
+
+
+def article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def not_null(column: str, max_share: float) -> Check:
@@ -155,9 +213,10 @@ def not_null(column: str, max_share: float) -> Check:
 
 
 def nulls(tables: Tables, column: str) -> Look:
-    found = tables.ask(f"SELECT row FROM data WHERE {column} IS NULL ORDER BY row")
+    where = f"{'label' if column == 'label' else 'content'} IS NULL"
+    found = tables.ask(f"SELECT row FROM data WHERE {where} ORDER BY row")
     return Look(
-        tables.count(f"SELECT count(*) FROM data WHERE {column} IS NULL"),
+        tables.count(f"SELECT count(*) FROM data WHERE {where}"),
         [f"row {row}" for (row,) in found],
         f"leave them out in the query: WHERE {column} IS NOT NULL",
     )
@@ -165,9 +224,9 @@ def nulls(tables: Tables, column: str) -> Look:
 
 def wrong_length(tables: Tables, limits: Between) -> Look:
     outside = " OR ".join(
-        f"length(text) {sign} {limit}" for sign, limit in (("<", limits.min), (">", limits.max)) if limit is not None
+        f"length(content) {sign} {limit}" for sign, limit in (("<", limits.min), (">", limits.max)) if limit is not None
     )
-    found = tables.ask(f"SELECT row, length(text), text[:40] FROM data WHERE {outside} ORDER BY row")
+    found = tables.ask(f"SELECT row, length(content), content[:40] FROM data WHERE {outside} ORDER BY row")
     return Look(
         tables.count(f"SELECT count(*) FROM data WHERE {outside}"),
         [f"row {row}: {length} characters: {examples([text])}" for row, length, text in found],
@@ -177,19 +236,26 @@ def wrong_length(tables: Tables, limits: Between) -> Look:
 
 def repeated(tables: Tables) -> Look:
     found = tables.ask(
-        f"SELECT text[:{SHOWN_LENGTH}], count(*) AS n FROM data WHERE text IS NOT NULL "
-        "GROUP BY text HAVING n > 1 ORDER BY n DESC, min(row)"
+        f"SELECT judged[:{SHOWN_LENGTH}], min(row), count(*) AS n FROM data WHERE judged IS NOT NULL "
+        "GROUP BY judged HAVING n > 1 ORDER BY n DESC, min(row)"
     )
     return Look(
-        tables.count("SELECT count(text) - count(DISTINCT text) FROM data"),
-        [f"{examples([text])} ({count} times)" for text, count in found],
+        tables.count("SELECT count(judged) - count(DISTINCT judged) FROM data"),
+        [f"{named(tables, content, row)} ({count} times)" for content, row, count in found],
         "preprocess removes duplicates: raise max_duplicate_share if there may be as many",
     )
 
 
-def conflicts(contract: Contract) -> Check:
+def named(tables: Tables, content: str, row: int) -> str:
+    """A text itself; an array by its first row."""
+    return f"the array of row {row}" if tables.is_of_arrays else examples([content])
+
+
+def conflicts(contract: Contract, tables: Tables) -> Check:
+    assert contract.max_conflict_share is not None, "params: where there is a column 'label'"
+    table = "arrays" if tables.is_of_arrays else "texts"
     return Check(
-        "texts", "num_labels", f"at most {percent(contract.max_conflict_share)} of the texts with two labels",
+        table, "num_labels", f"at most {percent(contract.max_conflict_share)} of the {table} with two labels",
         gxe.ExpectColumnValuesToBeBetween(
             column="num_labels", max_value=1, mostly=round(1 - contract.max_conflict_share, DIGITS)
         ),
@@ -198,25 +264,29 @@ def conflicts(contract: Contract) -> Check:
 
 
 def conflicting(tables: Tables) -> Look:
-    groups = "FROM data WHERE text IS NOT NULL GROUP BY text HAVING count(DISTINCT label) > 1"
+    groups = "FROM data WHERE judged IS NOT NULL GROUP BY judged HAVING count(DISTINCT label) > 1"
     found = tables.ask(
-        f"SELECT text[:{SHOWN_LENGTH}], string_agg(DISTINCT label, ' and ' ORDER BY label) {groups} ORDER BY min(row)"
+        f"SELECT judged[:{SHOWN_LENGTH}], min(row), string_agg(DISTINCT label, ' and ' ORDER BY label) {groups} "
+        "ORDER BY min(row)"
     )
     return Look(
-        tables.count(f"SELECT count(*) FROM (SELECT text {groups})"),
-        [f"{examples([text])} is {labels}" for text, labels in found],
+        tables.count(f"SELECT count(*) FROM (SELECT judged {groups})"),
+        [f"{named(tables, content, row)} is {labels}" for content, row, labels in found],
         "mend the labels, or raise max_conflict_share: preprocess then does as 'conflicts' says",
     )
 
 
-def label_checks(contract: Contract) -> Iterator[Check]:
-    yield not_null("label", contract.max_null_share)
+def label_checks(contract: Contract, labels: tuple[str, ...]) -> Iterator[Check]:
+    min_share = contract.min_class_share
+    assert min_share is not None, "params: where there is a column 'label'"
+    if contract.max_unlabelled_share is None:
+        yield not_null("label", contract.max_null_share)
+    else:
+        yield few_unlabelled(contract.max_unlabelled_share)
     yield Check(
-        "rows", "label", f"a label of {examples(contract.labels)}",
-        gxe.ExpectColumnValuesToBeInSet(
-            column="label", value_set=[label[:SHOWN_LENGTH] for label in contract.labels]
-        ),
-        lambda tables: unknown_labels(tables, contract.labels),
+        "rows", "label", f"a label of {examples(labels)}",
+        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[label[:SHOWN_LENGTH] for label in labels]),
+        lambda tables: unknown_labels(tables, labels),
     )  # fmt: skip
     yield Check(
         "classes", "num_rows", "rows of every label",
@@ -224,9 +294,17 @@ def label_checks(contract: Contract) -> Iterator[Check]:
         absent_labels,
     )  # fmt: skip
     yield Check(
-        "classes", "share", f"at least {percent(contract.min_class_share)} of the rows in every class",
-        gxe.ExpectColumnValuesToBeBetween(column="share", min_value=contract.min_class_share),
-        lambda tables: small_classes(tables, contract.min_class_share),
+        "classes", "share", f"at least {percent(min_share)} of the rows in every class",
+        gxe.ExpectColumnValuesToBeBetween(column="share", min_value=min_share),
+        lambda tables: small_classes(tables, min_share),
+    )  # fmt: skip
+
+
+def few_unlabelled(max_share: float) -> Check:
+    return Check(
+        "rows", "label", f"at most {percent(max_share)} of the rows without a label, to pretrain on",
+        gxe.ExpectColumnValuesToNotBeNull(column="label", mostly=round(1 - max_share, DIGITS)),
+        lambda tables: replace(nulls(tables, "label"), advice="take fewer of them, or raise max_unlabelled_share"),
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class Judged:
     expected: str
     success: bool
     num_unexpected: int | None
-    """Rows (or texts, or classes) that break it, tolerated ones too; None where it judges the table as a whole."""
+    """Rows (or texts, arrays, classes) that break it, tolerated ones too; None where it judges the table as a whole."""
     share: float | None
     """Of the table's rows that have a value."""
     observed: int | float | str | None
@@ -85,7 +85,7 @@ def results_of(context: Any, source: Any, name: str, checks: dict[int, Check], t
         gx.ExpectationSuite(name=name, expectations=[check.expectation for check in checks.values()])
     )
     validation = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-    shown = {"texts": ["text"], "classes": ["label"]}.get(name)
+    shown = {"texts": ["content"], "arrays": ["content"], "classes": ["label"]}.get(name)
     form = {"result_format": "SUMMARY", "partial_unexpected_count": 5}
     done = validation.run(
         batch_parameters={"dataframe": table},

@@ -12,7 +12,7 @@ from components.validate.judging import Judged
 
 UNIQUE = "expect_column_proportion_of_unique_values_to_be_between"
 
-ONE = {"rows": "row", "texts": "text", "classes": "class"}
+ONE = {"rows": "row", "texts": "text", "arrays": "array", "classes": "class"}
 
 # Columns of the printed table where standard error is no terminal.
 WIDTH = 120

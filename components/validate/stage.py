@@ -1,19 +1,21 @@
 """validate: judges the rows against the recipe's data contract, before anything is made of them.
 
 Reads `ingest/data.parquet`. Writes `verdict.json`: every expectation with what was seen, and the labels in the order in
-which the model numbers them. The expectations are Great Expectations' own (https://greatexpectations.io), over three
-tables: the rows, the distinct texts, and the classes; their Data Docs, a site to browse, are left in `observations/`.
+which the model numbers them (an empty list where the contract has none). The expectations are Great Expectations' own
+(https://greatexpectations.io), over three tables: the rows, the distinct texts or arrays, and the classes; their Data
+Docs, a site to browse, are left in `observations/`.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from components.artifacts import artifact, observations, write_json
 from components.errors import ContractError
-from components.params import Validate
+from components.params import Contract, Validate
 from components.tracking import Tracker
+from components.validate.arrays import LARGEST, SMALLEST
 from components.validate.expectations import checks_of
 from components.validate.judging import Judged, judge
 from components.validate.showing import line_of, show
@@ -36,20 +38,25 @@ class Report:
     num_rows: int
     num_labels: int
     """That come up in the rows."""
-    num_texts: int
-    """That differ."""
+    num_distinct: int
+    """Texts or arrays that differ, of rows with a label where there may be some without."""
     num_nulls: int
-    """Rows without a text or without a label."""
+    """Rows without a text or an array, or without a label that they should have."""
+    num_unlabelled: int
+    """Rows that may be without a label, and are."""
     duplicate_share: float
-    """Of rows whose text came before."""
+    """Of rows whose text or array came before."""
     conflict_share: float
-    """Of texts that carry two labels."""
+    """Of texts or arrays that carry two labels."""
     min_class_share: float
-    """Of the contract's rarest label."""
+    """Of the contract's rarest label; 0 where it has none."""
     min_text_length: int
-    """Characters."""
+    """Characters; 0 where there are no texts, as the next."""
     max_text_length: int
     """Characters."""
+    min_value: float
+    """Of all arrays' numbers; 0 where there are none, as the next."""
+    max_value: float
     num_expectations: int
     num_failed: int
 
@@ -58,12 +65,10 @@ def run(params: Validate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
     """Judge the rows. ContractError, with the verdict left in `observations/`, where they break the contract."""
     contract = params.contract
     site = outputs.observations / "data_docs"
-    with read_tables(
-        inputs.data, tuple(contract.columns), contract.labels, spill=outputs.observations / "spill"
-    ) as tables:
+    with read_tables(inputs.data, contract, spill=outputs.observations / "spill") as tables:
         judged = judge(checks_of(contract, tables), tables, site=site)
-        report = report_of(tables, judged)
-        verdict = verdict_of(tables, judged, contract.labels)
+        report = report_of(contract, tables, judged)
+        verdict = verdict_of(tables, judged, contract.labels or ())
     write_json(outputs.observations / "verdict.json", verdict)
     tracker.log_file(outputs.observations / "verdict.json")
     tracker.log_file(site)
@@ -90,27 +95,39 @@ def verdict_of(tables: Tables, judged: Sequence[Judged], labels: tuple[str, ...]
     }
 
 
-def report_of(tables: Tables, judged: Sequence[Judged]) -> Report:
+def report_of(contract: Contract, tables: Tables, judged: Sequence[Judged]) -> Report:
     """The figures of the data set, 0 where the rows have no such column."""
-    nulls, texts, distinct, shortest, longest = tables.figures(
-        "SELECT count(*) FILTER (text IS NULL OR label IS NULL), count(text), count(DISTINCT text), "
-        "coalesce(min(length(text)), 0), coalesce(max(length(text)), 0) FROM data"
+    has_no = "label IS NULL" if "label" in contract.columns else "false"
+    nulls, unlabelled, contents, distinct, shortest, longest = tables.figures(
+        f"SELECT count(*) FILTER (content IS NULL OR {has_no}), count(*) FILTER (content IS NOT NULL AND {has_no}), "
+        "count(judged), count(DISTINCT judged), coalesce(min(length(content)), 0), coalesce(max(length(content)), 0) "
+        "FROM data"
     )
+    is_mixed = contract.max_unlabelled_share is not None
     (conflicts,) = tables.figures(
-        "SELECT count(*) FROM (SELECT text FROM data WHERE text IS NOT NULL GROUP BY text "
+        "SELECT count(*) FROM (SELECT judged FROM data WHERE judged IS NOT NULL GROUP BY judged "
         "HAVING count(DISTINCT label) > 1)"
     )
     classes = tables.classes
     return Report(
         num_rows=tables.num_rows,
         num_labels=sum(one.num_rows > 0 for one in classes),
-        num_texts=distinct,
-        num_nulls=nulls,
-        duplicate_share=round((texts - distinct) / max(texts, 1), 6),
+        num_distinct=distinct,
+        num_nulls=nulls - unlabelled if is_mixed else nulls,
+        num_unlabelled=unlabelled if is_mixed else 0,
+        duplicate_share=round((contents - distinct) / max(contents, 1), 6),
         conflict_share=round(conflicts / max(distinct, 1), 6),
         min_class_share=round(min((one.share for one in classes), default=0.0), 6),
-        min_text_length=shortest,
-        max_text_length=longest,
+        min_text_length=0 if tables.is_of_arrays else shortest,
+        max_text_length=0 if tables.is_of_arrays else longest,
+        min_value=figure(tables, SMALLEST, "min"),
+        max_value=figure(tables, LARGEST, "max"),
         num_expectations=len(judged),
         num_failed=sum(not one.success for one in judged),
     )
+
+
+def figure(tables: Tables, column: str, of: Literal["min", "max"]) -> float:
+    """The least or the greatest of a column of the rows, 0 where there is none."""
+    numbers: Any = tables.rows[column].dropna() if column in tables.rows else ()
+    return float(getattr(numbers, of)()) if len(numbers) else 0.0

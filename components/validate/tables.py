@@ -1,4 +1,5 @@
-"""What the expectations look at: the rows, the distinct texts and the classes, and questions about single rows."""
+"""What the expectations look at: the rows, the distinct texts (or arrays) and the classes, and questions about single
+rows."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -12,14 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.errors import MAX_EXAMPLES
+from components.params import Contract
+from components.validate.arrays import is_array, read_arrays
 
 MEMORY_LIMIT = "1GB"
 
 # Of a text or label that is shown.
 SHOWN_LENGTH = 100
 
-# The name of the column of text lengths; the space keeps it apart from a column of the user's.
+# Names of columns that are made here; the space keeps them apart from a column of the user's.
 LENGTH = "text length"
+LABELLED_TEXT = "text with a label"
+LABELLED_VALUES = "values with a label"
 
 # With nulls, pandas' own integers would turn into floats, and booleans into objects.
 NULLABLE = {
@@ -45,26 +50,33 @@ class Class:
 
 @dataclass(frozen=True)
 class Tables:
-    """The data set in three views. `rows` has the judged columns and the length of each text."""
+    """The data set in three views. `rows` has the judged columns, and the length of each text; an array is there as its
+    digest, with figures of its numbers (see `arrays.py`)."""
 
     con: duckdb.DuckDBPyConnection
     schema: pa.Schema
     rows: pd.DataFrame
-    texts: pd.DataFrame | None
-    """One row a distinct text, in the order of their first rows: `text` (cut), `num_rows`, `num_labels`.
-    None where the rows have no text or no label."""
+    contents: pd.DataFrame | None
+    """One row a distinct text or array, in the order of their first rows: `content` (cut), `num_rows`, `num_labels`.
+    None where the rows have none, or no label."""
     classes: tuple[Class, ...]
     """One for each label of the contract, in its order; none where the rows have no label."""
+    is_of_arrays: bool
 
     @property
     def num_rows(self) -> int:
         return len(self.rows)
 
+    @property
+    def noun(self) -> str:
+        """What a row holds."""
+        return "array" if self.is_of_arrays else "text"
+
     def has(self, *columns: str) -> bool:
         return all(column in self.schema.names for column in columns)
 
     def ask(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The first answers to a SELECT over `data` (row, text, label)."""
+        """The first answers to a SELECT over `data` (see `view_data`)."""
         return self.con.execute(f"{query} LIMIT {MAX_EXAMPLES}", list(parameters)).fetchall()
 
     def figures(self, query: str) -> tuple[int, ...]:
@@ -76,47 +88,59 @@ class Tables:
 
     def frame(self, name: str) -> pd.DataFrame:
         """One of the views, by its name."""
-        frames = {"rows": self.rows, "texts": self.texts, "classes": pd.DataFrame(map(asdict, self.classes))}
-        frame = frames[name]
-        assert frame is not None, "no expectation looks at texts where there are none"
+        classes = pd.DataFrame(map(asdict, self.classes))
+        frame = {"rows": self.rows, "texts": self.contents, "arrays": self.contents, "classes": classes}[name]
+        assert frame is not None, "no expectation looks at texts or arrays where there are none"
         return frame
 
 
 @contextmanager
-def read_tables(path: Path, columns: Sequence[str], labels: Sequence[str], *, spill: Path) -> Generator[Tables]:
+def read_tables(path: Path, contract: Contract, *, spill: Path) -> Generator[Tables]:
     """Read what of data.parquet the contract names; `spill` is for what does not fit into DuckDB's memory."""
     schema = pq.read_schema(path)
-    has_label = "label" in schema.names
+    named = [name for name in contract.columns if name in schema.names]
+    is_of_arrays = "values" in named and is_array(schema.field("values").type)
+    has_label = "label" in named
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill)}) as con:
-        view_data(con, path, schema)
+        arrays = read_arrays(path) if is_of_arrays else None
+        view_data(con, path, named, arrays, is_mixed=contract.max_unlabelled_share is not None)
         yield Tables(
             con,
             schema,
-            rows=read_rows(path, [name for name in columns if name in schema.names]),
-            texts=read_texts(con) if has_label and "text" in schema.names else None,
-            classes=read_classes(con, labels) if has_label else (),
+            rows=read_rows(path, named, arrays, is_mixed=contract.max_unlabelled_share is not None),
+            contents=read_contents(con) if has_label and (is_of_arrays or "text" in named) else None,
+            classes=read_classes(con, contract.labels or ()) if has_label else (),
+            is_of_arrays=is_of_arrays,
         )
 
 
-def view_data(con: duckdb.DuckDBPyConnection, path: Path, schema: pa.Schema) -> None:
-    """The view `data`: the row's number from 1, and its text and label, null where there is no such column."""
-    text, label = (f"{name}::VARCHAR" if name in schema.names else "NULL::VARCHAR" for name in ("text", "label"))
-    con.execute(
-        f"CREATE VIEW data AS SELECT file_row_number + 1 AS row, {text} AS text, {label} AS label "
+def view_data(
+    con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str], arrays: pa.Table | None, *, is_mixed: bool
+) -> None:
+    """The view `data`: `row`, from 1; `content`, the text, or the array's digest; `label`; and `judged`, the content
+    where it is judged beside others, so not of a row that may be without a label (`is_mixed`) and is."""
+    text, label = (f"{name}::VARCHAR" if name in columns else "NULL::VARCHAR" for name in ("text", "label"))
+    rows = (
+        f"SELECT file_row_number + 1 AS row, {text} AS content, {label} AS label "
         f"FROM read_parquet({quoted(path)}, file_row_number = true)"
     )
+    if arrays is not None:
+        con.register("arrays", arrays.select(["row", "digest"]))
+        rows = f"SELECT row, digest AS content, label FROM ({rows}) JOIN arrays USING (row)"
+    judged = "CASE WHEN label IS NOT NULL THEN content END" if is_mixed else "content"
+    con.execute(f"CREATE VIEW data AS SELECT *, {judged} AS judged FROM ({rows})")
 
 
 def quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_rows(path: Path, columns: Sequence[str], arrays: pa.Table | None, *, is_mixed: bool) -> pd.DataFrame:
     """The columns as pandas has them; decimals become floats, what has no type but null becomes text.
 
     Long labels are cut for show.
     """
-    table = pq.read_table(path, columns=columns)
+    table = pq.read_table(path, columns=[name for name in columns if arrays is None or name != "values"])
     for position, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
             table = table.set_column(position, field.name, table.column(position).cast(pa.float64()))
@@ -127,6 +151,15 @@ def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         rows["label"] = rows["label"].str.slice(0, SHOWN_LENGTH)
     if is_text(rows, "text"):
         rows[LENGTH] = rows["text"].str.len()
+        if is_mixed:
+            rows[LABELLED_TEXT] = rows["text"].where(rows["label"].notna())
+    if arrays is not None:
+        for name in arrays.column_names[2:]:
+            rows[name] = arrays[name].to_pandas(types_mapper=NULLABLE.get)
+        # This type, which no column of the file is read as, tells Great Expectations that it is an array.
+        rows["values"] = arrays["digest"].to_pandas().astype(pd.StringDtype())
+        if is_mixed:
+            rows[LABELLED_VALUES] = rows["values"].where(rows["label"].notna())
     return rows
 
 
@@ -134,11 +167,11 @@ def is_text(rows: pd.DataFrame, column: str) -> bool:
     return column in rows and rows[column].dtype == "str"
 
 
-def read_texts(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+def read_contents(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return con.execute(
-        f"SELECT text[:{SHOWN_LENGTH}] AS text, num_rows, num_labels FROM ("
-        "SELECT text, min(row) AS first_row, count(*) AS num_rows, count(DISTINCT label) AS num_labels "
-        "FROM data WHERE text IS NOT NULL GROUP BY text) ORDER BY first_row"
+        f"SELECT content[:{SHOWN_LENGTH}] AS content, num_rows, num_labels FROM ("
+        "SELECT judged AS content, min(row) AS first_row, count(*) AS num_rows, count(DISTINCT label) AS num_labels "
+        "FROM data WHERE judged IS NOT NULL GROUP BY judged) ORDER BY first_row"
     ).df()
 
 

@@ -281,3 +281,34 @@ def test_query_that_may_not_run_is_explained(
 def test_query_may_end_with_a_semicolon_and_a_comment(tmp_path: Path) -> None:
     assert ingest(tmp_path, ROWS, query="SELECT text FROM source ORDER BY text DESC; -- all of it").num_columns == 1
     assert rows_of(tmp_path)[0] == ("plain",)
+
+
+def test_lines_become_arrays_and_labels(tmp_path: Path) -> None:
+    query = """
+        SELECT CAST(numbers[1:3] AS UTINYINT[]) AS values, numbers[4] AS label
+        FROM (SELECT string_split(line, ',') AS numbers FROM source)
+    """
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(b"0,255,3,seven\n4,5,6,eight\n"))
+    ingest(tmp_path, None, {"type": "lines"}, query=query, path="rows.csv.gz")
+    assert rows_of(tmp_path) == [([0, 255, 3], "seven"), ([4, 5, 6], "eight")]
+
+
+def test_rows_of_a_generator_are_described_in_the_card(tmp_path: Path) -> None:
+    source = {
+        "kind": "generator", "name": "teacher", "num_rows": 50, "num_features": 4, "hidden_size": 3, "num_classes": 2,
+        "noise": 0.1, "seed": 1,
+    }  # fmt: skip
+    params = Ingest.model_validate_json(
+        json.dumps({
+            "source": source, "query": "SELECT values, label FROM source", "licence": "CC0", "max_bad_share": 0.0,
+            "watch": "components/sources",
+        })
+    )  # fmt: skip
+    outputs = Outputs(
+        data=tmp_path / "data.parquet", card=tmp_path / "card.json", work=tmp_path / "w", observations=tmp_path
+    )
+    assert run(params, Inputs(project=tmp_path), outputs, tracker=NullTracker()).num_rows == 50
+    card = read_json(tmp_path / "card.json")
+    assert card["source"] == source
+    assert "labelled by a network of random weights" in card["origin"]
+    assert card["columns"][0] == {"name": "values", "type": "FLOAT[]"}

@@ -34,9 +34,13 @@ def judge(folder: Path, texts: Sequence[Any], given: Sequence[Any], **contract: 
 
 
 def judge_table(folder: Path, table: pa.Table, **contract: Any) -> Report:
+    return judge_by(folder, table, CONTRACT | contract)
+
+
+def judge_by(folder: Path, table: pa.Table, contract: dict[str, Any]) -> Report:
     """Run the stage over a table; observations and the verdict lie in `folder`."""
     pq.write_table(table, folder / "data.parquet")
-    params = Validate.model_validate_json(json.dumps({"contract": CONTRACT | contract}))
+    params = Validate.model_validate_json(json.dumps({"contract": contract}))
     outputs = Outputs(verdict=folder / "verdict.json", observations=folder / "observations")
     outputs.observations.mkdir(exist_ok=True)
     return run(params, Inputs(data=folder / "data.parquet"), outputs, tracker=NullTracker())
@@ -49,8 +53,9 @@ def test_rows_that_keep_the_contract_pass_with_their_figures(tmp_path: Path) -> 
         max_null_share=0.2, max_duplicate_share=0.25, max_conflict_share=0.4,
     )  # fmt: skip
     assert report == Report(
-        num_rows=5, num_labels=2, num_texts=3, num_nulls=1, duplicate_share=0.25, conflict_share=0.333333,
-        min_class_share=0.5, min_text_length=1, max_text_length=3, num_expectations=13, num_failed=0,
+        num_rows=5, num_labels=2, num_distinct=3, num_nulls=1, num_unlabelled=0, duplicate_share=0.25,
+        conflict_share=0.333333, min_class_share=0.5, min_text_length=1, max_text_length=3, min_value=0.0,
+        max_value=0.0, num_expectations=13, num_failed=0,
     )  # fmt: skip
     verdict = read_json(tmp_path / "verdict.json")
     assert verdict["success"]
@@ -209,7 +214,9 @@ def test_data_docs_are_a_site_whose_pages_are_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contract", "message"),
     [
-        ({"columns": {"text": "string"}}, "columns must say 'label: string'"),
+        ({"columns": {"text": "string"}}, "labels is needed where columns has 'label', and only there"),
+        ({"columns": {"label": "string"}}, "columns must say 'text: string' or 'values: array'"),
+        ({"values": {"length": 4, "min": 0, "max": 1}}, "values is needed where columns has 'values', and only there"),
         ({"columns": {"text": "integer", "label": "string"}}, "columns must say 'text: string'"),
         ({"labels": ["a", "a"]}, "labels names one label twice"),
         ({"labels": ["a"]}, "labels"),
@@ -229,3 +236,23 @@ def test_share_of_repeated_texts_is_shown_as_the_contract_says_it(
     labels = ["negative", "positive", "negative", "negative"]
     judge(tmp_path, ["a", "b", "c", "a"], labels, max_duplicate_share=0.25)
     assert re.search(r"at most 25% of the rows with a text that came before +25% of the rows", capsys.readouterr().err)
+
+
+def test_rows_to_pretrain_on_are_counted_and_left_out_of_what_labels_are_judged_by(tmp_path: Path) -> None:
+    texts = ["a", "b", "c", "c", "a", None]
+    labels = ["negative", "positive", None, None, None, None]
+    with pytest.raises(ContractError, match=r"without a label, to pretrain on, found 4 rows \(66.67%\).* row 3, row 4"):
+        judge(tmp_path, texts, labels, max_unlabelled_share=0.5, max_null_share=0.5)
+    report = judge(tmp_path, texts, labels, max_unlabelled_share=0.7, max_null_share=0.5)
+    assert (report.num_rows, report.num_unlabelled, report.num_nulls) == (6, 3, 1)
+    assert (report.num_distinct, report.duplicate_share, report.min_class_share) == (2, 0.0, 0.5)
+
+
+def test_text_without_a_label_is_judged_alone(tmp_path: Path) -> None:
+    contract = {"columns": {"text": "string"}, "num_rows": {"min": 1, "max": 9}, "text_length": {"min": 1, "max": 9}}
+    shares = {"max_null_share": 0.0, "max_duplicate_share": 0.4}
+    report = judge_by(tmp_path, pa.table({"text": ["a", "b", "a"], "year": [1, 2, 3]}), contract | shares)
+    assert (report.num_rows, report.num_labels, report.num_nulls, report.num_unlabelled) == (3, 0, 0, 0)
+    assert read_json(tmp_path / "verdict.json")["labels"] == []
+    with pytest.raises(ContractError, match=r"came before, found 1 row, for example 'a' \(2 times\)"):
+        judge_by(tmp_path, pa.table({"text": ["a", "b", "a"]}), contract | shares | {"max_duplicate_share": 0.0})
