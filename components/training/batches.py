@@ -1,13 +1,18 @@
-"""Batches of rows of like lengths, so that little of a batch is padding.
+"""Batches of rows: of texts of like lengths, so that little of a batch is padding, and of arrays.
 
-Legend: B rows of a batch, T tokens of its longest row.
+Legend: N rows of a split, B rows of a batch, T tokens of its longest row.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BATCHES_SORTED_TOGETHER = 64
@@ -41,14 +46,86 @@ class Batch:
     label_id: Tensor
     """(B,)"""
 
+    @property
+    def num_units(self) -> int:
+        """Real tokens."""
+        return int(self.attention_mask.sum())
 
-def num_batches(rows: Rows, *, batch_size: int) -> int:
-    """How many batches one epoch has; the last may be smaller."""
-    return -(-len(rows) // batch_size)
+
+@dataclass(frozen=True)
+class Arrays:
+    """Rows of an array each, as preprocess stores them."""
+
+    row: np.ndarray
+    """Number of each row in data.parquet, (N,)."""
+    values: NDArray[np.float32]
+    """As in the source, not yet scaled, (N, *shape)."""
+    label_id: np.ndarray
+    """Class of each row, (N,)."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True)
+class ArrayBatch:
+    row: np.ndarray
+    """(B,)"""
+    values: Tensor
+    """Scaled as the model reads them, one row of numbers for each, (B, prod(shape))."""
+    label_id: Tensor
+    """(B,)"""
+
+    @property
+    def num_units(self) -> int:
+        """Rows."""
+        return len(self.row)
+
+
+def read_rows(path: Path) -> Rows:
+    """A split of texts, as arrays."""
+    table = pq.read_table(path, columns=["row", "input_ids", "label_id"])
+    ids = table["input_ids"].combine_chunks()
+    flat, offsets = ids.flatten().to_numpy(), ids.offsets.to_numpy()
+    return Rows(
+        row=table["row"].to_numpy(),
+        input_ids=[flat[a:b] for a, b in pairwise(offsets - offsets[0])],
+        label_id=table["label_id"].to_numpy(),
+    )
+
+
+def read_arrays(path: Path, *, shape: tuple[int, ...]) -> Arrays:
+    """A split of arrays."""
+    table = pq.read_table(path, columns=["row", "values", "label_id"])
+    flat = table["values"].combine_chunks().flatten().to_numpy()
+    return Arrays(
+        row=table["row"].to_numpy(),
+        values=flat.astype(np.float32, copy=False).reshape(len(table), *shape),
+        label_id=table["label_id"].to_numpy(),
+    )
+
+
+def rows_of_a_step(batch_size: int | Literal["full"], *, num_rows: int) -> int:
+    """Rows of a batch, where the recipe may say `full`; never more than there are."""
+    return num_rows if batch_size == "full" else min(batch_size, num_rows)
+
+
+def num_batches(num_rows: int, *, batch_size: int, steps: int | None = None) -> int:
+    """How many batches an epoch has: `steps`, or as many as see every row once; the last may then be smaller."""
+    return steps or -(-num_rows // batch_size)
+
+
+def drawn(random: np.random.Generator, num_rows: int, *, batch_size: int, steps: int | None) -> NDArray[np.int64]:
+    """The rows of an epoch in a random order: each once, or as many rounds of that as fill `steps` whole batches."""
+    if steps is None:
+        return random.permutation(num_rows)
+    wanted = steps * batch_size
+    rounds = [random.permutation(num_rows) for _ in range(-(-wanted // num_rows))]
+    return np.concatenate(rounds)[:wanted]
 
 
 def training_batches(
-    rows: Rows, *, batch_size: int, pad_token_id: int, seed: int, epoch: int, start: int = 0
+    rows: Rows, *, batch_size: int, pad_token_id: int, seed: int, epoch: int, start: int = 0, steps: int | None = None
 ) -> Iterator[Batch]:
     """One epoch's batches in an order that depends on the seed and the epoch alone; `start` skips the first ones.
 
@@ -57,7 +134,7 @@ def training_batches(
     """
     random = np.random.default_rng([seed, epoch])
     lengths = np.array([len(ids) for ids in rows.input_ids])
-    order = random.permutation(len(rows))
+    order = drawn(random, len(rows), batch_size=batch_size, steps=steps)
     group = batch_size * BATCHES_SORTED_TOGETHER
     batches: list[np.ndarray] = []
     for first in range(0, len(order), group):
@@ -66,6 +143,15 @@ def training_batches(
         batches += [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
     for position in random.permutation(len(batches))[start:]:
         yield collate(rows, batches[position], pad_token_id=pad_token_id)
+
+
+def training_members(
+    num_rows: int, *, batch_size: int, seed: int, epoch: int, start: int = 0, steps: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """The positions of the rows of each of an epoch's batches, where length does not matter."""
+    order = drawn(np.random.default_rng([seed, epoch]), num_rows, batch_size=batch_size, steps=steps)
+    for first in range(start * batch_size, len(order), batch_size):
+        yield order[first : first + batch_size]
 
 
 def ordered_batches(rows: Rows, *, batch_size: int, pad_token_id: int) -> Iterator[Batch]:

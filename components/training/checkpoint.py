@@ -1,16 +1,17 @@
 """A training's state on disk: safetensors for tensors, JSON for the rest, whole or not there.
 
-The folder `last/` holds the model, the optimizer, the random state and the counters of the last checkpoint;
+The folder `last/` holds the model, the optimizers, the random state and the counters of the last checkpoint;
 `best.safetensors` the weights of the best epoch so far. Resuming gives the same weights as never having stopped.
 """
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from components.artifacts import disk_errors, read_json, replace, write_json
@@ -24,44 +25,55 @@ class Position:
     """Steps done in all."""
     epoch: int = 0
     """Epochs done."""
-    loss_sum: float = 0.0
-    """Of the running epoch's steps."""
+    loss_sum: dict[str, float] = field(default_factory=dict)
+    """Of the running epoch's steps, by player."""
+    first_losses: dict[str, list[float]] = field(default_factory=dict)
+    """Of the first steps of all, by player: what later losses are compared with."""
     best_value: float | None = None
     best_epoch: int = 0
+    """0 while there is none."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an epoch."""
 
 
-def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save_checkpoint(
+    folder: Path, position: Position, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
     """Replace the last checkpoint."""
     partial = folder / ".last.partial"
     with disk_errors(folder):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial / "model.safetensors")
-        save_file(_optimizer_tensors(optimizer), partial / "optimizer.safetensors")
+        save_model(model, str(partial / "model.safetensors"))
+        save_file(_optimizer_tensors(optimizers), partial / "optimizers.safetensors")
         save_file(random_state(), partial / "random.safetensors")
         write_json(partial / "position.json", asdict(position))
         replace(partial, folder / "last")
 
 
-def load_checkpoint(folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position | None:
-    """Bring model, optimizer and random state back; None where there is no checkpoint."""
+def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Position | None:
+    """Bring model, optimizers and random state back; None where there is no checkpoint."""
     # A kill between the two renames of `replace` leaves the checkpoint before under this name.
     last = next((p for p in (folder / "last", folder / ".last.old") if p.is_dir()), None)
     if last is None:
         return None
-    model.load_state_dict(load_file(last / "model.safetensors"))
-    state = optimizer.state_dict()
-    for key, value in load_file(last / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        state["state"].setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(state)
+    load_model(model, last / "model.safetensors")
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    for key, value in load_file(last / "optimizers.safetensors").items():
+        player, index, name = key.split(".", 2)
+        states[int(player)]["state"].setdefault(int(index), {})[name] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict(state)
     random = load_file(last / "random.safetensors")
     torch.set_rng_state(random["cpu"])
     if "cuda" in random:
         torch.cuda.set_rng_state(random["cuda"])
     return Position(**read_json(last / "position.json"))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to carry on from."""
+    return (folder / "last").is_dir() or (folder / ".last.old").is_dir()
 
 
 def random_state() -> dict[str, Tensor]:
@@ -77,20 +89,21 @@ def save_best(folder: Path, model: nn.Module) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / ".best.partial"
     with disk_errors(folder):
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
+        save_model(model, str(partial))
         os.replace(partial, folder / "best.safetensors")
 
 
 def load_best(folder: Path, model: nn.Module) -> None:
     """Bring the best weights back into the model."""
-    model.load_state_dict(load_file(folder / "best.safetensors"))
+    load_model(model, folder / "best.safetensors")
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by `<parameter>.<name>`; its settings come from the recipe again."""
+def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' tensors by `<optimizer>.<parameter>.<name>`; their settings come from the recipe again."""
     tensors: dict[str, Tensor] = {}
-    for index, entries in optimizer.state_dict()["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value.contiguous()
+    for player, optimizer in enumerate(optimizers):
+        for index, entries in optimizer.state_dict()["state"].items():
+            for name, value in entries.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{player}.{index}.{name}"] = value.contiguous()
     return tensors

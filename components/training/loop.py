@@ -3,26 +3,38 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from components.errors import TrainingError, examples
-from components.params import EarlyStopping, Optimizer, Schedule
+from components.artifacts import write_json
+from components.errors import InputError, TrainingError, examples
+from components.params import Clip, EarlyStopping, Schedule, Training
 from components.progress import progress
 from components.tracking import Tracker
-from components.training.batches import Batch
-from components.training.checkpoint import Position, load_best, load_checkpoint, save_best, save_checkpoint
-from components.training.optimizers import build_optimizer, learning_rate
+from components.training.checkpoint import (
+    Position,
+    has_checkpoint,
+    load_best,
+    load_checkpoint,
+    save_best,
+    save_checkpoint,
+)
+from components.training.objective import Batch, Objective, Player
+from components.training.optimizers import build_optimizer, clip_gradients, rate_factor
 from components.training.precision import Precision
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_INTERVAL_S = 60.0
 POINTS_OF_A_CURVE = 200
+FIRST_STEPS = 10
+EXPLODED = 100.0
+STOPPED = "stopped.json"
 
 
 @dataclass(frozen=True)
@@ -31,98 +43,170 @@ class Plan:
 
     num_epochs: int
     num_steps_per_epoch: int
-    optimizer: Optimizer
     schedule: Schedule
-    max_grad_norm: float | None
-    early_stopping: EarlyStopping
+    clip: Clip | None
+    early_stopping: EarlyStopping | None
     precision: Precision
+    unit: Literal["tokens", "rows"]
 
     @property
     def num_steps(self) -> int:
         return self.num_epochs * self.num_steps_per_epoch
 
 
+def plan_of(params: Training, objective: Objective, precision: Precision) -> Plan:
+    """The plan of a section of params.yaml, for an objective that knows its number of batches."""
+    return Plan(
+        num_epochs=params.epochs,
+        num_steps_per_epoch=objective.num_steps_per_epoch,
+        schedule=params.schedule,
+        clip=params.clip,
+        early_stopping=params.early_stopping,
+        precision=precision,
+        unit=objective.unit,
+    )
+
+
+class Seat:
+    """A player at the loop: its optimizer, and those of its parameters that are trained."""
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+        self.prefix = f"{player.name}_" if player.name else ""
+        self.trained = [p for _, p in player.parameters if p.requires_grad]
+        self.optimizer = build_optimizer(player.optimizer, player.parameters)
+
+    def step(self, model: nn.Module, batch: Batch, *, plan: Plan, position: Position) -> dict[str, float]:
+        """One step on the batch; gives its loss, learning rate and gradient norm. TrainingError before a bad step."""
+        factor = rate_factor(position.step, schedule=plan.schedule, num_steps=plan.num_steps)
+        rate = factor * self.player.optimizer.learning_rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        device = self.trained[0].device
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            loss_tensor = self.player.loss_of(model, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_tensor.backward()
+        norm = clip_gradients(self.trained, plan.clip).item()
+        loss = loss_tensor.item()
+        check_step(loss, norm, position.first_losses.setdefault(self.player.name, []))
+        self.optimizer.step()
+        return {"loss": loss, "learning_rate": rate, "grad_norm": norm}
+
+
+class BadStepError(Exception):
+    """A step that must not be taken: why, and its figures."""
+
+    def __init__(self, reason: str, *, loss: float, norm: float) -> None:
+        super().__init__(reason)
+        self.loss, self.norm = loss, norm
+
+
 def train(
-    model: nn.Module,
-    plan: Plan,
-    *,
-    batches: Callable[[int, int], Iterable[Batch]],
-    loss_of: Callable[[nn.Module, Batch], Tensor],
-    validate: Callable[[nn.Module], dict[str, float]],
-    checkpoints: Path,
-    tracker: Tracker,
-    title: str,
+    model: nn.Module, plan: Plan, objective: Objective, *, checkpoints: Path, tracker: Tracker, title: str
 ) -> Position:
-    """Train `model` in place and leave it with the best epoch's weights.
+    """Train `model` in place, and leave it with the best epoch's weights, or the last's without early stopping.
 
-    `batches(epoch, start)` gives an epoch's batches from the `start`-th on; `loss_of` the mean loss of a batch;
-    `validate` the validation figures, which are compared by `plan.early_stopping.metric`. A checkpoint in
-    `checkpoints` is carried on from, and gives the same weights as a training that was never stopped.
+    The objective's players take their steps in turn on each batch. A checkpoint in `checkpoints` is carried on from,
+    and gives the same weights as a training that was never stopped.
 
-    Raises TrainingError where the loss or the gradients are not finite; the last checkpoint stays.
+    Raises TrainingError where a loss or the gradients are not finite, or the loss explodes; the last checkpoint stays.
     """
-    device = next(model.parameters()).device
-    optimizer = build_optimizer(plan.optimizer, model.named_parameters())
-    position = load_checkpoint(checkpoints, model=model, optimizer=optimizer) or Position()
+    everything = [p for p in model.parameters() if p.requires_grad]
+    seats = [Seat(player) for player in objective.players]
+    optimizers = [seat.optimizer for seat in seats]
+    position = load_checkpoint(checkpoints, model=model, optimizers=optimizers) or Position()
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
-    trainable = [p for p in model.parameters() if p.requires_grad]
     every = max(1, plan.num_steps // POINTS_OF_A_CURVE)
     saved_at = spoke_at = time.monotonic()
-    num_tokens = 0
+    num_units = 0
 
     with progress(title, total=plan.num_steps) as bar:
         while position.epoch < plan.num_epochs and not is_over(position, plan.early_stopping):
             model.train()
-            for batch in batches(position.epoch, position.step - position.epoch * plan.num_steps_per_epoch):
-                rate = learning_rate(
-                    position.step,
-                    schedule=plan.schedule,
-                    num_steps=plan.num_steps,
-                    highest=plan.optimizer.learning_rate,
-                )
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-                    loss = loss_of(model, batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(trainable, plan.max_grad_norm or math.inf)
-                if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-                    raise not_finite(position.step, loss.item(), norm.item(), batch, checkpoints)
-                optimizer.step()
-
+            for batch in objective.batches(position.epoch, position.step - position.epoch * plan.num_steps_per_epoch):
+                seen: dict[str, float] = {}
+                for seat in seats:
+                    if len(seats) > 1:
+                        own(everything, seat.trained)
+                    try:
+                        figures = seat.step(model, batch, plan=plan, position=position)
+                    except BadStepError as error:
+                        raise stopped(error, seat, batch, plan, position, checkpoints, tracker) from error
+                    remember(position, seat.player.name, figures["loss"])
+                    seen |= {f"{seat.prefix}{name}": value for name, value in figures.items()}
                 position.step += 1
-                position.loss_sum += loss.item()
-                num_tokens += int(batch.attention_mask.sum())
+                num_units += batch.num_units
                 if position.step % every == 0:
                     now = time.monotonic()
-                    tokens_per_s = num_tokens / (now - spoke_at)
-                    bar.update(position.step, {"loss": loss.item(), "lr": rate, "tokens/s": tokens_per_s})
-                    figures = {"learning_rate": rate, "tokens_per_s": tokens_per_s, "grad_norm": norm.item()}
-                    tracker.log_metrics({"loss": loss.item(), **figures}, step=position.step)
-                    spoke_at, num_tokens = now, 0
+                    rate = num_units / (now - spoke_at)
+                    tracker.log_metrics({**seen, f"{plan.unit}_per_s": rate}, step=position.step)
+                    bar.update(position.step, brief(seen, seats) | {f"{plan.unit}/s": rate})
+                    spoke_at, num_units = now, 0
                 if time.monotonic() - saved_at > CHECKPOINT_INTERVAL_S:
-                    save_checkpoint(checkpoints, position, model=model, optimizer=optimizer)
+                    save_checkpoint(checkpoints, position, model=model, optimizers=optimizers)
                     saved_at = time.monotonic()
 
-            figures = validate(model)
-            mean_loss = position.loss_sum / plan.num_steps_per_epoch
+            own(everything, everything)
+            figures = mean_losses(position, seats, plan.num_steps_per_epoch) | objective.validate(model)
             position.epoch += 1
-            position.loss_sum = 0.0
-            position.history.append({"epoch": position.epoch, "train_loss": mean_loss, **figures})
-            tracker.log_metrics({"epoch": position.epoch, "train_loss": mean_loss, **figures}, step=position.step)
-            shown = {"train_loss": mean_loss, **figures}
-            logger.info("epoch %d of %d  %s", position.epoch, plan.num_epochs, as_text(shown))
-            if is_better(figures, position.best_value, plan.early_stopping):
+            position.loss_sum = {}
+            position.history.append({"epoch": position.epoch, **figures})
+            tracker.log_metrics(position.history[-1], step=position.step)
+            logger.info("epoch %d of %d  %s", position.epoch, plan.num_epochs, as_text(figures))
+            if plan.early_stopping and is_better(figures, position.best_value, plan.early_stopping):
                 position.best_value = figures[key_of(plan.early_stopping)]
                 position.best_epoch = position.epoch
                 save_best(checkpoints, model)
-            save_checkpoint(checkpoints, position, model=model, optimizer=optimizer)
+            save_checkpoint(checkpoints, position, model=model, optimizers=optimizers)
             saved_at = spoke_at = time.monotonic()
 
-    load_best(checkpoints, model)
+    if plan.early_stopping:
+        load_best(checkpoints, model)
+    else:
+        position.best_epoch = position.epoch
     return position
+
+
+def own(everything: Sequence[nn.Parameter], owned: Sequence[nn.Parameter]) -> None:
+    """Let only `owned` have gradients: a player's loss goes through the others' parameters, but does not move them."""
+    known = {id(p) for p in owned}
+    for parameter in everything:
+        parameter.requires_grad_(id(parameter) in known)
+
+
+def check_step(loss: float, norm: float, first_losses: Sequence[float]) -> None:
+    """The one rule for a step that must not be taken: BadStepError.
+
+    A loss explodes where it is over 100 times the mean of the first ten, which count as at least 1.
+    """
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise BadStepError(f"the loss is {loss} and the gradient norm {norm}", loss=loss, norm=norm)
+    if first_losses:
+        limit = EXPLODED * max(1.0, sum(first_losses) / len(first_losses))
+        if loss > limit:
+            raise BadStepError(f"the loss explodes: {loss:.4g}, more than {limit:.4g},", loss=loss, norm=norm)
+
+
+def remember(position: Position, player: str, loss: float) -> None:
+    """Count a step's loss."""
+    position.loss_sum[player] = position.loss_sum.get(player, 0.0) + loss
+    first = position.first_losses[player]
+    if len(first) < FIRST_STEPS:
+        first.append(loss)
+
+
+def mean_losses(position: Position, seats: Sequence[Seat], num_steps: int) -> dict[str, float]:
+    """`train_loss` of the epoch; with several players also that of each, of which it is the sum."""
+    means = {f"{seat.prefix}train_loss": position.loss_sum[seat.player.name] / num_steps for seat in seats}
+    return {"train_loss": sum(means.values())} | means
+
+
+def brief(seen: dict[str, float], seats: Sequence[Seat]) -> dict[str, float]:
+    """What the bar has room for: a loss a player, and the learning rate where there is one."""
+    losses = {f"{seat.prefix}loss": seen[f"{seat.prefix}loss"] for seat in seats}
+    return losses if len(seats) > 1 else losses | {"lr": seen[f"{seats[0].prefix}learning_rate"]}
 
 
 def key_of(early_stopping: EarlyStopping) -> str:
@@ -131,22 +215,38 @@ def key_of(early_stopping: EarlyStopping) -> str:
 
 
 def is_better(figures: dict[str, float], best: float | None, early_stopping: EarlyStopping) -> bool:
-    """Whether an epoch beats the best so far."""
-    value = figures[key_of(early_stopping)]
-    return best is None or (value < best if early_stopping.metric == "loss" else value > best)
+    """Whether an epoch beats the best so far. InputError where the objective does not measure that."""
+    key = key_of(early_stopping)
+    if key not in figures:
+        known = sorted(name.removeprefix("validation_") for name in figures if name.startswith("validation_"))
+        raise InputError(
+            f"early_stopping.metric is '{early_stopping.metric}', which this training does not measure; "
+            f"it measures {examples(known)}"
+        )
+    return best is None or (figures[key] < best if early_stopping.metric == "loss" else figures[key] > best)
 
 
-def is_over(position: Position, early_stopping: EarlyStopping) -> bool:
+def is_over(position: Position, early_stopping: EarlyStopping | None) -> bool:
     """Whether the best epoch lies `patience` epochs back."""
-    return position.epoch - position.best_epoch >= early_stopping.patience and position.best_epoch > 0
+    if early_stopping is None or not position.best_epoch:
+        return False
+    return position.epoch - position.best_epoch >= early_stopping.patience
 
 
-def not_finite(step: int, loss: float, norm: float, batch: Batch, checkpoints: Path) -> TrainingError:
-    """The error of a loss or gradient that overflowed."""
-    kept = "the last good checkpoint is kept" if (checkpoints / "last").is_dir() else "no checkpoint was made yet"
+def stopped(
+    error: BadStepError, seat: Seat, batch: Batch, plan: Plan, position: Position, checkpoints: Path, tracker: Tracker
+) -> TrainingError:
+    """The error for the user; all of the batch's rows are left beside the checkpoints and in the tracker."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    left = checkpoints / STOPPED
+    seen = {"player": seat.player.name, "loss": str(error.loss), "grad_norm": str(error.norm)}
+    write_json(left, seen | {"step": position.step + 1, "rows": [int(row) for row in batch.row]})
+    tracker.log_file(left)
+    whose = f" ({seat.player.name})" if seat.player.name else ""
+    kept = "the last good checkpoint is kept" if has_checkpoint(checkpoints) else "no checkpoint was made yet"
     return TrainingError(
-        f"the loss is {loss} and the gradient norm {norm} at step {step}, on rows {examples(batch.row.tolist())}; "
-        f"{kept}. Lower optimizer.learning_rate or set max_grad_norm"
+        f"{error}{whose} at step {position.step + 1} of {plan.num_steps}, on rows {examples(batch.row.tolist())} "
+        f"(all of them: {left}); {kept}. Lower optimizer.learning_rate, or set clip"
     )
 
 

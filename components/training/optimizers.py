@@ -1,12 +1,16 @@
-"""The field's optimizers and learning-rate schedules, from their settings."""
+"""The field's optimizers, learning-rate schedules and gradient clipping, from their settings."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from components.params import Optimizer, Schedule
+from components.params import Clip, Optimizer, Schedule
+
+# torch's own defaults of OneCycleLR: the first rate is the highest / 25, the last one the first / 10,000.
+ONE_CYCLE_START = 25.0
+ONE_CYCLE_END = 1e4
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
@@ -47,12 +51,14 @@ OPTIMIZERS: dict[str, Callable[[Optimizer, list[dict]], torch.optim.Optimizer]] 
 }
 
 
-def learning_rate(step: int, *, schedule: Schedule, num_steps: int, highest: float) -> float:
-    """The learning rate of a step (counted from 0): a linear warm-up, then the schedule's decay to zero."""
+def rate_factor(step: int, *, schedule: Schedule, num_steps: int) -> float:
+    """What the highest learning rate is multiplied by at a step (counted from 0)."""
+    if schedule.name == "one_cycle":
+        return one_cycle(step, rise_share=schedule.warmup_share, num_steps=num_steps)
     num_warmup = round(schedule.warmup_share * num_steps)
     if step < num_warmup:
-        return highest * (step + 1) / num_warmup
-    return highest * DECAYS[schedule.name]((step - num_warmup) / max(1, num_steps - num_warmup))
+        return (step + 1) / num_warmup
+    return DECAYS[schedule.name]((step - num_warmup) / max(1, num_steps - num_warmup))
 
 
 DECAYS: dict[str, Callable[[float], float]] = {
@@ -60,3 +66,32 @@ DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
 }
+"""From the end of a linear warm-up on; progress goes from 0 to 1."""
+
+
+def one_cycle(step: int, *, rise_share: float, num_steps: int) -> float:
+    """Up along half a cosine, and down along another to almost nothing (Smith 2018, arXiv:1803.09820).
+
+    The rates of torch's OneCycleLR, whose pct_start is `rise_share`; momentum stays as it is set.
+    """
+    top = rise_share * num_steps - 1  # torch's, a fraction of a step where the share is no whole number of them
+    first, last = 1 / ONE_CYCLE_START, 1 / (ONE_CYCLE_START * ONE_CYCLE_END)
+    if step <= top:
+        return _half_cosine(first, 1.0, step / top if top else 1.0)
+    return _half_cosine(1.0, last, (step - top) / (num_steps - 1 - top))
+
+
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * progress))
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None) -> Tensor:
+    """Clip the gradients as the recipe says; gives their norm before."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if clip is None:
+        return norm
+    if clip.by == "norm":
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip.limit, norm)
+    else:
+        torch.nn.utils.clip_grad_value_(parameters, clip.limit)
+    return norm

@@ -1,3 +1,5 @@
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,18 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.errors import TrainingError
-from components.params import EarlyStopping, Optimizer, Schedule
+from components.errors import InputError, TrainingError
+from components.params import Clip, EarlyStopping, Optimizer, Schedule
 from components.tracking import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
 from components.training.checkpoint import Position
 from components.training.loop import Plan, train
+from components.training.objective import Objective, Player
 from components.training.precision import choose_precision
 
 ROWS = Rows(
     row=np.arange(40), input_ids=[np.array([1 + i % 5, 2 + i % 3]) for i in range(40)], label_id=np.arange(40) % 3 % 2
 )
+ADAMW = Optimizer(name="adamw", learning_rate=0.01, weight_decay=0.01, betas=(0.9, 0.999))
+SGD = Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.0, momentum=0.0)
+PATIENT = EarlyStopping(metric="loss", patience=50)
 
 
 class TinyClassifier(nn.Module):
@@ -32,23 +38,36 @@ class TinyClassifier(nn.Module):
         return self.head(self.dropout(self.embedding(input_ids).mean(dim=1)))
 
 
+class TinyPair(nn.Module):
+    """Two parts that play against each other: `one` moves points, `two` scores them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(2, 2)
+        self.two = nn.Linear(2, 1)
+
+
 class Recorder(NullTracker):
     def __init__(self) -> None:
         self.points: list[tuple[int, dict[str, float]]] = []
+        self.files: list[str] = []
 
     def log_metrics(self, values, *, step):
         self.points.append((step, dict(values)))
 
+    def log_file(self, path, *, folder=""):
+        self.files.append(path.name)
 
-def make_plan(*, epochs: int = 3, patience: int = 5, max_grad_norm: float | None = 1.0, rate: float = 0.01) -> Plan:
+
+def make_plan(*, epochs: int = 3, clip=Clip(by="norm", limit=1.0), early_stopping=PATIENT) -> Plan:
     return Plan(
         num_epochs=epochs,
         num_steps_per_epoch=10,
-        optimizer=Optimizer(name="adamw", learning_rate=rate, weight_decay=0.01, betas=(0.9, 0.999)),
         schedule=Schedule(name="linear", warmup_share=0.1),
-        max_grad_norm=max_grad_norm,
-        early_stopping=EarlyStopping(metric="loss", patience=patience),
+        clip=clip,
+        early_stopping=early_stopping,
         precision="fp32",
+        unit="tokens",
     )
 
 
@@ -66,16 +85,56 @@ def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(sum(loss_of(model, batch) for batch in batches(0, 0)))}
 
 
-def run(
-    folder: Path, *, plan: Plan | None = None, loss=loss_of, check=validate, tracker=None
-) -> tuple[nn.Module, Position]:
+def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches, optimizer=ADAMW):
+    player = Player("", optimizer, list(model.named_parameters()), loss)
+    return Objective([player], batches, 10, check, "tokens")
+
+
+def run(folder: Path, *, plan: Plan | None = None, tracker=None, **changes) -> tuple[nn.Module, Position]:
     torch.manual_seed(0)
     model = TinyClassifier()
+    objective = classifier_objective(model, **changes)
     position = train(
-        model, plan or make_plan(), batches=batches, loss_of=loss, validate=check,
-        checkpoints=folder, tracker=tracker or NullTracker(), title="tiny",
-    )  # fmt: skip
+        model, plan or make_plan(), objective, checkpoints=folder, tracker=tracker or NullTracker(), title="tiny"
+    )
     return model, position
+
+
+def pair_losses(steps_before_kill: float = math.inf):
+    """`one` is to make points that `two` scores low; `two` is to score rows above those. Both draw from torch."""
+    done = 0
+
+    def loss_of_one(model, batch):
+        nonlocal done
+        done += 1
+        if done > steps_before_kill:
+            raise Killed
+        return functional.softplus(model.two(model.one(torch.randn(len(batch.row), 2)))).mean()
+
+    def loss_of_two(model, batch):
+        real = batch.input_ids.float()
+        return (model.two(model.one(torch.randn(len(batch.row), 2))) - model.two(real)).sigmoid().mean()
+
+    return loss_of_one, loss_of_two
+
+
+def run_pair(folder: Path, *, losses=None, tracker=None, plan=None) -> tuple[TinyPair, Position]:
+    torch.manual_seed(0)
+    model = TinyPair()
+    loss_of_one, loss_of_two = losses or pair_losses()
+    players = [
+        Player("one", ADAMW, list(model.one.named_parameters()), loss_of_one),
+        Player("two", SGD, list(model.two.named_parameters()), loss_of_two),
+    ]
+    objective = Objective(players, batches, 10, lambda _: {"validation_loss": 1.0}, "rows")
+    plan = plan or make_plan(early_stopping=None)
+    position = train(model, plan, objective, checkpoints=folder, tracker=tracker or NullTracker(), title="pair")
+    return model, position
+
+
+def assert_same(one: nn.Module, two: nn.Module) -> None:
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 class Killed(BaseException):
@@ -85,8 +144,7 @@ class Killed(BaseException):
 def test_two_trainings_give_the_same_weights(tmp_path):
     one, _ = run(tmp_path / "one")
     two, _ = run(tmp_path / "two")
-    for a, b in zip(one.parameters(), two.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert_same(one, two)
 
 
 @pytest.mark.parametrize("killed_at", [3, 10, 17, 25])
@@ -113,65 +171,169 @@ def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monke
 
     resumed, position = run(tmp_path / "resumed", loss=counted_loss)
     assert resumed_steps == 30 - killed_at
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert_same(whole, resumed)
     assert position == whole_position
 
 
+def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeypatch):
+    whole, whole_position = run_pair(tmp_path / "whole")
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
+    with pytest.raises(Killed):
+        run_pair(tmp_path / "resumed", losses=pair_losses(13))
+    resumed, position = run_pair(tmp_path / "resumed")
+    assert_same(whole, resumed)
+    assert position == whole_position
+
+
+def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch):
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(8, 8)
+            self.head = nn.Linear(8, 8, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, input_ids: Tensor) -> Tensor:
+            return self.head(self.embedding(input_ids).mean(dim=1))
+
+    def trained(folder: Path) -> Tied:
+        torch.manual_seed(0)
+        model = Tied()
+        train(model, make_plan(), classifier_objective(model), checkpoints=folder, tracker=NullTracker(), title="tied")
+        return model
+
+    first = trained(tmp_path)
+    again = trained(tmp_path)  # nothing is left to do but to read the best weights
+    assert_same(first, again)
+    assert again.head.weight is again.embedding.weight
+
+
 def test_one_batch_is_overfit(tmp_path):
-    torch.manual_seed(0)
-    model = TinyClassifier()
     batch = next(batches(0, 0))
-    train(
-        model, make_plan(epochs=20, rate=0.1, patience=20), batches=lambda _epoch, start: [batch] * (10 - start),
-        loss_of=loss_of, validate=lambda m: {"validation_loss": loss_of(m.eval(), batch).item()},
-        checkpoints=tmp_path, tracker=NullTracker(), title="tiny",
+    model, _ = run(
+        tmp_path, plan=make_plan(epochs=20, early_stopping=None), optimizer=ADAMW.model_copy(update={"learning_rate": 0.1}),
+        batches=lambda _epoch, start: [batch] * (10 - start),
     )  # fmt: skip
     assert loss_of(model.eval(), batch).item() < 0.05
 
 
-def test_early_stopping_keeps_the_best_epoch(tmp_path):
-    losses = iter([3.0, 1.0, 2.0, 2.5, 0.1])
-    weights: list[Tensor] = []
+def scripted(losses: list[float], weights: list[Tensor]):
+    left = iter(losses)
 
-    def scripted(model: nn.Module) -> dict[str, float]:
+    def check(model: nn.Module) -> dict[str, float]:
         weights.append(next(model.parameters()).detach().clone())
-        return {"validation_loss": next(losses)}
+        return {"validation_loss": next(left)}
 
-    model, position = run(tmp_path, plan=make_plan(epochs=5, patience=2), check=scripted)
+    return check
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path):
+    weights: list[Tensor] = []
+    plan = make_plan(epochs=5, early_stopping=EarlyStopping(metric="loss", patience=2))
+    model, position = run(tmp_path, plan=plan, check=scripted([3.0, 1.0, 2.0, 2.5, 0.1], weights))
     assert (position.epoch, position.best_epoch) == (4, 2)
     assert torch.equal(next(model.parameters()), weights[1])
 
 
-def test_gradients_are_clipped(tmp_path):
+def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path):
+    weights: list[Tensor] = []
+    plan = make_plan(epochs=3, early_stopping=None)
+    model, position = run(tmp_path, plan=plan, check=scripted([1.0, 2.0, 3.0], weights))
+    assert (position.epoch, position.best_epoch) == (3, 3)
+    assert torch.equal(next(model.parameters()), weights[2])
+
+
+def test_metric_that_is_not_measured_is_refused(tmp_path):
+    plan = make_plan(early_stopping=EarlyStopping(metric="f1_macro", patience=1))
+    with pytest.raises(InputError, match=r"early_stopping.metric is 'f1_macro', .* it measures 'loss'"):
+        run(tmp_path, plan=plan)
+
+
+@pytest.mark.parametrize("by", ["norm", "value"])
+def test_gradients_are_clipped(tmp_path, by):
     recorder = Recorder()
 
     def loss_with_huge_gradient(model: nn.Module, batch: Batch) -> Tensor:
         return loss_of(model, batch) * 1e6
 
-    clipped, _ = run(tmp_path / "a", loss=loss_with_huge_gradient, plan=make_plan(epochs=1), tracker=recorder)
+    plan = make_plan(epochs=1, clip=Clip(by=by, limit=0.5))
+    clipped, _ = run(tmp_path, loss=loss_with_huge_gradient, plan=plan, tracker=recorder)
     seen = [values["grad_norm"] for _, values in recorder.points if "grad_norm" in values]
     assert min(seen) > 1.0
-    for group in clipped.parameters():
-        assert group.grad is not None
-    total = torch.stack([p.grad.norm() for p in clipped.parameters() if p.grad is not None]).norm()
-    assert total.item() <= 1.0 + 1e-4
+    gradients = [p.grad for p in clipped.parameters() if p.grad is not None]
+    total = torch.stack([g.norm() for g in gradients]).norm().item()
+    largest = max(g.abs().max().item() for g in gradients)
+    assert (total if by == "norm" else largest) == pytest.approx(0.5, rel=1e-4)
 
 
-def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path):
-    def broken(model: nn.Module, batch: Batch) -> Tensor:
-        return loss_of(model, batch) * float("nan")
+def test_gradients_are_left_alone_where_the_recipe_says_so(tmp_path):
+    model, _ = run(tmp_path, loss=lambda m, b: loss_of(m, b) * 1e6, plan=make_plan(epochs=1, clip=None))
+    assert max(p.grad.abs().max().item() for p in model.parameters() if p.grad is not None) > 100
 
-    with pytest.raises(TrainingError, match=r"the loss is nan .* at step 0, on rows .*no checkpoint was made yet"):
-        run(tmp_path, loss=broken)
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path, bad):
+    recorder = Recorder()
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) .* at step 1 of 30, on rows .*no checkpoint was"):
+        run(tmp_path, loss=lambda m, b: loss_of(m, b) * bad, tracker=recorder)
+    left = json.loads((tmp_path / "stopped.json").read_text())
+    assert (left["step"], sorted(left["rows"])) == (1, sorted(next(batches(0, 0)).row.tolist()))
+    assert recorder.files == ["stopped.json"]
+
+
+def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    steps = 0
+
+    def exploding(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return loss_of(model, batch) * (1e3 if steps > 14 else 1.0)
+
+    with pytest.raises(TrainingError, match=r"the loss explodes: .* at step 15 of 30, .* last good checkpoint is kept"):
+        run(tmp_path, loss=exploding)
+    _, position = run(tmp_path)  # carries on from the first epoch's end
+    assert (position.step, position.epoch) == (30, 3)
+
+
+def test_high_loss_from_the_first_step_on_is_no_explosion(tmp_path):
+    _, position = run(tmp_path, loss=lambda m, b: loss_of(m, b) * 1e4, plan=make_plan(epochs=1))
+    assert position.step == 10
+
+
+def test_a_player_s_loss_moves_its_own_parameters_alone(tmp_path):
+    torch.manual_seed(0)
+    before = TinyPair()
+    losses = pair_losses()
+
+    def no_loss(model: TinyPair, batch: Batch) -> Tensor:
+        return model.two(torch.zeros(1, 2)).sum() * 0
+
+    after, _ = run_pair(tmp_path, losses=(losses[0], no_loss), plan=make_plan(epochs=1, early_stopping=None))
+    assert torch.equal(before.two.weight, after.two.weight)
+    assert not torch.equal(before.one.weight, after.one.weight)
+    assert all(p.requires_grad for p in after.parameters())
+
+
+def test_players_figures_carry_their_names(tmp_path):
+    recorder = Recorder()
+    _, position = run_pair(tmp_path, tracker=recorder)
+    first = recorder.points[0][1]
+    assert set(first) == {
+        "one_loss", "one_learning_rate", "one_grad_norm", "two_loss", "two_learning_rate", "two_grad_norm",
+        "tokens_per_s",
+    }  # fmt: skip
+    assert first["two_learning_rate"] / first["one_learning_rate"] == pytest.approx(10.0)
+    last = position.history[-1]
+    assert last["train_loss"] == pytest.approx(last["one_train_loss"] + last["two_train_loss"])
 
 
 def test_curves_reach_the_tracker(tmp_path):
     recorder = Recorder()
     run(tmp_path, tracker=recorder)
-    losses = [step for step, values in recorder.points if "loss" in values]
-    assert losses == list(range(1, 31))
-    assert [step for step, values in recorder.points if "validation_loss" in values] == [10, 20, 30]
+    steps = [(step, set(values)) for step, values in recorder.points if "loss" in values]
+    assert steps == [(n, {"loss", "learning_rate", "grad_norm", "tokens_per_s"}) for n in range(1, 31)]
+    epochs = [(step, set(values)) for step, values in recorder.points if "validation_loss" in values]
+    assert epochs == [(n, {"epoch", "train_loss", "validation_loss"}) for n in (10, 20, 30)]
 
 
 def test_precision_is_measured_only_where_it_is_left_open():

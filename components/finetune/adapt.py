@@ -1,0 +1,98 @@
+"""finetune by training the pretrained encoder with a new classification head.
+
+The method is that of Devlin et al. 2018 (BERT, arXiv:1810.04805, section 4), with the mean of the hidden states in
+place of the first token's, and batches of like lengths; `way` says which weights are trained.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from components.artifacts import read_json
+from components.errors import InputError
+from components.finetune.control import ControlTracker, write_no_control
+from components.finetune.labels import Trained, train_on_labels
+from components.finetune.stage import Inputs, Outputs
+from components.finetune.ways import merge, restrict
+from components.models import storage
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.facts import PREDICTOR, Facts, read_facts
+from components.params import Adapt, Full
+from components.tracking import Tracker
+from components.training.checkpoint import Position
+from components.training.history import write_history
+from components.training.machine import start
+from components.training.objective import Data
+
+
+@dataclass(frozen=True)
+class Report(Trained):
+    way: str
+
+
+@dataclass(frozen=True)
+class ReportWithControl(Report):
+    control_best_epoch: int
+    control_validation_accuracy: float
+    """Of the control's own best epoch, as the next one."""
+    control_validation_f1_macro: float
+
+
+def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Train the adapted encoder, and its control where the recipe asks for one."""
+    task = read_json(inputs.predictor / PREDICTOR)["task"]
+    if task != "text_classification":
+        raise InputError(f"finetune.mode 'adapt' puts a head on an encoder of texts, but preprocess.task is '{task}'")
+    facts = read_facts(inputs.predictor)
+    trained, position = adapt(params, inputs, facts, to=outputs.model, outputs=outputs, tracker=tracker)
+    write_history(outputs.history, position.history)
+    report = asdict(trained) | {"way": params.way.name}
+    if not params.control:
+        write_no_control(outputs.control)
+        return Report(**report)
+    control, _ = adapt_nothing(params, inputs, facts, outputs=outputs, tracker=tracker)
+    return ReportWithControl(
+        **report,
+        control_best_epoch=control.best_epoch,
+        control_validation_accuracy=control.validation_accuracy,
+        control_validation_f1_macro=control.validation_f1_macro,
+    )
+
+
+def adapt(
+    params: Adapt,
+    inputs: Inputs,
+    facts: Facts,
+    *,
+    to: Path,
+    outputs: Outputs,
+    tracker: Tracker,
+    pretrained: bool = True,
+) -> tuple[Trained, Position]:
+    """Train one classifier, and save it in the folder `to`."""
+    machine = start(params)
+    model = classifier_from_encoder(
+        inputs.pretrained, num_labels=facts.num_labels, dropout=params.dropout, pretrained=pretrained
+    )
+    restrict(model, params.way)
+    trained, position = train_on_labels(
+        model, params, facts=facts, data=Data(inputs.train, inputs.validation, None, inputs.predictor),
+        machine=machine, checkpoints=outputs.checkpoints / to.name, tracker=tracker, title=f"finetune {to.name}",
+    )  # fmt: skip
+    save(merge(model).cpu(), to, facts=facts)
+    return trained, position
+
+
+def adapt_nothing(
+    params: Adapt, inputs: Inputs, facts: Facts, *, outputs: Outputs, tracker: Tracker
+) -> tuple[Trained, Position]:
+    """The control: the same network from random weights. All of them are trained, since freezing keeps what is
+    known, and here is nothing known."""
+    everything = params.model_copy(update={"way": Full(name="full", freeze=())})
+    return adapt(
+        everything, inputs, facts, to=outputs.control, outputs=outputs, tracker=ControlTracker(tracker),
+        pretrained=False,
+    )  # fmt: skip
+
+
+def save(model: EncoderClassifier, folder: Path, *, facts: Facts) -> None:
+    storage.save(model, folder, family="encoder", settings=None, facts=facts)

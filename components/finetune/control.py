@@ -1,0 +1,37 @@
+"""The control: the same model trained on the labels alone, so that evaluate can tell what pretraining gained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import write_json
+from components.tracking import Tracker
+
+CONTROL = "control.json"
+PREFIX = "control_"
+
+
+def write_no_control(folder: Path) -> None:
+    """Say in `folder` that there is none."""
+    folder.mkdir(parents=True)
+    write_json(folder / CONTROL, {"trained": False})
+
+
+@dataclass(frozen=True)
+class ControlTracker:
+    """A tracker that names the curves of the control apart."""
+
+    tracker: Tracker
+
+    def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        self.tracker.log_metrics({f"{PREFIX}{name}": value for name, value in values.items()}, step=step)
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        self.tracker.log_file(path, folder=f"control/{folder}".rstrip("/"))
+
+    def provenance(self) -> dict[str, Any]:
+        return self.tracker.provenance()
+
+    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
+        return self.tracker.register_model(folder, weights=weights, digest=digest)

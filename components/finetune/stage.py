@@ -1,0 +1,38 @@
+"""finetune: train on the labels of the training split.
+
+Reads the splits of preprocess with its `predictor/`, and the model of pretrain. Writes `model/`, `control/` (the same
+model trained without pretraining, or a note that there is none) and `history.csv` (one row an epoch; none where nothing
+is trained). How is the mode's business: `adapt` puts a head on the pretrained encoder, `train` trains a model of its
+own, `none` passes the pretrained model on. Seeded: on one machine two runs give the same weights, bit for bit.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import artifact, checkpoints
+from components.params import Finetune
+from components.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Inputs:
+    train: Path = artifact("preprocess/train.parquet")
+    validation: Path = artifact("preprocess/validation.parquet")
+    predictor: Path = artifact("preprocess/predictor/")
+    pretrained: Path = artifact("pretrain/model/")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    model: Path = artifact("model/")
+    control: Path = artifact("control/")
+    history: Path = artifact("history.csv")
+    checkpoints: Path = checkpoints()
+
+
+def run(params: Finetune, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
+    """Make the model in the way that `mode` says; gives the mode's report."""
+    mode = importlib.import_module(f"components.finetune.{params.mode}")
+    return mode.run(params, inputs, outputs, tracker=tracker)

@@ -1,0 +1,27 @@
+"""finetune by training a model of the recipe's own on the labels, from random weights."""
+
+from components.finetune.control import write_no_control
+from components.finetune.labels import Trained, train_on_labels
+from components.finetune.stage import Inputs, Outputs
+from components.models import storage
+from components.models.facts import read_facts
+from components.params import TrainFromLabels
+from components.tracking import Tracker
+from components.training.history import write_history
+from components.training.machine import start
+from components.training.objective import Data
+
+
+def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
+    """Build the family's network for the data, train it, and save it with its settings."""
+    machine = start(params)
+    facts = read_facts(inputs.predictor)
+    model = storage.build(params.model, facts)
+    trained, position = train_on_labels(
+        model, params, facts=facts, data=Data(inputs.train, inputs.validation, None, inputs.predictor),
+        machine=machine, checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
+    )  # fmt: skip
+    storage.save(model.cpu(), outputs.model, family=params.model.family, settings=params.model, facts=facts)
+    write_no_control(outputs.control)
+    write_history(outputs.history, position.history)
+    return trained

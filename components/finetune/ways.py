@@ -1,0 +1,102 @@
+"""Which weights a fine-tuning trains: all but some parts, the head, the last layers, or low-rank additions.
+
+All of them train the head. Low-rank additions are those of Hu et al. 2021 (LoRA, arXiv:2106.09685), by peft, on the
+attention's queries, keys and values; `merge` adds them to the weights, so that what is saved is a plain encoder.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from components.errors import InputError, did_you_mean, examples
+from components.models.encoder.network import EncoderClassifier
+from components.params import Full, HeadOnly, LastLayers, Lora
+
+Way = Full | HeadOnly | LastLayers | Lora
+
+LAYER = re.compile(r"(?:^|\.)(?:layer|layers)\.(\d+)\.")
+"""Where the number of a layer stands in a parameter's name, in BERT and most of its descendants."""
+
+ATTENTION = (
+    ("query", "key", "value"),  # BERT, RoBERTa, ELECTRA
+    ("q_lin", "k_lin", "v_lin"),  # DistilBERT
+    ("query_proj", "key_proj", "value_proj"),  # DeBERTa
+    ("q_proj", "k_proj", "v_proj"),
+    ("q", "k", "v"),  # MPNet
+    ("Wqkv",),  # ModernBERT, all three in one product
+)
+
+
+def restrict(model: EncoderClassifier, way: Way) -> None:
+    """Let only the weights that the way trains have gradients. InputError where the encoder has no such parts."""
+    RESTRICTIONS[way.name](model, way)
+
+
+def _full(model: EncoderClassifier, way: Full) -> None:
+    names = [name for name, _ in model.encoder.named_parameters()]
+    for part in way.freeze:
+        if not any(name.startswith(part) for name in names):
+            known = sorted({name.split(".")[0] for name in names})
+            hint = did_you_mean(part, known)
+            raise InputError(
+                f"finetune.way.freeze: no parameter of the encoder begins with '{part}'{hint}; parts: {known}"
+            )
+    for name, parameter in model.encoder.named_parameters():
+        parameter.requires_grad = not name.startswith(way.freeze) if way.freeze else True
+
+
+def _head(model: EncoderClassifier, way: HeadOnly) -> None:
+    del way
+    model.encoder.requires_grad_(False)
+
+
+def _last(model: EncoderClassifier, way: LastLayers) -> None:
+    numbers = {name: int(found[1]) for name, _ in model.encoder.named_parameters() if (found := LAYER.search(name))}
+    num_layers = max(numbers.values(), default=-1) + 1
+    if way.num_layers > num_layers:
+        raise InputError(
+            f"finetune.way.num_layers is {way.num_layers}, but {num_layers} numbered layers were found in the encoder"
+        )
+    for name, parameter in model.encoder.named_parameters():
+        parameter.requires_grad = numbers.get(name, -1) >= num_layers - way.num_layers
+
+
+def _lora(model: EncoderClassifier, way: Lora) -> None:
+    from peft import LoraConfig, LoraModel
+
+    config = LoraConfig(
+        r=way.rank, lora_alpha=way.alpha, lora_dropout=way.dropout, target_modules=attention_of(model.encoder)
+    )
+    model.encoder = LoraModel(model.encoder, config, "default")
+
+
+RESTRICTIONS: dict[str, Callable[[EncoderClassifier, Any], None]] = {
+    "full": _full,
+    "head": _head,
+    "last": _last,
+    "lora": _lora,
+}
+
+
+def attention_of(encoder: nn.Module) -> list[str]:
+    """The names of the products that make queries, keys and values; InputError where there are none of a known name."""
+    products = [name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)]
+    for names in ATTENTION:
+        found = [product for product in products if product.rsplit(".", 1)[-1] in names]
+        if found:
+            return found
+    known = sorted({product.rsplit(".", 1)[-1] for product in products})
+    raise InputError(
+        f"finetune.way 'lora' adds to the attention's products, but none of {type(encoder).__name__} has a name that is "
+        f"known ({examples(known)} are there); choose another way"
+    )
+
+
+def merge(model: EncoderClassifier) -> EncoderClassifier:
+    """The model with low-rank additions added to the weights they stand beside; any other as it is."""
+    unload = getattr(model.encoder, "merge_and_unload", None)
+    if unload is not None:
+        model.encoder = unload()
+    return model

@@ -1,0 +1,185 @@
+"""The objective of labels: cross-entropy on the logits of texts or arrays.
+
+Reads the splits of preprocess by what predictor.json says the task is. A text's model takes token ids and their mask,
+an array's takes the numbers (B, N), scaled; both give a logit a label.
+
+Legend: B rows of a batch, N numbers of a row, K labels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.artifacts import read_json
+from components.errors import InputError
+from components.models.facts import PREDICTOR, Facts
+from components.params import Adapt, Augment, TrainFromLabels
+from components.tracking import Tracker
+from components.training.augmenting import draw_moves, move
+from components.training.batches import (
+    ArrayBatch,
+    Arrays,
+    Batch,
+    Rows,
+    num_batches,
+    ordered_batches,
+    read_arrays,
+    read_rows,
+    rows_of_a_step,
+    training_batches,
+    training_members,
+)
+from components.training.objective import Data, Objective, Player
+from components.training.precision import Precision
+
+MEASURED_TOGETHER = 128
+"""At most so many rows of the validation split in one batch."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What differs between the tasks: where batches come from, and how a model reads one."""
+
+    train: Rows | Arrays
+    validation: Rows | Arrays
+    batches: Callable[[int, int], Iterator[Batch] | Iterator[ArrayBatch]]
+    """An epoch's, from the start-th on."""
+    measured: Callable[[], Iterator[Batch] | Iterator[ArrayBatch]]
+    """All of the validation split."""
+    logits_of: Callable[[nn.Module, Any], Tensor]
+
+
+def prepare(
+    params: Adapt | TrainFromLabels, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker,
+    device: torch.device, precision: Precision,
+) -> Objective:  # fmt: skip
+    """Cross-entropy of `model`, weighted as `params` says. InputError where the model or the settings do not fit."""
+    del tracker
+    settings: dict[str, Any] = read_json(data.predictor / PREDICTOR)
+    texts = settings["task"] == "text_classification"
+    task = of_texts(params, facts, data) if texts else of_arrays(params, facts, data, settings)
+    batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
+    check_batches(model, len(task.train), batch_size=batch_size, steps=params.steps_per_epoch)
+    weights = class_weights(params.class_weights, task.train.label_id, num_labels=facts.num_labels).to(device)
+
+    def loss_of(model: nn.Module, batch: Any) -> Tensor:
+        logits = task.logits_of(model, batch)  # (B, K)
+        return functional.cross_entropy(logits.float(), batch.label_id.to(device), weight=weights)
+
+    return Objective(
+        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
+        batches=task.batches,
+        num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
+        validate=lambda model: measure(model, task, device=device, precision=precision),
+        unit="tokens" if texts else "rows",
+    )
+
+
+def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
+    """Texts as token ids, in batches of like lengths."""
+    if isinstance(params, TrainFromLabels) and params.augment:
+        raise InputError("finetune.augment moves images, but these are texts; set it to null")
+    train, validation = read_rows(data.train), read_rows(data.validation)
+    batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
+
+    def batches(epoch: int, start: int) -> Iterator[Batch]:
+        return training_batches(
+            train, batch_size=batch_size, pad_token_id=facts.pad_token_id, seed=params.seed, epoch=epoch, start=start,
+            steps=params.steps_per_epoch,
+        )  # fmt: skip
+
+    def measured() -> Iterator[Batch]:
+        together = min(4 * batch_size, MEASURED_TOGETHER)
+        return ordered_batches(validation, batch_size=together, pad_token_id=facts.pad_token_id)
+
+    def logits_of(model: nn.Module, batch: Batch) -> Tensor:
+        device = next(model.parameters()).device
+        return model(batch.input_ids.to(device), batch.attention_mask.to(device))
+
+    return Task(train, validation, batches, measured, logits_of)
+
+
+def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data, settings: dict[str, Any]) -> Task:
+    """Arrays as they are, or moved a little each time, then scaled."""
+    augment = params.augment if isinstance(params, TrainFromLabels) else None
+    if augment and len(facts.shape) != 2:
+        raise InputError(
+            f"finetune.augment moves images, but preprocess.shape {list(facts.shape)} is a vector's; set it to null"
+        )
+    train, validation = (read_arrays(path, shape=facts.shape) for path in (data.train, data.validation))
+    batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
+    offset, scale = float(settings["offset"]), float(settings["scale"])
+
+    def collate(rows: Arrays, members: Sequence[int] | np.ndarray, moves: np.ndarray | None = None) -> ArrayBatch:
+        values = torch.from_numpy(rows.values[members])  # (B, *shape)
+        if moves is not None:
+            values = move(values, torch.from_numpy(moves[members]))
+        scaled = ((values - offset) / scale).flatten(1)  # (B, N)
+        label_id = torch.from_numpy(rows.label_id[members].astype(np.int64))
+        return ArrayBatch(row=rows.row[members], values=scaled, label_id=label_id)
+
+    def batches(epoch: int, start: int) -> Iterator[ArrayBatch]:
+        moves = moves_of(augment, len(train), seed=params.seed, epoch=epoch)
+        for members in training_members(
+            len(train), batch_size=batch_size, seed=params.seed, epoch=epoch, start=start, steps=params.steps_per_epoch
+        ):
+            yield collate(train, members, moves)
+
+    def measured() -> Iterator[ArrayBatch]:
+        for first in range(0, len(validation), MEASURED_TOGETHER):
+            yield collate(validation, np.arange(first, min(first + MEASURED_TOGETHER, len(validation))))
+
+    def logits_of(model: nn.Module, batch: ArrayBatch) -> Tensor:
+        return model(batch.values.to(next(model.parameters()).device))
+
+    return Task(train, validation, batches, measured, logits_of)
+
+
+def moves_of(augment: Augment | None, num_rows: int, *, seed: int, epoch: int) -> np.ndarray | None:
+    """How an epoch's images are moved, if at all."""
+    return draw_moves(augment, num_rows, seed=seed, epoch=epoch) if augment else None
+
+
+def check_batches(model: nn.Module, num_rows: int, *, batch_size: int, steps: int | None) -> None:
+    """InputError where batch norm would see a single row, of which it can make no mean."""
+    last = batch_size if steps else (num_rows - 1) % batch_size + 1
+    if last == 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):  # pyright: ignore[reportPrivateUsage]
+        raise InputError(
+            f"batch norm needs two rows or more, but of {num_rows} rows in batches of {batch_size} one batch has a "
+            "single row; change finetune.batch_size, or set batch_norm to false"
+        )
+
+
+def class_weights(mode: str, label_id: np.ndarray, *, num_labels: int) -> Tensor:
+    """The weight of each class in the loss (K,); balanced is N / (K * rows of the class), as scikit-learn has it."""
+    if mode == "none":
+        return torch.ones(num_labels)
+    counts = np.bincount(label_id, minlength=num_labels)
+    return torch.from_numpy(len(label_id) / (num_labels * np.maximum(counts, 1))).float()
+
+
+def measure(model: nn.Module, task: Task, *, device: torch.device, precision: Precision) -> dict[str, float]:
+    """Unweighted loss, accuracy and macro F1 on the validation split."""
+    model.eval()
+    actual: list[np.ndarray] = []
+    predicted: list[np.ndarray] = []
+    loss = 0.0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for batch in task.measured():
+            logits = task.logits_of(model, batch).float().cpu()  # (B, K)
+            loss += functional.cross_entropy(logits, batch.label_id, reduction="sum").item()
+            predicted.append(logits.argmax(dim=1).numpy())
+            actual.append(batch.label_id.numpy())
+    truth, answer = np.concatenate(actual), np.concatenate(predicted)
+    return {
+        "validation_loss": loss / len(truth),
+        "validation_accuracy": float((truth == answer).mean()),
+        "validation_f1_macro": float(f1_score(truth, answer, average="macro", zero_division=0)),  # pyright: ignore[reportArgumentType]
+    }
