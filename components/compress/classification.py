@@ -1,44 +1,147 @@
-"""What the trials of classifiers share: accuracy, the table of predictions, and which rows are golden.
+"""What the trials of classifiers share: accuracy, rows/s, the table of predictions, golden requests.
+
+Torch is the reference of the speed gate called as the service calls: one row a call, one core a call, as many calls at
+once. Torch on batches is faster than that, and is measured and shown beside it.
 
 Shapes: N rows, L labels.
 """
 
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.compress.trial import MAX_GOLDEN
+from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
 from components.errors import ArtifactError
 
 PREDICTIONS = "predictions.parquet"
+MAX_ITEMS = 500  # seconds of work for torch, and enough for a ratio that is steady to a few percent
 
-Labels = NDArray[np.int64]
 Scores = NDArray[np.float32]
 
 
-def read_float_scores(results: Path, row: NDArray[np.int64]) -> Scores:
+class Runner(Protocol):
+    """A predictor of serving/predictors."""
+
+    def predict(self, rows: Any, /) -> Scores: ...
+    def answers(self, scores: Scores, /) -> Sequence[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    row: NDArray[np.int64]
+    rows: Sequence[Any]
+    """What is classified: texts, or arrays."""
+    label_id: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassifierTrial:
+    float_size_bytes: int
+    validation: Split
+    test_split: Split
+    float_scores: Scores
+    """Of the test split, (N, L)."""
+    batched: Runner
+    """The float model in batches."""
+    make_float_runner: Callable[[int], Runner]
+    """The float model one row a call, on so many threads."""
+    load_folder: Callable[[Path, int], Runner]
+    export_graphs: Callable[[], Mapping[str, onnx.ModelProto]]
+    route: str
+    request_of: Callable[[Any], Any]
+    """The request that asks one row."""
+    metric: str = "accuracy"
+    unit: str = "rows"
+
+    @property
+    def num_validation(self) -> int:
+        return len(self.validation.rows)
+
+    @property
+    def items(self) -> Sequence[Any]:
+        return self.validation.rows[:MAX_ITEMS]
+
+    def judge_float(self) -> FloatFigures:
+        started = time.perf_counter()
+        quality = self.quality(self.batched)
+        return FloatFigures(quality=quality, units_per_s=self.num_validation / (time.perf_counter() - started))
+
+    def float_runner(self, *, threads: int) -> Runner:
+        return self.make_float_runner(threads)
+
+    def export(self) -> Mapping[str, onnx.ModelProto]:
+        return self.export_graphs()
+
+    def load(self, folder: Path, *, threads: int) -> Runner:
+        return self.load_folder(folder, threads)
+
+    def quality(self, runner: Runner) -> float:
+        return accuracy_of(runner.predict(self.validation.rows), self.validation)
+
+    def drop(self, float_quality: float, quality: float) -> float:
+        return float_quality - quality
+
+    def work(self, runner: Runner, items: Sequence[Any]) -> int:
+        runner.predict(items)
+        return len(items)
+
+    def test(self, runner: Runner) -> Tested:
+        split, scores = self.test_split, runner.predict(self.test_split.rows)
+        answers = runner.answers(scores)
+        golden = [
+            Golden(route=self.route, request=self.request_of(split.rows[index]), answer=[answers[index]])
+            for index in golden_numbers(len(split.rows))
+        ]
+        return Tested(
+            num_test=len(split.rows),
+            float_quality=accuracy_of(self.float_scores, split),
+            quality=accuracy_of(scores, split),
+            agreement=float((scores.argmax(axis=1) == self.float_scores.argmax(axis=1)).mean()),
+            mean_difference=float(np.abs(scores - self.float_scores).mean()),
+            tables={PREDICTIONS: prediction_table(split, scores)},
+            golden=golden,
+        )
+
+
+def read_split(path: Path, column: str) -> Split:
+    """The rows of a split of preprocess, with what is classified from `column`."""
+    table = pq.read_table(path, columns=["row", column, "label_id"])
+    given = table[column]
+    return Split(
+        row=table["row"].to_numpy().astype(np.int64),
+        rows=list(given.to_numpy()) if pa.types.is_list(given.type) else given.to_pylist(),
+        label_id=table["label_id"].to_numpy().astype(np.int64),
+    )
+
+
+def read_float_scores(results: Path, split: Split) -> Scores:
     """The float model's scores on the test split, (N, L); ArtifactError where evaluate's are not of these rows."""
     path = results / PREDICTIONS
     table = pq.read_table(path, columns=["row", "scores"])
-    if not np.array_equal(table["row"].to_numpy(), row):
+    if not np.array_equal(table["row"].to_numpy(), split.row):
         raise ArtifactError(f"{path} is not of the rows of the test split; run evaluate again: 'dvc repro'")
     return np.array(table["scores"].to_pylist(), np.float32)
 
 
-def accuracy_of(scores: Scores, label_id: Labels) -> float:
-    return float((scores.argmax(axis=1) == label_id).mean())
+def accuracy_of(scores: Scores, split: Split) -> float:
+    return float((scores.argmax(axis=1) == split.label_id).mean())
 
 
-def prediction_table(row: NDArray[np.int64], label_id: Labels, scores: Scores) -> pa.Table:
+def prediction_table(split: Split, scores: Scores) -> pa.Table:
     """row, label_id, predicted_id, scores (a list of float32, in the order of the labels), as the split is."""
     num_rows, num_labels = scores.shape
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_labels)
     columns = {
-        "row": pa.array(row, pa.int64()),
-        "label_id": pa.array(label_id, pa.int64()),
+        "row": pa.array(split.row, pa.int64()),
+        "label_id": pa.array(split.label_id, pa.int64()),
         "predicted_id": pa.array(scores.argmax(axis=1), pa.int64()),
         "scores": pa.ListArray.from_arrays(offsets, pa.array(scores.ravel(), pa.float32())),
     }

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypedDict, TypeVar
 import onnx
 import pyarrow as pa
 
-MAX_GOLDEN = 1000
+MAX_GOLDEN = 256
 """As many golden requests as package can ask for (package.num_golden)."""
 
 Runner = TypeVar("Runner")

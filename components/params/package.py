@@ -40,7 +40,7 @@ class ArrayClassificationServing(Section):
     max_arrays: Positive
     """Of one request."""
     max_image_bytes: Positive
-    """Of one uploaded image."""
+    """Of one uploaded image, or of one array as JSON."""
     max_latency_ms: Positive
     """Expected wait beyond which a request is turned away with 503."""
 
@@ -79,7 +79,7 @@ Serving = Annotated[
 class Package(Section):
     """package: the bundle, proved by serving it."""
 
-    num_golden: Annotated[int, Field(ge=1, le=1000)]
+    num_golden: Annotated[int, Field(ge=1, le=256)]
     """Requests that the served bundle is asked, at most; spread over the test split."""
     max_difference: Annotated[float, Field(gt=0)]
     """Between a number of a served answer and the measured one; words must be the same."""

@@ -1,0 +1,25 @@
+"""The float model of arrays behind the predictor: the same scaling and softmax as the served one."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from serving.predictors.array_classification import Forward, Predictor, Settings, Values
+
+BATCH_SIZE = 256  # torch is at its fastest on batches, and fp32 rows do not disturb each other
+
+
+def float_array_predictor(model: nn.Module, *, settings: Settings) -> Predictor:
+    """A predictor around a torch model in fp32, on all of torch's threads."""
+    return Predictor(settings=settings, forward=float_array_forward(model), batch_size=BATCH_SIZE, threads=1)
+
+
+def float_array_forward(model: nn.Module) -> Forward:
+    """The forward of a torch model, from arrays to arrays."""
+
+    @torch.inference_mode()
+    def forward(values: Values) -> NDArray[np.float32]:
+        return model(torch.from_numpy(values)).numpy()
+
+    return forward

@@ -1,0 +1,224 @@
+"""POST /classify: images as files, or arrays of numbers. Requests are batched adaptively; the batcher turns a request
+away with 503 when the expected wait passes `max_latency_ms`.
+
+The service itself reads arrays only: an upload's images are made arrays while the request is judged.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.endpoints import Check, Refused
+from serving.images import ImageError, read_grey
+from serving.predictors.array_classification import ROUTE, SETTINGS, Predictor, Settings, load_settings
+from serving.predictors.scores import Answer
+from serving.uploads import Part, UploadError, parts_of
+
+__all__ = [
+    "PACKAGES",
+    "ROUTE",
+    "Limits",
+    "example",
+    "how_to_ask",
+    "make_api",
+    "make_check",
+    "max_bytes",
+    "what_it_is",
+]
+
+PACKAGES = ("pillow", "python-multipart")
+FIELD = "images"
+MAX_HEADERS_BYTES = 1024  # of one part of an upload
+MAX_SCALED = 1e6  # far outside of anything that was trained on, and far from where fp32 products overflow
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service takes."""
+
+    threads: int
+    """Rows computed at once."""
+    max_arrays: int
+    """Of one request."""
+    max_image_bytes: int
+    """Of one uploaded image, or of one array as JSON."""
+    max_latency_ms: int
+    """Expected wait beyond which a request is turned away."""
+
+
+def make_api(folder: Path, limits: Limits) -> type[Any]:
+    """The class that BentoML serves."""
+    import bentoml
+
+    class Classifier:
+        def __init__(self) -> None:
+            self.predictor = Predictor.load(folder, threads=limits.threads)
+            self.predictor.predict([[0.0] * self.predictor.settings.num_values])
+
+        @bentoml.api(
+            route=ROUTE, batchable=True, max_batch_size=limits.max_arrays, max_latency_ms=limits.max_latency_ms
+        )
+        def classify(self, arrays: list[list[float]]) -> list[Answer]:
+            """The label of each array, and the score of every label."""
+            return self.predictor.answers(self.predictor.predict(arrays))
+
+    return Classifier
+
+
+def max_bytes(limits: Limits) -> int:
+    """The longest body that is read."""
+    return MAX_HEADERS_BYTES + limits.max_arrays * (limits.max_image_bytes + MAX_HEADERS_BYTES)
+
+
+def make_check(folder: Path, limits: Limits) -> Check:
+    """Judges a request, and makes arrays of an upload's images."""
+    settings = load_settings(folder / SETTINGS)
+
+    def check(content_type: str, body: bytes) -> bytes | Refused:
+        kind = content_type.split(";")[0].strip().lower()
+        if kind == "application/json":
+            found = arrays_of(body, settings, limits)
+        elif kind == "multipart/form-data":
+            found = images_of(content_type, body, settings, limits)
+        else:
+            taken = "'application/json', or 'multipart/form-data' with images" if is_image(settings) else JSON_ONLY
+            return Refused(415, f"content-type is '{content_type}'; send {taken}")
+        return found if isinstance(found, Refused) else json.dumps({"arrays": found}).encode()
+
+    return check
+
+
+JSON_ONLY = "'application/json'"
+
+
+def is_image(settings: Settings) -> bool:
+    return len(settings.shape) == 2
+
+
+def arrays_of(body: bytes, settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+    """The arrays of a JSON body, each flat; 400 for what is not a list of arrays of numbers within the limits."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return Refused(400, f'the request is not JSON ({error}); send {{"arrays": [[0, 1]]}}')
+    if not isinstance(request, dict) or set(request) != {"arrays"} or not isinstance(request["arrays"], list):
+        return Refused(400, 'the request must be {"arrays": [an array, another]}, and nothing else')
+    given: list[Any] = request["arrays"]
+    if fault := fault_of_number("arrays", len(given), limits):
+        return fault
+    arrays: list[list[float]] = []
+    for index, array in enumerate(given):
+        flat = flat_of(array, settings)
+        if isinstance(flat, str):
+            return Refused(400, f"arrays[{index}] {flat}")
+        if fault := fault_of_values(flat, settings):
+            return Refused(400, f"arrays[{index}] {fault}")
+        arrays.append([float(value) for value in flat])
+    return arrays
+
+
+def fault_of_number(what: str, number: int, limits: Limits) -> Refused | None:
+    if not number:
+        return Refused(400, f"{what} is empty; send at least one")
+    if number > limits.max_arrays:
+        return Refused(400, f"{what} has {number}; at most {limits.max_arrays} are taken in one request")
+    return None
+
+
+def flat_of(array: Any, settings: Settings) -> list[Any] | str:
+    """All entries of an array that is flat, or of rows as an image is; else what is wrong with its shape."""
+    wanted = f"a list of {settings.num_values} numbers is taken"
+    if is_image(settings):
+        wanted += f", or {settings.shape[0]} lists of {settings.shape[1]}"
+    if not isinstance(array, list):
+        return f"is {json.dumps(array)[:40]}; {wanted}"
+    rows: list[Any] = array
+    if is_image(settings) and rows and isinstance(rows[0], list):
+        height, width = settings.shape
+        if len(rows) != height or not all(isinstance(row, list) and len(row) == width for row in rows):
+            return f"is not {height} lists of {width}; {wanted}"
+        return [value for row in rows for value in row]
+    return rows if len(rows) == settings.num_values else f"has {len(rows)} entries; {wanted}"
+
+
+def fault_of_values(values: Sequence[Any], settings: Settings) -> str | None:
+    """What is wrong with the first entry that is no number, not finite, or far outside."""
+    lowest, highest = (settings.offset + sign * MAX_SCALED * settings.scale for sign in (-1, 1))
+    for index, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"holds {json.dumps(value)[:40]} at {index}; every entry must be a number"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"holds {value} at {index}; every number must be finite"
+        if not lowest <= value <= highest:
+            return f"holds {str(value)[:40]} at {index}; numbers from {lowest:g} to {highest:g} are taken"
+    return None
+
+
+def images_of(content_type: str, body: bytes, settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+    """The pixels of each image of an upload, flat."""
+    if not is_image(settings):
+        size = settings.num_values
+        return Refused(415, f"this model takes no images; send 'application/json' with arrays of {size} numbers")
+    try:
+        parts = parts_of(content_type, body)
+    except UploadError as error:
+        return Refused(400, f"the request is not multipart/form-data ({error}); send files in the field '{FIELD}'")
+    names = {part.name for part in parts} - {FIELD}
+    if names:
+        return Refused(400, f"the upload has a field '{min(names)[:40]}'; send files in the field '{FIELD}' only")
+    if fault := fault_of_number(FIELD, len(parts), limits):
+        return fault
+    return pixels_of(parts, settings, limits)
+
+
+def pixels_of(parts: Iterable[Part], settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+    height, width = settings.shape
+    arrays: list[list[float]] = []
+    for index, part in enumerate(parts):
+        if len(part.data) > limits.max_image_bytes:
+            most = limits.max_image_bytes
+            return Refused(413, f"{FIELD}[{index}] has {len(part.data)} bytes; at most {most} are taken")
+        try:
+            grey = read_grey(bytes(part.data), height=height, width=width)
+        except ImageError as error:
+            return Refused(error.status, f"{FIELD}[{index}] {error}")
+        arrays.append(grey.ravel().tolist())
+    return arrays
+
+
+def what_it_is(folder: Path) -> str:
+    """One sentence for the model card."""
+    settings = load_settings(folder / SETTINGS)
+    labels = settings.labels
+    names = ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
+    given = (
+        f"a grey image of {settings.shape[1]} x {settings.shape[0]} pixels"
+        if is_image(settings)
+        else f"an array of {settings.num_values} numbers"
+    )
+    return f"A classifier: it gives one of {len(labels)} labels ({names}) to {given}, with a score for each."
+
+
+def how_to_ask(folder: Path, limits: Limits) -> str:
+    """For the model card."""
+    settings = load_settings(folder / SETTINGS)
+    arrays = f'`{{"arrays": [[...]]}}` with {settings.num_values} numbers in each'
+    if not is_image(settings):
+        return f"Takes {arrays}, at most {limits.max_arrays} in one request."
+    return (
+        f"Takes PNG and JPEG of {settings.shape[1]} x {settings.shape[0]} pixels, colours by their luminance, in the "
+        f"field `{FIELD}`,\neach of at most {limits.max_image_bytes} bytes; or JSON, {arrays}\n"
+        f"(pixels from 0 for black to 255). At most {limits.max_arrays} in one request."
+    )
+
+
+def example(folder: Path) -> str:
+    """The options of a curl command."""
+    settings = load_settings(folder / SETTINGS)
+    if is_image(settings):
+        return f"-F {FIELD}=@picture.png"
+    zeros = f"$(yes 0 | head -n {settings.num_values} | paste -sd, -)"
+    return f"""-H 'content-type: application/json' -d "{{\\"arrays\\": [[{zeros}]]}}\""""

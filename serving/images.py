@@ -1,0 +1,86 @@
+"""From an uploaded PNG or JPEG to grey pixels of one exact size; whatever else it may be is refused in words."""
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG")
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+END_OF_JPEG = b"\xff\xd9"
+ORIENTATION = 0x0112  # the tag in EXIF
+
+
+class ImageError(Exception):
+    """What is wrong with an image, and what is taken."""
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_grey(data: bytes, *, height: int, width: int) -> NDArray[np.float32]:
+    """The image's pixels from 0 (black) to 255, (height, width); colours by their luminance (ITU-R BT.601).
+
+    The size is judged by the header, before anything is unpacked. ImageError where it is no whole, opaque PNG or JPEG
+    of this size.
+    """
+    image = opened(data)
+    check_size(image.size, (width, height), sideways=None)  # a PNG is unpacked to tell its orientation
+    try:
+        check_size(image.size, (width, height), sideways=is_sideways(image))
+        if image.mode not in MODES:
+            raise ImageError(f"has mode {image.mode}; 8-bit grey or colour (RGB) is taken, so convert it")
+        if getattr(image, "n_frames", 1) > 1:
+            raise ImageError("holds several pictures; one is taken")
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"is damaged or cut short ({error})") from error
+    return pixels_of(image)
+
+
+def opened(data: bytes) -> Image.Image:
+    """The image behind its header; whole, as far as its own marks and checksums say."""
+    if not data:
+        raise ImageError("is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is judged by the caller
+            Image.open(io.BytesIO(data), formats=FORMATS).verify()
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise ImageError("is no PNG or JPEG", status=415) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("is far too large") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"is damaged or cut short ({error})") from error
+    if image.format == "JPEG" and END_OF_JPEG not in data[-64:]:
+        raise ImageError("is damaged or cut short (a JPEG without its end)")
+    return image
+
+
+def check_size(size: tuple[int, int], wanted: tuple[int, int], *, sideways: bool | None) -> None:
+    """ImageError where an image is of another width and height; `sideways` None where its orientation is not known."""
+    found = (size[1], size[0]) if sideways else size
+    if found != wanted and (sideways is not None or sorted(found) != sorted(wanted)):
+        raise ImageError(
+            f"is {found[0]} x {found[1]} pixels (width x height); {wanted[0]} x {wanted[1]} are taken, so resize it"
+        )
+
+
+def is_sideways(image: Image.Image) -> bool:
+    """Whether the image is to be shown with width and height exchanged."""
+    return image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.float32]:
+    """Grey pixels of an image that is unpacked; ImageError where some can be seen through."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if np.asarray(image.getchannel("A")).min() < 255:
+            raise ImageError("has transparent pixels; put it on a background first")
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"), np.float32)

@@ -1,0 +1,105 @@
+"""Arrays in, scores out: the one path from an array of numbers (an image's pixels too) to the scores of its labels.
+
+It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and `predictor.json`.
+
+Shapes: N arrays, B rows of a batch, V values of an array, L labels.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.predictors.scores import Answer, Scores, answers_of, softmax
+from serving.predictors.session import open_session
+
+ROUTE = "/classify"
+"""Where the service answers."""
+
+MODEL = "model.onnx"
+SETTINGS = "predictor.json"
+
+Values = NDArray[np.float32]
+Forward = Callable[[Values], NDArray[np.float32]]
+"""values (B, V), scaled → logits (B, L)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """predictor.json: how numbers are scaled, and what the scores mean."""
+
+    labels: tuple[str, ...]
+    """In the order of the model's logits."""
+    shape: tuple[int, ...]
+    """(height, width) of a grey image, or (length,) of a vector."""
+    offset: float
+    """The model reads (value - offset) / scale."""
+    scale: float
+
+    @property
+    def num_values(self) -> int:
+        return prod(self.shape)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read predictor.json."""
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    return Settings(
+        labels=tuple(raw["labels"]), shape=tuple(raw["shape"]), offset=float(raw["offset"]), scale=float(raw["scale"])
+    )
+
+
+class Predictor:
+    """A model's forward, as one call from arrays to scores."""
+
+    def __init__(self, *, settings: Settings, forward: Forward, batch_size: int, threads: int) -> None:
+        """`forward` takes batches of at most `batch_size` rows, on `threads` threads at once."""
+        self.settings, self.forward, self.batch_size = settings, forward, batch_size
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int) -> "Predictor":
+        """The compressed model of `folder`, `threads` rows at once.
+
+        One row a call: int8 scales an activation by the largest value of the whole tensor, so rows that share a call
+        would change each other's scores; and a product of more rows is added up in another order, in fp32 too.
+        """
+        settings = load_settings(folder / SETTINGS)
+        return cls(settings=settings, forward=onnx_forward(folder / MODEL), batch_size=1, threads=threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.settings.labels
+
+    def predict(self, arrays: Sequence[Any] | NDArray[Any]) -> Scores:
+        """The probability of each label for each array as the source has it, (N, L); one's do not depend on others'."""
+        values = self.scaled(arrays)  # (N, V)
+        starts = range(0, len(values), self.batch_size)
+        run = map if self.pool is None or len(starts) == 1 else self.pool.map
+        found = list(run(lambda start: softmax(self.forward(values[start : start + self.batch_size])), starts))
+        return np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
+
+    def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
+        """What the model reads, (N, V)."""
+        values = np.asarray(arrays, np.float32).reshape(len(arrays), self.settings.num_values)
+        return (values - np.float32(self.settings.offset)) / np.float32(self.settings.scale)
+
+    def answers(self, scores: Scores) -> list[Answer]:
+        """What the service says of arrays with these scores, (N, L)."""
+        return answers_of(self.labels, scores)
+
+
+def onnx_forward(path: Path) -> Forward:
+    """The forward of an ONNX model."""
+    session = open_session(path)
+
+    def forward(values: Values) -> NDArray[np.float32]:
+        return np.asarray(session.run(["logits"], {"values": values})[0])
+
+    return forward

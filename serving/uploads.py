@@ -1,0 +1,73 @@
+"""Files of a multipart/form-data body (RFC 7578), which is whole and in memory already."""
+
+from dataclasses import dataclass, field
+from email.message import Message
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import MultipartParseError
+
+
+class UploadError(Exception):
+    """What is wrong with the body."""
+
+
+@dataclass
+class Part:
+    """One part of the body."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def name(self) -> str:
+        """Of the form's field."""
+        return option(self.headers.get("content-disposition", ""), "name")
+
+
+def option(header: str, name: str) -> str:
+    """A parameter of a header's value, as in `form-data; name="images"`, or an empty string."""
+    message = Message()
+    message["content-disposition"] = header
+    found = message.get_param(name, "", header="content-disposition")
+    return found if isinstance(found, str) else found[2]
+
+
+def parts_of(content_type: str, body: bytes) -> list[Part]:
+    """The body's parts, in its order. UploadError where it is not what `content_type` says, or is cut short."""
+    boundary = option(content_type, "boundary")
+    if not boundary:
+        raise UploadError("content-type names no boundary")
+    parts: list[Part] = []
+    name, value, ended = bytearray(), bytearray(), False
+
+    def begin() -> None:
+        parts.append(Part())
+
+    def end_header() -> None:
+        parts[-1].headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+        name.clear()
+        value.clear()
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+
+    parser = MultipartParser(
+        boundary.encode("latin-1", "replace"),
+        {
+            "on_part_begin": begin,
+            "on_part_data": lambda data, start, stop: parts[-1].data.extend(data[start:stop]),
+            "on_header_field": lambda data, start, stop: name.extend(data[start:stop]),
+            "on_header_value": lambda data, start, stop: value.extend(data[start:stop]),
+            "on_header_end": end_header,
+            "on_end": end,
+        },
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise UploadError(str(error)) from error
+    if not ended:
+        raise UploadError("it ends before its last boundary")
+    return parts
