@@ -4,20 +4,29 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from components.errors import ArtifactError
 from components.evaluate.classification.judged import Judged
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
+from components.evaluate.classification.slices import read_slices
 from components.evaluate.classification.split import check_classes, read_split, read_texts
 from components.evaluate.classification.tfidf import tfidf_scores
 from components.evaluate.stage import Inputs, Outputs
 from components.models.float_predictor import float_predictor
-from components.models.storage import load
+from components.models.storage import FAMILY, load
 from components.params import TextClassificationFigures
 from components.progress import progress
 from components.tracking import Tracker
-from serving.predictors.text_classification import SETTINGS, TOKENIZER, Predictor, load_settings, load_tokenizer
+from serving.predictors.text_classification import (
+    SETTINGS,
+    TOKENIZER,
+    Predictor,
+    Settings,
+    load_settings,
+    load_tokenizer,
+)
 
 TEXTS_A_CALL = 256  # the steps of the progress bar
 
@@ -43,10 +52,24 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         settings=params.baseline,
     )
     judged = Judged(
-        labels=settings.labels, row=test.row, texts=test_texts, actual=test.label_id, scores=scores, baseline=baseline,
+        labels=settings.labels,
+        row=test.row,
+        texts=test_texts,
+        actual=test.label_id,
+        scores=scores,
+        baseline=baseline,
         baseline_name="TF-IDF",
+        control=scores_of_control(inputs, tokenizer, settings, test_texts),
+        slices=read_slices(inputs.test),
     )
     return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+
+
+def scores_of_control(inputs: Inputs, tokenizer: Tokenizer, settings: Settings, texts: Sequence[str]) -> Scores | None:
+    """What the same model without pretraining says; None where finetune trained none."""
+    if not (inputs.control / FAMILY).is_file():
+        return None
+    return predict(float_predictor(load(inputs.control), tokenizer=tokenizer, settings=settings), texts)
 
 
 def predict(predictor: Predictor, texts: Sequence[str]) -> Scores:

@@ -1,7 +1,7 @@
 import json
 import math
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sklearn import metrics as reference
 from components.artifacts import files_of
 from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate import Inputs, Outputs, run
-from components.evaluate.classification.report import Report
+from components.evaluate.classification.report import Report, ReportWithBoth
 from components.evaluate.classification.tfidf import tfidf_scores
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts
@@ -339,3 +339,55 @@ def test_a_model_with_scores_that_are_not_finite_is_refused(tmp_path: Path) -> N
     save(model, inputs.model, family="encoder", settings=None, facts=Facts(num_labels=2))
     with pytest.raises(ArtifactError, match=r"not finite for 10 of 10 test rows; .*learning_rate"):
         run(settings_of(ALWAYS), inputs, make_outputs(tmp_path / "out"), tracker=NullTracker())
+
+
+@pytest.fixture(scope="module")
+def compared(good: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Outputs]:
+    """The good model beside an untrained control, over two slices of 70 and 30 rows."""
+    folder = tmp_path_factory.mktemp("compared")
+    table = pq.read_table(good.test)
+    names = pa.array([None if number % 10 == 9 else "\u4e66" if number % 10 > 6 else "hotels" for number in range(100)])
+    pq.write_table(table.append_column("slice", names), folder / "test.parquet")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        control = classifier_from_encoder(good.model.parent / "encoder", num_labels=2, dropout=0.0, pretrained=False)
+    save(control, folder / "control", family="encoder", settings=None, facts=Facts(num_labels=2))
+    outputs = make_outputs(folder)
+    inputs = replace(good, test=folder / "test.parquet", control=folder / "control")
+    return run(settings_of(ALWAYS), inputs, outputs, tracker=NullTracker()), outputs
+
+
+def test_the_gain_of_pretraining_is_that_over_the_control_on_the_same_rows(compared: tuple[Report, Outputs]) -> None:
+    report, _ = compared
+    assert isinstance(report, ReportWithBoth)
+    assert report.control_accuracy < 0.7 < report.accuracy
+    assert report.pretraining_gain == pytest.approx(report.accuracy - report.control_accuracy, abs=2e-6)
+    assert 0 < report.pretraining_gain_low < report.pretraining_gain < report.pretraining_gain_high
+    # paired: the interval is that of one row's difference, which two intervals of their own do not give
+    apart = report.accuracy_high - report.accuracy_low + report.control_accuracy_high - report.control_accuracy_low
+    assert report.pretraining_gain_high - report.pretraining_gain_low < apart
+
+
+def test_each_slice_has_its_figures(compared: tuple[Report, Outputs]) -> None:
+    report, outputs = compared
+    assert isinstance(report, ReportWithBoth)
+    slices = json.loads((outputs.results / "slices.json").read_text())
+    assert {name: figures["num_rows"] for name, figures in slices.items()} == {"hotels": 70, "\u4e66": 20, "(none)": 10}
+    predictions = pq.read_table(outputs.results / "predictions.parquet").to_pydict()
+    right = np.array(predictions["label_id"]) == np.array(predictions["predicted_id"])
+    is_hotel = np.arange(100) % 10 < 7
+    assert slices["hotels"]["accuracy"] == pytest.approx(right[is_hotel].mean(), abs=1e-6)
+    total = sum(figures["num_rows"] * figures["control_accuracy"] for figures in slices.values())
+    assert total / 100 == pytest.approx(report.control_accuracy, abs=1e-5)
+    for figures in slices.values():
+        assert figures["accuracy_low"] <= figures["accuracy"] <= figures["accuracy_high"]
+    assert report.num_slices == 3
+    assert report.worst_slice_accuracy == min(figures["accuracy"] for figures in slices.values())
+    with Image.open(outputs.plots / "slices.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_without_a_control_or_slices_the_report_has_no_such_figures(judged: tuple[Report, Outputs, Notes]) -> None:
+    report, outputs, _ = judged
+    assert not {"control_accuracy", "pretraining_gain", "worst_slice"} & asdict(report).keys()
+    assert not (outputs.results / "slices.json").exists()

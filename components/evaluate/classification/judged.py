@@ -32,6 +32,10 @@ class Judged:
     """Of the baseline, (N, K)."""
     baseline_name: str
     """As it is called in messages and pictures."""
+    control: Scores | None = None
+    """Of the same model without pretraining, (N, K); None where there is none."""
+    slices: Sequence[str] | None = None
+    """The slice that each row belongs to; None where the recipe has none."""
 
     @property
     def predicted(self) -> Labels:

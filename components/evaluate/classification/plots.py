@@ -18,10 +18,12 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import calibration_curve, ranking_metrics
+from components.evaluate.classification.slices import Slices
 from components.params import ArrayClassificationFigures, TextClassificationFigures
 
 FONT = "DejaVu Sans"
 MODEL, BASELINE, MAJORITY, CLASS, INK = "#1f5fa8", "#dd8a2f", "#b4bcc6", "#a9c4e4", "#22303c"
+CONTROL = "#6aa384"
 STYLE: dict[Any, Any] = {
     "font.family": FONT,
     "font.size": 10,
@@ -47,6 +49,7 @@ STYLE: dict[Any, Any] = {
 MAX_LABEL = 22
 MAX_NAMED_CURVES = 8
 MAX_COUNTED_CLASSES = 24
+MAX_SLICES = 24
 MAX_TICKS = 60
 GRID = np.linspace(0, 1, 401)
 
@@ -54,8 +57,9 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def draw_plots(
-    folder: Path, judged: Judged, found: Found, params: TextClassificationFigures | ArrayClassificationFigures
-) -> None:
+    folder: Path, judged: Judged, found: Found, slices: Slices,
+    params: TextClassificationFigures | ArrayClassificationFigures,
+) -> None:  # fmt: skip
     """Write every picture into the folder."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -70,16 +74,18 @@ def draw_plots(
                 found, baseline=judged.baseline_name, metric=params.gate.metric, confidence=params.bootstrap.confidence
             ),
         }
+        if slices:
+            figures["slices"] = draw_slices(slices, judged.baseline_name, confidence=params.bootstrap.confidence)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
 
 
-def shown(label: str, label_id: int) -> str:
+def shown(label: str, label_id: int, *, what: str = "class") -> str:
     """A label as a picture can show it: on one line, not too long, in letters that the font has."""
     text = " ".join(label.split())
     known = get_font(findfont(FONT)).get_charmap()
     if not text or any(ord(letter) not in known for letter in text):
-        return f"class {label_id}"
+        return f"{what} {label_id}"
     return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
 
 
@@ -134,7 +140,9 @@ def draw_curves(judged: Judged, found: Found, names: Sequence[str]) -> Figure:
         draw_class_curves(axes, curves, names)
         rival = mean_curve([curve_of(judged.actual == c, judged.baseline[:, c]) for c in classes])
         area = "area" if len(classes) == 1 else "mean area"
-        axes.plot(*rival, color=BASELINE, lw=1.8, ls="--", label=f"{judged.baseline_name}, {area} {baseline[name][0]:.3f}")
+        axes.plot(
+            *rival, color=BASELINE, lw=1.8, ls="--", label=f"{judged.baseline_name}, {area} {baseline[name][0]:.3f}"
+        )
         axes.plot(*mean_curve(list(curves.values())), color=MODEL, lw=2.4, label=f"model, {area} {found[name][0]:.3f}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     left.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="chance, area 0.500")
@@ -234,10 +242,35 @@ def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: flo
         for place, value, end in zip(places, values, high, strict=True):
             axes.text(place, max(value, end, 0) + 0.015, f"{value:.3f}", ha="center", fontsize=8.5)
     gain, low, high = found["gain"]
-    axes.set_title(f"Gain over {baseline} in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})")
+    axes.set_title(
+        f"Gain over {baseline} in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})"
+    )
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xticks(range(len(metrics)), list(metrics.values()))
     axes.set(ylim=(min(0, *axes.get_ylim()), 1.12))
     axes.grid(False, axis="x")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_slices(slices: Slices, baseline: str, *, confidence: float) -> Figure:
+    """The accuracy of each slice with its interval, of the model and of what it is compared with; most rows on top."""
+    systems = {"model": ("accuracy", MODEL), baseline: ("baseline_accuracy", BASELINE)}
+    if "control_accuracy" in next(iter(slices.values())):
+        systems["without pretraining"] = ("control_accuracy", CONTROL)
+    chosen = list(slices.items())[:MAX_SLICES]
+    figure = Figure(figsize=(7.5, 1.6 + 0.55 * len(chosen)), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (system, (key, colour)) in enumerate(systems.items()):
+        places = np.arange(len(chosen)) + 0.2 * (number - (len(systems) - 1) / 2)
+        values, low, high = (np.array([figures[key + end] for _, figures in chosen]) for end in ("", "_low", "_high"))
+        errors = np.maximum([values - low, high - values], 0)
+        axes.errorbar(values, places, xerr=errors, fmt="o", ms=6, color=colour, capsize=3, label=system)
+    names = [shown(name, number, what="slice") for number, (name, _) in enumerate(chosen)]
+    ticks = [f"{name} ({figures['num_rows']})" for name, (_, figures) in zip(names, chosen, strict=True)]
+    axes.set_yticks(range(len(chosen)), ticks)
+    axes.set_ylim(len(chosen) - 0.4, -0.6)
+    axes.set(xlabel=f"accuracy and its {confidence:.0%} interval", title="Accuracy of each slice (rows)")
+    axes.grid(False, axis="y")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

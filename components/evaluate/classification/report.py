@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from components.artifacts import write_json
 from components.errors import QualityError
 from components.evaluate.bootstrap import intervals
 from components.evaluate.classification.judged import Found, Judged, rounded
@@ -21,6 +22,7 @@ from components.evaluate.classification.metrics import (
     ranking_metrics,
 )
 from components.evaluate.classification.plots import draw_plots
+from components.evaluate.classification.slices import Slices, slice_figures, worst
 from components.evaluate.classification.tables import (
     write_calibration,
     write_classes,
@@ -32,6 +34,8 @@ from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
 
 COMPARED = ("accuracy", "f1_macro", "mcc")
+
+ENDS = ("", "_low", "_high")
 
 ClassificationFigures = TextClassificationFigures | ArrayClassificationFigures
 
@@ -93,16 +97,46 @@ class Report:
     gain_high: float
 
 
+@dataclass(frozen=True)
+class ReportWithControl(Report):
+    """Beside a model that was trained on the labels alone."""
+
+    control_accuracy: float
+    control_accuracy_low: float
+    control_accuracy_high: float
+    pretraining_gain: float
+    """Of the model over the control, in accuracy, with its paired interval."""
+    pretraining_gain_low: float
+    pretraining_gain_high: float
+
+
+@dataclass(frozen=True)
+class ReportWithSlices(Report):
+    """With slices, whose figures are in slices.json."""
+
+    num_slices: int
+    worst_slice: str
+    worst_slice_accuracy: float
+
+
+@dataclass(frozen=True)
+class ReportWithBoth(ReportWithControl, ReportWithSlices):
+    """With a control and slices."""
+
+
 def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, outputs: Outputs) -> Report:
     """Measure, write the tables and pictures, and judge. QualityError where the gate's bar is not reached."""
     found = measure(judged, majority=majority, params=params)
-    report = summarise(judged, found, params)
+    slices = slice_figures(judged, params.bootstrap) if judged.slices is not None else {}
+    report = summarise(judged, found, slices, params)
     write_predictions(outputs.results / "predictions.parquet", judged)
     write_classes(outputs.results / "classes.json", judged, found)
     write_mistakes(outputs.results / "mistakes.json", judged, limit=params.num_mistakes)
     write_confusion(outputs.plots / "confusion.csv", judged)
     write_calibration(outputs.plots / "calibration.csv", judged, num_bins=params.calibration_bins)
-    draw_plots(outputs.plots, judged, found, params)
+    if slices:
+        write_json(outputs.results / "slices.json", slices)
+    draw_plots(outputs.plots, judged, found, slices, params)
     judge(report, params.gate, outputs, judged.baseline_name)
     return report
 
@@ -113,12 +147,16 @@ def measure(judged: Judged, *, majority: int, params: ClassificationFigures) -> 
     count = partial(counting_metrics, actual, num_classes=num_classes)
     model, baseline = count(scores.argmax(axis=1)), count(judged.baseline.argmax(axis=1))
     constant = count(np.full_like(actual, majority))
+    control = None if judged.control is None else count(judged.control.argmax(axis=1))
     ranking = ranking_metrics(actual, scores)
     calibration = calibration_metrics(actual, scores, num_bins=params.calibration_bins)
     metric = params.gate.metric
 
     def statistic(weights: Weights) -> Figures:
         ours, theirs = model(weights), baseline(weights)
+        without = {} if control is None else {"control_accuracy": control(weights)["accuracy"]}
+        if without:
+            without["pretraining_gain"] = ours["accuracy"] - without["control_accuracy"]
         return {
             **ours,
             **ranking(weights),
@@ -126,22 +164,28 @@ def measure(judged: Judged, *, majority: int, params: ClassificationFigures) -> 
             **{f"baseline_{name}": theirs[name] for name in COMPARED},
             **{f"majority_{name}": values for name, values in constant(weights).items() if name in COMPARED},
             "gain": ours[metric] - theirs[metric],
+            **without,
         }
 
     return intervals(statistic, num_rows=len(actual), bootstrap=params.bootstrap)
 
 
-def summarise(judged: Judged, found: Found, params: ClassificationFigures) -> Report:
+def summarise(judged: Judged, found: Found, slices: Slices, params: ClassificationFigures) -> Report:
     """The report of the figures, rounded."""
     figures: dict[str, float] = {}
     for name, triple in found.items():
         if triple.ndim == 1:
-            figures |= {
-                f"{name}{end}": rounded(value) for end, value in zip(("", "_low", "_high"), triple, strict=True)
-            }
-    known = {field.name for field in fields(Report)}
+            figures |= {f"{name}{end}": rounded(value) for end, value in zip(ENDS, triple, strict=True)}
+    of_slices: dict[str, Any] = {}
+    if slices:
+        name = worst(slices)
+        of_slices = {
+            "num_slices": len(slices), "worst_slice": name, "worst_slice_accuracy": slices[name]["accuracy"]
+        }  # fmt: skip
+    kind = REPORTS[judged.control is not None, bool(slices)]
+    known = {field.name for field in fields(kind)}
     chosen: dict[str, Any] = {name: value for name, value in figures.items() if name in known}
-    return Report(
+    return kind(
         num_test=len(judged.actual),
         num_classes=len(judged.labels),
         num_mistakes=int((judged.predicted != judged.actual).sum()),
@@ -149,12 +193,22 @@ def summarise(judged: Judged, found: Found, params: ClassificationFigures) -> Re
         f1_micro=figures["accuracy"],
         gate_metric=params.gate.metric,
         **chosen,
+        **of_slices,
     )
+
+
+REPORTS: dict[tuple[bool, bool], type[Report]] = {
+    (False, False): Report,
+    (True, False): ReportWithControl,
+    (False, True): ReportWithSlices,
+    (True, True): ReportWithBoth,
+}
+"""By whether there is a control, and whether there are slices."""
 
 
 def judge(report: Report, gate: QualityGate, outputs: Outputs, baseline: str) -> None:
     """The quality gate."""
-    value, low, high = (getattr(report, f"{gate.metric}{end}") for end in ("", "_low", "_high"))
+    value, low, high = (getattr(report, f"{gate.metric}{end}") for end in ENDS)
     interval = f"{report.confidence:.0%} interval"
     faults: list[str] = []
     if value < gate.min:
