@@ -21,6 +21,9 @@ MAX_CHARACTERS_PER_TOKEN = 128
 INVISIBLE = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]+")
 # White space, control characters, and halves of surrogate pairs, which no encoding can carry.
 BLANK = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+# All control characters but the tab and the line feed, and halves of surrogate pairs.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+BLANK_LINES = re.compile("\n{3,}")
 
 # Where a letter or digit before it rules a match out, the placeholder that took the letter's place must do so too, or
 # else a second cleaning finds what the first did not.
@@ -54,6 +57,19 @@ def clean(text: str, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str]) ->
     if not text.isascii():
         text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
     return hide(BLANK.sub(" ", text).strip(), mask=mask)
+
+
+def clean_lines(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
+    """The text with its lines and paragraphs, for a model that writes: in one Unicode form, without control characters
+    and spaces at the ends of lines, with at most one blank line between paragraphs.
+
+    Cleaning a clean text changes nothing.
+    """
+    text = CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+    if not text.isascii():
+        text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
+    lines = "\n".join(line.rstrip() for line in text.split("\n"))
+    return BLANK_LINES.sub("\n\n", lines)
 
 
 def cut(text: str, *, max_tokens: int) -> str:

@@ -1,8 +1,8 @@
 """compress for language models: one step as a graph, bits per byte, tokens/s.
 
-Quality is measured on the beginnings of all documents of a split, MAX_TOKENS in all, read in windows as long prompts are
-read when served. Speed is that of writing, one token at a time, from prompt to text; torch steps in the same way, with
-the same state, one core a text.
+Quality is measured on the beginnings of a split's documents, MAX_TOKENS in all, read in windows as long texts are when
+served. Speed is that of writing, one token at a time, from prompt to text; torch steps in the same way, with the same
+state, one core a text.
 """
 
 import time

@@ -1,7 +1,5 @@
 """Whole documents: cleaned with their paragraphs kept, and as tokens that spell every character of them."""
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,9 @@ from tokenizers import Tokenizer
 
 from components.errors import MAX_EXAMPLES, InputError, examples
 from components.preprocess.tokens import TOKENIZER, load_vocabulary
-from serving.text import INVISIBLE, cut_marks
+from serving.text import clean_lines
 
 END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
-# All control characters but the tab and the line feed, and halves of surrogate pairs, which no encoding can carry.
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
-BLANK_LINES = re.compile("\n{3,}")
 GROUP_ROWS = 256
 SHOWN_CHARACTERS = 20
 
@@ -69,11 +64,7 @@ def clean_document(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
 
     Cleaning a clean text changes nothing.
     """
-    text = CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
-    if not text.isascii():
-        text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
-    lines = "\n".join(line.rstrip() for line in text.split("\n"))
-    return BLANK_LINES.sub("\n\n", lines).strip()
+    return clean_lines(text, unicode=unicode).strip()
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

@@ -100,7 +100,8 @@ def distribution(
     if top_k:
         kept = kept[:top_k]
     likely = logits[kept].astype(np.float64)
-    weight = np.exp((likely - likely[0]) / temperature)
+    with np.errstate(over="ignore"):  # next to no temperature: all but the likeliest are infinitely less likely
+        weight = np.exp((likely - likely[0]) / temperature)
     probability = weight / weight.sum()
     if top_p < 1:
         needed = int(np.searchsorted(probability.cumsum(), top_p)) + 1

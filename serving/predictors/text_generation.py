@@ -23,7 +23,6 @@ Shapes: T tokens, V tokens of the vocabulary.
 
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from tokenizers import Tokenizer
 
 from serving.predictors.sampling import RequestError, Sampling, generator_of, next_token
 from serving.predictors.session import open_session
-from serving.text import MAX_CHARACTERS_PER_TOKEN, cut_marks
+from serving.text import MAX_CHARACTERS_PER_TOKEN, clean_lines
 
 ROUTE = "/generate"
 MODEL = "model.onnx"
@@ -366,7 +365,7 @@ def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: Settings, max_
             f"prompt has {len(prompt)} characters; at most {most} tokens are taken, of {MAX_CHARACTERS_PER_TOKEN} "
             f"characters at most"
         )
-    text = unicodedata.normalize(settings.unicode, cut_marks(prompt))
+    text = clean_lines(prompt, unicode=settings.unicode)
     encoding = tokenizer.encode(text, add_special_tokens=False)
     if unknown := unknown_characters(text, tokenizer, encoding):
         listed = ", ".join(repr(character) for character in unknown[:5])
