@@ -6,6 +6,7 @@ place of the first token's, and batches of like lengths; `way` says which weight
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from components.artifacts import read_json
 from components.errors import InputError
@@ -45,7 +46,7 @@ def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) ->
     facts = read_facts(inputs.predictor)
     trained, position = adapt(params, inputs, facts, to=outputs.model, outputs=outputs, tracker=tracker)
     write_history(outputs.history, position.history)
-    report = asdict(trained) | {"way": params.way.name}
+    report: dict[str, Any] = asdict(trained) | {"way": params.way.name}
     if not params.control:
         write_no_control(outputs.control)
         return Report(**report)

@@ -33,7 +33,7 @@ def run(params: NoFinetuning, inputs: Inputs, outputs: Outputs, *, tracker: Trac
     write_no_control(outputs.control)
     write_history(outputs.history, [])
     with safe_open(outputs.model / WEIGHTS, framework="numpy") as weights:
-        num_parameters = sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+        num_parameters = sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())
     return Report(family=read_json(outputs.model / FAMILY)["family"], num_parameters=num_parameters)
 
 

@@ -89,8 +89,8 @@ def attention_of(encoder: nn.Module) -> list[str]:
             return found
     known = sorted({product.rsplit(".", 1)[-1] for product in products})
     raise InputError(
-        f"finetune.way 'lora' adds to the attention's products, but none of {type(encoder).__name__} has a name that is "
-        f"known ({examples(known)} are there); choose another way"
+        f"finetune.way 'lora' adds to the attention's products, but none of {type(encoder).__name__} has a name that "
+        f"is known ({examples(known)} are there); choose another way"
     )
 
 

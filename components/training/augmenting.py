@@ -17,7 +17,7 @@ from components.params import Augment
 def draw_moves(settings: Augment, num_rows: int, *, seed: int, epoch: int) -> NDArray[np.float64]:
     """How each row is moved in an epoch, whatever batch it is in: pixels down, pixels right, degrees; (N, 3)."""
     random = np.random.default_rng([seed, epoch, 1])  # another stream than the batches' order
-    pixels = random.integers(-settings.shift, settings.shift, size=(num_rows, 2), endpoint=True)
+    pixels = random.integers(-settings.shift, settings.shift, size=(num_rows, 2), endpoint=True).astype(np.float64)
     degrees = random.uniform(-settings.rotate, settings.rotate, size=(num_rows, 1))
     return np.concatenate([pixels, degrees], axis=1)
 

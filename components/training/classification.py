@@ -8,7 +8,6 @@ Legend: B rows of a batch, N numbers of a row, K labels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -24,6 +24,7 @@ ROWS = Rows(
 )
 ADAMW = Optimizer(name="adamw", learning_rate=0.01, weight_decay=0.01, betas=(0.9, 0.999))
 SGD = Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.0, momentum=0.0)
+BY_NORM = Clip(by="norm", limit=1.0)
 PATIENT = EarlyStopping(metric="loss", patience=50)
 
 
@@ -59,7 +60,7 @@ class Recorder(NullTracker):
         self.files.append(path.name)
 
 
-def make_plan(*, epochs: int = 3, clip=Clip(by="norm", limit=1.0), early_stopping=PATIENT) -> Plan:
+def make_plan(*, epochs: int = 3, clip=BY_NORM, early_stopping=PATIENT) -> Plan:
     return Plan(
         num_epochs=epochs,
         num_steps_per_epoch=10,
@@ -211,8 +212,8 @@ def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch):
 def test_one_batch_is_overfit(tmp_path):
     batch = next(batches(0, 0))
     model, _ = run(
-        tmp_path, plan=make_plan(epochs=20, early_stopping=None), optimizer=ADAMW.model_copy(update={"learning_rate": 0.1}),
-        batches=lambda _epoch, start: [batch] * (10 - start),
+        tmp_path, plan=make_plan(epochs=20, early_stopping=None),
+        optimizer=ADAMW.model_copy(update={"learning_rate": 0.1}), batches=lambda _epoch, start: [batch] * (10 - start),
     )  # fmt: skip
     assert loss_of(model.eval(), batch).item() < 0.05
 
