@@ -41,9 +41,16 @@ def judge(
     """
     encoded = texts.dictionary_encode()
     codes = np.asarray(encoded.indices, np.int64)  # of equal texts the same, numbered as they come
-    leader = leaders(encoded.dictionary, params)[codes]
-    num_texts = len(encoded.dictionary)
-    votes = np.bincount(leader * num_labels + labels, minlength=num_texts * num_labels).reshape(num_texts, num_labels)
+    return settle(codes, leaders(encoded.dictionary, params), labels, num_labels=num_labels, conflicts=conflicts)
+
+
+def settle(
+    codes: NDArray[np.int64], leader: Rows, labels: NDArray[np.int64], *, num_labels: int, conflicts: str
+) -> Verdicts:
+    """The verdict on rows whose content is told by `codes` (N,), where `leader` says which code each code counts as."""
+    num_codes, num_rows = len(leader), len(codes)
+    leader = leader[codes]  # of each row
+    votes = np.bincount(leader * num_labels + labels, minlength=num_codes * num_labels).reshape(num_codes, num_labels)
     most = votes.max(axis=1)
     is_conflict = (votes > 0).sum(axis=1) > 1
     if conflicts == "remove":
@@ -53,12 +60,12 @@ def judge(
         is_lost[most == 0] = False
     winner = votes.argmax(axis=1)
 
-    first_of_code = np.full(num_texts, len(texts), np.int64)
-    np.minimum.at(first_of_code, codes, np.arange(len(texts)))
+    first_of_code = np.full(num_codes, num_rows, np.int64)
+    np.minimum.at(first_of_code, codes, np.arange(num_rows))
     first = first_of_code[leader]
     fate = np.where(codes == codes[first], DUPLICATE, NEAR_DUPLICATE).astype(np.int8)
     fate[labels != winner[leader]] = OUTVOTED
-    fate[first == np.arange(len(texts))] = KEPT
+    fate[first == np.arange(num_rows)] = KEPT
     fate[is_lost[leader]] = CONFLICTING
     return Verdicts(fate, first, winner[leader], int(is_conflict.sum()))
 

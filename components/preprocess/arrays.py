@@ -1,0 +1,296 @@
+"""preprocess for arrays with labels, images or vectors: check, deduplicate, split.
+
+Arrays are compared by their bytes, as fp32: one that comes again counts once, and one that carries two labels goes or
+is put to the vote. The leakage gate then looks for an array of one split in another. The numbers are written as they
+came; predictor.json says how the model reads them, (value - offset) / scale. An array without a label is one to
+pretrain on.
+
+Legend: N rows, V numbers of an array.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.artifacts import read_json, write_json
+from components.errors import MAX_EXAMPLES, InputError, LeakageError, did_you_mean, examples
+from components.params import ArrayData
+from components.preprocess.duplicates import CONFLICTING, DUPLICATE, FATES, KEPT, OUTVOTED, Verdicts, settle
+from components.preprocess.split import NAMES, grouped, stratified
+from components.preprocess.stage import PREDICTOR, Inputs, Outputs
+from components.preprocess.text_classification import kept, numbers, timed, with_label_ids
+from components.tracking import Tracker
+
+GROUP_ROWS = 1_024
+pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        pa.field("label", pa.string()),
+        pa.field("label_id", pa.int32()),
+        pa.field("values", pa.list_(pa.float32())),
+    ]
+)
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows in = rows out + unlabelled (repeated ones too) + null + conflicting + outvoted + duplicates."""
+
+    num_rows_in: int
+    num_unlabelled: int
+    """Rows kept without a label, to pretrain on."""
+    num_unlabelled_repeated: int
+    """Rows without a label whose array came before, or comes with one; they go."""
+    num_null: int
+    """Rows without an array."""
+    num_conflicting: int
+    """Rows whose array carries another label too."""
+    num_conflicting_arrays: int
+    """Such arrays."""
+    num_outvoted: int
+    """Rows whose label lost to that of most rows with their array; only where conflicts are put to the vote."""
+    num_duplicates: int
+    num_rows_out: int
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+    class_rows_min: int
+    class_rows_max: int
+    num_values: int
+    """Of one array."""
+    value_min: float
+    """Of the training split, as they came, as the next three."""
+    value_max: float
+    value_mean: float
+    value_std: float
+
+
+def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Check, deduplicate, split, look for leaks. Raises InputError and LeakageError."""
+    steps: dict[str, float] = {}
+    labels: list[str] = read_json(inputs.verdict)["labels"]
+    if not labels:
+        raise InputError(f"task '{params.task}' needs a label for each array; name them in validate.contract.labels")
+    with timed("read", steps):
+        values, is_there = read_values(inputs.data, params)
+        table = with_label_ids(read_columns(inputs.data, params), labels)
+        rows, unlabelled = usable(table, is_there)
+    with timed("deduplicate", steps):
+        codes = pa.array(map(digest, values)).dictionary_encode().indices.to_numpy()  # (N,), of equal arrays the same
+        verdicts = settle(
+            codes[row_numbers(rows)], np.arange(len(values)), numbers(rows["label_id"]),
+            num_labels=len(labels), conflicts=params.conflicts,
+        )  # fmt: skip
+        write_removed(outputs.observations / "removed.parquet", rows, verdicts)
+        rows = kept(rows, verdicts, labels)
+        new = new_arrays(unlabelled, rows, codes)
+    with timed("split", steps):
+        splits = split_rows(rows, values, params, labels)
+    with timed("leakage_gate", steps):
+        check_leakage({name: row_numbers(part) for name, part in (splits | {"unlabelled": new}).items()}, values)
+    with timed("write", steps):
+        paths = {"train": outputs.train, "validation": outputs.validation, "test": outputs.test}
+        for name in NAMES:
+            write_split(paths[name], splits[name], values)
+        write_split(outputs.unlabelled, new, values)
+    write_predictor(outputs.predictor / PREDICTOR, params, labels)
+    write_json(outputs.observations / "timings.json", {"num_rows": len(table), "seconds": steps})
+    tracker.log_file(outputs.observations)
+
+    fates = np.bincount(verdicts.fate, minlength=len(FATES)).tolist()
+    class_rows = np.bincount(numbers(rows["label_id"]), minlength=len(labels))
+    trained_on = values[row_numbers(splits["train"])]
+    return Report(
+        num_rows_in=len(table),
+        num_unlabelled=len(new),
+        num_unlabelled_repeated=len(unlabelled) - len(new),
+        num_null=int((~is_there).sum()),
+        num_conflicting=fates[CONFLICTING],
+        num_conflicting_arrays=verdicts.num_conflicting_texts,
+        num_outvoted=fates[OUTVOTED],
+        num_duplicates=fates[DUPLICATE],
+        num_rows_out=len(rows),
+        num_train=len(splits["train"]),
+        num_validation=len(splits["validation"]),
+        num_test=len(splits["test"]),
+        num_classes=len(labels),
+        class_rows_min=int(class_rows.min()),
+        class_rows_max=int(class_rows.max()),
+        num_values=prod(params.shape),
+        value_min=float(trained_on.min()),
+        value_max=float(trained_on.max()),
+        value_mean=round(float(trained_on.mean(dtype=np.float64)), 6),
+        value_std=round(float(trained_on.std(dtype=np.float64)), 6),
+    )
+
+
+def read_values(path: Path, params: ArrayData) -> tuple[Values, NDArray[np.bool_]]:
+    """The column `values` as a matrix (N, V), and which rows have an array (N,); the others' numbers are 0.
+
+    Raises InputError where one has too few or too many numbers, or some that are none.
+    """
+    file = pq.ParquetFile(path)
+    kind = file.schema_arrow.field("values").type if "values" in file.schema_arrow.names else None
+    if kind is None or not getattr(kind, "num_fields", 0):
+        raise InputError(
+            f"task '{params.task}' needs a column 'values' of arrays; ingest.query gives "
+            f"{'no such column' if kind is None else f'it as {kind}: CAST(… AS FLOAT[]) AS values'}"
+        )
+    num_values = prod(params.shape)
+    values = np.zeros((file.metadata.num_rows, num_values), np.float32)
+    is_there = np.zeros(len(values), bool)
+    faults: list[str] = []
+    start = 0
+    for batch in file.iter_batches(GROUP_ROWS, columns=["values"]):
+        arrays = batch.column(0).cast(pa.large_list(pa.float64()))
+        there = np.asarray(pc.is_valid(arrays))
+        lengths = np.asarray(pc.list_value_length(arrays.drop_null()))
+        here = start + there.nonzero()[0]  # rows that have an array
+        ragged = (lengths != num_values).nonzero()[0]
+        faults += [f"row {here[n] + 1} has {lengths[n]} numbers" for n in ragged[:MAX_EXAMPLES]]
+        if not len(ragged):
+            with np.errstate(over="ignore"):  # too large for fp32 is infinite, and refused below
+                found = np.asarray(arrays.flatten().fill_null(np.nan)).astype(np.float32).reshape(-1, num_values)
+            odd = np.flatnonzero((~np.isfinite(found)).any(axis=1))
+            faults += [f"row {here[n] + 1} has a null, NaN, infinite or too large number" for n in odd[:MAX_EXAMPLES]]
+            values[here] = found + np.float32(0)  # -0 is 0
+            is_there[here] = True
+        start += len(batch)
+        if len(faults) >= MAX_EXAMPLES:
+            break
+    if faults:
+        raise InputError(
+            f"preprocess.shape {list(params.shape)} is of {num_values} numbers, all finite, but "
+            f"{', '.join(faults[:MAX_EXAMPLES])}; mend shape, or the rows in ingest.query"
+        )
+    return values, is_there
+
+
+def read_columns(path: Path, params: ArrayData) -> pa.Table:
+    """The columns `row` (from 0), `label` and, where the recipe names one, `group`."""
+    columns, group = pq.read_schema(path).names, params.split.group
+    if group is not None and group not in columns:
+        raise InputError(
+            f"split.group is '{group}', which ingest.query does not give{did_you_mean(group, columns)}; "
+            f"it gives {', '.join(columns)}"
+        )
+    data = pq.read_table(path, columns=["label"] if group is None else list({"label": None, group: None}))
+    table = {"row": pa.array(np.arange(len(data))), "label": data["label"].cast(pa.large_string())}
+    return pa.table(table if group is None else table | {"group": data[group].cast(pa.large_string())})
+
+
+def usable(table: pa.Table, is_there: NDArray[np.bool_]) -> tuple[pa.Table, pa.Table]:
+    """The rows with an array and a label, and those with an array alone.
+
+    Raises InputError where there are none with a label, or one of them has no group.
+    """
+    whole = table.filter(pa.array(is_there))
+    rows, unlabelled = whole.filter(pc.is_valid(whole["label_id"])), whole.filter(pc.is_null(whole["label_id"]))
+    if not len(rows):
+        raise InputError(f"no row of {len(table)} has both an array and a label")
+    if "group" in rows.column_names and rows["group"].null_count:
+        raise InputError(
+            f"{rows['group'].null_count} rows have no group, so they could be in any split; give them one in "
+            "ingest.query (coalesce), or set split.group to null"
+        )
+    return rows, unlabelled
+
+
+def digest(array: Values) -> str:
+    return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+
+
+def row_numbers(table: pa.Table) -> NDArray[np.int64]:
+    return numbers(table["row"])
+
+
+def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts) -> None:
+    """Which rows go, why, and which row's array each repeats: for a person to look at."""
+    is_removed = verdicts.fate != KEPT
+    removed = rows.filter(pa.array(is_removed)).select(["row", "label"])
+    reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
+    first = rows["row"].take(pa.array(verdicts.first[is_removed]))
+    pq.write_table(removed.append_column("reason", reasons).append_column("same_as_row", first), path)
+
+
+def new_arrays(unlabelled: pa.Table, rows: pa.Table, codes: NDArray[np.int64]) -> pa.Table:
+    """The unlabelled rows whose array is not that of a labelled one, or of one before."""
+    _, first = np.unique(codes[row_numbers(unlabelled)], return_index=True)
+    is_new = np.zeros(len(unlabelled), bool)
+    is_new[first] = True
+    is_new &= ~np.isin(codes[row_numbers(unlabelled)], codes[row_numbers(rows)])
+    return unlabelled.filter(pa.array(is_new))
+
+
+def split_rows(rows: pa.Table, values: Values, params: ArrayData, labels: Sequence[str]) -> dict[str, pa.Table]:
+    """The rows of each split, in the order in which they came."""
+    ids = numbers(rows["label_id"])
+    if params.split.group is None:
+        split = stratified([digest(values[row]) for row in row_numbers(rows)], ids, params.split, labels=labels)
+    else:
+        split = grouped(rows["group"].to_pylist(), ids, params.split, labels=labels)
+    return {name: rows.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
+
+
+def check_leakage(splits: Mapping[str, NDArray[np.int64]], values: Values) -> None:
+    """LeakageError, with examples, where an array of one split equals one of another. `splits` gives the rows of each.
+
+    It trusts no digest: the bytes themselves are compared.
+    """
+    rows_by_bytes = {name: {values[row].tobytes(): int(row) for row in rows} for name, rows in splits.items()}
+    leaks = [
+        (rows_by_bytes[one][array], one, rows_by_bytes[other][array], other)
+        for one, other in combinations(splits, 2)
+        for array in rows_by_bytes[one].keys() & rows_by_bytes[other].keys()
+    ]
+    if not leaks:
+        return
+    shown = examples(f"row {row + 1} ({one}) = row {again + 1} ({other})" for row, one, again, other in sorted(leaks))
+    raise LeakageError(
+        f"{len(leaks)} arrays of one split come again in another: {shown}; they were to be removed before the split, "
+        "so this is a fault of the stage",
+        report={"num_leaks": len(leaks), "examples": shown},
+    )
+
+
+def write_split(path: Path, rows: pa.Table, values: Values) -> None:
+    """Write the rows with their numbers, a group of rows at a time."""
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for group in groups_of(rows):
+            flat = values[row_numbers(group)]
+            ends = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
+            column = pa.ListArray.from_arrays(ends, pa.array(flat.ravel()))
+            whole = group.append_column("values", column).select(SCHEMA.names)
+            writer.write_table(whole.cast(SCHEMA), row_group_size=GROUP_ROWS)
+
+
+def groups_of(rows: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, len(rows), GROUP_ROWS):
+        yield rows.slice(start, GROUP_ROWS)
+
+
+def write_predictor(path: Path, params: ArrayData, labels: Sequence[str]) -> None:
+    """All that the predictor needs beside the model."""
+    settings = {
+        "task": params.task,
+        "labels": labels,
+        "shape": params.shape,
+        "offset": params.offset,
+        "scale": params.scale,
+    }
+    write_json(path, settings)
