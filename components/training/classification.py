@@ -65,6 +65,8 @@ def prepare(
     texts = settings["task"] == "text_classification"
     task = of_texts(params, facts, data) if texts else of_arrays(params, facts, data, settings)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
+    if isinstance(params, TrainFromLabels):
+        check_classifier(model, task, family=params.model.family, num_labels=facts.num_labels)
     check_batches(model, len(task.train), batch_size=batch_size, steps=params.steps_per_epoch)
     weights = class_weights(params.class_weights, task.train.label_id, num_labels=facts.num_labels).to(device)
 
@@ -83,8 +85,6 @@ def prepare(
 
 def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
     """Texts as token ids, in batches of like lengths."""
-    if isinstance(params, TrainFromLabels) and params.augment:
-        raise InputError("finetune.augment moves images, but these are texts; set it to null")
     train, validation = read_rows(data.train), read_rows(data.validation)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
 
@@ -108,10 +108,6 @@ def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
 def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data, settings: dict[str, Any]) -> Task:
     """Arrays as they are, or moved a little each time, then scaled."""
     augment = params.augment if isinstance(params, TrainFromLabels) else None
-    if augment and len(facts.shape) != 2:
-        raise InputError(
-            f"finetune.augment moves images, but preprocess.shape {list(facts.shape)} is a vector's; set it to null"
-        )
     train, validation = (read_arrays(path, shape=facts.shape) for path in (data.train, data.validation))
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
     offset, scale = float(settings["offset"]), float(settings["scale"])
@@ -144,6 +140,22 @@ def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data, setting
 def moves_of(augment: Augment | None, num_rows: int, *, seed: int, epoch: int) -> np.ndarray | None:
     """How an epoch's images are moved, if at all."""
     return draw_moves(augment, num_rows, seed=seed, epoch=epoch) if augment else None
+
+
+@torch.inference_mode()
+def check_classifier(model: nn.Module, task: Task, *, family: str, num_labels: int) -> None:
+    """InputError where a family's network does not give a logit a label for such rows."""
+    batch = next(task.measured())
+    wanted = f"logits of shape {[len(batch.row), num_labels]}"
+    try:
+        logits: Any = task.logits_of(model.eval(), batch)
+    except (AttributeError, RuntimeError, TypeError) as error:  # whatever a network says to rows that are not for it
+        raise InputError(f"finetune.model.family '{family}' is no classifier of these rows: {error}") from error
+    if not isinstance(logits, Tensor) or logits.shape != (len(batch.row), num_labels):
+        seen = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(
+            f"finetune.model.family '{family}' is no classifier of these rows: it gives {seen}, not {wanted}"
+        )
 
 
 def check_batches(model: nn.Module, num_rows: int, *, batch_size: int, steps: int | None) -> None:

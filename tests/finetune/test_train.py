@@ -70,12 +70,6 @@ def test_augmented_rows_train_other_weights(images, trained, tmp_path):
     assert sha256_of(moved.model / "model.safetensors") != sha256_of(trained[0].model / "model.safetensors")
 
 
-def test_augmentation_of_vectors_is_refused(tmp_path):
-    vectors = array_inputs(tmp_path / "rows", shape=(24,))
-    with pytest.raises(InputError, match=r"finetune.augment moves images, but preprocess.shape \[24\] is a vector's"):
-        run(params(augment={"shift": 1, "rotate": 0}), vectors, outputs_in(tmp_path / "out"), tracker=NullTracker())
-
-
 @pytest.mark.parametrize(
     ("batch_size", "num_steps"), [("full", 1), (64, 4), (1, 200), (1000, 1)], ids=["full", "mini", "one row", "larger"]
 )
@@ -93,6 +87,19 @@ def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path):
     inputs = array_inputs(tmp_path / "rows", num_rows=33)
     with pytest.raises(InputError, match="of 33 rows in batches of 16 one batch has a single row"):
         run(params(model={**MLP, "batch_norm": True}), inputs, outputs_in(tmp_path / "out"), tracker=NullTracker())
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ({"family": "lstm", "embedding_size": 4, "hidden_size": 4, "num_layers": 1, "dropout": 0.0}, "."),
+        ({"family": "gpt", "hidden_size": 4, "num_layers": 1, "num_heads": 1, "dropout": 0.0}, "."),
+    ],
+    ids=["lstm", "gpt"],
+)
+def test_family_that_is_no_classifier_is_refused(images, tmp_path, model, reason):
+    with pytest.raises(InputError, match=f"family '{model['family']}' is no classifier of these rows: {reason}"):
+        run(params(model=model), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
 
 
 def test_class_weights_are_those_of_scikit_learn():
