@@ -9,7 +9,9 @@ from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-END_OF_JPEG = b"\xff\xd9"
+BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
+MAX_TAIL = 64  # bytes after the end, which some cameras and programs leave
 ORIENTATION = 0x0112  # the tag in EXIF
 
 
@@ -52,13 +54,16 @@ def opened(data: bytes) -> Image.Image:
             Image.open(io.BytesIO(data), formats=FORMATS).verify()
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError as error:
+        if data.startswith(BEGINNINGS):
+            raise ImageError("is damaged or cut short") from error
         raise ImageError("is no PNG or JPEG", status=415) from error
     except Image.DecompressionBombError as error:
         raise ImageError("is far too large") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"is damaged or cut short ({error})") from error
-    if image.format == "JPEG" and END_OF_JPEG not in data[-64:]:
-        raise ImageError("is damaged or cut short (a JPEG without its end)")
+    end = ENDS.get(image.format or "")  # none for a file of several JPEGs
+    if end is not None and end not in data[-MAX_TAIL:]:
+        raise ImageError(f"is damaged or cut short (a {image.format} without its end)")
     return image
 
 

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 from email.message import Message
+from typing import TYPE_CHECKING
 
 from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 
 class UploadError(Exception):
@@ -52,21 +56,19 @@ def parts_of(content_type: str, body: bytes) -> list[Part]:
         nonlocal ended
         ended = True
 
-    parser = MultipartParser(
-        boundary.encode("latin-1", "replace"),
-        {
-            "on_part_begin": begin,
-            "on_part_data": lambda data, start, stop: parts[-1].data.extend(data[start:stop]),
-            "on_header_field": lambda data, start, stop: name.extend(data[start:stop]),
-            "on_header_value": lambda data, start, stop: value.extend(data[start:stop]),
-            "on_header_end": end_header,
-            "on_end": end,
-        },
-    )
+    callbacks: MultipartCallbacks = {
+        "on_part_begin": begin,
+        "on_part_data": lambda data, start, stop: parts[-1].data.extend(data[start:stop]),
+        "on_header_field": lambda data, start, stop: name.extend(data[start:stop]),
+        "on_header_value": lambda data, start, stop: value.extend(data[start:stop]),
+        "on_header_end": end_header,
+        "on_end": end,
+    }
     try:
+        parser = MultipartParser(boundary.encode("latin-1", "replace"), callbacks)
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise UploadError(str(error)) from error
     if not ended:
         raise UploadError("it ends before its last boundary")

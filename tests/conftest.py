@@ -13,6 +13,8 @@ from components.environment import prepare_environment
 from components.tracking import NullTracker
 from flows.ports import free_port
 from tests.projects import environment
+from tests.tiny_arrays import make_trained_arrays
+from tests.tiny_images import make_generating
 from tests.tiny_model import make_trained
 
 prepare_environment()
@@ -79,4 +81,36 @@ def packaged(compressed: Path, bento_home: Path, tmp_path_factory: pytest.TempPa
     """The same with package: the Bento is in `bento_home`."""
     root = Path(shutil.copytree(compressed, tmp_path_factory.mktemp("packaged") / "project"))
     run_stage(root, "tiny", "package", tracker=NullTracker())
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose recipe `tiny` tells pictures apart, up to evaluate; copy it before you change it."""
+    return make_trained_arrays(tmp_path_factory.mktemp("trained_arrays"))
+
+
+@pytest.fixture(scope="session")
+def compressed_arrays(trained_arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with compress."""
+    root = Path(shutil.copytree(trained_arrays, tmp_path_factory.mktemp("compressed_arrays") / "project"))
+    run_stage(root, "tiny", "compress", tracker=NullTracker())
+    return root
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the artifacts of a generator of images, recipe `tiny`, up to evaluate."""
+    root = make_generating(tmp_path_factory.mktemp("generated"))
+    for stage in ("pretrain", "finetune", "evaluate"):
+        run_stage(root, "tiny", stage, tracker=NullTracker())
+    return root
+
+
+@pytest.fixture(scope="session")
+def generator_bundle(generated: Path, bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with compress and package: the Bento is in `bento_home`."""
+    root = Path(shutil.copytree(generated, tmp_path_factory.mktemp("generator") / "project"))
+    for stage in ("compress", "package"):
+        run_stage(root, "tiny", stage, tracker=NullTracker())
     return root

@@ -1,5 +1,6 @@
 """Asks a served bundle its golden requests, and compares the answers with the measured model's."""
 
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,10 +47,14 @@ def read_golden(path: Path, *, limit: int) -> list[Golden]:
 
 
 def ask(url: str, golden: Sequence[Golden]) -> Parity:
-    """Post every golden request. ModelyardError where the server does not answer one."""
+    """Post every golden request, again where the server is busy. ModelyardError where it does not answer one."""
 
     def post(one: Golden) -> Any:
         response = client.post(one["route"], json=one["request"])
+        give_up = time.monotonic() + TIMEOUT_S
+        while response.status_code == httpx.codes.SERVICE_UNAVAILABLE and time.monotonic() < give_up:
+            time.sleep(float(response.headers.get("retry-after", 1)))
+            response = client.post(one["route"], json=one["request"])
         if not response.is_success:
             raise ModelyardError(f"POST {one['route']} answers {response.status_code}: {response.text[:200]}")
         return response.json()

@@ -124,7 +124,7 @@ def fault_of_number(what: str, number: int, limits: Limits) -> Refused | None:
     if not number:
         return Refused(400, f"{what} is empty; send at least one")
     if number > limits.max_arrays:
-        return Refused(400, f"{what} has {number}; at most {limits.max_arrays} are taken in one request")
+        return Refused(400, f"{what} has {number} entries; at most {limits.max_arrays} are taken in one request")
     return None
 
 
