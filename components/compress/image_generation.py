@@ -66,7 +66,7 @@ class ImageTrial:
     @property
     def float_size_bytes(self) -> int:
         """Of the generator alone, in fp32."""
-        return sum(value.nbytes for value in self.model.generator.state_dict().values())
+        return sum(v.nbytes for v in self.model.generator.state_dict().values() if v.is_floating_point())
 
     @property
     def num_validation(self) -> int:

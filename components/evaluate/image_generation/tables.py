@@ -51,6 +51,6 @@ def read_samples(folder: Path, *, shape: tuple[int, int]) -> Samples:
     values = table["values"].combine_chunks().flatten().to_numpy()
     return Samples(
         seed=int(table["seed"][0].as_py()),
-        images=values.reshape(len(table), *shape),
+        images=values.reshape(len(table), *shape).copy(),  # what Arrow lends cannot be written to, which torch wants
         predicted=table["predicted_id"].to_numpy(),
     )
