@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import BertModel
 
 from components.errors import InputError
-from components.models.encoder.network import MaskedHead
+from components.models.encoder.network import EncoderForMasking
 from components.models.facts import Facts
 from components.params import Masked, PretrainFromData
 from components.tracking import Tracker
@@ -45,7 +45,6 @@ from components.training.precision import Precision
 TOKENIZER = "tokenizer.json"
 MASK_TOKENS = ("[MASK]", "<mask>")
 SHARE_MASKED, SHARE_REPLACED = 0.8, 0.1
-HEAD = "masked_head"
 # Apart from the numbers of epochs, so that no training batch draws what the validation split does.
 VALIDATION_DRAW = 2**32 - 1
 
@@ -86,7 +85,7 @@ def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
     precision: Precision,
 ) -> Objective:  # fmt: skip
-    """Put the head that guesses onto the encoder; `result` takes it off. InputError where there is nothing to guess."""
+    """Train the encoder with a head that guesses, which is not kept. InputError where there is nothing to guess."""
     settings = params.objective
     assert isinstance(settings, Masked)
     if params.model.family != "encoder":
@@ -95,12 +94,12 @@ def prepare(
             f"'{params.model.family}'; set the family to 'encoder', or the objective to the family's own"
         )
     tokens = read_tokens(data.predictor / TOKENIZER)
-    texts = with_tokens(joined(data.train, data.unlabelled), tokens, name="training")
-    validation = with_tokens(read_rows(data.validation), tokens, name="validation")
+    texts = with_tokens(texts_of(data.train, data.unlabelled), tokens, name="training")
+    validation = with_tokens(texts_of(data.validation), tokens, name="validation")
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(texts))
     num_steps = num_batches(len(texts), batch_size=batch_size, steps=params.steps_per_epoch)
-    assert isinstance(model, PreTrainedModel)
-    model.add_module(HEAD, MaskedHead(model.config).to(device))
+    assert isinstance(model, BertModel)
+    guesser = EncoderForMasking(model).to(device)
 
     def batches(epoch: int, start: int) -> Iterator[MaskedBatch]:
         plain = training_batches(
@@ -122,12 +121,13 @@ def prepare(
         return measure(model, hidden, precision=precision)
 
     return Objective(
-        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
+        players=[Player("", params.optimizer, list(guesser.named_parameters()), loss_of)],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,
         unit="tokens",
-        result=without_head,
+        model=guesser,
+        result=encoder_of,
     )
 
 
@@ -147,9 +147,9 @@ def read_tokens(path: Path) -> Tokens:
     return Tokens(mask_id, is_special, np.flatnonzero(~is_special))
 
 
-def joined(train: Path, unlabelled: Path | None) -> Rows:
-    """The texts of both, without their labels."""
-    parts = [read_rows(path) for path in (train, unlabelled) if path is not None]
+def texts_of(*splits: Path | None) -> Rows:
+    """The texts of all the splits, without their labels."""
+    parts = [read_rows(path) for path in splits if path is not None]
     row = np.concatenate([part.row for part in parts])
     return Rows(row, [ids for part in parts for ids in part.input_ids], label_id=np.zeros(len(row), np.int64))
 
@@ -187,8 +187,8 @@ def masked(batch: Batch, tokens: Tokens, settings: Masked, *, random: np.random.
 def spans(num_tokens: int, *, share: float, mean_span: float, random: np.random.Generator) -> NDArray[np.bool_]:
     """Which of a row's tokens are hidden, (num_tokens,): `share` of them, at least one, in spans of geometric length.
 
-    The spans and the tokens that stay are shuffled together, so every place is as likely; the last span is cut to what
-    is left of the share.
+    The spans and the tokens that stay are shuffled together; the last span is cut to what is left of the share. All is
+    then turned in a circle, so that the ends, where few spans would lie, are hidden as often as the middle.
     """
     num_hidden = max(1, round(share * num_tokens))
     ends = np.minimum(np.cumsum(random.geometric(1 / mean_span, size=num_hidden)), num_hidden)
@@ -196,7 +196,7 @@ def spans(num_tokens: int, *, share: float, mean_span: float, random: np.random.
     lengths = lengths[lengths > 0]
     pieces = np.concatenate([lengths, np.ones(num_tokens - num_hidden, np.int64)])
     order = random.permutation(len(pieces))
-    return np.repeat(order < len(lengths), pieces[order])
+    return np.roll(np.repeat(order < len(lengths), pieces[order]), random.integers(num_tokens))
 
 
 def disguised(target: NDArray[np.int64], tokens: Tokens, *, random: np.random.Generator) -> NDArray[np.int64]:
@@ -209,17 +209,7 @@ def disguised(target: NDArray[np.int64], tokens: Tokens, *, random: np.random.Ge
 def logits_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
     """Logits (M, V) of the hidden tokens."""
     device = next(model.parameters()).device
-    found = model(input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device))
-    hidden = found.last_hidden_state.flatten(0, 1)[batch.position.to(device)]  # (M, C)
-    return model.get_submodule(HEAD)(hidden, table_of(model))  # (M, V)
-
-
-def table_of(model: nn.Module) -> Tensor:
-    """The weights of the token embeddings, (V, C)."""
-    assert isinstance(model, PreTrainedModel)
-    table = model.get_input_embeddings().weight
-    assert isinstance(table, Tensor)
-    return table
+    return model(batch.input_ids.to(device), batch.attention_mask.to(device), batch.position.to(device))
 
 
 def measure(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Precision) -> dict[str, float]:
@@ -236,7 +226,7 @@ def measure(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Prec
     return {"validation_loss": loss / num_hidden, "validation_accuracy": num_right / num_hidden}
 
 
-def without_head(model: nn.Module) -> nn.Module:
-    """The encoder alone."""
-    delattr(model, HEAD)
-    return model
+def encoder_of(model: nn.Module) -> nn.Module:
+    """What is kept."""
+    assert isinstance(model, EncoderForMasking)
+    return model.encoder

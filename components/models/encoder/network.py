@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PretrainedConfig
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from components.models.encoder.settings import Settings
 from components.models.facts import Facts
@@ -33,20 +33,27 @@ class EncoderClassifier(nn.Module):
         return self.head(self.dropout(pooled))  # (B, K)
 
 
-class MaskedHead(nn.Module):
-    """BERT's head for masked language modelling: its logits are products with the table of the token embeddings."""
+class EncoderForMasking(nn.Module):
+    """An encoder with BERT's head for masked language modelling, whose logits are products with the table of the token
+    embeddings. The head sees the tokens to be guessed alone, since their logits are most of its work."""
 
-    def __init__(self, config: PretrainedConfig) -> None:
+    def __init__(self, encoder: BertModel) -> None:
         super().__init__()
+        config = encoder.config
+        self.encoder = encoder
         self.transform = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         nn.init.normal_(self.transform.weight, std=config.initializer_range)
         nn.init.zeros_(self.transform.bias)
 
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """Logits (M, V) for the hidden states (M, C) of the tokens to be guessed and the table (V, C)."""
-        return functional.linear(self.norm(functional.gelu(self.transform(hidden))), table, self.bias)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, position: Tensor) -> Tensor:
+        """Logits (M, V) for token ids (B, T), their mask (B, T), and the places (M,) of those to be guessed, in the
+        rows laid end to end."""
+        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        hidden = found.last_hidden_state.flatten(0, 1)[position]  # (M, C)
+        hidden = self.norm(functional.gelu(self.transform(hidden)))
+        return functional.linear(hidden, self.encoder.embeddings.word_embeddings.weight, self.bias)
 
 
 def build(settings: Settings, facts: Facts) -> BertModel:
