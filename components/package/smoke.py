@@ -16,6 +16,7 @@ from components.errors import ModelyardError, examples
 NUM_CLIENTS = 4  # at once, so that an answer that depends on who else asks is found
 DIGITS = 6
 TIMEOUT_S = 60
+BUSY = 503
 
 
 class Golden(TypedDict):
@@ -52,7 +53,7 @@ def ask(url: str, golden: Sequence[Golden]) -> Parity:
     def post(one: Golden) -> Any:
         response = client.post(one["route"], json=one["request"])
         give_up = time.monotonic() + TIMEOUT_S
-        while response.status_code == httpx.codes.SERVICE_UNAVAILABLE and time.monotonic() < give_up:
+        while response.status_code == BUSY and time.monotonic() < give_up:
             time.sleep(float(response.headers.get("retry-after", 1)))
             response = client.post(one["route"], json=one["request"])
         if not response.is_success:

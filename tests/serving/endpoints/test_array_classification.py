@@ -2,7 +2,6 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 from PIL import Image
 
 from components.__main__ import run_stage
@@ -20,7 +18,7 @@ from components.tracking import NullTracker
 from serving.endpoints import Refused
 from serving.endpoints import array_classification as endpoint
 from serving.predictors.array_classification import Predictor
-from tests.tiny_arrays import LABELS, LIMITS, SHAPE, tiny_pictures
+from tests.tiny_arrays import LABELS, LIMITS, tiny_pictures
 
 PICTURES, LABEL_ID = tiny_pictures(24)
 ZEROS = [0] * 54
@@ -58,51 +56,6 @@ def png(picture: np.ndarray) -> bytes:
     with io.BytesIO() as file:
         Image.fromarray(picture.astype(np.uint8)).save(file, "PNG")
         return file.getvalue()
-
-
-# ---------------------------------------------------------------- the predictor
-
-
-def test_model_tells_where_the_light_is(predictor: Predictor):
-    scores = predictor.predict(PICTURES)
-    assert_array_equal(scores.argmax(axis=1), LABEL_ID)
-    assert predictor.labels == tuple(LABELS)
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
-    assert predictor.predict([]).shape == (0, 3)
-
-
-def test_scores_depend_neither_on_the_rows_beside_nor_on_threads(predictor: Predictor, folder: Path):
-    together = predictor.predict(PICTURES)
-    assert_array_equal(together, np.concatenate([predictor.predict(picture[None]) for picture in PICTURES]))
-    assert_array_equal(together, Predictor.load(folder, threads=1).predict(PICTURES.reshape(24, -1).tolist()))
-
-
-def test_model_reads_scaled_values(folder: Path):
-    seen: list[np.ndarray] = []
-
-    def forward(values: np.ndarray) -> np.ndarray:
-        seen.append(values)
-        return np.zeros((len(values), 3), np.float32)
-
-    settings = Predictor.load(folder, threads=1).settings
-    predictor = Predictor(settings=settings, forward=forward, batch_size=2, threads=1)
-    predictor.predict(np.stack([np.full(SHAPE, value) for value in (0, 127.5, 255)]))
-    assert [batch.shape for batch in seen] == [(2, 54), (1, 54)]
-    assert [batch[:, 0].tolist() for batch in seen] == [[-1, 0], [1]]
-    assert seen[0].dtype == np.float32
-
-
-def test_predictor_needs_neither_training_nor_pictures(folder: Path):
-    code = (
-        "import sys; from pathlib import Path; from serving.predictors.array_classification import Predictor\n"
-        f"Predictor.load(Path({str(folder)!r}), threads=1).predict([[0] * 54])\n"
-        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(done.stdout.split()) & {"torch", "transformers", "tokenizers", "PIL", "bentoml", "onnx", "pyarrow"}
-
-
-# ---------------------------------------------------------------- the service
 
 
 def test_arrays_and_images_get_the_same_answer(client: httpx.Client, predictor: Predictor):
@@ -146,9 +99,6 @@ def test_bundle_needs_what_reads_images(packaged: Path):
     bentofile = (packaged / "artifacts/tiny/package/bundle/bentofile.yaml").read_text()
     assert "pillow==" in bentofile
     assert "tokenizers" not in bentofile
-
-
-# ---------------------------------------------------------------- what is refused
 
 
 def checked(folder: Path, body: bytes, *, kind: str = "application/json") -> bytes | Refused:

@@ -1,0 +1,68 @@
+import json
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifacts import write_json
+from components.errors import ModelyardError
+from components.package.smoke import Golden, ask, read_golden
+
+
+@contextmanager
+def answering(replies: list[tuple[int, Any]]) -> Generator[str]:
+    """A server on this machine that gives each POST the next reply, and the last one from then on."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(200, {})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.reply(*(replies.pop(0) if len(replies) > 1 else replies[0]))
+
+        def reply(self, status: int, answer: Any) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.send_header("retry-after", "0")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+def golden_of(answer: Any) -> Golden:
+    return Golden(route="/classify", request={}, answer=answer)
+
+
+def test_busy_server_is_asked_again():
+    with answering([(503, {}), (503, {}), (200, {"a": 1.0})]) as url:
+        parity = ask(url, [golden_of({"a": 1.0})])
+    assert (parity.num_golden, parity.num_other, parity.max_difference) == (1, 0, 0.0)
+
+
+def test_request_that_is_refused_is_told():
+    with (
+        answering([(400, {"error": "too long"})]) as url,
+        pytest.raises(ModelyardError, match="POST /classify answers 400: .*too long"),
+    ):
+        ask(url, [golden_of({})])
+
+
+@pytest.mark.parametrize(("limit", "chosen"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (100, list(range(10)))])
+def test_golden_requests_are_spread(tmp_path: Path, limit: int, chosen: list[int]):
+    write_json(tmp_path / "golden.json", [golden_of(number) for number in range(10)])
+    assert [one["answer"] for one in read_golden(tmp_path / "golden.json", limit=limit)] == chosen
