@@ -1,5 +1,6 @@
 """Tiny language models of random weights and a tokenizer over bytes, for tests of stepping, writing and serving."""
 
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from components.artifacts import write_json
+from components.artifacts import Layout, write_json, writing
+from components.compress import stage
 from components.models.facts import read_facts
 from components.models.settings import settings_of
 from components.models.storage import build, save
-from components.params import TrainedTokenizer
+from components.params import Compress, CompressionGate, Int8, TrainedTokenizer
 from components.preprocess.tokenizer_training import train_tokenizer
+from components.tracking import NullTracker
 from serving.predictors.text_generation import load_tokenizer
 from tests.tiny import tiny_rows
 
@@ -78,3 +81,28 @@ def write_documents(path: Path, texts: list[str]) -> None:
         "num_bytes": [len(text.encode()) for text in texts],
     }
     pq.write_table(pa.table(columns), path)
+
+
+def compress(root: Path, family: str) -> Path:
+    """Run compress on a model of random weights. Gives the artifact's folder."""
+    layout = Layout(root, "tiny", "compress")
+    with writing(layout.of("preprocess")) as folder:
+        make_predictor(folder / "predictor")
+        for split, texts in (("validation", TEXTS[:12]), ("test", TEXTS[12:24])):
+            write_documents(folder / f"{split}.parquet", texts)
+    with writing(layout.of("finetune")) as folder:
+        make_model(folder, family)
+    with writing(layout.of("evaluate")) as folder:
+        (folder / "results").mkdir()
+    layout.renew_observations()
+    params = Compress(
+        candidates=(Int8(method="int8"),),
+        gate=CompressionGate(max_drop=0.5, min_speedup=0.01, max_size_ratio=10.0),
+        threads=2,
+        num_latency_rows=20,
+    )
+    with writing(layout.artifact) as folder:
+        outputs = layout.outputs(stage.Outputs, folder=folder, fingerprint="")
+        report = stage.run(params, layout.inputs(stage.Inputs), outputs, tracker=NullTracker())
+        write_json(folder / "report.json", asdict(report))
+    return layout.artifact

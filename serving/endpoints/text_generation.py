@@ -103,10 +103,9 @@ def make_api(folder: Path, limits: Limits) -> type[Any]:
                 texts: list[str] = []
                 loop = asyncio.get_running_loop()
                 while (piece := await loop.run_in_executor(self.model.pool, next, generation, END)) is not END:
-                    if stream:
+                    texts.append(piece)
+                    if stream and piece:
                         yield event({"text": piece})
-                    else:
-                        texts.append(piece)
                 if stream:
                     yield event(generation.summary())
                 else:

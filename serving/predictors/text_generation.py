@@ -41,6 +41,7 @@ ROUTE = "/generate"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 SETTINGS = "predictor.json"
+MAX_WAITING = 16  # tokens that may wait to be spelled: bytes that by then are no character never become one
 NUM_PROMPT_TOKENS_SHOWN = 8  # of the prompt's end, beside which the first tokens of an answer are spelled
 
 Arrays = dict[str, NDArray[Any]]
@@ -183,7 +184,7 @@ class Spelling:
         """The text that is now complete."""
         self.ids.append(token)
         text = self.tokenizer.decode(self.ids)
-        if text.endswith("\N{REPLACEMENT CHARACTER}"):
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self.ids) <= MAX_WAITING:
             return ""
         return self.given(text)
 
@@ -225,7 +226,8 @@ class Stops:
 class Generation:
     """The answer to one prompt, made while it is iterated over: pieces of text that join to the whole.
 
-    `finish_reason` is there once it is through.
+    There is a piece for each token, empty where the text waits for the next one, so that whoever iterates can stop at
+    any token. `finish_reason` is there once it is through.
     """
 
     def __init__(self, model: "TextGenerator", prompt_ids: Sequence[int], sampling: Sampling) -> None:
@@ -267,8 +269,7 @@ class Generation:
                 self.finish_reason = "end"
                 break
             self.num_tokens += 1
-            if piece := stops.add(spelling.add(token)):
-                yield piece
+            yield stops.add(spelling.add(token))
             if stops.found:
                 self.finish_reason = "stop"
                 return
@@ -276,13 +277,11 @@ class Generation:
                 self.finish_reason = "length"
                 break
             logits = reading.last([token])
-        rest = stops.add(spelling.rest())
+        yield stops.add(spelling.rest())
         if stops.found:
             self.finish_reason = "stop"
-        elif stops.held:
-            rest += stops.held
-        if rest:
-            yield rest
+        else:
+            yield stops.held
 
 
 class TextGenerator:
