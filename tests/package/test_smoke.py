@@ -57,7 +57,7 @@ def test_busy_server_is_asked_again():
 def test_request_that_is_refused_is_told():
     with (
         answering([(400, {"error": "too long"})]) as url,
-        pytest.raises(ModelyardError, match="POST /classify answers 400: .*too long"),
+        pytest.raises(ModelyardError, match=r"POST /classify answers 400: .*too long"),
     ):
         ask(url, [golden_of({})])
 
