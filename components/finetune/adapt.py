@@ -4,7 +4,7 @@ The method is that of Devlin et al. 2018 (BERT, arXiv:1810.04805, section 4), wi
 place of the first token's, and batches of like lengths; `way` says which weights are trained.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from components.finetune.labels import Trained, train_on_labels
 from components.finetune.stage import Inputs, Outputs
 from components.finetune.ways import merge, restrict
 from components.models import storage
-from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.encoder.network import classifier_from_encoder
 from components.models.facts import PREDICTOR, Facts, read_facts
 from components.params import Adapt, Full
 from components.tracking import Tracker
@@ -79,8 +79,9 @@ def adapt(
         model, params, facts=facts, data=Data(inputs.train, inputs.validation, None, inputs.predictor),
         machine=machine, checkpoints=outputs.checkpoints / to.name, tracker=tracker, title=f"finetune {to.name}",
     )  # fmt: skip
-    save(merge(model).cpu(), to, facts=facts)
-    return trained, position
+    merged = merge(model).cpu()
+    storage.save(merged, to, family="encoder", settings=None, facts=facts)
+    return replace(trained, num_parameters=sum(p.numel() for p in merged.parameters())), position
 
 
 def adapt_nothing(
@@ -93,7 +94,3 @@ def adapt_nothing(
         everything, inputs, facts, to=outputs.control, outputs=outputs, tracker=ControlTracker(tracker),
         pretrained=False,
     )  # fmt: skip
-
-
-def save(model: EncoderClassifier, folder: Path, *, facts: Facts) -> None:
-    storage.save(model, folder, family="encoder", settings=None, facts=facts)

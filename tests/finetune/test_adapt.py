@@ -133,10 +133,11 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
 )
 def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts):
     outputs = outputs_in(tmp_path / "out")
-    run(params(way=way, epochs=1), inputs, outputs, tracker=NullTracker())
+    report = run(params(way=way, epochs=1), inputs, outputs, tracker=NullTracker())
     before = classifier_from_encoder(inputs.pretrained, num_labels=2, dropout=0.0).state_dict()
     after = storage.load(outputs.model).state_dict()
     assert before.keys() == after.keys()
+    assert report.num_parameters == sum(value.numel() for value in after.values())
     for name, value in after.items():
         if name.startswith("head."):
             continue  # which begins at random

@@ -1,0 +1,133 @@
+"""The ways of fine-tuning side by side on movie_sentiment: accuracy, trained parameters, time and memory.
+
+    python benchmarks/finetuning_ways.py [--epochs 1] [--project .]
+
+Reads the recipe and its artifacts up to pretrain (`modelyard run movie_sentiment` makes them) and writes nothing there.
+Each way runs in a process of its own, with the recipe's other settings but for the learning rate: fewer weights take
+larger steps. The rates are the field's usual ones, not searched for.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+RECIPE = "movie_sentiment"
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Trial:
+    way: dict[str, Any]
+    learning_rate: float
+
+
+TRIALS = {
+    "full": Trial({"name": "full", "freeze": []}, 1e-4),
+    "full, embeddings frozen": Trial({"name": "full", "freeze": ["embeddings"]}, 1e-4),
+    "last 2 layers": Trial({"name": "last", "num_layers": 2}, 3e-4),
+    "LoRA, rank 8": Trial({"name": "lora", "rank": 8, "alpha": 16, "dropout": 0.05}, 1e-3),
+    "head": Trial({"name": "head"}, 1e-2),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--project", type=Path, default=Path())
+    parser.add_argument("--only", choices=list(TRIALS), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.only:
+        measure(TRIALS[args.only], args.project, epochs=args.epochs)
+        return
+    table = Table(title=f"{RECIPE}, {args.epochs} epochs")
+    columns = ("way", "learning rate", "validation", "test", "trained", "share", "train s", "peak MiB", "of training")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "way" else "right")
+    for name, trial in TRIALS.items():
+        found = in_own_process(name, args.project, epochs=args.epochs)
+        table.add_row(
+            name,
+            f"{trial.learning_rate:g}",
+            f"{found['validation']:.1%}",
+            f"{found['test']:.1%}",
+            f"{found['trained']:,}",
+            f"{found['trained'] / found['parameters']:.2%}",
+            f"{found['seconds']:.0f}",
+            f"{found['peak'] / MIB:.0f}",
+            f"{(found['peak'] - found['loaded']) / MIB:.0f}",
+        )
+    Console(width=140).print(table)
+
+
+def in_own_process(name: str, project: Path, *, epochs: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--only", name, "--project", str(project), "--epochs", str(epochs)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(trial: Trial, project: Path, *, epochs: int) -> None:
+    """Fine-tune, and print the figures as JSON. Memory is what the process held at most, and when it had loaded."""
+    from components.environment import prepare_environment
+
+    prepare_environment()
+    from components.artifacts import Layout
+    from components.finetune import Inputs, Outputs
+    from components.finetune.adapt import run
+    from components.models import storage
+    from components.models.facts import read_facts
+    from components.params import Adapt
+    from components.recipes import load_recipe
+    from components.tracking import NullTracker
+    from components.training.classification import measure as judge
+    from components.training.classification import of_texts
+    from components.training.machine import start
+    from components.training.objective import Data
+
+    params = with_trial(load_recipe(project, RECIPE).finetune.model_dump(mode="json"), trial, epochs=epochs)
+    section = Adapt.model_validate_json(json.dumps(params))
+    layout = Layout(project, RECIPE, "finetune")
+    inputs = layout.inputs(Inputs)
+    machine = start(section)
+    loaded = psutil.Process().memory_info().rss
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = layout.outputs(Outputs, folder=Path(folder), fingerprint="")
+        outputs = Outputs(outputs.model, outputs.control, outputs.history, Path(folder) / "checkpoints")
+        started = time.monotonic()
+        report = run(section, inputs, outputs, tracker=NullTracker())
+        seconds = time.monotonic() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        model = storage.load(outputs.model)
+    test = layout.of("preprocess") / "test.parquet"
+    task = of_texts(section, read_facts(inputs.predictor), Data(inputs.train, test, None, inputs.predictor))
+    figures = judge(model, task, device=machine.device, precision="fp32")
+    found = {
+        "validation": report.validation_accuracy,
+        "test": figures["validation_accuracy"],
+        "trained": report.num_trained_parameters,
+        "parameters": report.num_parameters,
+        "seconds": seconds,
+        "peak": peak,
+        "loaded": loaded,
+    }
+    print(json.dumps(found))  # noqa: T201
+
+
+def with_trial(params: dict[str, Any], trial: Trial, *, epochs: int) -> dict[str, Any]:
+    """The recipe's section with the trial's way and rate."""
+    optimizer = params["optimizer"] | {"learning_rate": trial.learning_rate}
+    return params | {"way": trial.way, "epochs": epochs, "control": False, "optimizer": optimizer}
+
+
+if __name__ == "__main__":
+    main()
