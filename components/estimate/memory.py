@@ -1,0 +1,75 @@
+"""What a training holds in memory at once, beside what is free; a training that cannot fit is refused before it starts.
+
+The worst moment of a step is found by `trace`: every tensor of the model's own step, from its birth to its end. The
+scratch memory inside of a kernel, and what the process itself takes, come on top.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from components.errors import InputError
+from components.estimate.trace import Trace
+
+GROUPS = Path("/sys/fs/cgroup")
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one training."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """Kept for the backward pass."""
+    peak: int
+    """At the worst moment of a step; gradients come as activations go, so it may be less than the sum."""
+
+    @property
+    def between(self) -> int:
+        """What comes and goes within a step."""
+        return max(0, self.peak - self.weights - self.gradients - self.optimizer - self.activations)
+
+
+def memory_of(trace: Trace) -> Memory:
+    return Memory(
+        weights=trace.weight_bytes,
+        gradients=trace.gradient_bytes,
+        optimizer=trace.optimizer_bytes,
+        activations=trace.activation_bytes,
+        peak=trace.peak_bytes,
+    )
+
+
+def available_bytes(device: torch.device) -> int:
+    """What is free on the device: of an accelerator's own memory, or of this machine's within the limit of its group."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    try:
+        limit = (GROUPS / "memory.max").read_text(encoding="ascii").strip()
+        used = int((GROUPS / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such group
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - used))
+
+
+def refuse_what_cannot_fit(memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object]) -> None:
+    """InputError where the worst moment of a step needs more than is free; `lower` names what to lower, as it is now."""
+    if memory.peak <= free:
+        return
+    where = "the CUDA device" if device.type == "cuda" else "this machine"
+    told = ", ".join(f"{name} {getattr(memory, name) / GB:.3g} GB" for name in PARTS)
+    settings = ", ".join(f"{name} ({value})" for name, value in lower.items())
+    raise InputError(
+        f"{stage} needs about {memory.peak / GB:.3g} GB at the worst moment of a step ({told}), but {where} has "
+        f"{free / GB:.3g} GB free; nothing was trained. Lower {settings}"
+    )
+
+
+PARTS = ("weights", "gradients", "optimizer", "activations")

@@ -1,0 +1,49 @@
+"""A model's parameters by part, as people name the parts: embeddings, attention, feed-forward, head."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from torch import nn
+
+KINDS: Mapping[str, tuple[type[nn.Module], ...]] = {
+    "embeddings": (nn.Embedding,),
+    "normalisation": (nn.LayerNorm, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.RMSNorm),  # pyright: ignore[reportPrivateUsage]
+    "recurrent": (nn.RNNBase,),
+}
+"""What the class of a module says."""
+
+NAMES = {
+    "low-rank additions": re.compile(r"\blora_"),
+    "attention": re.compile(r"attn|attention"),
+    "feed-forward": re.compile(r"\b(mlp|ffn|feed_forward|intermediate|output\.dense|lin1|lin2|fc\d?)\b"),
+    "head": re.compile(r"\b\w*head\b|\bclassifier\b"),
+}
+"""What the name of a module says, where its class says nothing; the first that fits."""
+
+WRAPPERS = ("encoder", "transformer", "model", "base_model")
+"""Names that say nothing about what lies in them."""
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, int]:
+    """How many parameters each part has, the largest first; tied ones count once, where they come first."""
+    found: Counter[str] = Counter()
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        for parameter_name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[part_of(name, module) if name else parameter_name] += parameter.numel()
+    return dict(found.most_common())
+
+
+def part_of(name: str, module: nn.Module) -> str:
+    """The part that a module belongs to; the name of its outermost module where nothing says more."""
+    for part, kinds in KINDS.items():
+        if isinstance(module, kinds):
+            return part
+    for part, pattern in NAMES.items():
+        if pattern.search(name):
+            return part
+    words = [word for word in name.split(".") if word not in WRAPPERS] or [name]
+    return words[0]

@@ -1,0 +1,213 @@
+"""How long the operations of a step take on this machine: each distinct one is run a few times, on its own shapes.
+
+A rate from one big square product says little about a step, whose products are of many shapes and which spends much of
+its time outside of them. So each operation of a trace is run as often as a budget of seconds allows, in the order of
+the step, on memory that moves on from call to call (a step, too, finds little of what it needs in the cache). The
+median counts, so that a busy moment of the machine does not. What is too big for the budget is measured on fewer rows
+and taken in proportion; what the budget did not reach, by the bytes that it moves.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from components.estimate.trace import Operand, Operation, Phase, Turn, fake_mode, trace_step
+from components.params import Optimizer
+from components.training.objective import Objective, Player
+
+MAX_FLOPS = 2e10
+"""Of one run of a product: a tenth of a second on a slow processor. What is bigger is cut to fewer rows."""
+MAX_BYTES = 1 << 30
+"""Of the operands of one run; what is bigger is not run."""
+POOL_BYTES = 1 << 28
+"""Of the memory that operands are cut from, for each number format."""
+NUM_ROUNDS = 7
+BYTES_PER_S = 4e9
+"""Where nothing at all could be measured."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured."""
+
+    seconds: dict[Phase, float]
+    """Of one step."""
+    overhead_s: float
+    """Of calling one operation from Python through autograd, beyond the operation itself."""
+    flops_per_s: float
+    """Of the step's matrix products, as measured."""
+    measured_share: float
+    """Of the step's time, in operations that were themselves run."""
+
+    @property
+    def step_s(self) -> float:
+        return sum(self.seconds.values())
+
+
+def time_operations(
+    operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float
+) -> Timing:
+    """The seconds of each phase of a step on `device`. Draws nothing from torch's random state."""
+    counts: Counter[Operation] = sum(operations.values(), Counter())
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        overhead_s = call_overhead(device)
+        times = run_rounds(counts, Pool(device), deadline=started + budget_s)
+    per_byte = seconds_per_byte(times, counts)
+    costs = {op: times[op] if op in times else op.num_bytes * per_byte for op in counts}
+    products = [op for op in counts if op.flops and op in times]
+    product_s = sum(times[op] * counts[op] for op in products)
+    all_s = sum(costs[op] * n for op, n in counts.items())
+    return Timing(
+        seconds={phase: sum((costs[op] + overhead_s) * n for op, n in ops.items()) for phase, ops in operations.items()},
+        overhead_s=overhead_s,
+        flops_per_s=sum(op.flops * counts[op] for op in products) / product_s if product_s else 0.0,
+        measured_share=sum(times[op] * counts[op] for op in times) / all_s if all_s else 0.0,
+    )
+
+
+@torch.no_grad()
+def run_rounds(counts: Counter[Operation], pool: "Pool", *, deadline: float) -> dict[Operation, float]:
+    """The median seconds of each operation that could be run before the deadline.
+
+    The costly ones go first, so that a short budget is spent on what matters; the first round warms up.
+    """
+    order = sorted(counts, key=lambda op: -(op.flops / 30 + op.num_bytes) * counts[op])
+    seen: dict[Operation, list[float]] = {}
+    broken: set[Operation] = set()
+    for _ in range(1 + NUM_ROUNDS):
+        for operation in order:
+            if operation in broken:
+                continue
+            if time.perf_counter() > deadline:
+                break
+            seconds = run_once(operation, pool)
+            if seconds is None:
+                broken.add(operation)
+            else:
+                seen.setdefault(operation, []).append(seconds)
+    return {operation: median(times[1:] or times) for operation, times in seen.items()}
+
+
+def run_once(operation: Operation, pool: "Pool") -> float | None:
+    """The seconds of one run, or None where it cannot be run on made-up numbers."""
+    scale, leaves_of = smaller(operation)
+    if leaves_of.num_bytes > MAX_BYTES:
+        return None
+    try:
+        args, kwargs = pytree.tree_map_only(Operand, lambda o: pool.tensor(o, operation), leaves_of.arguments)
+        pool.wait()
+        start = time.perf_counter()
+        operation.kernel(*args, **kwargs)
+        pool.wait()
+        return (time.perf_counter() - start) * scale
+    except (RuntimeError, IndexError, NotImplementedError):  # made-up numbers are not every kernel's
+        return None
+
+
+def smaller(operation: Operation) -> tuple[float, Operation]:
+    """A matrix product of fewer rows where it is a big one, and how many times as much the whole is."""
+    scale = operation.flops / MAX_FLOPS
+    name = operation.name.split(".")[1]
+    if scale <= 1 or name not in ("mm", "addmm", "bmm"):
+        return 1.0, operation
+    args, kwargs = operation.arguments
+    at = 1 if name == "addmm" else 0
+    rows = args[at].shape[0]
+    kept = max(1, int(rows / scale))
+    cut = replace(args[at], shape=(kept, *args[at].shape[1:]))
+    args = [*args]
+    args[at] = cut
+    if name == "bmm":
+        args[1] = replace(args[1], shape=(kept, *args[1].shape[1:]))
+    num_bytes = sum(arg.num_bytes for arg in args if isinstance(arg, Operand))
+    return rows / kept, replace(operation, arguments=(tuple(args), kwargs), num_bytes=num_bytes)
+
+
+class Pool:
+    """Memory that operands are cut from, at a place that moves on from call to call."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.kept: dict[torch.dtype, Tensor] = {}
+        self.at = 0
+
+    def tensor(self, operand: Operand, operation: Operation) -> Tensor:
+        """A tensor of the operand's shape, strides and format; whole numbers are small enough to be indices."""
+        if not operand.dtype.is_floating_point:
+            low, high = 0, 2 if operand.dtype == torch.bool else max(1, largest_index(operation))
+            made = torch.randint(low, high, operand.shape, device=self.device).to(operand.dtype)
+            return made
+        size = 1 + sum((n - 1) * stride for n, stride in zip(operand.shape, operand.stride, strict=True))
+        if 0 in operand.shape:
+            size = 0
+        numbers = self.numbers(operand.dtype)
+        if size > len(numbers) // 2:
+            return torch.empty_strided(operand.shape, operand.stride, dtype=operand.dtype, device=self.device).fill_(0.5)
+        self.at = self.at + size if self.at + 2 * size <= len(numbers) else 0
+        return numbers.as_strided(operand.shape, operand.stride, self.at // 16 * 16)
+
+    def numbers(self, dtype: torch.dtype) -> Tensor:
+        if dtype not in self.kept:
+            few = torch.rand(1 << 16, device=self.device).to(dtype)
+            self.kept[dtype] = few.repeat(max(1, POOL_BYTES // dtype.itemsize // len(few)))
+        return self.kept[dtype]
+
+    def wait(self) -> None:
+        """Let an accelerator's queue run empty."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def largest_index(operation: Operation) -> int:
+    """Below what a made-up index must lie: the rows of a table, or else the shortest side of the operands."""
+    operands = [leaf for leaf in operation.leaves if isinstance(leaf, Operand) and leaf.dtype.is_floating_point]
+    name = operation.name.split(".")[1]
+    if name == "embedding":
+        return operands[0].shape[0]
+    if name == "embedding_dense_backward":
+        num_rows: int = operation.arguments[0][2]
+        return num_rows
+    if name.startswith("nll_loss"):
+        return operands[-1 if name == "nll_loss_forward" else 1].shape[-1]
+    return min((n for operand in operands for n in operand.shape if n > 1), default=1)
+
+
+def seconds_per_byte(times: Mapping[Operation, float], counts: Counter[Operation]) -> float:
+    """Of what was measured and is no product."""
+    plain = [op for op in times if not op.flops]
+    num_bytes = sum(op.num_bytes * counts[op] for op in plain)
+    return sum(times[op] * counts[op] for op in plain) / num_bytes if num_bytes else 1 / BYTES_PER_S
+
+
+@cache
+def call_overhead(device: torch.device) -> float:
+    """Seconds that Python, torch.nn and autograd add to each operation of a training step.
+
+    What a step of a network of eight numbers takes, beyond its operations as they are timed here.
+    """
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6))).to(device)
+    rows = torch.zeros(8, 8, device=device)
+    optimizer = Optimizer(name="adam", learning_rate=1e-3, weight_decay=0.0, betas=(0.9, 0.999))
+    player = Player("", optimizer, [*model.named_parameters()], lambda model, rows: model(rows).sum())
+    objective = Objective([player], lambda epoch, start: [], 1, lambda model: {}, "rows")
+    trace = trace_step(model, objective, batch=rows, clip=None, precision="fp32", mode=fake_mode())
+    counts: Counter[Operation] = sum(trace.operations.values(), Counter())
+    pool = Pool(device)
+    times = run_rounds(counts, pool, deadline=time.perf_counter() + 0.2)
+    turn = Turn(player, {id(p): p for p in model.parameters()})
+    seen: list[float] = []
+    for _ in range(30):
+        start = time.perf_counter()
+        turn.step(model, rows, clip=None, precision="fp32", device=device, seen=None)
+        pool.wait()
+        seen.append(time.perf_counter() - start)
+    own_s = sum(times.get(operation, 0.0) * n for operation, n in counts.items())
+    return max(0.0, (median(seen[5:]) - own_s) / counts.total())

@@ -1,0 +1,79 @@
+"""Rows of the right sizes and no meaning, laid out as preprocess lays out its own.
+
+An objective can be prepared on them as it is on a recipe's rows, before there are any; so what a training takes is
+told by the objective itself, and not by a second description of it.
+"""
+
+import shutil
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from components.artifacts import read_json, write_json
+from components.models.facts import PREDICTOR, Facts
+from components.training.objective import Data
+
+TOKENIZER = "tokenizer.json"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a recipe's splits."""
+
+    num_train: int
+    num_validation: int
+    num_unlabelled: int
+    length: int
+    """Tokens of each text; 0 where there are none."""
+
+
+def write_predictor(folder: Path, task: str, facts: Facts) -> None:
+    """A `predictor/` as preprocess would leave it, with a tokenizer of made-up words."""
+    folder.mkdir(parents=True)
+    told: dict[str, object] = {"task": task, "labels": [str(n) for n in range(facts.num_labels)]}
+    if facts.shape:
+        write_json(folder / PREDICTOR, told | {"shape": list(facts.shape), "offset": 0.0, "scale": 1.0})
+        return
+    sizes = {"vocab_size": facts.vocab_size, "pad_token_id": facts.pad_token_id, "end_of_text_id": 0}
+    write_json(folder / PREDICTOR, told | sizes | {"context": facts.context})
+    words = [*SPECIAL, *(f"w{n}" for n in range(facts.vocab_size))][: facts.vocab_size]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.add_special_tokens([word for word in SPECIAL if word in words])
+    tokenizer.save(str(folder / TOKENIZER))
+
+
+def write_rows(folder: Path, facts: Facts, counts: Counts, *, predictor: Path) -> Data:
+    """The splits, beside a copy of `predictor`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if predictor != folder / "predictor":
+        shutil.copytree(predictor, folder / "predictor")
+    told = read_json(predictor / PREDICTOR)
+    sizes = {"train": counts.num_train, "validation": counts.num_validation, "unlabelled": counts.num_unlabelled}
+    for name, num_rows in sizes.items():
+        number = np.arange(num_rows)
+        columns: dict[str, pa.Array] = {"row": pa.array(number)}
+        if facts.num_labels:
+            columns["label_id"] = pa.array((number % facts.num_labels).astype(np.int32))
+        if facts.shape:
+            columns["values"] = lists(np.full(num_rows * prod(facts.shape), told["offset"], np.float32), num_rows)
+        else:
+            ids = np.arange(num_rows * counts.length, dtype=np.int32) % max(1, facts.vocab_size - len(SPECIAL))
+            columns["input_ids"] = lists(ids + min(len(SPECIAL), facts.vocab_size - 1), num_rows)
+            columns["num_bytes"] = pa.array(np.full(num_rows, 4 * counts.length))
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet", compression="none")
+    paths = (folder / f"{name}.parquet" for name in sizes)
+    return Data(*paths, predictor=folder / "predictor")
+
+
+def lists(numbers: np.ndarray, num_rows: int) -> pa.ListArray:
+    """As many lists of one length as there are rows."""
+    length = len(numbers) // num_rows if num_rows else 0
+    offsets = np.arange(num_rows + 1, dtype=np.int32) * length
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers))
