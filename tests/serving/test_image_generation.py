@@ -1,0 +1,170 @@
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.artifacts import read_json, sha256_of, write_json
+from components.package.bento import build_bento, serving
+from serving.endpoints import Refused, endpoint_of
+from serving.pictures import tiled
+from serving.predictors.image_generation import Sampler, draw_latents
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def sampler(generator_bundle: Path) -> Sampler:
+    return Sampler.load(generator_bundle / "artifacts/tiny/package/bundle", threads=1)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service") / "serve.log"
+
+
+@pytest.fixture(scope="module")
+def client(generator_bundle: Path, log: Path) -> Generator[httpx.Client]:
+    tag = read_json(generator_bundle / "artifacts/tiny/package/report.json")["tag"]
+    with (
+        serving(tag, ready_timeout_s=60, log=log) as served,
+        httpx.Client(base_url=served.url, timeout=30) as client,
+    ):
+        yield client
+
+
+def test_seed_gives_the_same_images_each_time(sampler: Sampler):
+    first = sampler.sample(7, 6)
+    assert first.dtype == np.uint8
+    assert first.shape == (6, 8, 8)
+    assert np.array_equal(first, sampler.sample(7, 6))
+    assert not np.array_equal(first, sampler.sample(8, 6))
+
+
+def test_image_does_not_depend_on_how_many_come_with_it(sampler: Sampler, generator_bundle: Path):
+    many = sampler.sample(3, 20)
+    for count in (1, 2, 19):
+        assert np.array_equal(sampler.sample(3, count), many[:count])
+    with_threads = Sampler.load(generator_bundle / "artifacts/tiny/package/bundle", threads=3)
+    assert np.array_equal(with_threads.sample(3, 20), many)
+
+
+def test_latents_are_those_of_numpys_generator():
+    expected = np.random.Generator(np.random.PCG64(11)).standard_normal((4, 5), np.float32)
+    assert np.array_equal(draw_latents(11, 4, size=5), expected)
+    assert np.array_equal(draw_latents(11, 2, size=5), expected[:2])
+
+
+def test_array_is_served_as_it_was_measured(client: httpx.Client, sampler: Sampler):
+    response = client.post("/sample", json={"seed": 5, "count": 3, "format": "array"})
+    assert response.status_code == 200
+    assert response.json() == sampler.sample(5, 3).tolist()
+
+
+@pytest.mark.parametrize("format_", [{}, {"format": "png"}])
+def test_picture_shows_the_same_images(client: httpx.Client, sampler: Sampler, format_: dict):
+    response = client.post("/sample", json={"seed": 5, "count": 6} | format_)
+    assert response.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(response.content)) as picture:
+        assert np.array_equal(np.asarray(picture), tiled(sampler.sample(5, 6)))
+
+
+def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client):
+    def ask(seed: int) -> object:
+        return client.post("/sample", json={"seed": seed, "count": 2, "format": "array"}).json()
+
+    alone = [ask(seed) for seed in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(16))) == alone
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ({}, "the request must be"),
+        ([1, 2], "the request must be"),
+        ({"seed": 1}, "the request must be"),
+        ({"seed": 1, "count": 1, "more": 1}, "nothing else"),
+        ({"seed": "1", "count": 1}, 'seed is "1"; it must be a whole number from 0'),
+        ({"seed": 1.5, "count": 1}, "seed is 1.5"),
+        ({"seed": True, "count": 1}, "seed is true"),
+        ({"seed": None, "count": 1}, "seed is null"),
+        ({"seed": -1, "count": 1}, "seed is -1; it must be a whole number from 0"),
+        ({"seed": 2**63, "count": 1}, "seed is 9223372036854775808"),
+        ({"seed": 1, "count": 0}, "count is 0; it must be a whole number from 1 to 32"),
+        ({"seed": 1, "count": -3}, "count is -3"),
+        ({"seed": 1, "count": 33}, "count is 33; it must be a whole number from 1 to 32"),
+        ({"seed": 1, "count": [1]}, "count is [1]"),
+        ({"seed": 1, "count": 1, "format": "gif"}, "format is \"gif\"; it must be 'png' or 'array'"),
+        ({"seed": 1, "count": 1, "format": ["png"]}, 'format is ["png"]'),
+        ({"seed": 1, "count": 1, "format": None}, "format is null"),
+    ],
+)
+def test_bad_request_is_refused_in_words(client: httpx.Client, request_: object, error: str):
+    response = client.post("/sample", content=json.dumps(request_).encode(), headers=JSON)
+    assert response.status_code == 400
+    assert error in response.json()["error"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"seed": 1, "count": ' + b"9" * 900])
+def test_request_that_is_not_json_is_refused(client: httpx.Client, body: bytes):
+    response = client.post("/sample", content=body, headers=JSON)
+    assert response.status_code == 400
+    assert "not JSON" in response.json()["error"]
+
+
+def test_request_is_refused_by_its_type_and_its_length(client: httpx.Client):
+    body = b'{"seed": 1, "count": 1}'
+    assert client.post("/sample", content=body, headers={"content-type": "text/plain"}).status_code == 415
+    assert client.post("/sample", content=body + b" " * 2000, headers=JSON).status_code == 413
+
+
+def test_request_is_passed_on_whole():
+    endpoint = endpoint_of("image_generation")
+    check = endpoint.make_check(Path(), endpoint.Limits(threads=1, max_samples=4, max_latency_ms=100))
+    passed = check("application/json; charset=utf-8", b'{"count": 4, "seed": 0}')
+    assert not isinstance(passed, Refused)
+    assert json.loads(passed) == {"seed": 0, "count": 4, "format": "png"}
+
+
+def with_limits(bundle: Path, folder: Path, **limits: int) -> str:
+    """The tag of a Bento with other limits."""
+    shutil.copytree(bundle, folder)
+    about, manifest = read_json(folder / "service.json"), read_json(folder / "manifest.json")
+    write_json(folder / "service.json", about | {"limits": about["limits"] | limits})
+    manifest["files"]["service.json"] = sha256_of(folder / "service.json")
+    write_json(folder / "manifest.json", manifest)
+    return build_bento(folder, None)
+
+
+def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: Path, tmp_path: Path):
+    bundle = generator_bundle / "artifacts/tiny/package/bundle"
+    tag = with_limits(bundle, tmp_path / "bundle", threads=1, max_samples=4000, max_latency_ms=20)
+    with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
+
+        def ask(seed: int) -> httpx.Response:
+            return httpx.post(f"{served.url}/sample", json={"seed": seed, "count": 4000}, timeout=60)
+
+        with ThreadPoolExecutor(8) as pool:
+            responses = list(pool.map(ask, range(24)))
+    counts = Counter(response.status_code for response in responses)
+    assert set(counts) == {200, 503}
+    for response in responses:
+        if response.status_code == 503:
+            assert response.headers["retry-after"] == "1"
+            assert "overloaded" in response.json()["error"]
+    assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_card_says_how_to_ask(client: httpx.Client):
+    card = client.get("/").text
+    assert "grey images of 8 x 8 pixels" in card
+    assert "At most 32 images in one request" in card
+    assert "/sample" in card
