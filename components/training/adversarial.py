@@ -188,9 +188,7 @@ def prepare(
     )
     deck = Deck(params, train, latent_size=model.latent_size, max_shift=settings.max_shift)
     check_batches(model, len(train.row), batch_size=deck.batch_size, steps=params.steps_per_epoch)
-    trained = model if settings.averaging is None else Averaged(model, share=settings.averaging)
-    drawn = np.random.default_rng(PICTURE_SEED).standard_normal((len(validation.row), model.latent_size), np.float32)
-    latents = torch.from_numpy(drawn).to(device)  # the same after each epoch
+    latents = fixed_latents(len(validation.row), size=model.latent_size, device=device)
 
     def validate(trained: nn.Module) -> dict[str, float]:
         generated, figures = measure(trained, validation.values, latents, precision=precision)
@@ -204,9 +202,15 @@ def prepare(
         num_steps_per_epoch=deck.num_steps_per_epoch,
         validate=validate,
         unit="rows",
-        model=trained,
+        model=model if settings.averaging is None else Averaged(model, share=settings.averaging),
         result=lambda trained: kept(trained, model),
     )
+
+
+def fixed_latents(count: int, *, size: int, device: torch.device) -> Tensor:
+    """Latents (B, Z) for the figures and pictures of every epoch, so that epochs can be compared."""
+    random = np.random.default_rng(PICTURE_SEED)
+    return torch.from_numpy(random.standard_normal((count, size), np.float32)).to(device)
 
 
 def read_scaled(path: Path, *, shape: tuple[int, ...], offset: float, scale: float, device: torch.device) -> Rows:
@@ -252,10 +256,8 @@ def players(params: PretrainFromData, game: Game, gan: Gan) -> list[Player]:
 
 
 @torch.inference_mode()
-def measure(
-    model: Any, real: Tensor, latents: Tensor, *, precision: Precision
-) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
-    """Rows generated from fixed latents, and how they do beside as many real ones of the validation split.
+def measure(model: Any, real: Tensor, latents: Tensor, *, precision: Precision) -> tuple[Tensor, dict[str, float]]:
+    """Rows generated from the latents, and how they do beside as many real ones of the validation split.
 
     A discriminator_accuracy of 0.5 is a generator that cannot be told from the data, or a discriminator that knows
     nothing.
@@ -265,12 +267,12 @@ def measure(
         generated = model(latents).float()  # (B, N)
         on_real = model.discriminator(real).float()  # (B, 1)
         on_generated = model.discriminator(generated).float()  # (B, 1)
+    against = functional.softplus(-on_real).mean() + functional.softplus(on_generated).mean()
+    right = torch.cat([on_real > 0, on_generated <= 0]).float().mean()
     return generated, {
         "validation_loss": functional.softplus(-on_generated).mean().item(),
-        "validation_discriminator_loss": (
-            functional.softplus(-on_real).mean() + functional.softplus(on_generated).mean()
-        ).item(),
-        "discriminator_accuracy": ((on_real > 0).float().mean().item() + (on_generated <= 0).float().mean().item()) / 2,
+        "validation_discriminator_loss": against.item(),
+        "discriminator_accuracy": right.item(),
     }
 
 

@@ -129,13 +129,13 @@ def distances_of(
     samples: NDArray[np.float32], untrained: NDArray[np.float32], classifier: Classifier, *, train: Real, test: Real
 ) -> dict[str, float]:
     """The Fréchet distances, by the report's names, from features (S, D)."""
-    of_train, of_test = (judge_images(classifier, split.images)[0] for split in (train, test))
+    of_train, _ = judge_images(classifier, train.images)
+    of_test, predicted = judge_images(classifier, test.images)
     real, held_out = moments_of(np.concatenate([of_train, of_test])), moments_of(of_test)
     generated = moments_of(samples)
     distance, untrained_distance = frechet_distance(generated, real), frechet_distance(moments_of(untrained), real)
-    hits = judge_images(classifier, test.images)[1] == test.label_id
     return {
-        "classifier_accuracy": float(hits.mean()),
+        "classifier_accuracy": float((predicted == test.label_id).mean()),
         "frechet_distance": distance,
         "frechet_ratio": distance / untrained_distance if untrained_distance else float("inf"),
         "untrained_frechet_distance": untrained_distance,
