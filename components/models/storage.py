@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as load_tensors
 from safetensors.torch import save_model as save_tensors
 from torch import nn
-from transformers import PreTrainedModel
 
 from components.artifacts import read_json, write_json
 from components.errors import ArtifactError
@@ -47,9 +46,9 @@ def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings
     folder.mkdir(parents=True, exist_ok=True)
     shown = settings.model_dump(mode="json") if settings else None
     write_json(folder / FAMILY, {"family": family, "settings": shown, "facts": asdict(facts)})
-    # The part that is transformers' own; a BertModel has an `encoder` too, which is not a model of its own.
-    parts = [model] if isinstance(model, PreTrainedModel) else list(model.children())
-    hosted = next((part for part in parts if isinstance(part, PreTrainedModel)), None)
+    # The part that is transformers' own, known by its config: importing transformers to ask takes seconds.
+    parts: list[Any] = [model, *model.children()]
+    hosted = next((part for part in parts if hasattr(getattr(part, "config", None), "to_diff_dict")), None)
     if hosted is not None:
         architecture = getattr(model, "architecture", type(hosted).__name__)
         config = hosted.config.to_diff_dict() | {"architectures": [architecture]}
