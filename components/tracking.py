@@ -9,18 +9,20 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import psutil
 
-from components.artifacts import FILES, REPORT, Layout, digest_of, read_json
-from components.errors import GateError, StoreError
+from components.artifacts import FILES, REPORT, Layout, digest_of, files_of, read_json, sha256_of, write_json
+from components.errors import ArtifactError, GateError, StoreError
 from components.recipes import stages
 
 logger = logging.getLogger(__name__)
@@ -28,10 +30,16 @@ logger = logging.getLogger(__name__)
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
 """Names the pipeline run that a stage belongs to; set by the flow, derived from dvc's process otherwise."""
+CHAMPION = "champion"
+"""The alias of the version that is served."""
 WEIGHTS = "weights"
 """Folder of a registered version's run with the float weights, as components/models/storage.py reads them."""
+WEIGHTS_FILES = "weights.json"
+"""Beside it, the sha256 of each of its files."""
 WEIGHTS_TAG = "modelyard.weights"
-"""The version's tag that names this folder."""
+"""The version's tag with the sha256 of that list."""
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's words for a model that was never registered, and for an alias that no version of it has."""
 CACHED = "modelyard.cached."
 """Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
 
@@ -56,6 +64,11 @@ class Tracker(Protocol):
         later training can start; gives `name`, `version` and `alias`."""
         ...
 
+    def champion_weights(self, folder: Path) -> Path | None:
+        """Bring the float weights of the recipe's champion into `folder`; gives where they lie, or None where no
+        version is the champion. ArtifactError where they are not what was registered."""
+        ...
+
 
 class NullTracker:
     """Keeps nothing: for a stage that is run on its own, by a test or in a notebook."""
@@ -71,6 +84,9 @@ class NullTracker:
 
     def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
         return {"name": "", "version": "", "alias": ""}
+
+    def champion_weights(self, folder: Path) -> Path | None:
+        return None
 
 
 def tracking_uri(root: Path) -> str:
@@ -245,14 +261,54 @@ class StageTracker:
             version = known[0]
         else:
             self.log_file(folder)
-            self.log_file(weights, folder=WEIGHTS)
             source = f"{client.get_run(self.run_id).info.artifact_uri}/{folder.name}"
-            tags = {"digest": digest, WEIGHTS_TAG: WEIGHTS}
+            tags = {"digest": digest, WEIGHTS_TAG: self.log_weights(weights)}
             version = client.create_model_version(name, source, self.run_id, tags=tags)
         aliases = client.get_registered_model(name).aliases
-        alias = "champion" if aliases.get("champion") in (None, version.version) else "challenger"
+        alias = CHAMPION if aliases.get(CHAMPION) in (None, version.version) else "challenger"
         client.set_registered_model_alias(name, alias, version.version)
         return {"name": name, "version": str(version.version), "alias": alias}
+
+    def log_weights(self, weights: Path) -> str:
+        """Keep a model's files, and the list of their sha256; gives the list's own."""
+        self.log_file(weights, folder=WEIGHTS)
+        with TemporaryDirectory(prefix="modelyard-weights-") as folder:
+            files = Path(folder) / WEIGHTS_FILES
+            write_json(files, files_of(weights))
+            self.log_file(files)
+            return sha256_of(files)
+
+    def champion_weights(self, folder: Path) -> Path | None:
+        client, name = self.store.client, self.store.recipe
+        from mlflow.exceptions import MlflowException
+
+        try:
+            version = client.get_model_version_by_alias(name, CHAMPION)
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
+            return None
+        called = f"version {version.version} of {name}, the champion,"
+        registered = version.tags.get(WEIGHTS_TAG)
+        if registered is None:
+            raise ArtifactError(
+                f"{called} was registered without its float weights; set the alias '{CHAMPION}' to a newer version, "
+                "or start from another pretrain.source"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            files = Path(client.download_artifacts(version.run_id, WEIGHTS_FILES, str(folder)))
+            weights = Path(client.download_artifacts(version.run_id, WEIGHTS, str(folder)))
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(f"the weights of {called} are gone from MLflow's artifacts: {error}") from error
+        if sha256_of(files) != registered or files_of(weights) != read_json(files):
+            shutil.rmtree(folder)
+            raise ArtifactError(
+                f"the weights of {called} are not those that were registered; they were not opened. Set the alias "
+                f"'{CHAMPION}' to another version, or start from another pretrain.source"
+            )
+        return weights
 
     def log_start(self, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         """The parameters that run, and the inputs by name and digest."""

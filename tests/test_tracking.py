@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import Layout, digest_of, write_json, writing
-from components.errors import QualityError, StoreError
+from components.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
+from components.errors import ArtifactError, QualityError, StoreError
 from components.tracking import (
     PIPELINE_VARIABLE,
     WEIGHTS_TAG,
@@ -131,22 +131,77 @@ def test_experiment_that_was_deleted_is_brought_back(project):
     assert set(named(project)) >= {"ingest", "validate"}
 
 
-def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(project, tmp_path):
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    (bundle / "model.onnx").write_text("x")
-    weights = tmp_path / "model"
-    weights.mkdir()
-    (weights / "model.safetensors").write_text("y")
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    return folder_with(tmp_path / "bundle", {"model.onnx": "x"})
+
+
+def folder_with(folder: Path, files: dict[str, str]) -> Path:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(project, bundle, tmp_path):
+    weights = folder_with(tmp_path / "model", {"model.safetensors": "y"})
     with stage_run(project.root, "tiny", "package") as run:
         registered = [run.register_model(bundle, weights=weights, digest=digest) for digest in ("aa", "bb", "aa")]
     first = {"name": "tiny", "version": "1", "alias": "champion"}
     assert registered == [first, {"name": "tiny", "version": "2", "alias": "challenger"}, first]
     client = project.store.client
     version = client.get_model_version_by_alias("tiny", "champion")
-    assert version.tags == {"digest": "aa", WEIGHTS_TAG: "weights"}
-    kept = [file.path for file in client.list_artifacts(version.run_id, version.tags[WEIGHTS_TAG])]
+    assert version.tags["digest"] == "aa"
+    listed = Path(client.download_artifacts(version.run_id, "weights.json"))
+    assert version.tags[WEIGHTS_TAG] == sha256_of(listed)
+    kept = [file.path for file in client.list_artifacts(version.run_id, "weights")]
     assert kept == ["weights/model.safetensors"]
+
+
+def register(project: Project, bundle: Path, weights: Path, digest: str) -> str:
+    """Register a version in a run of its own; gives the run's id."""
+    with stage_run(project.root, "tiny", "package") as run:
+        run.register_model(bundle, weights=weights, digest=digest)
+        return run.run_id
+
+
+def test_weights_of_the_champion_come_back_as_they_were_registered(project, bundle, tmp_path):
+    first = folder_with(tmp_path / "first", {"family.json": "{}", "model.safetensors": "1"})
+    second = folder_with(tmp_path / "second", {"family.json": "{}", "model.safetensors": "2"})
+    register(project, bundle, first, "aa")
+    register(project, bundle, second, "bb")
+    with stage_run(project.root, "tiny", "pretrain") as run:
+        taken = run.champion_weights(tmp_path / "source")
+        assert files_of(taken) == files_of(first)
+        project.store.client.set_registered_model_alias("tiny", "champion", "2")
+        assert files_of(run.champion_weights(tmp_path / "source")) == files_of(second)
+
+
+def test_no_champion_gives_no_weights(project, bundle, tmp_path):
+    with stage_run(project.root, "tiny", "pretrain") as run:
+        assert run.champion_weights(tmp_path / "source") is None
+        run.register_model(bundle, weights=folder_with(tmp_path / "model", {"a": "1"}), digest="aa")
+        project.store.client.delete_registered_model_alias("tiny", "champion")
+        assert run.champion_weights(tmp_path / "source") is None
+
+
+@pytest.mark.parametrize("name", ["weights/model.safetensors", "weights/config.json", "weights.json"])
+def test_weights_that_are_not_those_that_were_registered_are_refused(name, project, bundle, tmp_path):
+    run_id = register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
+    kept = Path(project.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
+    (kept / name).write_text('{"model.safetensors": "0"}')
+    with stage_run(project.root, "tiny", "pretrain") as run:
+        with pytest.raises(ArtifactError, match=r"version 1 of tiny, the champion, are not those that were registered"):
+            run.champion_weights(tmp_path / "source")
+    assert not (tmp_path / "source").exists()
+
+
+def test_champion_without_weights_says_what_to_do(project, bundle, tmp_path):
+    register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
+    project.store.client.delete_model_version_tag("tiny", "1", WEIGHTS_TAG)
+    with stage_run(project.root, "tiny", "pretrain") as run:
+        with pytest.raises(ArtifactError, match="without its float weights; set the alias 'champion'"):
+            run.champion_weights(tmp_path / "source")
 
 
 def test_provenance_names_the_runs_of_the_stages_before(project):

@@ -35,3 +35,6 @@ class ControlTracker:
 
     def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
         return self.tracker.register_model(folder, weights=weights, digest=digest)
+
+    def champion_weights(self, folder: Path) -> Path | None:
+        return self.tracker.champion_weights(folder)
