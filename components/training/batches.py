@@ -5,6 +5,7 @@ Legend: N rows of a split, B rows of a batch, T tokens of its longest row.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BATCHES_SORTED_TOGETHER = 64
+# Rows are padded to a multiple of so many tokens: the library of a processor compiles, and keeps, a kernel for each
+# length that it meets, and with all of them trains at half the speed.
+LENGTH_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,18 @@ class Rows:
     label_id: np.ndarray
     """Class of each row, (N,)."""
 
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max((len(ids) for ids in self.input_ids), default=0)
+
     def __len__(self) -> int:
         return len(self.row)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to the longest of them."""
+    """Rows padded to the longest of them, and to a multiple of LENGTH_STEP where that is not beyond all rows."""
 
     row: np.ndarray
     """(B,)"""
@@ -164,8 +173,9 @@ def ordered_batches(rows: Rows, *, batch_size: int, pad_token_id: int) -> Iterat
 def collate(rows: Rows, members: np.ndarray, *, pad_token_id: int) -> Batch:
     """The rows at positions `members` as one padded batch."""
     longest = max(len(rows.input_ids[i]) for i in members)
-    input_ids = np.full((len(members), longest), pad_token_id, dtype=np.int64)
-    attention_mask = np.zeros((len(members), longest), dtype=np.int64)
+    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, rows.longest)
+    input_ids = np.full((len(members), length), pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros((len(members), length), dtype=np.int64)
     for line, i in enumerate(members):
         ids = rows.input_ids[i]
         input_ids[line, : len(ids)] = ids

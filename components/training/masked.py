@@ -45,6 +45,12 @@ from components.training.precision import Precision
 TOKENIZER = "tokenizer.json"
 MASK_TOKENS = ("[MASK]", "<mask>")
 SHARE_MASKED, SHARE_REPLACED = 0.8, 0.1
+# The hidden tokens of a batch are filled up to a multiple of this many with ones that do not count, as the rows'
+# lengths are (see batches.LENGTH_STEP).
+HIDDEN_STEP = 64
+NOT_COUNTED = -100
+MEASURED_TOGETHER = 128
+"""At most so many rows of the validation split in one batch."""
 # Apart from the numbers of epochs, so that no training batch draws what the validation split does.
 VALIDATION_DRAW = 2**32 - 1
 
@@ -73,7 +79,7 @@ class MaskedBatch:
     position: Tensor
     """Of the tokens to be guessed, in the rows laid end to end, (M,)."""
     target: Tensor
-    """What they are, (M,)."""
+    """What they are, (M,); NOT_COUNTED for the last ones, which only fill up."""
 
     @property
     def num_units(self) -> int:
@@ -110,10 +116,14 @@ def prepare(
             yield masked(batch, tokens, settings, random=np.random.default_rng([params.seed, epoch, step]))
 
     def loss_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
-        return functional.cross_entropy(logits_of(model, batch).float(), batch.target.to(device))
+        return functional.cross_entropy(
+            logits_of(model, batch).float(), batch.target.to(device), ignore_index=NOT_COUNTED
+        )
 
     def validate(model: nn.Module) -> dict[str, float]:
-        plain = ordered_batches(validation, batch_size=4 * batch_size, pad_token_id=facts.pad_token_id)
+        plain = ordered_batches(
+            validation, batch_size=min(4 * batch_size, MEASURED_TOGETHER), pad_token_id=facts.pad_token_id
+        )
         hidden = (
             masked(batch, tokens, settings, random=np.random.default_rng([params.seed, VALIDATION_DRAW, step]))
             for step, batch in enumerate(plain)
@@ -175,12 +185,13 @@ def masked(batch: Batch, tokens: Tokens, settings: Masked, *, random: np.random.
     target = original.ravel()[position]
     shown = original.ravel().copy()
     shown[position] = disguised(target, tokens, random=random)
+    missing = (0, -len(position) % HIDDEN_STEP)
     return MaskedBatch(
         row=batch.row,
         input_ids=torch.from_numpy(shown.reshape(original.shape)),
         attention_mask=batch.attention_mask,
-        position=torch.from_numpy(position),
-        target=torch.from_numpy(target),
+        position=torch.from_numpy(np.pad(position, missing)),
+        target=torch.from_numpy(np.pad(target, missing, constant_values=NOT_COUNTED)),
     )
 
 
@@ -220,9 +231,9 @@ def measure(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Prec
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for batch in batches:
             logits = logits_of(model, batch).float().cpu()
-            loss += functional.cross_entropy(logits, batch.target, reduction="sum").item()
+            loss += functional.cross_entropy(logits, batch.target, ignore_index=NOT_COUNTED, reduction="sum").item()
             num_right += int((logits.argmax(dim=1) == batch.target).sum())
-            num_hidden += len(batch.target)
+            num_hidden += int((batch.target != NOT_COUNTED).sum())
     return {"validation_loss": loss / num_hidden, "validation_accuracy": num_right / num_hidden}
 
 

@@ -52,9 +52,15 @@ def test_batches_of_like_lengths_hold_little_padding():
     rows = rows_of(np.random.default_rng(0).integers(5, 60, size=1000).tolist())
     batches = list(training_batches(rows, batch_size=16, pad_token_id=0, seed=0, epoch=0))
     padding = sum(int((batch.attention_mask == 0).sum()) for batch in batches)
-    assert padding / sum(batch.input_ids.numel() for batch in batches) < 0.05
+    assert padding / sum(batch.input_ids.numel() for batch in batches) < 0.11, "that of LENGTH_STEP alone is 0.1"
 
 
 def test_measuring_sees_every_row_once():
     batches = list(ordered_batches(rows_of([4, 1, 3, 2, 5]), batch_size=2, pad_token_id=0))
     assert [batch.row.tolist() for batch in batches] == [[1, 3], [2, 0], [4]]
+
+
+def test_rows_are_padded_to_few_lengths_but_never_beyond_the_longest():
+    rows = rows_of([number % 21 + 1 for number in range(84)])
+    batches = list(training_batches(rows, batch_size=4, pad_token_id=0, seed=0, epoch=0))
+    assert {batch.input_ids.shape[1] for batch in batches} == {8, 16, 21}
