@@ -1,0 +1,62 @@
+"""The documents of a split, as preprocess left them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.artifacts import read_json
+from components.errors import InputError
+from serving.predictors.text_generation import SETTINGS
+
+
+@dataclass(frozen=True)
+class Documents:
+    """N documents."""
+
+    row: NDArray[np.int64]
+    """Their numbers in data.parquet, (N,)."""
+    texts: Sequence[str]
+    input_ids: Sequence[NDArray[np.int32]]
+    """Each ends with the end-of-text token."""
+    num_bytes: NDArray[np.int64]
+    """Of the texts as UTF-8, (N,)."""
+
+    @property
+    def num_tokens(self) -> NDArray[np.int64]:
+        """(N,)"""
+        return np.array([len(ids) for ids in self.input_ids], np.int64)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the figures need to know of the tokens."""
+
+    size: int
+    context: int
+    end_of_text_id: int
+
+
+def read_documents(path: Path, *, name: str) -> Documents:
+    """The documents of a split. InputError where there is none."""
+    table = pq.read_table(path, columns=["row", "text", "input_ids", "num_bytes"])
+    if not len(table):
+        raise InputError(f"the {name} split holds no documents; give preprocess more, or change preprocess.split")
+    ids = table["input_ids"].combine_chunks()
+    flat, ends = ids.flatten().to_numpy(), ids.offsets.to_numpy()
+    return Documents(
+        row=table["row"].to_numpy(),
+        texts=table["text"].to_pylist(),
+        input_ids=np.split(flat, ends[1:-1] - ends[0]),
+        num_bytes=table["num_bytes"].to_numpy(),
+    )
+
+
+def read_vocabulary(predictor: Path) -> Vocabulary:
+    """What preprocess decided."""
+    raw: dict[str, Any] = read_json(predictor / SETTINGS)
+    return Vocabulary(size=raw["vocab_size"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])
