@@ -92,18 +92,24 @@ def next_token(logits: NDArray[np.float32], sampling: Sampling, generator: np.ra
 def distribution(
     logits: NDArray[np.float32], *, temperature: float, top_k: int, top_p: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """What is drawn from: token numbers (K,), the likeliest first, and their probabilities (K,), which sum to 1.
+    """What is drawn from: token numbers (K,) and their probabilities (K,), which sum to 1.
 
-    Of tokens that are equally likely the lower number comes first.
+    Where not all tokens are kept, the likeliest come first; of tokens that are equally likely the lower number.
     """
-    kept = np.argsort(-logits, kind="stable")
-    if top_k:
-        kept = kept[:top_k]
+    kept = np.arange(len(logits))
+    if 0 < top_k < len(logits):
+        least = np.partition(logits, len(logits) - top_k)[len(logits) - top_k]
+        kept = np.flatnonzero(logits >= least)  # more than top_k where tokens are equally likely
+        kept = kept[np.argsort(-logits[kept], kind="stable")][:top_k]
     likely = logits[kept].astype(np.float64)
     with np.errstate(over="ignore"):  # next to no temperature: all but the likeliest are infinitely less likely
-        weight = np.exp((likely - likely[0]) / temperature)
+        weight = np.exp((likely - likely.max()) / temperature)
     probability = weight / weight.sum()
     if top_p < 1:
-        needed = int(np.searchsorted(probability.cumsum(), top_p)) + 1
-        kept, probability = kept[:needed], probability[:needed]
-    return kept, probability / probability.sum()
+        # Those below this sum to less than 1 - top_p, whatever they are, and need not be put in order.
+        candidates = np.flatnonzero(probability >= (1 - top_p) / len(kept))
+        order = candidates[np.argsort(-probability[candidates], kind="stable")]
+        needed = int(np.searchsorted(probability[order].cumsum(), top_p)) + 1
+        kept, probability = kept[order[:needed]], probability[order[:needed]]
+        probability = probability / probability.sum()
+    return kept, probability

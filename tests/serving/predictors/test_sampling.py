@@ -24,14 +24,14 @@ def test_all_tokens_come_as_often_as_they_are_likely():
 
 def test_temperature_sharpens():
     kept, probability = distribution(LOGITS, temperature=0.5, top_k=0, top_p=1.0)
-    squares = np.array([0.4, 0.25, 0.2, 0.1, 0.05]) ** 2
-    assert kept.tolist() == [1, 3, 4, 0, 2]
+    squares = np.array([0.1, 0.4, 0.05, 0.25, 0.2]) ** 2
+    assert kept.tolist() == [0, 1, 2, 3, 4]
     assert_allclose(probability, squares / squares.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("top_k", "top_p", "kept"),
-    [(2, 1.0, [1, 3]), (0, 0.6, [1, 3]), (0, 0.7, [1, 3, 4]), (1, 0.9, [1]), (9, 1.0, [1, 3, 4, 0, 2]), (0, 0.01, [1])],
+    [(2, 1.0, [1, 3]), (0, 0.6, [1, 3]), (0, 0.7, [1, 3, 4]), (1, 0.9, [1]), (9, 1.0, [0, 1, 2, 3, 4]), (0, 0.01, [1])],
 )
 def test_only_the_likeliest_are_drawn_from(top_k: int, top_p: float, kept: list[int]):
     found, probability = distribution(LOGITS, temperature=1.0, top_k=top_k, top_p=top_p)
@@ -43,6 +43,19 @@ def test_only_the_likeliest_are_drawn_from(top_k: int, top_p: float, kept: list[
 def test_top_p_is_of_the_tokens_that_top_k_kept():
     kept, _ = distribution(LOGITS, temperature=1.0, top_k=3, top_p=0.6)  # 0.4 / 0.85 and 0.25 / 0.85
     assert kept.tolist() == [1, 3]
+
+
+def test_kept_tokens_are_those_of_the_plain_definition():
+    rng = np.random.default_rng(1)
+    for top_k, top_p in [(0, 0.9), (50, 0.9), (50, 1.0), (300, 0.5), (0, 0.999)]:
+        logits = rng.normal(0, 3, 500).astype(np.float32)
+        probability = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
+        order = np.argsort(-probability)[: top_k or None]
+        probability = probability[order] / probability[order].sum()
+        num = int(np.sum(probability.cumsum() < top_p)) + 1 if top_p < 1 else len(order)
+        kept, found = distribution(logits, temperature=1.0, top_k=top_k, top_p=top_p)
+        assert kept.tolist() == order[:num].tolist()
+        assert_allclose(found, probability[:num] / probability[:num].sum(), rtol=1e-9)
 
 
 def test_equally_likely_tokens_are_in_their_order():
