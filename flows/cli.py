@@ -158,6 +158,67 @@ def why(project: Project, recipe: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("recipe", required=False, shell_complete=RECIPES)
+@click.option("--params", metavar="N", help="Parameters of a model of any size, in place of a recipe: 7e9 or 7B.")
+@click.option("--tokens", metavar="N", help="That it is trained on. By default 20 a parameter.")
+@click.option("--device-memory", metavar="SIZE", default="80GiB", show_default=True)
+@click.option("--device-flops", metavar="N", default="400e12", show_default=True, help="Operations a second, at best.")
+@click.option("--utilisation", default=0.4, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--precision", default="bf16", show_default=True, type=click.Choice(["bf16", "fp32"]))
+@click.option(
+    "--optimizer",
+    default="adamw",
+    show_default=True,
+    type=click.Choice(["adamw", "adam", "rmsprop", "momentum", "sgd"]),
+)
+@click.option("--days", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option("--context", default=2048, show_default=True, type=click.IntRange(1), help="Tokens of one row.")
+@json_option
+@click.pass_context
+def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **options: Any) -> None:
+    """Say what the trainings of RECIPE will take, before they start: parameters, memory, operations, time.
+
+    With --params, say how many devices a model of any size needs, and for how long; the other options are for that.
+
+    \b
+    Examples:
+      modelyard estimate speech_gpt
+      modelyard estimate --params 7e9
+      modelyard estimate --params 70B --tokens 1.4e12 --device-memory 141GB --days 14
+    """
+    from flows.estimate import (
+        answer_summary,
+        answer_tables,
+        estimate_summary,
+        estimate_tables,
+        question_of,
+        recipe_estimate,
+    )
+    from flows.reporting import reporting
+
+    if (recipe is None) == (options["params"] is None):
+        raise InputError("name a recipe, or a size with --params, and not both: modelyard estimate RECIPE")
+    if recipe is not None:
+        given = [name for name in options if is_given(click_context, name)]
+        if given:
+            raise InputError(f"--{given[0].replace('_', '-')} is for --params; what a recipe takes is in params.yaml")
+        root = click_context.obj.root
+        with reporting(as_json) as report:
+            report(estimate_summary(recipe_estimate(root, recipe)), estimate_tables)
+        return
+    question = question_of(options)
+    from components.estimate.scaling import answer
+
+    with reporting(as_json) as report:
+        report(answer_summary(question, answer(question)), answer_tables)
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether an option was written out."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+@cli.command()
 @click.argument("name")
 @click.option(
     "--data", required=True, metavar="FILE", type=click.Path(path_type=Path), help="csv, tsv, jsonl or parquet."

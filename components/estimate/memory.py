@@ -47,7 +47,7 @@ def memory_of(trace: Trace) -> Memory:
 
 
 def available_bytes(device: torch.device) -> int:
-    """What is free on the device: of an accelerator's own memory, or of this machine's within the limit of its group."""
+    """What is free on the device: of an accelerator's own memory, or of this machine's, as far as its group may go."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = psutil.virtual_memory().available
@@ -59,8 +59,10 @@ def available_bytes(device: torch.device) -> int:
     return free if limit == "max" else min(free, max(0, int(limit) - used))
 
 
-def refuse_what_cannot_fit(memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object]) -> None:
-    """InputError where the worst moment of a step needs more than is free; `lower` names what to lower, as it is now."""
+def refuse_what_cannot_fit(
+    memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object]
+) -> None:
+    """InputError where the worst moment of a step needs more than is free; `lower` names what to lower, as it is."""
     if memory.peak <= free:
         return
     where = "the CUDA device" if device.type == "cuda" else "this machine"

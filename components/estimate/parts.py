@@ -17,7 +17,7 @@ NAMES = {
     "low-rank additions": re.compile(r"\blora_"),
     "attention": re.compile(r"attn|attention"),
     "feed-forward": re.compile(r"\b(mlp|ffn|feed_forward|intermediate|output\.dense|lin1|lin2|fc\d?)\b"),
-    "head": re.compile(r"\b\w*head\b|\bclassifier\b"),
+    "head": re.compile(r"\b\w*head\b|\bclassifier\b|^(transform|projection|bias)\b"),
 }
 """What the name of a module says, where its class says nothing; the first that fits."""
 
@@ -33,12 +33,12 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
         for parameter_name, parameter in module.named_parameters(recurse=False):
             if id(parameter) not in seen:
                 seen.add(id(parameter))
-                found[part_of(name, module) if name else parameter_name] += parameter.numel()
+                found[part_of(f"{name}.{parameter_name}".lstrip("."), module)] += parameter.numel()
     return dict(found.most_common())
 
 
 def part_of(name: str, module: nn.Module) -> str:
-    """The part that a module belongs to; the name of its outermost module where nothing says more."""
+    """The part that a parameter of `module` belongs to; its outermost module's name where nothing says more."""
     for part, kinds in KINDS.items():
         if isinstance(module, kinds):
             return part

@@ -51,9 +51,7 @@ class Timing:
         return sum(self.seconds.values())
 
 
-def time_operations(
-    operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float
-) -> Timing:
+def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float) -> Timing:
     """The seconds of each phase of a step on `device`. Draws nothing from torch's random state."""
     counts: Counter[Operation] = sum(operations.values(), Counter())
     started = time.perf_counter()
@@ -66,7 +64,9 @@ def time_operations(
     product_s = sum(times[op] * counts[op] for op in products)
     all_s = sum(costs[op] * n for op, n in counts.items())
     return Timing(
-        seconds={phase: sum((costs[op] + overhead_s) * n for op, n in ops.items()) for phase, ops in operations.items()},
+        seconds={
+            phase: sum((costs[op] + overhead_s) * n for op, n in ops.items()) for phase, ops in operations.items()
+        },
         overhead_s=overhead_s,
         flops_per_s=sum(op.flops * counts[op] for op in products) / product_s if product_s else 0.0,
         measured_share=sum(times[op] * counts[op] for op in times) / all_s if all_s else 0.0,
@@ -150,7 +150,9 @@ class Pool:
             size = 0
         numbers = self.numbers(operand.dtype)
         if size > len(numbers) // 2:
-            return torch.empty_strided(operand.shape, operand.stride, dtype=operand.dtype, device=self.device).fill_(0.5)
+            return torch.empty_strided(operand.shape, operand.stride, dtype=operand.dtype, device=self.device).fill_(
+                0.5
+            )
         self.at = self.at + size if self.at + 2 * size <= len(numbers) else 0
         return numbers.as_strided(operand.shape, operand.stride, self.at // 16 * 16)
 

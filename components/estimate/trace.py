@@ -95,10 +95,10 @@ def made_in(mode: FakeTensorMode, device: torch.device) -> Generator[None]:
     """
     move = nn.Module._apply  # pyright: ignore[reportPrivateUsage]
 
-    def move_what_is_elsewhere(module: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    def move_what_is_elsewhere(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         with torch.no_grad():
-            is_there = all(fn(tensor) is tensor for tensor in (*module.parameters(), *module.buffers()))
-        return module if is_there else move(module, fn, recurse)
+            is_there = all(fn(tensor) is tensor for tensor in (*self.parameters(), *self.buffers()))
+        return self if is_there else move(self, fn, recurse)
 
     nn.Module._apply = move_what_is_elsewhere  # pyright: ignore[reportPrivateUsage]
     try:
@@ -115,7 +115,13 @@ def without_numbers(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
 
 
 def trace_step(
-    model: nn.Module, objective: Objective, *, batch: object, clip: Clip | None, precision: Precision, mode: FakeTensorMode
+    model: nn.Module,
+    objective: Objective,
+    *,
+    batch: object,
+    clip: Clip | None,
+    precision: Precision,
+    mode: FakeTensorMode,
 ) -> Trace:
     """What a step of `objective` on `batch` takes; `model` is one of `mode`, or a real one, which is left as it is.
 
@@ -248,7 +254,7 @@ class Memory:
     def see(self, tensor: Tensor) -> None:
         """Count a tensor's storage until it goes."""
         storage = tensor.untyped_storage()
-        key = storage._cdata
+        key = id_of(tensor)
         if key in self.watched or key in self.alive:
             return
         self.alive[key] = storage.nbytes()
@@ -326,7 +332,7 @@ def hashable(leaf: object) -> Any:
 
 
 def id_of(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
 
 
 def size_of(tensor: Tensor) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 
 from components.artifacts import read_json
 from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
-from components.estimate.rows import Counts, write_rows
+from components.estimate.rows import Counts, num_tokens, write_rows
 from components.estimate.trace import Trace, fake_mode, made_in, trace_step
 from components.models.facts import PREDICTOR, Facts
 from components.params import Adapt, PretrainFromData, TrainFromLabels
@@ -70,13 +70,6 @@ def counts_in(data: Data, facts: Facts) -> Counts:
     if generates:  # documents are read in windows of one context, wherever one ends
         train, validation = train // facts.context + 1, validation // facts.context + 1
     return Counts(train, validation, unlabelled, facts.context)
-
-
-def num_tokens(path: Path) -> int:
-    """Of all rows of a split, as the file's footer counts them."""
-    found = pq.read_metadata(path)
-    place = [found.schema.column(i).path.split(".")[0] for i in range(found.num_columns)].index("input_ids")
-    return sum(found.row_group(i).column(place).num_values for i in range(found.num_row_groups))
 
 
 def lowered(params: Trained, stage: str, *, device: torch.device) -> dict[str, object]:

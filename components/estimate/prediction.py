@@ -1,0 +1,144 @@
+"""The time that a training will take, from a few seconds of its own operations; and, afterwards, how long it took."""
+
+import logging
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from components.artifacts import read_json
+from components.estimate.replay import Timing, time_operations
+from components.estimate.rows import num_tokens
+from components.estimate.trace import Trace, fake_mode, trace_step
+from components.models.facts import PREDICTOR
+from components.tracking import Tracker
+from components.training.causal import MAX_VALIDATION_WINDOWS
+from components.training.checkpoint import has_checkpoint
+from components.training.loop import Plan
+from components.training.objective import Batch, Data, Objective
+
+logger = logging.getLogger(__name__)
+
+BUDGET_S = 2.5
+SAMPLED_BATCHES = 64
+SAMPLED_S = 0.2
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The seconds of a training."""
+
+    timing: Timing
+    batch_s: float
+    """Of making one batch."""
+    num_steps_per_epoch: int
+    num_epochs: int
+    validation_share: float
+    """Batches of an epoch's validation, as a share of its steps; each is a forward pass."""
+
+    @property
+    def step_s(self) -> float:
+        return self.timing.step_s + self.batch_s
+
+    @property
+    def epoch_s(self) -> float:
+        validation_s = self.validation_share * self.timing.seconds["forward"]
+        return self.num_steps_per_epoch * (self.step_s + validation_s)
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs; early stopping may end before."""
+        return self.num_epochs * self.epoch_s
+
+
+def predict_trace(
+    trace: Trace, *, num_steps_per_epoch: int, num_epochs: int, batch_s: float, validation_share: float,
+    device: torch.device, budget_s: float = BUDGET_S,
+) -> Prediction:  # fmt: skip
+    """From a step's trace."""
+    timing = time_operations(trace.operations, device=device, budget_s=budget_s)
+    return Prediction(timing, batch_s, num_steps_per_epoch, num_epochs, validation_share)
+
+
+def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | None = None) -> Prediction:
+    """How long `train` will take on this machine, in at most about 3 seconds; `model` and torch's random state stay.
+
+    The step is that of a batch of middling size, since batches of texts differ in length. With `data`, the passes over
+    the validation split count too.
+    """
+    started = time.perf_counter()
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        batch, batch_s = typical_batch(objective)
+        trace = trace_step(model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode())
+        return predict_trace(
+            trace,
+            num_steps_per_epoch=plan.num_steps_per_epoch,
+            num_epochs=plan.num_epochs,
+            batch_s=batch_s,
+            validation_share=validation_rows(data) / len(batch.row) / plan.num_steps_per_epoch if data else 0.0,
+            device=device,
+            budget_s=max(0.5, BUDGET_S - (time.perf_counter() - started)),
+        )
+
+
+def typical_batch(objective: Objective) -> tuple[Batch, float]:
+    """Of an epoch's first batches that of the size nearest to their mean, and the seconds of making one."""
+    batches: Iterator[Batch] = iter(objective.batches(0, 0))
+    taken = [next(batches)]
+    started = time.perf_counter()  # what the first one brings with it comes once an epoch
+    for batch in batches:
+        taken.append(batch)
+        if len(taken) == SAMPLED_BATCHES or time.perf_counter() - started > SAMPLED_S:
+            break
+    batch_s = (time.perf_counter() - started) / max(1, len(taken) - 1)
+    sizes = [batch.num_units for batch in taken]
+    mean = sum(sizes) / len(sizes)
+    return min(taken, key=lambda batch: abs(batch.num_units - mean)), batch_s
+
+
+@contextmanager
+def foretold(
+    model: nn.Module, plan: Plan, objective: Objective, *, data: Data, checkpoints: Path, tracker: Tracker
+) -> Generator[None]:  # fmt: skip
+    """Log how long the training in this block will take, and then how long it took: `predicted_s` and `actual_s`.
+
+    A training that carries on from a checkpoint does only a part of it; then nothing is told. A prediction that fails
+    is no reason not to train.
+    """
+    if has_checkpoint(checkpoints):
+        yield
+        return
+    try:
+        found = predict(model, plan, objective, data=data)
+    except Exception as error:
+        logger.warning("the time of this training cannot be told: %s: %s", type(error).__name__, error)
+        yield
+        return
+    logger.info("about %.0f s: %d steps of %.3g s on this machine", found.seconds, plan.num_steps, found.step_s)
+    tracker.log_metrics({"predicted_s": found.seconds, "predicted_step_s": found.step_s}, step=0)
+    started = time.perf_counter()
+    yield
+    actual_s = time.perf_counter() - started
+    predicted_s = found.epoch_s * epochs_done(checkpoints, plan)
+    tracker.log_metrics({"actual_s": actual_s, "predicted_over_actual": predicted_s / actual_s}, step=0)
+    logger.info("took %.0f s; for the epochs that ran, %.0f s were predicted", actual_s, predicted_s)
+
+
+def epochs_done(checkpoints: Path, plan: Plan) -> int:
+    """Epochs that ran; early stopping may have ended before the plan's number."""
+    last = checkpoints / "last" / "position.json"
+    return int(read_json(last)["epoch"]) if last.is_file() else plan.num_epochs
+
+
+def validation_rows(data: Data) -> int:
+    """Rows of the validation split, or windows of its documents, as many as are measured after an epoch."""
+    told = read_json(data.predictor / PREDICTOR)
+    if told["task"] == "text_generation":
+        return min(MAX_VALIDATION_WINDOWS, num_tokens(data.validation) // told["context"])
+    return pq.read_metadata(data.validation).num_rows

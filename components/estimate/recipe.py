@@ -1,0 +1,315 @@
+"""What the trainings of a recipe will take, from its section of params.yaml, before any of its stages has run.
+
+Where a stage has run already, what it left is taken instead of what the config can only promise: preprocess's report
+for the rows and tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape of an encoder. Every
+figure that had to be assumed is named.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer as Tokens
+from torch import nn
+
+from components.artifacts import REPORT, Layout, read_json
+from components.errors import InputError
+from components.estimate.memory import Memory, available_bytes, memory_of
+from components.estimate.parts import parameters_by_part
+from components.estimate.prediction import BUDGET_S, predict_trace, typical_batch
+from components.estimate.rows import Counts, write_predictor
+from components.estimate.training import Step, Trained, one_step
+from components.finetune.ways import restrict
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.facts import PREDICTOR, Facts, read_facts
+from components.models.storage import CONFIG, build
+from components.params import (
+    Adapt,
+    FileSource,
+    Full,
+    GeneratorSource,
+    HubSource,
+    Load,
+    ModelSource,
+    PretrainFromData,
+    Recipe,
+    RegistrySource,
+    TextClassificationData,
+    TextGenerationData,
+    TrainedTokenizer,
+    TrainFromLabels,
+)
+from components.sources import fetch_folder
+from components.training.causal import MAX_VALIDATION_WINDOWS
+from components.training.precision import choose_precision
+
+TOKENIZER = "tokenizer.json"
+CHARACTERS_A_TOKEN = 4
+"""Of English texts and byte-pair tokens, roughly; where nothing was counted."""
+
+
+@dataclass(frozen=True)
+class TrainingEstimate:
+    """What one training will take."""
+
+    title: str
+    family: str
+    parameters: dict[str, int]
+    """By part."""
+    num_parameters: int
+    num_trained: int
+    memory: Memory
+    batch_size: int | str
+    precision: str
+    num_epochs: int
+    num_steps: int
+    flops_a_step: int
+    flops: int
+    flops_per_s: float
+    """Of the matrix products, as measured."""
+    step_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a recipe's trainings will take."""
+
+    recipe: str
+    device: str
+    trainings: list[TrainingEstimate]
+    available_bytes: int
+    seconds: float
+    assumptions: list[str]
+
+    @property
+    def fits(self) -> bool:
+        return all(training.memory.peak <= self.available_bytes for training in self.trainings)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a recipe."""
+
+    title: str
+    family: str
+    params: Trained
+    network: Callable[[], nn.Module]
+
+
+def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
+    """Everything, in a few seconds. InputError where the config alone does not say enough, with what would."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assumptions: list[str] = []
+    torch.use_deterministic_algorithms(True)  # as the stages do; it changes what some operations cost
+    with tempfile.TemporaryDirectory(prefix="modelyard-estimate-") as work:
+        facts = facts_of(root, name, recipe, Path(work))
+        counts, length = counts_of(root, name, recipe, facts, assumptions)
+        predictor = Path(work) / "predictor"
+        write_predictor(predictor, recipe.preprocess.task, facts)
+        trainings = trainings_of(root, name, recipe, facts, Path(work))
+        found = [
+            estimate_training(
+                training, facts, counts, length, predictor=predictor, device=device, budget_s=BUDGET_S / len(trainings)
+            )
+            for training in trainings
+        ]
+    if any(training.params.early_stopping for training in trainings):
+        assumptions.append("every epoch runs; early stopping may end before")
+    return Estimate(
+        recipe=name,
+        device=device.type,
+        trainings=found,
+        available_bytes=available_bytes(device),
+        seconds=sum(training.seconds for training in found),
+        assumptions=assumptions,
+    )
+
+
+def estimate_training(
+    training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
+    budget_s: float,
+) -> TrainingEstimate:  # fmt: skip
+    """The memory of a step on texts as long as they may be, and the time of steps on texts of `length`."""
+    params = training.params
+    if not isinstance(params, PretrainFromData):
+        counts = replace(counts, num_unlabelled=0)
+    precision = choose_precision(params.precision, device=device)[0]
+
+    def step(counts: Counts) -> Any:
+        return one_step(
+            params, facts, counts, network=training.network, predictor=predictor, device=device, precision=precision
+        )
+
+    with step(counts) as largest:
+        memory = memory_of(largest.trace)
+        kept = largest.objective.result(largest.model)
+        parts, num_trained = parameters_by_part(kept), trained_parameters(largest)
+    with step(replace(counts, length=length)) as usual:
+        batch, batch_s = typical_batch(usual.objective)
+        rows = counts.num_validation
+        if facts.context and not facts.num_labels:
+            rows = min(rows, MAX_VALIDATION_WINDOWS)
+        told = predict_trace(
+            usual.trace,
+            num_steps_per_epoch=usual.num_steps_per_epoch,
+            num_epochs=params.epochs,
+            batch_s=batch_s,
+            validation_share=rows / len(batch.row) / usual.num_steps_per_epoch,
+            device=device,
+            budget_s=budget_s,
+        )
+    num_steps, flops = told.num_steps_per_epoch * params.epochs, sum(usual.trace.flops.values())
+    return TrainingEstimate(
+        title=training.title,
+        family=training.family,
+        parameters=parts,
+        num_parameters=sum(parts.values()),
+        num_trained=num_trained,
+        memory=memory,
+        batch_size=params.batch_size,
+        precision=precision,
+        num_epochs=params.epochs,
+        num_steps=num_steps,
+        flops_a_step=flops,
+        flops=flops * num_steps,
+        flops_per_s=told.timing.flops_per_s,
+        step_s=told.step_s,
+        seconds=told.seconds,
+    )
+
+
+def trained_parameters(step: Step) -> int:
+    """Of all players."""
+    own = {id(p): p.numel() for player in step.objective.players for _, p in player.parameters if p.requires_grad}
+    return sum(own.values())
+
+
+def trainings_of(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) -> list[Training]:
+    """The trainings of pretrain and finetune. InputError where there is none, or its model is not known yet."""
+    found: list[Training] = []
+    pretrain, finetune = recipe.pretrain, recipe.finetune
+    if isinstance(pretrain, PretrainFromData):
+        found.append(Training("pretrain", pretrain.model.family, pretrain, lambda: build(pretrain.model, facts)))
+    if isinstance(finetune, TrainFromLabels):
+        found.append(Training("finetune", finetune.model.family, finetune, lambda: build(finetune.model, facts)))
+    if isinstance(finetune, Adapt):
+        network = classifier(root, name, recipe, facts, work)
+        found.append(Training("finetune", "encoder", finetune, lambda: restricted(network(), finetune)))
+        if finetune.control:
+            control = finetune.model_copy(update={"way": Full(name="full", freeze=())})
+            found.append(Training("finetune, control", "encoder", control, network))
+    if not found:
+        raise InputError(f"recipe '{name}' trains nothing: pretrain.mode and finetune.mode are no trainings")
+    return found
+
+
+def restricted(model: EncoderClassifier, params: Adapt) -> EncoderClassifier:
+    """With the weights alone that the recipe's way trains."""
+    restrict(model, params.way)
+    return model
+
+
+def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) -> Callable[[], EncoderClassifier]:
+    """What makes the classifier that finetune adapts; InputError where its encoder's config.json is not here yet."""
+    params, pretrain = recipe.finetune, recipe.pretrain
+    assert isinstance(params, Adapt)
+    if isinstance(pretrain, PretrainFromData):
+
+        def from_settings() -> EncoderClassifier:
+            encoder: Any = build(pretrain.model, facts)
+            size: int = encoder.config.hidden_size
+            return EncoderClassifier(encoder, hidden_size=size, num_labels=facts.num_labels, dropout=params.dropout)
+
+        return from_settings
+    folder = Layout(root, name, "pretrain").artifact / "model"
+    if not (folder / CONFIG).is_file():
+        assert isinstance(pretrain, Load)
+        folder = here(pretrain.source, root, work / "encoder")
+    if folder is None or not (folder / CONFIG).is_file():
+        raise InputError(
+            f"the shape of the encoder that pretrain.source names is not known here yet: its {CONFIG} comes with the "
+            f"download. 'modelyard run {name} --until pretrain' fetches it"
+        )
+    return lambda: classifier_from_encoder(
+        folder, num_labels=facts.num_labels, dropout=params.dropout, pretrained=False
+    )
+
+
+def here(source: ModelSource, root: Path, work: Path) -> Path | None:
+    """The folder of a source that is on this machine already; None where it would have to be downloaded."""
+    if isinstance(source, FileSource):
+        return root / source.path if (root / source.path).is_dir() else None
+    if isinstance(source, RegistrySource):
+        kept = root / ".modelyard" / "downloads" / source.sha256
+        return fetch_folder(source, root=root, folder=work) if any(kept.glob("*")) else None
+    if isinstance(source, HubSource) and source.repo.startswith((".", "/")):
+        return fetch_folder(source, root=root, folder=work)
+    return None
+
+
+def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
+    """The sizes that the networks take from the data, as preprocess left them or as the config says them."""
+    predictor = Layout(root, name, "preprocess").artifact / "predictor"
+    if (predictor / PREDICTOR).is_file():
+        return read_facts(predictor)
+    data, labels = recipe.preprocess, recipe.validate.contract.labels or ()
+    if not isinstance(data, TextClassificationData | TextGenerationData):
+        return Facts(num_labels=len(labels), shape=data.shape)
+    context = data.context if isinstance(data, TextGenerationData) else data.max_tokens
+    if isinstance(data.tokenizer, TrainedTokenizer):
+        return Facts(num_labels=len(labels), vocab_size=data.tokenizer.vocab_size, context=context)
+    folder = here(data.tokenizer, root, work / "tokenizer")
+    if folder is None or not (folder / TOKENIZER).is_file():
+        raise InputError(
+            f"the size of the vocabulary is not known here yet: {TOKENIZER} comes with the download of "
+            f"preprocess.tokenizer. 'modelyard run {name} --until preprocess' fetches it"
+        )
+    size = Tokens.from_file(str(folder / TOKENIZER)).get_vocab_size()
+    return Facts(num_labels=len(labels), vocab_size=size, context=context)
+
+
+def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: list[str]) -> tuple[Counts, int]:
+    """The rows of the splits, and the tokens of a usual text; what is not known is assumed, and said so.
+
+    Documents count as windows of one context, which is how they are read.
+    """
+    report = Layout(root, name, "preprocess").artifact / REPORT
+    if report.is_file():
+        return counted(read_json(report), recipe, facts)
+    split = recipe.preprocess.split
+    source, contract = recipe.ingest.source, recipe.validate.contract
+    if isinstance(source, GeneratorSource):
+        num_rows = source.num_rows
+    else:
+        num_rows = contract.num_rows.min or 1
+        assumptions.append(
+            f"{num_rows:,} rows, the fewest that validate.contract.num_rows allows, since preprocess has not run"
+        )
+    train = round(num_rows * (1 - split.validation - split.test))
+    counts = Counts(max(1, train), max(1, round(num_rows * split.validation)), 0, facts.context)
+    if isinstance(recipe.preprocess, TextGenerationData):
+        characters = (contract.text_length.min if contract.text_length else None) or 1
+        windows = max(1, characters // CHARACTERS_A_TOKEN // facts.context)
+        assumptions.append(
+            f"documents of {windows} context{'s' * (windows > 1)} each, from validate.contract.text_length.min at "
+            f"{CHARACTERS_A_TOKEN} characters a token"
+        )
+        counts = replace(
+            counts, num_train=1 + counts.num_train * windows, num_validation=counts.num_validation * windows
+        )
+    elif facts.context:
+        assumptions.append(f"every text is as long as max_tokens allows ({facts.context} tokens); most are shorter")
+    return counts, facts.context
+
+
+def counted(report: dict[str, Any], recipe: Recipe, facts: Facts) -> tuple[Counts, int]:
+    """The same from preprocess's report."""
+    if isinstance(recipe.preprocess, TextGenerationData):
+        train, validation = (report[f"num_{split}_tokens"] // facts.context for split in ("train", "validation"))
+        return Counts(train + 1, validation, 0, facts.context), facts.context
+    counts = Counts(report["num_train"], report["num_validation"], int(report.get("num_unlabelled", 0)), facts.context)
+    return counts, max(1, round(report.get("tokens_p50", facts.context)))
