@@ -1,0 +1,153 @@
+"""What a token costs by its position, with the model's state kept and with the whole window read again.
+
+    python benchmarks/generation.py [--rounds 5] [--plot docs/generation.png]
+
+Transformer and LSTM of the speech recipes' size with random weights, as they are served (ONNX Runtime, one core), in
+fp32 and int8. Prints milliseconds (median over the rounds) at the beginning and the end of the context, and past it,
+where the Transformer reads half of the window again every 128 tokens; and their ratios. Draws all positions.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from components.compress.export import quantize
+from components.compress.text_generation import export_step
+from components.models.facts import Facts
+from components.models.settings import settings_of
+from components.models.stepping import stepping_of
+from components.models.storage import build
+from components.recipes import load_yaml
+from serving.predictors.text_generation import OnnxStep, Reading, Step
+
+ROOT = Path(__file__).parent.parent
+RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]
+DATA: dict[str, Any] = RECIPES["speech_gpt"]["preprocess"]
+CONTEXT, VOCAB_SIZE = int(DATA["context"]), int(DATA["tokenizer"]["vocab_size"])
+NUM_TOKENS = 2 * CONTEXT
+FAMILIES: dict[str, Any] = {family: RECIPES[f"speech_{family}"]["pretrain"]["model"] for family in ("gpt", "lstm")}
+EVERY = 16  # positions between two that are timed by reading again
+COLORS = {"fp32": "#b06a3b", "int8": "#1f5fa8"}
+INK, GRID = "#22303c", "#e7eaee"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds a token."""
+
+    kept: NDArray[np.float64]
+    """With the state, at each position."""
+    again: NDArray[np.float64]
+    """Without it, at every EVERY-th position."""
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        return np.arange(len(self.again)) * EVERY + EVERY - 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plot", type=Path, default=None, help="where to write the plot (PNG)")
+    args = parser.parse_args()
+    ids = np.random.default_rng(0).integers(0, VOCAB_SIZE, NUM_TOKENS).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        steps = {name: step for family in FAMILIES for name, step in make_steps(family, Path(folder)).items()}
+    rounds: dict[tuple[str, str], list[Times]] = {name: [] for name in steps}
+    for _ in range(args.rounds + 1):  # the first round warms up, and is not counted
+        for name, step in steps.items():
+            rounds[name].append(Times(kept=time_kept(step, ids), again=time_again(step, ids)))
+    times = {
+        name: Times(
+            kept=np.median([one.kept for one in found[1:]], axis=0),
+            again=np.median([one.again for one in found[1:]], axis=0),
+        )
+        for name, found in rounds.items()
+    }
+    show(times)
+    if args.plot is not None:
+        draw(times, args.plot)
+
+
+def make_steps(family: str, folder: Path) -> dict[tuple[str, str], Step]:
+    """The family's model as it is served, by (family, fp32 or int8)."""
+    torch.manual_seed(0)
+    settings: Any = settings_of(family).model_validate(FAMILIES[family])
+    model = build(settings, Facts(vocab_size=VOCAB_SIZE, context=CONTEXT)).eval()
+    graph = export_step(stepping_of(model, family=family))
+    onnx.save(graph, folder / f"{family}-fp32.onnx")
+    quantize(graph, folder / f"{family}-int8.onnx")
+    return {(family, kind): OnnxStep(folder / f"{family}-{kind}.onnx") for kind in ("fp32", "int8")}
+
+
+def time_kept(step: Step, ids: list[int]) -> NDArray[np.float64]:
+    """Milliseconds of each token, read after those before it."""
+    reading = Reading(step, context=CONTEXT)
+    times = np.zeros(len(ids))
+    for position, token in enumerate(ids):
+        started = time.perf_counter()
+        reading.last([token])
+        times[position] = 1000 * (time.perf_counter() - started)
+    return times
+
+
+def time_again(step: Step, ids: list[int]) -> NDArray[np.float64]:
+    """Milliseconds of every EVERY-th token, read with all that the model sees before it."""
+    times: list[float] = []
+    for position in range(EVERY, len(ids) + 1, EVERY):
+        window = ids[max(0, position - CONTEXT) : position] if step.takes_position else ids[:position]
+        started = time.perf_counter()
+        Reading(step, context=CONTEXT).last(window)
+        times.append(1000 * (time.perf_counter() - started))
+    return np.array(times)
+
+
+def show(times: dict[tuple[str, str], Times]) -> None:
+    half = CONTEXT // 2
+    table = Table("model", "token 32 (ms)", "token 256 (ms)", "ratio", "past 256, mean (ms)", "longest (ms)",
+                  "256 read again (ms)", "over kept", "tokens/s")  # fmt: skip
+    for (family, kind), found in times.items():
+        first, last = (float(np.median(found.kept[end - 16 : end])) for end in (40, CONTEXT))
+        past = found.kept[CONTEXT : CONTEXT + 2 * half]
+        again = float(found.again[CONTEXT // EVERY - 1])
+        table.add_row(
+            f"{family} {kind}", f"{first:.2f}", f"{last:.2f}", f"{last / first:.2f}", f"{past.mean():.2f}",
+            f"{past.max():.1f}", f"{again:.1f}", f"{again / last:.0f}", f"{1000 / found.kept.mean():.0f}",
+        )  # fmt: skip
+    Console(width=160).print(table)
+
+
+def draw(times: dict[tuple[str, str], Times], path: Path) -> None:
+    """A panel a family: solid with the state, dotted without."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(FAMILIES), sharey=True)
+    for axes, family in zip(panels, FAMILIES, strict=True):
+        for kind, color in COLORS.items():
+            found = times[family, kind]
+            axes.plot(np.arange(NUM_TOKENS) + 1, found.kept, color=color, lw=1.2, label=f"{kind}, state kept")
+            axes.plot(found.positions + 1, found.again, color=color, lw=1.2, ls=":", label=f"{kind}, all read again")
+        axes.axvline(CONTEXT, color=INK, lw=0.6, ls="--")
+        axes.set_yscale("log")
+        axes.set_title(family, loc="left", fontweight="bold", fontsize=11)
+        axes.set_xlabel("position of the token")
+        axes.grid(color=GRID)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("milliseconds a token, one core")
+    panels[-1].legend(frameon=False, fontsize=8, loc="upper left")
+    figure.savefig(path, dpi=80, metadata={"Software": None}, pil_kwargs={"optimize": True})
+
+
+if __name__ == "__main__":
+    main()
