@@ -25,8 +25,9 @@ PLUMBING = {
     "components/tracking.py": "where observations go",
     "serving/__init__.py": "empty",
 }
-# Whole folders of the same kind.
-PLUMBING_FOLDERS = ("components/params/",)
+# Whole folders of the same kind: the shape of values that the stage's params dependency holds; and what is told and
+# refused before a training, without a part in it.
+PLUMBING_FOLDERS = ("components/params/", "components/estimate/")
 
 
 def code_dependencies(stage: str) -> list[str]:
@@ -53,7 +54,7 @@ def imported_files(module: str) -> set[str]:
         assert spec is not None
         assert spec.origin is not None
         path = Path(spec.origin).relative_to(ROOT).as_posix()
-        if path in seen:
+        if path in seen or path.startswith(PLUMBING_FOLDERS):
             continue
         seen.add(path)
         for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
@@ -65,7 +66,7 @@ def imported_files(module: str) -> set[str]:
             elif isinstance(node, ast.JoinedStr) and path != "components/models/settings.py":
                 names = chosen_by_name(node)
             todo += [name for name in names if name.split(".")[0] in ("components", "serving") and is_module(name)]
-    return {path for path in seen if not path.endswith("/settings.py") and not path.startswith(PLUMBING_FOLDERS)}
+    return {path for path in seen if not path.endswith("/settings.py")}
 
 
 def chosen_by_name(text: ast.JoinedStr) -> list[str]:

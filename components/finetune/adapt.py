@@ -5,17 +5,19 @@ place of the first token's, and batches of like lengths; `way` says which weight
 """
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.artifacts import read_json
 from components.errors import InputError
+from components.estimate.training import check_memory
 from components.finetune.control import ControlTracker, write_no_control
 from components.finetune.labels import Trained, train_on_labels
 from components.finetune.stage import Inputs, Outputs
 from components.finetune.ways import merge, restrict
 from components.models import storage
-from components.models.encoder.network import classifier_from_encoder
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import PREDICTOR, Facts, read_facts
 from components.params import Adapt, Full
 from components.tracking import Tracker
@@ -71,12 +73,21 @@ def adapt(
 ) -> tuple[Trained, Position]:
     """Train one classifier, and save it in the folder `to`."""
     machine = start(params)
-    model = classifier_from_encoder(
-        inputs.pretrained, num_labels=facts.num_labels, dropout=params.dropout, pretrained=pretrained
+    data = Data(inputs.train, inputs.validation, None, inputs.predictor)
+
+    def network(*, pretrained: bool) -> EncoderClassifier:
+        model = classifier_from_encoder(
+            inputs.pretrained, num_labels=facts.num_labels, dropout=params.dropout, pretrained=pretrained
+        )
+        restrict(model, params.way)
+        return model
+
+    check_memory(
+        params, facts, network=partial(network, pretrained=False), data=data, stage="finetune", device=machine.device
     )
-    restrict(model, params.way)
+    model = network(pretrained=pretrained)
     trained, position = train_on_labels(
-        model, params, facts=facts, data=Data(inputs.train, inputs.validation, None, inputs.predictor),
+        model, params, facts=facts, data=data,
         machine=machine, checkpoints=outputs.checkpoints / to.name, tracker=tracker, title=f"finetune {to.name}",
     )  # fmt: skip
     merged = merge(model).cpu()

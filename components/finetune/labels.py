@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from components.estimate.prediction import foretold
 from components.models.facts import Facts
 from components.params import Adapt, TrainFromLabels
 from components.tracking import Tracker
@@ -48,7 +49,8 @@ def train_on_labels(
         params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device, precision=machine.precision
     )
     plan = plan_of(params, objective, machine.precision)
-    position = train(model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=title)
+    with foretold(model, plan, objective, data=data, checkpoints=checkpoints, tracker=tracker):
+        position = train(model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=title)
     best = position.history[position.best_epoch - 1]
     trained = Trained(
         num_parameters=sum(p.numel() for p in model.parameters()),

@@ -1,5 +1,6 @@
 """finetune by training a model of the recipe's own on the labels, from random weights."""
 
+from components.estimate.training import check_memory
 from components.finetune.control import write_no_control
 from components.finetune.labels import Trained, train_on_labels
 from components.finetune.stage import Inputs, Outputs
@@ -13,12 +14,18 @@ from components.training.objective import Data
 
 
 def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
-    """Build the family's network for the data, train it, and save it with its settings."""
+    """Build the family's network for the data, train it, and save it with its settings. InputError where the training
+    cannot fit into memory."""
     machine = start(params)
     facts = read_facts(inputs.predictor)
+    data = Data(inputs.train, inputs.validation, None, inputs.predictor)
+    check_memory(
+        params, facts, network=lambda: storage.build(params.model, facts), data=data, stage="finetune",
+        device=machine.device,
+    )  # fmt: skip
     model = storage.build(params.model, facts)
     trained, position = train_on_labels(
-        model, params, facts=facts, data=Data(inputs.train, inputs.validation, None, inputs.predictor),
+        model, params, facts=facts, data=data,
         machine=machine, checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
     )  # fmt: skip
     storage.save(model.cpu(), outputs.model, family=params.model.family, settings=params.model, facts=facts)

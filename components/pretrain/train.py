@@ -4,16 +4,15 @@ Seeded: on one machine two runs give the same weights, bit for bit; a run that w
 """
 
 import importlib
-import logging
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from components.errors import InputError
+from components.estimate.prediction import foretold
+from components.estimate.training import check_memory
 from components.models.facts import Facts, read_facts
 from components.models.storage import FAMILY, WEIGHTS, build, load, save
 from components.params import PretrainFromData
@@ -24,10 +23,8 @@ from components.sources import fetch_folder
 from components.tracking import Tracker
 from components.training.history import write_history
 from components.training.loop import plan_of, train
+from components.training.machine import start
 from components.training.objective import Data, Objective
-from components.training.precision import choose_precision
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,30 +47,23 @@ class Report:
 
 
 def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision, speedup = choose_precision(params.precision, device=device)
-    logger.info("training in %s on %s (bf16 is %.1f times as fast as fp32)", precision, device.type, speedup)
+    """Train, and save what is kept. InputError where the training cannot fit into memory."""
+    machine = start(params)
     facts = read_facts(inputs.predictor)
-    torch.manual_seed(params.seed)
-    torch.use_deterministic_algorithms(True)
-    model = start(params, facts, inputs, outputs, tracker=tracker).to(device)
+    data = Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor)
+    check_memory(
+        params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain", device=machine.device
+    )
+    model = first_weights(params, facts, inputs, outputs, tracker=tracker).to(machine.device)
     objective: Objective = importlib.import_module(f"components.training.{params.objective.name}").prepare(
-        params,
-        model=model,
-        facts=facts,
-        data=Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor),
-        tracker=tracker,
-        device=device,
-        precision=precision,
-    )
-    started = time.perf_counter()
-    plan = plan_of(params, objective, precision)
+        params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device,
+        precision=machine.precision,
+    )  # fmt: skip
     trained = objective.model or model
-    position = train(
-        trained, plan, objective, checkpoints=outputs.checkpoints / "train", tracker=tracker, title="pretrain"
-    )
-    logger.info("trained in %.0f s", time.perf_counter() - started)
-
+    plan = plan_of(params, objective, machine.precision)
+    checkpoints = outputs.checkpoints / "train"
+    with foretold(trained, plan, objective, data=data, checkpoints=checkpoints, tracker=tracker):
+        position = train(trained, plan, objective, checkpoints=checkpoints, tracker=tracker, title="pretrain")
     kept = objective.result(trained.cpu())
     save(kept, outputs.model, family=params.model.family, settings=params.model, facts=facts)
     copy_tokenizer(inputs.predictor, outputs.model)
@@ -86,14 +76,16 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
         num_steps=position.step,
         num_epochs=position.epoch,
         best_epoch=position.best_epoch,
-        precision=precision,
+        precision=machine.precision,
         train_loss=position.history[-1]["train_loss"],
         validation_loss=best["validation_loss"],
         size_bytes=(outputs.model / WEIGHTS).stat().st_size,
     )
 
 
-def start(params: PretrainFromData, facts: Facts, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> nn.Module:
+def first_weights(
+    params: PretrainFromData, facts: Facts, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
+) -> nn.Module:
     """The network before its first step: of random weights, or with those of another model of the same shape."""
     model = build(params.model, facts)
     if params.source is None:
