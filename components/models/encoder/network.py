@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
 
 from components.models.encoder.settings import Settings
 from components.models.facts import Facts
@@ -66,10 +66,12 @@ def build(settings: Settings, facts: Facts) -> BertModel:
         intermediate_size=settings.intermediate_size,
         max_position_embeddings=facts.context,
         hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=0.0,  # with it, the attention of a processor is not the fused one
+        attention_probs_dropout_prob=0.0,  # of all dropout the slowest, and the least of use in so small a model
         pad_token_id=facts.pad_token_id,
     )
-    return BertModel(config, add_pooling_layer=False)
+    encoder = BertModel(config, add_pooling_layer=False)
+    choose_attention(encoder)
+    return encoder
 
 
 def classifier_from_encoder(
@@ -85,6 +87,7 @@ def classifier_from_encoder(
         encoder = AutoModel.from_config(
             AutoConfig.from_pretrained(folder, trust_remote_code=False), trust_remote_code=False, **_options(folder)
         )
+    choose_attention(encoder)
     return EncoderClassifier(
         encoder, hidden_size=encoder.config.hidden_size, num_labels=num_labels, dropout=dropout
     ).float()
@@ -93,6 +96,12 @@ def classifier_from_encoder(
 def from_config(folder: Path, facts: Facts) -> EncoderClassifier:
     """The classifier that config.json describes, of random weights."""
     return classifier_from_encoder(folder, num_labels=facts.num_labels, dropout=0.0, pretrained=False)
+
+
+def choose_attention(encoder: PreTrainedModel) -> None:
+    """Let the encoder take the faster way to compute attention: on a processor, over texts of a few sentences, plain
+    products train a third faster than the fused ones (measured at up to 128 tokens)."""
+    encoder.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
 
 
 def _options(folder: Path) -> dict[str, bool]:
