@@ -1,0 +1,125 @@
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+
+from components.errors import ArtifactError, InputError, QualityError
+from components.evaluate import Inputs, Outputs, run
+from components.evaluate.classification.report import Report
+from components.models.facts import Facts
+from components.models.mlp.network import Perceptron, build
+from components.models.mlp.settings import Settings
+from components.models.storage import save
+from components.params import ArrayClassificationFigures
+from components.tracking import NullTracker
+
+LABELS = ["in", "out"]
+MLP = Settings(family="mlp", hidden_sizes=(16,), activation="relu", batch_norm=False, dropout=0.0)
+FACTS = Facts(num_labels=2, shape=(1, 2))
+FIGURES: dict[str, Any] = {
+    "task": "array_classification", "bootstrap": {"num_samples": 200, "seed": 0, "confidence": 0.95},
+    "baseline": {"C": 1.0}, "gate": {"metric": "accuracy", "min": -1.0, "min_gain": -2.0}, "calibration_bins": 10,
+    "num_mistakes": 5,
+}  # fmt: skip
+
+
+def ring(num_rows: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 2) from 0 to 100, and whether each lies outside a circle, which no line can tell."""
+    values = np.random.default_rng(seed).uniform(0, 100, size=(num_rows, 2)).astype(np.float32)
+    return values, (((values - 50) ** 2).sum(axis=1) > 40**2).astype(np.int64)
+
+
+def write_split(path: Path, values: np.ndarray, label_id: np.ndarray) -> None:
+    rows = {
+        "row": pa.array(range(len(values)), pa.int64()),
+        "values": pa.array(values.tolist(), pa.list_(pa.float32())),
+        "label_id": pa.array(label_id, pa.int32()),
+    }
+    pq.write_table(pa.table(rows), path)
+
+
+def make_inputs(folder: Path, model: Perceptron, *, train: Any, test: Any) -> Inputs:
+    predictor = folder / "predictor"
+    predictor.mkdir(parents=True)
+    settings = {"task": "array_classification", "labels": LABELS, "shape": [1, 2], "offset": 50, "scale": 50}
+    (predictor / "predictor.json").write_text(json.dumps(settings))
+    write_split(folder / "train.parquet", *train)
+    write_split(folder / "test.parquet", *test)
+    save(model, folder / "model", family="mlp", settings=MLP, facts=FACTS)
+    return Inputs(
+        folder / "train.parquet", folder / "test.parquet", predictor, folder / "model", folder / "control"
+    )  # fmt: skip
+
+
+def make_outputs(folder: Path) -> Outputs:
+    (folder / "artifact").mkdir(parents=True)
+    (folder / "observations").mkdir()
+    places = {"artifact": folder / "artifact", "observations": folder / "observations"}
+    return Outputs(**{f.name: places[f.metadata["place"]] / f.metadata["name"] for f in fields(Outputs)})
+
+
+def judge(inputs: Inputs, folder: Path, **changes: Any) -> tuple[Report, Outputs]:
+    outputs = make_outputs(folder)
+    params = ArrayClassificationFigures.model_validate_json(json.dumps(FIGURES | changes))
+    return run(params, inputs, outputs, tracker=NullTracker()), outputs
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """A model that has learned what lies outside the circle."""
+    torch.manual_seed(0)
+    model, train = build(MLP, FACTS), ring(400, seed=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(200):
+        optimizer.zero_grad()
+        logits = model(torch.from_numpy((train[0] - 50) / 50))
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(train[1])).backward()
+        optimizer.step()
+    return make_inputs(tmp_path_factory.mktemp("good"), model, train=train, test=ring(300, seed=2))
+
+
+def test_model_and_baseline_are_judged_on_the_scaled_numbers(good: Inputs, tmp_path: Path) -> None:
+    gate = {"metric": "accuracy", "min": 0.9, "min_gain": 0.2}
+    report, outputs = judge(good, tmp_path, gate=gate)
+    table = pq.read_table(outputs.results / "predictions.parquet").to_pydict()
+    assert "text" not in table
+    assert report.num_test == len(table["row"]) == 300
+    assert report.accuracy == pytest.approx(accuracy_score(table["label_id"], table["predicted_id"]), abs=1e-6)
+    (train, train_label_id), (test, test_label_id) = ring(400, seed=1), ring(300, seed=2)
+    line = LogisticRegression(C=1.0, max_iter=2000).fit((train - 50) / 50, train_label_id)
+    assert report.baseline_accuracy == pytest.approx(line.score((test - 50) / 50, test_label_id), abs=1e-6)
+    assert report.gain_low > 0.2
+    mistakes = json.loads((outputs.results / "mistakes.json").read_text())
+    assert all(set(one) == {"row", "actual", "actual_score", "predicted", "score"} for one in mistakes)
+    assert (outputs.plots / "comparison.png").is_file()
+
+
+def test_gate_names_the_baseline(good: Inputs, tmp_path: Path) -> None:
+    gate = {"metric": "accuracy", "min": 0.999, "min_gain": 0.9}
+    with pytest.raises(QualityError, match=r"is below .* the gain in accuracy over logistic regression is 0\.\d+"):
+        judge(good, tmp_path, gate=gate)
+    assert (tmp_path / "observations" / "plots" / "confusion.png").is_file()
+
+
+def test_split_of_one_class_is_refused(tmp_path: Path) -> None:
+    values, label_id = ring(50, seed=0)
+    inputs = make_inputs(tmp_path / "in", build(MLP, FACTS), train=(values, label_id), test=(values, label_id * 0))
+    with pytest.raises(InputError, match="the test split holds only the label 'in'"):
+        judge(inputs, tmp_path / "out")
+
+
+def test_scores_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model, rows = build(MLP, FACTS), ring(50, seed=0)
+    with torch.no_grad():
+        model.head.bias[0] = torch.nan
+    inputs = make_inputs(tmp_path / "in", model, train=rows, test=rows)
+    with pytest.raises(ArtifactError, match="not finite for 50 of 50 test rows"):
+        judge(inputs, tmp_path / "out")
