@@ -2,17 +2,20 @@
 
 import json
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from transformers import AutoModel
 
 from components.artifacts import sha256_of
 from components.errors import SourceError
 from components.models.encoder.network import classifier_from_encoder
-from components.params import HubSource, Load
+from components.params import HubSource, Load, TextClassificationData
 from components.pretrain import Inputs, Outputs, run
+from components.recipes import load_yaml, parse_recipe
 from components.tracking import NullTracker
 from tests.tiny import make_tiny_encoder
 
@@ -47,7 +50,7 @@ def pretrain(project: Path, snapshot: Path) -> Path:
         repo=f"./{snapshot.parent.parent.name}",
         repo_type="model",
         revision=REVISION,
-        pattern="*",
+        pattern="[cmt]o*",
     )
     outputs = Outputs(target / "model", target / "history.csv", project / "checkpoints")
     splits = [project / f"{split}.parquet" for split in ("train", "validation", "unlabelled")]
@@ -74,3 +77,16 @@ def test_a_changed_file_of_the_snapshot_is_refused(tmp_path: Path):
     blob.write_bytes(blob.read_bytes() + b"\n")
     with pytest.raises(SourceError, match=r"config\.json has digest \w+, but the hub's is"):
         pretrain(tmp_path, snapshot)
+
+
+def test_the_documented_swap_is_a_valid_recipe():
+    text = (Path(__file__).parents[2] / "docs" / "review_sentiment_zh.md").read_text(encoding="utf-8")
+    block = textwrap.dedent(text[text.index("    preprocess:\n") :].split("\n\n")[0])
+    documented = YAML(typ="safe").load(block)
+    swapped = load_yaml(Path(__file__).parents[2] / "params.yaml")["recipes"]["review_sentiment_zh"]
+    swapped["preprocess"] |= documented["preprocess"]
+    swapped["pretrain"] = documented["pretrain"]
+    recipe = parse_recipe("review_sentiment_zh", swapped)
+    assert isinstance(recipe.pretrain, Load)
+    assert isinstance(recipe.preprocess, TextClassificationData)
+    assert recipe.pretrain.source == recipe.preprocess.tokenizer
