@@ -26,6 +26,7 @@ from components.artifacts import read_json
 from components.errors import InputError
 from components.models.facts import PREDICTOR, Facts
 from components.models.gan.network import Gan
+from components.models.shifting import shifted
 from components.params import Adversarial, PretrainFromData
 from components.tracking import Tracker
 from components.training.batches import num_batches, read_arrays, rows_of_a_step, training_members
@@ -112,17 +113,8 @@ class Game:
 
     def shifted(self, rows: Tensor, moves: Tensor) -> Tensor:
         """Rows (B, N) of images, each moved by its own pixels down and right (B, 2)."""
-        most = self.settings.max_shift
-        if not most:
-            return rows
-        height, width = self.shape
-        images = rows.unflatten(1, (height, width))
-        padded = functional.pad(images, (most, most, most, most), value=self.background)
-        down, right = (most - moves).unbind(dim=1)  # where each image begins in its padded one, (B,)
-        lines = down[:, None] + torch.arange(height, device=rows.device)  # (B, H)
-        columns = right[:, None] + torch.arange(width, device=rows.device)  # (B, W)
-        which = torch.arange(len(rows), device=rows.device)[:, None, None]
-        return padded[which, lines[:, :, None], columns[:, None, :]].flatten(1)
+        images = rows.unflatten(1, self.shape)  # (B, H, W)
+        return shifted(images, moves, most=self.settings.max_shift, background=self.background).flatten(1)
 
 
 @dataclass(frozen=True)

