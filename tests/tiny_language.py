@@ -65,7 +65,7 @@ def make_model(folder: Path, family: str) -> nn.Module:
         model = build(settings, read_facts(predictor)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(4.0)
+            parameter.mul_({"gpt": 4.0, "lstm": 1.5}[family])
     save(model, folder / "model", family=family, settings=settings, facts=read_facts(predictor))
     return model
 

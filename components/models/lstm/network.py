@@ -31,7 +31,25 @@ class Lstm(nn.Module):
         is_tied = settings.hidden_size == settings.embedding_size
         self.projection = nn.Identity() if is_tied else nn.Linear(settings.hidden_size, settings.embedding_size)
         self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocab_size))
-        nn.init.normal_(self.embedding.weight, std=settings.embedding_size**-0.5)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights. The embeddings are small, since they are the output's, too; so the first layer's are large.
+
+        Gates remember at first (Jozefowicz et al. 2015); orthogonal recurrent weights neither swell nor fade (Saxe et
+        al. 2014). With torch's own draw, a second layer learns nothing for hundreds of steps.
+        """
+        nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
+        nn.init.zeros_(self.bias)
+        width = self.lstm.hidden_size
+        for layer in range(self.lstm.num_layers):
+            nn.init.normal_(getattr(self.lstm, f"weight_ih_l{layer}"), std=1.0 if layer == 0 else 2 * width**-0.5)
+            for gate in getattr(self.lstm, f"weight_hh_l{layer}").chunk(4):
+                nn.init.orthogonal_(gate)
+            nn.init.zeros_(getattr(self.lstm, f"bias_hh_l{layer}"))
+            bias = getattr(self.lstm, f"bias_ih_l{layer}")
+            nn.init.zeros_(bias)
+            nn.init.ones_(bias[width : 2 * width])  # of the gate that forgets
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
