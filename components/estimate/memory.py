@@ -66,11 +66,11 @@ def refuse_what_cannot_fit(
     if memory.peak <= free:
         return
     where = "the CUDA device" if device.type == "cuda" else "this machine"
-    told = ", ".join(f"{name} {getattr(memory, name) / GB:.3g} GB" for name in PARTS)
+    told = ", ".join(f"{name} {getattr(memory, name) / GB:,.1f} GB" for name in PARTS)
     settings = ", ".join(f"{name} ({value})" for name, value in lower.items())
     raise InputError(
-        f"{stage} needs about {memory.peak / GB:.3g} GB at the worst moment of a step ({told}), but {where} has "
-        f"{free / GB:.3g} GB free; nothing was trained. Lower {settings}"
+        f"{stage} needs about {memory.peak / GB:,.1f} GB at the worst moment of a step ({told}), but {where} has "
+        f"{free / GB:,.1f} GB free; nothing was trained. Lower {settings}"
     )
 
 

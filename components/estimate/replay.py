@@ -26,7 +26,7 @@ MAX_FLOPS = 2e10
 """Of one run of a product: a tenth of a second on a slow processor. What is bigger is cut to fewer rows."""
 MAX_BYTES = 1 << 30
 """Of the operands of one run; what is bigger is not run."""
-POOL_BYTES = 1 << 28
+POOL_BYTES = 1 << 27
 """Of the memory that operands are cut from, for each number format."""
 NUM_ROUNDS = 7
 OPAQUE = ("mkldnn_rnn_layer_backward",)
@@ -56,10 +56,12 @@ class Timing:
 def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float) -> Timing:
     """The seconds of each phase of a step on `device`. Draws nothing from torch's random state."""
     counts: Counter[Operation] = sum(operations.values(), Counter())
-    started = time.perf_counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         overhead_s = call_overhead(device)
-        times = run_rounds(counts, Pool(device), deadline=started + budget_s)
+        pool = Pool(device, POOL_BYTES)
+        for dtype in {leaf.dtype for op in counts for leaf in op.leaves if is_number(leaf)}:
+            pool.numbers(dtype)
+        times = run_rounds(counts, pool, deadline=time.perf_counter() + budget_s)
     per_byte = seconds_per_byte(times, counts)
     costs = {op: times[op] if op in times else op.num_bytes * per_byte for op in counts}
     products = [op for op in counts if op.flops and op in times]
@@ -136,8 +138,8 @@ def smaller(operation: Operation) -> tuple[float, Operation]:
 class Pool:
     """Memory that operands are cut from, at a place that moves on from call to call."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, num_bytes: int) -> None:
+        self.device, self.num_bytes = device, num_bytes
         self.kept: dict[torch.dtype, Tensor] = {}
         self.at = 0
 
@@ -161,13 +163,18 @@ class Pool:
     def numbers(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self.kept:
             few = torch.rand(1 << 16, device=self.device).to(dtype)
-            self.kept[dtype] = few.repeat(max(1, POOL_BYTES // dtype.itemsize // len(few)))
+            self.kept[dtype] = few.repeat(max(1, self.num_bytes // dtype.itemsize // len(few)))
         return self.kept[dtype]
 
     def wait(self) -> None:
         """Let an accelerator's queue run empty."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def is_number(leaf: object) -> bool:
+    """Whether a leaf is an operand of real numbers, which the pool gives."""
+    return isinstance(leaf, Operand) and leaf.dtype.is_floating_point
 
 
 def largest_index(operation: Operation) -> int:
@@ -204,7 +211,7 @@ def call_overhead(device: torch.device) -> float:
     objective = Objective([player], lambda epoch, start: [], 1, lambda model: {}, "rows")
     trace = trace_step(model, objective, batch=rows, clip=None, precision="fp32", mode=fake_mode())
     counts: Counter[Operation] = sum(trace.operations.values(), Counter())
-    pool = Pool(device)
+    pool = Pool(device, 1 << 20)
     times = run_rounds(counts, pool, deadline=time.perf_counter() + 0.2)
     turn = Turn(player, {id(p): p for p in model.parameters()})
     seen: list[float] = []

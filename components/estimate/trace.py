@@ -130,6 +130,7 @@ def trace_step(
     trained = objective.model or model
     fake = trained if any(p.fake_mode is mode for p in fakes(trained)) else without_numbers(trained, mode)
     own = dict(zip(map(id, trained.parameters()), fake.parameters(), strict=True))
+    wanted = {id(p): p.requires_grad for p in trained.parameters()}
     fake.train()
     turns = [Turn(player, own) for player in objective.players]
     device = next(fake.parameters()).device
@@ -141,6 +142,8 @@ def trace_step(
         with seen.watching(held):
             for turn in turns:
                 turn.step(fake, batch, clip=clip, precision=precision, device=device, seen=seen)
+    for parameter, real in zip(fake.parameters(), trained.parameters(), strict=True):
+        parameter.requires_grad_(wanted[id(real)])
     return Trace(
         operations=seen.operations,
         flops=seen.flops,

@@ -55,7 +55,7 @@ def check_memory(
         counts = replace(counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0)
     with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
         memory = memory_of(step.trace)
-    lower = lowered(params, stage, device=device)
+    lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=available_bytes(device), device=device, stage=stage, lower=lower)
     return memory
 
@@ -72,17 +72,15 @@ def counts_in(data: Data, facts: Facts) -> Counts:
     return Counts(train, validation, unlabelled, facts.context)
 
 
-def lowered(params: Trained, stage: str, *, device: torch.device) -> dict[str, object]:
+def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
     """The settings that the memory hangs on, as they are."""
-    sizes = {} if isinstance(params, Adapt) else params.model.model_dump(mode="json")
-    named = {name: value for name, value in sizes.items() if "size" in name or name == "num_layers"}
     told: dict[str, object] = {f"{stage}.batch_size": params.batch_size}
-    told |= {f"{stage}.model.{name}": value for name, value in named.items()}
+    if facts.context:
+        told["preprocess.max_tokens" if facts.num_labels else "preprocess.context"] = facts.context
     if isinstance(params, Adapt):
-        told[f"{stage}.way"] = params.way.name
-    elif device.type == "cpu":
-        told["preprocess.context or max_tokens"] = "where there are texts"
-    return told
+        return told | {f"{stage}.way": params.way.name}
+    sizes = params.model.model_dump(mode="json").items()
+    return told | {f"{stage}.model.{name}": value for name, value in sizes if "size" in name or name == "num_layers"}
 
 
 @contextmanager
@@ -120,7 +118,7 @@ def fewer(counts: Counts, params: Trained, facts: Facts) -> Counts:
     numbers = prod(facts.shape) if facts.shape else max(1, counts.length)
     wanted = counts.num_train + counts.num_unlabelled
     batch = wanted if params.batch_size == "full" else params.batch_size
-    most = max(MAX_NUMBERS // numbers, 2 * batch)
+    most = max(MAX_NUMBERS // numbers // batch, 2) * batch  # whole batches, so that steps go by the rows
     if wanted <= most:
         return replace(counts, num_validation=max(1, min(counts.num_validation, 2)))
     share = most / wanted

@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from components.estimate.parts import parameters_by_part
+from components.models.encoder.network import EncoderForMasking
+from components.models.encoder.settings import Settings as EncoderSettings
+from components.models.facts import Facts
+from components.models.gan.settings import Settings as GanSettings
+from components.models.gpt.settings import Settings as GptSettings
+from components.models.lstm.settings import Settings as LstmSettings
+from components.models.mlp.settings import Settings as MlpSettings
+from components.models.storage import build
+
+FACTS = Facts(num_labels=10, vocab_size=300, context=32)
+IMAGES = replace(FACTS, shape=(28, 28))
+FAMILIES = {
+    "gpt": (GptSettings(family="gpt", hidden_size=32, num_layers=2, num_heads=2, dropout=0.0), FACTS),
+    "lstm": (LstmSettings(family="lstm", embedding_size=16, hidden_size=32, num_layers=2, dropout=0.0), FACTS),
+    "encoder": (
+        EncoderSettings(
+            family="encoder", hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, dropout=0.0
+        ),
+        FACTS,
+    ),
+    "mlp": (
+        MlpSettings(family="mlp", hidden_sizes=(64, 64), activation="relu", batch_norm=True, dropout=0.0), IMAGES
+    ),
+    "gan": (
+        GanSettings(
+            family="gan", latent_size=8, generator_sizes=(16,), discriminator_sizes=(16,), batch_norm=True, dropout=0.0
+        ),
+        IMAGES,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_sum_to_torchs_own_count(family):
+    model = build(*FAMILIES[family])
+    assert sum(parameters_by_part(model).values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_parts_have_the_fields_names():
+    names = {family: set(parameters_by_part(build(*FAMILIES[family]))) for family in FAMILIES}
+    assert names["gpt"] == {"embeddings", "attention", "feed-forward", "normalisation"}
+    assert names["encoder"] == names["gpt"]
+    assert names["lstm"] == {"embeddings", "recurrent", "head"}
+    assert names["mlp"] == {"hidden", "normalisation", "head"}
+    assert names["gan"] == {"generator", "discriminator", "normalisation"}
+
+
+def test_parts_of_an_encoder_by_hand():
+    found = parameters_by_part(EncoderForMasking(build(*FAMILIES["encoder"])))
+    assert found["embeddings"] == 32 * (300 + 32 + 2)
+    assert found["attention"] == 2 * 4 * (32 * 32 + 32)
+    assert found["feed-forward"] == 2 * (2 * 32 * 64 + 64 + 32)
+    assert found["head"] == 32 * 32 + 32 + 300
+
+
+def test_wide_mlp_has_the_parameters_that_its_recipe_promises():
+    settings = MlpSettings(family="mlp", hidden_sizes=(5000, 1000), activation="relu", batch_norm=False, dropout=0.0)
+    with torch.device("meta"):
+        model = build(settings, Facts(num_labels=10, shape=(1000,)))
+    assert sum(parameters_by_part(model).values()) == 10_016_010

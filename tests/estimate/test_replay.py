@@ -1,0 +1,46 @@
+import time
+
+import pytest
+import torch
+
+from components.estimate.replay import MAX_FLOPS, smaller, time_operations
+from components.estimate.trace import fake_mode, trace_step
+from tests.estimate.small import gpt_case, mlp_case
+
+CPU = torch.device("cpu")
+
+
+def traced(case):
+    return trace_step(case.model, case.objective, batch=case.batch, clip=None, precision="fp32", mode=fake_mode())
+
+
+@pytest.mark.parametrize("make", [lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "mlp"])
+def test_nearly_all_of_a_step_is_run_within_the_budget(make):
+    trace = traced(make())
+    state, started = torch.get_rng_state(), time.perf_counter()
+    timing = time_operations(trace.operations, device=CPU, budget_s=1.0)
+    assert time.perf_counter() - started < 6  # the budget, with room for a busy machine
+    assert timing.measured_share > 0.9
+    assert all(seconds > 0 for seconds in timing.seconds.values())
+    assert timing.flops_per_s > 1e6
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_the_budget_does_not_reach_is_told_by_its_bytes():
+    timing = time_operations(traced(mlp_case()).operations, device=CPU, budget_s=0.0)
+    assert timing.measured_share == 0.0
+    assert 0 < timing.step_s < 1.0
+
+
+def test_large_product_is_cut_to_fewer_rows():
+    trace = traced(mlp_case(sizes=(8192, 8192, 10), num_rows=1024))
+    operations = [op for phase in trace.operations.values() for op in phase if op.flops > MAX_FLOPS]
+    assert operations
+    for operation in operations:
+        times, cut = smaller(operation)
+        name = operation.name.split(".")[1]
+        at = 1 if name == "addmm" else 0
+        rows, kept = operation.arguments[0][at].shape[0], cut.arguments[0][at].shape[0]
+        assert kept < rows
+        assert times == pytest.approx(rows / kept)
+        assert operation.flops / times <= MAX_FLOPS * 1.01

@@ -1,0 +1,224 @@
+import importlib
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.errors import InputError
+from components.estimate import memory, training
+from components.estimate.prediction import foretold, predict
+from components.estimate.rows import Counts, num_tokens, write_predictor, write_rows
+from components.estimate.training import check_memory, objective_of, one_step
+from components.models.facts import Facts, read_facts
+from components.models.storage import build
+from components.params import PretrainFromData, TrainFromLabels
+from components.tracking import NullTracker
+from components.training.loop import plan_of, train
+
+CPU = torch.device("cpu")
+ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.99]}
+COMMON = {
+    "mode": "train", "seed": 0, "epochs": 2, "steps_per_epoch": None, "batch_size": 8, "precision": "fp32",
+    "optimizer": ADAMW, "schedule": {"name": "constant", "warmup_share": 0.0}, "clip": None, "early_stopping": None,
+}  # fmt: skip
+LANGUAGE = Facts(vocab_size=300, context=32)
+GPT = {"family": "gpt", "hidden_size": 32, "num_layers": 2, "num_heads": 2, "dropout": 0.1}
+CASES = {
+    "gpt": ("text_generation", LANGUAGE, GPT, {"name": "causal"}),
+    "lstm": (
+        "text_generation",
+        LANGUAGE,
+        {"family": "lstm", "embedding_size": 16, "hidden_size": 32, "num_layers": 2, "dropout": 0.1},
+        {"name": "causal"},
+    ),
+    "encoder": (
+        "text_classification",
+        Facts(num_labels=2, vocab_size=300, context=32),
+        {
+            "family": "encoder", "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64,
+            "dropout": 0.1,
+        },
+        {"name": "masked", "share": 0.15, "mean_span": 2.0},
+    ),
+    "gan": (
+        "image_generation",
+        Facts(num_labels=10, shape=(8, 8)),
+        {
+            "family": "gan", "latent_size": 8, "generator_sizes": [16], "discriminator_sizes": [16],
+            "batch_norm": True, "dropout": 0.0,
+        },
+        {"name": "adversarial", "label_smoothing": 0.1, "max_shift": 1, "averaging": 0.99, "discriminator": ADAMW},
+    ),
+    "mlp": (
+        "array_classification",
+        Facts(num_labels=3, shape=(20,)),
+        {"family": "mlp", "hidden_sizes": [16, 16], "activation": "relu", "batch_norm": True, "dropout": 0.1},
+        None,
+    ),
+}  # fmt: skip
+
+
+def case(name: str, **changed):
+    """A family's task, facts and settings of its training."""
+    task, facts, model, objective = CASES[name]
+    section = COMMON | {"model": model} | changed
+    if objective is None:
+        section |= {"augment": None, "class_weights": "none"}
+        return task, facts, TrainFromLabels.model_validate(section, strict=False)
+    return (
+        task,
+        facts,
+        PretrainFromData.model_validate(section | {"source": None, "objective": objective}, strict=False),
+    )
+
+
+def made_rows(folder: Path, task: str, facts: Facts, *, num_train: int = 50):
+    write_predictor(folder / "predictor", task, facts)
+    counts = Counts(num_train, 10, 0, facts.context)
+    return counts, write_rows(folder / "rows", facts, counts, predictor=folder / "predictor")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_step_of_every_family_is_told_from_its_settings(name, tmp_path):
+    task, facts, params = case(name)
+    counts, data = made_rows(tmp_path, task, facts)
+    assert read_facts(data.predictor) == facts
+    state = torch.get_rng_state()
+    with one_step(
+        params, facts, counts, network=lambda: build(params.model, facts), predictor=data.predictor, device=CPU
+    ) as step:
+        kept = step.objective.result(step.model)
+    real = build(params.model, facts)
+    torch.set_rng_state(state)
+    assert sum(p.numel() for p in kept.parameters()) == sum(p.numel() for p in real.parameters())
+    objective = importlib.import_module(f"components.training.{objective_of(params)}").prepare(
+        params, model=real, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
+    )
+    assert step.num_steps_per_epoch == objective.num_steps_per_epoch
+    trained = sum(p.numel() for player in objective.players for _, p in player.parameters)
+    assert step.trace.gradient_bytes == 4 * trained
+    assert step.trace.optimizer_bytes == pytest.approx(8 * trained, rel=0.02)
+    assert step.trace.peak_bytes > 16 * trained
+    assert sum(step.trace.flops.values()) > 0
+
+
+def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "MAX_NUMBERS", 400)
+    task, facts, params = case("mlp")
+    counts, data = made_rows(tmp_path, task, facts, num_train=1000)
+    with one_step(
+        params, facts, counts, network=lambda: build(params.model, facts), predictor=data.predictor, device=CPU
+    ) as step:
+        assert step.num_steps_per_epoch == 125
+        assert len(step.batch.row) == 8
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_training_that_fits_is_let_through_quickly(name, tmp_path):
+    task, facts, params = case(name)
+    _, data = made_rows(tmp_path, task, facts)
+    state = torch.get_rng_state()
+
+    def network():
+        return build(params.model, facts)
+
+    check_memory(params, facts, network=network, data=data, stage="pretrain")  # what is imported once
+    started = time.process_time()
+    found = check_memory(params, facts, network=network, data=data, stage="pretrain")
+    assert time.process_time() - started < 2  # a tenth of that on an idle machine
+    assert 0 < found.weights < found.peak
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path):
+    huge = GPT | {"hidden_size": 65536, "num_heads": 64, "num_layers": 4}  # 206 billion parameters
+    task, facts, params = case("gpt", model=huge)
+    _, data = made_rows(tmp_path, task, facts)
+    with pytest.raises(InputError) as caught:
+        check_memory(params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain")
+    said = str(caught.value)
+    assert "pretrain needs about 3," in said  # TB: 16 bytes a parameter, and what clipping copies
+    for words in (
+        "weights 824.",
+        "gradients 824.",
+        "this machine has",
+        "pretrain.batch_size (8)",
+        "hidden_size (65536)",
+    ):
+        assert words in said
+
+
+def test_batch_that_cannot_fit_is_refused_too(tmp_path, monkeypatch):
+    task, facts, params = case("gpt")
+    _, data = made_rows(tmp_path, task, facts)
+    need = check_memory(params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain").peak
+    monkeypatch.setattr(training, "available_bytes", lambda device: need)
+    _, _, larger = case("gpt", batch_size=40)
+    with pytest.raises(InputError, match=r"nothing was trained. Lower pretrain.batch_size \(40\)"):
+        check_memory(larger, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain")
+
+
+def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    free = memory.available_bytes(CPU)
+    assert free > 1e8
+    (tmp_path / "memory.current").write_text("900")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes(CPU) > 1e8
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert memory.available_bytes(CPU) == 100
+
+
+def test_tokens_are_counted_from_the_footer(tmp_path):
+    _, data = made_rows(tmp_path, "text_generation", LANGUAGE)
+    assert num_tokens(data.train) == 50 * 32
+
+
+class Logged(NullTracker):
+    def __init__(self):
+        self.values = {}
+
+    def log_metrics(self, values, *, step):
+        self.values |= values
+
+
+@pytest.mark.parametrize("name", ["gpt", "gan"])
+def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tmp_path):
+    task, facts, params = case(name)
+    _, data = made_rows(tmp_path, task, facts)
+    finals, logged = [], Logged()
+    for number, is_told in enumerate((False, True)):
+        torch.manual_seed(0)
+        model = build(params.model, facts)
+        objective = importlib.import_module(f"components.training.{objective_of(params)}").prepare(
+            params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
+        )
+        plan, trained = plan_of(params, objective, "fp32"), objective.model or model
+        work = tmp_path / f"checkpoints{number}"
+        if is_told:
+            with foretold(trained, plan, objective, data=data, checkpoints=work, tracker=logged):
+                train(trained, plan, objective, checkpoints=work, tracker=NullTracker(), title="x")
+        else:
+            train(trained, plan, objective, checkpoints=work, tracker=NullTracker(), title="x")
+        finals.append(trained.state_dict())
+    assert all(torch.equal(finals[0][key], finals[1][key]) for key in finals[0])
+    assert logged.values.keys() == {"predicted_s", "predicted_step_s", "actual_s", "predicted_over_actual"}
+    assert all(value > 0 for value in logged.values.values())
+    again = Logged()
+    with foretold(trained, plan, objective, data=data, checkpoints=work, tracker=again):
+        pass
+    assert again.values == {}  # it carries on from a checkpoint, and does only a part of the work
+
+
+def test_more_steps_take_longer(tmp_path):
+    task, facts, params = case("mlp")
+    _, data = made_rows(tmp_path, task, facts)
+    model = build(params.model, facts)
+    objective = importlib.import_module("components.training.classification").prepare(
+        params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
+    )
+    plan = plan_of(params, objective, "fp32")
+    found = predict(model, plan, objective, data=data)
+    assert found.seconds == pytest.approx(2 * found.epoch_s)
+    assert found.epoch_s >= plan.num_steps_per_epoch * found.step_s > 0
