@@ -29,8 +29,11 @@ MAX_BYTES = 1 << 30
 POOL_BYTES = 1 << 27
 """Of the memory that operands are cut from, for each number format."""
 NUM_ROUNDS = 7
-OPAQUE = ("mkldnn_rnn_layer_backward",)
-"""Kernels that read memory which only their forward can have laid out: made-up numbers would end the process."""
+WITH_WHOLE_NUMBERS = (
+    "embedding", "embedding_dense_backward", "nll_loss_forward", "nll_loss_backward", "index", "index_select", "gather",
+)  # fmt: skip
+"""Kernels that are safe on made-up whole numbers. What others take for places, or for memory that only their forward
+can have laid out (bytes), might end the process."""
 BYTES_PER_S = 4e9
 """Where nothing at all could be measured."""
 
@@ -62,8 +65,7 @@ def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: t
         for dtype in {leaf.dtype for op in counts for leaf in op.leaves if is_number(leaf)}:
             pool.numbers(dtype)
         times = run_rounds(counts, pool, deadline=time.perf_counter() + budget_s)
-    per_byte = seconds_per_byte(times, counts)
-    costs = {op: times[op] if op in times else op.num_bytes * per_byte for op in counts}
+    costs = {op: times[op] if op in times else told_by_others(op, times, counts) for op in counts}
     products = [op for op in counts if op.flops and op in times]
     product_s = sum(times[op] * counts[op] for op in products)
     all_s = sum(costs[op] * n for op, n in counts.items())
@@ -103,7 +105,7 @@ def run_rounds(counts: Counter[Operation], pool: "Pool", *, deadline: float) -> 
 def run_once(operation: Operation, pool: "Pool") -> float | None:
     """The seconds of one run, or None where it cannot be run on made-up numbers."""
     scale, leaves_of = smaller(operation)
-    if leaves_of.num_bytes > MAX_BYTES or operation.name.split(".")[1] in OPAQUE:
+    if leaves_of.num_bytes > MAX_BYTES or not is_safe(operation):
         return None
     try:
         args, kwargs = pytree.tree_map_only(Operand, lambda o: pool.tensor(o, operation), leaves_of.arguments)
@@ -116,10 +118,22 @@ def run_once(operation: Operation, pool: "Pool") -> float | None:
         return None
 
 
+def is_safe(operation: Operation) -> bool:
+    """Whether made-up operands can do no harm."""
+    kinds = {leaf.dtype for leaf in operation.leaves if isinstance(leaf, Operand)}
+    has_whole = any(not kind.is_floating_point and kind != torch.bool for kind in kinds)
+    return not has_whole or kernel_of(operation) in WITH_WHOLE_NUMBERS
+
+
+def kernel_of(operation: Operation) -> str:
+    """The kernel's name, without its library and overload."""
+    return operation.name.split(".")[1]
+
+
 def smaller(operation: Operation) -> tuple[float, Operation]:
     """A matrix product of fewer rows where it is a big one, and how many times as much the whole is."""
     scale = operation.flops / MAX_FLOPS
-    name = operation.name.split(".")[1]
+    name = kernel_of(operation)
     if scale <= 1 or name not in ("mm", "addmm", "bmm"):
         return 1.0, operation
     args, kwargs = operation.arguments
@@ -180,7 +194,7 @@ def is_number(leaf: object) -> bool:
 def largest_index(operation: Operation) -> int:
     """Below what a made-up index must lie: the rows of a table, or else the shortest side of the operands."""
     operands = [leaf for leaf in operation.leaves if isinstance(leaf, Operand) and leaf.dtype.is_floating_point]
-    name = operation.name.split(".")[1]
+    name = kernel_of(operation)
     if name == "embedding":
         return operands[0].shape[0]
     if name == "embedding_dense_backward":
@@ -191,11 +205,18 @@ def largest_index(operation: Operation) -> int:
     return min((n for operand in operands for n in operand.shape if n > 1), default=1)
 
 
-def seconds_per_byte(times: Mapping[Operation, float], counts: Counter[Operation]) -> float:
-    """Of what was measured and is no product."""
+def told_by_others(operation: Operation, times: Mapping[Operation, float], counts: Counter[Operation]) -> float:
+    """The seconds of what was not run: by the rate of its forward, or else of the other products; or by its bytes."""
+    if operation.flops:
+        forward = kernel_of(operation).removesuffix("_backward")
+        alike = [op for op in times if kernel_of(op) == forward] or [op for op in times if op.flops]
+        flops = sum(op.flops * counts[op] for op in alike)
+        if flops:
+            return operation.flops * sum(times[op] * counts[op] for op in alike) / flops
     plain = [op for op in times if not op.flops]
     num_bytes = sum(op.num_bytes * counts[op] for op in plain)
-    return sum(times[op] * counts[op] for op in plain) / num_bytes if num_bytes else 1 / BYTES_PER_S
+    per_byte = sum(times[op] * counts[op] for op in plain) / num_bytes if num_bytes else 1 / BYTES_PER_S
+    return operation.num_bytes * per_byte
 
 
 @cache

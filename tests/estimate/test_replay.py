@@ -3,9 +3,10 @@ import time
 import pytest
 import torch
 
-from components.estimate.replay import MAX_FLOPS, smaller, time_operations
+from components.estimate.replay import MAX_FLOPS, is_safe, smaller, time_operations
 from components.estimate.trace import fake_mode, trace_step
-from tests.estimate.small import gpt_case, mlp_case
+from components.training.objective import Objective, Player
+from tests.estimate.small import ADAMW, gpt_case, mlp_case
 
 CPU = torch.device("cpu")
 
@@ -30,6 +31,19 @@ def test_what_the_budget_does_not_reach_is_told_by_its_bytes():
     timing = time_operations(traced(mlp_case()).operations, device=CPU, budget_s=0.0)
     assert timing.measured_share == 0.0
     assert 0 < timing.step_s < 1.0
+
+
+def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forward():
+    model = torch.nn.LSTM(64, 64, batch_first=True)
+    rows = torch.zeros(8, 16, 64)
+    player = Player("", ADAMW, list(model.named_parameters()), lambda model, rows: model(rows)[0].float().sum())
+    objective = Objective([player], lambda epoch, start: [rows], 1, lambda model: {}, "rows")
+    trace = trace_step(model, objective, batch=rows, clip=None, precision="bf16", mode=fake_mode())
+    operations = [op for phase in trace.operations.values() for op in phase]
+    assert all(is_safe(op) for op in operations if "mm" in op.name)
+    assert not any(is_safe(op) for op in operations if any("uint8" in str(leaf) for leaf in op.leaves))
+    timing = time_operations(trace.operations, device=CPU, budget_s=1.0)
+    assert timing.seconds["backward"] > timing.seconds["forward"] / 2
 
 
 def test_large_product_is_cut_to_fewer_rows():
