@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import SourceError
-from components.params import DataSource, FileSource, HubSource, ModelSource
+from components.params import DataSource, FileSource, FolderSource, HubSource
 from components.sources import database, files, generator, hub, registries, web
 from components.sources.fetched import Fetched
 
@@ -27,7 +27,7 @@ FETCHERS: dict[str, Callable[..., Fetched]] = {
 }
 
 
-def fetch(source: DataSource | ModelSource, *, root: Path, folder: Path) -> Fetched:
+def fetch(source: DataSource, *, root: Path, folder: Path) -> Fetched:
     """The files of a source; SourceError where they are missing or are not what the recipe says.
 
     `root` is the project's folder, and `folder` the caller's place for what has to be unpacked.
@@ -36,7 +36,7 @@ def fetch(source: DataSource | ModelSource, *, root: Path, folder: Path) -> Fetc
     return FETCHERS[source.kind](source, root=root, folder=folder)
 
 
-def fetch_folder(source: ModelSource, *, root: Path, folder: Path) -> Path:
+def fetch_folder(source: FolderSource, *, root: Path, folder: Path) -> Path:
     """The folder that a source names, as a path on this machine; its bytes are checked as the source says."""
     if isinstance(source, FileSource):
         return files.fetch_folder(source, root=root)
