@@ -97,6 +97,7 @@ def report(project: Path, stage: str) -> dict[str, Any]:
     return read_json(project / "artifacts" / "toy" / stage / "report.json")
 
 
+@pytest.mark.timeout(900)
 def test_every_stage_runs(project: Path) -> None:
     assert sorted(folder.name for folder in (project / "artifacts" / "toy").iterdir()) == sorted(stages())
     family = read_json(project / "artifacts" / "toy" / "finetune" / "model" / "family.json")
