@@ -86,7 +86,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     vocabulary = {chr(97 + number): number + 5 for number in range(26)}
     write_json(
         predictor / "predictor.json",
-        {"task": "text_classification", "max_tokens": 32, "pad_token_id": 0, "vocab_size": vocab_size},
+        {
+            "task": "text_classification",
+            "labels": ["negative", "positive"],
+            "max_tokens": 32,
+            "pad_token_id": 0,
+            "vocab_size": vocab_size,
+        },
     )
     write_texts(folder / "train.parquet", texts[:30], vocabulary, first=0)
     write_texts(folder / "unlabelled.parquet", texts[30:50], vocabulary, first=100)
