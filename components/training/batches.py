@@ -18,7 +18,7 @@ from torch import Tensor
 
 BATCHES_SORTED_TOGETHER = 64
 # Rows are padded to a multiple of so many tokens: the library of a processor compiles, and keeps, a kernel for each
-# length that it meets, and with all of them trains at half the speed.
+# length that it meets, and with all of them trains far slower.
 LENGTH_STEP = 8
 
 
