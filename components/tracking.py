@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -228,10 +228,13 @@ class StageTracker:
     store: Store
     stage: str
     run_id: str
+    curves: set[str] = field(default_factory=set)
+    """Names of the metrics that have points already."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         from mlflow.entities import Metric
 
+        self.curves |= values.keys()
         now = int(time.time() * 1000)
         self.store.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
 
@@ -326,10 +329,14 @@ class StageTracker:
             self.store.client.log_inputs(self.run_id, datasets)
 
     def log_end(self, folder: Path) -> None:
-        """The report and what identifies the artifact, once it is in place."""
+        """The report and what identifies the artifact, once it is in place.
+
+        A figure with the name of a curve becomes `report.<name>`: it is of another moment than the curve's points.
+        """
         report: dict[str, Any] = read_json(folder / REPORT)
         numbers = {k: v for k, v in report.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        self.log_metrics(numbers, step=0)
+        named = {f"report.{name}" if name in self.curves else name: value for name, value in numbers.items()}
+        self.log_metrics(named, step=0)
         for key, value in report.items():
             if isinstance(value, str):
                 self.store.client.set_tag(self.run_id, f"report.{key}", value[:5000])

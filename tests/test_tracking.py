@@ -33,7 +33,7 @@ class Project:
             run.log_metrics({"loss": 0.5}, step=1)
             with writing(folder) as partial:
                 (partial / "data.txt").write_text(text)
-                write_json(partial / "report.json", {"num_rows": 3, "name": "x"})
+                write_json(partial / "report.json", {"num_rows": 3, "name": "x", "loss": 0.25})
             run.log_end(folder)
 
     @property
@@ -53,6 +53,13 @@ def named(project: Project) -> dict[str, list]:
     for run in project.store.search(""):
         found.setdefault(run.info.run_name, []).append(run)
     return found
+
+
+def test_a_figure_of_the_report_is_no_point_of_a_curve(project):
+    project.make("ingest")
+    (run,) = named(project)["ingest"]
+    assert run.data.metrics | {"report.loss": 0.25} == {"loss": 0.5, "num_rows": 3.0, "report.loss": 0.25}
+    assert run.data.metrics["report.loss"] == 0.25
 
 
 def test_stages_of_one_pipeline_share_a_parent(project):
