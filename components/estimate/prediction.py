@@ -19,7 +19,7 @@ from components.models.facts import PREDICTOR
 from components.tracking import Tracker
 from components.training.causal import MAX_VALIDATION_WINDOWS
 from components.training.checkpoint import has_checkpoint
-from components.training.loop import Plan
+from components.training.loop import POINTS_OF_A_CURVE, Plan
 from components.training.objective import Batch, Data, Objective
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 BUDGET_S = 2.5
 SAMPLED_BATCHES = 64
 SAMPLED_S = 0.2
+SAVED_BYTES_PER_S = 5e8
+"""A checkpoint on a plain disk."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,31 @@ def foretold(
         logger.warning("the time of this training cannot be told: %s: %s", type(error).__name__, error)
         yield
         return
-    logger.info("about %.0f s: %d steps of %.3g s on this machine", found.seconds, plan.num_steps, found.step_s)
-    tracker.log_metrics({"predicted_s": found.seconds, "predicted_step_s": found.step_s}, step=0)
+    tracker.log_metrics({"predicted_step_s": found.step_s}, step=0)
+    beside_s = logging_s(found, tracker) + saving_s(model, plan)
+    predicted_s = found.seconds + plan.num_epochs * beside_s
+    logger.info("about %.0f s: %d steps of %.3g s on this machine", predicted_s, plan.num_steps, found.step_s)
+    tracker.log_metrics({"predicted_s": predicted_s}, step=0)
     started = time.perf_counter()
     yield
     actual_s = time.perf_counter() - started
-    predicted_s = found.epoch_s * epochs_done(checkpoints, plan)
+    predicted_s = (found.epoch_s + beside_s) * epochs_done(checkpoints, plan)
     tracker.log_metrics({"actual_s": actual_s, "predicted_over_actual": predicted_s / actual_s}, step=0)
     logger.info("took %.0f s; for the epochs that ran, %.0f s were predicted", actual_s, predicted_s)
+
+
+def logging_s(found: Prediction, tracker: Tracker) -> float:
+    """Seconds that the points of an epoch's curves take to log, from one such call."""
+    started = time.perf_counter()
+    tracker.log_metrics({"predicted_epoch_s": found.epoch_s, **found.timing.metrics()}, step=0)
+    num_points = min(POINTS_OF_A_CURVE, found.num_epochs * found.num_steps_per_epoch) + found.num_epochs
+    return (time.perf_counter() - started) * num_points / found.num_epochs
+
+
+def saving_s(model: nn.Module, plan: Plan) -> float:
+    """Seconds that an epoch's checkpoint takes: the weights with Adam's state, and the weights again if best."""
+    num_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    return num_bytes * (4 if plan.early_stopping else 3) / SAVED_BYTES_PER_S
 
 
 def epochs_done(checkpoints: Path, plan: Plan) -> int:

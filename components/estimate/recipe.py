@@ -117,6 +117,7 @@ def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
             )
             for training in trainings
         ]
+    assumptions.append("what logging, checkpoints and the start of a stage take, seconds each, is left out")
     if any(training.params.early_stopping for training in trainings):
         assumptions.append("every epoch runs; early stopping may end before")
     return Estimate(

@@ -55,6 +55,10 @@ class Timing:
     def step_s(self) -> float:
         return sum(self.seconds.values())
 
+    def metrics(self) -> dict[str, float]:
+        """The figures that say what the time is made of."""
+        return {f"predicted_{phase}_s": seconds for phase, seconds in self.seconds.items()}
+
 
 def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float) -> Timing:
     """The seconds of each phase of a step on `device`. Draws nothing from torch's random state."""
