@@ -1,0 +1,118 @@
+import copy
+from pathlib import Path
+
+import pytest
+
+from components.artifacts import write_json
+from components.errors import InputError
+from components.estimate.recipe import counts_of, estimate_recipe, facts_of, trainings_of
+from components.models.facts import Facts
+from components.models.storage import build
+from components.params import Recipe
+from components.recipes import load_yaml, parse_recipe
+from tests.projects import ROOT
+from tests.tiny import make_tiny_encoder, tiny_rows
+
+RAW = load_yaml(ROOT / "params.yaml")["recipes"]
+
+
+def recipe(name: str, **sections) -> Recipe:
+    """A recipe of the project, some keys of its sections changed."""
+    raw = copy.deepcopy(RAW[name])
+    for section, changed in sections.items():
+        raw[section] |= changed
+    return parse_recipe(name, raw)
+
+
+def adapting(**finetune) -> Recipe:
+    encoder = {"kind": "file", "path": "encoder"}
+    return recipe("movie_sentiment", preprocess={"tokenizer": encoder}, pretrain={"source": encoder}, finetune=finetune)
+
+
+@pytest.fixture
+def encoder(tmp_path) -> Path:
+    """A project's folder with a tiny encoder in it, and nothing that a stage has made."""
+    make_tiny_encoder(tmp_path / "encoder", [text for text, _ in tiny_rows(100)])
+    return tmp_path
+
+
+def test_vector_recipe_is_told_from_its_config_alone(tmp_path):
+    small = {
+        "model": {"family": "mlp", "hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}
+    }
+    found = estimate_recipe(tmp_path, "wide_mlp", recipe("wide_mlp", finetune=small))
+    (training,) = found.trainings
+    raw = RAW["wide_mlp"]
+    num_train = round(
+        raw["ingest"]["source"]["num_rows"] * (1 - sum(raw["preprocess"]["split"][s] for s in ("validation", "test")))
+    )
+    assert training.num_parameters == training.num_trained == 1000 * 50 + 50 + 50 * 20 + 20 + 20 * 10 + 10
+    assert training.num_steps == raw["finetune"]["epochs"] * -(-num_train // raw["finetune"]["batch_size"])
+    assert training.flops == training.num_steps * training.flops_a_step
+    assert training.seconds > training.num_steps * training.step_s * 0.99
+    assert found.seconds == training.seconds
+    assert found.fits
+    assert not list(tmp_path.iterdir())
+
+
+def test_loaded_encoder_is_told_from_its_config_file(encoder):
+    found = estimate_recipe(encoder, "tiny", adapting(way={"name": "full", "freeze": ["embeddings"]}))
+    (training,) = found.trainings
+    assert training.title == "finetune"
+    assert training.num_trained == training.num_parameters - training.parameters["embeddings"] - 2 * 32  # its norm
+    assert training.memory.gradients == 4 * training.num_trained
+    assert any("5,000 rows, the fewest" in said for said in found.assumptions)
+    assert any("every text is as long as max_tokens allows" in said for said in found.assumptions)
+
+
+def test_control_is_a_training_of_its_own_with_every_weight(encoder):
+    found = estimate_recipe(encoder, "tiny", adapting(way={"name": "head"}, control=True))
+    finetune, control = found.trainings
+    assert finetune.num_trained == finetune.parameters["head"]
+    assert control.title == "finetune, control"
+    assert control.num_trained == control.num_parameters == finetune.num_parameters
+    assert found.seconds == finetune.seconds + control.seconds
+
+
+def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path):
+    movie = recipe("movie_sentiment")
+    with pytest.raises(InputError, match=r"tokenizer.json comes with the download .* --until preprocess"):
+        estimate_recipe(tmp_path, "movie_sentiment", movie)
+    with pytest.raises(InputError, match=r"config.json comes with the download. .* --until pretrain"):
+        trainings_of(tmp_path, "movie_sentiment", movie, Facts(num_labels=2, vocab_size=10, context=8), tmp_path / "w")
+
+
+def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path):
+    folder = tmp_path / "artifacts" / "speech_gpt" / "preprocess"
+    (folder / "predictor").mkdir(parents=True)
+    speech = recipe("speech_gpt")
+    assumptions: list[str] = []
+    facts = facts_of(tmp_path, "speech_gpt", speech, tmp_path / "work")
+    assert facts == Facts(vocab_size=4096, context=256)
+    counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions)
+    assert counts.num_train == 171  # 85 % of the 200 that the contract asks for at least, a context each
+    assert len(assumptions) == 2
+    write_json(folder / "predictor" / "predictor.json", {"task": "text_generation", "vocab_size": 999, "context": 256})
+    write_json(folder / "report.json", {"num_train_tokens": 256_000, "num_validation_tokens": 25_600})
+    facts = facts_of(tmp_path, "speech_gpt", speech, tmp_path / "work")
+    assert facts == Facts(vocab_size=999, context=256)
+    counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions)
+    assert (counts.num_train, counts.num_validation) == (1001, 100)
+    assert len(assumptions) == 2
+
+
+def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_path):
+    told = [name for name, raw in RAW.items() if raw["pretrain"]["mode"] != "load"]
+    assert told
+    for name in told:
+        one = recipe(name)
+        facts = facts_of(tmp_path, name, one, tmp_path / "work")
+        for training in trainings_of(tmp_path, name, one, facts, tmp_path / "work"):
+            assert training.params.epochs > 0
+            assert training.family in ("encoder", "gpt", "lstm", "mlp", "gan")
+
+
+def test_wide_mlp_has_the_parameters_that_it_promises(tmp_path):
+    one = recipe("wide_mlp")
+    model = build(one.finetune.model, facts_of(tmp_path, "wide_mlp", one, tmp_path))
+    assert sum(p.numel() for p in model.parameters()) == 10_016_010
