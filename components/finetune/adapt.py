@@ -72,7 +72,7 @@ def adapt(
     pretrained: bool = True,
 ) -> tuple[Trained, Position]:
     """Train one classifier, and save it in the folder `to`."""
-    machine = start(params)
+    machine = start(params, outputs.checkpoints / to.name)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
 
     def network(*, pretrained: bool) -> EncoderClassifier:

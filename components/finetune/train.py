@@ -16,7 +16,7 @@ from components.training.objective import Data
 def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
     """Build the family's network for the data, train it, and save it with its settings. InputError where the training
     cannot fit into memory."""
-    machine = start(params)
+    machine = start(params, outputs.checkpoints)
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
     check_memory(

@@ -17,7 +17,7 @@ from safetensors.torch import save_model as save_tensors
 from torch import nn
 
 from components.artifacts import read_json, write_json
-from components.errors import ArtifactError
+from components.errors import ArtifactError, did_you_mean
 from components.models.facts import Facts
 from components.models.settings import ModelSettings, families, settings_of
 
@@ -30,8 +30,11 @@ ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")
 
 
 def network(family: str) -> ModuleType:
-    """The module that makes a family's networks."""
-    assert family in families()
+    """The module that makes a family's networks. ArtifactError where there is no such family."""
+    if family not in families():
+        raise ArtifactError(
+            f"no family '{family}'{did_you_mean(family, families())}; there are {', '.join(families())}"
+        )
     return importlib.import_module(f"components.models.{family}.network")
 
 
@@ -64,6 +67,8 @@ def load(folder: Path) -> nn.Module:
     facts = Facts(**found["facts"] | {"shape": tuple(found["facts"]["shape"])})
     with torch.random.fork_rng(devices=[]):
         if found["settings"] is None:
+            if not hasattr(module, "from_config"):
+                raise ArtifactError(f"{folder / FAMILY} has no settings, which a model of the family '{family}' needs")
             model: nn.Module = module.from_config(folder, facts)
         else:
             model = module.build(settings_of(family).model_validate(found["settings"], strict=False), facts)

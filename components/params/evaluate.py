@@ -9,7 +9,7 @@ from components.params.section import Positive, Section, Share
 
 class Bootstrap(Section):
     num_samples: Annotated[int, Field(ge=100)]
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
 
 

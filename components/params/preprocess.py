@@ -22,7 +22,7 @@ class Split(Section):
     """Share of the rows."""
     test: Annotated[float, Field(gt=0, lt=0.5)]
     """Share of the rows."""
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     group: str | None
     """A column whose equal values stay in one split (a customer, a document), or null."""
 

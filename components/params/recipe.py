@@ -1,5 +1,7 @@
 """A recipe: one section a stage."""
 
+from collections.abc import Iterator
+
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -7,9 +9,9 @@ from components.params.compress import Compress
 from components.params.evaluate import Evaluate
 from components.params.finetune import Adapt, Finetune, NoFinetuning, TrainFromLabels
 from components.params.ingest import Ingest
-from components.params.package import Package
-from components.params.preprocess import ArrayData, Preprocess
-from components.params.pretrain import NoPretraining, Pretrain, PretrainFromData
+from components.params.package import Package, TextGenerationServing
+from components.params.preprocess import ArrayData, Preprocess, TextGenerationData
+from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
 from components.params.validate import Validate
 
 FINETUNING = {
@@ -19,6 +21,14 @@ FINETUNING = {
     "image_generation": ("none",),
 }
 """The modes of finetune that give a model for each task."""
+
+OBJECTIVES = {
+    "text_classification": ("masked",),
+    "array_classification": (),
+    "text_generation": ("causal",),
+    "image_generation": ("adversarial",),
+}
+"""What pretrain can train on the rows of each task."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -36,23 +46,62 @@ class Recipe:
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        task = self.preprocess.task
-        for name, found in (("evaluate.task", self.evaluate.task), ("package.serving.task", self.package.serving.task)):
-            if found != task:
-                raise ValueError(f"{name} is '{found}', but preprocess.task is '{task}'; they are one task")
-        if self.finetune.mode not in FINETUNING[task]:
-            raise ValueError(
-                f"finetune.mode is '{self.finetune.mode}', but for {task} it is one of {list(FINETUNING[task])}"
-            )
-        if isinstance(self.finetune, Adapt) and isinstance(self.pretrain, NoPretraining):
-            raise ValueError("finetune.mode is 'adapt', which adapts a pretrained model, but pretrain.mode is 'none'")
-        if isinstance(self.finetune, NoFinetuning) and not isinstance(self.pretrain, PretrainFromData):
-            raise ValueError("finetune.mode is 'none', so pretrain.mode must be 'train': nothing else makes the model")
-        if isinstance(self.finetune, TrainFromLabels) and not isinstance(self.pretrain, NoPretraining):
-            raise ValueError("finetune.mode is 'train', which starts from scratch; pretrain.mode must be 'none'")
-        if isinstance(self.finetune, TrainFromLabels) and self.finetune.augment and not is_of_images(self.preprocess):
-            raise ValueError("finetune.augment moves images, but preprocess makes none; set it to null")
+        for fault in (*faults_of_task(self), *faults_of_training(self), *faults_of_serving(self)):
+            raise ValueError(fault)
         return self
+
+
+def faults_of_task(recipe: Recipe) -> Iterator[str]:
+    """What another task's section would be needed for."""
+    task = recipe.preprocess.task
+    for name, found in (("evaluate.task", recipe.evaluate.task), ("package.serving.task", recipe.package.serving.task)):
+        if found != task:
+            yield f"{name} is '{found}', but preprocess.task is '{task}'; they are one task"
+    if recipe.finetune.mode not in FINETUNING[task]:
+        yield f"finetune.mode is '{recipe.finetune.mode}', but for {task} it is one of {list(FINETUNING[task])}"
+    pretrain = recipe.pretrain
+    if isinstance(pretrain, PretrainFromData) and pretrain.objective.name not in OBJECTIVES[task]:
+        allowed = f"it is one of {list(OBJECTIVES[task])}" if OBJECTIVES[task] else "pretrain.mode must be 'none'"
+        yield f"pretrain.objective.name is '{pretrain.objective.name}', but for {task} {allowed}"
+    if isinstance(pretrain, Load) and task != "text_classification":
+        yield f"pretrain.mode is 'load', which takes an encoder of texts, but preprocess.task is '{task}'"
+    if recipe.validate.contract.max_unlabelled_share is not None and task != "text_classification":
+        yield f"max_unlabelled_share is for texts to pretrain on, but preprocess.task is '{task}', which uses none"
+
+
+def faults_of_training(recipe: Recipe) -> Iterator[str]:
+    """Modes of pretrain and finetune that do not go together, and settings without effect."""
+    pretrain, finetune = recipe.pretrain, recipe.finetune
+    if isinstance(finetune, Adapt) and isinstance(pretrain, NoPretraining):
+        yield "finetune.mode is 'adapt', which adapts a pretrained model, but pretrain.mode is 'none'"
+    if isinstance(finetune, NoFinetuning) and not isinstance(pretrain, PretrainFromData):
+        yield "finetune.mode is 'none', so pretrain.mode must be 'train': nothing else makes the model"
+    if isinstance(finetune, TrainFromLabels) and not isinstance(pretrain, NoPretraining):
+        yield "finetune.mode is 'train', which starts from scratch; pretrain.mode must be 'none'"
+    if isinstance(finetune, TrainFromLabels) and finetune.augment and not is_of_images(recipe.preprocess):
+        yield "finetune.augment moves images, but preprocess makes none; set it to null"
+    if isinstance(pretrain, PretrainFromData) and pretrain.early_stopping:
+        if pretrain.objective.name == "adversarial":
+            yield "pretrain.early_stopping must be null: the loss of a GAN does not tell how good its samples are"
+        if pretrain.early_stopping.metric != "loss":
+            yield f"pretrain.early_stopping.metric is '{pretrain.early_stopping.metric}'; without labels it is 'loss'"
+
+
+def faults_of_serving(recipe: Recipe) -> Iterator[str]:
+    """Limits of the service that could not be kept."""
+    preprocess, serving = recipe.preprocess, recipe.package.serving
+    if recipe.compress.threads != serving.threads:
+        yield (
+            f"compress.threads is {recipe.compress.threads}, but package.serving.threads is {serving.threads}; they "
+            "are one number, so that what is measured is what is served"
+        )
+    if isinstance(preprocess, TextGenerationData) and isinstance(serving, TextGenerationServing):
+        most = preprocess.context - 1
+        if serving.max_prompt_tokens > most:
+            yield (
+                f"package.serving.max_prompt_tokens is {serving.max_prompt_tokens}, but a model with "
+                f"preprocess.context {preprocess.context} reads {most} and one more to write"
+            )
 
 
 def is_of_images(preprocess: Preprocess) -> bool:

@@ -65,7 +65,7 @@ def rows_or_full(value: object) -> object:
 class Training(Section):
     """What every training is told."""
 
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     epochs: Positive
     steps_per_epoch: Positive | None
     """Null for all rows once; a number draws that many batches at random, for an epoch of any length."""

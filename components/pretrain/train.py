@@ -17,7 +17,7 @@ from components.models.facts import Facts, read_facts
 from components.models.storage import FAMILY, WEIGHTS, build, load, save
 from components.params import PretrainFromData
 from components.pretrain.champion import champion_folder
-from components.pretrain.load import TOKENIZER, refuse_pickles
+from components.pretrain.load import TOKENIZER, check_same_tokenizer, refuse_pickles
 from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.tracking import Tracker
@@ -48,7 +48,7 @@ class Report:
 
 def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Train, and save what is kept. InputError where the training cannot fit into memory."""
-    machine = start(params)
+    machine = start(params, outputs.checkpoints / "train")
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor)
     check_memory(
@@ -91,19 +91,28 @@ def first_weights(
     if params.source is None:
         return model
     work = outputs.checkpoints / "source"
-    if params.source == "champion":
-        folder = champion_folder(tracker, work)
-    else:
-        folder = fetch_folder(params.source, root=inputs.project, folder=work)
-        refuse_pickles(folder)
-    if not (folder / FAMILY).is_file():
-        raise InputError(f"pretrain.source holds no {FAMILY}; it must be a model that a recipe of this project made")
-    theirs = load(folder)
-    theirs = getattr(theirs, "encoder", theirs)  # of a classifier, what it was made from
+    try:
+        if params.source == "champion":
+            folder = champion_folder(tracker, work)
+        else:
+            folder = fetch_folder(params.source, root=inputs.project, folder=work)
+            refuse_pickles(folder)
+        theirs = loaded(folder, inputs.predictor)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     check_same_shape(theirs, model)
     model.load_state_dict(theirs.state_dict())
-    shutil.rmtree(work, ignore_errors=True)
     return model
+
+
+def loaded(folder: Path, predictor: Path) -> nn.Module:
+    """Another training's model, of a classifier its encoder. InputError where it read other tokens."""
+    if not (folder / FAMILY).is_file():
+        raise InputError(f"pretrain.source holds no {FAMILY}; it must be a model that a recipe of this project made")
+    if (predictor / TOKENIZER).is_file():
+        check_same_tokenizer(folder / TOKENIZER, predictor / TOKENIZER)
+    theirs = load(folder)
+    return getattr(theirs, "encoder", theirs)
 
 
 def check_same_shape(theirs: nn.Module, ours: nn.Module) -> None:

@@ -34,6 +34,7 @@ from components.training.precision import Precision
 
 TOKENIZER = "tokenizer.json"
 MAX_VALIDATION_WINDOWS = 256  # evenly over the split: enough for the third digit, and seconds for a large split
+LARGEST_EXPONENT = 700.0  # of a perplexity that is still a number
 VALIDATION_BATCH = 16
 # Of the texts that are shown as training goes; evaluate's own are the recipe's to choose.
 NUM_SAMPLES, NUM_SAMPLE_TOKENS, TEMPERATURE = 3, 80, 0.8
@@ -197,7 +198,7 @@ def measure(model: nn.Module, stream: Stream, *, loss_of: Any, context: int) -> 
     return {
         "validation_loss": loss,
         "validation_bits_per_byte": bits_per_byte,
-        "validation_perplexity": math.exp(loss),
+        "validation_perplexity": math.exp(min(loss, LARGEST_EXPONENT)),
     }
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from components.artifacts import disk_errors, read_json, replace, write_json
+from components.training.precision import Precision
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Position:
     """0 while there is none."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an epoch."""
+    precision: Precision | None = None
+    """Of the steps so far; a training that carries on keeps it."""
 
 
 def save_checkpoint(
@@ -49,6 +52,12 @@ def save_checkpoint(
         save_file(random_state(), partial / "random.safetensors")
         write_json(partial / "position.json", asdict(position))
         replace(partial, folder / "last")
+
+
+def kept_precision(folder: Path) -> Precision | None:
+    """The precision of a training that was stopped; None where there is none to carry on."""
+    places = (folder / "last" / "position.json", folder / ".last.old" / "position.json")
+    return next((read_json(path)["precision"] for path in places if path.is_file()), None)
 
 
 def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Position | None:

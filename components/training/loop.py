@@ -116,6 +116,7 @@ def train(
     seats = [Seat(player) for player in objective.players]
     optimizers = [seat.optimizer for seat in seats]
     position = load_checkpoint(checkpoints, model=model, optimizers=optimizers) or Position()
+    position.precision = plan.precision
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
     every = max(1, plan.num_steps // POINTS_OF_A_CURVE)
@@ -150,6 +151,8 @@ def train(
 
             own(everything, everything)
             figures = mean_losses(position, seats, plan.num_steps_per_epoch) | objective.validate(model)
+            if not all(map(math.isfinite, figures.values())):
+                raise not_finite(figures, position, plan, checkpoints)
             position.epoch += 1
             position.loss_sum = {}
             position.history.append({"epoch": position.epoch, **figures})
@@ -161,6 +164,7 @@ def train(
                 save_best(checkpoints, model)
             save_checkpoint(checkpoints, position, model=model, optimizers=optimizers)
             saved_at = spoke_at = time.monotonic()
+            num_units = 0
 
     if plan.early_stopping:
         load_best(checkpoints, model)
@@ -247,6 +251,15 @@ def stopped(
     return TrainingError(
         f"{error}{whose} at step {position.step + 1} of {plan.num_steps}, on rows {examples(batch.row.tolist())} "
         f"(all of them: {left}); {kept}. Lower optimizer.learning_rate, or set clip"
+    )
+
+
+def not_finite(figures: dict[str, float], position: Position, plan: Plan, checkpoints: Path) -> TrainingError:
+    """The error of an epoch after which the model answers nothing; its weights are not kept."""
+    kept = "the last good checkpoint is kept" if has_checkpoint(checkpoints) else "no checkpoint was made yet"
+    wrong = ", ".join(f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value))
+    return TrainingError(
+        f"{wrong} after step {position.step} of {plan.num_steps}; {kept}. Lower optimizer.learning_rate, or set clip"
     )
 
 

@@ -60,3 +60,32 @@ def test_setting_of_a_training_out_of_its_range_is_refused(raw, key, value, mess
     raw |= {"pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN | {key: value}}
     with pytest.raises(ParamsError, match=message):
         parse_recipe("movie", raw)
+
+
+def recipe(name: str) -> dict:
+    return copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"][name])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("speech_gpt", lambda r: r["pretrain"].update(objective={"name": "masked", "share": 0.2, "mean_span": 1.0}),
+         r"pretrain.objective.name is 'masked', but for text_generation it is one of .'causal'"),
+        ("digit_gan", lambda r: r["pretrain"].update(objective={"name": "causal"}),
+         r"'causal', but for image_generation it is one of .'adversarial'"),
+        ("digit_gan", lambda r: r["pretrain"].update(early_stopping={"metric": "loss", "patience": 1}),
+         r"the loss of a GAN does not tell"),
+        ("speech_gpt", lambda r: r["pretrain"].update(early_stopping={"metric": "accuracy", "patience": 1}),
+         r"without labels it is 'loss'"),
+        ("speech_gpt", lambda r: r["package"]["serving"].update(max_prompt_tokens=256), r"reads 255 and one more"),
+        ("digits", lambda r: r["compress"].update(threads=1), r"compress.threads is 1, but package"),
+        ("digits", lambda r: r["validate"]["contract"].update(max_unlabelled_share=0.5), r"which uses none"),
+        ("digits", lambda r: r["finetune"].update(seed=-1), r"finetune.seed: input should be greater than"),
+    ],
+)  # fmt: skip
+def test_sections_that_do_not_go_together_are_refused(name, change, message):
+    raw = recipe(name)
+    parse_recipe(name, raw)
+    change(raw)
+    with pytest.raises(ParamsError, match=message):
+        parse_recipe(name, raw)

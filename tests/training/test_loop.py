@@ -14,7 +14,7 @@ from components.params import Clip, EarlyStopping, Optimizer, Schedule
 from components.tracking import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
-from components.training.checkpoint import Position
+from components.training.checkpoint import Position, kept_precision
 from components.training.loop import Plan, train
 from components.training.objective import Objective, Player
 from components.training.precision import choose_precision
@@ -350,3 +350,17 @@ def test_precision_is_measured_only_where_it_is_left_open():
     assert choose_precision("fp32", device=device) == ("fp32", 1.0)
     precision, speedup = choose_precision("auto", device=device)
     assert precision == ("bf16" if speedup >= 1.3 else "fp32")
+
+
+def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoint(tmp_path):
+    seen = iter([1.0, math.nan])
+    with pytest.raises(TrainingError, match=r"validation_loss is nan after step 20 of 30; the last good checkpoint is"):
+        run(tmp_path, check=lambda _: {"validation_loss": next(seen)})
+    kept = json.loads((tmp_path / "last" / "position.json").read_text())
+    assert (kept["step"], kept["precision"]) == (10, "fp32")
+
+
+def test_a_training_carries_on_in_its_precision_whatever_is_measured_now(tmp_path):
+    assert kept_precision(tmp_path) is None
+    run(tmp_path, plan=make_plan(epochs=1))
+    assert kept_precision(tmp_path) == "fp32"
