@@ -1,14 +1,16 @@
 """compress for texts and their labels: one graph, of token ids and their mask."""
 
-from typing import Any, cast
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
+from torch import nn
 
 from components.compress.classification import ClassifierTrial, read_float_scores, read_split
 from components.compress.export import export_graph
 from components.compress.stage import Inputs
-from components.models.encoder.network import EncoderClassifier
 from components.models.float_predictor import float_forward, float_predictor
 from components.models.storage import WEIGHTS, load
 from serving.predictors.text_classification import (
@@ -25,7 +27,7 @@ from serving.predictors.text_classification import (
 def make_trial(inputs: Inputs) -> ClassifierTrial:
     """The trial of a classifier of texts. ArtifactError where evaluate judged other rows."""
     test = read_split(inputs.test, "text")
-    model = cast(EncoderClassifier, load(inputs.model))
+    model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     forward = float_forward(model)
@@ -45,14 +47,25 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     )
 
 
-def export_classifier(model: EncoderClassifier) -> onnx.ModelProto:
+def export_classifier(model: nn.Module) -> onnx.ModelProto:
     """The classifier in fp32, for any batch size and length: input_ids, attention_mask (B, T) → logits (B, L)."""
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     inputs = {name: torch.ones((2, 4), dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    encoder: Any = model.encoder
-    chosen = encoder.config._attn_implementation
-    encoder.set_attn_implementation("eager")  # plain products: what torch fuses comes out as twice the nodes
-    try:
+    with plain_attention(model):
         return export_graph(model, inputs, outputs=["logits"], dynamic=dict.fromkeys(inputs, dynamic))
+
+
+@contextmanager
+def plain_attention(model: nn.Module) -> Generator[None]:
+    """Let an encoder of transformers' compute attention by plain products, since what torch fuses comes out as twice
+    the nodes; another family's model stays as it is."""
+    encoder: Any = getattr(model, "encoder", None)
+    if not hasattr(encoder, "set_attn_implementation"):
+        yield
+        return
+    chosen = encoder.config._attn_implementation
+    encoder.set_attn_implementation("eager")
+    try:
+        yield
     finally:
         encoder.set_attn_implementation(chosen)

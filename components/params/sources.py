@@ -113,4 +113,4 @@ ModelSource = Annotated[
     | Annotated[Literal["champion"], Tag("champion")],
     Discriminator(source_kind),
 ]
-"""`champion` stands for the weights behind the recipe's champion in the model registry."""
+"""`champion` stands for the model behind the recipe's champion in the model registry."""

@@ -6,11 +6,11 @@ another split. A text without a label is one to pretrain on; it must not come ag
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from components.artifacts import read_json, write_json
 from components.errors import InputError, did_you_mean, examples
-from components.params import FolderSource, NearDuplicates, TextClassificationData, TrainedTokenizer
+from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
 from components.preprocess.cleaning import clean_column
 from components.preprocess.duplicates import (
     CONFLICTING,
@@ -40,8 +40,15 @@ from components.preprocess.leakage import check_leakage
 from components.preprocess.split import NAMES, grouped, leak_of_random_split, stratified
 from components.preprocess.stage import PREDICTOR, Inputs, Outputs
 from components.preprocess.tokenizer_training import train_tokenizer
-from components.preprocess.tokens import TOKENIZER, Tokens, Vocabulary, all_tokens, load_vocabulary, write_tokenized
-from components.sources import fetch_folder
+from components.preprocess.tokens import (
+    TOKENIZER,
+    Tokens,
+    Vocabulary,
+    all_tokens,
+    fetch_tokenizer,
+    load_vocabulary,
+    write_tokenized,
+)
 from components.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -96,7 +103,8 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
     labels: list[str] = read_json(inputs.verdict)["labels"]
     if not isinstance(params.tokenizer, TrainedTokenizer):
         with timed("tokenizer", steps):
-            fetch_tokenizer(params.tokenizer, inputs, outputs, max_tokens=params.max_tokens)
+            check = partial(load_vocabulary, max_tokens=params.max_tokens)
+            fetch_tokenizer(params.tokenizer, inputs, outputs, check=check, tracker=tracker)
     with timed("clean", steps):
         data = read_rows(inputs.data, params)
         cleaned = clean_column(data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens)
@@ -167,16 +175,6 @@ def timed(step: str, steps: dict[str, float]) -> Generator[None]:
     yield
     steps[step] = round(time.perf_counter() - start, 3)
     logger.info("%s: %.1f s", step, steps[step])
-
-
-def fetch_tokenizer(source: FolderSource, inputs: Inputs, outputs: Outputs, *, max_tokens: int) -> None:
-    """Copy the source's tokenizer.json as it is. SourceError or InputError where it cannot be used."""
-    try:
-        folder = fetch_folder(source, root=inputs.project, folder=outputs.work / "tokenizer")
-        load_vocabulary(folder, max_tokens=max_tokens)
-        shutil.copyfile(folder / TOKENIZER, outputs.predictor / TOKENIZER)
-    finally:
-        shutil.rmtree(outputs.work, ignore_errors=True)
 
 
 def read_rows(path: Path, params: TextClassificationData) -> pa.Table:

@@ -5,7 +5,6 @@ for documents that come again in another split. A document ends with the end-of-
 first. The tokens spell every character, so that bits per byte can be told of any tokenizer, and compared.
 """
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from components.artifacts import write_json
 from components.errors import InputError, did_you_mean, examples
-from components.params import FolderSource, TextGenerationData, TrainedTokenizer
+from components.params import TextGenerationData, TrainedTokenizer
 from components.preprocess.documents import (
     Encoded,
     Vocabulary,
@@ -33,9 +32,8 @@ from components.preprocess.split import NAMES, fewest_rows, grouped, stratified
 from components.preprocess.stage import PREDICTOR, Inputs, Outputs
 from components.preprocess.text_classification import timed
 from components.preprocess.tokenizer_training import train_tokenizer
-from components.preprocess.tokens import TOKENIZER
+from components.preprocess.tokens import TOKENIZER, fetch_tokenizer
 from components.progress import progress
-from components.sources import fetch_folder
 from components.tracking import Tracker
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
@@ -87,7 +85,7 @@ def run(params: TextGenerationData, inputs: Inputs, outputs: Outputs, *, tracker
         if isinstance(params.tokenizer, TrainedTokenizer):
             train_tokenizer(splits["train"]["text"].to_pylist(), params.tokenizer, path=outputs.predictor / TOKENIZER)
         else:
-            fetch_tokenizer(params.tokenizer, inputs, outputs)
+            fetch_tokenizer(params.tokenizer, inputs, outputs, check=read_vocabulary, tracker=tracker)
         vocabulary = read_vocabulary(outputs.predictor)
     with timed("tokenize", steps):
         encoded = {name: encode(part["text"].to_pylist(), vocabulary) for name, part in splits.items()}
@@ -196,16 +194,6 @@ def split_rows(rows: pa.Table, params: TextGenerationData) -> dict[str, pa.Table
     else:
         split = grouped(rows["group"].to_pylist(), alike, params.split, labels=["document"])
     return {name: rows.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
-
-
-def fetch_tokenizer(source: FolderSource, inputs: Inputs, outputs: Outputs) -> None:
-    """Copy the source's tokenizer.json as it is. SourceError where it cannot be used."""
-    try:
-        folder = fetch_folder(source, root=inputs.project, folder=outputs.work / "tokenizer")
-        read_vocabulary(folder)
-        shutil.copyfile(folder / TOKENIZER, outputs.predictor / TOKENIZER)
-    finally:
-        shutil.rmtree(outputs.work, ignore_errors=True)
 
 
 def unknown_share(encoded: Mapping[str, Encoded]) -> float:

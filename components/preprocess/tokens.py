@@ -1,8 +1,11 @@
 """Texts to token ids, and the tokenizer's own settings."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from components.champion import champion_tokenizer
 from components.errors import MAX_EXAMPLES, InputError, SourceError, examples
+from components.params import FolderSource
+from components.preprocess.stage import Inputs, Outputs
 from components.progress import progress
+from components.sources import fetch_folder
+from components.tracking import Tracker
 
 TOKENIZER = "tokenizer.json"
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
@@ -57,6 +65,26 @@ class Tokens:
     @property
     def unknown_share(self) -> float:
         return self.num_unknown / max(int(self.lengths.sum()) - self.num_special, 1)
+
+
+def fetch_tokenizer(
+    source: FolderSource | Literal["champion"], inputs: Inputs, outputs: Outputs, *, check: Callable[[Path], object],
+    tracker: Tracker,
+) -> None:  # fmt: skip
+    """Copy the tokenizer.json of the source, or of the champion, as it is, once `check` has read its folder.
+
+    SourceError or InputError where it cannot be used.
+    """
+    work = outputs.work / "tokenizer"
+    try:
+        if source == "champion":
+            folder = champion_tokenizer(tracker, work)
+        else:
+            folder = fetch_folder(source, root=inputs.project, folder=work)
+        check(folder)
+        shutil.copyfile(folder / TOKENIZER, outputs.predictor / TOKENIZER)
+    finally:
+        shutil.rmtree(outputs.work, ignore_errors=True)
 
 
 def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:

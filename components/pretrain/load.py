@@ -22,12 +22,12 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from components.artifacts import sha256_of
-from components.errors import SourceError, examples
+from components.champion import champion_folder
+from components.errors import InputError, SourceError, examples
 from components.models.facts import read_facts
-from components.models.storage import CONFIG, WEIGHTS, save
+from components.models.storage import CONFIG, FAMILY, WEIGHTS, save
 from components.models.storage import load as load_saved
 from components.params import FolderSource, Load
-from components.pretrain.champion import champion_folder
 from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.tracking import Tracker
@@ -87,10 +87,9 @@ def fetch_encoder(
 ) -> PreTrainedModel:
     """An existing encoder, from a source or from behind the registered champion."""
     if source == "champion":
-        model = load_saved(champion_folder(tracker, work / "champion")).encoder
-        assert isinstance(model, PreTrainedModel)
-        check_vocabulary(model, tokenizer)
-        return model
+        folder = champion_folder(tracker, work / "champion")
+        check_same_tokenizer(folder / TOKENIZER, tokenizer)
+        return encoder_of(folder)
     folder = fetch_folder(source, root=root, folder=work / "source")
     refuse_pickles(folder)
     taken = take(folder, work / "taken")
@@ -98,6 +97,18 @@ def fetch_encoder(
     model = load_model(taken)
     check_vocabulary(model, tokenizer)
     return model
+
+
+def encoder_of(folder: Path) -> PreTrainedModel:
+    """The encoder of a classifier that finetune made. InputError where its family has none that transformers reads."""
+    encoder = getattr(load_saved(folder), "encoder", None)
+    if not isinstance(encoder, PreTrainedModel):
+        family = read_object(folder / FAMILY).get("family")
+        raise InputError(
+            f"pretrain.mode 'load' takes an encoder, but the champion is of the family {family!r}; start from another "
+            "pretrain.source, or set the alias 'champion' to a version with an encoder"
+        )
+    return encoder
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -178,20 +189,29 @@ def check_safetensors(path: Path) -> None:
 
 
 def check_same_tokenizer(theirs: Path, ours: Path) -> None:
-    """SourceError where the encoder was not trained with the tokenizer that made the token ids."""
+    """SourceError where pretrain.source was not trained with the tokenizer that made the token ids.
+
+    Sizes tell nothing: a tokenizer that is trained again on other rows has as many tokens, and other ones.
+    """
+    if not theirs.is_file():
+        raise SourceError(
+            f"pretrain.source has no {TOKENIZER}, so nothing tells whether its tokens are those of "
+            "preprocess.tokenizer; start from a model that has one (a champion registered anew does), or from null"
+        )
     if sha256_of(theirs) == sha256_of(ours):
         return
     try:
         vocabulary = Tokenizer.from_file(str(theirs)).get_vocab()
     except Exception as error:  # the library raises nothing narrower
-        raise SourceError(f"{TOKENIZER} of the encoder cannot be read: {error}") from error
+        raise SourceError(f"{TOKENIZER} of pretrain.source cannot be read: {error}") from error
     known = Tokenizer.from_file(str(ours)).get_vocab()
     if vocabulary == known:
         return
     different = sorted(token for token in vocabulary.keys() | known if vocabulary.get(token) != known.get(token))
     raise SourceError(
-        f"the encoder's tokenizer ({len(vocabulary)} tokens) is not the one that preprocess used ({len(known)}); they "
-        f"differ in {examples(different)}: let preprocess.tokenizer and pretrain.source name the same folder"
+        f"the tokenizer of pretrain.source ({len(vocabulary)} tokens) is not the one that preprocess used "
+        f"({len(known)}); they differ in {examples(different)}: let preprocess.tokenizer and pretrain.source both be "
+        "'champion' (after --force preprocess, if the champion is a new one), or name the same folder"
     )
 
 

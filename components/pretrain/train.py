@@ -10,13 +10,13 @@ from pathlib import Path
 
 from torch import nn
 
+from components.champion import champion_folder
 from components.errors import InputError
 from components.estimate.prediction import foretold
 from components.estimate.training import check_memory
 from components.models.facts import Facts, read_facts
 from components.models.storage import FAMILY, WEIGHTS, build, load, save
 from components.params import PretrainFromData
-from components.pretrain.champion import champion_folder
 from components.pretrain.load import TOKENIZER, check_same_tokenizer, refuse_pickles
 from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder

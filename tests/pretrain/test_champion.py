@@ -1,11 +1,11 @@
 import pytest
 
 from components.artifacts import files_of
+from components.champion import champion_folder
 from components.errors import InputError
 from components.models.facts import Facts
 from components.models.gpt.settings import Settings
 from components.models.storage import build, load, save
-from components.pretrain.champion import champion_folder
 from components.tracking import NullTracker, stage_run
 
 
