@@ -144,9 +144,9 @@ def size_rows(report: Data, speeds: Any) -> list[tuple[str, str, str, str]]:
     chosen = (speeds or {}).get(f"{report.get('method')} {sparsity:g}" if sparsity else report.get("method"))
     before = (speeds or {}).get(UNCOMPRESSED)
     if chosen and before:
-        rate = next(key for key in chosen if key.endswith("_per_s"))  # rows, tokens or samples
+        rate = next(key for key in chosen if key.endswith(RATE))  # rows, tokens or samples
         speed = f"{before[rate]:.0f}", f"{chosen[rate]:.0f}", f"{chosen['speedup']:.1f} times"
-        rows.append((rate.replace("_per_s", "/s"), *speed))
+        rows.append((rate.replace(RATE, "/s"), *speed))
         rows.append(("one request, p50", f"{before['p50_ms']:.1f} ms", f"{chosen['p50_ms']:.1f} ms", ""))
     return rows
 
