@@ -1,12 +1,16 @@
-"""What stands before the service: every request is judged on its own, before it shares a batch with others."""
+"""What stands before the service: every request is judged on its own, before it shares a batch with others.
 
+A request is judged on a thread, so that a large one does not keep the others waiting.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse
 
-from serving.endpoints import Endpoint, Limits, Refused
+from serving.endpoints import Endpoint, Limits, Refused, media_type
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -19,16 +23,18 @@ class Refusals:
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits) -> None:
         self.app, self.limits, self.route = app, limits, endpoint.ROUTE
-        self.max_bytes = endpoint.max_bytes(limits)
+        self.max_bytes = endpoint.max_bytes(folder, limits)
         self.check = endpoint.make_check(folder, limits)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != self.route or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        checked = await read_body(receive, self.max_bytes)
+        content_type = header_of(scope, b"content-type")
+        most = self.max_bytes.get(media_type(content_type), min(self.max_bytes.values()))
+        checked = await read_body(receive, most)
         if isinstance(checked, bytes):
-            checked = self.check(header_of(scope, b"content-type"), checked)
+            checked = await asyncio.to_thread(self.check, content_type, checked)
         if isinstance(checked, Refused):
             await refusal(checked)(scope, receive, send)
         else:

@@ -15,6 +15,14 @@ class UploadError(Exception):
     """What is wrong with the body."""
 
 
+class TooManyParts(UploadError):
+    """More parts than are taken."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"it has {number} parts")
+        self.number = number
+
+
 @dataclass
 class Part:
     """One part of the body."""
@@ -36,15 +44,21 @@ def option(header: str, name: str) -> str:
     return found if isinstance(found, str) else found[2]
 
 
-def parts_of(content_type: str, body: bytes) -> list[Part]:
-    """The body's parts, in its order. UploadError where it is not what `content_type` says, or is cut short."""
+def parts_of(content_type: str, body: bytes, *, most: int) -> list[Part]:
+    """The body's parts, in its order. UploadError where it is not what `content_type` says, or is cut short.
+
+    TooManyParts as soon as there are more than `most`; how many they are is then told by their delimiters alone.
+    """
     boundary = option(content_type, "boundary")
     if not boundary:
         raise UploadError("content-type names no boundary")
+    delimiter = b"--" + boundary.encode("latin-1", "replace")
     parts: list[Part] = []
     name, value, ended = bytearray(), bytearray(), False
 
     def begin() -> None:
+        if len(parts) == most:
+            raise TooManyParts(max(most + 1, body.count(delimiter) - 1))  # the last delimiter begins no part
         parts.append(Part())
 
     def end_header() -> None:

@@ -40,7 +40,7 @@ class ArrayClassificationServing(Section):
     max_arrays: Positive
     """Of one request."""
     max_image_bytes: Positive
-    """Of one uploaded image, or of one array as JSON."""
+    """Of one uploaded image."""
     max_latency_ms: Positive
     """Expected wait beyond which a request is turned away with 503."""
 

@@ -1,7 +1,7 @@
 """What a bundle answers over HTTP, one module a task. Each gives what `Endpoint` lists."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,12 +43,12 @@ class Endpoint(Protocol):
     Limits: Callable[..., Any]
     """A frozen dataclass: the fields of the task's section in components/params/package.py, but for `task`."""
 
-    def max_bytes(self, limits: Any) -> int:
-        """The longest body that is read."""
+    def max_bytes(self, folder: Path, limits: Any) -> Mapping[str, int]:
+        """The longest body that is read, by its media type; of any other type it is the least of these."""
         ...
 
     def make_check(self, folder: Path, limits: Any) -> Check:
-        """What judges each request on its own, before it shares a batch with others."""
+        """What judges each request on its own, before it shares a batch with others; called on many threads."""
         ...
 
     def make_api(self, folder: Path, limits: Any) -> type[Any]:
@@ -66,6 +66,11 @@ class Endpoint(Protocol):
     def example(self, folder: Path) -> str:
         """The options of a curl command that asks ROUTE."""
         ...
+
+
+def media_type(content_type: str) -> str:
+    """The type that a header names, without its parameters."""
+    return content_type.split(";")[0].strip().lower()
 
 
 def endpoint_of(task: str) -> Endpoint:

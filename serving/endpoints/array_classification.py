@@ -6,16 +6,16 @@ The service itself reads arrays only: an upload's images are made arrays while t
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.endpoints import Check, Refused
+from serving.endpoints import Check, Refused, media_type
 from serving.images import ImageError, read_grey
 from serving.predictors.array_classification import ROUTE, SETTINGS, Predictor, Settings, load_settings
 from serving.predictors.scores import Answer
-from serving.uploads import Part, UploadError, parts_of
+from serving.uploads import Part, TooManyParts, UploadError, parts_of
 
 __all__ = [
     "PACKAGES",
@@ -32,6 +32,7 @@ __all__ = [
 PACKAGES = ("pillow", "python-multipart")
 FIELD = "images"
 MAX_HEADERS_BYTES = 1024  # of one part of an upload
+MAX_VALUE_BYTES = 32  # of one number as JSON, its comma and some space
 MAX_SCALED = 1e6  # far outside of anything that was trained on, and far from where fp32 products overflow
 
 
@@ -44,7 +45,7 @@ class Limits:
     max_arrays: int
     """Of one request."""
     max_image_bytes: int
-    """Of one uploaded image, or of one array as JSON."""
+    """Of one uploaded image."""
     max_latency_ms: int
     """Expected wait beyond which a request is turned away."""
 
@@ -68,9 +69,13 @@ def make_api(folder: Path, limits: Limits) -> type[Any]:
     return Classifier
 
 
-def max_bytes(limits: Limits) -> int:
-    """The longest body that is read."""
-    return MAX_HEADERS_BYTES + limits.max_arrays * (limits.max_image_bytes + MAX_HEADERS_BYTES)
+def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
+    """The longest body that is read: of numbers by how many the model reads, of images by how large one may be."""
+    settings = load_settings(folder / SETTINGS)
+    most = {"application/json": 1024 + limits.max_arrays * settings.num_values * MAX_VALUE_BYTES}
+    if is_image(settings):
+        most["multipart/form-data"] = 1024 + limits.max_arrays * (limits.max_image_bytes + MAX_HEADERS_BYTES)
+    return most
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
@@ -78,7 +83,7 @@ def make_check(folder: Path, limits: Limits) -> Check:
     settings = load_settings(folder / SETTINGS)
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
-        kind = content_type.split(";")[0].strip().lower()
+        kind = media_type(content_type)
         if kind == "application/json":
             found = arrays_of(body, settings, limits)
         elif kind == "multipart/form-data":
@@ -123,9 +128,11 @@ def arrays_of(body: bytes, settings: Settings, limits: Limits) -> list[list[floa
 def fault_of_number(what: str, number: int, limits: Limits) -> Refused | None:
     if not number:
         return Refused(400, f"{what} is empty; send at least one")
-    if number > limits.max_arrays:
-        return Refused(400, f"{what} has {number} entries; at most {limits.max_arrays} are taken in one request")
-    return None
+    return too_many(what, number, limits) if number > limits.max_arrays else None
+
+
+def too_many(what: str, number: int, limits: Limits) -> Refused:
+    return Refused(400, f"{what} has {number} entries; at most {limits.max_arrays} are taken in one request")
 
 
 def flat_of(array: Any, settings: Settings) -> list[Any] | str:
@@ -163,7 +170,9 @@ def images_of(content_type: str, body: bytes, settings: Settings, limits: Limits
         size = settings.num_values
         return Refused(415, f"this model takes no images; send 'application/json' with arrays of {size} numbers")
     try:
-        parts = parts_of(content_type, body)
+        parts = parts_of(content_type, body, most=limits.max_arrays)
+    except TooManyParts as error:
+        return too_many(FIELD, error.number, limits)
     except UploadError as error:
         return Refused(400, f"the request is not multipart/form-data ({error}); send files in the field '{FIELD}'")
     names = {part.name for part in parts} - {FIELD}

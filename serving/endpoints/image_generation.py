@@ -1,15 +1,18 @@
-"""POST /sample: a seed and a count in, a picture or arrays out. As many requests are computed at once as there are
-threads; one that waits longer than `max_latency_ms` for its turn is turned away with 503.
+"""POST /sample: a seed and a count in, a picture or arrays out. A request holds one of `threads` places while
+it is computed; one that gets none within `max_latency_ms` is turned away with 503.
 """
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.endpoints import Check, Refused
+from serving.endpoints import Check, Refused, media_type
 from serving.pictures import png_of, tiled
+from serving.places import Places
+from serving.predictors import MAX_SEED
 from serving.predictors.image_generation import ROUTE, SETTINGS, Sampler, load_shape
 
 __all__ = [
@@ -26,7 +29,6 @@ __all__ = [
 
 PACKAGES = ("pillow",)
 FORMATS = ("png", "array")
-MAX_SEED = 2**63 - 1
 MAX_BYTES = 1024
 REQUEST = '{"seed": 1, "count": 16, "format": "png"}'
 
@@ -40,32 +42,25 @@ class Limits:
     max_samples: int
     """Of one request."""
     max_latency_ms: int
-    """Wait for a free thread beyond which a request is turned away."""
+    """Wait for a place beyond which a request is turned away."""
 
 
 def make_api(folder: Path, limits: Limits) -> type[Any]:
     """The class that BentoML serves."""
     import bentoml
-    from bentoml.exceptions import ServiceUnavailable
     from starlette.responses import JSONResponse, Response
 
     class Samples:
         def __init__(self) -> None:
             self.sampler = Sampler.load(folder, threads=1)
-            self.turns = asyncio.Semaphore(limits.threads)
+            self.places = Places(limits.threads, max_latency_ms=limits.max_latency_ms)
             png_of(tiled(self.sampler.sample(0, 1)))  # so that no user waits for what is made once
 
         @bentoml.api(route=ROUTE)
         async def sample(self, seed: int, count: int, format: str) -> Any:
             """Images as a PNG, or as lists of lines of grey levels, 0 to 255."""
-            try:
-                await asyncio.wait_for(self.turns.acquire(), limits.max_latency_ms / 1000)
-            except TimeoutError:
-                raise ServiceUnavailable("no free thread") from None
-            try:
+            async with self.places:
                 return await asyncio.to_thread(self.answer, seed, count, format)
-            finally:
-                self.turns.release()
 
         def answer(self, seed: int, count: int, format: str) -> Response:
             images = self.sampler.sample(seed, count)
@@ -76,16 +71,16 @@ def make_api(folder: Path, limits: Limits) -> type[Any]:
     return Samples
 
 
-def max_bytes(limits: Limits) -> int:
+def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
     """The longest body that is read."""
-    return MAX_BYTES
+    return {"application/json": MAX_BYTES}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
     """Judges a request; it needs nothing of the folder."""
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
-        if content_type.split(";")[0].strip().lower() != "application/json":
+        if media_type(content_type) != "application/json":
             return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
         return request_of(body, limits)
 

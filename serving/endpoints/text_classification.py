@@ -3,11 +3,12 @@ wait passes `max_latency_ms`.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.endpoints import Check, Refused
+from serving.endpoints import Check, Refused, media_type
 from serving.predictors.scores import Answer
 from serving.predictors.text_classification import ROUTE, SETTINGS, Predictor, load_settings
 
@@ -63,16 +64,16 @@ def make_api(folder: Path, limits: Limits) -> type[Any]:
     return Classifier
 
 
-def max_bytes(limits: Limits) -> int:
+def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
     """The longest body that is read."""
-    return 1024 + limits.max_texts * (limits.max_text_length * MAX_BYTES_PER_CHARACTER + 4)
+    return {"application/json": 1024 + limits.max_texts * (limits.max_text_length * MAX_BYTES_PER_CHARACTER + 4)}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
     """Judges a request; it needs nothing of the folder."""
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
-        if content_type.split(";")[0].strip().lower() != "application/json":
+        if media_type(content_type) != "application/json":
             return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
         return fault_of(body, limits) or body
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from serving.endpoints import Check, Refused
-from serving.predictors.sampling import MAX_SEED, MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
+from serving.endpoints import Check, Refused, media_type
+from serving.places import Places
+from serving.predictors import MAX_SEED
+from serving.predictors.sampling import MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
 from serving.predictors.text_generation import (
     ROUTE,
     SETTINGS,
@@ -61,14 +63,13 @@ class Limits:
 def make_api(folder: Path, limits: Limits) -> type[Any]:
     """The class that BentoML serves."""
     import bentoml
-    from bentoml.exceptions import ServiceUnavailable
     from starlette.responses import StreamingResponse
 
     class Generator:
         def __init__(self) -> None:
             self.model = TextGenerator.load(folder, threads=limits.threads)
             self.model.answers([WARM_UP])
-            self.places = asyncio.Semaphore(limits.threads)
+            self.places = Places(limits.threads, max_latency_ms=limits.max_latency_ms)
 
         @bentoml.api(route=ROUTE)
         async def generate(
@@ -97,8 +98,7 @@ def make_api(folder: Path, limits: Limits) -> type[Any]:
         async def answer(self, generation: Generation, *, stream: bool) -> AsyncGenerator[str]:
             """The parts of the answer, made on the predictor's threads; the first is empty, and says that a place is
             taken."""
-            await self.take_place()
-            try:
+            async with self.places:
                 yield ""
                 texts: list[str] = []
                 loop = asyncio.get_running_loop()
@@ -110,16 +110,6 @@ def make_api(folder: Path, limits: Limits) -> type[Any]:
                     yield event(generation.summary())
                 else:
                     yield as_json({"text": "".join(texts), **generation.summary()})
-            finally:
-                self.places.release()
-
-        async def take_place(self) -> None:
-            """Wait for one of the places; ServiceUnavailable where that takes too long."""
-            try:
-                async with asyncio.timeout(limits.max_latency_ms / 1000):
-                    await self.places.acquire()
-            except TimeoutError as error:
-                raise ServiceUnavailable("no place got free in time") from error
 
     return Generator
 
@@ -133,11 +123,10 @@ def as_json(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def max_bytes(limits: Limits) -> int:
+def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
     """The longest body that is read."""
-    return 4096 + MAX_BYTES_PER_CHARACTER * (
-        limits.max_prompt_tokens * MAX_CHARACTERS_PER_TOKEN + MAX_STOPS * MAX_STOP_LENGTH
-    )
+    characters = limits.max_prompt_tokens * MAX_CHARACTERS_PER_TOKEN + MAX_STOPS * MAX_STOP_LENGTH
+    return {"application/json": 4096 + MAX_BYTES_PER_CHARACTER * characters}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
@@ -145,7 +134,7 @@ def make_check(folder: Path, limits: Limits) -> Check:
     settings, tokenizer = load_settings(folder / SETTINGS), load_tokenizer(folder / TOKENIZER)
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
-        if content_type.split(";")[0].strip().lower() != "application/json":
+        if media_type(content_type) != "application/json":
             return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
         try:
             request = read_request(body, limits)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SEED = 2**53 - 1  # what every reader of JSON takes for the same number
+from serving.predictors import MAX_SEED
+
 MAX_STOPS = 8
 MAX_STOP_LENGTH = 100
 

@@ -189,3 +189,13 @@ def test_example_for_vectors_is_a_whole_command(folder: Path, tmp_path: Path):
     words = f"printf '%s\\n' {endpoint.example(tmp_path)}"
     *_, body = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True).stdout.splitlines()
     assert json.loads(body) == {"arrays": [ZEROS]}
+
+
+def test_body_is_as_long_as_its_numbers_or_its_images_may_be(folder: Path, tmp_path: Path):
+    limits = endpoint.Limits(**LIMITS)
+    most = endpoint.max_bytes(folder, limits)
+    assert most == {"application/json": 1024 + 8 * 54 * 32, "multipart/form-data": 1024 + 8 * (4000 + 1024)}
+    longest = {"arrays": [[[-1.2345678901234567e-05] * 9] * 6] * 8}
+    assert len(json.dumps(longest)) <= most["application/json"]
+    (tmp_path / "predictor.json").write_text(json.dumps(read_json(folder / "predictor.json") | {"shape": [54]}))
+    assert set(endpoint.max_bytes(tmp_path, limits)) == {"application/json"}

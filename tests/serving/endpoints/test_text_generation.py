@@ -152,6 +152,7 @@ def test_client_that_goes_away_is_computed_for_no_longer(client: httpx.Client, e
         ({"top_k": 1.5}, "top_k is 1.5"),
         ({"top_p": 0}, "top_p is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**53}, "seed is 9007199254740992; it must be an integer from 0 to 9007199254740991"),
         ({"stop": "x"}, "stop is 'x'; it must be a list of texts"),
         ({"stop": [1]}, "stop has 1; each must be a text"),
         ({"stream": 1}, "stream is 1; it must be true or false"),
