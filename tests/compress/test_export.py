@@ -53,6 +53,27 @@ def test_export_leaves_the_model_as_it_was(model: EncoderClassifier):
     assert config._attn_implementation == before
 
 
+def test_a_classifier_of_another_family_is_exported_too():
+    class BagOfTokens(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = torch.nn.Embedding(100, 8)
+            self.head = torch.nn.Linear(8, 2)
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            mask = attention_mask.unsqueeze(-1).to(torch.float32)
+            return self.head((self.encoder(input_ids) * mask).sum(dim=1) / mask.sum(dim=1))
+
+    model = BagOfTokens().eval()
+    session = onnxruntime.InferenceSession(
+        export_classifier(model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    ids, mask = torch.tensor([[5, 6, 7], [8, 9, 0], [3, 0, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]])
+    logits = np.asarray(session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0])
+    with torch.inference_mode():
+        assert_allclose(logits, model(ids, mask), atol=1e-5)
+
+
 def test_same_weights_give_the_same_bytes(model: EncoderClassifier, exported: onnx.ModelProto, tmp_path: Path):
     quantize(exported, tmp_path / "one.onnx")
     quantize(export_classifier(model), tmp_path / "other.onnx")

@@ -1,6 +1,7 @@
 """Inputs of finetune on disk, as the stages before it leave them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ def text_inputs(folder: Path) -> Inputs:
         "task": "text_classification", "labels": ["negative", "positive"], "pad_token_id": 0, "max_tokens": 32,
         "vocab_size": tokenizer.get_vocab_size(),
     }  # fmt: skip
-    return inputs_in(folder, settings, pretrained=encoder)
+    inputs = inputs_in(folder, settings, pretrained=encoder)
+    shutil.copyfile(encoder / "tokenizer.json", inputs.predictor / "tokenizer.json")
+    return inputs
 
 
 def array_inputs(folder: Path, *, shape: tuple[int, ...] = (6, 4), num_rows: int = 200) -> Inputs:

@@ -77,9 +77,16 @@ def test_another_seed_gives_other_weights(inputs, trained, tmp_path):
     assert sha256_of(other.model / "model.safetensors") != sha256_of(trained[0].model / "model.safetensors")
 
 
+def test_the_tokenizer_is_kept_beside_the_model_for_a_later_training(inputs, trained):
+    kept = trained[0].model / "tokenizer.json"
+    assert kept.read_bytes() == (inputs.predictor / "tokenizer.json").read_bytes()
+
+
 def test_saved_model_opens_again(trained):
     outputs, report = trained
-    assert sorted(p.name for p in outputs.model.iterdir()) == ["config.json", "family.json", "model.safetensors"]
+    assert sorted(p.name for p in outputs.model.iterdir()) == [
+        "config.json", "family.json", "model.safetensors", "tokenizer.json"
+    ]  # fmt: skip
     model = storage.load(outputs.model)
     assert sum(p.numel() for p in model.parameters()) == report.num_parameters
     ids = torch.tensor([[2, 7, 9, 3], [2, 7, 3, 0]])
