@@ -102,6 +102,7 @@ class ClassifierTrial:
         ]
         return Tested(
             num_test=len(split.rows),
+            judged=f"the {len(split.rows):,} rows of the test split",
             float_quality=accuracy_of(self.float_scores, split),
             quality=accuracy_of(scores, split),
             agreement=float((scores.argmax(axis=1) == self.float_scores.argmax(axis=1)).mean()),

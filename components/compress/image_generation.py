@@ -110,6 +110,7 @@ class ImageTrial:
         predicted = self.classes(images)
         return Tested(
             num_test=len(self.test_split.images),
+            judged=f"{len(images):,} samples beside the {len(self.test_split.images):,} images of the test split",
             float_quality=self.distance(self.judged.images, self.test_split),
             quality=self.distance(images, self.test_split),
             agreement=float((predicted == self.judged.predicted).mean()),

@@ -73,19 +73,25 @@ class Report:
     num_candidates: int
     num_validation: int
     num_test: int
+    """Of the test split: rows, documents or images."""
+    judged: str
+    """What of the test split the figures below are of, in words that follow `on`."""
     metric: str
     """What every quality below is."""
+    unit: str
+    """What agreement counts: rows, tokens, samples."""
     float_validation_quality: float
     validation_quality: float
     """Of the compressed model, as the figures below."""
     float_quality: float
-    """On the test split, as evaluate measured it."""
+    """On what is `judged`: evaluate's own figure where that is what evaluate judged, too, which a language model's is
+    not."""
     quality: float
-    """On the test split."""
+    """On what is `judged`."""
     agreement: float
-    """Share of the test split that gets the float model's answer."""
+    """Share of its units that get the float model's answer."""
     mean_difference: float
-    """From the float model's probabilities or values, on the test split."""
+    """From the float model's probabilities or values."""
     float_size_bytes: int
     size_bytes: int
     """Of the model's files."""
@@ -284,14 +290,16 @@ def write_results(folder: Path, tested: Tested) -> None:
 
 
 def summarise(best: Candidate, params: Compress, trial: Trial[Any], judged: FloatFigures, tested: Tested) -> Report:
-    """The report of the chosen model, beside the float model's answers to the same rows."""
+    """The report of the chosen model, beside the float model's answers to the same."""
     return Report(
         method=best.method,
         sparsity=best.sparsity,
         num_candidates=len(params.candidates),
         num_validation=trial.num_validation,
         num_test=tested.num_test,
+        judged=tested.judged,
         metric=trial.metric,
+        unit=trial.unit,
         float_validation_quality=judged.quality,
         validation_quality=best.quality,
         float_quality=round(tested.float_quality, DIGITS),

@@ -1,7 +1,7 @@
 """compress for language models: one step as a graph, bits per byte, tokens/s.
 
-Quality is measured on the beginnings of a split's documents, MAX_TOKENS in all, read in windows as long texts are when
-served. Speed is that of writing, one token at a time, from prompt to text; torch steps in the same way, with the same
+Quality, the float model's too, is measured on the beginnings of a split's documents, about MAX_TOKENS in all, read in
+windows as long texts are when served; evaluate judges the whole split, so its figure is another one. Speed is that of writing, one token at a time, from prompt to text; torch steps in the same way, with the same
 state, one core a text.
 """
 
@@ -142,6 +142,7 @@ class TextGenerationTrial:
         num_bytes = split.num_bytes.sum()
         return Tested(
             num_test=len(split.input_ids),
+            judged=described(split),
             float_quality=float(-np.concatenate(float_log2).sum() / num_bytes),
             quality=float(-np.concatenate(log2).sum() / num_bytes),
             agreement=float((np.concatenate(guess) == np.concatenate(float_guess)).mean()),
@@ -149,6 +150,15 @@ class TextGenerationTrial:
             tables={"documents.parquet": table},
             golden=golden_of(runner, split.prompts),
         )
+
+
+def described(split: Excerpts) -> str:
+    """What is read of the test split, in words."""
+    num_tokens, longest = sum(map(len, split.input_ids)), max(map(len, split.input_ids), default=0)
+    return (
+        f"{num_tokens:,} tokens of the test split, the beginnings of {len(split.input_ids):,} of its documents "
+        f"({longest:,} tokens each at most)"
+    )
 
 
 def export_step(stepping: Stepping) -> onnx.ModelProto:

@@ -41,11 +41,16 @@ class Tested:
     """What the chosen model does with the test split."""
 
     num_test: int
+    """Of the test split: rows, documents or images."""
+    judged: str
+    """What of it the figures below are of, in words that follow `on`."""
     float_quality: float
-    """As evaluate measured it."""
+    """Of a classifier and a generator of images evaluate's own; a language model's, which evaluate judges on the whole
+    split, is measured anew on what is `judged`."""
     quality: float
     agreement: float
-    """Share of the answers that are the float model's: its label, its likeliest next token, its class of sample."""
+    """Share of the answers that are the float model's: the label of a row, the likeliest next token at each place, the
+    class of a sample. The trial's `unit` names what is counted."""
     mean_difference: float
     """From the float model's numbers: probabilities, or a sample's values."""
     tables: Mapping[str, pa.Table]
@@ -64,7 +69,7 @@ class Trial(Protocol[Runner]):
 
     @property
     def unit(self) -> str:
-        """What speed counts: rows, tokens, samples."""
+        """What speed counts, and agreement: rows, tokens, samples."""
         ...
 
     @property

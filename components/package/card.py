@@ -13,9 +13,12 @@ CARD = """\
 
 ## How well
 
-On {num_test} rows that it was not trained on, its {metric} is {quality:.4g}; the float model's is {float_quality:.4g}.
-It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}), and gives the float model's answer to
-{agreement:.1%} of those rows. The float model's figures{interval_note}:
+It was not trained on the test split. On
+{judged},
+its {metric} is {quality:.4g}; the float model's is {float_quality:.4g}, and {agreement:.1%} of the {unit} get the same
+answer of both. It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}).
+
+The float model's figures on the whole of the test split{interval_note}:
 
 | | | interval |
 |---|---|---|
@@ -47,7 +50,7 @@ def card_text(recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, rep
     return CARD.format(
         recipe=recipe,
         what_it_is=endpoint.what_it_is(bundle),
-        num_test=compressed["num_test"],
+        judged=compressed["judged"],
         metric=words_of(compressed["metric"]),
         quality=compressed["quality"],
         float_quality=compressed["float_quality"],
@@ -55,6 +58,7 @@ def card_text(recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, rep
         size_ratio=compressed["size_ratio"],
         method=compressed["method"],
         agreement=compressed["agreement"],
+        unit=compressed["unit"],
         interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",
         figures="\n".join(rows_of(evaluated)),
         num_rows=data["num_rows"],

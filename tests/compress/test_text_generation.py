@@ -50,6 +50,7 @@ def test_report_is_in_bits_per_byte(folder: Path):
     assert report["num_validation"] == report["num_test"] == 12
     assert abs(report["validation_quality"] - report["float_validation_quality"]) < 0.5
     assert 0.5 < report["agreement"] <= 1
+    assert report["unit"] == "tokens"
     table = pq.read_table(folder / "results/documents.parquet")
     bits = np.multiply(table["bits_per_byte"], table["num_bytes"]).sum() / np.sum(table["num_bytes"])
     assert bits == pytest.approx(report["quality"], abs=1e-4)
@@ -67,6 +68,16 @@ def test_quality_is_that_of_the_model_itself(trial: TextGenerationTrial, root: P
         bits -= float(log_probabilities[range(len(ids)), ids].sum()) / np.log(2)
     found = trial.reader.log2_probabilities(short)
     assert -sum(one.sum() for one in found) / num_bytes.sum() == pytest.approx(bits / num_bytes.sum(), rel=1e-4)
+
+
+def test_report_says_that_beginnings_were_judged(trial: TextGenerationTrial, folder: Path):
+    report, documents = read_json(folder / "report.json"), pq.read_table(folder / "results/documents.parquet")
+    lengths: list[int] = documents["num_tokens"].to_pylist()
+    assert report["num_test"] == len(lengths)
+    assert report["judged"] == (
+        f"{sum(lengths):,} tokens of the test split, the beginnings of {len(lengths)} of its documents "
+        f"({max(lengths):,} tokens each at most)"
+    )
 
 
 def test_worse_is_more_bits(trial: TextGenerationTrial):

@@ -81,8 +81,12 @@ def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], 
 
 
 def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path):
-    card = (write(tmp_path / "bundle") / "card.md").read_text(encoding="utf-8")
+    bundle = write(tmp_path / "bundle")
+    card = (bundle / "card.md").read_text(encoding="utf-8")
     assert "| accuracy | 0.99 | 0.97 to 1 |" in card
+    num_test = read_json(bundle / "manifest.json")["metrics"]["compress"]["num_test"]
+    assert f"On\nthe {num_test} rows of the test split,\nits accuracy is" in card
+    assert "of the rows get the same" in card
     assert "| baseline accuracy | 0.9 |  |" in card
     assert "negative, positive" in card
     assert "At most 4 texts of 100 characters" in card
