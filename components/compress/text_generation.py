@@ -1,8 +1,8 @@
 """compress for language models: one step as a graph, bits per byte, tokens/s.
 
 Quality, the float model's too, is measured on the beginnings of a split's documents, about MAX_TOKENS in all, read in
-windows as long texts are when served; evaluate judges the whole split, so its figure is another one. Speed is that of writing, one token at a time, from prompt to text; torch steps in the same way, with the same
-state, one core a text.
+windows as long texts are when served; evaluate judges the whole split, so its figure is another one. Speed is that of
+writing, one token at a time, from prompt to text; torch steps in the same way, with the same state, one core a text.
 """
 
 import time
