@@ -13,7 +13,7 @@ from components.artifacts import read_json
 from components.errors import InputError
 from components.estimate.training import check_memory
 from components.finetune.control import ControlTracker, write_no_control
-from components.finetune.labels import Trained, keep_tokenizer, train_on_labels
+from components.finetune.labels import Trained, train_on_labels
 from components.finetune.stage import Inputs, Outputs
 from components.finetune.ways import merge, restrict
 from components.models import storage
@@ -92,7 +92,7 @@ def adapt(
     )  # fmt: skip
     merged = merge(model).cpu()
     storage.save(merged, to, family="encoder", settings=None, facts=facts)
-    keep_tokenizer(inputs.predictor, to)
+    storage.keep_tokenizer(inputs.predictor, to)
     return replace(trained, num_parameters=sum(p.numel() for p in merged.parameters())), position
 
 

@@ -1,7 +1,6 @@
 """What the modes that train on labels share: one training, and the figures of its report."""
 
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from components.training.machine import Machine
 from components.training.objective import Data
 
 logger = logging.getLogger(__name__)
-
-TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,3 @@ def train_on_labels(
         validation_f1_macro=best["validation_f1_macro"],
     )
     return trained, position
-
-
-def keep_tokenizer(predictor: Path, folder: Path) -> None:
-    """Put the tokenizer beside the weights, for a later training that starts from them; arrays have none."""
-    if (predictor / TOKENIZER).is_file():
-        shutil.copyfile(predictor / TOKENIZER, folder / TOKENIZER)

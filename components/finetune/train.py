@@ -2,7 +2,7 @@
 
 from components.estimate.training import check_memory
 from components.finetune.control import write_no_control
-from components.finetune.labels import Trained, keep_tokenizer, train_on_labels
+from components.finetune.labels import Trained, train_on_labels
 from components.finetune.stage import Inputs, Outputs
 from components.models import storage
 from components.models.facts import read_facts
@@ -29,7 +29,7 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
         machine=machine, checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
     )  # fmt: skip
     storage.save(model.cpu(), outputs.model, family=params.model.family, settings=params.model, facts=facts)
-    keep_tokenizer(inputs.predictor, outputs.model)
+    storage.keep_tokenizer(inputs.predictor, outputs.model)
     write_no_control(outputs.control)
     write_history(outputs.history, position.history)
     return trained

@@ -5,6 +5,7 @@ A model of transformers also has its `config.json`, and opens with transformers'
 """
 
 import importlib
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ from components.models.settings import ModelSettings, families, settings_of
 FAMILY = "family.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
 
 # Keys of config.json that tell where and with what it was saved.
 ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")
@@ -77,3 +79,12 @@ def load(folder: Path) -> nn.Module:
     except (RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{folder / WEIGHTS} does not hold the weights of {folder / FAMILY}: {error}") from error
     return model.float().eval()
+
+
+def keep_tokenizer(predictor: Path, folder: Path) -> None:
+    """Put preprocess's tokenizer beside the weights, for transformers and for a later training that starts from them.
+
+    Arrays have none.
+    """
+    if (predictor / TOKENIZER).is_file():
+        shutil.copyfile(predictor / TOKENIZER, folder / TOKENIZER)

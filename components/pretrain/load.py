@@ -34,7 +34,6 @@ from components.tracking import Tracker
 from components.training.history import write_history
 
 INDEX = "model.safetensors.index.json"
-TOKENIZER = "tokenizer.json"
 
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 # Opcodes by which a run of valid opcodes is known to be a pickle: its mark, or (in protocols 0 and 1, which have none)

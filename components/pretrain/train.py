@@ -15,9 +15,9 @@ from components.errors import InputError
 from components.estimate.prediction import foretold
 from components.estimate.training import check_memory
 from components.models.facts import Facts, read_facts
-from components.models.storage import FAMILY, WEIGHTS, build, load, save
+from components.models.storage import FAMILY, TOKENIZER, WEIGHTS, build, keep_tokenizer, load, save
 from components.params import PretrainFromData
-from components.pretrain.load import TOKENIZER, check_same_tokenizer, refuse_pickles
+from components.pretrain.load import check_same_tokenizer, refuse_pickles
 from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.tracking import Tracker
@@ -66,7 +66,7 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
         position = train(trained, plan, objective, checkpoints=checkpoints, tracker=tracker, title="pretrain")
     kept = objective.result(trained.cpu())
     save(kept, outputs.model, family=params.model.family, settings=params.model, facts=facts)
-    copy_tokenizer(inputs.predictor, outputs.model)
+    keep_tokenizer(inputs.predictor, outputs.model)
     write_history(outputs.history, position.history)
     best = position.history[position.best_epoch - 1]
     return Report(
@@ -127,9 +127,3 @@ def check_same_shape(theirs: nn.Module, ours: nn.Module) -> None:
             f"{shapes.get(name)} ({len(different)} differ); let pretrain.model and preprocess.tokenizer be those that "
             "it was trained with"
         )
-
-
-def copy_tokenizer(predictor: Path, folder: Path) -> None:
-    """Put the tokenizer beside the weights, as transformers expects it; images have none."""
-    if (predictor / TOKENIZER).is_file():
-        shutil.copyfile(predictor / TOKENIZER, folder / TOKENIZER)
