@@ -8,8 +8,7 @@ from components.artifacts import read_json
 from components.models.facts import Facts
 from components.models.gpt.network import Gpt, build
 from components.models.gpt.settings import Settings
-from components.models.storage import load, save
-from components.pretrain.train import copy_tokenizer
+from components.models.storage import keep_tokenizer, load, save
 from tests.tiny_documents import tiny_documents, write_documents_of
 
 SETTINGS = Settings(family="gpt", hidden_size=32, num_layers=2, num_heads=4, dropout=0.1)
@@ -45,7 +44,7 @@ def test_the_saved_folder_opens_in_transformers(tmp_path: Path) -> None:
     write_documents_of(tmp_path, tiny_documents(30), context=16)
     model, folder = network(), tmp_path / "model"
     save(model, folder, family="gpt", settings=SETTINGS, facts=FACTS)
-    copy_tokenizer(tmp_path / "predictor", folder)
+    keep_tokenizer(tmp_path / "predictor", folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json", "family.json", "model.safetensors", "tokenizer.json"
     ]  # fmt: skip
