@@ -159,7 +159,7 @@ def estimate_training(
             num_steps_per_epoch=usual.num_steps_per_epoch,
             num_epochs=params.epochs,
             batch_s=batch_s,
-            validation_share=rows / len(batch.row) / usual.num_steps_per_epoch,
+            validation_share=rows / (usual.times * len(batch.row)) / usual.num_steps_per_epoch,
             device=device,
             budget_s=budget_s,
         )

@@ -15,7 +15,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any, Literal
 
 import torch
@@ -79,6 +80,35 @@ class Trace:
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
+    step_bytes: int
+    """Held at once in a forward or backward pass, at most, beyond weights, gradients and optimizer state: activations
+    and what is in between, which grow with the batch."""
+
+
+def enlarged(trace: Trace, times: float, *, half: Trace) -> Trace:
+    """Of a batch that is so many times as large, by a line through the step's figures and those of half its batch.
+
+    What does not grow with the batch stays as it is: the update, and copies of the weights in another precision.
+    """
+
+    def grown(large: int, small: int) -> int:
+        return large + max(0, round(2 * (large - small) * (times - 1)))
+
+    counts = {"forward": ceil(times), "backward": ceil(times), "update": 1}
+    activation_bytes = grown(trace.activation_bytes, half.activation_bytes)
+    step_bytes = max(grown(trace.step_bytes, half.step_bytes), activation_bytes)
+    resident = trace.weight_bytes + trace.gradient_bytes + trace.optimizer_bytes
+    return replace(
+        trace,
+        operations={
+            phase: Counter({operation: count * counts[phase] for operation, count in operations.items()})
+            for phase, operations in trace.operations.items()
+        },
+        flops={phase: grown(flops, half.flops[phase]) for phase, flops in trace.flops.items()},
+        activation_bytes=activation_bytes,
+        peak_bytes=max(trace.peak_bytes, resident + step_bytes),
+        step_bytes=step_bytes,
+    )
 
 
 def fake_mode() -> FakeTensorMode:
@@ -138,10 +168,9 @@ def trace_step(
     with mode:
         for turn in turns:
             turn.begin()
-        held = {id_of(tensor): size_of(tensor) for tensor in resident(fake, turns)}
-        with seen.watching(held):
-            for turn in turns:
-                turn.step(fake, batch, clip=clip, precision=precision, device=device, seen=seen)
+        seen.memory = Memory(resident(fake, turns))
+        for turn in turns:
+            turn.step(fake, batch, clip=clip, precision=precision, device=device, seen=seen)
     for parameter, real in zip(fake.parameters(), trained.parameters(), strict=True):
         parameter.requires_grad_(wanted[id(real)])
     return Trace(
@@ -152,6 +181,7 @@ def trace_step(
         weight_bytes=total_bytes([*fake.parameters(), *fake.buffers()]),
         gradient_bytes=total_bytes(p.grad for p in fake.parameters() if p.grad is not None),
         optimizer_bytes=total_bytes(state for turn in turns for state in turn.states()),
+        step_bytes=seen.step_bytes,
     )
 
 
@@ -211,14 +241,10 @@ class Seen:
         self.flops: dict[Phase, int] = dict.fromkeys(("forward", "backward", "update"), 0)
         self.activation_bytes = 0
         self.peak_bytes = 0
+        self.step_bytes = 0
+        """Of the forward and backward passes, beyond what is held from one step to the next."""
         self.memory: Memory | None = None
-
-    @contextmanager
-    def watching(self, held: dict[int, int]) -> Generator[None]:
-        """Follow the memory from what is `held` at the start."""
-        self.memory = Memory(held)
-        yield
-        self.peak_bytes = self.memory.peak
+        """Followed from what is held at the start."""
 
     @contextmanager
     def phase(self, phase: Phase) -> Generator[None]:
@@ -226,9 +252,13 @@ class Seen:
         if self.memory is None:
             yield
             return
+        self.memory.peak = self.memory.now
         with Recorder(self.operations[phase], self.memory) as recorder:
             yield
         self.flops[phase] += recorder.num_flops
+        self.peak_bytes = max(self.peak_bytes, self.memory.peak)
+        if phase != "update":
+            self.step_bytes = max(self.step_bytes, self.memory.peak - self.memory.held)
 
     @contextmanager
     def keeping(self, model: nn.Module) -> Generator[None]:
@@ -249,16 +279,19 @@ class Seen:
 class Memory:
     """Bytes of the storages that are alive, and the most that there were."""
 
-    def __init__(self, held: dict[int, int]) -> None:
-        self.alive = dict(held)
-        self.now = self.peak = sum(held.values())
+    def __init__(self, held: Sequence[Tensor]) -> None:
+        self.alive: dict[int, int] = {}
+        self.now = self.peak = 0
         self.watched: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        for tensor in held:
+            self.see(tensor)
+        self.held = self.now
 
     def see(self, tensor: Tensor) -> None:
         """Count a tensor's storage until it goes."""
         storage = tensor.untyped_storage()
         key = id_of(tensor)
-        if key in self.watched or key in self.alive:
+        if key in self.alive:
             return
         self.alive[key] = storage.nbytes()
         self.now += storage.nbytes()

@@ -1,21 +1,25 @@
 """One training of a recipe, before it starts: what its step does, by the objective's own code on a made-up batch."""
 
 import importlib
+import logging
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, UnsupportedFakeTensorException
 
 from components.artifacts import read_json
+from components.errors import ModelyardError
 from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
 from components.estimate.rows import Counts, num_tokens, write_rows
-from components.estimate.trace import Trace, fake_mode, made_in, trace_step
+from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import PREDICTOR, Facts
 from components.params import Adapt, PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
@@ -24,7 +28,11 @@ from components.training.precision import Precision, choose_precision
 
 Trained = PretrainFromData | TrainFromLabels | Adapt
 MAX_NUMBERS = 10_000_000
-"""Of the made-up rows: enough for every batch of a machine, and made in a second."""
+"""Of the made-up rows: enough for nearly every batch, and made in a second."""
+NEEDS_NUMBERS = (DataDependentOutputException, UnsupportedFakeTensorException)
+"""What torch says to a network that looks at the numbers of its tensors, which here have none."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,20 @@ class Step:
     """Without numbers."""
     objective: Objective
     batch: object
+    times: float
+    """So many of `batch` are one of the recipe's: 1, or more where a whole one would be too large to make up."""
     num_steps_per_epoch: int
     trace: Trace
+    """Of a step on the recipe's batch."""
 
 
 def check_memory(
     params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, stage: str,
     device: torch.device | None = None,
-) -> Memory:  # fmt: skip
+) -> Memory | None:  # fmt: skip
     """What the training needs, before anything of it is made. InputError where that is more than is free.
+
+    None, and a warning, where the step cannot be looked at without its numbers: that is no reason not to train.
 
     `network` makes the network that the training starts from; it is called where tensors have no numbers, so that
     nothing is allocated. `data` is what preprocess left, of which only sizes are read. Draws nothing from torch's
@@ -53,8 +66,14 @@ def check_memory(
     counts = counts_in(data, facts)
     if params.batch_size != "full":  # more rows than fill a batch would not make it larger
         counts = replace(counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0)
-    with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
-        memory = memory_of(step.trace)
+    try:
+        with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
+            memory = memory_of(step.trace)
+    except Exception as error:
+        if isinstance(error, ModelyardError) and not isinstance(error.__cause__, NEEDS_NUMBERS):
+            raise
+        logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
+        return None
     lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=available_bytes(device), device=device, stage=stage, lower=lower)
     return memory
@@ -88,10 +107,38 @@ def one_step(
     params: Trained, facts: Facts, counts: Counts, *, network: Callable[[], nn.Module], predictor: Path,
     device: torch.device, precision: Precision | None = None,
 ) -> Generator[Step]:  # fmt: skip
-    """A step on as many made-up rows as the recipe has; the model and the step take no memory."""
+    """A step on as many made-up rows as the recipe has; the model and the step take no memory.
+
+    A batch of more than MAX_NUMBERS is told by a part of it, and half of that part: what a step takes grows with rows.
+    """
     if precision is None:
         precision = choose_precision(params.precision, device=device)[0]
-    written = fewer(counts, params, facts)
+    rows = rows_of_a_batch(counts, params)
+    most = max(4, MAX_NUMBERS // numbers_of_a_row(counts, facts))  # batch norm needs two rows in a half
+    looked = partial(
+        step_of, facts=facts, counts=counts, network=network, predictor=predictor, device=device, precision=precision
+    )
+    if rows <= most:
+        with looked(params, batch_size=rows) as step:
+            yield step
+        return
+    part = most // 2 * 2
+    with looked(params.model_copy(update={"batch_size": part // 2}), batch_size=part // 2) as half:
+        pass
+    with looked(params.model_copy(update={"batch_size": part}), batch_size=part) as step:
+        times = rows / part
+        num_steps = params.steps_per_epoch or max(1, round(step.num_steps_per_epoch / times))
+        trace = enlarged(step.trace, times, half=half.trace)
+        yield replace(step, times=times, num_steps_per_epoch=num_steps, trace=trace)
+
+
+@contextmanager
+def step_of(
+    params: Trained, *, facts: Facts, counts: Counts, batch_size: int, network: Callable[[], nn.Module],
+    predictor: Path, device: torch.device, precision: Precision,
+) -> Generator[Step]:  # fmt: skip
+    """A step on a batch that is made up whole, of `batch_size` rows."""
+    written = fewer(counts, facts, batch_size=batch_size)
     mode = fake_mode()
     with tempfile.TemporaryDirectory(prefix="modelyard-estimate-") as folder, torch.random.fork_rng(devices=[]):
         data = write_rows(Path(folder), facts, written, predictor=predictor)
@@ -105,7 +152,7 @@ def one_step(
         trace = trace_step(trained, objective, batch=batch, clip=params.clip, precision=precision, mode=mode)
         scale = (counts.num_train + counts.num_unlabelled) / max(1, written.num_train + written.num_unlabelled)
         num_steps = params.steps_per_epoch or max(1, round(objective.num_steps_per_epoch * scale))
-        yield Step(trained, objective, batch, num_steps, trace)
+        yield Step(trained, objective, batch, 1, num_steps, trace)
 
 
 def objective_of(params: Trained) -> str:
@@ -113,12 +160,21 @@ def objective_of(params: Trained) -> str:
     return params.objective.name if isinstance(params, PretrainFromData) else "classification"
 
 
-def fewer(counts: Counts, params: Trained, facts: Facts) -> Counts:
-    """The rows to make up: all, or as many as stand for them, with a batch of the full size among them."""
-    numbers = prod(facts.shape) if facts.shape else max(1, counts.length)
+def rows_of_a_batch(counts: Counts, params: Trained) -> int:
+    """As the recipe has it."""
+    num_rows = max(1, counts.num_train + counts.num_unlabelled)
+    return num_rows if params.batch_size == "full" else min(params.batch_size, num_rows)
+
+
+def numbers_of_a_row(counts: Counts, facts: Facts) -> int:
+    return prod(facts.shape) if facts.shape else max(1, counts.length)
+
+
+def fewer(counts: Counts, facts: Facts, *, batch_size: int) -> Counts:
+    """The rows to make up: all, or as many as stand for them, with a whole batch among them."""
     wanted = counts.num_train + counts.num_unlabelled
-    batch = wanted if params.batch_size == "full" else params.batch_size
-    most = max(MAX_NUMBERS // numbers // batch, 2) * batch  # whole batches, so that steps go by the rows
+    numbers = numbers_of_a_row(counts, facts)
+    most = max(MAX_NUMBERS // numbers // batch_size, 2) * batch_size  # whole batches, so that steps go by the rows
     if wanted <= most:
         return replace(counts, num_validation=max(1, min(counts.num_validation, 2)))
     share = most / wanted
