@@ -1,8 +1,9 @@
 """What the trainings of a recipe will take, from its section of params.yaml, before any of its stages has run.
 
 Where a stage has run already, what it left is taken instead of what the config can only promise: preprocess's report
-for the rows and tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape of an encoder. Every
-figure that had to be assumed is named.
+for the rows and tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape of an encoder. Where
+params.yaml has been edited since, so that `predictor/` is of other sizes, the config is taken. Every figure that had to
+be assumed is named.
 """
 
 import tempfile
@@ -255,8 +256,9 @@ def here(source: ModelSource, root: Path, work: Path) -> Path | None:
 def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
     """The sizes that the networks take from the data, as preprocess left them or as the config says them."""
     predictor = Layout(root, name, "preprocess").artifact / "predictor"
-    if (predictor / PREDICTOR).is_file():
-        return read_facts(predictor)
+    left = read_facts(predictor) if (predictor / PREDICTOR).is_file() else None
+    if left and not outdated(root, name, recipe):
+        return left
     data, labels = recipe.preprocess, recipe.validate.contract.labels or ()
     if not isinstance(data, TextClassificationData | TextGenerationData):
         return Facts(num_labels=len(labels), shape=data.shape)
@@ -264,6 +266,8 @@ def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
     if isinstance(data.tokenizer, TrainedTokenizer):
         return Facts(num_labels=len(labels), vocab_size=data.tokenizer.vocab_size, context=context)
     folder = here(data.tokenizer, root, work / "tokenizer")
+    if folder is None and left and left.vocab_size:
+        return Facts(num_labels=len(labels), vocab_size=left.vocab_size, context=context)
     if folder is None or not (folder / TOKENIZER).is_file():
         raise InputError(
             f"the size of the vocabulary is not known here yet: {TOKENIZER} comes with the download of "
@@ -273,14 +277,43 @@ def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
     return Facts(num_labels=len(labels), vocab_size=size, context=context)
 
 
+def outdated(root: Path, name: str, recipe: Recipe) -> str:
+    """What preprocess left of other sizes than params.yaml has now, in words; empty where all agrees, or nothing is
+    there."""
+    path = Layout(root, name, "preprocess").artifact / "predictor" / PREDICTOR
+    if not path.is_file():
+        return ""
+    left: dict[str, Any] = read_json(path)
+    found = [f"{key} {left.get(key)}, not {now}" for key, now in sizes_of(recipe).items() if left.get(key) != now]
+    return f"preprocess left {'; '.join(found)} as params.yaml has it now" if found else ""
+
+
+def sizes_of(recipe: Recipe) -> dict[str, object]:
+    """What the config alone says of predictor.json, by its keys there."""
+    data = recipe.preprocess
+    found: dict[str, object] = {"task": data.task}
+    if isinstance(data, TextClassificationData):
+        found["max_tokens"] = data.max_tokens
+    elif isinstance(data, TextGenerationData):
+        found["context"] = data.context
+    else:
+        found["shape"] = list(data.shape)
+    if isinstance(data, TextClassificationData | TextGenerationData) and isinstance(data.tokenizer, TrainedTokenizer):
+        found["vocab_size"] = data.tokenizer.vocab_size
+    return found
+
+
 def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: list[str]) -> tuple[Counts, int]:
     """The rows of the splits, and the tokens of a usual text; what is not known is assumed, and said so.
 
     Documents count as windows of one context, which is how they are read.
     """
     report = Layout(root, name, "preprocess").artifact / REPORT
-    if report.is_file():
+    differs = outdated(root, name, recipe)
+    if report.is_file() and not differs:
         return counted(read_json(report), recipe, facts)
+    if differs:
+        assumptions.append(f"{differs}; so the config is taken instead of what it left")
     split = recipe.preprocess.split
     source, contract = recipe.ingest.source, recipe.validate.contract
     if isinstance(source, GeneratorSource):
@@ -288,7 +321,7 @@ def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: 
     else:
         num_rows = contract.num_rows.min or 1
         assumptions.append(
-            f"{num_rows:,} rows, the fewest that validate.contract.num_rows allows, since preprocess has not run"
+            f"{num_rows:,} rows, the fewest that validate.contract.num_rows allows, since preprocess has not run so"
         )
     train = round(num_rows * (1 - split.validation - split.test))
     counts = Counts(max(1, train), max(1, round(num_rows * split.validation)), 0, facts.context)

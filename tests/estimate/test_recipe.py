@@ -92,13 +92,64 @@ def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path):
     counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions)
     assert counts.num_train == 171  # 85 % of the 200 that the contract asks for at least, a context each
     assert len(assumptions) == 2
-    write_json(folder / "predictor" / "predictor.json", {"task": "text_generation", "vocab_size": 999, "context": 256})
+    told = {"task": "text_generation", "vocab_size": 4096, "context": 256, "pad_token_id": 3}
+    write_json(folder / "predictor" / "predictor.json", told)
     write_json(folder / "report.json", {"num_train_tokens": 256_000, "num_validation_tokens": 25_600})
     facts = facts_of(tmp_path, "speech_gpt", speech, tmp_path / "work")
-    assert facts == Facts(vocab_size=999, context=256)
+    assert facts == Facts(vocab_size=4096, context=256, pad_token_id=3)
     counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions)
     assert (counts.num_train, counts.num_validation) == (1001, 100)
     assert len(assumptions) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "facts", "said"),
+    [
+        ({"context": 512}, Facts(vocab_size=4096, context=512), "context 256, not 512"),
+        (
+            {"tokenizer": {"kind": "train", "algorithm": "bpe", "vocab_size": 8000, "lowercase": False}},
+            Facts(vocab_size=8000, context=256),
+            "vocab_size 4096, not 8000",
+        ),
+    ],
+)
+def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp_path, changed, facts, said):
+    folder = tmp_path / "artifacts" / "speech_gpt" / "preprocess"
+    (folder / "predictor").mkdir(parents=True)
+    told = {"task": "text_generation", "vocab_size": 4096, "context": 256, "pad_token_id": 3}
+    write_json(folder / "predictor" / "predictor.json", told)
+    write_json(folder / "report.json", {"num_train_tokens": 256_000, "num_validation_tokens": 25_600})
+    edited = recipe("speech_gpt", preprocess=changed)
+    assumptions: list[str] = []
+    assert facts_of(tmp_path, "speech_gpt", edited, tmp_path / "work") == facts
+    counts, length = counts_of(tmp_path, "speech_gpt", edited, facts, assumptions)
+    assert length == counts.length == facts.context
+    assert counts.num_train < 1000
+    assert f"preprocess left {said} as params.yaml has it now; so the config is taken" in assumptions[0]
+
+
+def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path):
+    folder = tmp_path / "artifacts" / "movie_sentiment" / "preprocess"
+    (folder / "predictor").mkdir(parents=True)
+    told = {"task": "text_classification", "vocab_size": 999, "max_tokens": 7, "labels": ["a", "b"]}
+    write_json(folder / "predictor" / "predictor.json", told)
+    movie = recipe("movie_sentiment")
+    facts = facts_of(tmp_path, "movie_sentiment", movie, tmp_path / "work")
+    assert facts == Facts(num_labels=2, vocab_size=999, context=movie.preprocess.max_tokens)
+
+
+def test_estimate_changes_with_an_edited_shape(tmp_path):
+    small = {
+        "model": {"family": "mlp", "hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}
+    }
+    folder = tmp_path / "artifacts" / "wide_mlp" / "preprocess"
+    (folder / "predictor").mkdir(parents=True)
+    told = {"task": "array_classification", "shape": [700], "labels": [str(n) for n in range(10)]}
+    write_json(folder / "predictor" / "predictor.json", told | {"offset": 0.0, "scale": 1.0})
+    write_json(folder / "report.json", {"num_train": 64, "num_validation": 8})
+    found = estimate_recipe(tmp_path, "wide_mlp", recipe("wide_mlp", finetune=small))
+    assert found.trainings[0].num_parameters == 1000 * 50 + 50 + 50 * 20 + 20 + 20 * 10 + 10
+    assert any("preprocess left shape [700], not [1000]" in said for said in found.assumptions)
 
 
 def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_path):
