@@ -85,8 +85,7 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
             tagged = node  # `pypi` or `csv` stands in pydantic's path, but not in the file
             continue
         path.append(str(part))
-        has_part = (isinstance(node, dict) and part in node) or (isinstance(node, list) and part in range(len(node)))
-        node = node[part] if has_part else None
+        node = part_of(node, part)
     dotted = ".".join(path)
     if fault["type"] in MISSING:
         return f"{dotted}: missing"
@@ -96,6 +95,13 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
     is_shown = not isinstance(fault["input"], dict | list) and path[-1] != "url"  # which may hold a password
     seen = f"; the value is {json.dumps(fault['input'])[:80]}" if is_shown else ""
     return f"{dotted}: {message[0].lower()}{message[1:]}{seen}"
+
+
+def part_of(node: Any, part: str | int) -> Any:
+    """What lies below a key or at a place; None where there is nothing."""
+    if isinstance(node, dict):
+        return node.get(part)
+    return node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
 
 
 def known_keys() -> set[str]:
