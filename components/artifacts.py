@@ -89,7 +89,8 @@ class Layout:
         """Bind an `Inputs` class to this recipe, and check every file against its recorded sha256."""
         bound: dict[str, Path | str] = {}
         given: dict[Place, Path | str] = {"project": self.root, "recipe": self.recipe}
-        for item in fields(paths):  # type: ignore[arg-type]
+        declared: Any = paths  # a dataclass, which a type variable cannot say
+        for item in fields(declared):
             name: str = item.metadata["name"]
             if item.metadata["place"] in given:
                 bound[item.name] = given[item.metadata["place"]]
@@ -119,7 +120,8 @@ class Layout:
             "checkpoints": lambda _: self.checkpoints(fingerprint),
             "observations": lambda _: self.observations,
         }
-        bound = {f.name: places[f.metadata["place"]](f.metadata["name"]) for f in fields(paths)}  # type: ignore[arg-type]
+        declared: Any = paths
+        bound = {f.name: places[f.metadata["place"]](f.metadata["name"]) for f in fields(declared)}
         return paths(**bound)
 
 

@@ -213,7 +213,7 @@ def test_figures_of_each_epoch_do_not_disturb_the_training(root: Path):
     assert torch.equal(state, torch.get_rng_state())
     assert figures == objective.validate(objective.model)
     with torch.no_grad():
-        for parameter in objective.model.discriminator.parameters():  # type: ignore[union-attr]
+        for parameter in objective.model.discriminator.parameters():
             parameter.zero_()
     undecided = objective.validate(objective.model)
     assert undecided["validation_loss"] == pytest.approx(np.log(2), rel=1e-5)

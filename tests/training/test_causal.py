@@ -97,11 +97,11 @@ def test_the_target_is_the_token_after(data: Data) -> None:
 
 def test_batches_are_the_same_at_each_call_and_from_any_start(data: Data) -> None:
     _, objective, _ = prepared(data)
-    whole = [batch.input_ids.tolist() for batch in objective.batches(1, 0)]  # type: ignore[attr-defined]
-    rest = [batch.input_ids.tolist() for batch in objective.batches(1, 12)]  # type: ignore[attr-defined]
+    whole = [batch.input_ids.tolist() for batch in objective.batches(1, 0)]
+    rest = [batch.input_ids.tolist() for batch in objective.batches(1, 12)]
     assert len(whole) == objective.num_steps_per_epoch == 30
     assert whole[12:] == rest
-    assert whole != [batch.input_ids.tolist() for batch in objective.batches(0, 0)]  # type: ignore[attr-defined]
+    assert whole != [batch.input_ids.tolist() for batch in objective.batches(0, 0)]
 
 
 def test_an_epoch_of_no_given_length_reads_all_once(data: Data) -> None:

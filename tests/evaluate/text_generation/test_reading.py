@@ -100,6 +100,6 @@ def test_what_is_measured_is_what_is_served(family: str, tmp_path: Path) -> None
 
 def test_a_model_that_gives_no_numbers_is_refused() -> None:
     model = gpt()
-    nn.init.constant_(model.transformer.ln_f.weight, math.nan)  # type: ignore[union-attr]
+    nn.init.constant_(model.transformer.ln_f.weight, math.nan)
     with pytest.raises(ArtifactError, match=r"not finite in 2 of 2 test documents; .*learning_rate"):
         read(model, documents(5, 9), vocabulary=VOCABULARY)
