@@ -3,10 +3,7 @@
 import argparse
 import importlib
 import os
-import signal
 import sys
-import threading
-import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +17,7 @@ from components.errors import GateError, ModelyardError, StoreError, Unreachable
 from components.locks import hold
 from components.logs import configure_logging
 from components.recipes import load_recipe, section_of, stages
+from components.stopping import Stopping
 from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
 
 
@@ -56,12 +54,13 @@ def main(argv: list[str] | None = None) -> int:
     prepare_environment(Path.cwd())
     configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
-    stop_with_driver()
+    stopping = Stopping()
     try:
         params = section_of(load_recipe(root, recipe), stage)
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False),
             stage_run(root, recipe, stage) as run,
+            stopping.work(),
         ):
             run.log_start(params.model_dump(mode="json"), locked_digests(root, recipe, stage))
             run_stage(root, recipe, stage, tracker=run)
@@ -97,20 +96,6 @@ def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:
     outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
     names = artifact_names(importlib.import_module(f"components.{stage}").Inputs)
     return {name: outs[prefix + name.rstrip("/")] for name in names if prefix + name.rstrip("/") in outs}
-
-
-def stop_with_driver() -> None:
-    """End on SIGTERM as on Ctrl-C, and when the process that started this one is gone (it may have been killed)."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    driver = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == driver:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -39,11 +40,18 @@ def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> sub
     return run(["modelyard", "run", "tiny", *words], folder, check=check, PREFECT_API_URL=prefect_api)
 
 
-def start(folder: Path, prefect_api: str, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, prefect_api: str, *words: str) -> Generator[subprocess.Popen[str]]:
+    """A pipeline at work; nothing of it outlives the block, whatever becomes of the test."""
+    with subprocess.Popen(
         ["modelyard", "run", "tiny", *words], cwd=folder, env=environment(PREFECT_API_URL=prefect_api),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def stage_process(stage: str, folder: Path) -> psutil.Process:
@@ -105,9 +113,9 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api):
 
 def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api):
     before = artifact_of(project, "finetune")
-    process = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
-    stage_process("finetune", project).send_signal(signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
+        stage_process("finetune", project).send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     assert artifact_of(project, "finetune") == before
     flow(project, prefect_api, "--until", "finetune", "--force", "finetune")
@@ -118,14 +126,14 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("long_finetune")
 def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number):
-    process = start(project, prefect_api, "--until", "finetune")
-    stage = stage_process("finetune", project)
-    wait_for_run(project, "finetune", "RUNNING")
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does
-    else:
-        process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
+    with started(project, prefect_api, "--until", "finetune") as process:
+        stage = stage_process("finetune", project)
+        wait_for_run(project, "finetune", "RUNNING")
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert not stage.is_running()
     assert statuses(project)["finetune"] == "KILLED"
@@ -134,12 +142,12 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
 
 @pytest.mark.usefixtures("long_finetune")
 def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api):
-    process = start(project, prefect_api, "--until", "finetune")
-    stage = stage_process("finetune", project)
-    wait_for_run(project, "finetune", "RUNNING")
-    process.kill()
-    process.communicate()
-    stage.wait(timeout=60)
+    with started(project, prefect_api, "--until", "finetune") as process:
+        stage = stage_process("finetune", project)
+        wait_for_run(project, "finetune", "RUNNING")
+        process.kill()
+        process.communicate(timeout=60)
+        stage.wait(timeout=60)
     assert statuses(project)["finetune"] == "KILLED"
 
 
@@ -152,10 +160,10 @@ def wait_for_run(folder: Path, stage: str, status: str) -> None:
 
 
 def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api):
-    first = start(project, prefect_api, "--force", "finetune", "--until", "finetune")
-    stage_process("finetune", project)
-    second = flow(project, prefect_api, "--no-wait", check=False)
-    first.communicate(timeout=120)
+    with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as first:
+        stage_process("finetune", project)
+        second = flow(project, prefect_api, "--no-wait", check=False)
+        first.communicate(timeout=120)
     assert first.returncode == 0
     assert second.returncode == 1
     assert "tiny is in use: modelyard run tiny (process " in second.stderr

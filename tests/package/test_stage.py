@@ -191,4 +191,11 @@ def bentos(home: Path) -> set[str]:
 
 def servers() -> set[int]:
     time.sleep(0.1)
-    return {child.pid for child in psutil.Process().children(recursive=True) if "bentoml" in " ".join(child.cmdline())}
+    return {child.pid for child in psutil.Process().children(recursive=True) if is_server(child)}
+
+
+def is_server(process: psutil.Process) -> bool:
+    try:
+        return any("bentoml" in word for word in process.cmdline())
+    except psutil.Error:  # it has ended
+        return False
