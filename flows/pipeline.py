@@ -21,7 +21,7 @@ from components.locks import hold
 from components.recipes import load_recipe
 from components.tracking import PIPELINE_VARIABLE, Store
 from flows.graph import check_reached, check_stage, open_repo, read_graph
-from flows.stage import StageOutcome, run_stage
+from flows.stage import StageOutcome, changed_stages, run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,13 @@ def pipeline(
     """Bring every stage of a recipe up to date, or those as far as `until`."""
     store.result()  # a store that cannot be reached stops the flow before any work
     outcomes: list[StageOutcome] = []
-    for stage in read_graph(open_repo(root), recipe):
+    stages = read_graph(open_repo(root), recipe)
+    changed = changed_stages(root, stages)
+    for stage in stages:
         is_source = not stage.upstream
-        outcomes.append(run_stage(root, stage, force=stage.name in force or (refresh and is_source)))
+        is_changed = stage.address in changed or any(outcome.state == "ran" for outcome in outcomes)
+        is_forced = stage.name in force or (refresh and is_source)
+        outcomes.append(run_stage(root, stage, is_changed=is_changed, force=is_forced))
         if stage.name == until:
             break
     return outcomes

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,21 @@ class StageError(ModelyardError):
     """Whether another try may mend it: a store or a source that did not answer."""
 
 
-def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
+def changed_stages(root: Path, stages: Sequence[Stage]) -> set[str]:
+    """Addresses of the stages that DVC would run, looked up together: each look reads all of dvc.lock.
+
+    A stage below one that will run may change with it.
+    """
+    from dvc.exceptions import DvcException
+
+    addresses = [stage.address for stage in stages]
+    try:
+        return set(when_unlocked(lambda: open_repo(root).status(addresses), ", ".join(addresses)))
+    except DvcException:
+        return set(addresses)  # the stage whose turn it is says what is wrong
+
+
+def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:
     """Run the stage as its own Prefect task, with the retries and the time limit that dvc.yaml gives it."""
     configured = reproduce.with_options(
         name=stage.name,
@@ -54,7 +68,7 @@ def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
         timeout_seconds=stage.timeout_s,
     )
     try:
-        return configured(root, stage, force=force)
+        return configured(root, stage, is_changed=is_changed or force, force=force)
     except TimeoutError as error:
         raise StageError(
             f"{stage.address}: it took longer than {stage.timeout_s:g} s; raise timeout_s under its meta in dvc.yaml"
@@ -62,12 +76,12 @@ def run_stage(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def reproduce(root: Path, stage: Stage, *, force: bool) -> StageOutcome:
-    """Let DVC bring one stage up to date: it runs, or is found unchanged."""
+def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:
+    """Let DVC bring one stage up to date: it runs, or is found unchanged (at once, where that is known)."""
     started = time.monotonic()
     (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
-        ran = _reproduce(root, stage, force=force)
+        ran = is_changed and _reproduce(root, stage, force=force)
     seconds = time.monotonic() - started
     logger.info("%-10s %s in %.1f s", stage.name, "ran" if ran else "unchanged,", seconds)
     return StageOutcome(stage.name, stage.recipe, "ran" if ran else "cached", seconds)
@@ -85,29 +99,42 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
     """Whether the stage ran. StageError carries the stage's exit code; KeyboardInterrupt that it was stopped."""
     from dvc.exceptions import DvcException
-    from dvc.lock import LockError
     from dvc.stage.exceptions import StageCmdFailedError
+
+    try:
+        return bool(
+            when_unlocked(
+                lambda: open_repo(root).reproduce(stage.address, single_item=True, force=force), stage.address
+            )
+        )
+    except DvcException as error:
+        causes = list(chain_of(error))
+        missing = next((cause for cause in causes if isinstance(cause, FileNotFoundError)), None)
+        if missing:
+            advice = "bring it back, or mend the recipe's source; 'dvc checkout' restores an artifact"
+            raise InputError(f"{stage.address} reads {missing.filename}, which is missing; {advice}") from error
+        failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
+        if failed is None:
+            raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
+        raise stopped(root, stage, failed) from error
+
+
+def when_unlocked(call: Callable[[], Any], what: str) -> Any:
+    """What a call to DVC gives, once no other DVC command holds its lock. BusyError where one holds it for long."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
 
     give_up_at = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            return bool(open_repo(root).reproduce(stage.address, single_item=True, force=force))
+            return call()
         except DvcException as error:
-            causes = list(chain_of(error))
-            locked = next((cause for cause in causes if isinstance(cause, LockError)), None)
-            if locked and time.monotonic() < give_up_at:
-                time.sleep(0.5)
-                continue
-            if locked:
-                raise BusyError(f"{stage.address}: {' '.join(str(locked).split())}") from error
-            missing = next((cause for cause in causes if isinstance(cause, FileNotFoundError)), None)
-            if missing:
-                advice = "bring it back, or mend the recipe's source; 'dvc checkout' restores an artifact"
-                raise InputError(f"{stage.address} reads {missing.filename}, which is missing; {advice}") from error
-            failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
-            if failed is None:
-                raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
-            raise stopped(root, stage, failed) from error
+            locked = next((cause for cause in chain_of(error) if isinstance(cause, LockError)), None)
+            if locked is None:
+                raise
+            if time.monotonic() > give_up_at:
+                raise BusyError(f"{what}: {' '.join(str(locked).split())}") from error
+            time.sleep(0.5)
 
 
 def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
