@@ -31,7 +31,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | None]
         f"sentiment/{name}.txt": [f" {name} {n}" for n in range(1, last + 1)] for name, last in NUM_REVIEWS.items()
     }
     texts["sentiment/neg.txt"].append("")
-    texts["tag/199801.txt"] = [line for line in NEWS for _ in range(3)]
+    texts["tag/199801.txt"] = [line for line in NEWS for _ in range(6)]
     texts["seg/data.txt"] = texts["normal/stopwords.txt"] = ["not asked for"]
     with tarfile.open(folder / "sdist.tar.gz", "w:gz") as archive:
         for name, lines in texts.items():
