@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from components.monitoring.domain import MAX_ROWS, domain_areas, of_length_one, tfidf
 from components.monitoring.permutations import (
@@ -27,10 +27,10 @@ from components.monitoring.permutations import (
     rise,
 )
 from components.monitoring.reference import Reference
+from components.monitoring.tokens import commonest, count_tokens
 from components.params import Monitoring
 from serving.text import clean
 
-NUM_TOKENS = 200  # whose shares are compared; the others are one more
 WORDS = {
     "length": "the texts have other lengths",
     "vocabulary": "the texts have other words",
@@ -121,14 +121,16 @@ def compared(
 def text_nulls(inputs: Sequence[str], reference: Reference, params: Monitoring) -> Nulls:
     settings = reference.predictor.settings
     cleaned = [clean(text, unicode=settings.unicode, mask=settings.mask) for text in inputs]
-    pool = [*cleaned, *reference.inputs]
-    tokens, unknown = count_tokens(pool, reference.predictor)
-    draws = draw(len(inputs), num_rows=len(pool), num_draws=params.num_permutations, seed=params.seed)
+    known = reference.tokens
+    assert known is not None
+    found = count_tokens(cleaned, reference.predictor)
+    tokens, unknown = csr_array(vstack([found.counts, known.counts])), np.concatenate([found.unknown, known.unknown])
+    draws = draw(len(inputs), num_rows=len(unknown), num_draws=params.num_permutations, seed=params.seed)
     totals = np.asarray(tokens.sum(axis=1), np.float64).ravel()
-    rows = rows_to_tell_apart(len(inputs), len(pool), seed=params.seed)
+    rows = rows_to_tell_apart(len(inputs), len(unknown), seed=params.seed)
     weighted = tfidf(csr_array(tokens[rows]))
     return {
-        "length": kolmogorov_smirnov(lengths_of(pool), draws),
+        "length": kolmogorov_smirnov(lengths_of([*cleaned, *reference.inputs]), draws),
         "vocabulary": population_stability(commonest(tokens, start=len(inputs)), draws),
         "unknown": rise(unknown, totals, draws),
         "domain": areas(np.asarray((weighted @ weighted.T).todense()), rows, len(inputs), params),
@@ -137,38 +139,6 @@ def text_nulls(inputs: Sequence[str], reference: Reference, params: Monitoring) 
 
 def lengths_of(texts: Sequence[str]) -> NDArray[np.float64]:
     return np.array([len(text) for text in texts], np.float64)
-
-
-def count_tokens(texts: Sequence[str], predictor: Any) -> tuple[csr_array, NDArray[np.float64]]:
-    """How often each token is in each text, special ones left out, (N, V), and how many are unknown, (N,)."""
-    tokenizer = predictor.tokenizer
-    ids: list[list[int]] = predictor.encode(texts)
-    columns = np.array([one for row in ids for one in row], np.int64)
-    ends = np.concatenate([[0], np.cumsum([len(row) for row in ids])])
-    shape = (len(texts), max(tokenizer.get_vocab_size(), int(columns.max()) + 1))
-    counts = csr_array((np.ones(len(columns), np.float32), columns, ends), shape=shape)
-    counts.sum_duplicates()
-    unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "[UNK]")
-    special = [number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special]
-    left_out = [number for number in special if number != unknown]
-    is_kept = np.ones(shape[1], np.float32)
-    is_kept[left_out] = 0
-    kept = csr_array(counts.multiply(is_kept[None, :]))
-    kept.eliminate_zeros()
-    found = kept[:, [unknown]].toarray().ravel() if unknown is not None else np.zeros(len(texts))
-    return kept, found.astype(np.float64)
-
-
-def commonest(tokens: csr_array, *, start: int) -> csr_array:
-    """The tokens that the reference, from `start` on, has most of, and all others as one, (N, NUM_TOKENS + 1)."""
-    frequency = np.asarray(tokens[start:].sum(axis=0)).ravel()
-    order = np.argsort(-frequency, kind="stable")
-    group = np.full(len(order), min(NUM_TOKENS, len(order)), np.int64)
-    group[order[:NUM_TOKENS]] = np.arange(min(NUM_TOKENS, len(order)))
-    grouped = csr_array(
-        (np.ones(len(group), np.float32), (np.arange(len(group)), group)), shape=(len(group), int(group.max()) + 1)
-    )
-    return csr_array(tokens @ grouped)
 
 
 def rows_to_tell_apart(num_window: int, num_rows: int, *, seed: int) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ def svg_of(draw: Callable[..., None], *args: object) -> str:
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         draw(figure, *args)
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = out.getvalue()
     return text[text.index("<svg") :]
 
@@ -98,4 +98,6 @@ def draw_latency(figure: Figure, latencies_ms: Sequence[float]) -> None:
     """The distribution of latencies."""
     axes = figure.add_subplot()
     axes.ecdf(np.array(latencies_ms), color=WINDOW, lw=2.2)
-    axes.set(xscale="log", xlabel="milliseconds inside the service", ylabel="share of requests", title="Latency")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set(xlabel="milliseconds inside the service", ylabel="share of requests", title="Latency")

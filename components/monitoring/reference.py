@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from components.artifacts import disk_errors
 from components.errors import InputError
+from components.monitoring.tokens import Tokens, count_tokens
 from serving.bundle import load_about
 from serving.predictors import array_classification, text_classification
 from serving.predictors.scores import Scores
@@ -42,6 +43,8 @@ class Reference:
     """Of the validation split, (N,)."""
     predictor: Any
     """The bundle's own."""
+    tokens: Tokens | None
+    """Of the texts of the training split; None for arrays."""
 
 
 def read_reference(bundle: Path, *, train: Path, validation: Path, kept: Path, max_rows: int, seed: int) -> Reference:
@@ -56,13 +59,15 @@ def read_reference(bundle: Path, *, train: Path, validation: Path, kept: Path, m
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), max_rows, replace=False))
         rows = rows.take(pa.array(chosen))
     labelled = pq.read_table(validation, columns=[column, "label_id"])
+    inputs: list[Any] = rows.to_pylist()
     return Reference(
         task=about.task,
         labels=predictor.labels,
-        inputs=rows.to_pylist(),
+        inputs=inputs,
         scores=predictions(predictor, labelled[column], kept),
         actual=labelled["label_id"].to_numpy().astype(np.int64),
         predictor=predictor,
+        tokens=count_tokens(inputs, predictor) if about.task == "text_classification" else None,
     )
 
 

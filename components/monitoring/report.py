@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.artifacts import disk_errors
-from components.monitoring.detectors import WORDS
 from components.monitoring.plots import (
     draw_calibration,
     draw_distribution,
@@ -85,7 +84,7 @@ def findings_table(verdict: Verdict) -> str:
         head,
         (
             (
-                WORDS[finding.detector],
+                finding.detector,
                 finding.statistic,
                 f"{finding.distance.value:.4f}",
                 f"{finding.distance.null_mean:.4f}",
