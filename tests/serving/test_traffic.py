@@ -17,7 +17,7 @@ import pytest
 from components.artifacts import read_json
 from components.package.bento import family, serving
 from serving.segments import paths_of
-from serving.traffic import read_settings
+from serving.traffic import LAST_EVENT, pairs_of_image_generation, pairs_of_text_generation, read_settings
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(8)]
@@ -247,3 +247,24 @@ def test_setting_that_cannot_be_used_is_named(name: str, value: str):
     with pytest.raises(ValueError, match=f"{name} is '{value}'"):
         read_settings({"MODELYARD_TRAFFIC": "/somewhere", name: value})
     assert read_settings({name: value}) is None
+
+
+def test_a_streamed_answer_is_whole_again():
+    summary = {"finish_reason": "length", "num_prompt_tokens": 2, "num_tokens": 3, "seed": 1}
+    events = [{"text": "of \n\n the"}, {"text": ' "finish_reason" '}, summary]
+    streamed = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+    request = {"prompt": "State", "seed": 1}
+    whole = {**summary, "text": 'of \n\n the "finish_reason" '}
+    assert pairs_of_text_generation(request, streamed, False) == [("State", whole)]
+    assert pairs_of_text_generation(request, json.dumps(whole).encode(), False) == [("State", whole)]
+    ((prompt, answer),) = pairs_of_text_generation(request, streamed, True)
+    assert prompt == "State"
+    assert answer["text"] == "sha256:" + hashlib.sha256(whole["text"].encode()).hexdigest()
+    assert LAST_EVENT not in b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events[:2])
+    assert LAST_EVENT in streamed
+
+
+def test_a_picture_is_logged_by_its_digest():
+    request = {"seed": 1, "count": 2, "format": "png"}
+    digest = hashlib.sha256(b"png").hexdigest()
+    assert pairs_of_image_generation(request, b"png", False) == [(request, {"sha256": digest, "size_bytes": 3})]
