@@ -244,6 +244,10 @@ class StageTracker:
         else:
             self.store.client.log_artifact(self.run_id, str(path), folder or None)
 
+    def tag(self, values: Mapping[str, str]) -> None:
+        for key, value in values.items():
+            self.store.client.set_tag(self.run_id, f"modelyard.{key}", value[:5000])
+
     def provenance(self) -> dict[str, Any]:
         root, recipe = self.store.root, self.store.recipe
         upstream = stages()[: stages().index(self.stage)]
@@ -376,6 +380,21 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
         store.client.set_terminated(run_id, status)
         store.end_parent(parent, status)
         store.describe(parent)
+
+
+@contextmanager
+def watching_run(root: Path, recipe: str, name: str) -> Generator[StageTracker]:
+    """A run in the recipe's experiment that belongs to no pipeline run: of what is seen while the model is served."""
+    store = Store(root, recipe)
+    store.kill_stale()
+    tags = {"modelyard.stage": name, **_process_tags(root)}
+    run_id = store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
+    status = "FAILED"
+    try:
+        yield StageTracker(store, name, run_id)
+        status = "FINISHED"
+    finally:
+        store.client.set_terminated(run_id, status)
 
 
 def stale_runs(root: Path) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -251,6 +252,46 @@ def new(project: Project, name: str, data: Path, text: str, label: str, encoder:
     with reporting(as_json) as report:
         added = add_recipe(root, name, data=data.absolute(), text=text, label=label, encoder=encoder)
         report(new_summary(added), new_notes)
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Judge the last N answered texts or arrays.")
+@click.option("--since", metavar="TIME", help="Judge what was answered since then: 2026-11-22T06:00, in UTC.")
+@json_option
+@click.pass_obj
+def monitor(project: Project, recipe: str, last: int | None, since: str | None, as_json: bool) -> None:
+    """Compare the traffic of RECIPE's service with what its model was made from.
+
+    Drift starts a retraining where the recipe says so, and ends the command with exit code 3; so does a service outside
+    of its limits.
+
+    \b
+    Examples:
+      modelyard monitor movie_sentiment
+      modelyard monitor movie_sentiment --since 2026-11-22T06:00
+    """
+    from flows.reporting import reporting
+
+    root, start = project.root, time_of(since)
+    with reporting(as_json) as report:
+        from flows.monitor import monitor_recipe, monitor_summary, monitor_tables
+
+        outcome = monitor_recipe(root, recipe, last=last, since=start)
+        report(monitor_summary(outcome), monitor_tables)
+    if outcome.verdict.state in ("drift", "degraded"):
+        raise click.exceptions.Exit(3)
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A time as ISO 8601 has it, in UTC where it names no zone."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"--since is '{text}'; it must be a time such as 2026-11-22T06:00 or 2026-11-22") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @cli.command()

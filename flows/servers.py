@@ -20,6 +20,7 @@ import httpx
 from components.artifacts import Layout, verify
 from components.environment import PREFECT_SERVER, has_prefect_profile
 from components.errors import ArtifactError, ModelyardError
+from components.monitoring.place import traffic_environment
 from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
 from components.recipes import load_recipe
 from flows.ports import HOST, check_free, free_port
@@ -42,7 +43,7 @@ class Server:
 
 def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
     """Serve a recipe's bundle until Ctrl-C. ArtifactError without a bundle, BusyError where the port is taken."""
-    load_recipe(root, recipe)
+    settings = load_recipe(root, recipe)
     layout = Layout(root, recipe, "package")
     bundle = layout.artifact / "bundle"
     if not bundle.is_dir():
@@ -59,6 +60,8 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
         health=f"{address}/readyz",
         log=root / ".modelyard" / "logs" / f"serve-{recipe}.log",
     )
+    for variable, value in traffic_environment(root, recipe, settings).items():
+        os.environ.setdefault(variable, value)
     with until_interrupted(), running(root, server) as process:
         click.echo(f"{tag} answers on {address} (Ctrl-C ends it). For example:")
         click.echo(f"  {example_command(bundle, address)}")

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
 from serving.endpoints import endpoint_of
 from serving.requests import Refusals
+from serving.traffic import Traffic
 
 
 def make_service(folder: Path) -> Any:
@@ -37,6 +38,7 @@ def make_service(folder: Path) -> Any:
             super().__init__()
 
     service: Any = bentoml.service(name=about.name, logging={"access": {"enabled": False}})(Service)
+    service.add_asgi_middleware(Traffic, endpoint=endpoint, folder=folder, limits=limits)
     service.add_asgi_middleware(Refusals, endpoint=endpoint, folder=folder, limits=limits)
     service.mount_asgi_app(pages(folder), name="pages")
     return service

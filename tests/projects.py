@@ -55,6 +55,7 @@ def tiny_recipe() -> dict[str, Any]:
         "source": {"kind": "file", "path": "data/rows.csv"},
         "format": {"type": "csv", "delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"},
         "query": "SELECT text, label FROM source",
+        "feedback": None,
         "watch": "data/rows.csv",
     }
     recipe["validate"]["contract"] |= {"num_rows": {"min": 10, "max": 10000}}

@@ -12,6 +12,7 @@ from typing import Any
 
 from components.artifacts import artifact, checkpoints, observations, project, write_json
 from components.errors import SourceError, examples
+from components.ingest.feedback import load_feedback
 from components.ingest.query import Column, write_query
 from components.ingest.reading import Loaded, load
 from components.ingest.session import session
@@ -61,13 +62,14 @@ def run(params: Ingest, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -
             loaded = load(con, params.format, fetched)
             leave_bad_rows(loaded, outputs.observations, tracker)
             check_bad_rows(loaded, params.max_bad_share)
+            learned = load_feedback(con, params.feedback, root=inputs.project) if params.feedback else None
             columns = write_query(con, params.query, outputs.data)
             (num_rows,) = con.execute("SELECT count(*) FROM read_parquet(?)", [str(outputs.data)]).fetchone() or (0,)
     finally:
         shutil.rmtree(outputs.work, ignore_errors=True)
     if num_rows == 0:
         raise SourceError(f"the query gives no rows of the {loaded.num_rows} of the source; look at its WHERE")
-    write_json(outputs.card, card(params, fetched, columns, num_rows))
+    write_json(outputs.card, card(params, fetched, columns, num_rows, learned))
     return Report(
         num_rows=num_rows,
         num_columns=len(columns),
@@ -105,7 +107,9 @@ def check_bad_rows(loaded: Loaded, max_bad_share: float) -> None:
         )
 
 
-def card(params: Ingest, fetched: Fetched, columns: list[Column], num_rows: int) -> dict[str, Any]:
+def card(
+    params: Ingest, fetched: Fetched, columns: list[Column], num_rows: int, learned: dict[str, Any] | None
+) -> dict[str, Any]:
     """What a person who meets data.parquet wants to know, with nothing secret and no folder of this machine."""
     source = params.source.model_dump(mode="json", exclude_none=True)
     if isinstance(params.source, UrlSource):
@@ -121,4 +125,5 @@ def card(params: Ingest, fetched: Fetched, columns: list[Column], num_rows: int)
         "query": params.query,
         "source": source,
         "source_sha256": fetched.sha256,
+        **({"feedback": learned} if learned is not None else {}),
     }

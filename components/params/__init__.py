@@ -31,6 +31,7 @@ from components.params.finetune import (
     TrainFromLabels,
 )
 from components.params.ingest import CsvFormat, Format, Ingest, PlainFormat
+from components.params.monitoring import Effects, Limits, Monitoring, Quality
 from components.params.package import (
     ArrayClassificationServing,
     ImageGenerationServing,
@@ -84,6 +85,7 @@ __all__ = [
     "CsvFormat",
     "DataSource",
     "EarlyStopping",
+    "Effects",
     "Evaluate",
     "FileSource",
     "Finetune",
@@ -100,11 +102,13 @@ __all__ = [
     "Int8",
     "LanguageGate",
     "LastLayers",
+    "Limits",
     "Load",
     "LogisticBaseline",
     "Lora",
     "Masked",
     "ModelSource",
+    "Monitoring",
     "Name",
     "NearDuplicates",
     "NoFinetuning",
@@ -117,6 +121,7 @@ __all__ = [
     "Pretrain",
     "PretrainFromData",
     "Pruned",
+    "Quality",
     "QualityGate",
     "Recipe",
     "RegistrySource",

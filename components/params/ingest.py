@@ -1,5 +1,6 @@
 """The section of ingest: from a source to data.parquet."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -47,6 +48,9 @@ class Ingest(Section):
     query: str
     """One SELECT over `source`, run by DuckDB, that gives the columns that the task needs: `text` or `values` (an
     array), and `label`."""
+    feedback: str | None = None
+    """A Parquet file, relative to the project, of rows that users of the service labelled ('modelyard monitor' writes
+    it): `query` sees them as the table `feedback`, which has no rows as long as there is no file."""
     licence: str
     """The licence of the data, for its card."""
     max_bad_share: Share
@@ -58,6 +62,8 @@ class Ingest(Section):
     def _consistent(self) -> "Ingest":
         if (self.format is None) != (self.source.kind in ("sql", "generator")):
             raise ValueError("format is needed, except for a 'sql' or 'generator' source, which has none")
+        if self.feedback is not None and not re.search(r"\bfeedback\b", self.query):
+            raise ValueError(f"feedback is '{self.feedback}', but query does not read the table 'feedback'")
         if isinstance(self.source, FileSource) and self.watch != self.source.path:
             raise ValueError(f"watch is '{self.watch}'; for a file source it is source.path ('{self.source.path}')")
         return self

@@ -1,4 +1,4 @@
-"""A recipe: one section a stage."""
+"""A recipe: one section a stage, then the optional sections of what happens to its model afterwards."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from components.params.compress import Compress
 from components.params.evaluate import Evaluate
 from components.params.finetune import Adapt, Finetune, NoFinetuning, TrainFromLabels
 from components.params.ingest import Ingest
+from components.params.monitoring import Monitoring
 from components.params.package import Package, TextGenerationServing
 from components.params.preprocess import ArrayData, Preprocess, TextGenerationData
 from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
@@ -33,7 +34,10 @@ OBJECTIVES = {
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
-    """One model, from its source to its bundle. Its fields are the stages; dvc.yaml says how they hang together."""
+    """One model, from its source to its bundle. Its fields are the stages; dvc.yaml says how they hang together.
+
+    What follows them is no stage, and None where it is not wanted.
+    """
 
     ingest: Ingest
     validate: Validate
@@ -43,6 +47,7 @@ class Recipe:
     evaluate: Evaluate
     compress: Compress
     package: Package
+    monitoring: Monitoring | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":

@@ -1,0 +1,38 @@
+"""The table `feedback`: rows that users of the service labelled, which the query may join to those of the source."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts import sha256_of
+from components.errors import SourceError
+from components.ingest.session import first_line
+
+if TYPE_CHECKING:
+    import duckdb
+
+COLUMNS = (
+    '"text" VARCHAR, "values" FLOAT[], label VARCHAR, request_id VARCHAR, item BIGINT, "time" VARCHAR, '
+    "version VARCHAR, predicted VARCHAR"
+)
+
+
+def load_feedback(con: "duckdb.DuckDBPyConnection", named: str, *, root: Path) -> dict[str, Any]:
+    """Make the table of a Parquet file, relative to `root`, or without rows where there is none yet; gives what a card
+    says of it. SourceError where the file cannot be read."""
+    import duckdb
+
+    path = root / Path(named).expanduser()
+    con.execute(f"CREATE TABLE feedback ({COLUMNS})")
+    if not path.exists():
+        return {"path": named, "num_rows": 0, "sha256": None}
+    try:
+        con.execute("INSERT INTO feedback BY NAME SELECT * FROM read_parquet(?)", [str(path)])
+    except (duckdb.OutOfMemoryException, MemoryError):
+        raise
+    except duckdb.Error as error:
+        raise SourceError(
+            f"ingest.feedback: {named} cannot be read ({first_line(error)}); 'modelyard monitor' writes it, and "
+            "'dvc checkout' brings the last version back"
+        ) from error
+    (num_rows,) = con.execute("SELECT count(*) FROM feedback").fetchone() or (0,)
+    return {"path": named, "num_rows": num_rows, "sha256": sha256_of(path)}

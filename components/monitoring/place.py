@@ -1,0 +1,17 @@
+"""Where the traffic log of a recipe lies, and what tells the served process so."""
+
+from pathlib import Path
+
+from components.params import Recipe
+from serving.traffic import FOLDER, INPUT
+
+
+def traffic_folder(root: Path, recipe: str) -> Path:
+    """The folder of a recipe's log and feedback."""
+    return root / ".modelyard" / "traffic" / recipe
+
+
+def traffic_environment(root: Path, name: str, recipe: Recipe) -> dict[str, str]:
+    """The variables with which the service of a recipe logs; it keeps hashes unless `service.traffic` says text."""
+    service = getattr(recipe, "service", None)
+    return {FOLDER: str(traffic_folder(root, name)), INPUT: getattr(service, "traffic", "hash")}

@@ -1,0 +1,86 @@
+"""What a window is compared with: the training rows of a version, and what the version says of its validation split.
+
+The predictions are made once for a version, through the bundle as it is served, and kept: the training split would not
+do, since a model is surer of rows that it has learned from than of any others.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.artifacts import disk_errors
+from components.errors import InputError
+from components.monitoring.tokens import Tokens, count_tokens
+from serving.bundle import load_about
+from serving.predictors import array_classification, text_classification
+from serving.predictors.scores import Scores
+
+COLUMNS = {"text_classification": "text", "array_classification": "values"}
+"""Of a split, by the tasks whose inputs can be compared; a prompt is not drawn from what a language model has read."""
+PREDICTORS: dict[str, Any] = {
+    "text_classification": text_classification.Predictor,
+    "array_classification": array_classification.Predictor,
+}
+ROWS_A_CALL = 256
+
+
+@dataclass(frozen=True)
+class Reference:
+    task: str
+    labels: Sequence[str]
+    inputs: Sequence[Any]
+    """Texts, or arrays, of the training split."""
+    scores: Scores
+    """Of the validation split, as served, (N, L)."""
+    actual: NDArray[np.int64]
+    """Of the validation split, (N,)."""
+    predictor: Any
+    """The bundle's own."""
+    tokens: Tokens | None
+    """Of the texts of the training split; None for arrays."""
+
+
+def read_reference(bundle: Path, *, train: Path, validation: Path, kept: Path, max_rows: int, seed: int) -> Reference:
+    """The reference of a bundle; `kept` is where its predictions are, or will be. InputError for a task without one."""
+    about = load_about(bundle)
+    if about.task not in COLUMNS:
+        raise InputError(f"the inputs of {about.task} cannot be compared with a training split")
+    column = COLUMNS[about.task]
+    predictor = PREDICTORS[about.task].load(bundle, threads=max(1, min(about.limits["threads"], os.cpu_count() or 1)))
+    rows = pq.read_table(train, columns=[column])[column]
+    if len(rows) > max_rows:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(rows), max_rows, replace=False))
+        rows = rows.take(pa.array(chosen))
+    labelled = pq.read_table(validation, columns=[column, "label_id"])
+    inputs: list[Any] = rows.to_pylist()
+    return Reference(
+        task=about.task,
+        labels=predictor.labels,
+        inputs=inputs,
+        scores=predictions(predictor, labelled[column], kept),
+        actual=labelled["label_id"].to_numpy().astype(np.int64),
+        predictor=predictor,
+        tokens=count_tokens(inputs, predictor) if about.task == "text_classification" else None,
+    )
+
+
+def predictions(predictor: Any, column: pa.ChunkedArray, kept: Path) -> Scores:
+    """The scores of each row, (N, L), made if they are not kept yet."""
+    if kept.is_file() and pq.read_metadata(kept).num_rows == len(column):
+        return np.array(pq.read_table(kept)["scores"].to_pylist(), np.float32)
+    inputs: list[Any] = column.to_pylist()
+    starts = range(0, len(inputs), ROWS_A_CALL)
+    found = np.concatenate([predictor.predict(inputs[start : start + ROWS_A_CALL]) for start in starts])
+    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
+    with disk_errors(kept):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"scores": pa.array(found.tolist(), pa.list_(pa.float32()))}), partial)
+        os.replace(partial, kept)
+    return found

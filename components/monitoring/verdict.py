@@ -1,0 +1,157 @@
+"""The verdict on a window: what differs, how good the answers were, how the service did, and in a few words why."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.monitoring.detectors import Finding, detect
+from components.monitoring.quality import Judgement, judge_quality
+from components.monitoring.reference import Reference
+from components.monitoring.windows import Row, Window
+from components.params import Limits, Monitoring
+from serving.predictors.scores import Scores
+
+State = Literal["steady", "drift", "degraded", "too few"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """How the service did."""
+
+    num_requests: int
+    error_share: float
+    """5xx, those turned away included."""
+    refused_share: float
+    """4xx: what clients sent was no request."""
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    """Latency of the requests that were answered; None where none was."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    state: State
+    """drift: the inputs, the answers or their quality. degraded: no drift, but the service is outside of its limits.
+    too few: nothing was judged but the service."""
+    reasons: Sequence[str]
+    version: str
+    first: str
+    """Time of the oldest row, and of the newest."""
+    newest: str
+    num_rows: int
+    findings: Sequence[Finding]
+    quality: Judgement | None
+    service: Service
+    notes: Sequence[str]
+    """What could not be compared, and why."""
+
+    @property
+    def drifted(self) -> bool:
+        return self.state == "drift"
+
+
+def judge_window(
+    window: Window, reference: Reference | None, params: Monitoring, *, notes: Sequence[str] = ()
+) -> Verdict:
+    """The verdict; `reference` is None for a task whose inputs cannot be compared with a training split."""
+    service = service_of(window)
+    slow = service_reasons(service, params.limits)
+    findings: list[Finding] = []
+    quality = None
+    told = list(notes)
+    rows = window.rows
+    is_enough = len(rows) >= params.min_rows
+    if reference is not None:
+        scores = scores_of(rows, reference.labels)
+        quality = quality_of(rows, scores, reference, params)
+        if is_enough:
+            inputs = [row.input for row in rows]
+            findings = detect(inputs, [row.length for row in rows], scores, reference, params)
+            if any(one is None for one in inputs):
+                told.append("the log keeps hashes: of the inputs, only the lengths of texts can be compared")
+    differ = [finding.reason for finding in findings if finding.is_alarm]
+    worse = list(quality.reasons) if quality else []
+    if not is_enough:
+        told.append(f"{len(rows)} rows are fewer than monitoring.min_rows {params.min_rows}: drift is not judged")
+    return Verdict(
+        state="drift" if differ or worse else "degraded" if slow else "steady" if is_enough else "too few",
+        reasons=[*differ, *worse, *slow],
+        version=window.version,
+        first=rows[0].time.isoformat(),
+        newest=rows[-1].time.isoformat(),
+        num_rows=len(rows),
+        findings=findings,
+        quality=quality,
+        service=service,
+        notes=told,
+    )
+
+
+def scores_of(rows: Sequence[Row], labels: Sequence[str]) -> Scores:
+    """The scores that were answered, in the order of the labels, (W, L)."""
+    return np.array([[row.output["scores"][label] for label in labels] for row in rows], np.float32)
+
+
+def quality_of(rows: Sequence[Row], scores: Scores, reference: Reference, params: Monitoring) -> Judgement | None:
+    number = {label: index for index, label in enumerate(reference.labels)}
+    known = [index for index, row in enumerate(rows) if row.actual in number]
+    actual: NDArray[np.int64] = np.array([number[str(rows[index].actual)] for index in known], np.int64)
+    right = reference.scores.argmax(axis=1) == reference.actual
+    return judge_quality(
+        actual, scores[known], validation_accuracy=float(right.mean()), limits=params.quality, seed=params.seed
+    )
+
+
+def service_of(window: Window) -> Service:
+    statuses, latencies = np.array(window.statuses), window.latencies_ms
+    p50, p95, p99 = (
+        (round(float(value), 3) for value in np.quantile(latencies, [0.5, 0.95, 0.99])) if latencies else (None,) * 3
+    )
+    return Service(
+        num_requests=len(statuses),
+        error_share=round(float((statuses >= 500).mean()), 6),
+        refused_share=round(float(((statuses >= 400) & (statuses < 499)).mean()), 6),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+    )
+
+
+def service_reasons(service: Service, limits: Limits) -> list[str]:
+    reasons: list[str] = []
+    if limits.max_p95_ms is not None and service.p95_ms is not None and service.p95_ms > limits.max_p95_ms:
+        reasons.append(f"latency p95 is {service.p95_ms:.0f} ms, above {limits.max_p95_ms:g} ms")
+    if limits.max_error_share is not None and service.error_share > limits.max_error_share:
+        reasons.append(
+            f"{service.error_share:.1%} of {service.num_requests} requests failed or were turned away, above "
+            f"{limits.max_error_share:.1%}"
+        )
+    return reasons
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain numbers and strings."""
+    data = asdict(verdict)
+    if verdict.quality is not None:
+        data["quality"]["curve"] = np.round(verdict.quality.curve, 6).tolist()
+    return data
+
+
+def figures(verdict: Verdict) -> dict[str, float]:
+    """The verdict's numbers by name, for a tracker."""
+    found: dict[str, float] = {"num_rows": verdict.num_rows, "drift": verdict.drifted}
+    for finding in verdict.findings:
+        found[f"{finding.detector}_{finding.statistic}"] = finding.distance.value
+        found[f"{finding.detector}_p"] = finding.distance.p_value
+    if verdict.quality is not None:
+        found["num_feedback"] = verdict.quality.num_rows
+        found["feedback_accuracy"] = verdict.quality.accuracy.value
+        found["feedback_ece"] = verdict.quality.ece.value
+    for name, value in asdict(verdict.service).items():
+        if value is not None:
+            found[name] = value
+    return {name: float(value) for name, value in found.items()}

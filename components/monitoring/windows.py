@@ -1,0 +1,127 @@
+"""A window of the traffic log: the newest answers of one version, with the feedback on them, read by DuckDB.
+
+Half a line, which a kill may leave at the end of a file, is skipped. What is read may be written to meanwhile.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError
+from serving.segments import paths_of
+from serving.traffic import FEEDBACK, TRAFFIC
+
+HASH = re.compile("sha256:[0-9a-f]{64}")
+LINES = {
+    TRAFFIC: {
+        "request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "input": "JSON", "length": "BIGINT",
+        "output": "JSON", "version": "VARCHAR", "latency_ms": "DOUBLE", "status": "INTEGER",
+    },
+    FEEDBACK: {"request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "label": "VARCHAR"},
+}  # fmt: skip
+"""The columns that are read, of each kind of file."""
+
+# Which version is watched: the one that answered most of the newest answers. In shadow mode a challenger answers some.
+VERSION = """
+    SELECT version FROM (
+        SELECT version FROM traffic WHERE status = 200 AND time >= $since ORDER BY time DESC, item DESC LIMIT $newest
+    ) GROUP BY version ORDER BY count(*) DESC, version LIMIT 1
+"""
+# An id that a client gave twice has its feedback on the newer request.
+ROWS = """
+    WITH answered AS (
+        SELECT *, row_number() OVER (PARTITION BY request_id, item ORDER BY time DESC) AS age
+        FROM traffic WHERE status = 200 AND version = $version AND time >= $since
+        ORDER BY time DESC, item DESC LIMIT $last
+    ), newest AS (
+        SELECT request_id, item, arg_max(label, time) AS actual FROM feedback GROUP BY request_id, item
+    )
+    SELECT answered.request_id, item, time, input, length, output, CASE WHEN age = 1 THEN actual END AS actual
+    FROM answered LEFT JOIN newest USING (request_id, item) ORDER BY time, request_id, item
+"""
+REQUESTS = """
+    SELECT coalesce(status, 0) AS status, latency_ms FROM traffic
+    WHERE time >= $since AND (version = $version OR version IS NULL) AND coalesce(item, 0) = 0
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text or array, its answer, and what was right."""
+
+    request_id: str
+    item: int
+    time: datetime
+    input: Any
+    """None where the recipe keeps hashes."""
+    length: int | None
+    output: Any
+    actual: str | None
+    """The label that feedback gives."""
+
+
+@dataclass(frozen=True)
+class Window:
+    version: str
+    """Of the bundle that answered, the first 12 of its digest."""
+    rows: list[Row]
+    """Oldest first."""
+    statuses: list[int]
+    """Of each request since the oldest row."""
+    latencies_ms: list[float]
+    """Of those that were answered."""
+
+
+def read_window(folder: Path, *, last: int, since: datetime | None, newest: int) -> Window | None:
+    """The last answers of the version that gave most of the `newest`; None where nothing was answered."""
+    import duckdb
+
+    con = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    try:
+        con.execute("SET TimeZone = 'UTC'")
+        for kind, columns in LINES.items():
+            make_view(con, folder, kind, columns)
+        start = since or datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+        found = con.execute(VERSION, {"since": start, "newest": newest}).fetchone()
+        if found is None:
+            return None
+        given = {"version": found[0], "since": start, "last": last}
+        rows = [row_of(*values) for values in con.execute(ROWS, given).fetchall()]
+        asked = con.execute(REQUESTS, {"version": found[0], "since": rows[0].time}).fetchall()
+    except duckdb.Error as error:
+        raise InputError(f"the traffic log {folder} cannot be read: {str(error).splitlines()[0]}") from error
+    finally:
+        con.close()
+    return Window(
+        version=found[0],
+        rows=rows,
+        statuses=[status for status, _ in asked],
+        latencies_ms=[latency for status, latency in asked if status == 200 and latency is not None],
+    )
+
+
+def make_view(con: Any, folder: Path, kind: str, columns: dict[str, str]) -> None:
+    """The lines of every file of one kind; no file gives no rows."""
+    paths = [str(path) for path in paths_of(folder, kind) if path.stat().st_size]
+    if not paths:
+        con.execute(f"CREATE TABLE {kind} ({', '.join(f'{name} {type_}' for name, type_ in columns.items())})")
+        return
+    types = "{" + ", ".join(f"{name}: '{type_}'" for name, type_ in columns.items()) + "}"
+    con.execute(
+        f"CREATE TABLE {kind} AS SELECT * FROM read_json(?, format = 'newline_delimited', ignore_errors = true, "
+        f"maximum_object_size = 67108864, columns = {types}) WHERE request_id IS NOT NULL AND time IS NOT NULL",
+        [paths],
+    )
+
+
+def row_of(
+    request_id: str, item: int, time: datetime, input: str | None, length: int | None, output: str | None,
+    actual: str | None,
+) -> Row:  # fmt: skip
+    asked = json.loads(input) if input is not None else None
+    is_hash = isinstance(asked, str) and HASH.fullmatch(asked) is not None
+    answer = json.loads(output) if output is not None else None
+    return Row(request_id, item, time, None if is_hash else asked, length, answer, actual)

@@ -1,0 +1,252 @@
+"""modelyard monitor, on the log that a tiny model's service would leave."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from components.artifacts import read_json
+from components.errors import InputError
+from components.monitoring.place import traffic_environment, traffic_folder
+from components.recipes import load_recipe
+from components.tracking import Store
+from flows.cli import cli
+from flows.monitor import Outcome, monitor_recipe, why_not
+from serving.predictors.text_classification import Predictor
+from tests.projects import edit, run
+from tests.tiny import MOODS, tiny_rows
+from tests.tiny_model import finish, write_split
+
+# pygtrie of dvc 3.67, when an output is added to a graph
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+
+FILMS = [text for text, _ in tiny_rows(700)[300:]]
+OTHERS = [f"{mood} {thing} " * 3 for thing in ("stew", "soup", "bread", "cake", "tea") for moods in MOODS.values()
+          for mood in moods]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packaged project with the training split that tells what its model has learned from."""
+    root = Path(shutil.copytree(packaged, tmp_path_factory.mktemp("monitor") / "project"))
+    preprocess = root / "artifacts/tiny/preprocess"
+    write_split(preprocess / "train.parquet", tiny_rows(300), range(180))
+    finish(preprocess, {})
+    edit(root, "tiny.monitoring.num_permutations", 1199)
+    for command in (["git", "init", "-q", "."], ["dvc", "init", "-q"]):
+        run(command, root)
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    Store(root, "tiny")  # its tables are made once, and copied
+    return root
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "project"))
+
+
+def serve(root: Path, texts: list[str], *, day: int, actual: Callable[[str], str] | None = None) -> None:
+    """Leave the log of a service that was asked these texts, and the feedback on its answers."""
+    bundle = root / "artifacts/tiny/package/bundle"
+    predictor = Predictor.load(bundle, threads=1)
+    version = read_json(root / "artifacts/tiny/package/report.json")["digest"][:12]
+    folder = traffic_folder(root, "tiny")
+    folder.mkdir(parents=True, exist_ok=True)
+    traffic: list[dict[str, Any]] = []
+    feedback: list[dict[str, Any]] = []
+    for number, (text, answer) in enumerate(zip(texts, predictor.answers(predictor.predict(texts)), strict=True)):
+        known = {
+            "request_id": f"d{day}n{number}", "item": 0,
+            "time": (datetime(2026, 11, day, tzinfo=UTC) + timedelta(seconds=number)).isoformat(),
+        }  # fmt: skip
+        more = {"items": 1, "route": "/classify", "version": version, "latency_ms": 3.0, "status": 200}
+        traffic.append({**known, "input": text, "length": len(text), "output": answer, **more})
+        if actual:
+            feedback.append({**known, "label": actual(text), "note": None})
+    for kind, lines in (("traffic", traffic), ("feedback", feedback)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{kind}-202611{day:02d}.jsonl").write_text(text)
+
+
+def mood_of(text: str) -> str:
+    return next(label for label, moods in MOODS.items() if any(mood in text.split() for mood in moods))
+
+
+class Retrain:
+    """Remembers what was started."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def __call__(self, root: Path, name: str) -> str:
+        self.started.append(name)
+        return "started"
+
+
+def watch(root: Path, retrain: Retrain, **options: Any) -> Outcome:
+    return monitor_recipe(root, "tiny", retrain=retrain, **options)
+
+
+def test_more_of_the_same_is_steady(project: Path):
+    serve(project, FILMS, day=1)
+    retrain = Retrain()
+    outcome = watch(project, retrain)
+    assert (outcome.verdict.state, list(outcome.verdict.reasons)) == ("steady", [])
+    assert {finding.detector for finding in outcome.verdict.findings} == {
+        "length", "vocabulary", "unknown", "domain", "labels", "scores"
+    }  # fmt: skip
+    assert retrain.started == []
+    page = outcome.report.read_text(encoding="utf-8")
+    assert "steady" in page
+    assert page.count("<svg") >= 4
+    assert not re.search(r"(src|href)=\W?http|url\(\W?http|<script|<link|@import", page)
+    assert read_json(outcome.report.with_name("verdict.json"))["num_rows"] == len(FILMS)
+    (seen,) = Store(project, "tiny").search("tags.`modelyard.stage` = 'monitor'")
+    assert seen.info.status == "FINISHED"
+    assert seen.data.tags["modelyard.verdict"] == "steady"
+    assert seen.data.metrics["domain_auc"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_other_texts_are_drift_and_start_one_retraining(project: Path):
+    serve(project, OTHERS, day=1, actual=mood_of)
+    retrain = Retrain()
+    outcome = watch(project, retrain)
+    assert outcome.verdict.state == "drift"
+    assert {finding.detector for finding in outcome.verdict.findings if finding.is_alarm} >= {"domain", "vocabulary"}
+    assert (outcome.retrain, retrain.started) == ("started", ["tiny"])
+    learned = pq.read_table(project / "data/feedback/tiny.parquet")
+    assert outcome.num_learned == learned.num_rows == len(OTHERS)
+    assert (project / "data/feedback/tiny.parquet.dvc").is_file()
+    again = watch(project, retrain)
+    assert again.verdict.state == "drift"
+    assert again.num_learned == 0
+    assert "cool-down" in again.retrain
+    assert retrain.started == ["tiny"]
+
+
+def test_one_cause_starts_one_retraining_also_after_the_cool_down(project: Path):
+    edit(project, "tiny.monitoring.cool_down_s", 0)
+    serve(project, OTHERS, day=1)
+    retrain = Retrain()
+    watch(project, retrain)
+    assert "was retrained for drift already, and only 0 rows" in watch(project, retrain).retrain
+    serve(project, OTHERS, day=2, actual=mood_of)  # feedback, which there was none of
+    assert watch(project, retrain, last=100).retrain == "started"
+    assert len(retrain.started) == 2
+
+
+def test_retraining_that_could_not_start_may_start_later(project: Path):
+    serve(project, OTHERS, day=1)
+
+    def broken(root: Path, name: str) -> str:
+        raise OSError("no process")
+
+    with pytest.raises(OSError, match="no process"):
+        monitor_recipe(project, "tiny", retrain=broken)
+    retrain = Retrain()
+    watch(project, retrain)
+    assert retrain.started == ["tiny"]
+
+
+def test_recipe_that_wants_none_is_not_retrained(project: Path):
+    edit(project, "tiny.monitoring.retrain", False)
+    serve(project, OTHERS, day=1)
+    retrain = Retrain()
+    assert "monitoring.retrain is false" in watch(project, retrain).retrain
+    assert retrain.started == []
+
+
+def test_few_rows_are_not_judged(project: Path):
+    serve(project, OTHERS, day=1)
+    outcome = watch(project, Retrain(), last=99)
+    assert outcome.verdict.state == "too few"
+    assert "99 rows are fewer than monitoring.min_rows 100" in outcome.verdict.notes[-1]
+
+
+def test_since_chooses_the_window(project: Path):
+    serve(project, OTHERS, day=1)
+    serve(project, FILMS, day=2)
+    assert watch(project, Retrain(), since=datetime(2026, 11, 2, tzinfo=UTC)).verdict.state == "steady"
+    assert watch(project, Retrain(), last=500).verdict.state == "drift"
+    with pytest.raises(InputError, match="no answered request since 2027"):
+        watch(project, Retrain(), since=datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def test_hashes_leave_the_lengths_and_the_answers(project: Path):
+    serve(project, OTHERS, day=1, actual=mood_of)
+    path = traffic_folder(project, "tiny") / "traffic-20261101.jsonl"
+    rows = [json.loads(line) | {"input": "sha256:" + "0" * 64} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = watch(project, Retrain())
+    assert {finding.detector for finding in outcome.verdict.findings} == {"length", "labels", "scores"}
+    assert "the log keeps hashes" in outcome.verdict.notes[0]
+    assert outcome.num_learned == 0
+
+
+def test_slow_service_is_degraded(project: Path):
+    edit(project, "tiny.monitoring.limits.max_p95_ms", 1.0)
+    serve(project, FILMS, day=1)
+    retrain = Retrain()
+    outcome = watch(project, retrain)
+    assert outcome.verdict.state == "degraded"
+    assert "latency p95 is 3 ms, above 1 ms" in outcome.verdict.reasons[0]
+    assert retrain.started == []
+
+
+def test_log_of_a_version_that_is_gone_is_named(project: Path):
+    serve(project, FILMS, day=1)
+    path = traffic_folder(project, "tiny") / "traffic-20261101.jsonl"
+    version = json.loads(path.read_text().splitlines()[0])["version"]
+    path.write_text(path.read_text().replace(version, "0123456789ab"))
+    with pytest.raises(InputError, match="written by tiny:0123456789ab, which is neither"):
+        watch(project, Retrain())
+
+
+def test_command_ends_with_3_on_drift_and_says_why(project: Path):
+    edit(project, "tiny.monitoring.retrain", False)
+    serve(project, OTHERS, day=1)
+    done = run(["python", "-m", "flows.cli", "--project", str(project), "monitor", "tiny", "--json"],
+               Path.cwd(), check=False)  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    data = json.loads(done.stdout)
+    assert data["state"] == "drift"
+    assert any("a classifier tells the window" in reason for reason in data["reasons"])
+
+
+def test_bad_time_and_missing_log_are_refused(project: Path):
+    found = CliRunner().invoke(cli, ["--project", str(project), "monitor", "tiny", "--since", "yesterday"])
+    assert isinstance(found.exception, InputError)
+    assert "--since is 'yesterday'" in str(found.exception)
+    with pytest.raises(InputError, match="has no answered request; serve it with"):
+        watch(project, Retrain())
+
+
+def test_recipe_without_the_section_is_told_so(project: Path):
+    edit(project, "tiny.monitoring", None)
+    with pytest.raises(InputError, match="no section 'monitoring'"):
+        watch(project, Retrain())
+
+
+def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
+    params = load_recipe(project, "tiny").monitoring
+    assert params is not None
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    state = {"causes": {"v1": {"at": (now - timedelta(days=2)).isoformat(), "num_feedback": 50}}}
+    assert why_not({"causes": {}}, "v1", params, now=now, num_feedback=0) == ""
+    assert "only 99 rows" in why_not(state, "v1", params, now=now, num_feedback=149)
+    assert why_not(state, "v1", params, now=now, num_feedback=150) == ""
+    assert why_not(state, "v2", params, now=now, num_feedback=50) == ""
+    assert "cool-down" in why_not(state, "v2", params, now=now - timedelta(hours=36), num_feedback=500)
+
+
+def test_service_is_told_where_to_log(project: Path):
+    found = traffic_environment(project, "tiny", load_recipe(project, "tiny"))
+    assert found["MODELYARD_TRAFFIC"] == str(project / ".modelyard/traffic/tiny")
+    assert found["MODELYARD_TRAFFIC_INPUT"] in ("text", "hash")

@@ -1,0 +1,68 @@
+"""Rows that users of the service labelled, beside those of the source."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from components.artifacts import read_json, sha256_of
+from components.errors import SourceError
+from components.ingest import Inputs, Outputs, run
+from components.monitoring.learned import add_rows
+from components.monitoring.windows import Row
+from components.params import Ingest
+from components.tracking import NullTracker
+
+FEEDBACK = "data/feedback/tiny.parquet"
+BOTH = "SELECT text, label FROM source UNION ALL SELECT text, label FROM feedback"
+
+
+def params(query: str) -> Ingest:
+    form = {"type": "csv", "delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"}
+    raw = {
+        "source": {"kind": "file", "path": "rows.csv"}, "format": form, "query": query, "feedback": FEEDBACK,
+        "licence": "MIT", "max_bad_share": 0.0, "watch": "rows.csv",
+    }  # fmt: skip
+    return Ingest.model_validate_json(json.dumps(raw))
+
+
+def ingested(root: Path) -> tuple[list[dict[str, str]], Any]:
+    """The rows, and what the card says of the feedback."""
+    out = root / "out"
+    out.mkdir(exist_ok=True)
+    outputs = Outputs(data=out / "data.parquet", card=out / "card.json", work=out / "work", observations=out)
+    run(params(BOTH), Inputs(project=root), outputs, tracker=NullTracker())
+    return pq.read_table(outputs.data).to_pylist(), read_json(outputs.card)["feedback"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "rows.csv").write_text("text,label\na film,good\n")
+    return tmp_path
+
+
+def test_rows_with_feedback_join_those_of_the_source(project: Path):
+    rows, card = ingested(project)
+    assert rows == [{"text": "a film", "label": "good"}]
+    assert card == {"path": FEEDBACK, "num_rows": 0, "sha256": None}
+    row = Row("r1", 0, datetime(2026, 11, 22, tzinfo=UTC), "a tweet", 7, {"label": "good"}, "bad")
+    add_rows(project / FEEDBACK, [row], task="text_classification", version="0123456789ab")
+    rows, card = ingested(project)
+    assert rows == [{"text": "a film", "label": "good"}, {"text": "a tweet", "label": "bad"}]
+    assert card == {"path": FEEDBACK, "num_rows": 1, "sha256": sha256_of(project / FEEDBACK)}
+
+
+def test_feedback_that_is_no_parquet_is_named(project: Path):
+    (project / "data/feedback").mkdir(parents=True)
+    (project / FEEDBACK).write_bytes(b"no parquet")
+    with pytest.raises(SourceError, match=r"ingest.feedback: data/feedback/tiny.parquet cannot be read"):
+        ingested(project)
+
+
+def test_feedback_that_the_query_does_not_read_is_refused():
+    with pytest.raises(ValidationError, match="query does not read the table 'feedback'"):
+        params("SELECT text, label FROM source")
