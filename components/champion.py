@@ -8,12 +8,13 @@ from components.tracking import Tracker
 TOKENIZER = "tokenizer.json"
 
 
-def champion_folder(tracker: Tracker, folder: Path) -> Path:
-    """The champion's model, brought into `folder`. InputError where no champion is registered yet."""
+def champion_folder(tracker: Tracker, folder: Path, *, setting: str) -> Path:
+    """The champion's model, brought into `folder`. InputError where no champion is registered yet; `setting` is what
+    asks for it."""
     found = tracker.champion_weights(folder)
     if found is None:
         raise InputError(
-            "pretrain.source is 'champion', but no champion of this recipe is registered yet; run it once with another "
+            f"{setting} is 'champion', but no champion of this recipe is registered yet; run it once with another "
             "source (null trains from scratch), or set the alias 'champion' in the model registry"
         )
     return found

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from components import preprocess, pretrain
+from components import finetune, preprocess, pretrain
 from components.artifacts import artifact_names, files_of, write_json
 from components.champion import champion_folder, champion_tokenizer
 from components.errors import InputError, SourceError
@@ -21,6 +22,8 @@ from components.models.gpt.settings import Settings
 from components.models.storage import build, load, save
 from components.params import Load, PretrainFromData, TextClassificationData, TextGenerationData
 from components.tracking import NullTracker, Tracker, stage_run
+from tests.finetune.rows import array_inputs, outputs_in
+from tests.finetune.test_train import params as of_its_own
 from tests.preprocess.test_text_generation import SETTINGS as DOCUMENTS
 from tests.tiny import make_tiny_encoder, tiny_rows
 from tests.tiny_documents import tiny_documents
@@ -146,6 +149,28 @@ def test_an_encoder_is_taken_from_behind_the_champion_with_its_tokenizer(project
     assert all(whole[f"encoder.{name}"].equal(value) for name, value in encoder.items())
 
 
+def test_labels_of_new_rows_are_learnt_sooner_from_the_champion(project: Path, tmp_path: Path):
+    read = array_inputs(tmp_path / "rows")
+    old = fitted(tmp_path / "old", read, source=None, tracker=NullTracker())
+    register(project, "pictures", old.model)
+    with stage_run(project, "pictures", "finetune") as run:
+        again = fitted(tmp_path / "again", read, source="champion", tracker=run)
+    assert first_validation_loss(again.model) < first_validation_loss(old.model) / 2
+    assert not (again.checkpoints / "source").exists()
+    with (
+        stage_run(project, "none yet", "finetune") as run,
+        pytest.raises(InputError, match=r"^finetune.source is 'cha"),
+    ):
+        fitted(tmp_path / "none", read, source="champion", tracker=run)
+
+
+def fitted(folder: Path, read: finetune.Inputs, *, source: str | None, tracker: Tracker) -> finetune.Outputs:
+    """Run finetune in the mode `train`; gives where it wrote."""
+    outputs = outputs_in(folder)
+    finetune.run(of_its_own(source=source), read, outputs, tracker=tracker)
+    return outputs
+
+
 class Champion(NullTracker):
     """A registry whose champion lies in a folder."""
 
@@ -179,7 +204,7 @@ def test_an_encoder_cannot_be_loaded_from_a_champion_of_another_family(project: 
 
 def test_weights_of_the_champion_are_loaded_as_they_were_saved(project: Path, tmp_path: Path):
     with stage_run(project, "documents", "pretrain") as run:
-        folder = champion_folder(run, tmp_path / "source")
+        folder = champion_folder(run, tmp_path / "source", setting="pretrain.source")
     registered = project / "old" / "from None" / "model"
     assert files_of(folder) == files_of(registered)
     theirs = load(folder).state_dict()
@@ -188,7 +213,10 @@ def test_weights_of_the_champion_are_loaded_as_they_were_saved(project: Path, tm
 
 @pytest.mark.parametrize(
     ("ask", "setting"),
-    [(champion_folder, "pretrain.source"), (champion_tokenizer, "preprocess.tokenizer")],
+    [
+        (partial(champion_folder, setting="finetune.source"), "finetune.source"),
+        (champion_tokenizer, "preprocess.tokenizer"),
+    ],
     ids=["weights", "tokenizer"],
 )
 def test_no_champion_says_what_to_do(ask: Callable[[Tracker, Path], Path], setting: str, tmp_path: Path):

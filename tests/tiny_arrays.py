@@ -38,7 +38,7 @@ def array_recipe() -> dict[str, Any]:
     recipe["pretrain"] = {"mode": "none"}
     finetune = {key: value for key, value in recipe["finetune"].items() if key not in ("way", "dropout", "control")}
     model = {"family": "mlp", "hidden_sizes": [16], "activation": "relu", "batch_norm": True, "dropout": 0.0}
-    recipe["finetune"] = finetune | {"mode": "train", "model": model, "augment": None}
+    recipe["finetune"] = finetune | {"mode": "train", "source": None, "model": model, "augment": None}
     recipe["evaluate"] |= {"task": "array_classification", "baseline": {"C": 1.0}}
     recipe["package"]["serving"] = {"task": "array_classification", **LIMITS}
     return recipe

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import artifact, checkpoints
+from components.artifacts import artifact, checkpoints, project
 from components.params import Finetune
 from components.tracking import Tracker
 
@@ -22,6 +22,7 @@ class Inputs:
     validation: Path = artifact("preprocess/validation.parquet")
     predictor: Path = artifact("preprocess/predictor/")
     pretrained: Path = artifact("pretrain/model/")
+    project: Path = project()
 
 
 @dataclass(frozen=True)

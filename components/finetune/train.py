@@ -1,4 +1,4 @@
-"""finetune by training a model of the recipe's own on the labels, from random weights."""
+"""finetune by training a model of the recipe's own on the labels, from random weights or from another training's."""
 
 from components.estimate.training import check_memory
 from components.finetune.control import write_no_control
@@ -11,11 +11,12 @@ from components.tracking import Tracker
 from components.training.history import write_history
 from components.training.machine import start
 from components.training.objective import Data
+from components.training.starting import first_weights
 
 
 def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
-    """Build the family's network for the data, train it, and save it with its settings. InputError where the training
-    cannot fit into memory."""
+    """Train the family's network on the data, and save it with its settings. InputError where the training cannot fit
+    into memory, or the source is of another model."""
     machine = start(params, outputs.checkpoints)
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
@@ -23,7 +24,10 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
         params, facts, network=lambda: storage.build(params.model, facts), data=data, stage="finetune",
         device=machine.device,
     )  # fmt: skip
-    model = storage.build(params.model, facts)
+    model = first_weights(
+        params.model, facts, params.source, stage="finetune", predictor=inputs.predictor, root=inputs.project,
+        work=outputs.checkpoints / "source", tracker=tracker,
+    )  # fmt: skip
     trained, position = train_on_labels(
         model, params, facts=facts, data=data,
         machine=machine, checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from components.models.settings import ModelSettings
 from components.params.section import Positive, Section
+from components.params.sources import ModelSource
 from components.params.training import Training
 
 
@@ -69,9 +70,11 @@ class Augment(Section):
 
 
 class TrainFromLabels(Training):
-    """A model of its own, trained on the labels from scratch."""
+    """A model of its own, trained on the labels alone."""
 
     mode: Literal["train"]
+    source: ModelSource | None
+    """The weights to start from: `champion` or a folder; null starts from scratch."""
     model: ModelSettings
     augment: Augment | None
     """Of images only; null for as they are."""

@@ -82,7 +82,7 @@ def faults_of_training(recipe: Recipe) -> Iterator[str]:
     if isinstance(finetune, NoFinetuning) and not isinstance(pretrain, PretrainFromData):
         yield "finetune.mode is 'none', so pretrain.mode must be 'train': nothing else makes the model"
     if isinstance(finetune, TrainFromLabels) and not isinstance(pretrain, NoPretraining):
-        yield "finetune.mode is 'train', which starts from scratch; pretrain.mode must be 'none'"
+        yield "finetune.mode is 'train', which makes a model of its own; pretrain.mode must be 'none'"
     if isinstance(finetune, TrainFromLabels) and finetune.augment and not is_of_images(recipe.preprocess):
         yield "finetune.augment moves images, but preprocess makes none; set it to null"
     if isinstance(pretrain, PretrainFromData) and pretrain.early_stopping:

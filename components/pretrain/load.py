@@ -7,9 +7,7 @@ pickle in it is refused whole.
 """
 
 import json
-import pickletools
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,15 +28,12 @@ from components.models.storage import load as load_saved
 from components.params import FolderSource, Load
 from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder
+from components.sources.pickles import refuse_pickles
 from components.tracking import Tracker
 from components.training.history import write_history
+from components.training.starting import check_same_tokenizer
 
 INDEX = "model.safetensors.index.json"
-
-PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
-# Opcodes by which a run of valid opcodes is known to be a pickle: its mark, or (in protocols 0 and 1, which have none)
-# one that imports or calls. Any short text may happen to be valid without them.
-PICKLE_OPCODES = {"PROTO", "GLOBAL", "INST", "OBJ", "REDUCE", "STACK_GLOBAL"}
 
 
 @dataclass(frozen=True)
@@ -86,13 +81,13 @@ def fetch_encoder(
 ) -> PreTrainedModel:
     """An existing encoder, from a source or from behind the registered champion."""
     if source == "champion":
-        folder = champion_folder(tracker, work / "champion")
-        check_same_tokenizer(folder / TOKENIZER, tokenizer)
+        folder = champion_folder(tracker, work / "champion", setting="pretrain.source")
+        check_same_tokenizer(folder / TOKENIZER, tokenizer, setting="pretrain.source")
         return encoder_of(folder)
     folder = fetch_folder(source, root=root, folder=work / "source")
     refuse_pickles(folder)
     taken = take(folder, work / "taken")
-    check_same_tokenizer(taken / TOKENIZER, tokenizer)
+    check_same_tokenizer(taken / TOKENIZER, tokenizer, setting="pretrain.source")
     model = load_model(taken)
     check_vocabulary(model, tokenizer)
     return model
@@ -108,33 +103,6 @@ def encoder_of(folder: Path) -> PreTrainedModel:
             "pretrain.source, or set the alias 'champion' to a version with an encoder"
         )
     return encoder
-
-
-def refuse_pickles(folder: Path) -> None:
-    """SourceError that names the first file below `folder` that is a pickle, by its name or by its bytes."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.suffix.lower() in PICKLE_SUFFIXES or is_pickle(path):
-            raise SourceError(
-                f"{path.relative_to(folder)} is a pickle, which can run code when it is opened; nothing of this folder "
-                "is used: choose a release with safetensors alone, or remove the file if model.safetensors is there too"
-            )
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether a file's bytes are a pickle, or a zip archive (as torch writes) that holds one. Opens neither."""
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return any(name.lower().endswith(PICKLE_SUFFIXES) for name in archive.namelist())
-        except zipfile.BadZipFile:
-            return False
-    seen: set[str] = set()
-    with path.open("rb") as file:
-        try:
-            seen.update(opcode.name for opcode, _, _ in pickletools.genops(file))
-        except Exception:  # whatever the bytes make the parser raise: they are no pickle
-            return False
-    return bool(seen & PICKLE_OPCODES)
 
 
 def take(folder: Path, target: Path) -> Path:
@@ -185,33 +153,6 @@ def check_safetensors(path: Path) -> None:
         raise SourceError(f"{path.name} is not a whole safetensors file ({error}); fetch it again") from error
     if not names:
         raise SourceError(f"{path.name} holds no weights")
-
-
-def check_same_tokenizer(theirs: Path, ours: Path) -> None:
-    """SourceError where pretrain.source was not trained with the tokenizer that made the token ids.
-
-    Sizes tell nothing: a tokenizer that is trained again on other rows has as many tokens, and other ones.
-    """
-    if not theirs.is_file():
-        raise SourceError(
-            f"pretrain.source has no {TOKENIZER}, so nothing tells whether its tokens are those of "
-            "preprocess.tokenizer; start from a model that has one (a champion registered anew does), or from null"
-        )
-    if sha256_of(theirs) == sha256_of(ours):
-        return
-    try:
-        vocabulary = Tokenizer.from_file(str(theirs)).get_vocab()
-    except Exception as error:  # the library raises nothing narrower
-        raise SourceError(f"{TOKENIZER} of pretrain.source cannot be read: {error}") from error
-    known = Tokenizer.from_file(str(ours)).get_vocab()
-    if vocabulary == known:
-        return
-    different = sorted(token for token in vocabulary.keys() | known if vocabulary.get(token) != known.get(token))
-    raise SourceError(
-        f"the tokenizer of pretrain.source ({len(vocabulary)} tokens) is not the one that preprocess used "
-        f"({len(known)}); they differ in {examples(different)}: let preprocess.tokenizer and pretrain.source both be "
-        "'champion' (after --force preprocess, if the champion is a new one), or name the same folder"
-    )
 
 
 def load_model(folder: Path) -> PreTrainedModel:

@@ -65,7 +65,7 @@ def case(name: str, **changed):
     task, facts, model, objective = CASES[name]
     section = COMMON | {"model": model} | changed
     if objective is None:
-        section |= {"augment": None, "class_weights": "none"}
+        section |= {"source": None, "augment": None, "class_weights": "none"}
         return task, facts, TrainFromLabels.model_validate(section, strict=False)
     return (
         task,

@@ -64,7 +64,7 @@ def inputs_in(folder: Path, settings: dict, *, pretrained: Path) -> Inputs:
     predictor = folder / "predictor"
     predictor.mkdir()
     write_json(predictor / "predictor.json", settings)
-    return Inputs(folder / "train.parquet", folder / "validation.parquet", predictor, pretrained)
+    return Inputs(folder / "train.parquet", folder / "validation.parquet", predictor, pretrained, folder)
 
 
 def outputs_in(folder: Path) -> Outputs:

@@ -13,6 +13,7 @@ from tests.finetune.rows import array_inputs, as_json, outputs_in
 MLP = {"family": "mlp", "hidden_sizes": [16], "activation": "relu", "batch_norm": False, "dropout": 0.0}
 PARAMS = {
     "mode": "train",
+    "source": None,
     "seed": 0,
     "epochs": 5,
     "steps_per_epoch": None,

@@ -9,6 +9,7 @@ from components.recipes import load_yaml, parse_recipe
 ROOT = Path(__file__).parent.parent.parent
 OF_ITS_OWN = {
     "mode": "train",
+    "source": None,
     "seed": 0,
     "epochs": 1,
     "steps_per_epoch": None,

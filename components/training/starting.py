@@ -1,0 +1,104 @@
+"""Where a training starts: from random weights, or from those that another training of the same model left.
+
+`source` is `champion` (what lies behind the recipe's champion in the model registry) or a folder that a recipe of this
+project made. Weights mean nothing under other sizes or other tokens, so both are compared before they are taken.
+"""
+
+import shutil
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from torch import nn
+
+from components.artifacts import sha256_of
+from components.champion import champion_folder
+from components.errors import InputError, SourceError, examples
+from components.models.facts import Facts
+from components.models.settings import ModelSettings
+from components.models.storage import FAMILY, TOKENIZER, build, load
+from components.params import ModelSource
+from components.sources import fetch_folder
+from components.sources.pickles import refuse_pickles
+from components.tracking import Tracker
+
+
+def first_weights(
+    settings: ModelSettings, facts: Facts, source: ModelSource | None, *, stage: str, predictor: Path, root: Path,
+    work: Path, tracker: Tracker,
+) -> nn.Module:  # fmt: skip
+    """The network before its first step: of random weights, or with those of `source`, which must have its shape.
+
+    `stage` is whose source it is, `root` the project's folder, and `work` a place for what has to be fetched, which is
+    removed again. The random state is the same after both.
+    """
+    model = build(settings, facts)
+    if source is None:
+        return model
+    try:
+        if source == "champion":
+            folder = champion_folder(tracker, work, setting=f"{stage}.source")
+        else:
+            folder = fetch_folder(source, root=root, folder=work)
+            refuse_pickles(folder)
+        theirs = like(model, loaded(folder, predictor, stage=stage))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    check_same_shape(theirs, model, stage=stage)
+    model.load_state_dict(theirs.state_dict())
+    return model
+
+
+def loaded(folder: Path, predictor: Path, *, stage: str) -> nn.Module:
+    """Another training's model. InputError where it is none of this project's, SourceError where it read other
+    tokens."""
+    if not (folder / FAMILY).is_file():
+        raise InputError(f"{stage}.source holds no {FAMILY}; it must be a model that a recipe of this project made")
+    if (predictor / TOKENIZER).is_file():
+        check_same_tokenizer(folder / TOKENIZER, predictor / TOKENIZER, setting=f"{stage}.source")
+    return load(folder)
+
+
+def like(ours: nn.Module, theirs: nn.Module) -> nn.Module:
+    """What of another training's model is to be taken: all of it, or of a classifier its encoder."""
+    return theirs if type(theirs) is type(ours) else getattr(theirs, "encoder", theirs)
+
+
+def check_same_shape(theirs: nn.Module, ours: nn.Module, *, stage: str) -> None:
+    """InputError where another model's weights do not fit this recipe's."""
+    shapes = {name: tuple(value.shape) for name, value in ours.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
+    different = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{stage}.source has other weights than {stage}.model asks for: {name} is {found.get(name)}, not "
+            f"{shapes.get(name)} ({len(different)} differ); let {stage}.model and preprocess be those that it was "
+            f"trained with, or set {stage}.source to null"
+        )
+
+
+def check_same_tokenizer(theirs: Path, ours: Path, *, setting: str) -> None:
+    """SourceError where the source that `setting` names was not trained with the tokenizer that made the token ids.
+
+    Sizes tell nothing: a tokenizer that is trained again on other rows has as many tokens, and other ones.
+    """
+    if not theirs.is_file():
+        raise SourceError(
+            f"{setting} has no {TOKENIZER}, so nothing tells whether its tokens are those of "
+            "preprocess.tokenizer; start from a model that has one (a champion registered anew does), or from null"
+        )
+    if sha256_of(theirs) == sha256_of(ours):
+        return
+    try:
+        vocabulary = Tokenizer.from_file(str(theirs)).get_vocab()
+    except Exception as error:  # the library raises nothing narrower
+        raise SourceError(f"{TOKENIZER} of {setting} cannot be read: {error}") from error
+    known = Tokenizer.from_file(str(ours)).get_vocab()
+    if vocabulary == known:
+        return
+    different = sorted(token for token in vocabulary.keys() | known if vocabulary.get(token) != known.get(token))
+    raise SourceError(
+        f"the tokenizer of {setting} ({len(vocabulary)} tokens) is not the one that preprocess used "
+        f"({len(known)}); they differ in {examples(different)}: let preprocess.tokenizer and {setting} both be "
+        "'champion' (after --force preprocess, if the champion is a new one), or name the same folder"
+    )
