@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ from components.evaluate.image_generation.frechet import Moments, frechet_distan
 from components.evaluate.image_generation.images import Real, Scale, read_real, read_scale
 from components.evaluate.image_generation.tables import SAMPLES, Samples, read_samples, sample_table
 from components.models.float_sampler import float_sampler
-from components.models.gan.network import Gan
+from components.models.generating import generating
 from components.models.storage import load
 from serving.pictures import WHITE, Images
 from serving.predictors.image_generation import MODEL, ROUTE, Sampler, draw_latents
@@ -42,7 +42,7 @@ def make_trial(inputs: Inputs) -> "ImageTrial":
     scale = read_scale(inputs.predictor)
     return ImageTrial(
         scale=scale,
-        model=cast(Gan, load(inputs.model)),
+        model=load(inputs.model),
         classifier=load_classifier(inputs.float_results, shape=scale.shape, num_labels=len(scale.labels)),
         judged=read_samples(inputs.float_results, shape=scale.shape),
         validation=read_real(inputs.validation, scale),
@@ -53,7 +53,7 @@ def make_trial(inputs: Inputs) -> "ImageTrial":
 @dataclass(frozen=True)
 class ImageTrial:
     scale: Scale
-    model: Gan
+    model: nn.Module
     classifier: Classifier
     """Of evaluate."""
     judged: Samples
@@ -66,7 +66,7 @@ class ImageTrial:
     @property
     def float_size_bytes(self) -> int:
         """Of the generator alone, in fp32."""
-        return sum(v.nbytes for v in self.model.generator.state_dict().values() if v.is_floating_point())
+        return sum(v.nbytes for v in generating(self.model).generator.state_dict().values() if v.is_floating_point())
 
     @property
     def num_validation(self) -> int:
@@ -141,21 +141,24 @@ def golden_of(runner: Sampler) -> Iterable[Golden]:
         yield Golden(route=ROUTE, request=request, answer=runner.sample(seed, count).tolist())
 
 
-def export_generator(model: Gan) -> onnx.ModelProto:
+def export_generator(model: nn.Module) -> onnx.ModelProto:
     """The generator in fp32, for any number of samples: latents (S, Z) → rows (S, N)."""
-    latents = torch.zeros((2, model.latent_size))
+    made = generating(model)
+    latents = torch.zeros((2, made.latent_size))
     dynamic = {"latents": {0: torch.export.Dim.DYNAMIC}}
-    return export_graph(folded(model.generator), {"latents": latents}, outputs=["rows"], dynamic=dynamic)
+    return export_graph(folded(made.generator.eval()), {"latents": latents}, outputs=["rows"], dynamic=dynamic)
 
 
-def folded(generator: nn.Sequential) -> nn.Sequential:
-    """The same function with batch norm's scale and shift inside the products before it."""
+def folded(module: nn.Module) -> nn.Module:
+    """The same function, with the scale and shift of batch norm inside the linear products before it where a sequence
+    has the two; any other module as it is, whose batch norm is exported."""
+    if not isinstance(module, nn.Sequential):
+        return module
     layers: list[nn.Module] = []
-    for layer in generator.eval():
-        if isinstance(layer, nn.BatchNorm1d):
-            before = layers.pop()
-            assert isinstance(before, nn.Linear)
-            layers.append(fuse_linear_bn_eval(before, layer))
+    for layer in module:
+        before = layers[-1] if layers else None
+        if isinstance(layer, nn.BatchNorm1d) and isinstance(before, nn.Linear):
+            layers[-1] = fuse_linear_bn_eval(before, layer)
         else:
-            layers.append(layer)
+            layers.append(folded(layer))
     return nn.Sequential(*layers)

@@ -1,13 +1,11 @@
 """The float generator behind the sampler: the same latents and grey levels as the served one."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from components.errors import InputError
+from components.models.generating import generating
 from serving.predictors.image_generation import Forward, Latents, Sampler
 
 BATCH_SIZE = 250  # where torch is at its fastest; fp32 rows do not disturb each other
@@ -17,14 +15,12 @@ def float_sampler(
     model: nn.Module, *, shape: tuple[int, int], batch_size: int = BATCH_SIZE, threads: int = 1
 ) -> Sampler:
     """A sampler around a torch model in fp32. InputError where the model makes nothing of latents."""
-    latent_size: Any = getattr(model, "latent_size", None)
-    if latent_size is None:
-        raise InputError(
-            f"the task 'image_generation' needs a model that makes images of latents; {type(model).__name__} does not: "
-            "set pretrain.model.family to 'gan'"
-        )
     return Sampler(
-        forward=float_forward(model), shape=shape, latent_size=latent_size, batch_size=batch_size, threads=threads
+        forward=float_forward(model),
+        shape=shape,
+        latent_size=generating(model).latent_size,
+        batch_size=batch_size,
+        threads=threads,
     )
 
 

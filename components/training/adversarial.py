@@ -25,7 +25,7 @@ from torch.nn import functional
 from components.artifacts import read_json
 from components.errors import InputError
 from components.models.facts import PREDICTOR, Facts
-from components.models.gan.network import Gan
+from components.models.generating import Contesting, contesting
 from components.models.shifting import shifted
 from components.params import Adversarial, PretrainFromData
 from components.tracking import Tracker
@@ -63,7 +63,7 @@ class GanBatch:
 class Averaged(nn.Module):
     """A GAN in training, and the running mean of its generator, which is what samples are drawn from."""
 
-    def __init__(self, gan: Gan, *, share: float) -> None:
+    def __init__(self, gan: Contesting, *, share: float) -> None:
         """`share` is how much of the mean remains at each step."""
         super().__init__()
         self.generator, self.discriminator, self.share = gan.generator, gan.discriminator, share
@@ -167,20 +167,16 @@ def prepare(
     """The two players on the training rows. InputError where the model is no GAN, or cannot make such rows."""
     settings = params.objective
     assert isinstance(settings, Adversarial)
-    if not isinstance(model, Gan):
-        raise InputError(
-            "pretrain.objective 'adversarial' trains a generator against a discriminator, which the family "
-            f"'{params.model.family}' has not; set pretrain.model.family to 'gan'"
-        )
+    gan = contesting(model, family=params.model.family)
     told: dict[str, Any] = read_json(data.predictor / PREDICTOR)
     offset, scale = float(told["offset"]), float(told["scale"])
     train, validation = (
         read_scaled(path, shape=facts.shape, offset=offset, scale=scale, device=device)
         for path in (data.train, data.validation)
     )
-    deck = Deck(params, train, latent_size=model.latent_size, max_shift=settings.max_shift)
+    deck = Deck(params, train, latent_size=gan.latent_size, max_shift=settings.max_shift)
     check_batches(model, len(train.row), batch_size=deck.batch_size, steps=params.steps_per_epoch)
-    latents = fixed_latents(len(validation.row), size=model.latent_size, device=device)
+    latents = fixed_latents(len(validation.row), size=gan.latent_size, device=device)
 
     def validate(trained: nn.Module) -> dict[str, float]:
         generated, figures = measure(trained, validation.values, latents, precision=precision)
@@ -189,12 +185,12 @@ def prepare(
         return figures
 
     return Objective(
-        players=players(params, Game(settings, facts.shape, background=-offset / scale), model),
+        players=players(params, Game(settings, facts.shape, background=-offset / scale), gan),
         batches=deck.batches,
         num_steps_per_epoch=deck.num_steps_per_epoch,
         validate=validate,
         unit="rows",
-        model=model if settings.averaging is None else Averaged(model, share=settings.averaging),
+        model=model if settings.averaging is None else Averaged(gan, share=settings.averaging),
         result=lambda trained: kept(trained, model),
     )
 
@@ -218,7 +214,7 @@ def read_scaled(path: Path, *, shape: tuple[int, ...], offset: float, scale: flo
     return Rows(row=arrays.row, values=torch.from_numpy(values).to(device))
 
 
-def check_batches(gan: Gan, num_rows: int, *, batch_size: int, steps: int | None) -> None:
+def check_batches(gan: nn.Module, num_rows: int, *, batch_size: int, steps: int | None) -> None:
     """InputError where batch norm would see a single row, of which it can make no mean."""
     last = batch_size if steps else (num_rows - 1) % batch_size + 1
     if last == 1 and any(isinstance(part, nn.BatchNorm1d) for part in gan.modules()):
@@ -228,7 +224,7 @@ def check_batches(gan: Gan, num_rows: int, *, batch_size: int, steps: int | None
         )
 
 
-def players(params: PretrainFromData, game: Game, gan: Gan) -> list[Player]:
+def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Player]:
     """The discriminator, then the generator, each with its own weights alone."""
     assert isinstance(params.objective, Adversarial)
     return [
@@ -282,8 +278,8 @@ def show(rows: Tensor, *, shape: tuple[int, ...], epoch: int, tracker: Tracker) 
         tracker.log_file(path, folder="samples")
 
 
-def kept(trained: nn.Module, gan: Gan) -> Gan:
-    """The GAN, its generator with the mean of its weights where one was kept."""
+def kept(trained: nn.Module, model: nn.Module) -> nn.Module:
+    """The model, its generator with the mean of its weights where one was kept."""
     if isinstance(trained, Averaged):
-        gan.generator.load_state_dict(trained.average.state_dict())
-    return gan
+        trained.generator.load_state_dict(trained.average.state_dict())
+    return model

@@ -42,6 +42,25 @@ def test_batch_norm_is_folded_without_a_change(trial: ImageTrial):
         assert torch.allclose(plain(latents), trial.model(latents), atol=1e-5)
 
 
+def test_other_layers_than_products_in_sequence_stay_as_they_are():
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(4)
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return self.norm(values)
+
+    inner = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4), torch.nn.ReLU())
+    generator = torch.nn.Sequential(torch.nn.BatchNorm1d(4), inner, Own()).eval()
+    generator[0].running_var.fill_(3.0)
+    inner[1].running_mean.fill_(2.0)
+    plain, values = folded(generator), torch.randn(5, 4)
+    assert [type(layer).__name__ for layer in plain.modules()].count("BatchNorm1d") == 2
+    with torch.no_grad():
+        assert torch.allclose(plain(values), generator(values), atol=1e-5)
+
+
 def test_exported_generator_gives_the_float_models_images(trial: ImageTrial, tmp_path: Path):
     graph = export_generator(trial.model)
     assert [tensor.name for tensor in graph.graph.input] == ["latents"]
