@@ -1,5 +1,6 @@
 """From torch modules to small ONNX graphs: export, prune, quantize. The same weights give the same bytes."""
 
+import inspect
 import logging
 import warnings
 from collections.abc import Generator, Mapping, Sequence
@@ -26,6 +27,8 @@ def export_graph(
     `dynamic` gives the axes of an input whose sizes may differ from the example's: {name: {axis: Dim.DYNAMIC}}. No two
     inputs may be one tensor, which would be exported as one input; and torch takes sizes 0 and 1 for fixed.
     """
+    # As the parameters of `forward` have them: what `*state` takes is one entry, a tuple.
+    shapes = inspect.signature(model.forward).bind(*map(dynamic.get, inputs)).arguments
     with quiet():
         program = torch.onnx.export(
             model,
@@ -34,7 +37,7 @@ def export_graph(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=tuple(dynamic.get(name) for name in inputs),
+            dynamic_shapes=tuple(shapes.values()),
             verbose=False,
         )
     assert program is not None

@@ -164,7 +164,12 @@ def described(split: Excerpts) -> str:
 def export_step(stepping: Stepping) -> onnx.ModelProto:
     """The step in fp32, for any number of tokens."""
     dynamic = {"input_ids": {1: torch.export.Dim.DYNAMIC}}
-    return export_graph(stepping.module, stepping.inputs, outputs=stepping.outputs, dynamic=dynamic)
+    graph = export_graph(stepping.module, stepping.inputs, outputs=stepping.outputs, dynamic=dynamic)
+    logits = next(output for output in graph.graph.output if output.name == "logits")
+    length = logits.type.tensor_type.shape.dim[1]  # (1, T, V)
+    if not length.dim_param:  # torch notes the example's for its own recurrent layers, which are of any length
+        length.dim_param = "length"
+    return graph
 
 
 def greedy(prompt: str) -> dict[str, Any]:

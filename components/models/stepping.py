@@ -1,10 +1,16 @@
 """A language model as serving drives it: some tokens and a state in, logits and what changes of the state out.
 
-Each family of language models gives `step_of(model)` in its `export.py`: a module whose inputs and outputs bear the
-names of serving/predictors/text_generation.py. It is exported to ONNX, and run by torch for comparison.
+A network with a method `step(input_ids, state)` is enough for that: it gives the logits and the state after, a tuple of
+tensors (L, B, C), and takes None for the state before any token, which is all zeros. A family whose state is another,
+or whose method does not export to good operators, gives `step_of(model)` in its `export.py`: a module whose inputs and
+outputs bear the names of serving/predictors/text_generation.py. The module is exported to ONNX, and run by torch for
+comparison.
+
+Legend: B rows of a batch, T tokens, L layers, C width of the state, V tokens of the vocabulary.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from components.artifacts import read_json
+from components.errors import ArtifactError
 from components.models.storage import FAMILY, load
 from serving.predictors.text_generation import (
     SETTINGS,
@@ -37,9 +44,42 @@ class Stepping:
 
 
 def stepping_of(model: nn.Module, *, family: str) -> Stepping:
-    """The stepping module around a model's own weights."""
-    made: Stepping = importlib.import_module(f"components.models.{family}.export").step_of(model)
-    return made
+    """The stepping module around a model's own weights. ArtifactError where the family gives none."""
+    if importlib.util.find_spec(f"components.models.{family}.export") is not None:
+        made: Stepping = importlib.import_module(f"components.models.{family}.export").step_of(model)
+        return made
+    if not hasattr(model, "step"):
+        raise ArtifactError(
+            f"a model of the family '{family}' cannot write token by token: give its network a method `step`, or its "
+            "folder an export.py with `step_of` (components/models/stepping.py says what they give)"
+        )
+    return recurrent_stepping(model)
+
+
+def recurrent_stepping(model: nn.Module) -> Stepping:
+    """The method `step` of a model, each part of its state an input and an output."""
+    module = RecurrentStep(model).eval()
+    with torch.inference_mode():
+        _, *after = module(torch.zeros((1, 1), dtype=torch.int64))
+    states = {f"state_{number}": torch.zeros(part.shape) for number, part in enumerate(after)}
+    return Stepping(
+        module=module,
+        inputs={"input_ids": torch.ones((1, 4), dtype=torch.int64), **states},
+        outputs=["logits", *(f"next_{name}" for name in states)],
+    )
+
+
+class RecurrentStep(nn.Module):
+    """A model's own step, with a flat row of inputs and outputs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, input_ids: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """input_ids (1, T), the parts of the state (L, 1, C) each → logits (1, T, V), the parts after."""
+        logits, after = self.model.step(input_ids, state or None)
+        return logits, *after
 
 
 def load_stepping(folder: Path) -> Stepping:

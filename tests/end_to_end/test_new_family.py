@@ -1,16 +1,23 @@
-"""A new family is a folder and an entry of params.yaml: nothing else is touched, and it is served in the end."""
+"""A new family is a folder and an entry of params.yaml: nothing else is touched, and it is served in the end.
 
+A classifier goes through DVC as a user's would; a language model runs its stages in one process, which is quicker.
+"""
+
+import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import read_json
+from components.artifacts import read_json, write_json
 from components.recipes import load_yaml, stages
 from tests.projects import ROOT, make_project, run, write_params
+from tests.tiny_documents import tiny_documents
 
-FAMILY = {
+PROTOTYPES = {
     "__init__.py": '"""Nearest prototype: a row has the label whose prototypes it lies closest to."""\n',
     "settings.py": '''
         """Settings of a nearest-prototype classifier."""
@@ -58,8 +65,68 @@ FAMILY = {
     ''',
 }
 
+RECURRENT = {
+    "__init__.py": '"""A small language model of gated recurrent units."""\n',
+    "settings.py": '''
+        """Settings of a recurrent language model."""
 
-def recipe() -> dict[str, Any]:
+        from typing import Literal
+
+        from components.params.section import Positive, Section
+
+
+        class Settings(Section):
+            family: Literal["recurrent"]
+            hidden_size: Positive
+    ''',
+    "network.py": '''
+        """A language model of gated recurrent units (Cho et al. 2014).
+
+        Legend: B rows of a batch, T tokens, L layers, C width, V tokens of the vocabulary.
+        """
+
+        from torch import Tensor, nn
+
+        from components.models.facts import Facts
+        from components.models.recurrent.settings import Settings
+
+
+        class Recurrent(nn.Module):
+            def __init__(self, *, vocab_size: int, hidden_size: int) -> None:
+                super().__init__()
+                self.embedding = nn.Embedding(vocab_size, hidden_size)
+                self.recurrent = nn.GRU(hidden_size, hidden_size, batch_first=True)
+                self.head = nn.Linear(hidden_size, vocab_size)
+
+            def forward(self, input_ids: Tensor) -> Tensor:
+                """Logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
+                return self.step(input_ids, None)[0]
+
+            def step(self, input_ids: Tensor, state: tuple[Tensor] | None) -> tuple[Tensor, tuple[Tensor]]:
+                """The logits, and the state to go on from, (L, B, C); None is that before any token."""
+                hidden, after = self.recurrent(self.embedding(input_ids), state and state[0])  # (B, T, C)
+                return self.head(hidden), (after,)
+
+
+        def build(settings: Settings, facts: Facts) -> Recurrent:
+            return Recurrent(vocab_size=facts.vocab_size, hidden_size=settings.hidden_size)
+    ''',
+}
+RUN_STAGES = """
+from pathlib import Path
+
+from components.__main__ import run_stage
+from components.environment import prepare_environment
+from components.recipes import stages
+from components.tracking import NullTracker
+
+prepare_environment(Path.cwd())
+for stage in stages():
+    run_stage(Path.cwd(), "toy", stage, tracker=NullTracker())
+"""
+
+
+def classifying() -> dict[str, Any]:
     """The project's recipe of a generated data set, made small, with the new family."""
     recipe: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]["wide_mlp"]
     recipe["ingest"]["source"] |= {"num_rows": 600, "num_features": 6, "hidden_size": 4, "num_classes": 3, "noise": 0.0}
@@ -79,16 +146,50 @@ def recipe() -> dict[str, Any]:
     return recipe
 
 
+def writing() -> dict[str, Any]:
+    """The project's recipe of a language model, made small, with the new family."""
+    recipe: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]["speech_gpt"]
+    recipe["ingest"] |= {
+        "source": {"kind": "file", "path": "data/documents.parquet"},
+        "format": {"type": "parquet"},
+        "query": "SELECT text, document FROM source",
+        "watch": "data/documents.parquet",
+    }
+    recipe["validate"]["contract"] |= {"num_rows": {"min": 10, "max": 1000}, "text_length": {"min": 1, "max": 10000}}
+    recipe["preprocess"] |= {
+        "context": 16, "tokenizer": recipe["preprocess"]["tokenizer"] | {"vocab_size": 300},
+        "split": {"validation": 0.2, "test": 0.2, "seed": 0, "group": None},
+    }  # fmt: skip
+    recipe["pretrain"] |= {
+        "model": {"family": "recurrent", "hidden_size": 32}, "epochs": 4, "steps_per_epoch": 50, "precision": "fp32"
+    }  # fmt: skip
+    recipe["pretrain"]["optimizer"] |= {"learning_rate": 1e-2}
+    recipe["evaluate"]["bootstrap"] |= {"num_samples": 100}
+    recipe["evaluate"]["gate"] = {"max_bits_per_byte": 6.0, "min_gain": 0.0, "beat": []}
+    recipe["evaluate"]["samples"] |= {"num_samples": 2, "max_tokens": 8, "prompts": ["The"]}
+    recipe["compress"] |= {"candidates": [{"method": "fp32"}], "num_latency_rows": 20}
+    recipe["compress"]["gate"] = {"max_drop": 0.001, "min_speedup": 0.01, "max_size_ratio": 100.0}
+    recipe["package"] |= {"num_golden": 4, "ready_timeout_s": 60}
+    recipe["package"]["serving"] |= {"max_prompt_tokens": 15}
+    return recipe
+
+
+def with_family(folder: Path, name: str, files: dict[str, str], recipe: dict[str, Any]) -> Path:
+    """A project to which the folder of a family and a recipe were added, and nothing else."""
+    make_project(folder)
+    family = folder / "components" / "models" / name
+    family.mkdir()
+    for file, text in files.items():
+        (family / file).write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+    write_params(folder, {"toy": recipe})
+    touched = run(["git", "status", "--porcelain"], folder).stdout.split()
+    assert touched == ["M", "params.yaml", "??", f"components/models/{name}/"]
+    return folder
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("family") / "project")
-    family = folder / "components" / "models" / "prototypes"
-    family.mkdir()
-    for name, text in FAMILY.items():
-        (family / name).write_text(dedent(text).lstrip("\n"), encoding="utf-8")
-    write_params(folder, {"toy": recipe()})
-    touched = run(["git", "status", "--porcelain"], folder).stdout.split()
-    assert touched == ["M", "params.yaml", "??", "components/models/prototypes/"]
+    folder = with_family(tmp_path_factory.mktemp("family") / "project", "prototypes", PROTOTYPES, classifying())
     run(["dvc", "repro"], folder)
     return folder
 
@@ -113,3 +214,20 @@ def test_the_served_bundle_answered_as_the_measured_model(project: Path) -> None
     packaged = report(project, "package")
     assert packaged["num_golden"] == 20
     assert (project / "artifacts" / "toy" / "package" / "bundle" / "model.onnx").is_file()
+
+
+@pytest.mark.timeout(300)
+def test_a_language_model_is_served_token_by_token(tmp_path: Path) -> None:
+    project = with_family(tmp_path / "project", "recurrent", RECURRENT, writing())
+    columns = {"text": tiny_documents(60), "document": [str(number) for number in range(60)]}
+    pq.write_table(pa.table(columns), project / "data" / "documents.parquet")
+    write_json(project / "dvc.lock", {"stages": {f"{stage}@toy": {} for stage in stages()}})  # DVC drives none of this
+    run([sys.executable, "-c", RUN_STAGES], project)
+    assert report(project, "pretrain")["family"] == "recurrent"
+    assert report(project, "evaluate")["bits_per_byte"] < 6.0
+    compressed = report(project, "compress")
+    assert compressed["quality"] == pytest.approx(compressed["float_quality"], abs=1e-3)
+    assert report(project, "package")["num_golden"] == 4
+    golden = read_json(project / "artifacts" / "toy" / "compress" / "results" / "golden.json")
+    assert {entry["route"] for entry in golden} == {"/generate"}
+    assert any(entry["answer"]["text"] for entry in golden)

@@ -9,7 +9,8 @@ from torch import nn
 
 from components.compress.export import quantize
 from components.compress.text_generation import export_step
-from components.models.stepping import TorchStep, load_stepping
+from components.errors import ArtifactError
+from components.models.stepping import TorchStep, load_stepping, stepping_of
 from serving.predictors.text_generation import OnnxStep, Reading, Step, log2_probability
 from tests.tiny_language import CONTEXT, VOCAB_SIZE, make_model
 
@@ -88,6 +89,46 @@ def test_export_gives_the_same_bytes_again(made: tuple[str, nn.Module, Path]):
     _, _, folder = made
     again = export_step(load_stepping(folder / "model"))
     assert again.SerializeToString() == onnx.load(folder / "model.onnx").SerializeToString()
+
+
+class Recurrent(nn.Module):
+    """A language model, as a family without an export.py gives it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCAB_SIZE, 12)
+        self.recurrent = nn.GRU(12, 12, num_layers=2, batch_first=True)
+        self.head = nn.Linear(12, VOCAB_SIZE)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.step(input_ids, None)[0]
+
+    def step(self, input_ids, state):
+        hidden, after = self.recurrent(self.embedding(input_ids), state and state[0])
+        return self.head(hidden), (after,)
+
+
+def test_method_step_is_enough_to_be_served(tmp_path: Path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Recurrent().eval()
+    stepping = stepping_of(model, family="mlp")
+    assert {name: tuple(value.shape) for name, value in stepping.inputs.items()} == {
+        "input_ids": (1, 4), "state_0": (2, 1, 12),
+    }  # fmt: skip
+    onnx.save(export_step(stepping), tmp_path / "model.onnx")
+    with torch.inference_mode():
+        expected = model(torch.tensor([IDS]))[0].numpy()
+    for step in (TorchStep(stepping), OnnxStep(tmp_path / "model.onnx")):
+        for pieces in PIECES:
+            assert_allclose(read_in(step, pieces), expected, atol=2e-5)
+
+
+def test_model_without_a_step_says_what_its_family_lacks():
+    with pytest.raises(
+        ArtifactError, match=r"a model of the family 'mlp' cannot write token by token: .* a method `step`, or"
+    ):
+        stepping_of(nn.Linear(2, 2), family="mlp")
 
 
 def test_log2_probability_is_that_of_torch():
