@@ -22,7 +22,7 @@ from components.estimate.memory import Memory, available_bytes, memory_of
 from components.estimate.parts import parameters_by_part
 from components.estimate.prediction import BUDGET_S, predict_trace, typical_batch
 from components.estimate.rows import Counts, write_predictor
-from components.estimate.training import Step, Trained, one_step
+from components.estimate.training import Step, Trained, numbers_needed, one_step
 from components.finetune.ways import restrict
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import PREDICTOR, Facts, read_facts
@@ -135,7 +135,29 @@ def estimate_training(
     training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
     budget_s: float,
 ) -> TrainingEstimate:  # fmt: skip
-    """The memory of a step on texts as long as they may be, and the time of steps on texts of `length`."""
+    """The memory of a step on texts as long as they may be, and the time of steps on texts of `length`.
+
+    InputError where the network looks at its numbers, so that nothing can be told before it has any.
+    """
+    try:
+        return look_at(training, facts, counts, length, predictor=predictor, device=device, budget_s=budget_s)
+    except Exception as error:
+        where = numbers_needed(error)
+        if where is None:
+            raise
+        raise InputError(
+            f"{training.title}: the family '{training.family}' cannot be estimated, since its network looks at the "
+            f"numbers of its tensors, and before a training there are none ({where}). Write it without .item(), "
+            ".tolist(), `if` on a tensor and indices by a mask (torch.where does without); an export to ONNX does not "
+            "take them, either. 'modelyard run' trains it all the same, without a look at its memory"
+        ) from error
+
+
+def look_at(
+    training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
+    budget_s: float,
+) -> TrainingEstimate:  # fmt: skip
+    """The same, of a network that can be looked at."""
     params = training.params
     if not isinstance(params, PretrainFromData):
         counts = replace(counts, num_unlabelled=0)

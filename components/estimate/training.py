@@ -3,6 +3,7 @@
 import importlib
 import logging
 import tempfile
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, UnsupportedFakeTensorException
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
 
 from components.artifacts import read_json
 from components.errors import ModelyardError
@@ -29,7 +34,7 @@ from components.training.precision import Precision, choose_precision
 Trained = PretrainFromData | TrainFromLabels | Adapt
 MAX_NUMBERS = 10_000_000
 """Of the made-up rows: enough for nearly every batch, and made in a second."""
-NEEDS_NUMBERS = (DataDependentOutputException, UnsupportedFakeTensorException)
+NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException)
 """What torch says to a network that looks at the numbers of its tensors, which here have none."""
 
 logger = logging.getLogger(__name__)
@@ -70,13 +75,25 @@ def check_memory(
         with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
             memory = memory_of(step.trace)
     except Exception as error:
-        if isinstance(error, ModelyardError) and not isinstance(error.__cause__, NEEDS_NUMBERS):
+        if isinstance(error, ModelyardError) and numbers_needed(error) is None:
             raise
         logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
         return None
     lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=available_bytes(device), device=device, stage=stage, lower=lower)
     return memory
+
+
+def numbers_needed(error: BaseException) -> str | None:
+    """Where a network looked at the numbers of its tensors, which have none here, and what it asked of them; None where
+    that is not what went wrong."""
+    cause = error if isinstance(error, NEEDS_NUMBERS) else error.__cause__
+    if not isinstance(cause, NEEDS_NUMBERS):
+        return None
+    frames = traceback.extract_tb(cause.__traceback__)
+    written = [frame for frame in frames if "torch" not in Path(frame.filename).parts]  # not in a library's own code
+    last = (written or frames)[-1]
+    return f"{Path(last.filename).name}, line {last.lineno}: {last.line} ({cause})"
 
 
 def counts_in(data: Data, facts: Facts) -> Counts:

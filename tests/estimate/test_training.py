@@ -9,6 +9,7 @@ from torch import nn
 from components.errors import InputError
 from components.estimate import memory, training
 from components.estimate.prediction import foretold, predict
+from components.estimate.recipe import Training, estimate_training
 from components.estimate.rows import Counts, num_tokens, write_predictor, write_rows
 from components.estimate.training import check_memory, objective_of, one_step
 from components.models.facts import Facts, read_facts
@@ -158,19 +159,42 @@ class Looking(nn.Module):
         return logits * 2 if logits.sum().item() > 0 else logits
 
 
+class Choosing(Looking):
+    """A network whose shapes depend on its numbers."""
+
+    def forward(self, *inputs):
+        logits = self.network(*inputs)
+        return logits + logits[logits > 0].sum()
+
+
 @pytest.mark.parametrize("name", ["mlp", "gpt"])
-def test_network_that_needs_its_numbers_is_trained_unchecked(name, tmp_path, caplog):
+@pytest.mark.parametrize("kind", [Looking, Choosing])
+def test_network_that_needs_its_numbers_is_trained_unchecked(name, kind, tmp_path, caplog):
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
 
     def network():
-        return Looking(build(params.model, facts))
+        return kind(build(params.model, facts))
 
     assert check_memory(params, facts, network=network, data=data, stage="finetune") is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "the memory of this training cannot be told: " in record.getMessage()
     assert build(params.model, facts).training  # torch makes modules as before
+
+
+@pytest.mark.parametrize("name", ["mlp", "gpt"])
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [(Looking, r"return logits \* 2 if logits.sum\(\).item"), (Choosing, r"return logits \+ logits\[")],
+)
+def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_where(name, kind, line, tmp_path):
+    task, facts, params = case(name)
+    counts, data = made_rows(tmp_path, task, facts)
+    one = Training("pretrain", name, params, lambda: kind(build(params.model, facts)))
+    message = rf"pretrain: the family '{name}' cannot be .* \(test_training.py, line \d+: {line}.*\. Write it with"
+    with pytest.raises(InputError, match=message):
+        estimate_training(one, facts, counts, facts.context, predictor=data.predictor, device=CPU, budget_s=1.0)
 
 
 def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path):
