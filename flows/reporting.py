@@ -15,6 +15,7 @@ from rich.text import Text
 
 from components.artifacts import REPORT, Layout, read_json
 from components.recipes import PARAMS, load_yaml, stages
+from flows.summary import quality_table, shown, size_rows
 
 if TYPE_CHECKING:
     from flows.doctor import Check
@@ -26,10 +27,6 @@ Data = dict[str, Any]
 Render = Callable[[Data, Console], None]
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached": "dim"}
 PLAIN_WIDTH = 120
-UNCOMPRESSED = "torch fp32"
-"""The uncompressed model's name in the speeds that `compress` measures."""
-RATE = "_per_s"
-"""Ends the name of a rate, which begins with its unit: rows, tokens, samples."""
 
 
 @contextmanager
@@ -73,6 +70,7 @@ def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
         "stages": [asdict(stage) for stage in outcome.stages],
         "reports": {s.stage: read_json(Layout(root, recipe, s.stage).artifact / REPORT) for s in outcome.stages},
         "speeds": speeds_of(root, recipe),
+        "order": load_yaml(root / PARAMS)["recipes"][recipe]["evaluate"].get("order"),  # of a language model's n-grams
     }
 
 
@@ -91,19 +89,18 @@ def run_tables(data: Data, console: Console) -> None:
     table.add_row("", "", f"{data['seconds']:.1f}")
     console.print(table)
     reports = data["reports"]
-    if quality := quality_rows(reports.get("evaluate", {})):
-        console.print()
-        interval = f"{reports['evaluate'].get('confidence', 0.95):.0%} interval"
-        table = plain_table("on the test split", "model", interval, "baseline")
-        for row in quality:
-            table.add_row(*row)
-        console.print(table)
-    if size := size_rows(reports.get("compress", {}), data["speeds"]):
-        console.print()
-        table = plain_table("", "before compression", "after", "")
-        for row in size:
-            table.add_row(*row)
-        console.print(table)
+    heads, quality = quality_table(reports.get("evaluate", {}), order=data["order"])
+    compressed = reports.get("compress", {})
+    changed = ("", "before compression", "after", "")
+    for columns, rows in ((heads, quality), (changed, size_rows(compressed, data["speeds"]))):
+        if rows:
+            console.print()
+            table = plain_table(*columns)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+    if judged := compressed.get("judged"):
+        console.print(Text(f"compared on {judged}", style="dim"))
     if tag := reports.get("package", {}).get("tag"):
         console.print(f"\nbundle  {tag}")
     recipe = data["recipe"]
@@ -112,48 +109,6 @@ def run_tables(data: Data, console: Console) -> None:
         console.print(f"  modelyard serve {recipe:22} serve it on this machine")
     console.print("  modelyard ui                           browse this run and earlier ones")
     console.print(f"  dvc repro {data['stages'][-1]['stage'] + '@' + recipe:28} reproduce it without Prefect")
-
-
-def quality_rows(report: Data) -> list[tuple[str, str, str, str]]:
-    """Each figure that has an interval and a baseline's beside it; else each that has an interval."""
-    with_interval = [key for key in report if f"{key}_low" in report and f"{key}_high" in report]
-    compared = [key for key in with_interval if f"baseline_{key}" in report]
-    return [
-        (
-            shown(key),
-            f"{report[key]:.3f}",
-            f"{report[f'{key}_low']:.3f} to {report[f'{key}_high']:.3f}",
-            f"{report[f'baseline_{key}']:.3f}" if f"baseline_{key}" in report else "",
-        )
-        for key in (compared or with_interval)
-        if not key.startswith("baseline_")
-    ]
-
-
-def size_rows(report: Data, speeds: Any) -> list[tuple[str, str, str, str]]:
-    """What compression changed: the task's metric, bytes and, where they were measured here, rates and latency."""
-    rows: list[tuple[str, str, str, str]] = []
-    if "float_quality" in report:
-        rows.append(
-            (f"test {shown(report['metric'])}", f"{report['float_quality']:.3f}", f"{report['quality']:.3f}", "")
-        )
-    if "float_size_bytes" in report:
-        before, after = report["float_size_bytes"], report["size_bytes"]
-        rows.append(("size", f"{before / 1e6:.1f} MB", f"{after / 1e6:.1f} MB", f"{after / before:.2f} times"))
-    sparsity = report.get("sparsity")
-    chosen = (speeds or {}).get(f"{report.get('method')} {sparsity:g}" if sparsity else report.get("method"))
-    before = (speeds or {}).get(UNCOMPRESSED)
-    if chosen and before:
-        rate = next(key for key in chosen if key.endswith(RATE))  # rows, tokens or samples
-        speed = f"{before[rate]:.0f}", f"{chosen[rate]:.0f}", f"{chosen['speedup']:.1f} times"
-        rows.append((rate.replace(RATE, "/s"), *speed))
-        rows.append(("one request, p50", f"{before['p50_ms']:.1f} ms", f"{chosen['p50_ms']:.1f} ms", ""))
-    return rows
-
-
-def shown(name: str) -> str:
-    """A figure's name in words."""
-    return name.replace("_", " ")
 
 
 # ---------------------------------------------------------------- why

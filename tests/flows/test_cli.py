@@ -11,7 +11,6 @@ import pytest
 from components.environment import PREFECT_SERVER, prepare_environment
 from components.errors import InputError
 from flows.cli import cli, find_project
-from flows.reporting import quality_rows, size_rows
 from flows.servers import prefect_for_a_run
 from tests.projects import ROOT, make_project, run
 
@@ -135,27 +134,6 @@ def test_run_prints_one_json_object_and_then_one_table(tmp_path: Path, prefect_a
     done = modelyard(project, "why", "tiny", "--json")
     states = {stage["stage"]: stage["would_run"] for stage in json.loads(done.stdout)["stages"]}
     assert (states["ingest"], states["package"]) == (False, True)
-
-
-def test_figures_with_a_baseline_are_shown_beside_it() -> None:
-    report = {"accuracy": 0.87, "accuracy_low": 0.85, "accuracy_high": 0.89, "baseline_accuracy": 0.8, "num_test": 5}
-    interval = {"ece": 0.1, "ece_low": 0.0, "ece_high": 0.2}
-    assert quality_rows(report | interval) == [("accuracy", "0.870", "0.850 to 0.890", "0.800")]
-    assert quality_rows(interval) == [("ece", "0.100", "0.000 to 0.200", "")]
-    assert quality_rows({}) == []
-
-
-def test_speeds_are_shown_where_they_were_measured() -> None:
-    report = {"method": "pruned_int8", "sparsity": 0.3, "float_size_bytes": 10_000_000, "size_bytes": 2_500_000}
-    speeds = {
-        "torch fp32": {"rows_per_s": 100.0, "speedup": 1.0, "p50_ms": 9.0},
-        "pruned_int8 0.3": {"rows_per_s": 420.0, "speedup": 4.2, "p50_ms": 2.0},
-    }
-    size, rate, latency = size_rows(report, speeds)
-    assert size == ("size", "10.0 MB", "2.5 MB", "0.25 times")
-    assert rate == ("rows/s", "100", "420", "4.2 times")
-    assert latency == ("one request, p50", "9.0 ms", "2.0 ms", "")
-    assert size_rows(report, None) == [size]
 
 
 def test_homes_of_the_tools_are_in_the_project_unless_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
