@@ -23,12 +23,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.artifacts import read_json, write_json
-from components.errors import MAX_EXAMPLES, InputError, LeakageError, did_you_mean, examples
+from components.errors import MAX_EXAMPLES, InputError, LeakageError, examples
 from components.params import ArrayData
-from components.preprocess.duplicates import CONFLICTING, DUPLICATE, FATES, KEPT, OUTVOTED, Verdicts, settle
-from components.preprocess.split import NAMES, grouped, stratified
+from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
+from components.preprocess.duplicates import CONFLICTING, DUPLICATE, FATES, OUTVOTED, settle, write_removed
+from components.preprocess.split import NAMES, divided
 from components.preprocess.stage import PREDICTOR, Inputs, Outputs
-from components.preprocess.text_classification import kept, numbers, timed, with_label_ids
+from components.preprocess.timings import timed, write_timings
 from components.tracking import Tracker
 
 GROUP_ROWS = 1_024
@@ -88,7 +89,7 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
         raise InputError(f"task '{params.task}' needs a label for each array; name them in validate.contract.labels")
     with timed("read", steps):
         values, is_there = read_values(inputs.data, params)
-        table = with_label_ids(read_columns(inputs.data, params), labels)
+        table = with_label_ids(read_columns(inputs.data, {"label": "label", "group": params.split.group}), labels)
         rows, unlabelled = usable(table, is_there)
     with timed("deduplicate", steps):
         codes = pa.array(map(digest, values)).dictionary_encode().indices.to_numpy()  # (N,), of equal arrays the same
@@ -96,11 +97,11 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
             codes[row_numbers(rows)], np.arange(len(values)), numbers(rows["label_id"]),
             num_labels=len(labels), conflicts=params.conflicts,
         )  # fmt: skip
-        write_removed(outputs.observations / "removed.parquet", rows, verdicts)
+        write_removed(outputs.observations / "removed.parquet", rows, verdicts, columns=["label"])
         rows = kept(rows, verdicts, labels)
         new = new_arrays(unlabelled, rows, codes)
     with timed("split", steps):
-        splits = split_rows(rows, values, params, labels)
+        splits = divided(rows, lambda: [digest(values[row]) for row in row_numbers(rows)], params.split, labels=labels)
     with timed("leakage_gate", steps):
         check_leakage({name: row_numbers(part) for name, part in (splits | {"unlabelled": new}).items()}, values)
     with timed("write", steps):
@@ -109,11 +110,10 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
             write_split(paths[name], splits[name], values)
         write_split(outputs.unlabelled, new, values)
     write_predictor(outputs.predictor / PREDICTOR, params, labels)
-    write_json(outputs.observations / "timings.json", {"num_rows": len(table), "seconds": steps})
+    write_timings(outputs.observations, steps, num_rows=len(table))
     tracker.log_file(outputs.observations)
 
     fates = np.bincount(verdicts.fate, minlength=len(FATES)).tolist()
-    class_rows = np.bincount(numbers(rows["label_id"]), minlength=len(labels))
     trained_on = values[row_numbers(splits["train"])]
     return Report(
         num_rows_in=len(table),
@@ -124,13 +124,7 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
         num_conflicting_arrays=verdicts.num_conflicting_texts,
         num_outvoted=fates[OUTVOTED],
         num_duplicates=fates[DUPLICATE],
-        num_rows_out=len(rows),
-        num_train=len(splits["train"]),
-        num_validation=len(splits["validation"]),
-        num_test=len(splits["test"]),
-        num_classes=len(labels),
-        class_rows_min=int(class_rows.min()),
-        class_rows_max=int(class_rows.max()),
+        **class_counts(rows, splits, num_classes=len(labels)),
         num_values=prod(params.shape),
         value_min=float(trained_on.min()),
         value_max=float(trained_on.max()),
@@ -181,19 +175,6 @@ def read_values(path: Path, params: ArrayData) -> tuple[Values, NDArray[np.bool_
     return values, is_there
 
 
-def read_columns(path: Path, params: ArrayData) -> pa.Table:
-    """The columns `row` (from 0), `label` and, where the recipe names one, `group`."""
-    columns, group = pq.read_schema(path).names, params.split.group
-    if group is not None and group not in columns:
-        raise InputError(
-            f"split.group is '{group}', which ingest.query does not give{did_you_mean(group, columns)}; "
-            f"it gives {', '.join(columns)}"
-        )
-    data = pq.read_table(path, columns=["label"] if group is None else list({"label": None, group: None}))
-    table = {"row": pa.array(np.arange(len(data))), "label": data["label"].cast(pa.large_string())}
-    return pa.table(table if group is None else table | {"group": data[group].cast(pa.large_string())})
-
-
 def usable(table: pa.Table, is_there: NDArray[np.bool_]) -> tuple[pa.Table, pa.Table]:
     """The rows with an array and a label, and those with an array alone.
 
@@ -203,11 +184,7 @@ def usable(table: pa.Table, is_there: NDArray[np.bool_]) -> tuple[pa.Table, pa.T
     rows, unlabelled = whole.filter(pc.is_valid(whole["label_id"])), whole.filter(pc.is_null(whole["label_id"]))
     if not len(rows):
         raise InputError(f"no row of {len(table)} has both an array and a label")
-    if "group" in rows.column_names and rows["group"].null_count:
-        raise InputError(
-            f"{rows['group'].null_count} rows have no group, so they could be in any split; give them one in "
-            "ingest.query (coalesce), or set split.group to null"
-        )
+    check_groups(rows)
     return rows, unlabelled
 
 
@@ -219,15 +196,6 @@ def row_numbers(table: pa.Table) -> NDArray[np.int64]:
     return numbers(table["row"])
 
 
-def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts) -> None:
-    """Which rows go, why, and which row's array each repeats: for a person to look at."""
-    is_removed = verdicts.fate != KEPT
-    removed = rows.filter(pa.array(is_removed)).select(["row", "label"])
-    reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
-    first = rows["row"].take(pa.array(verdicts.first[is_removed]))
-    pq.write_table(removed.append_column("reason", reasons).append_column("same_as_row", first), path)
-
-
 def new_arrays(unlabelled: pa.Table, rows: pa.Table, codes: NDArray[np.int64]) -> pa.Table:
     """The unlabelled rows whose array is not that of a labelled one, or of one before."""
     _, first = np.unique(codes[row_numbers(unlabelled)], return_index=True)
@@ -235,16 +203,6 @@ def new_arrays(unlabelled: pa.Table, rows: pa.Table, codes: NDArray[np.int64]) -
     is_new[first] = True
     is_new &= ~np.isin(codes[row_numbers(unlabelled)], codes[row_numbers(rows)])
     return unlabelled.filter(pa.array(is_new))
-
-
-def split_rows(rows: pa.Table, values: Values, params: ArrayData, labels: Sequence[str]) -> dict[str, pa.Table]:
-    """The rows of each split, in the order in which they came."""
-    ids = numbers(rows["label_id"])
-    if params.split.group is None:
-        split = stratified([digest(values[row]) for row in row_numbers(rows)], ids, params.split, labels=labels)
-    else:
-        split = grouped(rows["group"].to_pylist(), ids, params.split, labels=labels)
-    return {name: rows.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
 
 
 def check_leakage(splits: Mapping[str, NDArray[np.int64]], values: Values) -> None:

@@ -1,9 +1,12 @@
 """Rows that say the same: which texts count as one, and what becomes of one that carries several labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.params import NearDuplicates
@@ -123,3 +126,12 @@ def similarity(texts: pa.LargeStringArray, left: Rows, right: Rows, params: Near
         pair = [texts.take(pa.array(rows[chunk])).to_pylist() for rows in (left, right)]
         shares[chunk] = jaccard(pair[0], pair[1], size=params.shingle_size)
     return shares
+
+
+def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts, *, columns: Sequence[str]) -> None:
+    """Which rows go, why, and which row each says the same as: for a person to look at."""
+    is_removed = verdicts.fate != KEPT
+    reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
+    removed = rows.filter(pa.array(is_removed)).select(["row", *columns])
+    first = rows["row"].take(pa.array(verdicts.first[is_removed]))
+    pq.write_table(removed.append_column("reason", reasons).append_column("same_as_row", first), path)

@@ -5,9 +5,10 @@ where it is when other rows come or go.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.errors import InputError
@@ -15,6 +16,24 @@ from components.params import Split
 
 NAMES = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
+
+
+def divided(
+    rows: pa.Table, keys: Callable[[], Sequence[str]], params: Split, *, labels: Sequence[str]
+) -> dict[str, pa.Table]:
+    """The rows of each split, in the order in which they came: by their group where they have one, else by their keys.
+
+    Without a column `label_id` all rows are of one class.
+    """
+    ids = np.zeros(len(rows), np.int64)
+    if "label_id" in rows.column_names:
+        ids = rows["label_id"].to_numpy().astype(np.int64)
+    if params.group is None:
+        split = stratified(keys(), ids, params, labels=labels)
+    else:
+        split = grouped(rows["group"].to_pylist(), ids, params, labels=labels)
+        rows = rows.drop_columns(["group"])
+    return {name: rows.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
 
 
 def stratified(

@@ -5,10 +5,7 @@ with each pair confirmed by the texts' own Jaccard similarity. The leakage gate 
 another split. A text without a label is one to pretrain on; it must not come again in a split either.
 """
 
-import logging
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,27 +15,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from components.artifacts import read_json, write_json
-from components.errors import InputError, did_you_mean, examples
+from components.errors import InputError, examples
 from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
 from components.preprocess.cleaning import clean_column
+from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
 from components.preprocess.duplicates import (
     CONFLICTING,
     DUPLICATE,
     FATES,
-    KEPT,
     NEAR_DUPLICATE,
     OUTVOTED,
-    Verdicts,
     judge,
     leaders,
+    write_removed,
 )
 from components.preprocess.leakage import check_leakage
-from components.preprocess.split import NAMES, grouped, leak_of_random_split, stratified
+from components.preprocess.split import NAMES, divided, leak_of_random_split
 from components.preprocess.stage import PREDICTOR, Inputs, Outputs
+from components.preprocess.timings import timed, write_timings
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.preprocess.tokens import (
     TOKENIZER,
@@ -51,7 +47,6 @@ from components.preprocess.tokens import (
 )
 from components.tracking import Tracker
 
-logger = logging.getLogger(__name__)
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 
 
@@ -106,7 +101,8 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             check = partial(load_vocabulary, max_tokens=params.max_tokens)
             fetch_tokenizer(params.tokenizer, inputs, outputs, check=check, tracker=tracker)
     with timed("clean", steps):
-        data = read_rows(inputs.data, params)
+        names = {"text": "text", "label": "label", "group": params.split.group, "slice": params.slice}
+        data = read_columns(inputs.data, names)
         cleaned = clean_column(data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens)
         table = with_label_ids(data.set_column(data.column_names.index("text"), "text", cleaned.texts), labels)
         rows, unlabelled, num_null, num_empty = usable(table)
@@ -115,11 +111,11 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             rows["text"].combine_chunks(), numbers(rows["label_id"]), params.near_duplicates,
             num_labels=len(labels), conflicts=params.conflicts,
         )  # fmt: skip
-        write_removed(outputs.observations / "removed.parquet", rows, verdicts)
+        write_removed(outputs.observations / "removed.parquet", rows, verdicts, columns=["label", "text"])
         rows = kept(rows, verdicts, labels)
         unlabelled = new_texts(unlabelled, rows, params.near_duplicates)
     with timed("split", steps):
-        splits = split_rows(rows, params, labels)
+        splits = divided(rows, rows["text"].to_pylist, params.split, labels=labels)
     with timed("leakage_gate", steps):
         parts = splits | ({"unlabelled": unlabelled} if len(unlabelled) else {})
         check_leakage({name: part["text"].combine_chunks() for name, part in parts.items()}, params.near_duplicates)
@@ -129,17 +125,12 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             train_tokenizer(texts, params.tokenizer, path=outputs.predictor / TOKENIZER)
     with timed("tokenize", steps):
         vocabulary = load_vocabulary(outputs.predictor, max_tokens=params.max_tokens)
-        paths = {"train": outputs.train, "validation": outputs.validation, "test": outputs.test}
-        written = [write_tokenized(paths[name], splits[name], vocabulary, title=f"tokenize {name}") for name in NAMES]
-        write_tokenized(outputs.unlabelled, unlabelled, vocabulary, title="tokenize unlabelled")
-    tokens = all_tokens(list(chain.from_iterable(written)))
+        tokens = write_splits(splits, unlabelled, outputs, vocabulary)
     check_unknown(tokens, params)
     write_predictor(outputs.predictor / PREDICTOR, params, labels, vocabulary)
-    write_json(outputs.observations / "timings.json", {"num_rows": len(data), "seconds": steps})
+    write_timings(outputs.observations, steps, num_rows=len(data))
     tracker.log_file(outputs.observations)
-
     fates = np.bincount(verdicts.fate, minlength=len(FATES)).tolist()
-    class_rows = np.bincount(numbers(rows["label_id"]), minlength=len(labels))
     return Report(
         num_rows_in=len(data),
         num_unlabelled=len(unlabelled),
@@ -151,13 +142,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         num_duplicates=fates[DUPLICATE],
         num_near_duplicates=fates[NEAR_DUPLICATE],
         raw_leak_share=round(leak_of_random_split(verdicts.first, params.split), 6),
-        num_rows_out=len(rows),
-        num_train=len(splits["train"]),
-        num_validation=len(splits["validation"]),
-        num_test=len(splits["test"]),
-        num_classes=len(labels),
-        class_rows_min=int(class_rows.min()),
-        class_rows_max=int(class_rows.max()),
+        **class_counts(rows, splits, num_classes=len(labels)),
         num_masked=cleaned.num_masked,
         num_cut=cleaned.num_cut,
         unknown_share=round(tokens.unknown_share, 6),
@@ -166,43 +151,6 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         tokens_max=int(tokens.lengths.max()),
         truncated_share=round(tokens.num_truncated / len(rows), 6),
     )
-
-
-@contextmanager
-def timed(step: str, steps: dict[str, float]) -> Generator[None]:
-    """Note how many seconds a step takes."""
-    start = time.perf_counter()
-    yield
-    steps[step] = round(time.perf_counter() - start, 3)
-    logger.info("%s: %.1f s", step, steps[step])
-
-
-def read_rows(path: Path, params: TextClassificationData) -> pa.Table:
-    """The columns `text` and `label`, and `group` and `slice` where the recipe names them, all as text; and `row`,
-    their number."""
-    columns = pq.read_schema(path).names
-    names = {"text": "text", "label": "label"}
-    for key, column in (("group", params.split.group), ("slice", params.slice)):
-        if column is not None:
-            names[key] = column
-        if column is not None and column not in columns:
-            where = "split.group" if key == "group" else "preprocess.slice"
-            raise InputError(
-                f"{where} is '{column}', which ingest.query does not give{did_you_mean(column, columns)}; "
-                f"it gives {', '.join(columns)}"
-            )
-    data = pq.read_table(path, columns=list(dict.fromkeys(names.values())))
-    table = {"row": pa.array(np.arange(len(data)))}
-    return pa.table(table | {name: data[column].cast(pa.large_string()) for name, column in names.items()})
-
-
-def with_label_ids(table: pa.Table, labels: Sequence[str]) -> pa.Table:
-    """Add the column `label_id`, the label's place among `labels`; InputError where it has none."""
-    ids = pc.index_in(table["label"], pa.array(labels, pa.large_string()))
-    foreign = pc.unique(table["label"].filter(pc.and_(pc.is_null(ids), pc.is_valid(table["label"])))).to_pylist()
-    if foreign:
-        raise InputError(f"labels that the contract does not allow: {examples(foreign)}; it allows {examples(labels)}")
-    return table.append_column("label_id", ids)
 
 
 def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:
@@ -216,11 +164,7 @@ def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:
     unlabelled = filled.filter(pc.is_null(filled["label_id"]))
     if not len(rows):
         raise InputError(f"no row of {len(table)} has both a text and a label when the texts are clean")
-    if "group" in rows.column_names and rows["group"].null_count:
-        raise InputError(
-            f"{rows['group'].null_count} rows have no group, so they could be in any split; give them one in "
-            "ingest.query (coalesce), or set split.group to null"
-        )
+    check_groups(rows)
     return rows, unlabelled, len(table) - len(whole), len(whole) - len(filled)
 
 
@@ -238,36 +182,14 @@ def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> p
     return unlabelled.filter(pa.array(is_first[len(rows) :]))
 
 
-def numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    return column.to_numpy().astype(np.int64)
-
-
-def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts) -> None:
-    """Which rows go, why, and which row each says the same as: for a person to look at."""
-    is_removed = verdicts.fate != KEPT
-    reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
-    removed = rows.filter(pa.array(is_removed)).select(["row", "label", "text"])
-    first = rows["row"].take(pa.array(verdicts.first[is_removed]))
-    pq.write_table(removed.append_column("reason", reasons).append_column("same_as_row", first), path)
-
-
-def kept(rows: pa.Table, verdicts: Verdicts, labels: Sequence[str]) -> pa.Table:
-    """The rows that stay, with the labels that stand."""
-    ids = pa.array(verdicts.label, pa.int32())
-    names = pa.array(labels, pa.string()).take(ids)
-    voted = rows.drop_columns(["label", "label_id"]).append_column("label", names).append_column("label_id", ids)
-    return voted.filter(pa.array(verdicts.fate == KEPT))
-
-
-def split_rows(rows: pa.Table, params: TextClassificationData, labels: Sequence[str]) -> dict[str, pa.Table]:
-    """The rows of each split, in the order in which they came."""
-    ids = numbers(rows["label_id"])
-    if params.split.group is None:
-        split = stratified(rows["text"].to_pylist(), ids, params.split, labels=labels)
-    else:
-        split = grouped(rows["group"].to_pylist(), ids, params.split, labels=labels)
-    columns = rows.drop_columns([name for name in ("group",) if name in rows.column_names])
-    return {name: columns.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
+def write_splits(
+    splits: Mapping[str, pa.Table], unlabelled: pa.Table, outputs: Outputs, vocabulary: Vocabulary
+) -> Tokens:
+    """Write the rows with their tokens; gives the counts of those with a label."""
+    paths = {"train": outputs.train, "validation": outputs.validation, "test": outputs.test}
+    written = [write_tokenized(paths[name], splits[name], vocabulary, title=f"tokenize {name}") for name in NAMES]
+    write_tokenized(outputs.unlabelled, unlabelled, vocabulary, title="tokenize unlabelled")
+    return all_tokens(list(chain.from_iterable(written)))
 
 
 def check_unknown(tokens: Tokens, params: TextClassificationData) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from components.artifacts import write_json
-from components.errors import InputError, did_you_mean, examples
+from components.errors import InputError, examples
 from components.params import TextGenerationData, TrainedTokenizer
+from components.preprocess.columns import check_groups, read_columns
 from components.preprocess.documents import (
     Encoded,
     Vocabulary,
@@ -26,11 +26,11 @@ from components.preprocess.documents import (
     read_vocabulary,
     write_documents,
 )
-from components.preprocess.duplicates import DUPLICATE, FATES, KEPT, NEAR_DUPLICATE, Verdicts, judge
+from components.preprocess.duplicates import DUPLICATE, FATES, KEPT, NEAR_DUPLICATE, judge, write_removed
 from components.preprocess.leakage import check_leakage
-from components.preprocess.split import NAMES, fewest_rows, grouped, stratified
+from components.preprocess.split import divided, fewest_rows
 from components.preprocess.stage import PREDICTOR, Inputs, Outputs
-from components.preprocess.text_classification import timed
+from components.preprocess.timings import timed, write_timings
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.preprocess.tokens import TOKENIZER, fetch_tokenizer
 from components.progress import progress
@@ -70,12 +70,12 @@ def run(params: TextGenerationData, inputs: Inputs, outputs: Outputs, *, tracker
     steps: dict[str, float] = {}
     check_keeps_case(params)
     with timed("clean", steps):
-        data = read_rows(inputs.data, params)
+        data = read_columns(inputs.data, {"text": "text", "group": params.split.group})
         rows, num_null, num_empty = usable(cleaned(data, params))
     with timed("deduplicate", steps):
         alike = np.zeros(len(rows), np.int64)
         verdicts = judge(rows["text"].combine_chunks(), alike, params.near_duplicates, num_labels=1, conflicts="remove")
-        write_removed(outputs.observations / "removed.parquet", rows, verdicts)
+        write_removed(outputs.observations / "removed.parquet", rows, verdicts, columns=["text"])
         rows = rows.filter(pa.array(verdicts.fate == KEPT))
     with timed("split", steps):
         splits = split_rows(rows, params)
@@ -96,7 +96,7 @@ def run(params: TextGenerationData, inputs: Inputs, outputs: Outputs, *, tracker
             write_documents(path, splits[name], encoded[name])
         write_documents(outputs.unlabelled, rows.slice(0, 0), Encoded([], 0, []))
     write_predictor(outputs.predictor / PREDICTOR, params, vocabulary)
-    write_json(outputs.observations / "timings.json", {"num_rows": len(data), "seconds": steps})
+    write_timings(outputs.observations, steps, num_rows=len(data))
     tracker.log_file(outputs.observations)
 
     fates = np.bincount(verdicts.fate, minlength=len(FATES)).tolist()
@@ -131,20 +131,6 @@ def check_keeps_case(params: TextGenerationData) -> None:
         )
 
 
-def read_rows(path: Path, params: TextGenerationData) -> pa.Table:
-    """The column `text`, and `group` where the recipe names it, as text; and `row`, their number."""
-    columns = pq.read_schema(path).names
-    group = params.split.group
-    if group is not None and group not in columns:
-        raise InputError(
-            f"split.group is '{group}', which ingest.query does not give{did_you_mean(group, columns)}; it gives "
-            f"{', '.join(columns)}"
-        )
-    data = pq.read_table(path, columns=["text"] if group is None else list(dict.fromkeys(("text", group))))
-    table = {"row": pa.array(np.arange(len(data))), "text": data["text"].cast(pa.large_string())}
-    return pa.table(table if group is None else table | {"group": data[group].cast(pa.large_string())})
-
-
 def cleaned(table: pa.Table, params: TextGenerationData) -> pa.Table:
     """The rows with their texts clean; null stays null."""
     texts: list[str | None] = []
@@ -162,21 +148,8 @@ def usable(table: pa.Table) -> tuple[pa.Table, int, int]:
     filled = whole.filter(pc.not_equal(whole["text"], ""))
     if not len(filled):
         raise InputError(f"no row of {len(table)} has a text when the texts are clean")
-    if "group" in filled.column_names and filled["group"].null_count:
-        raise InputError(
-            f"{filled['group'].null_count} rows have no group, so they could be in any split; give them one in "
-            "ingest.query (coalesce), or set split.group to null"
-        )
+    check_groups(filled)
     return filled, len(table) - len(whole), len(whole) - len(filled)
-
-
-def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts) -> None:
-    """Which documents go, why, and which row each says the same as: for a person to look at."""
-    is_removed = verdicts.fate != KEPT
-    removed = rows.filter(pa.array(is_removed)).select(["row", "text"])
-    reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
-    first = rows["row"].take(pa.array(verdicts.first[is_removed]))
-    pq.write_table(removed.append_column("reason", reasons).append_column("same_as_row", first), path)
 
 
 def split_rows(rows: pa.Table, params: TextGenerationData) -> dict[str, pa.Table]:
@@ -188,12 +161,7 @@ def split_rows(rows: pa.Table, params: TextGenerationData) -> dict[str, pa.Table
             f"(validation {params.split.validation}, test {params.split.test}): add documents, or cut these into parts "
             "in ingest.query"
         )
-    alike = np.zeros(len(rows), np.int64)
-    if params.split.group is None:
-        split = stratified(rows["text"].to_pylist(), alike, params.split, labels=["document"])
-    else:
-        split = grouped(rows["group"].to_pylist(), alike, params.split, labels=["document"])
-    return {name: rows.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
+    return divided(rows, rows["text"].to_pylist, params.split, labels=["document"])
 
 
 def unknown_share(encoded: Mapping[str, Encoded]) -> float:

@@ -268,9 +268,11 @@ def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassification
     from components.preprocess import text_classification as stage
 
     # The split is made to put every row of test into train as well.
-    split_rows = stage.split_rows
+    divided = stage.divided
     monkeypatch.setattr(
-        stage, "split_rows", lambda *args: (found := split_rows(*args)) | {"train": pa.concat_tables(found.values())}
+        stage,
+        "divided",
+        lambda *args, **named: (found := divided(*args, **named)) | {"train": pa.concat_tables(found.values())},
     )
     with pytest.raises(LeakageError, match=r"90 texts of one split come again in another"):
         preprocess(tmp_path, params, ROWS)

@@ -1,0 +1,25 @@
+"""How long the steps of preprocess take."""
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.artifacts import write_json
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def timed(step: str, steps: dict[str, float]) -> Generator[None]:
+    """Note how many seconds a step takes."""
+    start = time.perf_counter()
+    yield
+    steps[step] = round(time.perf_counter() - start, 3)
+    logger.info("%s: %.1f s", step, steps[step])
+
+
+def write_timings(observations: Path, steps: dict[str, float], *, num_rows: int) -> None:
+    """Leave them among the observations."""
+    write_json(observations / "timings.json", {"num_rows": num_rows, "seconds": steps})
