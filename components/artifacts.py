@@ -22,6 +22,10 @@ REPORT = "report.json"
 FILES = "files.json"
 ERROR = "error.json"
 """Among the observations: the message and exit code of a stage that stopped."""
+PREDICTOR = "predictor.json"
+"""In preprocess's folder `predictor/`, what a predictor needs to read a request as training did."""
+TOKENIZER = "tokenizer.json"
+"""Beside it where there are texts, and beside the weights that were trained on its tokens."""
 
 Paths = TypeVar("Paths")
 Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]

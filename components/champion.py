@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from components.artifacts import TOKENIZER
 from components.errors import InputError
 from components.tracking import Tracker
-
-TOKENIZER = "tokenizer.json"
 
 
 def champion_folder(tracker: Tracker, folder: Path, *, setting: str) -> Path:

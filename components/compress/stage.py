@@ -22,13 +22,12 @@ import onnx
 import pyarrow.parquet as pq
 import torch
 
-from components.artifacts import artifact, observations, read_json, write_json
+from components.artifacts import PREDICTOR, artifact, observations, read_json, write_json
 from components.compress.export import prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
 from components.compress.trial import FloatFigures, Tested, Trial
 from components.errors import CompressionError
-from components.models.facts import PREDICTOR
 from components.params import Compress, CompressionGate, Pruned
 from components.progress import progress
 from components.tracking import Tracker

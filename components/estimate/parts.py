@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from components.training.batches import BATCH_NORMS
+
 KINDS: Mapping[str, tuple[type[nn.Module], ...]] = {
     "embeddings": (nn.Embedding,),
-    "normalisation": (nn.LayerNorm, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.RMSNorm),  # pyright: ignore[reportPrivateUsage]
+    "normalisation": (nn.LayerNorm, *BATCH_NORMS, nn.GroupNorm, nn.RMSNorm),
     "recurrent": (nn.RNNBase,),
 }
 """What the class of a module says."""

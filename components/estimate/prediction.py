@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from components.artifacts import read_json
+from components.artifacts import PREDICTOR, read_json
 from components.estimate.replay import Timing, time_operations
 from components.estimate.rows import num_tokens
 from components.estimate.trace import Trace, fake_mode, trace_step
-from components.models.facts import PREDICTOR
 from components.tracking import Tracker
 from components.training.causal import MAX_VALIDATION_WINDOWS
 from components.training.checkpoint import has_checkpoint

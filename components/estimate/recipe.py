@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer as Tokens
 from torch import nn
 
-from components.artifacts import REPORT, Layout, read_json
+from components.artifacts import PREDICTOR, REPORT, TOKENIZER, Layout, read_json
 from components.errors import InputError
 from components.estimate.memory import Memory, available_bytes, memory_of
 from components.estimate.parts import parameters_by_part
@@ -25,7 +25,7 @@ from components.estimate.rows import Counts, write_predictor
 from components.estimate.training import Step, Trained, numbers_needed, one_step
 from components.finetune.ways import restrict
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
-from components.models.facts import PREDICTOR, Facts, read_facts
+from components.models.facts import Facts, read_facts
 from components.models.storage import CONFIG, build
 from components.params import (
     Adapt,
@@ -47,7 +47,6 @@ from components.sources import fetch_folder
 from components.training.causal import MAX_VALIDATION_WINDOWS
 from components.training.precision import choose_precision
 
-TOKENIZER = "tokenizer.json"
 CHARACTERS_A_TOKEN = 4
 """Of English texts and byte-pair tokens, roughly; where nothing was counted."""
 

@@ -15,11 +15,10 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from components.artifacts import read_json, write_json
-from components.models.facts import PREDICTOR, Facts
+from components.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
+from components.models.facts import Facts
 from components.training.objective import Data
 
-TOKENIZER = "tokenizer.json"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")
 
 

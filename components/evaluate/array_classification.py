@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.errors import ArtifactError
-from components.evaluate.classification.judged import Judged
+from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.logistic import logistic_scores
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
-from components.evaluate.classification.split import check_classes, read_split
+from components.evaluate.classification.split import read_splits
 from components.evaluate.stage import Inputs, Outputs
 from components.models.float_arrays import float_array_predictor
 from components.models.storage import load
@@ -30,9 +29,7 @@ ARRAYS_A_CALL = 256  # the steps of the progress bar
 def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split. InputError where a split lacks classes, QualityError where the gate fails."""
     settings = load_settings(inputs.predictor / SETTINGS)
-    train, test = read_split(inputs.train), read_split(inputs.test)
-    for name, split in (("training", train), ("test", test)):
-        check_classes(split, settings.labels, name=name)
+    train, test = read_splits(inputs, settings.labels)
     train_values, test_values = read_values(inputs.train), read_values(inputs.test)
 
     predictor = float_array_predictor(load(inputs.model), settings=settings)
@@ -72,10 +69,5 @@ def predict(predictor: Predictor, values: NDArray[np.float32]) -> Scores:
         for start in range(0, len(values), ARRAYS_A_CALL):
             scores[start : start + ARRAYS_A_CALL] = predictor.predict(values[start : start + ARRAYS_A_CALL])
             bar.update(min(start + ARRAYS_A_CALL, len(values)))
-    if not np.isfinite(scores).all():
-        wrong = int((~np.isfinite(scores)).any(axis=1).sum())
-        raise ArtifactError(
-            f"the model's scores are not finite for {wrong} of {len(values)} test rows; "
-            "train it again with a lower finetune.optimizer.learning_rate"
-        )
+    check_finite(scores)
     return scores

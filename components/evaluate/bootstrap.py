@@ -4,13 +4,18 @@ A resample is how often each row was drawn, so a statistic sees all the resample
 judged by one statistic see the same draws: the interval of their difference is a paired one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.classification.metrics import Statistic, Weights
 from components.params import Bootstrap
+
+Weights = NDArray[np.float32]
+Figures = dict[str, NDArray[np.float64]]
+Statistic = Callable[[Weights], Figures]
+"""Weights (N, S) of N rows in S resamples → by name, figures (S,), or (K, S) where there is one for each of K classes;
+NaN where undefined."""
 
 CHUNK_WEIGHTS = 1 << 20  # 4 MiB at a time: as fast as any size, and small for any number of rows
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-from components.errors import ArtifactError
-from components.evaluate.classification.judged import Judged
+from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.slices import read_slices
-from components.evaluate.classification.split import check_classes, read_split, read_texts
+from components.evaluate.classification.split import read_splits, read_texts
 from components.evaluate.classification.tfidf import tfidf_scores
 from components.evaluate.stage import Inputs, Outputs
 from components.models.float_predictor import float_predictor
@@ -34,9 +33,7 @@ TEXTS_A_CALL = 256  # the steps of the progress bar
 def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split. InputError where a split lacks classes, QualityError where the gate fails."""
     settings = load_settings(inputs.predictor / SETTINGS)
-    train, test = read_split(inputs.train), read_split(inputs.test)
-    for name, split in (("training", train), ("test", test)):
-        check_classes(split, settings.labels, name=name)
+    train, test = read_splits(inputs, settings.labels)
     train_texts, test_texts = read_texts(inputs.train), read_texts(inputs.test)
 
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
@@ -81,10 +78,5 @@ def predict(predictor: Predictor, texts: Sequence[str]) -> Scores:
             chosen = order[start : start + TEXTS_A_CALL]
             scores[chosen] = predictor.predict([texts[index] for index in chosen])
             bar.update(start + len(chosen))
-    if not np.isfinite(scores).all():
-        wrong = int((~np.isfinite(scores)).any(axis=1).sum())
-        raise ArtifactError(
-            f"the model's scores are not finite for {wrong} of {len(texts)} test rows; "
-            "train it again with a lower finetune.optimizer.learning_rate"
-        )
+    check_finite(scores)
     return scores

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import read_json
+from components.artifacts import PREDICTOR, read_json
 from components.errors import InputError
 from components.estimate.training import check_memory
 from components.finetune.control import ControlTracker, write_no_control
@@ -18,7 +18,7 @@ from components.finetune.stage import Inputs, Outputs
 from components.finetune.ways import merge, restrict
 from components.models import storage
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
-from components.models.facts import PREDICTOR, Facts, read_facts
+from components.models.facts import Facts, read_facts
 from components.params import Adapt, Full
 from components.tracking import Tracker
 from components.training.checkpoint import Position

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import read_json
-
-PREDICTOR = "predictor.json"
+from components.artifacts import PREDICTOR, read_json
 
 
 @dataclass(frozen=True)

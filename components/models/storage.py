@@ -17,7 +17,7 @@ from safetensors.torch import load_model as load_tensors
 from safetensors.torch import save_model as save_tensors
 from torch import nn
 
-from components.artifacts import read_json, write_json
+from components.artifacts import TOKENIZER, read_json, write_json
 from components.errors import ArtifactError, did_you_mean
 from components.models.facts import Facts
 from components.models.settings import ModelSettings, families, settings_of
@@ -25,7 +25,6 @@ from components.models.settings import ModelSettings, families, settings_of
 FAMILY = "family.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer.json"
 
 # Keys of config.json that tell where and with what it was saved.
 ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from components.artifacts import TOKENIZER
 from components.errors import MAX_EXAMPLES, InputError, examples
-from components.preprocess.tokens import TOKENIZER, load_vocabulary
+from components.preprocess.tokens import load_vocabulary
 from serving.text import clean_lines
 
 END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")

@@ -15,8 +15,6 @@ from components.artifacts import artifact, checkpoints, observations, project
 from components.params import Preprocess
 from components.tracking import Tracker
 
-PREDICTOR = "predictor.json"
-
 
 @dataclass(frozen=True)
 class Inputs:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from components.artifacts import read_json, write_json
+from components.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 from components.errors import InputError, examples
 from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
 from components.preprocess.cleaning import clean_column
@@ -33,11 +33,10 @@ from components.preprocess.duplicates import (
 )
 from components.preprocess.leakage import check_leakage
 from components.preprocess.split import NAMES, divided, leak_of_random_split
-from components.preprocess.stage import PREDICTOR, Inputs, Outputs
+from components.preprocess.stage import Inputs, Outputs
 from components.preprocess.timings import timed, write_timings
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.preprocess.tokens import (
-    TOKENIZER,
     Tokens,
     Vocabulary,
     all_tokens,

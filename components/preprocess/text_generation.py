@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from components.artifacts import write_json
+from components.artifacts import PREDICTOR, TOKENIZER, write_json
 from components.errors import InputError, examples
 from components.params import TextGenerationData, TrainedTokenizer
 from components.preprocess.columns import check_groups, read_columns
@@ -29,10 +29,10 @@ from components.preprocess.documents import (
 from components.preprocess.duplicates import DUPLICATE, FATES, KEPT, NEAR_DUPLICATE, judge, write_removed
 from components.preprocess.leakage import check_leakage
 from components.preprocess.split import divided, fewest_rows
-from components.preprocess.stage import PREDICTOR, Inputs, Outputs
+from components.preprocess.stage import Inputs, Outputs
 from components.preprocess.timings import timed, write_timings
 from components.preprocess.tokenizer_training import train_tokenizer
-from components.preprocess.tokens import TOKENIZER, fetch_tokenizer
+from components.preprocess.tokens import fetch_tokenizer
 from components.progress import progress
 from components.tracking import Tracker
 

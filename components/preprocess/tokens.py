@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from components.artifacts import TOKENIZER
 from components.champion import champion_tokenizer
 from components.errors import MAX_EXAMPLES, InputError, SourceError, examples
 from components.params import FolderSource
@@ -21,7 +22,6 @@ from components.progress import progress
 from components.sources import fetch_folder
 from components.tracking import Tracker
 
-TOKENIZER = "tokenizer.json"
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 GROUP_ROWS = 16_384
 BATCH_ROWS = 512  # the tokenizer keeps a long text's tokens beyond the limit until the batch is done

@@ -19,11 +19,11 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from components.artifacts import sha256_of
+from components.artifacts import TOKENIZER, sha256_of
 from components.champion import champion_folder
 from components.errors import InputError, SourceError, examples
 from components.models.facts import read_facts
-from components.models.storage import CONFIG, FAMILY, TOKENIZER, WEIGHTS, save
+from components.models.storage import CONFIG, FAMILY, WEIGHTS, save
 from components.models.storage import load as load_saved
 from components.params import FolderSource, Load
 from components.pretrain.stage import Inputs, Outputs

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import read_json
+from components.artifacts import PREDICTOR, read_json
 from components.errors import InputError
-from components.models.facts import PREDICTOR, Facts
+from components.models.facts import Facts
 from components.models.generating import Contesting, contesting
 from components.models.shifting import shifted
 from components.params import Adversarial, PretrainFromData
 from components.tracking import Tracker
-from components.training.batches import num_batches, read_arrays, rows_of_a_step, training_members
+from components.training.batches import check_batch_norm, num_batches, read_arrays, rows_of_a_step, training_members
 from components.training.objective import Data, Objective, Player
 from components.training.precision import Precision
 from serving.pictures import grey_levels, png_of, tiled
@@ -175,7 +175,7 @@ def prepare(
         for path in (data.train, data.validation)
     )
     deck = Deck(params, train, latent_size=gan.latent_size, max_shift=settings.max_shift)
-    check_batches(model, len(train.row), batch_size=deck.batch_size, steps=params.steps_per_epoch)
+    check_batch_norm(model, len(train.row), batch_size=deck.batch_size, steps=params.steps_per_epoch, stage="pretrain")
     latents = fixed_latents(len(validation.row), size=gan.latent_size, device=device)
 
     def validate(trained: nn.Module) -> dict[str, float]:
@@ -212,16 +212,6 @@ def read_scaled(path: Path, *, shape: tuple[int, ...], offset: float, scale: flo
             "generator gives -1 to 1; let preprocess.offset be the middle of the values, and scale half their range"
         )
     return Rows(row=arrays.row, values=torch.from_numpy(values).to(device))
-
-
-def check_batches(gan: nn.Module, num_rows: int, *, batch_size: int, steps: int | None) -> None:
-    """InputError where batch norm would see a single row, of which it can make no mean."""
-    last = batch_size if steps else (num_rows - 1) % batch_size + 1
-    if last == 1 and any(isinstance(part, nn.BatchNorm1d) for part in gan.modules()):
-        raise InputError(
-            f"batch norm needs two rows or more, but of {num_rows} rows in batches of {batch_size} one batch has a "
-            "single row; change pretrain.batch_size, or set pretrain.model.batch_norm to false"
-        )
 
 
 def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Player]:

@@ -14,12 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+
+from components.errors import InputError
 
 BATCHES_SORTED_TOGETHER = 64
 # Rows are padded to a multiple of so many tokens: the library of a processor compiles, and keeps, a kernel for each
 # length that it meets, and with all of them trains far slower.
 LENGTH_STEP = 8
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,16 @@ def rows_of_a_step(batch_size: int | Literal["full"], *, num_rows: int) -> int:
 def num_batches(num_rows: int, *, batch_size: int, steps: int | None = None) -> int:
     """How many batches an epoch has: `steps`, or as many as see every row once; the last may then be smaller."""
     return steps or -(-num_rows // batch_size)
+
+
+def check_batch_norm(model: nn.Module, num_rows: int, *, batch_size: int, steps: int | None, stage: str) -> None:
+    """InputError where batch norm would see a single row, of which it can make no mean."""
+    last = batch_size if steps else (num_rows - 1) % batch_size + 1
+    if last == 1 and any(isinstance(part, BATCH_NORMS) for part in model.modules()):
+        raise InputError(
+            f"batch norm needs two rows or more, but of {num_rows} rows in batches of {batch_size} one batch has a "
+            f"single row; change {stage}.batch_size, or set batch_norm to false"
+        )
 
 
 def drawn(random: np.random.Generator, num_rows: int, *, batch_size: int, steps: int | None) -> NDArray[np.int64]:

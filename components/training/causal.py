@@ -23,16 +23,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import read_json
+from components.artifacts import PREDICTOR, TOKENIZER, read_json
 from components.errors import InputError
-from components.models.facts import PREDICTOR, Facts
+from components.models.facts import Facts
 from components.params import PretrainFromData
 from components.tracking import Tracker
 from components.training.batches import rows_of_a_step
 from components.training.objective import Data, Objective, Player
 from components.training.precision import Precision
 
-TOKENIZER = "tokenizer.json"
 MAX_VALIDATION_WINDOWS = 256  # evenly over the split: enough for the third digit, and seconds for a large split
 LARGEST_EXPONENT = 700.0  # of a perplexity that is still a number
 VALIDATION_BATCH = 16

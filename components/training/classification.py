@@ -16,9 +16,9 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import read_json
+from components.artifacts import PREDICTOR, read_json
 from components.errors import InputError
-from components.models.facts import PREDICTOR, Facts
+from components.models.facts import Facts
 from components.params import Adapt, Augment, TrainFromLabels
 from components.tracking import Tracker
 from components.training.augmenting import draw_moves, move
@@ -27,6 +27,7 @@ from components.training.batches import (
     Arrays,
     Batch,
     Rows,
+    check_batch_norm,
     num_batches,
     ordered_batches,
     read_arrays,
@@ -67,7 +68,7 @@ def prepare(
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
     if isinstance(params, TrainFromLabels):
         check_classifier(model, task, family=params.model.family, num_labels=facts.num_labels)
-    check_batches(model, len(task.train), batch_size=batch_size, steps=params.steps_per_epoch)
+    check_batch_norm(model, len(task.train), batch_size=batch_size, steps=params.steps_per_epoch, stage="finetune")
     weights = class_weights(params.class_weights, task.train.label_id, num_labels=facts.num_labels).to(device)
 
     def loss_of(model: nn.Module, batch: Any) -> Tensor:
@@ -155,16 +156,6 @@ def check_classifier(model: nn.Module, task: Task, *, family: str, num_labels: i
         seen = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
             f"finetune.model.family '{family}' is no classifier of these rows: it gives {seen}, not {wanted}"
-        )
-
-
-def check_batches(model: nn.Module, num_rows: int, *, batch_size: int, steps: int | None) -> None:
-    """InputError where batch norm would see a single row, of which it can make no mean."""
-    last = batch_size if steps else (num_rows - 1) % batch_size + 1
-    if last == 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):  # pyright: ignore[reportPrivateUsage]
-        raise InputError(
-            f"batch norm needs two rows or more, but of {num_rows} rows in batches of {batch_size} one batch has a "
-            "single row; change finetune.batch_size, or set batch_norm to false"
         )
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertModel
 
+from components.artifacts import TOKENIZER
 from components.errors import InputError
 from components.models.encoder.network import EncoderForMasking
 from components.models.facts import Facts
@@ -42,7 +43,6 @@ from components.training.batches import (
 from components.training.objective import Data, Objective, Player
 from components.training.precision import Precision
 
-TOKENIZER = "tokenizer.json"
 MASK_TOKENS = ("[MASK]", "<mask>")
 SHARE_MASKED, SHARE_REPLACED = 0.8, 0.1
 # The hidden tokens of a batch are filled up to a multiple of this many with ones that do not count, as the rows'

@@ -10,12 +10,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from torch import nn
 
-from components.artifacts import sha256_of
+from components.artifacts import TOKENIZER, sha256_of
 from components.champion import champion_folder
 from components.errors import InputError, SourceError, examples
 from components.models.facts import Facts
 from components.models.settings import ModelSettings
-from components.models.storage import FAMILY, TOKENIZER, build, load
+from components.models.storage import FAMILY, build, load
 from components.params import ModelSource
 from components.sources import fetch_folder
 from components.sources.pickles import refuse_pickles

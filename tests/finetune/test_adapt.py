@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -206,7 +207,7 @@ def test_another_task_is_refused(inputs, tmp_path):
     folder = tmp_path / "predictor"
     folder.mkdir()
     write_json(folder / "predictor.json", {"task": "array_classification", "labels": ["a", "b"]})
-    other = type(inputs)(inputs.train, inputs.validation, folder, inputs.pretrained)
+    other = replace(inputs, predictor=folder)
     with pytest.raises(InputError, match=r"'adapt' puts a head .*, but .*task is 'array_classification'"):
         run(params(), other, outputs_in(tmp_path / "out"), tracker=NullTracker())
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.errors import ArtifactError
 from components.evaluate.classification.metrics import Labels, Scores
-
-DIGITS = 6  # finer than any test split can tell apart
 
 Found = dict[str, NDArray[np.float64]]
 """By name: a figure and the ends of its interval, (3,), or (K, 3) where there is one for each class."""
@@ -43,6 +42,11 @@ class Judged:
         return self.scores.argmax(axis=1)
 
 
-def rounded(value: float) -> float:
-    """A figure as it is written, without a negative zero."""
-    return round(float(value), DIGITS) + 0.0
+def check_finite(scores: Scores) -> None:
+    """ArtifactError where the model gives a row no numbers."""
+    num_wrong = int((~np.isfinite(scores)).any(axis=1).sum())
+    if num_wrong:
+        raise ArtifactError(
+            f"the model's scores are not finite for {num_wrong} of {len(scores)} test rows; "
+            "train it again with a lower finetune.optimizer.learning_rate"
+        )

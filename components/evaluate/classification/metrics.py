@@ -7,7 +7,6 @@ interval come from the same lines. All agree with scikit-learn's functions of th
 Legend: N rows, K classes, S resamples, P rows of one class, M bins.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from components.evaluate.bootstrap import Figures, Statistic, Weights
+
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float32]
-Weights = NDArray[np.float32]
-Figures = dict[str, NDArray[np.float64]]
-Statistic = Callable[[Weights], Figures]
-"""Weights (N, S) → by name, figures (S,), or (K, S) where there is one for each class; NaN where undefined."""
 
 
 def counting_metrics(actual: Labels, predicted: Labels, *, num_classes: int) -> Statistic:

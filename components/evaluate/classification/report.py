@@ -13,7 +13,7 @@ import numpy as np
 from components.artifacts import write_json
 from components.errors import QualityError
 from components.evaluate.bootstrap import intervals
-from components.evaluate.classification.judged import Found, Judged, rounded
+from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import (
     Figures,
     Weights,
@@ -30,6 +30,7 @@ from components.evaluate.classification.tables import (
     write_mistakes,
     write_predictions,
 )
+from components.evaluate.figures import rounded
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.evaluate.bootstrap import intervals
-from components.evaluate.classification.judged import Judged, rounded
-from components.evaluate.classification.metrics import Figures, Weights
+from components.evaluate.bootstrap import Figures, Weights, intervals
+from components.evaluate.classification.judged import Judged
+from components.evaluate.figures import rounded
 from components.params import Bootstrap
 
 COLUMN = "slice"

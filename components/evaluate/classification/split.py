@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from components.errors import InputError
 from components.evaluate.classification.metrics import Labels
+from components.evaluate.stage import Inputs
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ def read_split(path: Path) -> Split:
     """The rows and their classes."""
     table = pq.read_table(path, columns=["row", "label_id"])
     return Split(row=table["row"].to_numpy().astype(np.int64), label_id=table["label_id"].to_numpy().astype(np.int64))
+
+
+def read_splits(inputs: Inputs, labels: Sequence[str]) -> tuple[Split, Split]:
+    """The training and the test split. InputError where one does not hold two classes."""
+    train, test = read_split(inputs.train), read_split(inputs.test)
+    for name, split in (("training", train), ("test", test)):
+        check_classes(split, labels, name=name)
+    return train, test
 
 
 def read_texts(path: Path) -> list[str]:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.artifacts import write_json
-from components.evaluate.classification.judged import Found, Judged, rounded
+from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import calibration_curve
+from components.evaluate.figures import rounded
 
 
 def write_predictions(path: Path, judged: Judged) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from components.artifacts import read_json
+from components.artifacts import PREDICTOR, read_json
 from components.errors import InputError
 from components.evaluate.image_generation.classifier import Labels
-from components.models.facts import PREDICTOR
 from serving.pictures import Images, grey_levels
 
 

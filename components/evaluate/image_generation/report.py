@@ -18,6 +18,7 @@ from torch import nn
 
 from components.artifacts import write_json
 from components.errors import ArtifactError, QualityError, examples
+from components.evaluate.figures import rounded
 from components.evaluate.image_generation.classifier import (
     Classifier,
     judge_images,
@@ -36,8 +37,6 @@ from components.models.storage import load
 from components.params import ImageGenerationFigures, SampleGate
 from components.tracking import Tracker
 from serving.pictures import Images
-
-DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -160,14 +159,14 @@ def summarise(judged: Judged, distances: dict[str, float], *, train: Real, test:
         num_classes=len(judged.labels),
         num_classes_present=int((judged.shares > 0).sum()),
         max_class=judged.labels[int(judged.shares.argmax())],
-        **{name: round(float(value), DIGITS) for name, value in figures.items()},
+        **{name: rounded(value) for name, value in figures.items()},
     )
 
 
 def shares_by_label(judged: Judged) -> dict[str, dict[str, float]]:
     """For each label, its share of the samples and of the training split."""
     return {
-        label: {"share": round(float(share), DIGITS), "real_share": round(float(real), DIGITS)}
+        label: {"share": rounded(share), "real_share": rounded(real)}
         for label, share, real in zip(judged.labels, judged.shares, judged.real_shares, strict=True)
     }
 

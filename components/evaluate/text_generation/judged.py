@@ -10,7 +10,6 @@ from components.evaluate.bootstrap import intervals
 from components.evaluate.text_generation.documents import Documents
 from components.params import Bootstrap
 
-DIGITS = 6  # finer than any test split can tell apart
 MODEL = "model"
 
 Found = dict[str, NDArray[np.float64]]
@@ -54,8 +53,3 @@ def figures_of(judged: Judged, bootstrap: Bootstrap) -> Found:
         return per_byte | gains
 
     return intervals(statistic, num_rows=len(num_bytes), bootstrap=bootstrap)
-
-
-def rounded(value: float) -> float:
-    """A figure as it is written, without a negative zero."""
-    return round(float(value), DIGITS) + 0.0

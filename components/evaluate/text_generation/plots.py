@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from components.evaluate.classification.plots import BASELINE, CONTROL, INK, MAJORITY, STYLE
 from components.evaluate.classification.plots import MODEL as BLUE
-from components.evaluate.text_generation.judged import MODEL, Found, Judged, rounded
+from components.evaluate.figures import rounded
+from components.evaluate.text_generation.judged import MODEL, Found, Judged
 
 COLOURS = {"xz": MAJORITY, "byte_ngram": CONTROL, "token_ngram": BASELINE, MODEL: BLUE}
 NAMES = {"xz": "xz -9", "byte_ngram": "byte n-gram", "token_ngram": "token n-gram", MODEL: "model"}

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from components.artifacts import write_json
 from components.errors import QualityError
+from components.evaluate.figures import DIGITS, rounded
 from components.evaluate.stage import Inputs, Outputs
 from components.evaluate.text_generation.baselines import byte_ngram, token_ngram, xz_bits_per_byte
 from components.evaluate.text_generation.documents import read_documents, read_vocabulary
-from components.evaluate.text_generation.judged import DIGITS, MODEL, Found, Judged, figures_of, rounded
+from components.evaluate.text_generation.judged import MODEL, Found, Judged, figures_of
 from components.evaluate.text_generation.plots import draw_plots
 from components.evaluate.text_generation.reading import read
 from components.evaluate.text_generation.writing import Sample, alike, tokens_of, variety, write_samples
