@@ -40,11 +40,17 @@ def scalar(value: object) -> str:
 
 def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str, encoder: str) -> str:
     """The recipe, indented as an entry below `recipes:`."""
-    figures, s = measured.figures, settings
+    return (
+        data_text(name, measured, settings, path=path, encoder=encoder)
+        + training_text(settings, encoder=encoder)
+        + judging_text(settings)
+    )
+
+
+def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder: str) -> str:
+    """From the source to what a model reads."""
+    figures = measured.figures
     shape = "balanced" if s.is_balanced else "not balanced"
-    weights = "none" if s.is_balanced else "balanced"
-    minutes = max(1, round(s.training_s / 60))
-    trained = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
     return f"""\
   # Proposed by 'modelyard new' from {figures.num_rows:,} rows: {len(figures.labels)} classes, {shape}, texts of about \
 {figures.median_length:,} characters.
@@ -80,6 +86,15 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
       # {1 - s.cut_share:.0%} of the texts fit; what is longer is cut.
       max_tokens: {s.max_tokens}
       max_unknown_share: 0.05
+"""
+
+
+def training_text(s: Settings, *, encoder: str) -> str:
+    """The encoder, and how it is trained."""
+    weights = "none" if s.is_balanced else "balanced"
+    minutes = max(1, round(s.training_s / 60))
+    trained = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
+    return f"""\
     pretrain:
       mode: load
       source: *{encoder_anchor(encoder)}
@@ -100,6 +115,12 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
       class_weights: {weights}
       early_stopping: {{metric: {s.metric}, patience: {max(1, s.epochs // 4)}}}
       control: false
+"""
+
+
+def judging_text(s: Settings) -> str:
+    """The gates, and what is served."""
+    return f"""\
     evaluate:
       task: text_classification
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
