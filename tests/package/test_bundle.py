@@ -18,7 +18,14 @@ from serving.endpoints import endpoint_of
 from tests.tiny_model import EVALUATED
 
 SERVING = TextClassificationServing(
-    task="text_classification", threads=1, max_texts=4, max_text_length=100, max_batch_size=8, max_latency_ms=1000
+    task="text_classification",
+    threads=1,
+    max_texts=4,
+    max_text_length=100,
+    max_body_bytes=10_000,
+    max_requests=8,
+    max_read_ms=1000,
+    max_latency_ms=1000,
 )
 
 

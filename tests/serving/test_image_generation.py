@@ -13,7 +13,8 @@ from PIL import Image
 
 from components.artifacts import read_json, sha256_of, write_json
 from components.package.bento import build_bento, serving
-from serving.endpoints import Refused, endpoint_of
+from serving.endpoints import endpoint_of
+from serving.endpoints.image_generation import Wanted
 from serving.pictures import tiled
 from serving.predictors.image_generation import Sampler, draw_latents
 
@@ -126,12 +127,13 @@ def test_request_is_refused_by_its_type_and_its_length(client: httpx.Client):
     assert client.post("/sample", content=body + b" " * 2000, headers=JSON).status_code == 413
 
 
-def test_request_is_passed_on_whole():
+def test_format_that_is_left_out_is_a_picture():
     endpoint = endpoint_of("image_generation")
-    check = endpoint.make_check(Path(), endpoint.Limits(threads=1, max_samples=4, max_latency_ms=100))
-    passed = check("application/json; charset=utf-8", b'{"count": 4, "seed": 0}')
-    assert not isinstance(passed, Refused)
-    assert json.loads(passed) == {"seed": 0, "count": 4, "format": "png"}
+    limits = endpoint.Limits(threads=1, max_samples=4, max_requests=1, max_read_ms=100, max_latency_ms=100)
+    check = endpoint.make_check(Path(), limits)
+    assert check("application/json; charset=utf-8", b'{"count": 4, "seed": 0}') == [
+        Wanted(seed=0, count=4, format="png")
+    ]
 
 
 def with_limits(bundle: Path, folder: Path, **limits: int) -> str:

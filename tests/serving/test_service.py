@@ -104,8 +104,7 @@ def test_health_and_metrics_answer(client: httpx.Client):
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
     client.post("/classify", json={"texts": ["a"]})
     metrics = client.get("/metrics").text
-    assert 'endpoint="/classify"' in metrics
-    assert "adaptive_batch_size" in metrics
+    assert 'bentoml_service_request_total{endpoint="/classify",http_response_code="200"' in metrics
 
 
 def test_first_page_is_the_card_and_loads_nothing(client: httpx.Client):
@@ -128,7 +127,7 @@ def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Clien
     assert counts[503]
     for response in responses:
         if response.status_code == 503:
-            assert response.headers["retry-after"] == "1"
+            assert int(response.headers["retry-after"]) >= 1
             assert "overloaded" in response.json()["error"]
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
