@@ -9,7 +9,6 @@ import asyncio
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
 from serving.backlog import Backlog, Overdue, Reply
 from serving.endpoints import Endpoint, Limits, Refused
@@ -40,16 +39,21 @@ class Answers:
                 found = await self.answer(scope, receive)
             finally:
                 self.num_open -= 1
-            await (send_refusal if isinstance(found, Refused) else send_reply)(found, send)
+            if isinstance(found, Refused):
+                await send_refusal(found, send)
+            else:
+                await send_reply(found, send)
 
-    async def answer(self, scope: Message, receive: Receive) -> Any:
+    async def answer(self, scope: Message, receive: Receive) -> Reply | Refused:
         """The Reply, or why there is none."""
         content_type = header_of(scope, b"content-type")
         body = await read_request(receive, content_type, self.max_bytes, self.limits)
         if isinstance(body, Refused):
             return body
-        judge = self.check(content_type, body) if len(body) <= INLINE_BYTES else None
-        rows = judge if judge is not None else await asyncio.to_thread(self.check, content_type, body)
+        if len(body) <= INLINE_BYTES:
+            rows = self.check(content_type, body)
+        else:
+            rows = await asyncio.to_thread(self.check, content_type, body)
         if isinstance(rows, Refused):
             return rows
         reply = self.backlog.offer(rows)

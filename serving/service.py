@@ -22,6 +22,7 @@ from serving.answers import Answers
 from serving.backlog import Backlog
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
 from serving.endpoints import endpoint_of
+from serving.keys import VARIABLE, Keys
 from serving.requests import Refusals
 from serving.traffic import Traffic
 
@@ -47,6 +48,8 @@ def make_service(folder: Path) -> Any:
         # A span that nobody collects costs a request more than all else that is done for it but the model.
         tracing={"excluded_urls": ".*"},
     )(Service)
+    keys = os.environ.get(VARIABLE)
+    service.add_asgi_middleware(Keys, path=Path(keys) if keys else None)  # before all that reads a request
     service.add_asgi_middleware(Traffic, endpoint=endpoint, folder=folder, limits=limits)
     if endpoint.IS_STREAMED:
         service.add_asgi_middleware(Refusals, endpoint=endpoint, folder=folder, limits=limits)
