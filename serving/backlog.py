@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 logger = logging.getLogger(__name__)
 
-SHARE_OF_LATENCY = 0.5  # of max_latency_ms that a queue may be expected to take; the rest is for what was not expected
+SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a queue may be expected to take; the rest is for what was not expected
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 

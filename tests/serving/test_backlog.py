@@ -56,14 +56,14 @@ def test_rows_of_a_request_are_shared_out_and_come_back_in_their_order():
 
 
 def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is_gone():
-    backlog, _ = started(threads=1, max_latency_ms=200)
+    backlog, _ = started(threads=1, max_latency_ms=500)
 
     async def ask() -> None:
         begun = time.perf_counter()
         replies = [backlog.offer([20]) for _ in range(40)]
-        assert time.perf_counter() - begun < 0.02
+        assert time.perf_counter() - begun < 0.2
         taken = [reply for reply in replies if reply is not None]
-        assert 2 <= len(taken) <= 6  # 100 ms of 20 each, or fewer where the machine is slower
+        assert 2 <= len(taken) <= 11  # 200 ms of 20 each, or fewer where the machine is slower
         assert backlog.wait_s() > 0
         await asyncio.gather(*taken)
         assert backlog.weight_left == 0
