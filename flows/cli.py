@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from components.errors import InputError, ModelyardError
+from flows.keys import keys
 
 F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED = 130
@@ -297,9 +298,10 @@ def time_of(text: str | None) -> datetime | None:
 @cli.command()
 @click.argument("recipe", shell_complete=RECIPES)
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Any other address asks every client for its key.")
 @click.pass_obj
-def serve(project: Project, recipe: str, port: int) -> None:
-    """Serve the packaged model of RECIPE on 127.0.0.1, until Ctrl-C.
+def serve(project: Project, recipe: str, port: int, host: str) -> None:
+    """Serve the packaged model of RECIPE on this machine, until Ctrl-C.
 
     \b
     Example:
@@ -308,7 +310,10 @@ def serve(project: Project, recipe: str, port: int) -> None:
     """
     from flows.servers import serve_recipe
 
-    serve_recipe(project.root, recipe, port=port)
+    serve_recipe(project.root, recipe, port=port, host=host)
+
+
+cli.add_command(keys)
 
 
 @cli.command()

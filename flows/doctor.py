@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from components.environment import QUIET
 from components.errors import ModelyardError, examples
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.ports import holder_of, is_free, name_of
+from serving.keys import VARIABLE as KEYS
+from serving.keys import is_loopback
 
 LOCK = "requirements.lock"
 LOCK_MENDED = "delete .venv and run 'make run', or: pip install -r requirements.lock"
@@ -26,6 +28,10 @@ MIN_FREE_BYTES = 5 * 10**9
 PORTS = {"MLflow": (5000, "modelyard ui --mlflow-port"), "Prefect": (4200, "modelyard ui --prefect-port"),
          "service": (3000, "modelyard serve RECIPE --port")}  # fmt: skip
 SERVERS = ("mlflow", "prefect", "bentoml")
+EXPOSED_MENDED = (
+    "bind them to 127.0.0.1; or turn their own authentication on: PREFECT_SERVER_API_AUTH_STRING, 'mlflow server "
+    "--app-name basic-auth', 'modelyard keys add'"
+)
 
 
 @dataclass(frozen=True)
@@ -128,20 +134,43 @@ def look_at_ports(root: Path) -> list[Check]:
 
 
 def look_at_exposed_servers(root: Path) -> list[Check]:
-    """Our tools' servers that other machines can reach: none of them asks who is there."""
+    """Our tools' servers that other machines can reach, and do not ask who is there: those that run, and those that the
+    settings would start."""
     del root
-    exposed: list[str] = []
+    exposed: list[str] = [f"{name}={host}" for name, host, has_door in configured_hosts() if not has_door]
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if not any(server in word for word in process.cmdline() for server in SERVERS):
+            if not any(server in word for word in process.cmdline() for server in SERVERS) or asks_who(process):
                 continue
             for connection in process.net_connections(kind="inet"):
                 address = ipaddress.ip_address(connection.laddr.ip) if connection.laddr else None
                 if connection.status == psutil.CONN_LISTEN and address is not None and not address.is_loopback:
                     exposed.append(f"{name_of(process)} (process {process.pid}) on {address}:{connection.laddr.port}")
     if exposed:
-        return [Check("exposed servers", "warn", examples(sorted(set(exposed)), width=120), "bind them to 127.0.0.1")]
-    return [Check("exposed servers", "ok", "no server of ours listens beyond this machine")]
+        found = (
+            f"reached from other machines, and asks nobody who they are: {examples(sorted(set(exposed)), width=120)}"
+        )
+        return [Check("exposed servers", "fail", found, EXPOSED_MENDED)]
+    return [Check("exposed servers", "ok", "no server of ours listens beyond this machine without asking who is there")]
+
+
+def configured_hosts() -> Generator[tuple[str, str, bool]]:
+    """Settings by which Prefect's and MLflow's servers would listen beyond this machine; whether they would ask."""
+    hosts = {"PREFECT_SERVER_API_HOST": "PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_HOST": ""}
+    for name, door in hosts.items():
+        host = os.environ.get(name, "")
+        if host and not is_loopback(host):
+            yield name, host, bool(door and os.environ.get(door))
+
+
+def asks_who(process: psutil.Process) -> bool:
+    """Whether a server of ours has its own authentication on."""
+    line, variables = process.cmdline(), process.environ()
+    if any("prefect" in word for word in line):
+        return bool(variables.get("PREFECT_SERVER_API_AUTH_STRING"))
+    if any("mlflow" in word for word in line):
+        return "basic-auth" in line or "--app-name=basic-auth" in line
+    return bool(variables.get(KEYS))
 
 
 def look_at_folders(root: Path) -> list[Check]:

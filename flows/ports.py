@@ -11,12 +11,12 @@ HOST = "127.0.0.1"
 MAX_NAME = 80
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, *, host: str = HOST) -> bool:
     """Whether a server could listen there now."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -1,4 +1,4 @@
-"""serve and ui: servers in the foreground, on this machine only, that end whole with Ctrl-C.
+"""serve and ui: servers in the foreground, for this machine only unless there are keys, that end whole with Ctrl-C.
 
 Each server is a process group of its own, so that Ctrl-C reaches it once: from here.
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -19,11 +20,12 @@ import httpx
 
 from components.artifacts import Layout, verify
 from components.environment import PREFECT_SERVER, has_prefect_profile
-from components.errors import ArtifactError, ModelyardError
+from components.errors import ArtifactError, InputError, ModelyardError
 from components.monitoring.place import traffic_environment
 from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
 from components.recipes import load_recipe
-from flows.ports import HOST, check_free, free_port
+from flows.keys import has_keys, keys_file
+from flows.ports import HOST, check_free, free_port, is_free
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.2
@@ -41,9 +43,11 @@ class Server:
     log: Path
 
 
-def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
-    """Serve a recipe's bundle until Ctrl-C. ArtifactError without a bundle, BusyError where the port is taken."""
+def serve_recipe(root: Path, recipe: str, *, port: int, host: str = HOST) -> None:
+    """Serve a recipe's bundle until Ctrl-C. ArtifactError without a bundle, BusyError where the port is taken,
+    InputError on an address that others reach without keys."""
     settings = load_recipe(root, recipe)
+    address = f"http://{reachable(root, host)}:{port}"
     layout = Layout(root, recipe, "package")
     bundle = layout.artifact / "bundle"
     if not bundle.is_dir():
@@ -51,12 +55,12 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
             f"{recipe} has no bundle yet; make it with 'modelyard run {recipe}', or bring it here with 'dvc pull'"
         )
     check_free(port, "--port")
+    check_bindable(host, port)
     verify(layout.artifact, "bundle/")
     tag = build_bento(bundle, layout.observations / "provenance.json")
-    address = f"http://{HOST}:{port}"
     server = Server(
         name=tag,
-        command=serve_command(tag, HOST, port),
+        command=serve_command(tag, host, port),
         health=f"{address}/readyz",
         log=root / ".modelyard" / "logs" / f"serve-{recipe}.log",
     )
@@ -66,6 +70,32 @@ def serve_recipe(root: Path, recipe: str, *, port: int) -> None:
         click.echo(f"{tag} answers on {address} (Ctrl-C ends it). For example:")
         click.echo(f"  {example_command(bundle, address)}")
         wait_for_any([(server, process)])
+
+
+def reachable(root: Path, host: str) -> str:
+    """The address by which this machine reaches a server on `host`; asks for keys where others reach it, too."""
+    from serving.keys import VARIABLE, is_loopback
+
+    try:
+        address = ip_address(host)
+    except ValueError as error:
+        raise InputError(f"--host is '{host}', which is no IP address; 127.0.0.1 is this machine only") from error
+    if not is_loopback(host):
+        if not has_keys(root):
+            raise InputError(
+                f"{host} can be reached from other machines, and nobody has a key yet; make one with 'modelyard keys "
+                "add CLIENT', or serve on 127.0.0.1"
+            )
+        os.environ[VARIABLE] = str(keys_file(root))
+    if address.is_unspecified:
+        return HOST if address.version == 4 else "[::1]"
+    return f"[{host}]" if address.version == 6 else host
+
+
+def check_bindable(host: str, port: int) -> None:
+    """InputError where this machine has no such address."""
+    if host != HOST and not is_free(port, host=host):
+        raise InputError(f"port {port} of {host} cannot be listened on; the address is not of this machine, or in use")
 
 
 def example_command(bundle: Path, address: str) -> str:

@@ -1,10 +1,12 @@
-"""What stands before the service: every request is judged on its own, before it shares a batch with others.
+"""How a request is read, and how one is refused.
 
-A request is judged on a thread, so that a large one does not keep the others waiting.
+A request whose answer is streamed is judged here and goes on to BentoML (`Refusals`); one that is answered whole is
+answered by serving/answers.py.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +27,102 @@ class Refusals:
         self.app, self.limits, self.route = app, limits, endpoint.ROUTE
         self.max_bytes = endpoint.max_bytes(folder, limits)
         self.check = endpoint.make_check(folder, limits)
+        self.num_open = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != self.route or scope["method"] != "POST":
+        if not asked(scope, self.route):
             await self.app(scope, receive, send)
-            return
+        elif self.num_open >= self.limits.max_requests:
+            await send_refusal(overloaded(self.limits), send)
+        else:
+            self.num_open += 1
+            try:
+                await self.pass_on(scope, receive, send)
+            finally:
+                self.num_open -= 1
+
+    async def pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
+        """A thread judges, so that a large request does not keep the others waiting."""
         content_type = header_of(scope, b"content-type")
-        most = self.max_bytes.get(media_type(content_type), min(self.max_bytes.values()))
-        checked = await read_body(receive, most)
+        checked = await read_request(receive, content_type, self.max_bytes, self.limits)
         if isinstance(checked, bytes):
             checked = await asyncio.to_thread(self.check, content_type, checked)
         if isinstance(checked, Refused):
-            await refusal(checked)(scope, receive, send)
+            await send_refusal(checked, send)
         else:
-            again = as_json(scope, checked), replay(checked, receive)
-            await self.app(*again, with_retry_after(scope, receive, send, self.limits))
+            await self.app(as_json(scope, checked), replay(checked, receive), with_retry_after(send, self.limits))
+
+
+def asked(scope: Message, route: str) -> bool:
+    """Whether it is a request to the task's route."""
+    return scope["type"] == "http" and scope["path"] == route and scope["method"] == "POST"
+
+
+def overloaded(limits: Limits, *, again_s: int = 0) -> Refused:
+    """What a client is told that is turned away."""
+    error = f"the service is overloaded: an answer would take over {limits.max_latency_ms} ms"
+    return Refused(503, error, retry_after_s=max(again_s, -(-limits.max_latency_ms // 1000)))
 
 
 def refusal(refused: Refused) -> JSONResponse:
-    return JSONResponse({"error": refused.error}, status_code=refused.status)
+    """The same answer for what speaks Starlette."""
+    headers = {} if refused.retry_after_s is None else {"retry-after": str(refused.retry_after_s)}
+    return JSONResponse({"error": refused.error}, status_code=refused.status, headers=headers)
+
+
+async def send_refusal(refused: Refused, send: Send) -> None:
+    """Answer with why there is no answer, as JSON."""
+    body = json.dumps({"error": refused.error}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if refused.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % refused.retry_after_s))
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def header_of(scope: Message, name: bytes) -> str:
-    """A header's value, or an empty string."""
-    headers = {key.lower(): value.decode("latin-1") for key, value in scope["headers"]}
-    return headers.get(name, "")
+    """A header's value, or an empty string; the last where it comes several times."""
+    for key, value in reversed(scope["headers"]):
+        if key.lower() == name:
+            return value.decode("latin-1")
+    return ""
+
+
+async def read_request(
+    receive: Receive, content_type: str, max_bytes: Mapping[str, int], limits: Limits
+) -> bytes | Refused:
+    """The whole body; 413 as soon as it is longer than its type may be, 408 where it takes too long to come."""
+    most = max_bytes.get(media_type(content_type), min(max_bytes.values()))
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False) and len(body) <= most:
+        try:
+            async with asyncio.timeout(limits.max_read_ms / 1000):
+                body = await read_rest(body, receive, most)
+        except TimeoutError:
+            return Refused(408, f"the request was not whole after {limits.max_read_ms} ms; send it faster, or less")
+    if len(body) > most:
+        return too_long(most)
+    return body
 
 
 async def read_body(receive: Receive, most: int) -> bytes | Refused:
-    """The whole body; 413 as soon as it is longer than any allowed one."""
-    body, more = bytearray(), True
-    while more:
+    """The same for a request that may take its time."""
+    body = await read_rest(b"", receive, most)
+    return too_long(most) if len(body) > most else body
+
+
+def too_long(most: int) -> Refused:
+    return Refused(413, f"the request is longer than {most} bytes; send less at once")
+
+
+async def read_rest(begun: bytes, receive: Receive, most: int) -> bytes:
+    """A body that comes in parts, as far as it may go and little further."""
+    body, more = bytearray(begun), True
+    while more and len(body) <= most:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > most:
-            return Refused(413, f"the request is longer than {most} bytes; send less at once")
     return bytes(body)
 
 
@@ -82,19 +144,16 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def with_retry_after(scope: Message, receive: Receive, send: Send, limits: Limits) -> Send:
+def with_retry_after(send: Send, limits: Limits) -> Send:
     """A `send` that makes BentoML's 503 say what to do."""
-    overloaded = False
+    is_refused = False
 
     async def explain(message: Message) -> None:
-        nonlocal overloaded
+        nonlocal is_refused
         if message["type"] == "http.response.start" and message["status"] == 503:
-            overloaded = True
-            error = f"the service is overloaded: an answer would take over {limits.max_latency_ms} ms"
-            response = refusal(Refused(503, error))
-            response.headers["Retry-After"] = str(-(-limits.max_latency_ms // 1000))
-            await response(scope, receive, send)
-        elif not overloaded:
+            is_refused = True
+            await send_refusal(overloaded(limits), send)
+        elif not is_refused:
             await send(message)
 
     return explain

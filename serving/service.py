@@ -1,6 +1,6 @@
 """The BentoML service of a bundle: what its task answers (serving/endpoints), GET /lineage and GET / (the card).
 
-`/livez`, `/readyz` and `/metrics` are BentoML's own.
+`/livez`, `/readyz`, `/metrics` and `/docs.json` are BentoML's own.
 """
 
 import logging
@@ -18,8 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from serving.answers import Answers
+from serving.backlog import Backlog
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
 from serving.endpoints import endpoint_of
+from serving.keys import VARIABLE, Keys
 from serving.requests import Refusals
 from serving.traffic import Traffic
 
@@ -31,15 +34,27 @@ def make_service(folder: Path) -> Any:
     endpoint = endpoint_of(about.task)
     limits = endpoint.Limits(**about.limits)
 
-    class Service(endpoint.make_api(folder, limits)):
+    backlog = Backlog(threads=limits.threads, max_latency_ms=limits.max_latency_ms)
+
+    class Service(endpoint.make_api(folder, limits, backlog)):
         def __init__(self) -> None:
             end_with_parent()
             log_no_overload()
             super().__init__()
 
-    service: Any = bentoml.service(name=about.name, logging={"access": {"enabled": False}})(Service)
+    service: Any = bentoml.service(
+        name=about.name,
+        logging={"access": {"enabled": False}},
+        # A span that nobody collects costs a request more than all else that is done for it but the model.
+        tracing={"excluded_urls": ".*"},
+    )(Service)
+    keys = os.environ.get(VARIABLE)
+    service.add_asgi_middleware(Keys, path=Path(keys) if keys else None)  # before all that reads a request
     service.add_asgi_middleware(Traffic, endpoint=endpoint, folder=folder, limits=limits)
-    service.add_asgi_middleware(Refusals, endpoint=endpoint, folder=folder, limits=limits)
+    if endpoint.IS_STREAMED:
+        service.add_asgi_middleware(Refusals, endpoint=endpoint, folder=folder, limits=limits)
+    else:
+        service.add_asgi_middleware(Answers, endpoint=endpoint, folder=folder, limits=limits, backlog=backlog)
     service.mount_asgi_app(pages(folder), name="pages")
     return service
 

@@ -211,10 +211,11 @@ class Exchange:
     def pairs(self) -> list[tuple[Any, Any]]:
         """Each text or array with its answer."""
         kind, body = header_of(self.scope, b"content-type"), bytes(self.asked)
-        if media_type(kind) != "application/json":  # an upload, whose images are read once more
-            checked = self.traffic.check(kind, body)
-            body = b"" if isinstance(checked, Refused) else checked
-        return READERS[self.traffic.task](json.loads(body), bytes(self.answered), self.is_hashed)
+        if media_type(kind) == "application/json":
+            request = json.loads(body)
+        else:  # an upload, whose images are read once more
+            request = {"arrays": self.traffic.check(kind, body)}
+        return READERS[self.traffic.task](request, bytes(self.answered), self.is_hashed)
 
     @property
     def is_hashed(self) -> bool:

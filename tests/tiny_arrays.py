@@ -14,7 +14,14 @@ from tests.tiny_model import finish_all, new
 LABELS = ["left", "right", "middle"]
 SHAPE = (6, 9)  # height, width: not square, so that one taken for the other is found
 SETTINGS = {"task": "array_classification", "labels": LABELS, "shape": list(SHAPE), "offset": 127.5, "scale": 127.5}
-LIMITS = {"threads": 2, "max_arrays": 8, "max_image_bytes": 4000, "max_latency_ms": 1000}
+LIMITS = {
+    "threads": 2,
+    "max_arrays": 8,
+    "max_image_bytes": 4000,
+    "max_requests": 64,
+    "max_read_ms": 5000,
+    "max_latency_ms": 1000,
+}
 
 
 def tiny_pictures(n: int) -> tuple[np.ndarray, np.ndarray]:

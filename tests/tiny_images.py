@@ -92,7 +92,8 @@ def gan_recipe() -> dict[str, Any]:
     }
     recipe["package"] |= {"num_golden": 12, "max_difference": 1.0}
     recipe["package"]["serving"] = {
-        "task": "image_generation", "threads": 2, "max_samples": 32, "max_latency_ms": 1000,
+        "task": "image_generation", "threads": 2, "max_samples": 32, "max_requests": 64, "max_read_ms": 5000,
+        "max_latency_ms": 1000,
     }  # fmt: skip
     return recipe
 

@@ -25,6 +25,7 @@ import psutil
 from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError, ModelyardError
 from serving.bundle import MANIFEST, PROVENANCE, load_about
+from serving.keys import VARIABLE
 
 HOST = "127.0.0.1"
 POLL_S = 0.05
@@ -117,7 +118,7 @@ def serving(tag: str, *, ready_timeout_s: float, log: Path) -> Generator[Served]
     with log.open("wb") as output:
         process = subprocess.Popen(
             serve_command(tag, HOST, port), cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, preexec_fn=end_with_parent(),
+            start_new_session=True, preexec_fn=end_with_parent(), env=without_keys(),
         )  # fmt: skip
     try:
         yield wait_until_ready(process, f"http://{HOST}:{port}", tag, ready_timeout_s=ready_timeout_s, log=log)
@@ -126,6 +127,11 @@ def serving(tag: str, *, ready_timeout_s: float, log: Path) -> Generator[Served]
         raise
     if not stop(process):
         raise ModelyardError(f"{tag} did not stop within {STOP_TIMEOUT_S} s of SIGTERM; its log is {log}")
+
+
+def without_keys() -> dict[str, str]:
+    """The environment of a server that only we ask: it wants no key of us, whoever else has one."""
+    return {name: value for name, value in os.environ.items() if name != VARIABLE}
 
 
 def free_port() -> int:

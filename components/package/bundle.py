@@ -21,7 +21,7 @@ from serving.endpoints import endpoint_of
 
 GOLDEN = "golden.json"
 PREDICTOR = "predictor.json"
-NEEDED = ("bentoml", "numpy", "onnxruntime")
+NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime")
 BENTOFILE = """\
 service: serving.entry:service
 name: {recipe}

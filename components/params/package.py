@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from components.params.section import Positive, Section
 
@@ -17,18 +17,14 @@ class TextClassificationServing(Section):
     """Of one request."""
     max_text_length: Positive
     """Characters of one text of a request."""
-    max_batch_size: Positive
-    """Texts of several requests that are computed together."""
+    max_body_bytes: Positive
+    """Of one request."""
+    max_requests: Positive
+    """Read, waiting or computed at once; one more is turned away with 503."""
+    max_read_ms: Positive
+    """For the whole of a request to arrive."""
     max_latency_ms: Positive
-    """Expected wait beyond which a request is turned away with 503."""
-
-    @model_validator(mode="after")
-    def _whole_requests(self) -> "TextClassificationServing":
-        if self.max_batch_size < self.max_texts:
-            raise ValueError(
-                f"max_batch_size {self.max_batch_size} is below max_texts {self.max_texts}; a request is computed whole"
-            )
-        return self
+    """For an answer; a request whose answer would take longer is turned away with 503."""
 
 
 class ArrayClassificationServing(Section):
@@ -41,8 +37,12 @@ class ArrayClassificationServing(Section):
     """Of one request."""
     max_image_bytes: Positive
     """Of one uploaded image."""
+    max_requests: Positive
+    """Read, waiting or computed at once; one more is turned away with 503."""
+    max_read_ms: Positive
+    """For the whole of a request to arrive."""
     max_latency_ms: Positive
-    """Expected wait beyond which a request is turned away with 503."""
+    """For an answer; a request whose answer would take longer is turned away with 503."""
 
 
 class TextGenerationServing(Section):
@@ -54,6 +54,10 @@ class TextGenerationServing(Section):
     max_prompt_tokens: Positive
     max_new_tokens: Positive
     """Of one answer."""
+    max_requests: Positive
+    """Read, waiting or computed at once; one more is turned away with 503."""
+    max_read_ms: Positive
+    """For the whole of a request to arrive."""
     max_latency_ms: Positive
     """Wait for a free thread beyond which a request is turned away with 503."""
 
@@ -66,8 +70,12 @@ class ImageGenerationServing(Section):
     """Requests computed at once."""
     max_samples: Positive
     """Of one request."""
+    max_requests: Positive
+    """Read, waiting or computed at once; one more is turned away with 503."""
+    max_read_ms: Positive
+    """For the whole of a request to arrive."""
     max_latency_ms: Positive
-    """Expected wait beyond which a request is turned away with 503."""
+    """For an answer; a request whose answer would take longer is turned away with 503."""
 
 
 Serving = Annotated[

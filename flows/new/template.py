@@ -149,7 +149,9 @@ stops a model
         threads: 2
         max_texts: 128
         max_text_length: {s.max_served_length}
-        max_batch_size: 128
+        max_body_bytes: 4000000
+        max_requests: 512
+        max_read_ms: 10000
         max_latency_ms: 1000
 """
 

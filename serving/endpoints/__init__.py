@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from serving.backlog import Backlog
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -14,10 +16,13 @@ class Refused:
     status: int
     error: str
     """What is wrong, the value seen, what is allowed."""
+    retry_after_s: int | None = None
+    """When to ask again, where that is of use."""
 
 
-Check = Callable[[str, bytes], bytes | Refused]
-"""Judges one request by its content type and its body. Gives the JSON that the service then reads."""
+Check = Callable[[str, bytes], Any]
+"""Judges one request by its content type and its body. Gives the rows to compute, each a part of the answer (where the
+answer is streamed, the JSON that BentoML then reads), or why it is Refused."""
 
 
 class Limits(Protocol):
@@ -25,6 +30,10 @@ class Limits(Protocol):
 
     @property
     def threads(self) -> int: ...
+    @property
+    def max_requests(self) -> int: ...
+    @property
+    def max_read_ms(self) -> int: ...
     @property
     def max_latency_ms(self) -> int: ...
 
@@ -37,6 +46,8 @@ class Endpoint(Protocol):
 
     ROUTE: str
     """The path that is posted to."""
+    IS_STREAMED: bool
+    """Whether an answer is sent while it is made; then BentoML's class answers it, else serving/answers.py."""
     PACKAGES: tuple[str, ...]
     """What the bundle needs beside bentoml, numpy and onnxruntime."""
 
@@ -51,8 +62,9 @@ class Endpoint(Protocol):
         """What judges each request on its own, before it shares a batch with others; called on many threads."""
         ...
 
-    def make_api(self, folder: Path, limits: Any) -> type[Any]:
-        """The class that BentoML serves; it loads the model in its `__init__`, and answers one request first."""
+    def make_api(self, folder: Path, limits: Any, backlog: Backlog) -> type[Any]:
+        """The class that BentoML serves, and describes in /docs.json; its `__init__` loads the model, answers one
+        request first, and starts the backlog where answers are not streamed."""
         ...
 
     def what_it_is(self, folder: Path) -> str:

@@ -1,7 +1,5 @@
-"""POST /classify: images as files, or arrays of numbers. Requests are batched adaptively; the batcher turns a request
-away with 503 when the expected wait passes `max_latency_ms`.
-
-The service itself reads arrays only: an upload's images are made arrays while the request is judged.
+"""POST /classify: images as files, or arrays of numbers. Each array is a row of the backlog, which turns a
+request away with 503 when its answer would take too long. An upload's images are made arrays while it is judged.
 """
 
 import json
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.backlog import Backlog, Reply
 from serving.endpoints import Check, Refused, media_type
 from serving.images import ImageError, read_grey
 from serving.predictors.array_classification import ROUTE, SETTINGS, Predictor, Settings, load_settings
@@ -18,6 +17,7 @@ from serving.predictors.scores import Answer
 from serving.uploads import Part, TooManyParts, UploadError, parts_of
 
 __all__ = [
+    "IS_STREAMED",
     "PACKAGES",
     "ROUTE",
     "Limits",
@@ -29,6 +29,7 @@ __all__ = [
     "what_it_is",
 ]
 
+IS_STREAMED = False
 PACKAGES = ("pillow", "python-multipart")
 FIELD = "images"
 MAX_HEADERS_BYTES = 1024  # of one part of an upload
@@ -46,25 +47,44 @@ class Limits:
     """Of one request."""
     max_image_bytes: int
     """Of one uploaded image."""
+    max_requests: int
+    """Read, waiting or computed at once; one more is turned away."""
+    max_read_ms: int
+    """For the whole of a request to arrive."""
     max_latency_ms: int
-    """Expected wait beyond which a request is turned away."""
+    """For an answer; a request whose answer would take longer is turned away."""
 
 
-def make_api(folder: Path, limits: Limits) -> type[Any]:
+class Model:
+    """Arrays to answers, one by one."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.warm_up = predictor, [0.0] * predictor.settings.num_values
+
+    def weight(self, array: Sequence[float]) -> float:
+        del array  # all are of one length
+        return 1.0
+
+    def compute(self, array: Sequence[float]) -> Answer:
+        return self.predictor.answers(self.predictor.predict([array]))[0]
+
+    def reply(self, answers: Sequence[Answer]) -> Reply:
+        return Reply(json.dumps(answers, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """The class that BentoML serves."""
     import bentoml
 
     class Classifier:
         def __init__(self) -> None:
-            self.predictor = Predictor.load(folder, threads=limits.threads)
-            self.predictor.predict([[0.0] * self.predictor.settings.num_values])
+            self.model = Model(Predictor.load(folder, threads=1))
+            backlog.start(self.model)
 
-        @bentoml.api(
-            route=ROUTE, batchable=True, max_batch_size=limits.max_arrays, max_latency_ms=limits.max_latency_ms
-        )
+        @bentoml.api(route=ROUTE)
         def classify(self, arrays: list[list[float]]) -> list[Answer]:
             """The label of each array, and the score of every label."""
-            return self.predictor.answers(self.predictor.predict(arrays))
+            return [self.model.compute(array) for array in arrays]
 
     return Classifier
 
@@ -82,16 +102,14 @@ def make_check(folder: Path, limits: Limits) -> Check:
     """Judges a request, and makes arrays of an upload's images."""
     settings = load_settings(folder / SETTINGS)
 
-    def check(content_type: str, body: bytes) -> bytes | Refused:
+    def check(content_type: str, body: bytes) -> list[list[float]] | Refused:
         kind = media_type(content_type)
         if kind == "application/json":
-            found = arrays_of(body, settings, limits)
-        elif kind == "multipart/form-data":
-            found = images_of(content_type, body, settings, limits)
-        else:
-            taken = "'application/json', or 'multipart/form-data' with images" if is_image(settings) else JSON_ONLY
-            return Refused(415, f"content-type is '{content_type}'; send {taken}")
-        return found if isinstance(found, Refused) else json.dumps({"arrays": found}).encode()
+            return arrays_of(body, settings, limits)
+        if kind == "multipart/form-data":
+            return images_of(content_type, body, settings, limits)
+        taken = "'application/json', or 'multipart/form-data' with images" if is_image(settings) else JSON_ONLY
+        return Refused(415, f"content-type is '{content_type}'; send {taken}")
 
     return check
 

@@ -1,21 +1,21 @@
-"""POST /sample: a seed and a count in, a picture or arrays out. A request holds one of `threads` places while
-it is computed; one that gets none within `max_latency_ms` is turned away with 503.
+"""POST /sample: a seed and a count in, a picture or arrays out. A request is one row of the backlog, which turns it
+away with 503 when its answer would take too long.
 """
 
-import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.backlog import Backlog, Reply
 from serving.endpoints import Check, Refused, media_type
 from serving.pictures import png_of, tiled
-from serving.places import Places
 from serving.predictors import MAX_SEED
 from serving.predictors.image_generation import ROUTE, SETTINGS, Sampler, load_shape
 
 __all__ = [
+    "IS_STREAMED",
     "PACKAGES",
     "ROUTE",
     "Limits",
@@ -27,9 +27,11 @@ __all__ = [
     "what_it_is",
 ]
 
+IS_STREAMED = False
 PACKAGES = ("pillow",)
 FORMATS = ("png", "array")
 MAX_BYTES = 1024
+FIXED_IMAGES = 4  # what a request costs beside its images, as images
 REQUEST = '{"seed": 1, "count": 16, "format": "png"}'
 
 
@@ -41,32 +43,56 @@ class Limits:
     """Requests computed at once."""
     max_samples: int
     """Of one request."""
+    max_requests: int
+    """Read, waiting or computed at once; one more is turned away."""
+    max_read_ms: int
+    """For the whole of a request to arrive."""
     max_latency_ms: int
-    """Wait for a place beyond which a request is turned away."""
+    """For an answer; a request whose answer would take longer is turned away."""
 
 
-def make_api(folder: Path, limits: Limits) -> type[Any]:
+@dataclass(frozen=True)
+class Wanted:
+    """A request."""
+
+    seed: int
+    count: int
+    format: str
+
+
+class Model:
+    """Requests to pictures."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler, self.warm_up = sampler, Wanted(seed=0, count=1, format="png")
+
+    def weight(self, wanted: Wanted) -> float:
+        return FIXED_IMAGES + wanted.count
+
+    def compute(self, wanted: Wanted) -> Reply:
+        images = self.sampler.sample(wanted.seed, wanted.count)
+        if wanted.format == "png":
+            return Reply(png_of(tiled(images)), b"image/png")
+        return Reply(json.dumps(images.tolist(), separators=(",", ":")).encode())
+
+    def reply(self, replies: Sequence[Reply]) -> Reply:
+        return replies[0]
+
+
+def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """The class that BentoML serves."""
     import bentoml
-    from starlette.responses import JSONResponse, Response
 
     class Samples:
         def __init__(self) -> None:
-            self.sampler = Sampler.load(folder, threads=1)
-            self.places = Places(limits.threads, max_latency_ms=limits.max_latency_ms)
-            png_of(tiled(self.sampler.sample(0, 1)))  # so that no user waits for what is made once
+            self.model = Model(Sampler.load(folder, threads=1))
+            backlog.start(self.model)
 
         @bentoml.api(route=ROUTE)
-        async def sample(self, seed: int, count: int, format: str) -> Any:
-            """Images as a PNG, or as lists of lines of grey levels, 0 to 255."""
-            async with self.places:
-                return await asyncio.to_thread(self.answer, seed, count, format)
-
-        def answer(self, seed: int, count: int, format: str) -> Response:
-            images = self.sampler.sample(seed, count)
-            if format == "png":
-                return Response(png_of(tiled(images)), media_type="image/png")
-            return JSONResponse(images.tolist())
+        def sample(self, seed: int, count: int, format: str = FORMATS[0]) -> list[list[list[int]]]:
+            """Images as lists of lines of grey levels, 0 to 255; a PNG of all of them where the format is png."""
+            del format
+            return self.model.sampler.sample(seed, count).tolist()
 
     return Samples
 
@@ -79,15 +105,16 @@ def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
 def make_check(folder: Path, limits: Limits) -> Check:
     """Judges a request; it needs nothing of the folder."""
 
-    def check(content_type: str, body: bytes) -> bytes | Refused:
+    def check(content_type: str, body: bytes) -> list[Wanted] | Refused:
         if media_type(content_type) != "application/json":
             return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
-        return request_of(body, limits)
+        wanted = request_of(body, limits)
+        return wanted if isinstance(wanted, Refused) else [wanted]
 
     return check
 
 
-def request_of(body: bytes, limits: Limits) -> bytes | Refused:
+def request_of(body: bytes, limits: Limits) -> Wanted | Refused:
     """The request with its format; 400 for what is not a seed and a count within the limits."""
     try:
         request = json.loads(body)
@@ -102,7 +129,7 @@ def request_of(body: bytes, limits: Limits) -> bytes | Refused:
     wanted = request.get("format", FORMATS[0])
     if wanted not in FORMATS:
         return Refused(400, f"format is {json.dumps(wanted)[:40]}; it must be 'png' or 'array'")
-    return json.dumps({"seed": request["seed"], "count": request["count"], "format": wanted}).encode()
+    return Wanted(seed=request["seed"], count=request["count"], format=wanted)
 
 
 def what_it_is(folder: Path) -> str:

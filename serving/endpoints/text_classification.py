@@ -1,18 +1,20 @@
-"""POST /classify: texts. Requests are batched adaptively; the batcher turns a request away with 503 when the expected
-wait passes `max_latency_ms`.
+"""POST /classify: texts. Each text is a row of the backlog, which turns a request away with 503 when its answer would
+take too long.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.backlog import Backlog, Reply
 from serving.endpoints import Check, Refused, media_type
 from serving.predictors.scores import Answer
 from serving.predictors.text_classification import ROUTE, SETTINGS, Predictor, load_settings
 
 __all__ = [
+    "IS_STREAMED",
     "PACKAGES",
     "ROUTE",
     "Limits",
@@ -24,9 +26,11 @@ __all__ = [
     "what_it_is",
 ]
 
+IS_STREAMED = False
 PACKAGES = ("tokenizers",)
 WARM_UP = "Café: a first text, so that no user waits for what is made once."
-MAX_BYTES_PER_CHARACTER = 12  # of JSON: an escaped character beyond the basic plane
+CHARACTERS_PER_TOKEN = 4  # of English; only how rows compare counts
+FIXED_TOKENS = 8  # what a row costs beside its tokens, as tokens
 
 
 @dataclass(frozen=True)
@@ -39,49 +43,68 @@ class Limits:
     """Of one request."""
     max_text_length: int
     """Characters of one text."""
-    max_batch_size: int
-    """Texts of several requests that are computed together."""
+    max_body_bytes: int
+    """Of one request."""
+    max_requests: int
+    """Read, waiting or computed at once; one more is turned away."""
+    max_read_ms: int
+    """For the whole of a request to arrive."""
     max_latency_ms: int
-    """Expected wait beyond which a request is turned away."""
+    """For an answer; a request whose answer would take longer is turned away."""
 
 
-def make_api(folder: Path, limits: Limits) -> type[Any]:
+class Model:
+    """Texts to answers, one by one."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.warm_up = predictor, WARM_UP
+
+    def weight(self, text: str) -> float:
+        """About its tokens, as far as the model reads them."""
+        return FIXED_TOKENS + min(len(text) // CHARACTERS_PER_TOKEN, self.predictor.settings.max_tokens)
+
+    def compute(self, text: str) -> Answer:
+        return self.predictor.answers(self.predictor.predict([text]))[0]
+
+    def reply(self, answers: Sequence[Answer]) -> Reply:
+        return Reply(json.dumps(answers, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """The class that BentoML serves."""
     import bentoml
 
     class Classifier:
         def __init__(self) -> None:
-            self.predictor = Predictor.load(folder, threads=limits.threads)
-            self.predictor.predict([WARM_UP])
+            self.model = Model(Predictor.load(folder, threads=1))
+            backlog.start(self.model)
 
-        @bentoml.api(
-            route=ROUTE, batchable=True, max_batch_size=limits.max_batch_size, max_latency_ms=limits.max_latency_ms
-        )
+        @bentoml.api(route=ROUTE)
         def classify(self, texts: list[str]) -> list[Answer]:
             """The label of each text, and the score of every label."""
-            return self.predictor.answers(self.predictor.predict(texts))
+            return [self.model.compute(text) for text in texts]
 
     return Classifier
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
     """The longest body that is read."""
-    return {"application/json": 1024 + limits.max_texts * (limits.max_text_length * MAX_BYTES_PER_CHARACTER + 4)}
+    return {"application/json": limits.max_body_bytes}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
     """Judges a request; it needs nothing of the folder."""
 
-    def check(content_type: str, body: bytes) -> bytes | Refused:
+    def check(content_type: str, body: bytes) -> list[str] | Refused:
         if media_type(content_type) != "application/json":
             return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
-        return fault_of(body, limits) or body
+        return texts_of(body, limits)
 
     return check
 
 
-def fault_of(body: bytes, limits: Limits) -> Refused | None:
-    """400 for what is not a list of texts within the limits."""
+def texts_of(body: bytes, limits: Limits) -> list[str] | Refused:
+    """The texts of a JSON body; 400 for what is not a list of texts within the limits."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -102,7 +125,7 @@ def fault_of(body: bytes, limits: Limits) -> Refused | None:
             )
         if any("\ud800" <= character <= "\udfff" for character in text):
             return Refused(400, f"texts[{index}] holds half of a surrogate pair, which is no character")
-    return None
+    return texts
 
 
 def what_it_is(folder: Path) -> str:
@@ -115,7 +138,8 @@ def what_it_is(folder: Path) -> str:
 def how_to_ask(folder: Path, limits: Limits) -> str:
     """For the model card."""
     return (
-        f"At most {limits.max_texts} texts of {limits.max_text_length} characters in one request. A text is cut after "
+        f"At most {limits.max_texts} texts of {limits.max_text_length} characters in one request, of at most "
+        f"{limits.max_body_bytes} bytes. A text is cut after "
         f"{load_settings(folder / SETTINGS).max_tokens} tokens."
     )
 

@@ -1,7 +1,7 @@
 """POST /generate: a prompt in, text out, as server-sent events token by token, or in one piece.
 
-A request holds one of `threads` places from its first token to its last; one that gets none within `max_latency_ms` is
-turned away with 503. A client that goes away is computed for no longer.
+A request holds one of `threads` places from its first token to its last; one that would wait for a place for longer
+than `max_latency_ms` is turned away with 503. A client that goes away is computed for no longer.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from serving.backlog import Backlog
 from serving.endpoints import Check, Refused, media_type
 from serving.places import Places
 from serving.predictors import MAX_SEED
@@ -29,6 +30,7 @@ from serving.predictors.text_generation import (
 from serving.text import MAX_CHARACTERS_PER_TOKEN
 
 __all__ = [
+    "IS_STREAMED",
     "PACKAGES",
     "ROUTE",
     "Limits",
@@ -40,6 +42,7 @@ __all__ = [
     "what_it_is",
 ]
 
+IS_STREAMED = True
 PACKAGES = ("tokenizers",)
 WARM_UP = {"prompt": "A", "max_tokens": 2, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0}
 MAX_BYTES_PER_CHARACTER = 12  # of JSON: an escaped character beyond the basic plane
@@ -56,12 +59,17 @@ class Limits:
     max_prompt_tokens: int
     max_new_tokens: int
     """Of one answer."""
+    max_requests: int
+    """Read, waiting or computed at once; one more is turned away."""
+    max_read_ms: int
+    """For the whole of a request to arrive."""
     max_latency_ms: int
     """Wait for a place beyond which a request is turned away."""
 
 
-def make_api(folder: Path, limits: Limits) -> type[Any]:
+def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """The class that BentoML serves."""
+    del backlog  # a request is not done row by row
     import bentoml
     from starlette.responses import StreamingResponse
 

@@ -1,4 +1,5 @@
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -32,15 +33,16 @@ def dead_process() -> int:
 
 
 @pytest.fixture
-def listening() -> Generator[Callable[[str], int]]:
+def listening() -> Generator[Callable[..., int]]:
     """Start a process that looks like a server of ours and listens on an address; gives its port."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(address: str) -> int:
+    def start(address: str, *words: str, **variables: str) -> int:
         server = f"s = socket.create_server(('{address}', 0)); print(s.getsockname()[1]); time.sleep(60)"
         code = f"import socket, time; {server}"
         process = subprocess.Popen(
-            [sys.executable, "-u", "-c", code, "mlflow"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-u", "-c", code, *(words or ["mlflow"])], stdout=subprocess.PIPE, text=True,
+            env=os.environ | variables,
         )  # fmt: skip
         started.append(process)
         assert process.stdout is not None
@@ -164,12 +166,33 @@ def test_port_that_is_held_names_the_process(
     assert "modelyard ui --mlflow-port" in check.mend
 
 
-def test_server_that_others_can_reach_is_a_warning(project: Path, listening: Callable[[str], int]) -> None:
+def test_server_that_others_can_reach_is_a_fault_unless_it_asks_who_is_there(
+    project: Path, listening: Callable[..., int]
+) -> None:
     inside, outside = listening("127.0.0.1"), listening("0.0.0.0")
+    guarded = [
+        listening("0.0.0.0", "mlflow", "server", "--app-name", "basic-auth"),
+        listening("0.0.0.0", "prefect", PREFECT_SERVER_API_AUTH_STRING="admin:secret"),
+    ]
+    open_prefect = listening("0.0.0.0", "prefect")
     (check,) = look_at_exposed_servers(project)
-    assert check.state == "warn"
+    assert check.state == "fail"
     assert f"0.0.0.0:{outside}" in check.found
-    assert str(inside) not in check.found
+    assert f"0.0.0.0:{open_prefect}" in check.found
+    assert not [port for port in (inside, *guarded) if f":{port}" in check.found]
+    assert "secret" not in check.found
+
+
+def test_setting_that_would_open_a_server_is_a_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_SERVER_API_HOST", "0.0.0.0")
+    (check,) = look_at_exposed_servers(project)
+    assert (check.state, "PREFECT_SERVER_API_HOST=0.0.0.0" in check.found) == ("fail", True)
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
+    monkeypatch.setenv("MLFLOW_HOST", "127.0.0.1")
+    assert look_at_exposed_servers(project)[0].state == "ok"
+    monkeypatch.setenv("MLFLOW_HOST", "0.0.0.0")
+    (check,) = look_at_exposed_servers(project)
+    assert (check.state, "MLFLOW_HOST=0.0.0.0" in check.found) == ("fail", True)
 
 
 def test_folder_that_cannot_be_written_is_a_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,14 @@ from serving.endpoints import endpoint_of
 from tests.tiny_model import EVALUATED
 
 SERVING = TextClassificationServing(
-    task="text_classification", threads=1, max_texts=4, max_text_length=100, max_batch_size=8, max_latency_ms=1000
+    task="text_classification",
+    threads=1,
+    max_texts=4,
+    max_text_length=100,
+    max_body_bytes=10_000,
+    max_requests=8,
+    max_read_ms=1000,
+    max_latency_ms=1000,
 )
 
 
@@ -102,7 +109,7 @@ def test_service_json_names_the_task_and_its_limits(write: Callable[[Path], Path
     assert endpoint_of(about.task).Limits(**about.limits).max_texts == 4
     bentofile = YAML(typ="safe").load(bundle / "bentofile.yaml")
     assert [name.split("==")[0] for name in bentofile["python"]["packages"]] == [
-        "bentoml", "numpy", "onnxruntime", "tokenizers",
+        "bentoml", "httptools", "numpy", "onnxruntime", "tokenizers",
     ]  # fmt: skip
 
 

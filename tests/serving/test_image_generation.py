@@ -1,6 +1,5 @@
 import io
 import json
-import shutil
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifacts import read_json, sha256_of, write_json
-from components.package.bento import build_bento, serving
-from serving.endpoints import Refused, endpoint_of
+from components.artifacts import read_json
+from components.package.bento import serving
+from serving.endpoints import endpoint_of
+from serving.endpoints.image_generation import Wanted
 from serving.pictures import tiled
 from serving.predictors.image_generation import Sampler, draw_latents
+from tests.serving.bundles import with_limits
 
 JSON = {"content-type": "application/json"}
 
@@ -126,22 +127,13 @@ def test_request_is_refused_by_its_type_and_its_length(client: httpx.Client):
     assert client.post("/sample", content=body + b" " * 2000, headers=JSON).status_code == 413
 
 
-def test_request_is_passed_on_whole():
+def test_format_that_is_left_out_is_a_picture():
     endpoint = endpoint_of("image_generation")
-    check = endpoint.make_check(Path(), endpoint.Limits(threads=1, max_samples=4, max_latency_ms=100))
-    passed = check("application/json; charset=utf-8", b'{"count": 4, "seed": 0}')
-    assert not isinstance(passed, Refused)
-    assert json.loads(passed) == {"seed": 0, "count": 4, "format": "png"}
-
-
-def with_limits(bundle: Path, folder: Path, **limits: int) -> str:
-    """The tag of a Bento with other limits."""
-    shutil.copytree(bundle, folder)
-    about, manifest = read_json(folder / "service.json"), read_json(folder / "manifest.json")
-    write_json(folder / "service.json", about | {"limits": about["limits"] | limits})
-    manifest["files"]["service.json"] = sha256_of(folder / "service.json")
-    write_json(folder / "manifest.json", manifest)
-    return build_bento(folder, None)
+    limits = endpoint.Limits(threads=1, max_samples=4, max_requests=1, max_read_ms=100, max_latency_ms=100)
+    check = endpoint.make_check(Path(), limits)
+    assert check("application/json; charset=utf-8", b'{"count": 4, "seed": 0}') == [
+        Wanted(seed=0, count=4, format="png")
+    ]
 
 
 def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: Path, tmp_path: Path):

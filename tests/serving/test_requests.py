@@ -24,7 +24,12 @@ def client_of(check, **max_bytes: int) -> httpx.AsyncClient:
         max_bytes=lambda folder, limits: {name.replace("_", "/"): most for name, most in max_bytes.items()},
         make_check=lambda folder, limits: check,
     )
-    app = Refusals(echo, endpoint=endpoint, folder=Path(), limits=SimpleNamespace(threads=1, max_latency_ms=1))
+    app = Refusals(
+        echo,
+        endpoint=endpoint,
+        folder=Path(),
+        limits=SimpleNamespace(max_requests=9, max_read_ms=9000, max_latency_ms=1),
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 

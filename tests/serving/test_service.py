@@ -1,6 +1,8 @@
 import json
 import shutil
+import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +12,11 @@ import httpx
 import pytest
 
 from components.artifacts import read_json
-from components.package.bento import serve_command, serving
+from components.package.bento import free_port, serve_command, serving, stop, wait_until_ready
 from serving.bundle import BundleError, verify_bundle
+from serving.keys import add_key
 from serving.predictors.text_classification import Predictor
+from tests.serving.bundles import with_limits
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(24)]
@@ -83,6 +87,53 @@ def test_vast_request_is_refused_before_it_is_read(client: httpx.Client):
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (b'{"texts": ["\xff\xfe"]}', 400, "not JSON"),
+        (b'{"texts": ["\xed\xa0\x80"]}', 400, "half of a surrogate pair"),
+        (b'{"texts": ["a\x00b"]}', 400, "not JSON"),
+        (json.dumps({"texts": ["a"] * 10_000}).encode(), 400, "texts has 10000 texts; at most 128"),
+        (json.dumps({"texts": ["a" * 10_000_000]}).encode(), 413, "longer than 4000000 bytes"),
+        (b'{"texts": ["a"]} {', 400, "not JSON"),
+        (b'{"texts": {"0": "a"}}', 400, "the request must be"),
+        (b'"texts"', 400, "the request must be"),
+        (b'{"texts": [["a"]]}', 400, 'texts[0] is ["a"]'),
+        (b'{"texts": [true]}', 400, "texts[0] is true"),
+        (b"\x00" * 100, 400, "not JSON"),
+    ],
+)
+def test_bad_bytes_are_refused_in_words(client: httpx.Client, body: bytes, status: int, error: str):
+    response = client.post("/classify", content=body, headers=JSON)
+    assert (response.status_code, error in response.json()["error"]) == (status, True), response.text
+    assert client.post("/classify", json={"texts": ["a"]}).status_code == 200
+
+
+def test_nul_and_other_control_characters_are_read_as_space(client: httpx.Client):
+    odd, plain = client.post("/classify", json={"texts": ["warm\x00 story\x1b", "warm story"]}).json()
+    assert odd == plain
+
+
+def test_body_that_does_not_come_is_not_waited_for(packaged: Path, bento_home: Path, tmp_path: Path):
+    tag = with_limits(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle", max_read_ms=100)
+    with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
+        url = httpx.URL(served.url)
+        assert url.port is not None
+        with socket.create_connection((url.host, url.port), timeout=10) as connection:
+            head = "POST /classify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+            connection.sendall(head.encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_other_origins_get_no_leave(client: httpx.Client):
+    asked = {"origin": "http://elsewhere.example", "access-control-request-method": "POST"}
+    for response in (
+        client.options("/classify", headers=asked),
+        client.post("/classify", json={"texts": ["a"]}, headers={"origin": asked["origin"]}),
+    ):
+        assert not [name for name in response.headers if name.startswith("access-control-")]
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/vnd.bentoml+pickle", "multipart/form-data"])
 def test_other_content_types_are_refused(client: httpx.Client, kind: str):
     response = client.post("/classify", content=b'{"texts": ["a"]}', headers={"content-type": kind})
@@ -104,8 +155,7 @@ def test_health_and_metrics_answer(client: httpx.Client):
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
     client.post("/classify", json={"texts": ["a"]})
     metrics = client.get("/metrics").text
-    assert 'endpoint="/classify"' in metrics
-    assert "adaptive_batch_size" in metrics
+    assert 'bentoml_service_request_total{endpoint="/classify",http_response_code="200"' in metrics
 
 
 def test_first_page_is_the_card_and_loads_nothing(client: httpx.Client):
@@ -128,9 +178,69 @@ def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Clien
     assert counts[503]
     for response in responses:
         if response.status_code == 503:
-            assert response.headers["retry-after"] == "1"
+            assert int(response.headers["retry-after"]) >= 1
             assert "overloaded" in response.json()["error"]
     assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+def test_service_is_itself_again_after_an_overload(client: httpx.Client):
+    texts = ["dull story " * 40] * 128
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda _: client.post("/classify", json={"texts": texts}), range(64)))
+    begun = time.monotonic()
+    while client.post("/classify", json={"texts": ["a"]}).status_code != 200:
+        assert time.monotonic() - begun < 5
+        time.sleep(0.05)
+
+
+def test_what_was_accepted_is_answered_after_sigterm(packaged: Path, tmp_path: Path):
+    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
+    with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=60) as client:
+        with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
+            url = served.url
+
+            def ask() -> tuple[int, float]:
+                response = client.post(f"{url}/classify", json={"texts": ["dull story " * 1800] * 128})
+                return response.status_code, time.monotonic()
+
+            asked = pool.submit(ask)
+            while 'in_progress{endpoint="/classify"' not in (metrics := httpx.get(f"{url}/metrics").text):
+                pass
+            assert not asked.done(), metrics
+            terminated = time.monotonic()
+        status, answered = asked.result()
+    assert (status, answered > terminated) == (200, True)
+
+
+def test_keys_are_asked_for_where_there_are_any(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    key = add_key(tmp_path / "keys.json", "shop", scopes=["predict"], per_minute=600)
+    monkeypatch.setenv("MODELYARD_KEYS", str(tmp_path / "keys.json"))
+    tag, port = read_json(packaged / "artifacts/tiny/package/report.json")["tag"], free_port()
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(serve_command(tag, "127.0.0.1", port), cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(process, url, tag, ready_timeout_s=60, log=tmp_path / "log")
+        request = {"json": {"texts": ["a"]}}
+        assert httpx.post(f"{url}/classify", **request).status_code == 401
+        wrong = httpx.post(f"{url}/classify", **request, headers={"authorization": f"Bearer {key}x"})
+        assert wrong.status_code == 401
+        auth = {"authorization": f"Bearer {key}"}
+        assert httpx.post(f"{url}/classify", **request, headers=auth).status_code == 200
+        assert httpx.get(f"{url}/lineage").status_code == 401
+        assert httpx.get(f"{url}/metrics", headers=auth).status_code == 403
+    finally:
+        stop(process)
+    assert key.split("_")[2] not in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path):
+    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
+    command = serve_command(tag, "0.0.0.0", 1)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "refusing to start: 0.0.0.0 can be reached from other machines" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_requests_are_not_logged(client: httpx.Client, log: Path):

@@ -17,7 +17,14 @@ from components.recipes import stages
 from serving.predictors.text_generation import TextGenerator
 from tests.tiny_language import compress
 
-LIMITS = {"threads": 2, "max_prompt_tokens": 12, "max_new_tokens": 1_000_000, "max_latency_ms": 400}
+LIMITS = {
+    "threads": 2,
+    "max_prompt_tokens": 12,
+    "max_new_tokens": 1_000_000,
+    "max_requests": 64,
+    "max_read_ms": 5000,
+    "max_latency_ms": 400,
+}
 JSON = {"content-type": "application/json"}
 
 

@@ -1,0 +1,78 @@
+"""Answers a task's requests itself, ahead of BentoML's own way to the service.
+
+BentoML's way costs as much as the model does (docs/decisions.md has the figures): it is left to the addresses that
+are asked now and then. A request is read, judged, put into the backlog, and answered with what comes out of it. What
+cannot be answered in time is told so before its body is read.
+"""
+
+import asyncio
+import logging
+import math
+from pathlib import Path
+
+from serving.backlog import Backlog, Overdue, Reply
+from serving.endpoints import Endpoint, Limits, Refused
+from serving.requests import App, Message, Receive, Send, asked, header_of, overloaded, read_request, send_refusal
+
+logger = logging.getLogger(__name__)
+
+INLINE_BYTES = 16_384  # of a body that is judged at once: handing it to a thread would take longer
+
+
+class Answers:
+    """POST to the task's route; everything else goes on to BentoML."""
+
+    def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits, backlog: Backlog) -> None:
+        self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
+        self.max_bytes = endpoint.max_bytes(folder, limits)
+        self.check = endpoint.make_check(folder, limits)
+        self.num_open = 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if not asked(scope, self.route):
+            await self.app(scope, receive, send)
+        elif self.num_open >= self.limits.max_requests or self.backlog.is_full():
+            await send_refusal(self.busy(), send)
+        else:
+            self.num_open += 1
+            try:
+                found = await self.answer(scope, receive)
+            finally:
+                self.num_open -= 1
+            if isinstance(found, Refused):
+                await send_refusal(found, send)
+            else:
+                await send_reply(found, send)
+
+    async def answer(self, scope: Message, receive: Receive) -> Reply | Refused:
+        """The Reply, or why there is none."""
+        content_type = header_of(scope, b"content-type")
+        body = await read_request(receive, content_type, self.max_bytes, self.limits)
+        if isinstance(body, Refused):
+            return body
+        if len(body) <= INLINE_BYTES:
+            rows = self.check(content_type, body)
+        else:
+            rows = await asyncio.to_thread(self.check, content_type, body)
+        if isinstance(rows, Refused):
+            return rows
+        reply = self.backlog.offer(rows)
+        if reply is None:
+            return self.busy()
+        try:
+            return await reply
+        except Overdue:
+            return self.busy()
+        except Exception as error:
+            # Its kind only: what it says may quote the request.
+            logger.error("a request failed in the model: %s", type(error).__name__)
+            return Refused(500, "the model failed on this request; the log of the server has the kind of error")
+
+    def busy(self) -> Refused:
+        return overloaded(self.limits, again_s=math.ceil(self.backlog.wait_s()))
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    headers = [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,169 @@
+"""What is accepted and not computed yet: a queue as long as can be worked off in time, and the threads that do it.
+
+A request is rows; each thread takes the next row, whoever's it is, so that a large request is computed by all of them
+and the rows of a small one wait for no whole one. What is refused is refused at once, by the time that the queue would
+take: its weight, times the seconds that a unit of weight took lately. The mean is of the wall clock, so it follows
+what else the machine does. Time is the bound, not a number of requests: a queue that is longer than clients wait only
+computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a queue may be expected to take; the rest is for what was not expected
+LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
+NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
+
+
+class Model(Protocol):
+    """Computes a request row by row, on several threads at once."""
+
+    @property
+    def warm_up(self) -> Any:
+        """A row, computed before the first request."""
+        ...
+
+    def weight(self, row: Any, /) -> float:
+        """How long a row takes, in any unit."""
+        ...
+
+    def compute(self, row: Any, /) -> Any:
+        """The row's part of the answer; it does not depend on other rows."""
+        ...
+
+    def reply(self, results: Sequence[Any], /) -> "Reply":
+        """The whole answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The body of an answer."""
+
+    body: bytes
+    media_type: bytes = b"application/json"
+
+
+class Overdue(Exception):
+    """An accepted request whose time was over before it was computed: the machine slowed down meanwhile."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way."""
+
+    rows: Sequence[Any]
+    results: list[Any]
+    num_left: int
+    deadline: float
+    loop: asyncio.AbstractEventLoop
+    reply: "asyncio.Future[Reply]"
+    error: Exception | None = field(default=None)
+
+
+class Backlog:
+    """Made when the service is described, and started by the process that serves."""
+
+    def __init__(self, *, threads: int, max_latency_ms: int) -> None:
+        self.threads, self.max_latency_s = threads, max_latency_ms / 1000
+        self.queue: SimpleQueue[tuple[Job, int]] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.weight_left = 0.0
+        self.unit_s = 0.0
+        self.model: Model | None = None
+
+    def start(self, model: Model) -> None:
+        """Compute the first rows, and have the threads wait for more."""
+        weight = model.weight(model.warm_up)
+        for _ in range(NUM_TIMED):
+            started = time.perf_counter()
+            model.reply([model.compute(model.warm_up)])
+            self.unit_s = (time.perf_counter() - started) / weight
+        self.model = model
+        for number in range(self.threads):
+            threading.Thread(target=self.work, args=(model,), name=f"backlog-{number}", daemon=True).start()
+
+    def wait_s(self) -> float:
+        """How long the queue is expected to take from now."""
+        return self.weight_left * self.unit_s / self.threads
+
+    def is_full(self) -> bool:
+        """Whether no request at all would be accepted now."""
+        return self.wait_s() > self.max_latency_s * SHARE_OF_LATENCY
+
+    def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | None":
+        """Take a request; None where its answer would take too long. One that finds nobody before it is always taken.
+
+        The reply, or its error (Overdue, or the model's own), comes on the event loop that asks.
+        """
+        if self.model is None:
+            raise RuntimeError("the backlog has no model yet; start() comes first")
+        weight = sum(map(self.model.weight, rows))
+        expected_s = (self.weight_left + weight) * self.unit_s / self.threads
+        if self.weight_left > 0 and expected_s > self.max_latency_s * SHARE_OF_LATENCY:
+            return None
+        loop = asyncio.get_running_loop()
+        # A request that is long by itself may take that long: it was accepted when nobody was before it.
+        deadline = time.monotonic() + self.max_latency_s + weight * self.unit_s / self.threads
+        job = Job(rows, [None] * len(rows), len(rows), deadline, loop, loop.create_future())
+        with self.lock:
+            self.weight_left += weight
+        for index in range(len(rows)):
+            self.queue.put((job, index))
+        return job.reply
+
+    def work(self, model: Model) -> None:
+        """Compute one row after another."""
+        while True:
+            job, index = self.queue.get()
+            row = job.rows[index]
+            weight, started = model.weight(row), time.perf_counter()
+            if is_computed := self.is_wanted(job):
+                try:
+                    job.results[index] = model.compute(row)
+                except Exception as error:
+                    job.error = error
+            took_s = time.perf_counter() - started
+            with self.lock:
+                # The last row leaves nothing: sums of floats would leave a rest.
+                self.weight_left = max(0.0, self.weight_left - weight)
+                if is_computed:
+                    self.unit_s += LATEST * (took_s / weight - self.unit_s)
+                job.num_left -= 1
+                is_last = job.num_left == 0
+            if is_last:
+                hand_over(job, model)
+
+    def is_wanted(self, job: Job) -> bool:
+        """Whether there is still use in computing a row of it."""
+        if job.error is None and time.monotonic() > job.deadline:
+            job.error = Overdue()
+        return job.error is None and not job.reply.cancelled()
+
+
+def hand_over(job: Job, model: Model) -> None:
+    """Give the reply to the event loop that waits for it."""
+    reply: Reply | Exception = job.error if job.error is not None else Reply(b"")
+    if job.error is None:
+        try:
+            reply = model.reply(job.results)
+        except Exception as error:
+            reply = error
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
+        job.loop.call_soon_threadsafe(settle, job.reply, reply)
+
+
+def settle(future: "asyncio.Future[Reply]", reply: Reply | Exception) -> None:
+    if future.done():  # the client went away
+        return
+    set_: Callable[[Any], None] = future.set_exception if isinstance(reply, Exception) else future.set_result
+    set_(reply)

@@ -1,0 +1,247 @@
+"""Who gets in: keys of clients, and what stands before the service and asks for one.
+
+A key is 256 random bits behind a short public id. The file holds the SHA-256 of it, never the key: what is that random
+cannot be guessed from its hash, so none of the slow hashes for passwords is needed (NIST SP 800-63B, look-up secrets).
+The file is read again when it changes. Where MODELYARD_KEYS names no file, only this machine is answered.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import ipaddress
+import json
+import math
+import os
+import secrets
+import time
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+VARIABLE = "MODELYARD_KEYS"
+SCOPES = ("predict", "feedback", "admin")
+PREFIX = "my"
+OPEN = frozenset({"/livez", "/readyz", "/healthz"})  # what a supervisor asks
+SCOPE_OF = {"/feedback": "feedback", "/metrics": "admin"}  # all else is for predict
+CLIENT = "modelyard.client"
+"""Where a request's scope names the client whose key it came with."""
+BURST_S = 10  # a client that was silent may ask at once what it may ask in this time
+LOOK_AGAIN_S = 1.0
+NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+class KeysError(ValueError):
+    """A file of keys that cannot be used, or a change to it that cannot be made."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is kept of a key."""
+
+    client: str
+    id: str
+    """The public part of the key."""
+    sha256: str
+    """Of the whole key."""
+    scopes: tuple[str, ...]
+    per_minute: int
+    """Requests, in the long run."""
+    added: str
+    """When, in UTC."""
+
+
+def load_keys(path: Path) -> list[Key]:
+    """The keys of a file, none where it is not there; KeysError where it holds anything else."""
+    if not path.exists():
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        for entry in entries:
+            entry["scopes"] = tuple(entry["scopes"])
+        return [Key(**entry) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KeysError(f"{path} cannot be read as keys ({type(error).__name__}); mend it, or add keys anew") from error
+
+
+def add_key(path: Path, client: str, *, scopes: Sequence[str], per_minute: int) -> str:
+    """Make a key for a client, and give it: it is not kept anywhere else. KeysError where the client has one."""
+    if not client or not client.isprintable() or len(client) > 64:
+        raise KeysError("a client's name has 1 to 64 printable characters")
+    if unknown := sorted(set(scopes) - set(SCOPES)):
+        raise KeysError(f"'{unknown[0]}' is no scope; there are {', '.join(SCOPES)}")
+    if not scopes or per_minute < 1:
+        raise KeysError("a key needs a scope, and at least one request a minute")
+    with changing(path) as keys:
+        if any(key.client == client for key in keys):
+            raise KeysError(f"'{client}' has a key already; remove it first")
+        id_ = secrets.token_hex(4)
+        key = f"{PREFIX}_{id_}_{secrets.token_urlsafe(32)}"
+        added = datetime.now(UTC).isoformat(timespec="seconds")
+        granted = tuple(scope for scope in SCOPES if scope in scopes)
+        keys.append(Key(client, id_, hash_of(key), granted, per_minute, added))
+    return key
+
+
+def remove_key(path: Path, client: str) -> None:
+    """Forget a client's key; KeysError where it has none."""
+    with changing(path) as keys:
+        left = [key for key in keys if key.client != client]
+        if len(left) == len(keys):
+            known = ", ".join(sorted(key.client for key in keys)) or "nobody"
+            raise KeysError(f"'{client}' has no key; these have one: {known}")
+        keys[:] = left
+
+
+@contextmanager
+def changing(path: Path) -> Generator[list[Key]]:
+    """The keys, written back after the block: whole or not at all, and readable by their owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        keys = load_keys(path)
+        yield keys
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump({"keys": [asdict(key) for key in keys]}, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+
+
+def hash_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def check_address(argv: Sequence[str], *, configured: str) -> None:
+    """KeysError where this process is `bentoml serve` on an address that others reach, and there are no keys."""
+    if "serve" not in argv[1:3]:
+        return
+    host = configured
+    for index, word in enumerate(argv):
+        if word in ("--host", "-h") and index + 1 < len(argv):
+            host = argv[index + 1]
+        elif word.startswith("--host="):
+            host = word.removeprefix("--host=")
+    file = os.environ.get(VARIABLE)
+    if not is_loopback(host) and not (file and load_keys(Path(file))):
+        raise KeysError(
+            f"refusing to start: {host} can be reached from other machines, and {VARIABLE} names no keys; serve on "
+            "127.0.0.1 (--host), or make a key with 'modelyard keys add CLIENT'"
+        )
+
+
+class Keys:
+    """ASGI middleware: 401 without a key, 403 for what it is not for, 429 for too much; each as JSON."""
+
+    def __init__(self, app: App, *, path: Path | None) -> None:
+        self.app, self.path = app, path
+        self.keys: dict[str, Key] = {}
+        self.read_of: tuple[int, int] | None = None
+        self.look_at = 0.0
+        self.buckets: dict[str, tuple[float, float]] = {}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+            return
+        status, error, headers = self.judge(scope)
+        if status is None:
+            await self.app(scope, receive, send)
+            return
+        body = json.dumps({"error": error}).encode()
+        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def judge(self, scope: Message) -> tuple[int | None, str, list[tuple[bytes, bytes]]]:
+        """None where the request may pass, else the status, what is wrong, and more headers."""
+        if self.path is None:
+            server = scope.get("server")
+            if server is None or server[1] is None or is_loopback(server[0]):
+                return None, "", []
+            return 403, "this service answers its own machine only; its keeper can make keys", []
+        key = self.key_of(scope)
+        if key is None:
+            challenge = [(b"www-authenticate", b'Bearer realm="modelyard", Basic realm="modelyard"')]
+            return 401, "a key is needed; send it as 'Authorization: Bearer KEY'", challenge
+        wanted = SCOPE_OF.get(scope["path"], SCOPES[0])
+        if wanted not in key.scopes:
+            return 403, f"this key is for {', '.join(key.scopes)}; {wanted} is needed here", []
+        wait_s = self.take(key)
+        if wait_s > 0:
+            again = [(b"retry-after", b"%d" % math.ceil(wait_s))]
+            return 429, f"more than the {key.per_minute} requests a minute that this key is for", again
+        scope[CLIENT] = key.client
+        return None, "", []
+
+    def key_of(self, scope: Message) -> Key | None:
+        """The key that a request came with, where it is one of ours.
+
+        The time that it takes does not tell how much of a key was right, nor whether its id is known.
+        """
+        self.refresh()
+        given = given_key(scope)
+        key = self.keys.get(given.split("_")[1] if given.count("_") >= 2 else "")
+        is_right = hmac.compare_digest(hash_of(given), key.sha256 if key is not None else NOBODY)
+        return key if key is not None and is_right else None
+
+    def refresh(self) -> None:
+        """Read the file again where it changed; a file that is gone or damaged lets nobody in."""
+        now = time.monotonic()
+        if now < self.look_at or self.path is None:
+            return
+        self.look_at = now + LOOK_AGAIN_S
+        try:
+            status = self.path.stat()
+            seen = (status.st_mtime_ns, status.st_ino)
+            if seen != self.read_of:
+                self.keys, self.read_of = {key.id: key for key in load_keys(self.path)}, seen
+        except (OSError, KeysError):
+            self.keys, self.read_of = {}, None
+
+    def take(self, key: Key) -> float:
+        """Count a request: 0, or the seconds until the key may ask again (a token bucket)."""
+        now, rate = time.monotonic(), key.per_minute / 60
+        most = max(1.0, rate * BURST_S)
+        left, at = self.buckets.get(key.id, (most, now))
+        left = min(most, left + (now - at) * rate)
+        if left < 1:
+            self.buckets[key.id] = left, now
+            return (1 - left) / rate
+        self.buckets[key.id] = left - 1, now
+        return 0.0
+
+
+def given_key(scope: Message) -> str:
+    """The key of the header Authorization, as a bearer's or as the password of Basic; empty where there is none."""
+    for name, value in scope["headers"]:
+        if name.lower() == b"authorization":
+            kind, _, credentials = value.decode("latin-1").partition(" ")
+            if kind.lower() == "bearer":
+                return credentials.strip()
+            if kind.lower() == "basic":
+                try:
+                    return b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
+                except ValueError:
+                    return ""
+    return ""
