@@ -1,7 +1,7 @@
 """Reads params.yaml into typed recipes, and reports every fault of it at once."""
 
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ TAGS = ("kind", "type", "method", "mode", "task", "family", "name")
 """The keys whose value says which of several sections one is."""
 
 # pydantic's names of the faults that have no value to show
-MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+ABSENT = ("missing", "missing_argument", "missing_keyword_only_argument")
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def stages() -> list[str]:
-    """The stages that a recipe has a section for."""
-    return [field.name for field in fields(Recipe)]
+    """The stages that a recipe has a section for: the sections that it must have."""
+    return [field.name for field in fields(Recipe) if field.default is MISSING]
 
 
 def section_of(recipe: Recipe, stage: str) -> Section:
@@ -87,7 +87,7 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
         path.append(str(part))
         node = part_of(node, part)
     dotted = ".".join(path)
-    if fault["type"] in MISSING:
+    if fault["type"] in ABSENT:
         return f"{dotted}: missing"
     if fault["type"] in UNKNOWN:
         return f"{dotted}: unknown key{did_you_mean(path[-1], known_keys())}"
@@ -106,7 +106,7 @@ def part_of(node: Any, part: str | int) -> Any:
 
 def known_keys() -> set[str]:
     """Every key that some section has."""
-    found, todo = set(stages()), [Section]
+    found, todo = {field.name for field in fields(Recipe)}, [Section]
     while todo:
         kind = todo.pop()
         todo += kind.__subclasses__()

@@ -287,6 +287,79 @@ def ui(project: Project, mlflow_port: int, prefect_port: int) -> None:
 
 
 @cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--version", "number", metavar="N", type=click.IntRange(1), help="By default the challenger.")
+@click.option("--force", metavar="REASON", help="Do not compare; the ledger keeps why.")
+@json_option
+@click.pass_obj
+def promote(project: Project, recipe: str, number: int | None, force: str | None, as_json: bool) -> None:
+    """Make the challenger of RECIPE the champion, if it is not worse on the same held-out rows.
+
+    \b
+    Examples:
+      modelyard promote movie_sentiment
+      modelyard promote movie_sentiment --version 3 --force "the old one leaks memory"
+    """
+    from components.promotion.decide import promote as decide
+    from flows.promotion import decision_lines, decision_summary
+    from flows.reporting import reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        decision = decide(root, recipe, number=number, force=force, through="modelyard promote")
+        report(decision_summary(decision), decision_lines)
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--to", "number", metavar="N", type=click.IntRange(1), help="By default the champion before this one.")
+@click.option("--reason", default="", help="The ledger keeps it.")
+@json_option
+@click.pass_obj
+def rollback(project: Project, recipe: str, number: int | None, reason: str, as_json: bool) -> None:
+    """Make an earlier version of RECIPE the champion again, in seconds.
+
+    \b
+    Examples:
+      modelyard rollback movie_sentiment
+      modelyard rollback movie_sentiment --to 2 --reason "version 3 answers in the wrong language"
+    """
+    from components.promotion.decide import rollback as decide
+    from flows.promotion import decision_lines, decision_summary
+    from flows.reporting import reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        decision = decide(root, recipe, number=number, through="modelyard rollback", reason=reason)
+        report(decision_summary(decision), decision_lines)
+
+
+@cli.command()
+@click.argument("recipe", required=False, shell_complete=RECIPES)
+@json_option
+@click.pass_obj
+def ledger(project: Project, recipe: str | None, as_json: bool) -> None:
+    """Show who made which version the champion, when and why; and whether a line was changed since.
+
+    \b
+    Examples:
+      modelyard ledger
+      modelyard ledger movie_sentiment --json
+    """
+    from components.recipes import load_recipe
+    from flows.promotion import check_ledger, ledger_summary, ledger_table
+    from flows.reporting import reporting
+
+    root = project.root
+    if recipe is not None:
+        load_recipe(root, recipe)
+    with reporting(as_json) as report:
+        data = ledger_summary(root, recipe)
+        report(data, ledger_table)
+    check_ledger(data)
+
+
+@cli.command()
 @json_option
 @click.pass_obj
 def doctor(project: Project, as_json: bool) -> None:
