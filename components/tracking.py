@@ -174,6 +174,16 @@ class Store:
     def end_parent(self, parent: str, status: str) -> None:
         self.client.set_terminated(parent, status)
 
+    def note_gate(self, parent: str, figures: Mapping[str, Any], verdict: str) -> None:
+        """The champion gate's figures on the pipeline run that made the challenger."""
+        now = int(time.time() * 1000)
+        self.client.set_tag(parent, "modelyard.promotion", verdict)
+        for name, value in figures.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self.client.log_metric(parent, f"promotion.{name}", float(value), timestamp=now, step=0)
+            else:
+                self.client.set_tag(parent, f"promotion.{name}", str(value)[:5000])
+
     def search(self, filter_string: str) -> list[Any]:
         """Runs of this recipe, newest first."""
         return list(

@@ -360,6 +360,66 @@ def ledger(project: Project, recipe: str | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--limit", "limit_s", metavar="SECONDS", type=click.IntRange(1), help="By default schedule.limit_s.")
+@json_option
+@click.pass_obj
+def retrain(project: Project, recipe: str, limit_s: int | None, as_json: bool) -> None:
+    """Train RECIPE again if its source has something new, and promote what came of it if it is not worse.
+
+    \b
+    Example:
+      modelyard retrain movie_sentiment
+    """
+    from flows.reporting import reporting
+    from flows.servers import prefect_for_a_run
+
+    root = project.root
+    with prefect_for_a_run(root) as prefect_is_up, reporting(as_json) as report:
+        from flows.promotion import retrain_lines, retrain_summary
+        from flows.retrain import run_retrain  # takes seconds, in which the server starts
+
+        done = run_retrain(root, recipe, limit_s=limit_s, prefect_is_up=prefect_is_up)
+        report(retrain_summary(done), retrain_lines)
+
+
+@cli.command()
+@click.pass_obj
+def worker(project: Project) -> None:
+    """Run what params.yaml schedules, when it is due, until Ctrl-C. It needs a Prefect server: 'modelyard ui' has one.
+
+    \b
+    Example:
+      modelyard worker
+    """
+    from flows.deployments import serve_schedules
+
+    serve_schedules(project.root)
+
+
+@cli.command()
+@click.argument("pool")
+@json_option
+@click.pass_obj
+def deploy(project: Project, pool: str, as_json: bool) -> None:
+    """Put what params.yaml schedules on the work POOL of a Prefect server of your own (PREFECT_API_URL).
+
+    \b
+    Examples:
+      prefect work-pool create team --type process
+      modelyard deploy team
+      prefect worker start --pool team          in this project's folder, on any machine
+    """
+    from flows.deployments import deploy_schedules
+    from flows.promotion import deployed_lines
+    from flows.reporting import reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        report(deploy_schedules(root, pool=pool), deployed_lines)
+
+
+@cli.command()
 @json_option
 @click.pass_obj
 def doctor(project: Project, as_json: bool) -> None:

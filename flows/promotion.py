@@ -1,4 +1,4 @@
-"""promote, rollback and ledger: what the commands print."""
+"""promote, rollback, ledger, retrain and deploy: what the commands print."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ from flows.reporting import Data, plain_table, shown
 
 if TYPE_CHECKING:
     from components.promotion.decide import Decision
+    from flows.retrain import Retrained
 
 MAX_REASON = 200
 
@@ -23,7 +24,7 @@ def decision_summary(decision: "Decision") -> Data:
 
 def decision_lines(data: Data, console: Console) -> None:
     """Who is champion now, the figures beside the former one's, and why."""
-    if data["state"] == "unchanged":
+    if data["state"] in ("unchanged", "on trial"):
         console.print(f"{data['recipe']}: version {data['version']} stays the champion: {data['why']}", markup=False)
         return
     before = f", after version {data['before']}" if data["before"] else ""
@@ -107,3 +108,27 @@ def check_ledger(data: Data) -> None:
             f"{LEDGER} is not as it was written: {said}. Bring it and {HEAD} back from a copy; what was changed stays "
             "visible in every line that comes after"
         )
+
+
+def retrain_summary(done: "Retrained") -> Data:
+    return asdict(done)
+
+
+def retrain_lines(data: Data, console: Console) -> None:
+    """The stages, what was decided, and why."""
+    table = plain_table("stage", "", "seconds")
+    for stage in data["stages"]:
+        table.add_row(stage["stage"], stage["state"], f"{stage['seconds']:.1f}")
+    table.add_row("", "", f"{data['seconds']:.1f}")
+    console.print(table)
+    console.print()
+    if data["state"] == "promoted":
+        decision_lines(data["decision"], console)
+    else:
+        console.print(f"{data['recipe']}: {data['state']}: {data['why']}", markup=False)
+
+
+def deployed_lines(data: Data, console: Console) -> None:
+    for one in data["deployments"]:
+        console.print(f"{one['name']} is on the work pool {data['pool']}")
+    console.print(f"Next: prefect worker start --pool {data['pool']}   in this project's folder")

@@ -29,6 +29,9 @@ class LatencyGate(Section):
 class Promotion(Section):
     """The champion gate: both versions as they are served, on the same held-out rows."""
 
+    then: Literal["promote", "trial"]
+    """What becomes of a challenger of `modelyard retrain` that passes: it takes the champion's place at once, or stays
+    challenger, for the service to try on a share of the traffic and to promote."""
     bootstrap: Bootstrap
     """Of the difference; both versions see the same draws."""
     max_drop: Annotated[float, Field(ge=0)]

@@ -25,13 +25,15 @@ from components.registry import CHALLENGER, CHAMPION, Registry, Version
 logger = logging.getLogger(__name__)
 
 FOLDER = ".modelyard/champions"
+CHALLENGERS = ".modelyard/challengers"
 KEPT_BUNDLES = 3
 """Bundles of former champions that stay on this machine, so that a rollback copies nothing."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """`.modelyard/champions/<recipe>.json`: what is to be served."""
+    """`.modelyard/champions/<recipe>.json`: what is to be served. `.modelyard/challengers/<recipe>.json` names in the
+    same way what may be tried beside it."""
 
     version: int
     digest: str
@@ -47,6 +49,10 @@ def promotion_lock(root: Path, recipe: str, *, doing: str) -> AbstractContextMan
 
 def champion_file(root: Path, recipe: str) -> Path:
     return root / FOLDER / f"{recipe}.json"
+
+
+def challenger_file(root: Path, recipe: str) -> Path:
+    return root / CHALLENGERS / f"{recipe}.json"
 
 
 def intent_file(root: Path, recipe: str) -> Path:
@@ -98,6 +104,7 @@ def settle(root: Path, registry: Registry) -> Version | None:
         )
     try:
         publish(root, registry, champion)
+        publish_challenger(root, registry)
     except ArtifactError as error:  # another version can still take its place
         logger.warning("%s", error)
     return champion
@@ -115,6 +122,7 @@ def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> 
     written = record(root, entry)
     publish(root, registry, version)
     intent.unlink()
+    publish_challenger(root, registry)
     return written
 
 
@@ -125,14 +133,28 @@ def record(root: Path, entry: Entry) -> Entry:
 
 
 def publish(root: Path, registry: Registry, version: Version) -> None:
-    """Name the champion's bundle in the file that the service watches; written only where it says another."""
-    bundle = bundle_of(root, registry, version)
-    champion = Champion(version.number, version.digest, version.tag, str(bundle))
-    path = champion_file(root, registry.recipe)
-    if published(root, registry.recipe) != champion:
-        write_json(path, asdict(champion), durable=True)
+    """Name the champion's bundle in the file that the service watches."""
+    name(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
     challenger = registry.at(CHALLENGER)
-    forget_old(root, registry.recipe, keep={bundle.name, challenger.digest[:12] if challenger else ""})
+    kept = [one.digest[:12] for one in (version, challenger) if one is not None]
+    forget_old(root, registry.recipe, keep=set(kept))
+
+
+def publish_challenger(root: Path, registry: Registry) -> None:
+    """Likewise the challenger's, which the service may try; none where it was decided on before."""
+    path, challenger = challenger_file(root, registry.recipe), registry.at(CHALLENGER)
+    if challenger is None or was_judged(root, registry.recipe, challenger):
+        path.unlink(missing_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name(path, challenger, bundle_of(root, registry, challenger))
+
+
+def name(path: Path, version: Version, bundle: Path) -> None:
+    """Write which version it is and where its bundle lies, where the file says another."""
+    said = asdict(Champion(version.number, version.digest, version.tag, str(bundle)))
+    if not path.is_file() or read_json(path) != said:
+        write_json(path, said, durable=True)
 
 
 def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.errors import ArtifactError, InputError
+from components.params import Recipe
 from components.promotion.champions import (
     Champion,
     bundle_of,
@@ -13,6 +14,7 @@ from components.promotion.champions import (
     entry_of,
     promotion_lock,
     publish,
+    publish_challenger,
     published,
     reign,
     settle,
@@ -31,7 +33,7 @@ class Decision:
     """What became of a promotion or a rollback."""
 
     recipe: str
-    state: Literal["promoted", "rolled back", "unchanged"]
+    state: Literal["promoted", "rolled back", "unchanged", "on trial"]
     version: int
     """The champion now."""
     before: int | None
@@ -86,6 +88,9 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
                 f"promote {recipe} --version {made.number}' judges it again",
             )
         figures = passed(root, settings, registry, champion, made, through=through)
+        if settings.promotion is not None and settings.promotion.then == "trial":
+            why = f"version {made.number} passed the gate; the service tries it and promotes it"
+            return Decision(recipe, "on trial", champion.number, champion.number, champion.tag, why, figures)
         return crown(root, registry, champion, made, through=through, figures=figures, force=None)
 
 
@@ -125,7 +130,7 @@ def champion_of(root: Path, recipe: str) -> Champion | None:
 
 
 def passed(
-    root: Path, settings: Any, registry: Registry, champion: Version, challenger: Version, *, through: str
+    root: Path, settings: Recipe, registry: Registry, champion: Version, challenger: Version, *, through: str
 ) -> dict[str, Any]:
     """The gate's figures; PromotionError, and a line in the ledger, where it fails."""
     from components.promotion.gate import Contender, judge, refusal  # torch, for seconds: a rollback needs none
@@ -143,6 +148,7 @@ def passed(
         reason=reason,
     )  # fmt: skip
     append(root, refused)
+    publish_challenger(root, registry)
     raise refusal(registry.recipe, challenger, champion, verdict)
 
 
