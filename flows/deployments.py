@@ -13,7 +13,7 @@ from components.errors import InputError, ParamsError
 from components.locks import hold
 from components.params import RunSchedule
 from components.recipes import PARAMS, load_recipe, load_yaml
-from flows.running import MAX_RETRIES, WORKER_VARIABLE, mark_killed
+from flows.running import WORKER_VARIABLE, mark_killed
 from flows.servers import until_interrupted
 
 if TYPE_CHECKING:
@@ -97,12 +97,12 @@ def serve_schedules(root: Path) -> None:
 
 @contextmanager
 def for_runs(root: Path) -> Generator[None]:
-    """What the runs of a worker inherit: that they end with it, where they work, patience with a server that is gone
-    for a minute, and that they say what they do. To be entered before Prefect is imported.
+    """What the runs of a worker inherit: that they end with it, where they work, and that they say what they do.
+
+    To be entered before Prefect is imported.
     """
     before, folder = dict(os.environ), Path.cwd()
     os.environ |= {WORKER_VARIABLE: "1", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", MAX_RETRIES)
     os.chdir(root)
     try:
         yield

@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 FOLDER = ".modelyard/run/flows"
 WORKER_VARIABLE = "MODELYARD_WORKER"
 """Set for the runs of `modelyard worker`: they end when it does."""
-MAX_RETRIES = "6"
-"""Of a call to Prefect's server, with growing pauses: about two minutes."""
 OPEN = ("RUNNING", "PENDING", "CANCELLING")
 
 

@@ -17,30 +17,32 @@ from components.compress.text_generation import MAX_PROMPTS, greedy
 from components.evaluate.classification.metrics import Figures, Statistic, Weights
 from components.params import Bootstrap
 from components.promotion.duel import Comparison, HeldOut, paired
-from serving.predictors.text_generation import TextGenerator
+from serving.predictors.text_generation import SETTINGS, TextGenerator, load_settings
 
 MAX_CHARACTERS = 80_000
 """Of the texts in all: about 20,000 tokens."""
 LEAST_CHARACTERS = 500
 PROMPT_CHARACTERS = 60
+BYTES_A_CHARACTER = 4
+"""At most, and as many tokens: a prompt must fit into the context, whatever the tokenizer."""
 
 
 def make_duel(data: HeldOut, *, metric: str) -> "LanguageDuel":
     texts: list[str] = pq.read_table(data.test, columns=["text"])["text"].to_pylist()
     share = max(MAX_CHARACTERS // max(len(texts), 1), LEAST_CHARACTERS)
     beginnings = [text[:share] for text in texts if text][: MAX_CHARACTERS // LEAST_CHARACTERS]
-    return LanguageDuel(metric=metric, texts=beginnings)
+    room = load_settings(data.predictor / SETTINGS).context // BYTES_A_CHARACTER
+    prompts = [text.strip()[: max(min(PROMPT_CHARACTERS, room), 1)] for text in beginnings[:MAX_PROMPTS]]
+    return LanguageDuel(metric=metric, texts=beginnings, items=[prompt for prompt in prompts if prompt])
 
 
 @dataclass(frozen=True)
 class LanguageDuel:
     metric: str
     texts: Sequence[str]
+    items: Sequence[Any]
+    """Prompts."""
     unit: str = "prompt"
-
-    @property
-    def items(self) -> Sequence[Any]:
-        return [text[:PROMPT_CHARACTERS] for text in self.texts[:MAX_PROMPTS]]
 
     def load(self, bundle: Path, *, threads: int) -> TextGenerator:
         return TextGenerator.load(bundle, threads=threads)
