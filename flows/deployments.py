@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from components.errors import InputError, ParamsError
 from components.locks import hold
@@ -134,7 +134,7 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
         )
     check_prefect()
     try:
-        ids = deploy(*deployments, work_pool_name=pool, build=False, push=False, print_next_steps_message=False)
+        ids: Any = deploy(*deployments, work_pool_name=pool, build=False, push=False, print_next_steps_message=False)
     except ValueError as error:
         raise InputError(
             f"{str(error).rstrip('.')}; 'prefect work-pool create {pool} --type process' makes one"
@@ -143,6 +143,6 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
         "pool": pool,
         "deployments": [
             {"name": f"retrain/{one.name}", "id": str(number), "recipe": one.parameters["recipe"]}
-            for one, number in zip(deployments, ids, strict=True)
+            for one, number in zip(deployments, cast(list[Any], ids), strict=True)
         ],
     }

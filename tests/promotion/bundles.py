@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -54,13 +55,16 @@ def note(text: str) -> Callable[[Path], None]:
 
 
 def spoil(folder: Path) -> None:
-    """Weights that know nothing: each weight's bytes backwards."""
+    """Weights that know nothing and are sure of it: each matrix backwards, each scale four times as large."""
     for path in folder.glob("*.onnx"):
         graph: Any = onnx.load(path)
         for weight in graph.graph.initializer:
             values = numpy_helper.to_array(weight)
             if values.ndim == 2:
-                weight.CopyFrom(numpy_helper.from_array(values[::-1, ::-1].copy(), weight.name))
+                values = values[::-1, ::-1].copy()
+            if values.dtype == np.float32:
+                values = np.clip(values, -1e6, 1e6) * np.float32(4)
+            weight.CopyFrom(numpy_helper.from_array(np.asarray(values), weight.name))
         onnx.save(graph, path)
 
 

@@ -14,8 +14,7 @@ def versions(compressed: Path, tmp_path_factory: pytest.TempPathFactory) -> Gene
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         root = Path(shutil.copytree(compressed, tmp_path_factory.mktemp("versions") / "project"))
-        edit(root, "tiny.promotion.slices.min_rows", 10)
-        edit(root, "tiny.promotion.latency.max_ratio", 20.0)
+        edit(root, "tiny.promotion.slices", {"by": ["label"], "max_drop": 0.1, "min_rows": 10})
         for name, change in (("first", lambda _: None), ("second", note("as good")), ("third", spoil)):
             register(root, make_bundle(root, root / "made" / name, change))
         yield root

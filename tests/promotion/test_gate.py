@@ -54,7 +54,8 @@ def check(equal: Verdict, spoiled: Verdict, *, metric: str) -> None:
     (fault,) = spoiled.faults
     assert fault.startswith(f"{metric} ")
     assert "(max_drop 0.03)" in fault
-    assert spoiled.figures["drop_low"] > 0.03
+    assert spoiled.figures["drop_high"] > 0.03
+    assert spoiled.figures["drop"] > 0.03
 
 
 def test_arrays(compressed_arrays: Path, tmp_path: Path):
