@@ -18,7 +18,7 @@ from components.locks import hold
 from components.logs import configure_logging
 from components.recipes import load_recipe, section_of, stages
 from components.stopping import Stopping
-from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
+from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run, store_errors
 
 
 def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         params = section_of(load_recipe(root, recipe), stage)
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False),
+            store_errors(root),
             stage_run(root, recipe, stage) as run,
             stopping.work(),
         ):

@@ -217,12 +217,27 @@ def disk_errors(path: Path) -> Generator[None]:
         ) from error
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON whole or not at all; the same value gives the same bytes."""
+def write_json(path: Path, value: object, *, durable: bool = False) -> None:
+    """Write JSON whole or not at all; the same value gives the same bytes. `durable` survives a power cut, too."""
     partial = path.with_name(f".{path.name}.partial")
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(partial, path)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep which files a folder holds."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:

@@ -14,6 +14,9 @@ QUIET = {
     # Prefect's pages show its log and ours; the terminal shows ours alone.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # With growing pauses: a server that is gone for two minutes in the middle of a run is waited for.
+    "PREFECT_CLIENT_MAX_RETRIES": "6",
     "GX_ANALYTICS_ENABLED": "false",
     "BENTOML_DO_NOT_TRACK": "True",
     "MLFLOW_DISABLE_TELEMETRY": "true",

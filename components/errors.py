@@ -10,11 +10,13 @@ ModelyardError           exit 1  anything that stops a command with one line
 │   ├── LeakageError             preprocess: a text of one split comes again in another
 │   ├── QualityError             evaluate: below the bar, or not above the baseline
 │   ├── CompressionError         compress: no candidate within the recipe's limits
-│   └── ParityError              package: the served bundle does not answer as the measured model
+│   ├── ParityError              package: the served bundle does not answer as the measured model
+│   └── PromotionError           promotion: the challenger is not as good as the champion
 ├── TrainingError        exit 1  training cannot go on (loss not finite)
 ├── UnreachableError     exit 1  a registry, a hub or an address did not answer
 ├── StoreError           exit 1  an MLflow or Prefect store cannot be reached
 ├── DiskFullError        exit 1  no space left for an artifact
+├── TimeLimitError       exit 1  a run took longer than its schedule allows
 └── BusyError            exit 1  another run holds the recipe, or a port is taken
 """
 
@@ -76,6 +78,10 @@ class ParityError(GateError):
     pass
 
 
+class PromotionError(GateError):
+    pass
+
+
 class TrainingError(ModelyardError):
     pass
 
@@ -89,6 +95,10 @@ class StoreError(ModelyardError):
 
 
 class DiskFullError(ModelyardError):
+    pass
+
+
+class TimeLimitError(ModelyardError):
     pass
 
 

@@ -1,4 +1,4 @@
-"""The one door to MLflow. Stages see a `Tracker`; only this file knows what is behind it.
+"""The door to MLflow's runs. Stages see a `Tracker`; only this file, and registry.py beside it, know what is behind it.
 
 Experiment = recipe. One parent run for each pipeline run, whoever drives it (the flow, or `dvc repro`), one child for
 each stage that really ran; a stage that was found unchanged is a link on the parent to the run that made its output,
@@ -9,37 +9,26 @@ import json
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import psutil
 
-from components.artifacts import FILES, REPORT, Layout, digest_of, files_of, read_json, sha256_of, write_json
-from components.errors import ArtifactError, GateError, StoreError
+from components.artifacts import FILES, REPORT, Layout, digest_of, read_json
+from components.errors import GateError, StoreError
 from components.recipes import stages
+from components.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
 """Names the pipeline run that a stage belongs to; set by the flow, derived from dvc's process otherwise."""
-CHAMPION = "champion"
-"""The alias of the version that is served."""
-WEIGHTS = "weights"
-"""Folder of a registered version's run with the float weights, as components/models/storage.py reads them."""
-WEIGHTS_FILES = "weights.json"
-"""Beside it, the sha256 of each of its files."""
-WEIGHTS_TAG = "modelyard.weights"
-"""The version's tag with the sha256 of that list."""
-NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""MLflow's words for a model that was never registered, and for an alias that no version of it has."""
 CACHED = "modelyard.cached."
 """Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
 
@@ -127,6 +116,19 @@ def check_store(root: Path) -> None:
         ) from error
 
 
+@contextmanager
+def store_errors(root: Path) -> Generator[None]:
+    """Say of what MLflow raises in the block that the store does not answer, where that is why."""
+    try:
+        yield
+    except Exception as error:
+        from mlflow.exceptions import MlflowException
+
+        if isinstance(error, MlflowException):
+            check_store(root)
+        raise
+
+
 class Store:
     """One recipe's experiment in MLflow, and the pipeline run that is going on."""
 
@@ -136,6 +138,11 @@ class Store:
         self.root, self.recipe = root.resolve(), recipe
         self.client = _open(tracking_uri(root))
         self.experiment_id = self._experiment()
+
+    @property
+    def registry(self) -> Registry:
+        """The recipe's versions."""
+        return Registry(self.client, self.recipe)
 
     def parent(self, pipeline: str) -> str:
         """The id of a pipeline run's parent, made if it is not there."""
@@ -166,6 +173,16 @@ class Store:
 
     def end_parent(self, parent: str, status: str) -> None:
         self.client.set_terminated(parent, status)
+
+    def note_gate(self, parent: str, figures: Mapping[str, Any], verdict: str) -> None:
+        """The champion gate's figures on the pipeline run that made the challenger."""
+        now = int(time.time() * 1000)
+        self.client.set_tag(parent, "modelyard.promotion", verdict)
+        for name, value in figures.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self.client.log_metric(parent, f"promotion.{name}", float(value), timestamp=now, step=0)
+            else:
+                self.client.set_tag(parent, f"promotion.{name}", str(value)[:5000])
 
     def search(self, filter_string: str) -> list[Any]:
         """Runs of this recipe, newest first."""
@@ -256,66 +273,10 @@ class StageTracker:
         return {"git_commit": git_commit(root), "runs": runs}
 
     def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
-        client, name = self.store.client, self.store.recipe
-        from mlflow.exceptions import MlflowException
-
-        try:
-            client.get_registered_model(name)
-        except MlflowException:
-            client.create_registered_model(name)
-        known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{digest}'")
-        if known:
-            version = known[0]
-        else:
-            self.log_file(folder)
-            source = f"{client.get_run(self.run_id).info.artifact_uri}/{folder.name}"
-            tags = {"digest": digest, WEIGHTS_TAG: self.log_weights(weights)}
-            version = client.create_model_version(name, source, self.run_id, tags=tags)
-        aliases = client.get_registered_model(name).aliases
-        alias = CHAMPION if aliases.get(CHAMPION) in (None, version.version) else "challenger"
-        client.set_registered_model_alias(name, alias, version.version)
-        return {"name": name, "version": str(version.version), "alias": alias}
-
-    def log_weights(self, weights: Path) -> str:
-        """Keep a model's files, and the list of their sha256; gives the list's own."""
-        self.log_file(weights, folder=WEIGHTS)
-        with TemporaryDirectory(prefix="modelyard-weights-") as folder:
-            files = Path(folder) / WEIGHTS_FILES
-            write_json(files, files_of(weights))
-            self.log_file(files)
-            return sha256_of(files)
+        return self.store.registry.register(folder, weights=weights, digest=digest, run_id=self.run_id)
 
     def champion_weights(self, folder: Path) -> Path | None:
-        client, name = self.store.client, self.store.recipe
-        from mlflow.exceptions import MlflowException
-
-        try:
-            version = client.get_model_version_by_alias(name, CHAMPION)
-        except MlflowException as error:
-            if error.error_code not in NOT_THERE:
-                raise
-            return None
-        called = f"version {version.version} of {name}, the champion,"
-        registered = version.tags.get(WEIGHTS_TAG)
-        if registered is None:
-            raise ArtifactError(
-                f"{called} was registered without its float weights; set the alias '{CHAMPION}' to a newer version, "
-                "or start from another pretrain.source"
-            )
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            files = Path(client.download_artifacts(version.run_id, WEIGHTS_FILES, str(folder)))
-            weights = Path(client.download_artifacts(version.run_id, WEIGHTS, str(folder)))
-        except (MlflowException, OSError) as error:
-            raise ArtifactError(f"the weights of {called} are gone from MLflow's artifacts: {error}") from error
-        if sha256_of(files) != registered or files_of(weights) != read_json(files):
-            shutil.rmtree(folder)
-            raise ArtifactError(
-                f"the weights of {called} are not those that were registered; they were not opened. Set the alias "
-                f"'{CHAMPION}' to another version, or start from another pretrain.source"
-            )
-        return weights
+        return self.store.registry.champion_weights(folder)
 
     def log_start(self, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         """The parameters that run, and the inputs by name and digest."""
@@ -397,6 +358,12 @@ def watching_run(root: Path, recipe: str, name: str) -> Generator[StageTracker]:
         store.client.set_terminated(run_id, status)
 
 
+def open_registry(root: Path, recipe: str) -> Registry:
+    """A recipe's versions in the model registry; StoreError names the store where it cannot be reached."""
+    check_store(root)
+    return Registry(_open(tracking_uri(root)), recipe)
+
+
 def stale_runs(root: Path) -> list[dict[str, str]]:
     """Every run of every recipe that says RUNNING though its process is gone."""
     check_store(root)
@@ -447,6 +414,7 @@ def _open(uri: str) -> Any:
     # MLflow retries a dead server for minutes by default.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):

@@ -9,9 +9,9 @@ import pytest
 
 from components.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
 from components.errors import ArtifactError, QualityError, StoreError
+from components.registry import WEIGHTS_TAG
 from components.tracking import (
     PIPELINE_VARIABLE,
-    WEIGHTS_TAG,
     Store,
     check_store,
     masked,

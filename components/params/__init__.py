@@ -1,4 +1,4 @@
-"""The typed sections of params.yaml, key for key: one file a stage, gathered in `Recipe`.
+"""The typed sections of params.yaml, key for key: one file a stage or a section, gathered in `Recipe`.
 
 Every value that changes results stands in params.yaml; nothing here has a default, except keys that a source, a format
 or a contract does not need at all (None then means 'not given').
@@ -51,7 +51,9 @@ from components.params.preprocess import (
     TrainedTokenizer,
 )
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
+from components.params.promotion import LatencyGate, Promotion, SliceGate
 from components.params.recipe import Recipe
+from components.params.schedule import RunSchedule
 from components.params.section import Name, Positive, Section, Sha256, Share
 from components.params.sources import (
     DataSource,
@@ -102,6 +104,7 @@ __all__ = [
     "Int8",
     "LanguageGate",
     "LastLayers",
+    "LatencyGate",
     "Limits",
     "Load",
     "LogisticBaseline",
@@ -120,11 +123,13 @@ __all__ = [
     "Preprocess",
     "Pretrain",
     "PretrainFromData",
+    "Promotion",
     "Pruned",
     "Quality",
     "QualityGate",
     "Recipe",
     "RegistrySource",
+    "RunSchedule",
     "SampleGate",
     "Samples",
     "Schedule",
@@ -132,6 +137,7 @@ __all__ = [
     "Serving",
     "Sha256",
     "Share",
+    "SliceGate",
     "Split",
     "SqlSource",
     "TextClassificationData",

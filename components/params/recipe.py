@@ -13,6 +13,8 @@ from components.params.monitoring import Monitoring
 from components.params.package import Package, TextGenerationServing
 from components.params.preprocess import ArrayData, Preprocess, TextGenerationData
 from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
+from components.params.promotion import Promotion
+from components.params.schedule import RunSchedule
 from components.params.validate import Validate
 
 FINETUNING = {
@@ -48,11 +50,14 @@ class Recipe:
     compress: Compress
     package: Package
     monitoring: Monitoring | None = None
+    promotion: Promotion | None = None
+    schedule: RunSchedule | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        for fault in (*faults_of_task(self), *faults_of_training(self), *faults_of_serving(self)):
-            raise ValueError(fault)
+        for look in (faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion):
+            for fault in look(self):
+                raise ValueError(fault)
         return self
 
 
@@ -107,6 +112,20 @@ def faults_of_serving(recipe: Recipe) -> Iterator[str]:
                 f"package.serving.max_prompt_tokens is {serving.max_prompt_tokens}, but a model with "
                 f"preprocess.context {preprocess.context} reads {most} and one more to write"
             )
+
+
+def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
+    """A gate that could not be judged, and a schedule without a gate."""
+    task, promotion = recipe.preprocess.task, recipe.promotion
+    if recipe.schedule is not None and promotion is None:
+        yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
+    slices = promotion.slices if promotion is not None else None
+    if slices is None:
+        return
+    if task not in ("text_classification", "array_classification"):
+        yield f"promotion.slices is for classifiers, but preprocess.task is '{task}'; set it to null"
+    elif "slice" in slices.by and getattr(recipe.preprocess, "slice", None) is None:
+        yield "promotion.slices.by has 'slice', but preprocess.slice names no column; name one, or leave it out"
 
 
 def is_of_images(preprocess: Preprocess) -> bool:

@@ -1,0 +1,40 @@
+"""The section `schedule`: when a recipe is trained again. Not a stage: DVC knows nothing of it."""
+
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, model_validator
+
+from components.errors import did_you_mean
+from components.params.section import Section
+
+NUM_CRON_FIELDS = 5
+
+
+class RunSchedule(Section):
+    """By `cron` or by `interval_s`, one of the two."""
+
+    cron: str | None = None
+    """Minute, hour, day of month, month, day of week: `0 3 * * 1-5` is 3 in the night before each working day."""
+    interval_s: Annotated[int, Field(ge=60)] | None = None
+    """Seconds from one start to the next."""
+    timezone: str
+    """That cron is meant in, which follows its summer time: `Europe/Berlin`, `UTC`."""
+    limit_s: Annotated[int, Field(ge=60)]
+    """A run that takes longer is stopped and reported; the wait for another run of the recipe does not count."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "RunSchedule":
+        if (self.cron is None) == (self.interval_s is None):
+            raise ValueError("schedule takes cron or interval_s, one of the two")
+        if self.cron is not None and len(self.cron.split()) != NUM_CRON_FIELDS:
+            raise ValueError(
+                f"cron '{self.cron}' has {len(self.cron.split())} fields; it needs {NUM_CRON_FIELDS}: minute, hour, "
+                "day of month, month, day of week"
+            )
+        try:
+            ZoneInfo(self.timezone)
+        except (OSError, ValueError, LookupError):
+            near = did_you_mean(self.timezone, available_timezones())
+            raise ValueError(f"timezone '{self.timezone}' is not known{near}; 'Europe/Berlin' and 'UTC' are") from None
+        return self

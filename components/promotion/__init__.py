@@ -1,0 +1,1 @@
+"""Who is served: the champion gate, promotion and rollback, and the ledger of both."""

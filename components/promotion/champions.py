@@ -1,0 +1,225 @@
+"""Who is champion: the alias in the registry, the ledger, and what the running service watches, always of one mind.
+
+A change of champion is three writes: the alias `champion` (a transaction of the registry's), a line of the ledger, and
+`.modelyard/champions/<recipe>.json`, which names the bundle that is served. Before the first, what is meant is written
+down as an intent; whoever holds the recipe's promotion lock next finishes what a killed process left: where the alias
+was moved, the line and the file follow; where it was not, nothing has happened, and the intent is dropped.
+"""
+
+import getpass
+import logging
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import disk_errors, read_json, write_json
+from components.errors import ArtifactError
+from components.locks import hold
+from components.promotion.ledger import CHANGES, Action, Entry, append, entries
+from components.registry import CHALLENGER, CHAMPION, Registry, Version
+
+logger = logging.getLogger(__name__)
+
+FOLDER = ".modelyard/champions"
+CHALLENGERS = ".modelyard/challengers"
+KEPT_BUNDLES = 3
+"""Bundles of former champions that stay on this machine, so that a rollback copies nothing."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """`.modelyard/champions/<recipe>.json`: what is to be served. `.modelyard/challengers/<recipe>.json` names in the
+    same way what may be tried beside it."""
+
+    version: int
+    digest: str
+    tag: str
+    bundle: str
+    """The bundle's folder, with the manifest that has this digest."""
+
+
+def promotion_lock(root: Path, recipe: str, *, doing: str) -> AbstractContextManager[None]:
+    """Held while a recipe's champion is judged or changed: two promotions at once come one after the other."""
+    return hold(root, f"{recipe}.promotion", doing=doing, wait=True)
+
+
+def champion_file(root: Path, recipe: str) -> Path:
+    return root / FOLDER / f"{recipe}.json"
+
+
+def challenger_file(root: Path, recipe: str) -> Path:
+    return root / CHALLENGERS / f"{recipe}.json"
+
+
+def intent_file(root: Path, recipe: str) -> Path:
+    return root / FOLDER / f"{recipe}.intent.json"
+
+
+def published(root: Path, recipe: str) -> Champion | None:
+    """What the file says; None where no champion was ever published here."""
+    path = champion_file(root, recipe)
+    return Champion(**read_json(path)) if path.is_file() else None
+
+
+def bundle_of(root: Path, registry: Registry, version: Version) -> Path:
+    """A version's bundle on this machine, checked against its digest."""
+    folder = root / FOLDER / version.recipe / version.digest[:12]
+    with disk_errors(folder):
+        registry.bring(version, folder)
+    return folder
+
+
+def settle(root: Path, registry: Registry) -> Version | None:
+    """Finish or drop what a killed promotion left, and write down a champion that was made elsewhere; gives it.
+
+    To be called while the promotion lock is held.
+    """
+    recipe, champion = registry.recipe, registry.at(CHAMPION)
+    intent = intent_file(root, recipe)
+    if intent.is_file():
+        meant: Entry = read_json(intent)
+        wanted: int = meant["to"]["version"]
+        if champion is not None and champion.number == wanted:
+            logger.warning("%s: finishing the promotion of version %d, which was cut off", recipe, champion.number)
+            registry.crown(champion)
+            record(root, meant)
+        else:
+            logger.warning(
+                "%s: a promotion of version %d was cut off before it took effect", recipe, meant["to"]["version"]
+            )
+        intent.unlink()
+    if champion is None:
+        return None
+    known = changes(root, recipe)
+    if not known or known[-1]["to"]["version"] != champion.number:
+        before = known[-1]["to"] if known else None
+        reason = "the alias was set in the registry" if known else "registered as the first version"
+        record(
+            root,
+            entry_of("adopt", recipe, before=before, after=champion, through="registry", figures={}, reason=reason),
+        )
+    try:
+        publish(root, registry, champion)
+        publish_challenger(root, registry)
+    except ArtifactError as error:  # another version can still take its place
+        logger.warning("%s", error)
+    return champion
+
+
+def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> Entry:
+    """Make a version the champion; gives the line of the ledger. To be called while the promotion lock is held.
+
+    The bundle is here and checked before anything is changed.
+    """
+    bundle_of(root, registry, version)
+    intent = intent_file(root, registry.recipe)
+    write_json(intent, entry, durable=True)
+    registry.crown(version)
+    written = record(root, entry)
+    publish(root, registry, version)
+    intent.unlink()
+    publish_challenger(root, registry)
+    return written
+
+
+def record(root: Path, entry: Entry) -> Entry:
+    """A line of the ledger, written once: whoever finishes another's work may find it there."""
+    there = [one for one in entries(root, entry["recipe"]) if one.get("id") == entry["id"]]
+    return there[0] if there else append(root, entry)
+
+
+def publish(root: Path, registry: Registry, version: Version) -> None:
+    """Name the champion's bundle in the file that the service watches."""
+    name(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
+    challenger = registry.at(CHALLENGER)
+    kept = [one.digest[:12] for one in (version, challenger) if one is not None]
+    forget_old(root, registry.recipe, keep=set(kept))
+
+
+def publish_challenger(root: Path, registry: Registry) -> None:
+    """Likewise the challenger's, which the service may try; none where it was decided on before."""
+    path, challenger = challenger_file(root, registry.recipe), registry.at(CHALLENGER)
+    if challenger is None or was_judged(root, registry.recipe, challenger):
+        path.unlink(missing_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name(path, challenger, bundle_of(root, registry, challenger))
+
+
+def name(path: Path, version: Version, bundle: Path) -> None:
+    """Write which version it is and where its bundle lies, where the file says another."""
+    said = asdict(Champion(version.number, version.digest, version.tag, str(bundle)))
+    if not path.is_file() or read_json(path) != said:
+        write_json(path, said, durable=True)
+
+
+def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:
+    """Remove the bundles that have not been champion for longest; the registry still has them."""
+    folder = root / FOLDER / recipe
+    recent = [entry["to"]["digest"][:12] for entry in reversed(changes(root, recipe))]
+    kept = keep | set(list(dict.fromkeys(recent))[:KEPT_BUNDLES])
+    for one in folder.iterdir():
+        if one.name not in kept and not one.name.startswith("."):
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def entry_of(
+    action: Action, recipe: str, *, before: Mapping[str, Any] | Version | None, after: Version, through: str,
+    figures: Mapping[str, Any], reason: str,
+) -> Entry:  # fmt: skip
+    """What the ledger says of one decision, but for its place in the chain."""
+    return {
+        "id": uuid.uuid4().hex,
+        "recipe": recipe,
+        "action": action,
+        "by": user_name(),
+        "through": through,
+        "from": named(before),
+        "to": named(after),
+        "figures": dict(figures),
+        "reason": reason,
+    }
+
+
+def named(version: Mapping[str, Any] | Version | None) -> dict[str, Any] | None:
+    """A version as the ledger names it."""
+    if isinstance(version, Version):
+        return {"version": version.number, "digest": version.digest}
+    return None if version is None else dict(version)
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def changes(root: Path, recipe: str) -> list[Entry]:
+    """The lines after each of which another version was champion, the oldest first."""
+    return [entry for entry in entries(root, recipe) if entry.get("action") in CHANGES]
+
+
+def reign(root: Path, recipe: str) -> list[int]:
+    """The champions that lead to the present one, which is last: what was rolled back is left out."""
+    line: list[int] = []
+    for entry in changes(root, recipe):
+        number = entry["to"]["version"]
+        if number in line:
+            line = line[: line.index(number)]
+        line.append(number)
+    return line
+
+
+def was_judged(root: Path, recipe: str, version: Version) -> Entry | None:
+    """The newest line in which a version was refused, promoted or rolled back; None where it is new."""
+    for entry in reversed(entries(root, recipe)):
+        ends = (entry.get("from"), entry.get("to"))
+        if any(end is not None and end["version"] == version.number for end in ends):
+            return entry
+    return None

@@ -1,0 +1,201 @@
+"""A recipe's versions in MLflow's model registry: what is served (champion), what may be next (challenger).
+
+A version is a bundle and the float weights behind it, both artifacts of the run that made them, each under a digest
+that was recorded when it was registered. What comes back from here has been checked against that digest first.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from components.artifacts import files_of, read_json, sha256_of, write_json
+from components.errors import ArtifactError, InputError
+
+CHAMPION = "champion"
+"""The alias of the version that is served."""
+CHALLENGER = "challenger"
+"""The alias of the newest version that is not."""
+WEIGHTS = "weights"
+"""Folder of a registered version's run with the float weights, as components/models/storage.py reads them."""
+WEIGHTS_FILES = "weights.json"
+"""Beside it, the sha256 of each of its files."""
+WEIGHTS_TAG = "modelyard.weights"
+"""The version's tag with the sha256 of that list."""
+MANIFEST = "manifest.json"
+"""Of a bundle; its sha256 is the bundle's digest."""
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's words for a model that was never registered, and for an alias that no version of it has."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered bundle of a recipe."""
+
+    recipe: str
+    number: int
+    digest: str
+    """The sha256 of its manifest, which names the sha256 of every other file."""
+    run_id: str
+    folder: str
+    """Of the run's artifacts."""
+
+    @property
+    def tag(self) -> str:
+        """The Bento's."""
+        return f"{self.recipe}:{self.digest[:12]}"
+
+
+class Registry:
+    """The versions of one recipe."""
+
+    def __init__(self, client: Any, recipe: str) -> None:
+        self.client, self.recipe = client, recipe
+
+    def register(self, folder: Path, *, weights: Path, digest: str, run_id: str) -> dict[str, str]:
+        """Make a bundle a version, unless it is one; the first is the champion, a later one the challenger."""
+        client, name = self.client, self.recipe
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.get_registered_model(name)
+        except MlflowException:
+            client.create_registered_model(name)
+        known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{digest}'")
+        if known:
+            version = known[0]
+        else:
+            client.log_artifacts(run_id, str(folder), folder.name)
+            source = f"{client.get_run(run_id).info.artifact_uri}/{folder.name}"
+            tags = {"digest": digest, WEIGHTS_TAG: self.log_weights(weights, run_id)}
+            version = client.create_model_version(name, source, run_id, tags=tags)
+        champion = self.at(CHAMPION)
+        alias = CHAMPION if champion is None or champion.number == int(version.version) else CHALLENGER
+        client.set_registered_model_alias(name, alias, version.version)
+        return {"name": name, "version": str(version.version), "alias": alias}
+
+    def log_weights(self, weights: Path, run_id: str) -> str:
+        """Keep a model's files, and the list of their sha256; gives the list's own."""
+        self.client.log_artifacts(run_id, str(weights), WEIGHTS)
+        with TemporaryDirectory(prefix="modelyard-weights-") as folder:
+            files = Path(folder) / WEIGHTS_FILES
+            write_json(files, files_of(weights))
+            self.client.log_artifact(run_id, str(files))
+            return sha256_of(files)
+
+    def champion_weights(self, folder: Path) -> Path | None:
+        """Bring the champion's float weights into `folder`; None where no version is the champion."""
+        from mlflow.exceptions import MlflowException
+
+        version = self._raw_at(CHAMPION)
+        if version is None:
+            return None
+        called = f"version {version.version} of {self.recipe}, the champion,"
+        registered = version.tags.get(WEIGHTS_TAG)
+        if registered is None:
+            raise ArtifactError(
+                f"{called} was registered without its float weights; set the alias '{CHAMPION}' to a newer version, "
+                "or start from another pretrain.source"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            files = Path(self.client.download_artifacts(version.run_id, WEIGHTS_FILES, str(folder)))
+            weights = Path(self.client.download_artifacts(version.run_id, WEIGHTS, str(folder)))
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(f"the weights of {called} are gone from MLflow's artifacts: {error}") from error
+        if sha256_of(files) != registered or files_of(weights) != read_json(files):
+            shutil.rmtree(folder)
+            raise ArtifactError(
+                f"the weights of {called} are not those that were registered; they were not opened. Set the alias "
+                f"'{CHAMPION}' to another version, or start from another pretrain.source"
+            )
+        return weights
+
+    def versions(self) -> list[Version]:
+        """All of them, the newest first."""
+        found = self.client.search_model_versions(f"name = '{self.recipe}'")
+        return sorted(map(self._version, found), key=lambda version: -version.number)
+
+    def version(self, number: int) -> Version:
+        """One of them; InputError where there is none of this number."""
+        known = {version.number: version for version in self.versions()}
+        if number not in known:
+            listed = ", ".join(map(str, sorted(known))) or "none; 'modelyard run' makes the first"
+            raise InputError(f"{self.recipe} has no version {number}; it has: {listed}")
+        return known[number]
+
+    def at(self, alias: str) -> Version | None:
+        """The version that has an alias."""
+        found = self._raw_at(alias)
+        return None if found is None else self._version(found)
+
+    def crown(self, version: Version) -> None:
+        """Make a version the champion; it is then no challenger any more."""
+        self.client.set_registered_model_alias(self.recipe, CHAMPION, str(version.number))
+        challenger = self.at(CHALLENGER)
+        if challenger is not None and challenger.number == version.number:
+            self.client.delete_registered_model_alias(self.recipe, CHALLENGER)
+
+    def bring(self, version: Version, folder: Path) -> None:
+        """Put a version's bundle at `folder`, whole or not at all; one that is there and unharmed is left as it is.
+
+        ArtifactError where the registry's files are gone, or are not those that were registered.
+        """
+        from mlflow.exceptions import MlflowException
+
+        if folder.is_dir() and fault_of(folder, version.digest) is None:
+            return
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        called = f"version {version.number} of {self.recipe}"
+        try:
+            brought = Path(self.client.download_artifacts(version.run_id, version.folder, str(partial)))
+            if fault := fault_of(brought, version.digest):
+                raise ArtifactError(
+                    f"the bundle of {called} is not the one that was registered: {fault}; it was not opened. "
+                    "Bring the registry's files back from a copy, or choose another version"
+                )
+            shutil.rmtree(folder, ignore_errors=True)
+            brought.rename(folder)
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(f"the bundle of {called} cannot be had from MLflow's artifacts: {error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _raw_at(self, alias: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version_by_alias(self.recipe, alias)
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
+            return None
+
+    def _version(self, found: Any) -> Version:
+        return Version(
+            recipe=self.recipe,
+            number=int(found.version),
+            digest=found.tags.get("digest", ""),
+            run_id=found.run_id,
+            folder=found.source.rstrip("/").rsplit("/", 1)[-1],
+        )
+
+
+def fault_of(bundle: Path, digest: str) -> str | None:
+    """Why a folder is not the bundle of this digest; None where it is, to the byte."""
+    if not (bundle / MANIFEST).is_file():
+        return f"{MANIFEST} is missing"
+    if sha256_of(bundle / MANIFEST) != digest:
+        return f"{MANIFEST} is another"
+    recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
+    seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
+    for name in sorted({*recorded, *seen}):
+        if name not in seen:
+            return f"{name} is missing"
+        if recorded.get(name) != seen[name]:
+            return f"{name} is another" if name in recorded else f"{name} was never recorded"
+    return None

@@ -1,0 +1,148 @@
+"""The schedules of params.yaml as Prefect deployments: served here by one worker, or put on a work pool of your own."""
+
+import logging
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from components.errors import InputError, ParamsError
+from components.locks import hold
+from components.params import RunSchedule
+from components.recipes import PARAMS, load_recipe, load_yaml
+from flows.running import WORKER_VARIABLE, mark_killed
+from flows.servers import until_interrupted
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+def scheduled(root: Path) -> dict[str, RunSchedule]:
+    """The recipes that are trained again by themselves."""
+    found = {name: load_recipe(root, name).schedule for name in load_yaml(root / PARAMS)["recipes"]}
+    return {name: schedule for name, schedule in found.items() if schedule is not None}
+
+
+def deployments_of(root: Path, *, pool: str | None = None) -> list["RunnerDeployment"]:
+    """One deployment of the flow `retrain` for each recipe with a schedule."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.retrain import retrain
+
+    one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+    return [
+        RunnerDeployment.from_flow(
+            retrain,
+            name=deployment_name(name, pool=pool),
+            schedule=when(name, schedule),
+            parameters={"recipe": name, "root": str(root)},
+            description=f"Train {name} again, and promote what is not worse.",
+            tags=["modelyard", name],
+            concurrency_limit=one_at_a_time,
+            work_pool_name=pool,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        for name, schedule in scheduled(root).items()
+    ]
+
+
+def deployment_name(recipe: str, *, pool: str | None) -> str:
+    """As it is called beside its flow: `retrain/movie_sentiment`."""
+    return recipe if pool is None else f"{recipe}-{pool}"
+
+
+def when(recipe: str, schedule: RunSchedule) -> "Schedule":
+    """A recipe's schedule in Prefect's terms; ParamsError where it cannot read cron."""
+    from prefect.schedules import Cron, Interval
+
+    if schedule.interval_s is not None:
+        return Interval(timedelta(seconds=schedule.interval_s), timezone=schedule.timezone)
+    assert schedule.cron is not None
+    try:
+        return Cron(schedule.cron, timezone=schedule.timezone)
+    except ValueError as error:
+        raise ParamsError(
+            f"recipes.{recipe}.schedule.cron is '{schedule.cron}', which is no cron expression ({error}); for example "
+            "'0 3 * * 1-5'"
+        ) from error
+
+
+def serve_schedules(root: Path) -> None:
+    """Run what is due, when it is due, until Ctrl-C or SIGTERM. BusyError where this project has a worker already."""
+    with hold(root, "worker.process", doing="modelyard worker", wait=False), for_runs(root):
+        from prefect import serve
+
+        from flows.pipeline import check_prefect
+
+        deployments = deployments_of(root)
+        if not deployments:
+            logger.info("no recipe of %s has a section 'schedule': there is nothing to run", PARAMS)
+            with until_interrupted():
+                threading.Event().wait()
+            return
+        check_prefect()
+        mark_killed(root, [deployment.name for deployment in deployments])
+        for deployment in deployments:
+            logger.info("%s: %s", deployment.name, described(load_recipe(root, deployment.name).schedule))
+        serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
+
+
+@contextmanager
+def for_runs(root: Path) -> Generator[None]:
+    """What the runs of a worker inherit: that they end with it, where they work, and that they say what they do.
+
+    To be entered before Prefect is imported.
+    """
+    before, folder = dict(os.environ), Path.cwd()
+    os.environ |= {WORKER_VARIABLE: "1", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+    os.chdir(root)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def described(schedule: RunSchedule | None) -> str:
+    """When, in words."""
+    if schedule is None:
+        return "never"
+    often = f"every {schedule.interval_s:,} s" if schedule.cron is None else f"'{schedule.cron}' in {schedule.timezone}"
+    return f"{often}, at most {schedule.limit_s:,} s"
+
+
+def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
+    """Put the deployments on a work pool of the user's Prefect server, whose workers then run them."""
+    from prefect import deploy
+
+    from flows.pipeline import check_prefect
+
+    deployments = deployments_of(root, pool=pool)
+    if not deployments:
+        raise InputError(
+            f"no recipe of {PARAMS} has a section 'schedule'; add one, for example: "
+            'schedule: {cron: "0 3 * * *", timezone: UTC, limit_s: 7200}'
+        )
+    check_prefect()
+    try:
+        ids: Any = deploy(*deployments, work_pool_name=pool, build=False, push=False, print_next_steps_message=False)
+    except ValueError as error:
+        raise InputError(
+            f"{str(error).rstrip('.')}; 'prefect work-pool create {pool} --type process' makes one"
+        ) from error
+    return {
+        "pool": pool,
+        "deployments": [
+            {"name": f"retrain/{one.name}", "id": str(number), "recipe": one.parameters["recipe"]}
+            for one, number in zip(deployments, cast(list[Any], ids), strict=True)
+        ],
+    }

@@ -1,0 +1,196 @@
+"""The flow `retrain`: refresh the source, the eight stages, the champion gate, promotion.
+
+Nothing new in the source means that nothing else runs, and the run says so. One run of a recipe at a time: another
+waits. What did not answer (MLflow, a registry of packages) is asked again for minutes; bad input and a failed gate
+never. A run that outlives its limit is stopped with all that it started; the next one carries on where it was. After a
+promotion the running service finds the new champion in `.modelyard/champions/<recipe>.json`.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging.handlers import APILogHandler
+
+from components.artifacts import REPORT, Layout, read_json
+from components.environment import prepare_environment
+from components.errors import GateError, InputError, ModelyardError, StoreError, TimeLimitError, UnreachableError
+from components.locks import hold
+from components.promotion.decide import Decision, promote_made
+from components.recipes import load_recipe
+from components.tracking import Store, store_errors
+from flows.pipeline import Outcome, check_prefect, run_pipeline
+from flows.running import WORKER_VARIABLE, known_by_its_process
+from flows.stage import STOP_WAIT_S, StageOutcome
+
+logger = logging.getLogger(__name__)
+
+RETRY_DELAYS_S = (5, 15, 45, 90, 180)
+"""Between tries to reach what does not answer."""
+ASK_AGAIN_AFTER_S = STOP_WAIT_S + 10
+"""A stage has this long to end before the run is asked once more."""
+LOOK_EVERY_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What became of a run."""
+
+    recipe: str
+    state: Literal["nothing new", "promoted", "on trial", "unchanged"]
+    why: str
+    version: int
+    """The champion now."""
+    decision: Decision
+    stages: list[StageOutcome]
+    seconds: float
+    parent_run_id: str
+    """In MLflow."""
+
+
+@flow(name="retrain", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
+def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int | None = None) -> Retrained:
+    """Train a recipe again where its source has something new, and promote what came of it if it is not worse."""
+    folder = Path(root).resolve()
+    prepare_environment(folder)
+    settings = load_recipe(folder, recipe)
+    if settings.promotion is None:
+        raise InputError(
+            f"recipes.{recipe} has no section 'promotion', which says what a challenger must hold to; add it (see "
+            "docs/operating.md)"
+        )
+    scheduled_s = settings.schedule.limit_s if settings.schedule else None
+    started = time.monotonic()
+    with (
+        known_by_its_process(folder),
+        hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),
+        time_limit(limit_s or scheduled_s, recipe),
+    ):
+        outcome = patiently(lambda: refreshed(folder, recipe))
+        decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
+    done = summarised(outcome, decision, seconds=time.monotonic() - started)
+    logger.info("%s: %s (%s)", recipe, done.state, done.why)
+    return done
+
+
+def run_retrain(
+    root: Path, recipe: str, *, limit_s: int | None, prefect_is_up: Callable[[], None] = lambda: None
+) -> Retrained:
+    """Run the flow here and now."""
+    load_recipe(root, recipe)
+    prefect_is_up()
+    check_prefect()
+    try:
+        return retrain(recipe, str(root), "by hand", limit_s)
+    finally:
+        APILogHandler().flush()
+
+
+def refreshed(root: Path, recipe: str) -> Outcome:
+    """Every stage that has something new to do, after the source was read again."""
+    with store_errors(root):
+        return run_pipeline(root, recipe, refresh=True, force=(), until=None, wait=True)
+
+
+@task(name="champion gate", task_run_name="champion gate", cache_policy=NO_CACHE, persist_result=False)
+def champion_gate(root: Path, recipe: str, parent_run_id: str, cause: str) -> Decision:
+    """Compare what the pipeline made with the champion, and let it take its place; PromotionError where it is worse.
+
+    The figures are noted on the pipeline's run in MLflow.
+    """
+    digest: str = read_json(Layout(root, recipe, "package").artifact / REPORT)["digest"]
+    try:
+        decision = promote_made(root, recipe, digest=digest, through=f"retrain, {cause}")
+    except GateError as error:
+        Store(root, recipe).note_gate(parent_run_id, error.report, "refused")
+        raise
+    if decision.figures:
+        Store(root, recipe).note_gate(parent_run_id, decision.figures, decision.state)
+    return decision
+
+
+def summarised(outcome: Outcome, decision: Decision, *, seconds: float) -> Retrained:
+    """What to say of a run: nothing new where no stage behind the source ran, and nothing was left to decide."""
+    ran = [stage.stage for stage in outcome.stages if stage.state == "ran"]
+    first = outcome.stages[0].stage
+    is_new = decision.state in ("promoted", "on trial") or any(name != first for name in ran)
+    return Retrained(
+        recipe=outcome.recipe,
+        state="unchanged" if decision.state == "rolled back" else decision.state if is_new else "nothing new",
+        why=decision.why if is_new else f"the source gave the rows that it gave before, so nothing ran; {decision.why}",
+        version=decision.version,
+        decision=decision,
+        stages=outcome.stages,
+        seconds=seconds,
+        parent_run_id=outcome.parent_run_id,
+    )
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """What a call gives, tried again with growing pauses where something did not answer."""
+    for delay_s in RETRY_DELAYS_S:
+        try:
+            return call()
+        except ModelyardError as error:
+            if not is_transient(error):
+                raise
+            logger.warning("%s; trying again in %d s", error, delay_s)
+            time.sleep(delay_s)
+    return call()
+
+
+def is_transient(error: ModelyardError) -> bool:
+    """Whether another try may mend it: never bad input, nor a failed gate."""
+    return isinstance(error, StoreError | UnreachableError) or getattr(error, "is_transient", False)
+
+
+@contextmanager
+def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
+    """End the block after so many seconds, or when the worker that started it is gone. TimeLimitError says the first.
+
+    The main thread is interrupted as by Ctrl-C, so that the stage at work is ended with what it started; again, if it
+    does not take it.
+    """
+    done, is_late = threading.Event(), threading.Event()
+    watch = threading.Thread(target=end_in_time, args=(limit_s, done, is_late), daemon=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watch.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        done.set()
+        if is_late.is_set():
+            raise TimeLimitError(
+                f"{recipe}: the run took longer than {limit_s:,} s and was stopped; the next one carries on where it "
+                "was. Raise schedule.limit_s, or ask 'modelyard estimate' what takes so long"
+            ) from None
+        raise
+    finally:
+        done.set()
+        watch.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def end_in_time(limit_s: int | None, done: threading.Event, is_late: threading.Event) -> None:
+    """Interrupt the main thread when it is time to."""
+    give_up_at = time.monotonic() + limit_s if limit_s is not None else None
+    worker = os.getppid() if os.environ.get(WORKER_VARIABLE) else None
+    while not done.wait(LOOK_EVERY_S):
+        is_orphan = worker is not None and os.getppid() != worker
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            is_late.set()
+        if not is_orphan and not is_late.is_set():
+            continue
+        os.kill(os.getpid(), signal.SIGINT)
+        done.wait(ASK_AGAIN_AFTER_S)

@@ -1,0 +1,228 @@
+"""Promotion and rollback on a real registry, whatever becomes of the process."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import ArtifactError, InputError, ParamsError, PromotionError
+from components.promotion.champions import champion_file, intent_file, published
+from components.promotion.decide import champion_of, promote, promote_made, rollback
+from components.promotion.ledger import entries, verify
+from components.registry import CHALLENGER, CHAMPION, MANIFEST, fault_of
+from tests.projects import edit
+from tests.promotion.bundles import make_bundle, note, register, registry
+
+
+def champion(root: Path) -> int:
+    """The one number that the registry, the ledger and the file for the service agree on."""
+    found = registry(root).at(CHAMPION)
+    told = published(root, "tiny")
+    assert found is not None
+    assert told is not None
+    assert found.number == told.version == decided(root)[-1]["to"]["version"]
+    assert fault_of(Path(told.bundle), told.digest) is None
+    assert told.tag == f"tiny:{told.digest[:12]}"
+    assert verify(root) == []
+    assert not intent_file(root, "tiny").exists()
+    return found.number
+
+
+def decided(root: Path) -> list[dict]:
+    return [entry for entry in entries(root, "tiny") if entry["action"] != "refuse"]
+
+
+def test_challenger_that_is_as_good_becomes_champion(project: Path):
+    decision = promote(project, "tiny", number=2, force=None, through="test")
+    assert (decision.state, decision.before, decision.version) == ("promoted", 1, 2)
+    assert champion(project) == 2
+    first, second = entries(project, "tiny")
+    assert (first["action"], first["from"], first["to"]["version"]) == ("adopt", None, 1)
+    assert (second["action"], second["from"]["version"], second["to"]["version"]) == ("promote", 1, 2)
+    figures = second["figures"]
+    assert figures["metric"] == "accuracy"
+    assert figures["champion"] == figures["challenger"] > 0.8
+    assert (figures["drop_low"], figures["drop_high"], figures["size_ratio"]) == (0.0, 0.0, 1.0)
+    assert second["through"] == "test"
+    assert second["by"]
+    again = promote(project, "tiny", number=2, force=None, through="test")
+    assert again.state == "unchanged"
+    assert len(entries(project, "tiny")) == 2
+
+
+def test_worse_challenger_is_refused_and_the_champion_stays(project: Path):
+    with pytest.raises(
+        PromotionError, match=r"version 3 does not take the place of version 1: accuracy 0\.\d+"
+    ) as caught:
+        promote(project, "tiny", number=None, force=None, through="test")
+    assert caught.value.exit_code == 3
+    assert caught.value.report["drop_low"] > 0.03
+    assert "rows of label" in str(caught.value)
+    assert champion(project) == 1
+    refused = entries(project, "tiny")[-1]
+    assert (refused["action"], refused["from"]["version"], refused["to"]["version"]) == ("refuse", 1, 3)
+    challenger = registry(project).at(CHALLENGER)
+    assert challenger is not None
+    assert challenger.number == 3
+
+
+def test_forced_promotion_keeps_its_reason(project: Path):
+    with pytest.raises(InputError, match="needs a reason"):
+        promote(project, "tiny", number=None, force=" ", through="test")
+    decision = promote(project, "tiny", number=None, force="on purpose", through="test")
+    assert (decision.version, decision.figures) == (3, {})
+    assert champion(project) == 3
+    assert entries(project, "tiny")[-1]["action"] == "force"
+    assert entries(project, "tiny")[-1]["reason"] == "on purpose"
+    assert registry(project).at(CHALLENGER) is None
+    with pytest.raises(InputError, match="tiny has no challenger: version 3 is the champion"):
+        promote(project, "tiny", number=None, force=None, through="test")
+
+
+def test_rollback_goes_one_champion_back_each_time(project: Path):
+    with pytest.raises(InputError, match="no champion before version 1"):
+        rollback(project, "tiny", number=None, through="test")
+    for number in (2, 3):
+        promote(project, "tiny", number=number, force="test", through="test")
+    assert rollback(project, "tiny", number=None, through="test", reason="errors").version == 2
+    assert champion(project) == 2
+    assert rollback(project, "tiny", number=None, through="test").version == 1
+    assert champion(project) == 1
+    with pytest.raises(InputError, match="no champion before version 1"):
+        rollback(project, "tiny", number=None, through="test")
+    assert rollback(project, "tiny", number=3, through="test").version == 3
+    assert champion(project) == 3
+    reasons = [entry["reason"] for entry in entries(project, "tiny") if entry["action"] == "rollback"]
+    assert reasons == ["errors", "asked for", "asked for"]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(1, "is the champion already"), (9, "has no version 9; it has: 1, 2, 3")]
+)
+def test_rollback_to_what_makes_no_sense_is_refused(project: Path, number: int, message: str):
+    with pytest.raises(InputError, match=message):
+        rollback(project, "tiny", number=number, through="test")
+
+
+def test_loop_judges_a_version_once(project: Path):
+    versions = {version.number: version for version in registry(project).versions()}
+    with pytest.raises(PromotionError):
+        promote_made(project, "tiny", digest=versions[3].digest, through="retrain")
+    again = promote_made(project, "tiny", digest=versions[3].digest, through="retrain")
+    assert again.state == "unchanged"
+    assert "version 3 was decided on before (refuse" in again.why
+    assert promote_made(project, "tiny", digest=versions[1].digest, through="retrain").state == "unchanged"
+    assert promote_made(project, "tiny", digest=versions[2].digest, through="retrain").state == "promoted"
+    rollback(project, "tiny", number=None, through="test")
+    assert promote_made(project, "tiny", digest=versions[2].digest, through="retrain").state == "unchanged"
+    with pytest.raises(InputError, match="is not in the model registry"):
+        promote_made(project, "tiny", digest="0" * 64, through="retrain")
+
+
+def test_alias_that_was_set_by_hand_is_written_down(project: Path):
+    champion_of(project, "tiny")
+    registry(project).client.set_registered_model_alias("tiny", CHAMPION, "2")
+    told = champion_of(project, "tiny")
+    assert told is not None
+    assert told.version == champion(project) == 2
+    assert entries(project, "tiny")[-1]["reason"] == "the alias was set in the registry"
+
+
+def test_recipe_without_margins_is_told_what_to_add(project: Path):
+    edit(project, "tiny.schedule", None)
+    edit(project, "tiny.promotion", None)
+    with pytest.raises(ParamsError, match=r"recipes.tiny has no section 'promotion'"):
+        promote(project, "tiny", number=2, force=None, through="test")
+
+
+def test_damaged_bundle_of_the_registry_is_never_served(project: Path, tmp_path: Path):
+    number = register(project, make_bundle(project, tmp_path / "fourth", note("fourth")))
+    kept = registry(project).version(number)
+    path = Path(registry(project).client.get_run(kept.run_id).info.artifact_uri.removeprefix("file://"))
+    with (path / "bundle" / "model.onnx").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\x00")
+    with pytest.raises(ArtifactError, match=r"bundle of version 4 of tiny is not .*: model.onnx is another"):
+        promote(project, "tiny", number=number, force="test", through="test")
+    assert champion(project) == 1
+    path.joinpath("bundle", MANIFEST).unlink()
+    with pytest.raises(ArtifactError, match=r"manifest.json is missing"):
+        promote(project, "tiny", number=number, force="test", through="test")
+
+
+def test_damaged_copy_on_this_machine_is_brought_again(project: Path):
+    told = champion_of(project, "tiny")
+    assert told is not None
+    (Path(told.bundle) / "model.onnx").write_bytes(b"")
+    assert champion_of(project, "tiny") == told
+    assert fault_of(Path(told.bundle), told.digest) is None
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+from components.promotion import champions, decide
+from components.registry import Registry
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def killed_after(call):
+    def wrapped(*args, **options):
+        call(*args, **options)
+        die()
+    return wrapped
+
+moment = sys.argv[2]
+if moment == "before the alias":
+    Registry.crown = die
+elif moment == "after the alias":
+    Registry.crown = killed_after(Registry.crown)
+elif moment == "after the line":
+    champions.record = killed_after(champions.record)
+elif moment == "after the file":
+    champions.publish = killed_after(champions.publish)
+decide.settle = lambda root, registry: registry.at("champion")
+decide.promote(Path(sys.argv[1]), "tiny", number=2, force="test", through="test")
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [("before the alias", 1), ("after the alias", 2), ("after the line", 2), ("after the file", 2)],
+)
+def test_killed_promotion_is_whole_or_nothing(project: Path, moment: str, expected: int):
+    champion_of(project, "tiny")
+    done = subprocess.run([sys.executable, "-c", KILL, str(project), moment], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert intent_file(project, "tiny").is_file()
+    champion_of(project, "tiny")
+    assert champion(project) == expected
+    assert len(decided(project)) == expected
+    assert promote(project, "tiny", number=3, force="on", through="test").before == expected
+    assert champion(project) == 3
+
+
+def test_two_promotions_at_once_come_one_after_the_other(project: Path):
+    code = (
+        "import sys; from pathlib import Path; from components.promotion.decide import promote\n"
+        "promote(Path(sys.argv[1]), 'tiny', number=int(sys.argv[2]), force='race', through='test')\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(project), number]) for number in ("2", "3")]
+    assert [one.wait(timeout=120) for one in both] == [0, 0]
+    last = champion(project)
+    moves = [(entry["from"] and entry["from"]["version"], entry["to"]["version"]) for entry in decided(project)]
+    other = {2: 3, 3: 2}[last]
+    assert moves == [(None, 1), (1, other), (other, last)]
+
+
+def test_file_for_the_service_is_whole_at_any_time(project: Path):
+    champion_of(project, "tiny")
+    told = json.loads(champion_file(project, "tiny").read_text())
+    assert set(told) == {"version", "digest", "tag", "bundle"}
+    assert sorted(path.name for path in Path(told["bundle"]).iterdir()) == sorted(
+        ["manifest.json", "model.onnx", "predictor.json", "tokenizer.json"]
+    )
