@@ -1,4 +1,5 @@
-"""The typed sections of params.yaml, key for key: one file a stage, gathered in `Recipe`.
+"""The typed sections of params.yaml, key for key: one file a stage, and one for each of the
+optional sections of what happens to the model afterwards, gathered in `Recipe`.
 
 Every value that changes results stands in params.yaml; nothing here has a default, except keys that a source, a format
 or a contract does not need at all (None then means 'not given').
@@ -53,6 +54,7 @@ from components.params.preprocess import (
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
 from components.params.recipe import Recipe
 from components.params.section import Name, Positive, Section, Sha256, Share
+from components.params.service import Canary, NoCanary, Service
 from components.params.sources import (
     DataSource,
     FileSource,
@@ -77,6 +79,7 @@ __all__ = [
     "Baseline",
     "Between",
     "Bootstrap",
+    "Canary",
     "Causal",
     "Clip",
     "Compress",
@@ -111,6 +114,7 @@ __all__ = [
     "Monitoring",
     "Name",
     "NearDuplicates",
+    "NoCanary",
     "NoFinetuning",
     "NoPretraining",
     "Optimizer",
@@ -129,6 +133,7 @@ __all__ = [
     "Samples",
     "Schedule",
     "Section",
+    "Service",
     "Serving",
     "Sha256",
     "Share",

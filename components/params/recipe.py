@@ -13,6 +13,7 @@ from components.params.monitoring import Monitoring
 from components.params.package import Package, TextGenerationServing
 from components.params.preprocess import ArrayData, Preprocess, TextGenerationData
 from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
+from components.params.service import Canary, Service
 from components.params.validate import Validate
 
 FINETUNING = {
@@ -48,11 +49,15 @@ class Recipe:
     compress: Compress
     package: Package
     monitoring: Monitoring | None = None
+    serve: bool | None = None
+    """Whether `modelyard up` serves it, as `service` says."""
+    service: Service | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        for fault in (*faults_of_task(self), *faults_of_training(self), *faults_of_serving(self)):
-            raise ValueError(fault)
+        for look in (faults_of_task, faults_of_training, faults_of_serving, faults_of_service):
+            for fault in look(self):
+                raise ValueError(fault)
         return self
 
 
@@ -106,6 +111,22 @@ def faults_of_serving(recipe: Recipe) -> Iterator[str]:
             yield (
                 f"package.serving.max_prompt_tokens is {serving.max_prompt_tokens}, but a model with "
                 f"preprocess.context {preprocess.context} reads {most} and one more to write"
+            )
+
+
+def faults_of_service(recipe: Recipe) -> Iterator[str]:
+    """What `modelyard up` could not do."""
+    if recipe.serve and recipe.service is None:
+        yield "serve is true, but there is no section 'service', which says on which port and how"
+    canary = recipe.service.canary if recipe.service else None
+    if isinstance(canary, Canary):
+        has_labels = recipe.preprocess.task.endswith("_classification")
+        if has_labels and canary.min_agreement is None:
+            yield "service.canary.min_agreement is null, but the answers have labels to compare; give a share"
+        if not has_labels and canary.min_agreement is not None:
+            yield (
+                f"service.canary.min_agreement is {canary.min_agreement:g}, but answers of {recipe.preprocess.task} "
+                "have no labels to compare; set it to null"
             )
 
 
