@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SERVER_ERROR = 500
+ROUNDING = 1e-9
+"""A figure that is just at its limit is within it."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,14 @@ class Trial:
     def regression(self) -> str | None:
         """What speaks against the challenger: already for certain, or, after the last request, on the whole."""
         rules, is_over = self.rules, self.requests >= self.rules.requests
-        if self.errors > rules.max_error_rate * rules.requests:
+        if self.errors > rules.max_error_rate * rules.requests + ROUNDING:
             return (
                 f"{self.errors} of {self.requests} requests failed that the champion answered "
                 f"(max_error_rate {rules.max_error_rate:g} of {rules.requests})"
             )
         if rules.min_agreement is not None:
-            if self.differing > (1 - rules.min_agreement) * rules.requests or (
-                is_over and self.agreement is not None and self.agreement < rules.min_agreement
+            if self.differing > (1 - rules.min_agreement) * rules.requests + ROUNDING or (
+                is_over and self.agreement is not None and self.agreement < rules.min_agreement - ROUNDING
             ):
                 return (
                     f"{self.agreement:.1%} of the labels of {self.compared} requests are the champion's "
