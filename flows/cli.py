@@ -402,6 +402,30 @@ def down(project: Project, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--withdraw", is_flag=True, help="End the trial without a verdict.")
+@click.pass_obj
+def canary(project: Project, recipe: str, withdraw: bool) -> None:
+    """Try the model that RECIPE packaged last beside its champion, on a share of the real requests.
+
+    How is said by 'service.canary' in params.yaml. It is promoted when its requests passed without a regression, and
+    dropped when there is one; 'modelyard status' shows how it does.
+
+    \b
+    Example:
+      modelyard canary movie_sentiment
+    """
+    from flows.up import challengers
+
+    root = project.root
+    if withdraw:
+        click.echo("withdrawn" if challengers.withdraw(root, recipe) else "there was no challenger")
+        return
+    challenger = challengers.challenge(root, recipe)
+    click.echo(f"version {challenger.version} ({challenger.tag}) is tried where 'modelyard up' serves {recipe}")
+
+
+@cli.command()
 @json_option
 @click.pass_obj
 def doctor(project: Project, as_json: bool) -> None:
