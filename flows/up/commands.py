@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,8 +136,14 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
 
 def answers(url: str) -> bool:
     with suppress(httpx.HTTPError):
-        return httpx.get(url, timeout=HEALTH_TIMEOUT_S, trust_env=False).is_success
+        return client().get(url).is_success
     return False
+
+
+@cache
+def client() -> httpx.Client:
+    """One for all: each new one reads the system's certificates."""
+    return httpx.Client(timeout=HEALTH_TIMEOUT_S, trust_env=False)
 
 
 def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, str]:

@@ -1,7 +1,6 @@
 """What `modelyard up` runs for a project: MLflow, Prefect, a router for each served recipe, and the worker."""
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import sys
@@ -19,7 +18,6 @@ from flows.ports import HOST
 from flows.servers import Server, mlflow_server, prefect_server
 
 Kind = Literal["mlflow", "prefect", "router", "worker"]
-WORKER_MODULE = "flows.deployments"
 CODE = [sys.executable, "-P", "-m"]  # -P: the project's folder may hold a 'flows' of its own
 
 
@@ -44,7 +42,7 @@ class Part:
 def plan(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Part]:
     """Every part, in the order of the table. InputError where two have one port."""
     parts = [mlflow_part(root, mlflow_port), prefect_part(root, prefect_port)]
-    if importlib.util.find_spec(WORKER_MODULE) is not None:
+    if has_worker():
         parts.append(worker_part(root))
     parts += [router_part(root, recipe, service) for recipe, service in served(root).items()]
     counts = Counter(part.port for part in parts if part.server and part.port)
@@ -83,6 +81,13 @@ def noted_prefect(root: Path) -> str | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return json.loads((root / PREFECT_SERVER).read_text(encoding="utf-8"))["url"]
     return None
+
+
+def has_worker() -> bool:
+    """Whether there is a command that runs the schedules."""
+    from flows.cli import cli
+
+    return "worker" in cli.commands
 
 
 def worker_part(root: Path) -> Part:

@@ -176,6 +176,7 @@ class Proxy:
                     if keep_failure and answer.status >= SERVER_ERROR:
                         return None, Answer(answer.status, b"", time.perf_counter() - started)
                     headers = end_to_end(answer.headers)
+                    headers.setdefault("Server", NAME)  # or aiohttp would name itself and its version
                     length = answer.content_length
                     if length is None or length > MAX_WHOLE_BYTES:
                         response = await stream(request, answer, headers)

@@ -3,7 +3,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -125,11 +127,32 @@ def another(bundle: Path, folder: Path) -> Path:
     return folder
 
 
+class Yes(BaseHTTPRequestHandler):
+    """Answers 200 to whatever is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        pass
+
+
+@pytest.fixture
+def own() -> Generator[dict[str, str]]:
+    """MLflow and Prefect are servers of the user's own."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Yes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield {"MLFLOW_TRACKING_URI": url, "PREFECT_API_URL": f"{url}/api"}
+        server.shutdown()
+
+
 def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
-    project: tuple[Path, dict[str, str]], prefect_api: str, bento_home: Path
+    project: tuple[Path, dict[str, str]], own: dict[str, str], bento_home: Path
 ):
     root, extra = project
-    extra |= {"MLFLOW_TRACKING_URI": prefect_api, "PREFECT_API_URL": prefect_api}  # servers of the user's own
+    extra |= own
     code, parts = parts_of(root, "up", **extra)
     assert code == 0
     assert parts["mlflow"]["note"] == "your own, by MLFLOW_TRACKING_URI"

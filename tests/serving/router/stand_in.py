@@ -18,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def give(self, status: int, value: object, *headers: tuple[str, str]) -> None:
         body = json.dumps(value).encode()
-        self.send_response(status)
+        self.send_response_only(status)
         for name, text in (("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers):
             self.send_header(name, text)
         self.end_headers()
@@ -52,7 +52,7 @@ def classify(handler: Handler, body: bytes) -> None:
 
 
 def generate(handler: Handler, _: bytes) -> None:
-    handler.send_response(200)
+    handler.send_response_only(200)
     handler.send_header("Content-Type", "text/event-stream")
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
@@ -64,7 +64,7 @@ def generate(handler: Handler, _: bytes) -> None:
 
 
 def broken(handler: Handler, _: bytes) -> None:
-    handler.send_response(200)
+    handler.send_response_only(200)
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
     handler.wfile.write(b"4\r\nhalf\r\n")
