@@ -42,7 +42,10 @@ class Challenge:
 
         async def run() -> None:
             await asyncio.sleep(0)
-            await compare()
+            try:
+                await compare()
+            except Exception as error:  # the champion may be gone meanwhile: this request is then no measure
+                logger.warning("a request could not be compared: %s", error)
 
         task = asyncio.create_task(run())
         self.comparisons.add(task)

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp import web
@@ -114,7 +114,8 @@ class Proxy:
         response, champion = await self.pass_on(request, asked, self.champion())
 
         async def compare() -> None:
-            challenge.record(champion, await self.ask(asked, challenge.bento), request_id=request_id(asked, response))
+            again, challenger = await self.ask_both(asked, challenge)
+            challenge.record(timed(champion, again), challenger, request_id=request_id(asked, response))
 
         challenge.later(compare)
         return response or unavailable()
@@ -128,9 +129,8 @@ class Proxy:
             return response or unavailable()
 
         async def compare() -> None:
-            if self.keeper.current is not None:
-                champion = await self.ask(asked, self.keeper.current)
-                challenge.record(champion, challenger, request_id=request_id(asked, response))
+            champion, again = await self.ask_both(asked, challenge)
+            challenge.record(champion, timed(challenger, again), request_id=request_id(asked, response))
 
         challenge.later(compare)
         return response
@@ -205,6 +205,15 @@ class Proxy:
         kept = body if len(body) <= MAX_WHOLE_BYTES else b""
         return Answer(answer.status, kept, time.perf_counter() - started)
 
+    async def ask_both(self, asked: Asked, challenge: Challenge) -> tuple[Answer, Answer]:
+        """What champion and challenger answer out of sight, one after the other, either first: so that their latencies
+        compare. What a client got was made beside all that the other clients asked."""
+        bentos = [self.champion(), challenge.bento]
+        answers: dict[Bento, Answer] = {}
+        for bento in random.sample(bentos, 2):
+            answers[bento] = await self.ask(asked, bento)
+        return answers[bentos[0]], answers[bentos[1]]
+
     def send(self, asked: Asked, bento: Bento) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         url = URL(bento.url + asked.target, encoded=True)  # as the client wrote it
         return self.session.request(
@@ -258,6 +267,11 @@ def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     left_out = HOP_BY_HOP | named | {SHADOW_HEADER.lower()}
     kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
     return kept
+
+
+def timed(given: Answer, again: Answer) -> Answer:
+    """The answer that a client got, with the latency of the one that compares."""
+    return again if again.has_failed else replace(given, seconds=again.seconds)
 
 
 def request_id(asked: Asked, response: web.StreamResponse | None) -> str | None:
