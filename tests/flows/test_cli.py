@@ -42,7 +42,9 @@ def completed(folder: Path, *words: str) -> list[str]:
 def test_help_lists_every_command(project: Path) -> None:
     done = modelyard(project, "--help")
     assert done.returncode == 0
-    assert COMMANDS == ["completion", "doctor", "estimate", "new", "recipes", "run", "serve", "ui", "why"]
+    assert COMMANDS == [
+        "canary", "completion", "doctor", "down", "estimate", "new", "recipes", "run", "serve", "status", "ui", "up", "why",
+    ]  # fmt: skip
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 
 
