@@ -16,6 +16,7 @@ from pathlib import Path
 from components.artifacts import Layout, sha256_of
 from components.environment import prepare_environment
 from components.errors import ArtifactError, ModelyardError
+from components.monitoring.place import traffic_environment
 from components.package.bento import (
     bento_folder,
     build_bento,
@@ -26,7 +27,7 @@ from components.package.bento import (
     stop,
     tag_of,
 )
-from components.params import Canary, Service
+from components.params import Canary
 from components.recipes import load_recipe
 from flows.ports import HOST
 from flows.up.parts import CODE
@@ -38,6 +39,7 @@ from serving.router.keeper import Places, Wishes
 from serving.router.run import run_router
 from serving.router.trial import Rules
 from serving.router.versions import Version, read_version
+from serving.traffic import SHADOW
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def main() -> None:
     asyncio.run(
         run_router(
             wishes_of(root, recipe),
-            launcher=launcher_of(root, recipe, service, secret=secret),
+            launcher=launcher_of(root, recipe, secret=secret),
             places=Places(
                 state / "router" / f"{recipe}.json", state / "canary" / f"{recipe}.json", state / "canary" / recipe
             ),
@@ -121,10 +123,10 @@ def promote(root: Path, recipe: str, version: Version) -> str | None:
     return f"'modelyard promote' ended with {done.returncode}: {lines[-1] if lines else 'it said nothing'}"
 
 
-def launcher_of(root: Path, recipe: str, service: Service, *, secret: str) -> Launcher:
+def launcher_of(root: Path, recipe: str, *, secret: str) -> Launcher:
     """How this project's Bentos are made and started."""
     layout, logs = Layout(root, recipe, "package"), root / ".modelyard" / "logs"
-    ready_timeout_s = load_recipe(root, recipe).package.ready_timeout_s
+    settings = load_recipe(root, recipe)
 
     def log_of(version: Version) -> Path:
         return logs / f"bento-{recipe}-{version.digest[:12]}.log"
@@ -132,9 +134,8 @@ def launcher_of(root: Path, recipe: str, service: Service, *, secret: str) -> La
     def start(version: Version, port: int) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
-            "MODELYARD_TRAFFIC": str(root / ".modelyard" / "traffic" / recipe),
-            "MODELYARD_TRAFFIC_INPUT": service.traffic,
-            "MODELYARD_SHADOW": secret,
+            **traffic_environment(root, recipe, settings),
+            SHADOW: secret,
         }
         logs.mkdir(parents=True, exist_ok=True)
         with log_of(version).open("wb") as log:
@@ -145,7 +146,9 @@ def launcher_of(root: Path, recipe: str, service: Service, *, secret: str) -> La
 
     return Launcher(
         prepare=lambda version: prepare(
-            version, provenance=layout.observations / "provenance.json", ready_timeout_s=ready_timeout_s
+            version,
+            provenance=layout.observations / "provenance.json",
+            ready_timeout_s=settings.package.ready_timeout_s,
         ),
         start=start,
         stop=stop,

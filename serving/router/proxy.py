@@ -20,9 +20,8 @@ from serving.router.bentos import Bento
 from serving.router.challenge import Challenge
 from serving.router.keeper import Keeper
 from serving.router.trial import SERVER_ERROR, Answer
+from serving.traffic import SHADOW_HEADER
 
-SHADOW_HEADER = "X-Modelyard-Shadow"
-"""Says that nobody gets the answer: it is not to be logged as traffic. Its value is the secret of this router."""
 REQUEST_ID = "X-Request-Id"
 NAME = "modelyard"
 # RFC 9110, 7.6.1: what is said to the next server only. Expect is answered here.

@@ -43,7 +43,8 @@ def test_help_lists_every_command(project: Path) -> None:
     done = modelyard(project, "--help")
     assert done.returncode == 0
     assert COMMANDS == [
-        "canary", "completion", "doctor", "down", "estimate", "new", "recipes", "run", "serve", "status", "ui", "up", "why",
+        "canary", "completion", "doctor", "down", "estimate", "monitor", "new", "recipes", "run", "serve", "status",
+        "ui", "up", "why",
     ]  # fmt: skip
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 

@@ -170,6 +170,8 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     assert "model.onnx is not the file that was packaged" in parts["tiny"]["note"]
     assert parts["tiny"]["version"].endswith(packaged)
     assert httpx.post(f"{url}/classify", json={"texts": ["a dull story"]}, timeout=30).status_code == 200
+    (log,) = (root / ".modelyard/traffic/tiny").glob("traffic-*.jsonl")
+    assert json.loads(log.read_text())["input"] == "a dull story"
 
     model.write_bytes(content)
     tag = champion(root, 2, second)
