@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from flows.doctor import Check
     from flows.new import Added
     from flows.pipeline import Outcome
+    from flows.up.commands import Seen
     from flows.why import Reason
 
 Data = dict[str, Any]
 Render = Callable[[Data, Console], None]
-STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached": "dim"}
+STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached": "dim",
+          "starting": "yellow", "waiting": "yellow", "stopped": "dim", "degraded": "red", "down": "red",
+          "crashed": "red"}  # fmt: skip
 PLAIN_WIDTH = 120
 
 
@@ -204,3 +207,38 @@ def recipes_table(data: Data, console: Console) -> None:
         done = f"{len(recipe['stages_done'])} of {len(stages())} stages"
         table.add_row(recipe["recipe"], recipe["source"], done, quality, recipe["tag"] or "")
     console.print(table)
+
+
+# ---------------------------------------------------------------- up
+
+
+def up_summary(rows: list["Seen"]) -> Data:
+    """Every part, and whether none of those that were started is unwell."""
+    from flows.up.commands import BAD
+
+    return {"is_well": all(row.state not in BAD for row in rows), "parts": [asdict(row) for row in rows]}
+
+
+def up_table(data: Data, console: Console) -> None:
+    table = plain_table("", "", "address", "version", "pid", "")
+    for row in data["parts"]:
+        state = Text(row["state"], style=STYLES[row["state"]])
+        pid = "" if row["pid"] is None else str(row["pid"])
+        table.add_row(row["name"], state, row["address"], row["version"], pid, Text(row["note"]))
+    console.print(table)
+    if all(row["pid"] is None for row in data["parts"]):
+        console.print("Nothing runs; 'modelyard up' starts it.")
+    for row in data["parts"]:
+        if row["state"] in ("crashed", "down", "starting"):
+            console.print(Text(f"log of {row['name']}: {row['log']}"))
+
+
+def down_summary(done: list[tuple[str, bool]]) -> Data:
+    return {"stopped": [{"name": name, "when_asked": when_asked} for name, when_asked in done]}
+
+
+def down_lines(data: Data, console: Console) -> None:
+    for one in data["stopped"]:
+        console.print(f"{one['name']} stopped" + ("" if one["when_asked"] else " (killed: it did not end when asked)"))
+    if not data["stopped"]:
+        console.print("Nothing ran.")

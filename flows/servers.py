@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Server:
     health: str
     """An address that answers 200 once the server is ready."""
     log: Path
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What it has beside ours."""
 
 
 def serve_recipe(root: Path, recipe: str, *, port: int, host: str = HOST) -> None:
@@ -141,8 +143,10 @@ def mlflow_server(root: Path, port: int) -> Server:
         "--default-artifact-root", (root / "mlartifacts").as_uri(),
     ]  # fmt: skip
     # Not an option of the command: the address may hold a password, and commands are seen by every user.
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = tracking_uri(root)
-    return Server("MLflow", command, f"http://{HOST}:{port}/health", root / ".modelyard" / "logs" / "mlflow.log")
+    # Its runners of jobs, which nothing here asks for, would be eight more processes of 250 MB.
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri(root), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log = root / ".modelyard" / "logs" / "mlflow.log"
+    return Server("MLflow", command, f"http://{HOST}:{port}/health", log, environment)
 
 
 def prefect_server(root: Path, port: int) -> Server:
@@ -195,8 +199,8 @@ def starting(root: Path, server: Server) -> Generator[subprocess.Popen[bytes]]:
     server.log.parent.mkdir(parents=True, exist_ok=True)
     with server.log.open("wb") as log:
         process = subprocess.Popen(
-            server.command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            preexec_fn=end_with_parent(),
+            server.command, cwd=root, env={**os.environ, **server.environment}, stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, start_new_session=True, preexec_fn=end_with_parent(),
         )  # fmt: skip
     try:
         yield process

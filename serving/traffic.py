@@ -12,6 +12,7 @@ is written and no feedback is taken. GET /status says how the log does: a full d
 
 import asyncio
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -34,6 +35,8 @@ FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
 MAX_BYTES, MAX_AGE_S, MAX_FILES = (
     "MODELYARD_TRAFFIC_MAX_BYTES", "MODELYARD_TRAFFIC_MAX_AGE_S", "MODELYARD_TRAFFIC_MAX_FILES"
 )  # fmt: skip
+SHADOW, SHADOW_HEADER = "MODELYARD_SHADOW", "X-Modelyard-Shadow"
+"""A secret of the router's, and where it sends it: with requests whose answers nobody gets, which are not logged."""
 TRAFFIC, FEEDBACK = "traffic", "feedback"
 """The two kinds of files."""
 HEADER = b"x-request-id"
@@ -84,6 +87,7 @@ class Traffic:
         self.version = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
         self.labels = labels_of(folder)
         self.check = endpoint.make_check(folder, limits)
+        self.shadow = os.environ.get(SHADOW, "").encode()
         self.settings = settings = read_settings(os.environ)
         self.log = self.feedback = None
         if settings is not None:
@@ -92,7 +96,7 @@ class Traffic:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         asked = (scope["method"], scope["path"]) if scope["type"] == "http" else None
-        if asked == ("POST", self.route):
+        if asked == ("POST", self.route) and not self.is_shadow(scope):
             await Exchange(self, scope, receive, send).run()
         elif asked == ("POST", "/feedback"):
             await (await self.take_feedback(scope, receive))(scope, receive, send)
@@ -100,6 +104,11 @@ class Traffic:
             await JSONResponse(self.status())(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def is_shadow(self, scope: Message) -> bool:
+        """Whether the router compares two versions, and answers nobody."""
+        given = header_of(scope, SHADOW_HEADER.lower().encode()).encode()
+        return bool(self.shadow) and hmac.compare_digest(given, self.shadow)
 
     def status(self) -> dict[str, Any]:
         """The version, and how the log does: `off`, `on`, or `failing` with the reason and what was lost so far."""

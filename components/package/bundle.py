@@ -65,9 +65,9 @@ def write_bundle(
 
 
 def copy_code(folder: Path) -> None:
-    """The package `serving`, as it is imported here."""
+    """The package `serving`, as it is imported here, without the router, which stands before a bundle."""
     (source,) = served_code.__path__
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "router"))
 
 
 def made_from(dvc_lock: Path, recipe: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The typed sections of params.yaml, key for key: one file a stage or a section, gathered in `Recipe`.
+"""The typed sections of params.yaml, key for key: one file a stage, and one for each of the
+optional sections of what happens to the model afterwards, gathered in `Recipe`.
 
 Every value that changes results stands in params.yaml; nothing here has a default, except keys that a source, a format
 or a contract does not need at all (None then means 'not given').
@@ -55,6 +56,7 @@ from components.params.promotion import LatencyGate, Promotion, SliceGate
 from components.params.recipe import Recipe
 from components.params.schedule import RunSchedule
 from components.params.section import Name, Positive, Section, Sha256, Share
+from components.params.service import Canary, NoCanary, Service
 from components.params.sources import (
     DataSource,
     FileSource,
@@ -79,6 +81,7 @@ __all__ = [
     "Baseline",
     "Between",
     "Bootstrap",
+    "Canary",
     "Causal",
     "Clip",
     "Compress",
@@ -114,6 +117,7 @@ __all__ = [
     "Monitoring",
     "Name",
     "NearDuplicates",
+    "NoCanary",
     "NoFinetuning",
     "NoPretraining",
     "Optimizer",
@@ -134,6 +138,7 @@ __all__ = [
     "Samples",
     "Schedule",
     "Section",
+    "Service",
     "Serving",
     "Sha256",
     "Share",

@@ -15,6 +15,7 @@ from components.params.preprocess import ArrayData, Preprocess, TextGenerationDa
 from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
 from components.params.promotion import Promotion
 from components.params.schedule import RunSchedule
+from components.params.service import Canary, Service
 from components.params.validate import Validate
 
 FINETUNING = {
@@ -52,10 +53,15 @@ class Recipe:
     monitoring: Monitoring | None = None
     promotion: Promotion | None = None
     schedule: RunSchedule | None = None
+    serve: bool | None = None
+    """Whether `modelyard up` serves it, as `service` says."""
+    service: Service | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        for look in (faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion):
+        for look in (
+            faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service,
+        ):  # fmt: skip
             for fault in look(self):
                 raise ValueError(fault)
         return self
@@ -126,6 +132,22 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
         yield f"promotion.slices is for classifiers, but preprocess.task is '{task}'; set it to null"
     elif "slice" in slices.by and getattr(recipe.preprocess, "slice", None) is None:
         yield "promotion.slices.by has 'slice', but preprocess.slice names no column; name one, or leave it out"
+
+
+def faults_of_service(recipe: Recipe) -> Iterator[str]:
+    """What `modelyard up` could not do."""
+    if recipe.serve and recipe.service is None:
+        yield "serve is true, but there is no section 'service', which says on which port and how"
+    canary = recipe.service.canary if recipe.service else None
+    if isinstance(canary, Canary):
+        has_labels = recipe.preprocess.task.endswith("_classification")
+        if has_labels and canary.min_agreement is None:
+            yield "service.canary.min_agreement is null, but the answers have labels to compare; give a share"
+        if not has_labels and canary.min_agreement is not None:
+            yield (
+                f"service.canary.min_agreement is {canary.min_agreement:g}, but answers of {recipe.preprocess.task} "
+                "have no labels to compare; set it to null"
+            )
 
 
 def is_of_images(preprocess: Preprocess) -> bool:

@@ -42,8 +42,8 @@ def test_help_lists_every_command(project: Path) -> None:
     done = modelyard(project, "--help")
     assert done.returncode == 0
     assert COMMANDS == [
-        "completion", "deploy", "doctor", "estimate", "ledger", "new", "promote", "recipes", "retrain", "rollback",
-        "run", "serve", "ui", "why", "worker",
+        "canary", "completion", "deploy", "doctor", "down", "estimate", "keys", "ledger", "monitor", "new", "promote",
+        "recipes", "retrain", "rollback", "run", "serve", "status", "ui", "up", "why", "worker",
     ]  # fmt: skip
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 

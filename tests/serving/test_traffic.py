@@ -102,6 +102,14 @@ def test_refused_request_is_a_line_without_input(client: httpx.Client, folder: P
     assert (row["status"], row["input"], row["output"], row["items"]) == (400, None, None, 1)
 
 
+def test_only_the_routers_own_comparisons_are_left_out(packaged: Path, tmp_path: Path):
+    with served(packaged, tmp_path, MODELYARD_SHADOW="secret") as client:
+        for number, given in enumerate([b"secret", b"guess", b"", "é".encode()]):
+            headers = {b"x-modelyard-shadow": given, b"x-request-id": b"%d" % number}
+            assert client.post("/classify", json={"texts": ["a"]}, headers=headers).status_code == 200
+    assert [row["request_id"] for row in rows(tmp_path)] == ["1", "2", "3"]
+
+
 def test_status_says_that_the_log_is_on(client: httpx.Client):
     client.post("/classify", json={"texts": ["a"]})
     status = client.get("/status").json()

@@ -1,0 +1,199 @@
+"""What the commands `up`, `status` and `down` do."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from components.artifacts import read_json, write_json
+from components.environment import PREFECT_SERVER
+from components.errors import ArtifactError
+from components.locks import hold
+from flows.ports import check_free
+from flows.up.parts import Part, noted_prefect, plan
+from flows.up.processes import Record, end, last_line, process_of, records, start
+
+READY_TIMEOUT_S = 120
+POLL_S = 0.3
+HEALTH_TIMEOUT_S = 3
+State = Literal["ok", "starting", "waiting", "degraded", "down", "crashed", "stopped"]
+SETTLED = ("ok", "waiting", "degraded", "crashed")
+BAD = ("degraded", "down", "crashed", "starting")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A part as it is now: a row of the table."""
+
+    name: str
+    state: State
+    address: str
+    version: str
+    pid: int | None
+    up_s: float | None
+    note: str
+    """What a person should know: what is wrong, or under way."""
+    log: str
+
+
+def bring_up(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
+    """Start what does not run, and wait until it answers. BusyError where a port is taken by another.
+
+    Two at once come one after the other, and the second finds all running.
+    """
+    with hold(root, "up", doing="modelyard up", wait=True):
+        parts = plan(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
+        known = records(root)
+        missing = [part for part in parts if part.server and not is_up(known.get(part.name))]
+        for part in missing:
+            if part.name in known:
+                end(root, known[part.name])  # what a killed one left behind may hold its port
+        for part in missing:
+            if part.port is not None:
+                check_free(part.port, part.option)
+        workers = [part for part in missing if part.kind == "worker"]
+        begin(root, [part for part in missing if part.kind != "worker"])
+        begin(root, workers)  # which look for Prefect's server
+        return look(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+def is_up(record: Record | None) -> bool:
+    return record is not None and process_of(record) is not None
+
+
+def begin(root: Path, parts: list[Part]) -> None:
+    """Start parts, and wait until each is ready or has ended."""
+    for part in parts:
+        assert part.server is not None
+        environment: dict[str, str] = {}
+        if part.kind == "worker" and (url := noted_prefect(root)):
+            environment["PREFECT_API_URL"] = url
+        start(
+            root, part.name, part.server, address=part.address, port=part.port, stop_s=part.stop_s,
+            environment=environment,
+        )  # fmt: skip
+        if part.kind == "prefect":
+            write_json(root / PREFECT_SERVER, {"url": f"{part.address}/api"})
+    give_up_at = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < give_up_at:
+        known = records(root)
+        if all(seen_of(root, part, known.get(part.name)).state in SETTLED for part in parts):
+            return
+        time.sleep(POLL_S)
+
+
+def look(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
+    """Every part that should run, and every one that was started and not stopped."""
+    parts = plan(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
+    known = records(root)
+    planned = {part.name for part in parts}
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda part: seen_of(root, part, known.get(part.name)), parts))
+    gone = [record for name, record in known.items() if name not in planned]
+    return rows + [
+        Seen(
+            record.name,
+            "degraded" if is_up(record) else "crashed",
+            record.address,
+            "",
+            record.pid,
+            None,
+            "it is no longer among what should run; 'modelyard down' and 'up' mend that",
+            record.log,
+        )
+        for record in gone
+    ]
+
+
+def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
+    """One part as it is now."""
+    if part.server is None:
+        state: State = "ok" if answers(part.address if part.kind == "prefect" else f"{part.address}/health") else "down"
+        note = f"your own, by {part.option}" + ("" if state == "ok" else "; it does not answer")
+        return Seen(part.name, state, part.address, part.version, None, None, note, "")
+    if record is None:
+        return Seen(part.name, "stopped", part.address, part.version, None, None, "", "")
+    process = process_of(record)
+    if process is None:
+        note = f"it ended; its log says last: {last_line(Path(record.log)) or 'nothing'}"
+        return Seen(part.name, "crashed", record.address, part.version, record.pid, None, note, record.log)
+    up_s = time.time() - record.created
+    health = part.server.health.replace(part.address, record.address) if part.address else ""
+    if part.kind == "router":
+        state, version, note = routed(root, part.name, is_healthy=answers(health))
+    else:
+        version, note = part.version, ""
+        state = "ok" if not health or answers(health) else "starting" if up_s < READY_TIMEOUT_S else "down"
+    if state == "down" and not note:
+        note = f"it does not answer; its log says last: {last_line(Path(record.log)) or 'nothing'}"
+    return Seen(part.name, state, record.address, version, record.pid, round(up_s, 1), note, record.log)
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return client().get(url).is_success
+    return False
+
+
+@cache
+def client() -> httpx.Client:
+    """One for all: each new one reads the system's certificates."""
+    return httpx.Client(timeout=HEALTH_TIMEOUT_S, trust_env=False)
+
+
+def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, str]:
+    """State, version and note of a recipe's router, by what it writes down and whether its champion answers."""
+    try:
+        written: dict[str, Any] = read_json(root / ".modelyard" / "router" / f"{recipe}.json")
+    except ArtifactError:
+        return "starting", "", ""
+    serving, refused = written["serving"], written["refused"]
+    version = f"{serving['version'] or '?'} {serving['tag']}" if serving else ""
+    notes: list[str] = []
+    if refused is not None:
+        notes.append(f"version {refused['version'] or '?'} is refused: {refused['reason']}")
+    if written["crashes"]:
+        notes.append(f"its Bento ended {written['crashes']} times and was started again")
+    if challenger := written["challenger"]:
+        seen = f"{challenger['requests']} of {challenger['wanted']} requests"
+        notes.append(f"{challenger['mode']}: version {challenger['version'] or '?'}, {seen}")
+    elif verdict := verdict_of(root, recipe, serving):
+        notes.append(verdict)
+    if written["state"] == "waiting":
+        notes.append(f"no bundle yet; 'modelyard run {recipe}' makes one, and it is then served")
+    state: State = written["state"] if written["state"] != "serving" else "ok" if is_healthy else "down"
+    return state, version, "; ".join(notes)
+
+
+def verdict_of(root: Path, recipe: str, serving: Any) -> str:
+    """How the last challenger did, unless it is what is served."""
+    with suppress(ArtifactError, KeyError):
+        verdict = read_json(root / ".modelyard" / "canary" / f"{recipe}.json")
+        if serving is not None and verdict["tag"] != serving["tag"] and verdict["state"] != "running":
+            return f"challenger {verdict['version'] or '?'} {verdict['state']}: {verdict['reason']}"
+    return ""
+
+
+def bring_down(root: Path) -> list[tuple[str, bool]]:
+    """Stop what `up` started; gives each name, and whether it ended when it was asked."""
+    with hold(root, "up", doing="modelyard down", wait=True):
+        known = records(root)
+        # The worker first, so that it starts no flow meanwhile; then what is asked; at last what the others report to.
+        servers = [name for name in ("mlflow", "prefect") if name in known]
+        groups = [
+            [name for name in known if name == "worker"],
+            [n for n in known if n not in (*servers, "worker")],
+            servers,
+        ]
+        done: list[tuple[str, bool]] = []
+        for names in groups:
+            with ThreadPoolExecutor(8) as pool:
+                done += zip(names, pool.map(lambda name: end(root, known[name]), names), strict=True)
+        if "prefect" in known:
+            (root / PREFECT_SERVER).unlink(missing_ok=True)
+        return done

@@ -1,0 +1,205 @@
+"""The process of one recipe's router: python -m flows.up.router PROJECT RECIPE. `modelyard up` starts it.
+
+It hands serving/router what that may not know: the project's files, BentoML's store, and `modelyard promote`.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from components.artifacts import Layout, sha256_of
+from components.environment import prepare_environment
+from components.errors import ArtifactError, ModelyardError
+from components.monitoring.place import traffic_environment
+from components.package.bento import (
+    bento_folder,
+    build_bento,
+    end_with_parent,
+    free_port,
+    remove_bento,
+    serve_command,
+    stop,
+    tag_of,
+)
+from components.params import Canary
+from components.recipes import load_recipe
+from flows.ports import HOST
+from flows.up.parts import CODE
+from flows.up.processes import last_line
+from serving.bundle import MANIFEST, BundleError, load_about, verify_bundle
+from serving.endpoints import endpoint_of
+from serving.router.bentos import Launcher, Prepared
+from serving.router.keeper import Places, Wishes
+from serving.router.run import run_router
+from serving.router.trial import Rules
+from serving.router.versions import Version, read_version
+from serving.traffic import SHADOW
+
+logger = logging.getLogger(__name__)
+
+PROMOTE_TIMEOUT_S = 1800
+LARGE_REQUEST_BYTES = 64 * 2**20
+"""Where a bundle of another release says its limits otherwise; its service keeps them in any case."""
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    root, recipe = Path(sys.argv[1]), sys.argv[2]
+    prepare_environment(root)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    service = load_recipe(root, recipe).service
+    assert service is not None
+    secret = secrets.token_hex(16)
+    state = root / ".modelyard"
+    asyncio.run(
+        run_router(
+            wishes_of(root, recipe),
+            launcher=launcher_of(root, recipe, secret=secret),
+            places=Places(
+                state / "router" / f"{recipe}.json", state / "canary" / f"{recipe}.json", state / "canary" / recipe
+            ),
+            host=HOST,
+            port=service.port,
+            drain_timeout_s=service.drain_timeout_s,
+            secret=secret,
+        )
+    )
+
+
+def wishes_of(root: Path, recipe: str) -> Wishes:
+    """What the project's files say."""
+    state = root / ".modelyard"
+    return Wishes(
+        champion=champion_of(root, recipe),
+        challenger=lambda: read_version(state / "challengers" / f"{recipe}.json", root=root),
+        rules=lambda: rules_of(root, recipe),
+        promote=lambda version: promote(root, recipe, version),
+    )
+
+
+def champion_of(root: Path, recipe: str) -> Callable[[], Version | None]:
+    """Who is champion: whom promotion names, and before it has named one, the bundle that is packaged at the start."""
+    path = root / ".modelyard" / "champions" / f"{recipe}.json"
+    bundle = Layout(root, recipe, "package").artifact / "bundle"
+    packaged: list[Version] = []
+
+    def champion() -> Version | None:
+        named = read_version(path, root=root)
+        if named is not None:
+            return named
+        if not packaged and (bundle / MANIFEST).is_file():
+            packaged.append(Version("", sha256_of(bundle / MANIFEST), tag_of(bundle), bundle))
+        return packaged[0] if packaged else None
+
+    return champion
+
+
+def rules_of(root: Path, recipe: str) -> Rules | None:
+    """`service.canary`, as params.yaml has it now."""
+    service = load_recipe(root, recipe).service
+    canary = service.canary if service else None
+    return Rules(**canary.model_dump()) if isinstance(canary, Canary) else None
+
+
+def promote(root: Path, recipe: str, version: Version) -> str | None:
+    """Ask promotion to make a challenger the champion; gives why it does not."""
+    command = [*CODE, "flows.cli", "--project", str(root), "promote", recipe, "--version", version.version]
+    try:
+        done = subprocess.run(
+            command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROMOTE_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"'modelyard promote' took longer than {PROMOTE_TIMEOUT_S} s"
+    if done.returncode == 0:
+        return None
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return f"'modelyard promote' ended with {done.returncode}: {lines[-1] if lines else 'it said nothing'}"
+
+
+def launcher_of(root: Path, recipe: str, *, secret: str) -> Launcher:
+    """How this project's Bentos are made and started."""
+    layout, logs = Layout(root, recipe, "package"), root / ".modelyard" / "logs"
+    settings = load_recipe(root, recipe)
+
+    def log_of(version: Version) -> Path:
+        return logs / f"bento-{recipe}-{version.digest[:12]}.log"
+
+    def start(version: Version, port: int) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            **traffic_environment(root, recipe, settings),
+            SHADOW: secret,
+        }
+        logs.mkdir(parents=True, exist_ok=True)
+        with log_of(version).open("wb") as log:
+            return subprocess.Popen(
+                serve_command(version.tag, HOST, port), cwd=logs, env=environment, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True, preexec_fn=end_with_parent(),
+            )  # fmt: skip
+
+    return Launcher(
+        prepare=lambda version: prepare(
+            version,
+            provenance=layout.observations / "provenance.json",
+            ready_timeout_s=settings.package.ready_timeout_s,
+        ),
+        start=start,
+        stop=stop,
+        said=lambda version: last_line(log_of(version)),
+        free_port=free_port,
+    )
+
+
+def prepare(version: Version, *, provenance: Path, ready_timeout_s: float) -> Prepared:
+    """Put a version's Bento into the store. ArtifactError where its bundle is not the one that was promoted.
+
+    The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
+    """
+    stored = bento_folder(version.tag) / "src"
+    if version.bundle.is_dir() or fault_of(stored, version.digest) is not None:
+        if fault := fault_of(version.bundle, version.digest):
+            raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
+        if fault_of(stored, version.digest) is not None:
+            remove_bento(version.tag)
+            built = build_bento(version.bundle, provenance)
+            if built != version.tag:
+                remove_bento(built)
+                raise ArtifactError(f"the bundle of {version.name} gives the Bento {built}; promote a version again")
+    return described(stored, ready_timeout_s=ready_timeout_s)
+
+
+def fault_of(bundle: Path, digest: str) -> str | None:
+    """Why a folder is not the bundle with this digest."""
+    try:
+        if sha256_of(bundle / MANIFEST) != digest:
+            return f"{MANIFEST} is another"
+        verify_bundle(bundle)
+    except OSError as error:
+        return f"{bundle / MANIFEST} cannot be read ({error.strerror})"
+    except BundleError as error:
+        return str(error)
+    return None
+
+
+def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
+    """What the router must know of a bundle."""
+    about = load_about(bundle)
+    endpoint = endpoint_of(about.task)
+    most = LARGE_REQUEST_BYTES
+    with suppress(TypeError):  # a bundle of another release, whose limits have other names
+        most = max(endpoint.max_bytes(bundle, endpoint.Limits(**about.limits)).values())
+    return Prepared(endpoint.ROUTE, most, ready_timeout_s)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ModelyardError as error:
+        sys.exit(f"modelyard: {error}")

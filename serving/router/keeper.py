@@ -1,0 +1,345 @@
+"""Keeps the champion served: follows who it is, changes to a new one, starts it again when it ends, tries a challenger.
+
+A change: the new Bento is started and waited for; then requests go to it; the old one finishes what it has, and is
+stopped. Where the new one cannot be served, the old one keeps serving, and the state that is written says why.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from serving.router.bentos import Bento, Launcher, start_bento
+from serving.router.challenge import Challenge, now
+from serving.router.trial import Rules
+from serving.router.versions import Version
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.25
+FIRST_DELAY_S, MAX_DELAY_S = 0.5, 60.0
+STEADY_S = 60
+"""A Bento that served for so long is started again at once."""
+ADOPTION_S = 10
+"""A promoted challenger is named champion within this time, or stopped."""
+AFTER_FAULT_S = 5
+SMALLEST_LIMIT = 2**16
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the router is to do, asked for again and again; handed in by who starts it."""
+
+    champion: Callable[[], Version | None]
+    challenger: Callable[[], Version | None]
+    rules: Callable[[], Rules | None]
+    """How a challenger is tried; None: not at all."""
+    promote: Callable[[Version], str | None]
+    """Makes a challenger the champion; gives why not, or None. Called on a thread."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the router writes."""
+
+    state: Path
+    verdict: Path
+    comparisons: Path
+    """A folder: one file for each challenger."""
+
+
+@dataclass
+class Backoff:
+    """When something that failed may be tried again."""
+
+    failures: int = 0
+    due: float = field(default_factory=time.monotonic)
+
+    def failed(self) -> None:
+        self.due = time.monotonic() + min(MAX_DELAY_S, FIRST_DELAY_S * 2**self.failures)
+        self.failures += 1
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due
+
+
+class Keeper:
+    """The state of one recipe's service. One thread, the event loop's, changes it."""
+
+    def __init__(
+        self, wishes: Wishes, *, launcher: Launcher, places: Places, drain_timeout_s: float,
+        session: aiohttp.ClientSession,
+    ) -> None:  # fmt: skip
+        self.wishes, self.launcher, self.places, self.session = wishes, launcher, places, session
+        self.drain_timeout_s = drain_timeout_s
+        self.current: Bento | None = None
+        self.last: Version | None = None
+        """Served until it ended."""
+        self.challenge: Challenge | None = None
+        self.refused: Mapping[str, Any] | None = None
+        """Why the champion is not what is served."""
+        self.backoffs: dict[str, Backoff] = {}
+        self.crashes = 0
+        self.retiring: set[asyncio.Task[None]] = set()
+        self.written: dict[Path, Mapping[str, Any]] = {}
+
+    # -------------------------------------------------------- what the proxy asks
+
+    @property
+    def max_bytes(self) -> int:
+        """The longest request that is read."""
+        return max(self.current.prepared.max_bytes if self.current else 0, SMALLEST_LIMIT)
+
+    @property
+    def excuse(self) -> str:
+        """Why nothing answers."""
+        if self.refused is not None:
+            return f"no model is served: {self.refused['reason']}"
+        return "no model is served yet" if self.last is None else "the model is being started again"
+
+    @property
+    def retry_after_s(self) -> int:
+        return 1 if self.refused is None else 10
+
+    # -------------------------------------------------------- the champion
+
+    async def keep(self) -> None:
+        """Serve whoever is champion, until cancelled."""
+        while True:
+            try:
+                await self.follow_champion()
+                self.write_state()
+            except Exception:  # a fault here must not end the service
+                logger.exception("the champion could not be followed")
+                await asyncio.sleep(AFTER_FAULT_S)
+            await asyncio.sleep(POLL_S)
+
+    async def follow_champion(self) -> None:
+        self.notice_crash()
+        try:
+            wanted = self.wishes.champion()
+        except Exception as error:
+            self.refuse(None, str(error))
+            wanted = self.current.version if self.current else self.last
+            if wanted is not None and self.current is None:
+                await self.take(wanted)
+            return
+        if wanted is None:
+            return
+        if not self.is_served(wanted):
+            await self.take(wanted)
+        if self.current is None and self.last is not None and self.last.digest != wanted.digest:
+            await self.take(self.last)
+        if self.current is not None and self.is_served(wanted):
+            self.current.version = wanted  # its number, which it gets after it was packaged
+            self.refused = None
+
+    def is_served(self, version: Version) -> bool:
+        return self.current is not None and self.current.version.digest == version.digest
+
+    def notice_crash(self) -> None:
+        """Stop sending requests to a Bento that ended."""
+        bento = self.current
+        if bento is None or bento.is_alive:
+            return
+        self.current, self.last = None, bento.version
+        self.crashes += 1
+        logger.error("the Bento of %s ended with code %s", bento.version.name, bento.process.returncode)
+        backoff = self.backoff_of(bento.version)
+        if time.monotonic() - bento.started > STEADY_S:
+            backoff.failures, backoff.due = 0, time.monotonic()
+        else:
+            backoff.failed()
+
+    def backoff_of(self, version: Version) -> Backoff:
+        return self.backoffs.setdefault(version.digest, Backoff())
+
+    async def take(self, version: Version) -> None:
+        """Serve a version in place of the present one; where that fails, all stays as it is."""
+        if not self.backoff_of(version).is_due:
+            return
+        self.write_state()
+        try:
+            bento = self.adopted(version) or await start_bento(version, self.launcher, self.session)
+        except Exception as error:  # whatever is wrong with the new one, the old one keeps serving
+            self.backoff_of(version).failed()
+            self.refuse(version, str(error))
+            return
+        old, self.current, self.last = self.current, bento, bento.version
+        logger.info("%s is served", version.name)
+        if old is not None:
+            self.retire(old)
+
+    def adopted(self, version: Version) -> Bento | None:
+        """The challenger's Bento, where the challenger has become champion."""
+        challenge = self.challenge
+        if challenge is None or challenge.bento.version.digest != version.digest or not challenge.bento.is_alive:
+            return None
+        self.challenge, challenge.is_over = None, True
+        return challenge.bento
+
+    def refuse(self, version: Version | None, reason: str) -> None:
+        """Note why a champion is not served."""
+        digest, name = (version.digest, version.name) if version else ("", "the champion")
+        if self.refused is None or (self.refused["digest"], self.refused["reason"]) != (digest, reason):
+            logger.error("%s is not served: %s", name, reason)
+            self.refused = {
+                "version": version.version if version else "",
+                "digest": digest,
+                "reason": reason,
+                "time": now(),
+            }
+
+    def retire(self, bento: Bento) -> None:
+        """Stop a Bento once it has answered what it was asked."""
+
+        async def run() -> None:
+            await bento.drained(self.drain_timeout_s)
+            await asyncio.to_thread(self.launcher.stop, bento.process)
+            logger.info("%s is stopped", bento.version.name)
+
+        task = asyncio.create_task(run())
+        self.retiring.add(task)
+        task.add_done_callback(self.retiring.discard)
+
+    # -------------------------------------------------------- the challenger
+
+    async def try_challengers(self) -> None:
+        """Try whoever is challenger, until cancelled."""
+        while True:
+            try:
+                await self.follow_challenger()
+            except Exception:
+                logger.exception("the challenger could not be tried")
+                await asyncio.sleep(AFTER_FAULT_S)
+            await asyncio.sleep(POLL_S)
+
+    async def follow_challenger(self) -> None:
+        challenge, wanted, champion = self.challenge, self.wishes.challenger(), self.current
+        if challenge is None:
+            if wanted and champion and not self.is_served(wanted) and not self.is_judged(wanted):
+                await self.begin(wanted, champion.version)
+            return
+        if wanted is None or wanted.digest != challenge.bento.version.digest:
+            self.end(challenge, "withdrawn", "it is no longer the challenger")
+        elif champion is not None and champion.version.digest != challenge.champion.digest:
+            self.end(challenge, None, "the champion changed; it is tried again")
+        elif not challenge.bento.is_alive:
+            self.end(challenge, "failed", f"its Bento ended with code {challenge.bento.process.returncode}")
+        elif (regression := challenge.trial.regression()) is not None:
+            self.end(challenge, "failed", regression)
+        elif challenge.trial.verdict() == "passed":
+            await self.promote(challenge)
+        else:
+            self.write_verdict(challenge.figures(), "running", "")
+
+    def is_judged(self, version: Version) -> bool:
+        """Whether the verdict on a challenger is there already: it is tried once."""
+        try:
+            seen = json.loads(self.places.verdict.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return seen.get("digest") == version.digest and seen.get("state") not in ("running", None)
+
+    async def begin(self, version: Version, champion: Version) -> None:
+        rules = self.wishes.rules()
+        if rules is None or not self.backoff_of(version).is_due:
+            return
+        try:
+            bento = await start_bento(version, self.launcher, self.session)
+        except Exception as error:
+            figures = {"version": version.version, "digest": version.digest, "tag": version.tag, "mode": rules.mode}
+            self.write_verdict({**figures, "ended": now()}, "failed", str(error))
+            logger.error("the challenger %s is dropped: %s", version.name, error)
+            return
+        if self.is_served(version):  # promoted by hand meanwhile, and started twice
+            self.retire(bento)
+            return
+        self.places.comparisons.mkdir(parents=True, exist_ok=True)
+        log = self.places.comparisons / f"{version.digest[:12]}.jsonl"
+        self.challenge = Challenge(bento, champion, rules, log=log)
+        logger.info("%s is tried on %g of the requests (%s)", version.name, rules.share, rules.mode)
+
+    def end(self, challenge: Challenge, state: str | None, reason: str, **more: Any) -> None:
+        """Drop a challenger; without a state it may be tried again."""
+        challenge.is_over = True
+        if self.challenge is challenge:
+            self.challenge = None
+            self.retire(challenge.bento)
+        if state is not None:
+            self.write_verdict({**challenge.figures(), "ended": now(), **more}, state, reason)
+        logger.info("the trial of %s has ended: %s", challenge.bento.version.name, reason)
+
+    async def promote(self, challenge: Challenge) -> None:
+        """Have a challenger promoted that passed; its Bento stays until it is the champion's."""
+        challenge.is_over = True
+        version = challenge.bento.version
+        self.write_verdict(challenge.figures(), "promoting", "no regression")
+        refusal = await asyncio.to_thread(self.wishes.promote, version)
+        give_up = time.monotonic() + ADOPTION_S
+        while refusal is None and not self.is_served(version) and time.monotonic() < give_up:
+            await asyncio.sleep(POLL_S)
+        if refusal is None and self.is_served(version):
+            self.end(challenge, "promoted", "no regression")
+        else:
+            self.end(challenge, "not promoted", refusal or f"it did not become champion within {ADOPTION_S} s")
+
+    # -------------------------------------------------------- what is written, and the end
+
+    def state(self) -> dict[str, Any]:
+        """For `modelyard status`."""
+        is_off = self.refused is not None or self.crashes > 0
+        if self.current is not None:
+            state = "serving" if self.refused is None else "degraded"
+        else:
+            state = "down" if is_off else "starting" if self.backoffs else "waiting"
+        return {
+            "state": state,
+            "serving": dict(self.current.seen()) if self.current else None,
+            "refused": self.refused,
+            "crashes": self.crashes,
+            "draining": len(self.retiring),
+            "challenger": self.challenge.figures() if self.challenge else None,
+        }
+
+    def write_state(self) -> None:
+        self.write(self.places.state, self.state())
+
+    def write_verdict(self, figures: Mapping[str, Any], state: str, reason: str) -> None:
+        self.write(self.places.verdict, {**figures, "state": state, "reason": reason})
+
+    def write(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write what has changed."""
+        if self.written.get(path) != value and write_whole(path, {**value, "updated": now()}):
+            self.written[path] = value
+
+    async def stop(self) -> None:
+        """Stop every Bento; to be called when nothing is asked any more."""
+        bentos = [self.current, self.challenge.bento if self.challenge else None]
+        if self.challenge is not None:
+            self.challenge.is_over = True
+        self.current, self.challenge = None, None
+        stops = [asyncio.to_thread(self.launcher.stop, bento.process) for bento in bentos if bento is not None]
+        await asyncio.gather(*stops, *self.retiring, return_exceptions=True)
+        self.places.state.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, value: object) -> bool:
+    """Write JSON whole or not at all; gives whether it could be: a full disk must not end the service."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        logger.warning("%s could not be written: %s", path, error)
+        return False
+    return True

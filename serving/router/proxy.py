@@ -1,0 +1,283 @@
+"""Passes requests on: to the champion's Bento, and during a trial to the challenger's as well.
+
+A request is read whole before it is sent on, so that it can be sent twice; an answer goes back as it comes, so that
+streamed text is not kept back. Where no Bento can answer, 503 says when to come again.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from serving.router.bentos import Bento
+from serving.router.challenge import Challenge
+from serving.router.keeper import Keeper
+from serving.router.trial import SERVER_ERROR, Answer
+from serving.traffic import SHADOW_HEADER
+
+REQUEST_ID = "X-Request-Id"
+NAME = "modelyard"
+# RFC 9110, 7.6.1: what is said to the next server only. Expect is answered here.
+HOP_BY_HOP = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade", "content-length", "expect",
+})  # fmt: skip
+ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # what aiohttp would add of its own
+READ_TIMEOUT_S = 120
+"""A Bento that says nothing for so long is not waited for."""
+SHADOW_TIMEOUT_S = 30
+BODY_TIMEOUT_S = 60
+"""A client may take so long to send its request."""
+MAX_WHOLE_BYTES = 2**20
+"""An answer up to this length is read whole, which is cheaper, and can be compared."""
+MAX_HELD_BYTES = 256 * 2**20
+"""Of all requests at once."""
+
+
+class Refused(Exception):
+    """A request that is not passed on."""
+
+    def __init__(self, status: int, error: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(error)
+        self.status, self.error, self.retry_after_s = status, error, retry_after_s
+
+    def response(self) -> web.Response:
+        headers = {"Server": NAME}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        return web.json_response({"error": self.error}, status=self.status, headers=headers)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, read whole."""
+
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes
+
+
+class Proxy:
+    """What answers on the recipe's port."""
+
+    def __init__(self, keeper: Keeper, session: aiohttp.ClientSession, *, secret: str) -> None:
+        self.keeper, self.session, self.secret = keeper, session, secret
+        self.held_bytes = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        held = 0
+        try:
+            body = await self.read_body(request)
+            held = len(body)
+            self.held_bytes += held
+            return await self.answer(request, asked_of(request, body))
+        except Refused as refused:
+            return refused.response()
+        finally:
+            self.held_bytes -= held
+
+    async def answer(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+        challenge = self.keeper.challenge
+        if challenge is not None and self.is_chosen(challenge, asked):
+            return await (self.shadowed if challenge.rules.mode == "shadow" else self.tried)(request, asked, challenge)
+        response, _ = await self.pass_on(request, asked, self.champion())
+        return response or unavailable()
+
+    def champion(self) -> Bento:
+        """Refused with 503 while none is ready."""
+        if self.keeper.current is None:
+            raise Refused(503, self.keeper.excuse, retry_after_s=self.keeper.retry_after_s)
+        return self.keeper.current
+
+    def is_chosen(self, challenge: Challenge, asked: Asked) -> bool:
+        """Whether this request is one of those that are tried on the challenger."""
+        path = asked.target.partition("?")[0]
+        return (
+            challenge.is_open
+            and asked.method == "POST"
+            and path == challenge.bento.prepared.route
+            and random.random() < challenge.rules.share  # whoever asks must not be able to tell which
+        )
+
+    async def shadowed(self, request: web.BaseRequest, asked: Asked, challenge: Challenge) -> web.StreamResponse:
+        """The champion's answer; the challenger is asked afterwards."""
+        response, champion = await self.pass_on(request, asked, self.champion())
+
+        async def compare() -> None:
+            again, challenger = await self.ask_both(asked, challenge)
+            challenge.record(timed(champion, again), challenger, request_id=request_id(asked, response))
+
+        challenge.later(compare)
+        return response or unavailable()
+
+    async def tried(self, request: web.BaseRequest, asked: Asked, challenge: Challenge) -> web.StreamResponse:
+        """The challenger's answer, or the champion's where the challenger fails; the champion is asked in any case."""
+        response, challenger = await self.pass_on(request, asked, challenge.bento, keep_failure=True)
+        if response is None:
+            response, champion = await self.pass_on(request, asked, self.champion())
+            challenge.record(champion, challenger, request_id=request_id(asked, response))
+            return response or unavailable()
+
+        async def compare() -> None:
+            champion, again = await self.ask_both(asked, challenge)
+            challenge.record(champion, timed(challenger, again), request_id=request_id(asked, response))
+
+        challenge.later(compare)
+        return response
+
+    async def read_body(self, request: web.BaseRequest) -> bytes:
+        """The whole body; Refused where it is too long, or there is no room for it."""
+        most = self.keeper.max_bytes
+        too_long = Refused(413, f"the request is longer than {most} bytes")
+        if request.content_length is not None and request.content_length > most:
+            raise too_long
+        if not request.body_exists:
+            return b""
+        if "100-continue" in request.headers.get("Expect", "").lower():
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for part in request.content.iter_any():
+                    parts.append(part)
+                    size += len(part)
+                    if size > most:
+                        raise too_long
+                    if self.held_bytes + size > MAX_HELD_BYTES:
+                        raise Refused(503, "the service is overloaded; try again in 1 s", retry_after_s=1)
+        except TimeoutError as error:
+            raise Refused(408, f"the request was not sent within {BODY_TIMEOUT_S} s") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise Refused(400, f"the request's body cannot be read: {type(error).__name__}") from error
+        return b"".join(parts)
+
+    async def pass_on(
+        self, request: web.BaseRequest, asked: Asked, bento: Bento, *, keep_failure: bool = False
+    ) -> tuple[web.StreamResponse | None, Answer]:
+        """The Bento's answer, on its way to the client, and what it was.
+
+        None where none was begun; with `keep_failure` also where it is a failure, which nobody has seen then.
+        """
+        started = time.perf_counter()
+        try:
+            with bento.busy():
+                async with self.send(asked, bento) as answer:
+                    if keep_failure and answer.status >= SERVER_ERROR:
+                        return None, Answer(answer.status, b"", time.perf_counter() - started)
+                    headers = end_to_end(answer.headers)
+                    headers.setdefault("Server", NAME)  # or aiohttp would name itself and its version
+                    length = answer.content_length
+                    if length is None or length > MAX_WHOLE_BYTES:
+                        response = await stream(request, answer, headers)
+                        return response, Answer(answer.status, b"", time.perf_counter() - started)
+                    body = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None, Answer(0, b"", time.perf_counter() - started)
+        except ValueError as error:  # aiohttp's, on a header that it will not send
+            raise Refused(400, f"the request has a header that cannot be passed on: {error}") from error
+        seconds = time.perf_counter() - started
+        if asked.method == "HEAD":
+            headers["Content-Length"] = str(length)
+        return web.Response(status=answer.status, headers=headers, body=body), Answer(answer.status, body, seconds)
+
+    async def ask(self, asked: Asked, bento: Bento) -> Answer:
+        """The answer of a Bento that no client gets."""
+        headers = CIMultiDict([*asked.headers.items(), (SHADOW_HEADER, self.secret)])
+        asked = Asked(asked.method, asked.target, headers, asked.body)
+        started = time.perf_counter()
+        try:
+            with bento.busy():
+                async with asyncio.timeout(SHADOW_TIMEOUT_S), self.send(asked, bento) as answer:
+                    body = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return Answer(0, b"", time.perf_counter() - started)
+        kept = body if len(body) <= MAX_WHOLE_BYTES else b""
+        return Answer(answer.status, kept, time.perf_counter() - started)
+
+    async def ask_both(self, asked: Asked, challenge: Challenge) -> tuple[Answer, Answer]:
+        """What champion and challenger answer out of sight, one after the other, either first: so that their latencies
+        compare. What a client got was made beside all that the other clients asked."""
+        bentos = [self.champion(), challenge.bento]
+        answers: dict[Bento, Answer] = {}
+        for bento in random.sample(bentos, 2):
+            answers[bento] = await self.ask(asked, bento)
+        return answers[bentos[0]], answers[bentos[1]]
+
+    def send(self, asked: Asked, bento: Bento) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        url = URL(bento.url + asked.target, encoded=True)  # as the client wrote it
+        return self.session.request(
+            asked.method, url, headers=asked.headers, data=asked.body or None, allow_redirects=False
+        )
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Connections to Bentos.
+
+    One is used again only for a time that is surely shorter than the 5 s after which a Bento closes it: a request that
+    meets its end would be lost.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=READ_TIMEOUT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=ADDED,
+    )
+
+
+async def stream(
+    request: web.BaseRequest, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """Give each part of an answer as it comes. One that breaks off is broken off here: it must not look whole."""
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    if answer.content_length is not None:
+        response.content_length = answer.content_length
+    await response.prepare(request)
+    try:
+        async for part in answer.content.iter_any():
+            await response.write(part)
+        await response.write_eof()
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+def asked_of(request: web.BaseRequest, body: bytes) -> Asked:
+    target = request.raw_path
+    if not target.startswith("/"):
+        raise Refused(400, "the request's target must be a path")
+    return Asked(request.method, target, end_to_end(request.headers), body)
+
+
+def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """The headers that are for the other end."""
+    named = {word.strip().lower() for word in headers.get("Connection", "").split(",")}
+    left_out = HOP_BY_HOP | named | {SHADOW_HEADER.lower()}
+    kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
+    return kept
+
+
+def timed(given: Answer, again: Answer) -> Answer:
+    """The answer that a client got, with the latency of the one that compares."""
+    return again if again.has_failed else replace(given, seconds=again.seconds)
+
+
+def request_id(asked: Asked, response: web.StreamResponse | None) -> str | None:
+    """By which the traffic log knows the request."""
+    given = asked.headers.get(REQUEST_ID)
+    return response.headers.get(REQUEST_ID, given) if response is not None else given
+
+
+def unavailable() -> web.Response:
+    return Refused(503, "the service stopped before it answered; try again in 1 s", retry_after_s=1).response()

@@ -1,0 +1,44 @@
+"""Runs a router until SIGTERM or Ctrl-C, which let it finish what it accepted."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+from aiohttp import web
+
+from serving.router.bentos import Launcher
+from serving.router.keeper import Keeper, Places, Wishes
+from serving.router.proxy import Proxy, new_session
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections that wait to be accepted: in a burst the first answer may be 503, but not a refused connection."""
+
+
+async def run_router(
+    wishes: Wishes, *, launcher: Launcher, places: Places, host: str, port: int, drain_timeout_s: float, secret: str
+) -> None:
+    """Serve on a port until a signal comes; every Bento is then stopped."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with new_session() as session:
+        keeper = Keeper(wishes, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s, session=session)
+        proxy = Proxy(keeper, session, secret=secret)
+        # A client that goes away is asked for no longer, so that its Bento stops computing.
+        server = web.Server(proxy.handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+        runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
+        await runner.setup()
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        logger.info("listening on http://%s:%d", host, port)
+        tasks = [asyncio.create_task(keeper.keep()), asyncio.create_task(keeper.try_challengers())]
+        await stopped.wait()
+        logger.info("stopping: what was accepted is finished first")
+        await runner.cleanup()
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await keeper.stop()

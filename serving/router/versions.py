@@ -1,0 +1,45 @@
+"""Which version of a model is to be served, as promotion leaves it in a file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEYS = ("version", "digest", "tag", "bundle")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a model in the registry, and where its bundle lies."""
+
+    version: str
+    """Its number in the registry; empty where it was packaged and not registered."""
+    digest: str
+    """The sha256 of the bundle's manifest, which names that of every other file."""
+    tag: str
+    """Of its Bento."""
+    bundle: Path
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"version {self.version} ({self.tag})" if self.version else self.tag
+
+
+class VersionError(Exception):
+    """A file that names no version."""
+
+
+def read_version(path: Path, *, root: Path) -> Version | None:
+    """The version that a file names; None where there is no file. VersionError where it cannot be read."""
+    try:
+        read: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise VersionError(f"{path} cannot be read: {error}") from error
+    missing = [key for key in KEYS if key not in read] if isinstance(read, dict) else list(KEYS)
+    if missing:
+        raise VersionError(f"{path} has no {', '.join(missing)}; promote a version again")
+    version = "" if read["version"] is None else str(read["version"])
+    return Version(version, str(read["digest"]), str(read["tag"]), root / str(read["bundle"]))

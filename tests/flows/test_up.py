@@ -1,0 +1,245 @@
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from components.artifacts import read_json, sha256_of, write_json
+from components.environment import PREFECT_SERVER
+from components.errors import InputError
+from components.package.bento import tag_of
+from flows.ports import free_port, is_free
+from flows.servers import Server
+from flows.up.parts import plan
+from flows.up.processes import end, last_line, process_of, records, start
+from serving.bundle import MANIFEST
+from tests.projects import ROOT, environment, run, tiny_recipe, write_params
+
+
+def make_served(folder: Path, packaged: Path | None = None, **service: object) -> Path:
+    """A project that serves the recipe `tiny`, packaged where `packaged` has it."""
+    folder.mkdir()
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    recipe = tiny_recipe()
+    recipe["service"] |= {"port": free_port(), **service}
+    write_params(folder, {"tiny": recipe})
+    if packaged is not None:
+        shutil.copytree(packaged / "artifacts/tiny/package", folder / "artifacts/tiny/package")
+    return folder
+
+
+def port_of(project: Path) -> int:
+    return plan(project, mlflow_port=1, prefect_port=2)[-1].port or 0
+
+
+def parts_of(project: Path, *words: str, **extra: str) -> tuple[int, dict[str, dict]]:
+    """Exit code and rows of a command, by their names."""
+    done = run(["modelyard", *words, "--json"], project, check=False, **extra)
+    assert done.stdout, done.stderr
+    return done.returncode, {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+
+
+@pytest.fixture
+def project(tmp_path: Path, packaged: Path, bento_home: Path) -> Generator[tuple[Path, dict[str, str]]]:
+    """A packaged project, and the environment of its commands; nothing of it runs afterwards."""
+    project = make_served(tmp_path / "project", packaged)
+    ports = {"MODELYARD_MLFLOW_PORT": str(free_port()), "MODELYARD_PREFECT_PORT": str(free_port())}
+    yield project, ports | {"BENTOML_HOME": str(bento_home)}
+    for record in records(project).values():
+        end(project, record)
+
+
+@pytest.mark.timeout(600)  # three servers, twice
+def test_two_at_once_start_each_part_once_and_a_killed_one_is_seen_and_brought_back(
+    project: tuple[Path, dict[str, str]],
+):
+    root, extra = project
+    both = [
+        subprocess.Popen(["modelyard", "up"], cwd=root, env=environment(**extra), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        tables = [one.communicate(timeout=400)[0] for one in both]
+    finally:
+        for one in both:
+            one.kill()
+            one.wait()
+    assert [one.returncode for one in both] == [0, 0], tables
+    assert tables[0] == tables[1]
+    known = records(root)
+    assert {"mlflow", "prefect", "tiny"} <= set(known)
+    for name in ("mlflow", "prefect", "tiny"):
+        assert known[name].address in tables[0]
+    assert f"{known['prefect'].address}/api" in (root / PREFECT_SERVER).read_text()
+
+    code, parts = parts_of(root, "status", **extra)
+    assert (code, {part["state"] for part in parts.values()}) == (0, {"ok"})
+    assert parts["mlflow"]["version"]
+    assert parts["tiny"]["version"].endswith(tag_of(root / "artifacts/tiny/package/bundle"))
+
+    for name in ("mlflow", "tiny"):
+        os.kill(known[name].pid, 9)
+    code, parts = parts_of(root, "status", **extra)
+    assert code == 1
+    assert [parts[name]["state"] for name in ("mlflow", "prefect", "tiny")] == ["crashed", "ok", "crashed"]
+    assert last_line(Path(known["tiny"].log)) in parts["tiny"]["note"]
+
+    code, parts = parts_of(root, "up", **extra)
+    assert (code, {part["state"] for part in parts.values()}) == (0, {"ok"})
+    assert parts["prefect"]["pid"] == known["prefect"].pid
+    assert parts["tiny"]["pid"] != known["tiny"].pid
+    assert httpx.get(f"{parts['tiny']['address']}/readyz").status_code == 200
+
+    family = [p for part in parts.values() for p in psutil.Process(part["pid"]).children(recursive=True)]
+    done = run(["modelyard", "down"], root, **extra)
+    assert sorted(done.stdout.split("\n"))[1:] == sorted(f"{name} stopped" for name in parts)
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert all(is_free(record.port) for record in known.values() if record.port)
+    code, parts = parts_of(root, "status", **extra)
+    assert (code, {part["state"] for part in parts.values()}) == (0, {"stopped"})
+    assert not (root / PREFECT_SERVER).exists()
+
+
+def champion(root: Path, number: int, bundle: Path) -> str:
+    """Make a bundle champion, as promotion does; gives its tag."""
+    path = root / ".modelyard/champions/tiny.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest, tag = sha256_of(bundle / MANIFEST), tag_of(bundle)
+    write_json(path, {"version": number, "digest": digest, "tag": tag, "bundle": str(bundle)})
+    return tag
+
+
+def another(bundle: Path, folder: Path) -> Path:
+    """The same model in another bundle."""
+    shutil.copytree(bundle, folder)
+    (folder / "card.md").write_text("# another tiny\n")
+    manifest = read_json(folder / MANIFEST)
+    manifest["files"]["card.md"] = sha256_of(folder / "card.md")
+    write_json(folder / MANIFEST, manifest)
+    return folder
+
+
+class Yes(BaseHTTPRequestHandler):
+    """Answers 200 to whatever is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        pass
+
+
+@pytest.fixture
+def own() -> Generator[dict[str, str]]:
+    """MLflow and Prefect are servers of the user's own."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Yes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield {"MLFLOW_TRACKING_URI": url, "PREFECT_API_URL": f"{url}/api"}
+        server.shutdown()
+
+
+def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
+    project: tuple[Path, dict[str, str]], own: dict[str, str], bento_home: Path
+):
+    root, extra = project
+    extra |= own
+    code, parts = parts_of(root, "up", **extra)
+    assert code == 0
+    assert parts["mlflow"]["note"] == "your own, by MLFLOW_TRACKING_URI"
+    url, bundle = parts["tiny"]["address"], root / "artifacts/tiny/package/bundle"
+    packaged = tag_of(bundle)
+
+    second = another(bundle, root / "second")
+    model = second / "model.onnx"
+    content = model.read_bytes()
+    model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    champion(root, 2, second)
+    code, parts = wait_for(root, "degraded", **extra)
+    assert code == 1
+    assert "version 2 is refused" in parts["tiny"]["note"]
+    assert "model.onnx is not the file that was packaged" in parts["tiny"]["note"]
+    assert parts["tiny"]["version"].endswith(packaged)
+    assert httpx.post(f"{url}/classify", json={"texts": ["a dull story"]}, timeout=30).status_code == 200
+    (log,) = (root / ".modelyard/traffic/tiny").glob("traffic-*.jsonl")
+    assert json.loads(log.read_text())["input"] == "a dull story"
+
+    model.write_bytes(content)
+    tag = champion(root, 2, second)
+    code, parts = wait_for(root, "ok", **extra)
+    assert (code, parts["tiny"]["version"]) == (0, f"2 {tag}")
+    assert httpx.get(f"{url}/lineage").json()["manifest"]["files"]["card.md"] == sha256_of(second / "card.md")
+    shutil.rmtree(bento_home / "bentos" / tag.replace(":", "/"))
+
+
+def wait_for(root: Path, state: str, **extra: str) -> tuple[int, dict[str, dict]]:
+    """What status says once the service is in a state."""
+    for _ in range(60):
+        code, parts = parts_of(root, "status", **extra)
+        if parts["tiny"]["state"] == state:
+            break
+    return code, parts  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path: Path):
+    root = make_served(tmp_path / "project")
+    with socket.create_server(("127.0.0.1", port_of(root))):
+        done = run(["modelyard", "up"], root, check=False, MODELYARD_MLFLOW_PORT=str(free_port()))
+    assert done.returncode == 1
+    assert f"port {port_of(root)} is in use by " in done.stderr
+    assert f"(process {os.getpid()})" in done.stderr
+    assert "recipes.tiny.service.port in params.yaml" in done.stderr
+    assert records(root) == {}
+
+
+def test_one_port_for_two_parts_is_refused(tmp_path: Path):
+    root = make_served(tmp_path / "project", port=5000)
+    with pytest.raises(InputError, match=r"port 5000 is given to mlflow \(--mlflow-port\) and tiny \(recipes.tiny"):
+        plan(root, mlflow_port=5000, prefect_port=4200)
+
+
+def test_recipe_that_is_not_to_be_served_is_left_out(tmp_path: Path):
+    root = make_served(tmp_path / "project")
+    recipe = tiny_recipe()
+    recipe["serve"] = False
+    write_params(root, {"tiny": recipe})
+    assert "tiny" not in [part.name for part in plan(root, mlflow_port=1, prefect_port=2)]
+
+
+def sleeper(root: Path, *, stubborn: bool = False) -> Server:
+    """A server that starts another process; a stubborn one does not end when it is asked."""
+    ignore = "trap '' TERM; " if stubborn else ""
+    return Server("sleeper", ["sh", "-c", f"{ignore}sleep 60 & sleep 60; wait"], "", root / "sleeper.log")
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool):
+    record = start(tmp_path, "sleeper", sleeper(tmp_path, stubborn=stubborn), address="", port=None, stop_s=1)
+    leader = process_of(record)
+    assert leader is not None
+    while len(children := leader.children()) < 2:
+        pass
+    assert end(tmp_path, record) is not stubborn
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in [leader, *children])
+    assert records(tmp_path) == {}
+
+
+def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path):
+    record = start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
+    path = tmp_path / ".modelyard/run/sleeper.json"
+    write_json(path, {**read_json(path), "created": record.created - 100, "mark": "another start"})
+    older = records(tmp_path)["sleeper"]
+    assert process_of(older) is None
+    end(tmp_path, older)
+    assert process_of(record) is not None
+    end(tmp_path, record)
+    assert process_of(record) is None

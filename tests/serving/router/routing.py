@@ -1,0 +1,177 @@
+"""A router in a process of its own, before stand-ins for Bentos: python -m tests.serving.router.routing FOLDER PORT.
+
+FOLDER holds champion.json, challenger.json, rules.json, and refusal.txt where promotion is to say no; the router writes
+state.json, verdict.json and comparisons/ there.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from flows.ports import free_port
+from serving.router.bentos import Launcher, Prepared
+from serving.router.keeper import Places, Wishes
+from serving.router.run import run_router
+from serving.router.trial import Rules
+from serving.router.versions import Version, read_version
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+TIMEOUT_S = 30
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait()
+
+
+def prepare(version: Version) -> Prepared:
+    spec = json.loads(version.bundle.read_text())
+    if spec.get("is_changed"):
+        raise ValueError("it is not the bundle that was promoted")
+    return Prepared(route="/classify", max_bytes=2**20, ready_timeout_s=spec.get("ready_timeout_s", 10))
+
+
+def main() -> None:
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+
+    def start(version: Version, on: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(STAND_IN), str(version.bundle), str(on)]
+        with (folder / f"{version.digest}.log").open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def rules() -> Rules | None:
+        path = folder / "rules.json"
+        return Rules(**json.loads(path.read_text())) if path.exists() else None
+
+    def promote(version: Version) -> str | None:
+        if (folder / "refusal.txt").exists():
+            return (folder / "refusal.txt").read_text()
+        name_version(folder, "champion", version)
+        return None
+
+    asyncio.run(
+        run_router(
+            Wishes(
+                champion=lambda: read_version(folder / "champion.json", root=folder),
+                challenger=lambda: read_version(folder / "challenger.json", root=folder),
+                rules=rules,
+                promote=promote,
+            ),
+            launcher=Launcher(
+                prepare=prepare,
+                start=start,
+                stop=stop,
+                said=lambda version: (folder / f"{version.digest}.log").read_text().strip(),
+                free_port=free_port,
+            ),
+            places=Places(folder / "state.json", folder / "verdict.json", folder / "comparisons"),
+            host="127.0.0.1",
+            port=port,
+            drain_timeout_s=10,
+            secret="secret",
+        )
+    )
+
+
+def make_version(folder: Path, number: int, **spec: object) -> Version:
+    """A version whose stand-in answers as `spec` says; its label is its number, unless another is given."""
+    bundle = folder / f"{number}.spec"
+    bundle.write_text(json.dumps({"label": str(number), **spec}))
+    return Version(str(number), f"digest{number}", f"tiny:{number}", bundle)
+
+
+def name_version(folder: Path, role: str, version: Version) -> None:
+    """Write champion.json or challenger.json, as promotion does."""
+    partial = folder / f".{role}.partial"
+    fields = {"version": int(version.version), "digest": version.digest, "tag": version.tag}
+    partial.write_text(json.dumps({**fields, "bundle": str(version.bundle)}))
+    os.replace(partial, folder / f"{role}.json")
+
+
+class Router:
+    """What a test sees of it."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], port: int) -> None:
+        self.folder, self.process, self.url = folder, process, f"http://127.0.0.1:{port}"
+        self.numbers = itertools.count(1)
+
+    def name(self, role: str, **spec: object) -> str:
+        """Make a new version champion or challenger; gives its number, which is its label where `spec` has none."""
+        number = next(self.numbers)
+        name_version(self.folder, role, make_version(self.folder, number, **spec))
+        return str(number)
+
+    def serve(self, **spec: object) -> str:
+        """The same for a champion, once it is served."""
+        number = self.name("champion", **spec)
+        self.wait_for_version(number)
+        return number
+
+    def ask(self, num_texts: int = 1, **headers: str) -> httpx.Response:
+        return httpx.post(f"{self.url}/classify", json={"texts": ["a"] * num_texts}, headers=headers, timeout=TIMEOUT_S)
+
+    def label(self) -> str:
+        return self.ask().raise_for_status().json()[0]["label"]
+
+    def read(self, name: str) -> dict:
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def wait(self, name: str, key: str, value: object) -> dict:
+        """What state.json or verdict.json says, once its `key` is `value`."""
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while self.read(name).get(key) != value:
+            assert time.monotonic() < give_up_at, f"{key} is not {value}: {self.read(name)}\n{self.log()}"
+            assert self.process.poll() is None, self.log()
+            time.sleep(0.02)
+        return self.read(name)
+
+    def wait_for_version(self, number: str) -> None:
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while (self.read("state").get("serving") or {}).get("version") != number:
+            assert time.monotonic() < give_up_at, f"{self.read('state')}\n{self.log()}"
+            time.sleep(0.02)
+
+    def log(self) -> str:
+        return (self.folder / "router.log").read_text()
+
+
+@contextmanager
+def routing(folder: Path) -> Generator[Router]:
+    """A router that listens; it ends with the block, and nothing of it is left."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.serving.router.routing", str(folder), str(port)]
+    with (folder / "router.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    router = Router(folder, process, port)
+    try:
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while True:
+            assert process.poll() is None, router.log()
+            assert time.monotonic() < give_up_at, router.log()
+            try:
+                httpx.get(f"{router.url}/readyz", timeout=2)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.02)
+        yield router
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=TIMEOUT_S)
+
+
+if __name__ == "__main__":
+    import logging
+
+    logging.basicConfig(level=logging.INFO)
+    main()

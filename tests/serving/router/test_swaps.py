@@ -1,0 +1,218 @@
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.serving.router.routing import Router, make_version, routing
+
+
+@pytest.fixture(scope="module")
+def router(tmp_path_factory: pytest.TempPathFactory) -> Generator[Router]:
+    """A router that the tests share; each serves versions of its own."""
+    with routing(tmp_path_factory.mktemp("router")) as router:
+        yield router
+
+
+def test_no_request_is_lost_or_fails_during_three_swaps(router: Router):
+    first = router.serve(delay_s=0.02)
+    done = threading.Event()
+    labels: Counter[str] = Counter()
+    later: list[str] = []
+
+    def client(_: int) -> int:
+        asked = 0
+        with httpx.Client(timeout=30) as session:
+            while not done.is_set():
+                response = session.post(f"{router.url}/classify", json={"texts": ["a"]})
+                assert response.status_code == 200, response.text
+                labels[response.json()[0]["label"]] += 1
+                asked += 1
+        return asked
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(client, number) for number in range(8)]
+        try:
+            for _ in range(3):
+                later.append(router.serve(delay_s=0.02))
+                time.sleep(0.2)
+        finally:
+            done.set()
+        asked = sum(one.result() for one in clients)
+    assert asked == labels.total() > 20
+    assert set(labels) == {first, *later}
+    router.wait("state", "draining", 0)
+    assert len(psutil.Process(router.process.pid).children()) == 1  # the old ones are gone
+
+
+def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router):
+    first = router.serve(delay_s=2.0)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(router.label)
+        time.sleep(0.3)
+        second = router.serve()
+        assert router.label() == second
+        assert not slow.done()
+        assert slow.result() == first
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"never_ready": True, "ready_timeout_s": 0.5}, "was not ready after 0.5 s"),
+        ({"dies": True}, "ended before it was ready; it said: it will not start"),
+        ({"is_changed": True}, "it is not the bundle that was promoted"),
+    ],
+)
+def test_old_version_keeps_serving_where_the_new_one_cannot(router: Router, spec: dict, reason: str):
+    first = router.serve()
+    second = router.name("champion", **spec)
+    state = router.wait("state", "state", "degraded")
+    assert state["refused"]["version"] == second
+    assert reason in state["refused"]["reason"]
+    assert state["serving"]["version"] == first
+    assert router.label() == first
+    make_version(router.folder, int(second))  # mended: it is tried again
+    assert router.wait("state", "state", "serving")["serving"]["version"] == second
+    assert router.label() == second
+
+
+def test_broken_champion_file_is_said_and_changes_nothing(router: Router):
+    first = router.serve()
+    (router.folder / "champion.json").write_text("{")
+    assert "champion.json cannot be read" in router.wait("state", "state", "degraded")["refused"]["reason"]
+    (router.folder / "champion.json").write_text('{"version": 2}')
+    time.sleep(0.6)
+    assert "has no digest, tag, bundle" in router.read("state")["refused"]["reason"]
+    assert router.label() == first
+
+
+def test_first_champion_is_waited_for(tmp_path: Path):
+    with routing(tmp_path) as router:
+        router.wait("state", "state", "waiting")
+        response = router.ask()
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert "no model is served yet" in response.json()["error"]
+        assert router.serve() == router.label() == "1"
+
+
+def test_bento_that_ends_is_started_again(router: Router):
+    first = router.serve()
+    before = router.read("state")["crashes"]
+    for crashes in (1, 2):
+        pid = router.read("state")["serving"]["pid"]
+        psutil.Process(pid).kill()
+        router.wait("state", "crashes", before + crashes)
+        state = router.wait("state", "state", "serving")
+        assert state["serving"]["pid"] != pid
+        assert router.label() == first
+
+
+def test_request_that_its_bento_did_not_survive_is_told_to_come_again(router: Router):
+    router.serve()
+    response = httpx.post(f"{router.url}/crash")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+
+
+def test_last_good_version_is_started_again_where_the_champion_cannot_be(router: Router):
+    first = router.serve()
+    before = router.read("state")["crashes"]
+    router.name("champion", dies=True)
+    psutil.Process(router.wait("state", "state", "degraded")["serving"]["pid"]).kill()
+    router.wait("state", "crashes", before + 1)
+    assert router.wait("state", "state", "degraded")["serving"]["version"] == first
+    assert router.label() == first
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_router_that_is_asked_to_end_finishes_what_it_accepted(tmp_path: Path, number: int):
+    log = tmp_path / "asked.jsonl"
+    with routing(tmp_path) as router, ThreadPoolExecutor(4) as pool:
+        router.serve(delay_s=3.0, log=str(log))
+        bento = psutil.Process(router.read("state")["serving"]["pid"])
+        accepted = [pool.submit(router.label) for _ in range(4)]
+        while not log.exists() or log.read_text().count("\n") < 4:
+            time.sleep(0.02)
+        router.process.send_signal(number)
+        while "stopping" not in router.log():
+            time.sleep(0.02)
+        with pytest.raises(httpx.ConnectError):
+            router.ask()
+        assert not any(one.done() for one in accepted)
+        assert [one.result() for one in accepted] == ["1"] * 4
+        assert router.process.wait(timeout=20) == 0
+        assert not bento.is_running()
+        assert not (tmp_path / "state.json").exists()
+
+
+def stream(router: Router) -> list[tuple[float, float]]:
+    """When each event was sent, and when it came."""
+    events: list[tuple[float, float]] = []
+    with httpx.stream("POST", f"{router.url}/generate", timeout=10) as response:
+        for line in response.iter_lines():
+            if line:
+                events.append((float(line.split()[2]), time.time()))
+    return events
+
+
+def test_streamed_answer_is_not_kept_back_and_outlives_a_swap(router: Router):
+    router.serve()
+    with ThreadPoolExecutor(1) as pool:
+        events = pool.submit(stream, router)
+        time.sleep(0.1)
+        second = router.name("champion")
+        assert len(events.result()) == 4
+        assert events.result()[0][1] < events.result()[-1][0]  # the first had come before the last was sent
+        router.wait_for_version(second)
+
+
+def test_answer_that_breaks_off_does_not_look_whole(router: Router):
+    router.serve()
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{router.url}/broken")
+
+
+def test_requests_and_answers_pass_as_they_are(router: Router):
+    router.serve()
+    url = f"{router.url}/echo%2F..?a=%20b&c="
+    assert httpx.get(url).status_code == 404  # the path was not changed on its way
+    response = httpx.put(
+        f"{router.url}/echo?a=%20b&c=", content="body", headers={"X-Own": b"\xc3\xa9", "X-Modelyard-Shadow": b"guess"}
+    )
+    seen = response.json()
+    assert response.status_code == 201
+    assert response.headers.get_list("x-twice") == ["1", "2"]
+    assert seen["target"] == "/echo?a=%20b&c="
+    assert seen["body"] == "body"
+    headers = {name.lower(): value for name, value in seen["headers"]}
+    assert headers["x-own"].encode("latin-1") == b"\xc3\xa9"
+    assert headers["host"] == router.url.removeprefix("http://")
+    assert "x-modelyard-shadow" not in headers
+    head = httpx.head(f"{router.url}/echo")
+    assert head.status_code == 201
+    assert int(head.headers["content-length"]) > 0
+    assert "aiohttp" not in str(head.headers)
+
+
+def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Router):
+    router.serve()
+    assert httpx.post(f"{router.url}/echo", content=b"a" * 2**20).status_code == 201
+    assert httpx.post(f"{router.url}/echo", content=b"a" * (2**20 + 1)).status_code == 413
+    parts = (b"a" * 2**18 for _ in range(8))
+    assert httpx.post(f"{router.url}/echo", content=parts).status_code == 413
+    large = router.folder / "large"
+    large.write_bytes(b"b" * 2**19)
+    done = subprocess.run(
+        ["curl", "-s", "-m", "5", "-H", "Expect: 100-continue", "--data-binary", f"@{large}", f"{router.url}/echo"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "b" * 100 in done.stdout
