@@ -53,12 +53,12 @@ def test_key_lets_its_client_in_and_another_does_not(file: Path):
         response = ask(middleware, auth=auth)
         assert response.status_code == 401, auth
         assert response.headers["www-authenticate"].startswith("Bearer")
-        assert key.split("_")[2] not in response.text
+        assert key.split("_", 2)[2] not in response.text
 
 
 def test_file_holds_no_key_and_is_for_its_owner_only(file: Path):
     key = add_key(file, "shop", scopes=["admin", "predict"], per_minute=60)
-    assert key.rsplit("_", 1)[-1] not in file.read_text()
+    assert key.split("_", 2)[2] not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
     (kept,) = load_keys(file)
     assert (kept.client, kept.scopes, kept.per_minute) == ("shop", ("predict", "admin"), 60)
