@@ -1,0 +1,139 @@
+// What the bundle says of itself: its version, how good it is, the gates it passed, what it was made from (GET /lineage),
+// and how far its inputs have drifted, where a service knows (GET /status).
+
+const ENDS = ["_low", "_high"];
+const SIGNS = { "at least": "≥", "at most": "≤", above: ">" };
+
+byId("what-it-is").textContent = facts.what_it_is;
+byId("version").textContent = facts.version;
+
+async function showAbout() {
+  try {
+    const { manifest, provenance } = await (await ask("/lineage")).json();
+    const speed = speedOf(manifest, provenance);
+    showQuality(manifest.metrics, speed);
+    showFigures(manifest.metrics.evaluate);
+    showGates(manifest.gates ?? [], speed);
+    showOrigin(manifest, provenance);
+    showStages(manifest.made_from, manifest.stages ?? []);
+    byId("about-error").textContent = "";
+  } catch (error) {
+    byId("about-error").textContent = `What is known of the model cannot be shown. ${error.message}`;
+  }
+  await showDrift();
+}
+
+// The measured speed of the candidate that was chosen; null where this Bento does not carry it.
+function speedOf({ metrics: { compress } }, provenance) {
+  const name = compress.sparsity ? `${compress.method} ${compress.sparsity}` : compress.method;
+  return provenance?.speeds?.[name] ?? null;
+}
+
+const interval = (report, name, digits) => {
+  const [low, high] = ENDS.map((end) => report[name + end]);
+  return low === undefined || low === null || high === undefined || high === null ? "" : `${figure(low, digits)} to ${figure(high, digits)}`;
+};
+
+function tile(title, value, note) {
+  return el("div", {}, el("dt", { text: title }), el("dd", {}, el("span", { class: "value", text: value }), note));
+}
+
+function showQuality({ evaluate, compress }, speed) {
+  const metric = worded(compress.metric);
+  byId("judged").textContent = `On ${compress.judged}, which it was not trained on.`;
+  const tiles = [
+    tile(`${metric}, as served`, figure(compress.quality, 3), `the float model’s: ${figure(compress.float_quality, 3)}`),
+    tile("same answer as the float model", percent(compress.agreement), `of the ${compress.unit}`),
+    tile("size", `${(compress.size_bytes / 1e6).toFixed(1)} MB`, `${figure(compress.size_ratio, 2)} of the float model’s (${worded(compress.method)})`),
+  ];
+  const baseline = evaluate[`baseline_${compress.metric}`];
+  if (typeof baseline === "number") {
+    const range = interval(evaluate, "gain", 2);
+    tiles.splice(1, 0, tile(`${metric} of the baseline`, figure(baseline, 3), range ? `the float model gains ${range}` : ""));
+  }
+  if (speed) {
+    tiles.push(tile("speed, where it was packaged", `${speed.speedup.toFixed(1)} ×`, "torch in fp32, one request at a time"));
+  }
+  byId("tiles").replaceChildren(...tiles);
+}
+
+function showFigures(evaluate) {
+  const isFigure = ([name, value]) =>
+    typeof value === "number" && name !== "confidence" && !ENDS.some((end) => name.endsWith(end));
+  const rows = Object.entries(evaluate).filter(isFigure);
+  if (!rows.length) return;
+  const confidence = evaluate.confidence ? `${percent(evaluate.confidence).replace(".0", "")} interval` : "Interval";
+  const table = tableOf(["Figure", "Value", confidence], rows.map(([name, value]) => [worded(name), figure(value), interval(evaluate, name)]), "Figures of the float model");
+  byId("figures").append(table);
+  byId("figures").hidden = false;
+}
+
+function showGates(gates, speed) {
+  if (!gates.length) return;
+  const rows = gates.map(({ stage, figure: name, value, bound, limit }) => {
+    const measured = name === "speedup" ? speed?.speedup : value;
+    return [stage, worded(name), typeof measured === "number" ? figure(measured) : "passed", `${SIGNS[bound] ?? bound} ${figure(limit)}`];
+  });
+  byId("gates").append(tableOf(["Stage", "What", "Measured", "Limit"], rows, "Gates, their figures and their limits"));
+  byId("gates").hidden = false;
+}
+
+function tableOf(titles, rows, caption) {
+  const head = el("tr", {}, ...titles.map((text) => el("th", { scope: "col", text })));
+  const line = ([first, ...others]) => el("tr", {}, el("th", { scope: "row", text: first }), ...others.map((text) => el("td", { text })));
+  const table = el("table", {}, el("caption", { class: "unseen", text: caption }), el("thead", {}, head), el("tbody", {}, ...rows.map(line)));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
+}
+
+function showOrigin({ data, contract }, provenance) {
+  const { source } = data;
+  const named = [source?.kind, source?.package ?? source?.path ?? source?.name ?? source?.url, source?.version];
+  const facts_ = [
+    ["Data", named.filter((word) => word !== undefined && word !== null).join(" ")],
+    ["Rows", `${whole(data.num_rows)}, licence ${data.licence}`],
+    ["Labels", (contract.labels ?? []).slice(0, 20).join(", ")],
+    ["Digest", facts.digest],
+    ["Commit", provenance?.git_commit],
+    ["Packaged", provenance?.packaged_at && new Date(provenance.packaged_at).toLocaleString()],
+    ["Machine", provenance?.machine && `${provenance.machine.processor}, ${counted(provenance.machine.num_cores, "core")}`],
+  ];
+  byId("origin").replaceChildren(
+    ...facts_.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", { text: value }))),
+  );
+}
+
+// Every stage before this one, with its parameters and the digests of what it made.
+function showStages(madeFrom, order) {
+  const names = Object.keys(madeFrom).sort((one, other) => order.indexOf(one) - order.indexOf(other));
+  byId("stages").replaceChildren(
+    ...names.map((name) => {
+      const { params, outs } = madeFrom[name];
+      const made = Object.entries(outs ?? {}).map(([path, digest]) => el("li", {}, el("code", { text: path }), " ", el("code", { class: "digest", text: digest })));
+      return el(
+        "details",
+        {},
+        el("summary", { text: name }),
+        el("pre", { tabindex: "0", role: "region", "aria-label": `Parameters of ${name}`, text: JSON.stringify(params, null, 2) }),
+        el("ul", { class: "outs" }, ...made),
+      );
+    }),
+  );
+}
+
+// A service that is not watched has no GET /status: then nothing is said of drift.
+async function showDrift() {
+  let drift;
+  try {
+    ({ drift } = await (await ask("/status")).json());
+  } catch {
+    return;
+  }
+  if (typeof drift !== "object" || drift === null) return;
+  byId("drift-verdict").textContent = drift.verdict ?? "";
+  const rows = Object.entries(drift.figures ?? {}).map(([name, value]) => [worded(name), typeof value === "number" ? figure(value) : String(value)]);
+  if (rows.length) byId("drift-figures").replaceChildren(tableOf(["Figure", "Value"], rows, "Figures of drift"));
+  byId("drift").hidden = false;
+}
+
+byId("key").addEventListener("change", showAbout);
+showAbout();
