@@ -101,7 +101,11 @@ class Browser:
         for domain in ("Page", "Runtime", "Network", "Log", "DOM", "Accessibility"):
             page.call(f"{domain}.enable")
         page.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
         )
         page.call(
             "Emulation.setEmulatedMedia",
@@ -193,12 +197,12 @@ class Page:
 
     def box(self, selector: str) -> tuple[float, float, float, float]:
         """Where an element is, once it is scrolled into view."""
-        return tuple(
-            self.run(
-                f"(box => [box.x, box.y, box.width, box.height])((found => {{ found.scrollIntoView({{block: 'center'}});"
-                f" return found.getBoundingClientRect(); }})(document.querySelector({json.dumps(selector)})))"
-            )
+        measure = (
+            "(found => { found.scrollIntoView({block: 'center'}); const box = found.getBoundingClientRect();"
+            " return [box.x, box.y, box.width, box.height]; })"
         )
+        x, y, width, height = self.run(f"{measure}(document.querySelector({json.dumps(selector)}))")
+        return x, y, width, height
 
     def drag(self, points: Sequence[tuple[float, float]]) -> None:
         """Press the mouse at the first point, move it over the others, and let it go."""

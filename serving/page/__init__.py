@@ -1,7 +1,7 @@
 """The page that a bundle serves at `/`: ask the model, and read what it was made from and how good it is.
 
-One HTML document without an address in it. Its parts lie here: `page.html`, `page.css`, `page.js` and `about.js` for
-every task, and the form and the script of the task. The policy lets the browser run that one script and no other, ask
+One HTML document without an address in it. Its parts lie here: those of every task, and the form
+and the script of each. The policy lets the browser run that one script and no other, ask
 this service only, and make no HTML of a string: whatever the model or a user says can only be put in as text.
 """
 
@@ -20,6 +20,8 @@ from serving.endpoints import endpoint_of
 from serving.predictors import MAX_SEED
 
 PARTS = Path(__file__).parent
+STYLES = ("page.css", "form.css", "answer.css", "about.css")
+SCRIPTS = ("page.js", "about.js")
 PREDICTOR = "predictor.json"
 MARK = re.compile(r"<!-- (\w+) -->")
 
@@ -35,7 +37,8 @@ class Page:
 def make_page(folder: Path) -> Page:
     """The page of the bundle in `folder`."""
     facts = facts_of(folder)
-    style, script = part("page.css"), "\n".join(map(part, ("page.js", "about.js", f"{facts['task']}.js")))
+    style = "\n".join(map(part, STYLES))
+    script = "\n".join(map(part, (*SCRIPTS, f"{facts['task']}.js")))
     holds = {
         "title": html.escape(facts["name"]),
         "style": style,

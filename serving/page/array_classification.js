@@ -35,7 +35,8 @@ function numberSource() {
   byId("random").addEventListener("click", () => {
     // Around what the model was told is 0, as far as it was told is 1: no row of anyone's.
     const { offset, scale } = facts.predictor;
-    field.value = Array.from({ length: numValues }, () => figure(offset + scale * normal()).replaceAll(",", "")).join(", ");
+    const random = Array.from({ length: numValues }, () => (offset + scale * normal()).toPrecision(4));
+    field.value = random.join(", ");
     count();
     say("Filled with random numbers, which are no real row.");
   });
@@ -59,7 +60,10 @@ function numberSource() {
 }
 
 function entriesOf(text) {
-  return text.replace(/[[\]]/g, " ").split(/[\s,;]+/).filter((entry) => entry);
+  return text
+    .replace(/[[\]]/g, " ")
+    .split(/[\s,;]+/)
+    .filter((entry) => entry);
 }
 
 // Box and Muller (1958): a number of the standard normal distribution.
@@ -118,7 +122,10 @@ function pictureSource(height, width) {
 
   const at = (event) => {
     const box = board.getBoundingClientRect();
-    return { x: ((event.clientX - box.left) / box.width) * width, y: ((event.clientY - box.top) / box.height) * height };
+    return {
+      x: ((event.clientX - box.left) / box.width) * width,
+      y: ((event.clientY - box.top) / box.height) * height,
+    };
   };
 
   board.addEventListener("pointerdown", (event) => {
@@ -218,11 +225,14 @@ function distance(point, from, to) {
 }
 
 // Strokes as MNIST's digits were made (LeCun et al. 1998): 20 of 28 pixels at their longest, the middle of their ink in
-// the middle of the picture.
+// the middle of the picture, as far as no ink leaves it.
 function fitted(strokes, { height, width, radius }) {
   const points = strokes.flat();
   if (!points.length) return strokes;
-  const bounds = (key) => [Math.min(...points.map((point) => point[key])), Math.max(...points.map((point) => point[key]))];
+  const bounds = (key) => [
+    Math.min(...points.map((point) => point[key])),
+    Math.max(...points.map((point) => point[key])),
+  ];
   const [[left, right], [top, bottom]] = [bounds("x"), bounds("y")];
   const longest = Math.max(right - left, bottom - top);
   const wanted = (20 / 28) * Math.min(height, width) - 2 * radius;
@@ -236,7 +246,13 @@ function fitted(strokes, { height, width, radius }) {
     sumX += level * ((index % width) + 0.5);
     sumY += level * (Math.floor(index / width) + 0.5);
   });
-  return ink ? centred.map(moved(width / 2 - sumX / ink, height / 2 - sumY / ink, 1)) : centred;
+  if (!ink) return centred;
+  const within = (shift, side, extent) => {
+    const room = Math.max(0, side / 2 - radius - (extent * scale) / 2);
+    return Math.min(room, Math.max(-room, shift));
+  };
+  const dx = within(width / 2 - sumX / ink, width, right - left);
+  return centred.map(moved(dx, within(height / 2 - sumY / ink, height, bottom - top), 1));
 }
 
 // Grey levels of a file's picture, whole and as large as fits; colours by their luminance, as serving/images.py has it.

@@ -18,11 +18,14 @@ function el(tag, attributes = {}, ...children) {
 }
 
 const whole = (number) => number.toLocaleString("en");
-const figure = (number, digits = 4) =>
-  Number.isInteger(number) || Math.abs(number) >= 1000 ? whole(Math.round(number)) : String(Number(number.toPrecision(digits)));
+const figure = (number, digits = 4) => {
+  const isLong = Math.abs(number) < 1000 && !Number.isInteger(number);
+  return (isLong ? String(Number(number.toPrecision(digits))) : whole(Math.round(number))).replace("-", "−");
+};
 const percent = (share) => {
   const points = 100 * share;
-  return share > 0 && points < 0.1 ? "< 0.1 %" : `${points.toFixed(1)} %`;
+  if (share > 0 && points < 0.05) return "< 0.1 %";
+  return share < 1 && points >= 99.95 ? "> 99.9 %" : `${points.toFixed(1)} %`;
 };
 const worded = (name) => String(name).replaceAll("_", " ");
 const counted = (number, one) => `${whole(number)} ${one}${number === 1 ? "" : "s"}`;
@@ -124,21 +127,26 @@ async function classify(body, { purpose, signal }) {
   return { answers, milliseconds: performance.now() - started };
 }
 
+// One line of a list of bars. The bar only repeats what the words say.
+function barred(name, share, said, { chosen = false } = {}) {
+  const fill = el("span", { class: "fill" });
+  fill.style.setProperty("--share", Math.min(1, Math.max(0, share)));
+  return el(
+    "li",
+    { class: chosen ? "chosen" : null },
+    el("bdi", { class: "label", text: name }),
+    el("span", { class: "bar", "aria-hidden": "true" }, fill),
+    el("span", { class: "share", text: said }),
+  );
+}
+
 // The scores of one answer as bars, the highest first.
 const MOST_SCORES = 10;
 function showScores({ answers: [answer], milliseconds }) {
   const scores = Object.entries(answer.scores).sort(([, one], [, other]) => other - one);
-  const lines = scores.slice(0, MOST_SCORES).map(([label, score]) => {
-    const fill = el("span", { class: "fill" });
-    fill.style.setProperty("--share", score);
-    return el(
-      "li",
-      { class: label === answer.label ? "chosen" : null },
-      el("bdi", { class: "label", text: label }),
-      el("span", { class: "bar", "aria-hidden": "true" }, fill),
-      el("span", { class: "share", text: percent(score) }),
-    );
-  });
+  const lines = scores
+    .slice(0, MOST_SCORES)
+    .map(([label, score]) => barred(label, score, percent(score), { chosen: label === answer.label }));
   const rest = scores.slice(MOST_SCORES);
   if (rest.length) {
     const sum = rest.reduce((total, [, score]) => total + score, 0);

@@ -1,7 +1,11 @@
 // A prompt, and what the model writes after it, as it comes: server-sent events of POST /generate.
 
 const SETTINGS = ["max_tokens", "temperature", "top_k", "top_p", "seed"];
-const REASONS = { length: "it is as long as was asked for", stop: "it came to a text to stop before", end: "the model ended it" };
+const REASONS = {
+  length: "it is as long as was asked for",
+  stop: "it came to a text to stop before",
+  end: "the model ended it",
+};
 let lastSeed = null;
 
 byId("prompt-hint").textContent =
@@ -52,7 +56,9 @@ function requestOf() {
   for (const name of SETTINGS) {
     if (byId(name).value !== "") request[name] = Number(byId(name).value);
   }
-  const stop = byId("stop-texts").value.split("\n").filter((line) => line);
+  const stop = byId("stop-texts")
+    .value.split("\n")
+    .filter((line) => line);
   return stop.length ? { ...request, stop } : request;
 }
 
