@@ -54,13 +54,13 @@ function showQuality({ compress }, speed) {
     tile(
       `${metric}, as served`,
       figure(compress.quality, 3),
-      `the float model’s: ${figure(compress.float_quality, 3)}`,
+      `the float model's: ${figure(compress.float_quality, 3)}`,
     ),
     tile("same answer as the float model", percent(compress.agreement), `of the ${compress.unit}`),
     tile(
       "size",
       sized(compress.size_bytes),
-      `${figure(compress.size_ratio, 2)} of the float model’s (${worded(compress.method)})`,
+      `${figure(compress.size_ratio, 2)} of the float model's (${worded(compress.method)})`,
     ),
   ];
   if (speed) {
@@ -90,7 +90,7 @@ function showOthers({ evaluate, compress: { metric } }) {
   );
   byId("others-title").textContent = `${worded(metric)} of the float model, beside others`;
   byId("others-hint").textContent =
-    `${isLower ? "Lower" : "Higher"} is better.` + (range ? ` The float model’s interval is ${range}.` : "");
+    `${isLower ? "Lower" : "Higher"} is better.` + (range ? ` The float model's interval is ${range}.` : "");
   byId("beside").hidden = false;
 }
 

@@ -32,10 +32,13 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
+        if tag in self.CDATA_CONTENT_ELEMENTS:
+            self.inside.append((tag, ""))
 
     def handle_data(self, data: str) -> None:
-        if self.found and self.found[-1][0] in ("script", "style"):
-            self.inside.append((self.found[-1][0], data))
+        if self.cdata_elem:
+            tag, held = self.inside.pop()
+            self.inside.append((tag, held + data))
 
 
 def sha256(text: str) -> str:
