@@ -190,7 +190,13 @@ function showStages({ made_from: madeFrom, stages = [] }, runs) {
   );
 }
 
-// A service that is not watched has no GET /status: then nothing is said of drift.
+// The verdict of the last `modelyard monitor`, where the service knows one: GET /status may have none, or not be there.
+const VERDICTS = {
+  steady: "No drift found",
+  drift: "The inputs, the answers or their quality have drifted",
+  degraded: "No drift found, but the service is outside of its limits",
+  "too few": "Too few requests to judge",
+};
 async function showDrift() {
   let drift;
   try {
@@ -198,13 +204,15 @@ async function showDrift() {
   } catch {
     return;
   }
-  if (typeof drift !== "object" || drift === null) return;
-  byId("drift-verdict").textContent = drift.verdict ?? "";
-  const rows = Object.entries(drift.figures ?? {}).map(([name, value]) => [
-    worded(name),
-    typeof value === "number" ? figure(value) : String(value),
-  ]);
-  if (rows.length) byId("drift-figures").replaceChildren(tableOf(["Figure", "Value"], rows, "Figures of drift"));
+  if (typeof drift?.state !== "string") return;
+  const known = [
+    VERDICTS[drift.state] ?? drift.state,
+    typeof drift.num_rows === "number" ? `in ${counted(drift.num_rows, "row")}` : "",
+    drift.newest ? `up to ${new Date(drift.newest).toLocaleString()}` : "",
+    drift.version ? `of version ${drift.version}` : "",
+  ];
+  byId("drift-verdict").textContent = `${known.filter((words) => words).join(" ")}.`;
+  byId("drift-reasons").replaceChildren(...(drift.reasons ?? []).map((text) => el("li", { text })));
   byId("drift").hidden = false;
 }
 
