@@ -225,9 +225,9 @@ class Page:
                 told = properties | {"description": node.get("description", {}).get("value", "")}
                 yield node["role"]["value"], node.get("name", {}).get("value", ""), told
 
-    def picture(self, *, whole: bool = True) -> bytes:
-        """A PNG of the page."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"] if whole else None
-        clip = {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}} if size else {}
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)
+    def picture(self, *, height: float | None = None) -> bytes:
+        """A PNG of the whole page, or of its upper part."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
+        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         return base64.b64decode(found["data"])

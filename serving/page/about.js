@@ -5,7 +5,7 @@ const ENDS = ["_low", "_high"];
 const SIGNS = { "at least": "≥", "at most": "≤", above: ">" };
 const LOWER_IS_BETTER = ["bits_per_byte", "frechet_distance"];
 const OTHERS = {
-  majority: "the commonest label always",
+  majority: "commonest label",
   byte_ngram: "n-gram of bytes",
   token_ngram: "n-gram of tokens",
 };

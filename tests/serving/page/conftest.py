@@ -1,5 +1,4 @@
 import os
-import shutil
 import socket
 import threading
 import time
@@ -26,6 +25,23 @@ from tests.projects import ROOT
 from tests.tiny_arrays import array_recipe
 from tests.tiny_language import compress
 
+MANIFEST: dict[str, Any] = {
+    "task": "text_classification",
+    "data": {"licence": "CC0", "num_rows": 300, "source": {"kind": "file", "path": "rows.csv"}},
+    "contract": {"success": True, "labels": ["a", "b"]},
+    "metrics": {
+        "evaluate": {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "baseline_accuracy": 0.7},
+        "compress": {
+            "agreement": 0.99, "float_quality": 0.9, "judged": "the 60 rows of the test split", "method": "int8",
+            "metric": "accuracy", "quality": 0.89, "size_bytes": 1000, "size_ratio": 0.25, "sparsity": 0.0,
+            "unit": "rows",
+        },
+    },
+    "gates": [{"stage": "evaluate", "figure": "accuracy", "value": 0.9, "bound": "at least", "limit": 0.8}],
+    "made_from": {"ingest": {"params": {"licence": "CC0"}, "outs": {"artifacts/tiny/ingest/data.parquet": "0f"}}},
+    "stages": ["ingest"],
+    "files": {},
+}  # fmt: skip
 Tell = Callable[[Path, Mapping[str, Callable[[Request], Any]]], AbstractContextManager[str]]
 
 
@@ -34,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Browser]:
     chromium = find_chromium()
     if chromium is None:
         reason = "no Chromium here; on Debian and Ubuntu: apt-get install chromium"
-        if os.environ.get("CI"):
+        if os.environ.get("NEEDS_CHROMIUM"):
             pytest.fail(reason)
         pytest.skip(reason)
     with browsing(chromium, tmp_path_factory.mktemp("chromium")) as found:
@@ -114,12 +130,16 @@ def lock_of(folder: Path, recipe: str) -> Path:
 
 
 @pytest.fixture
-def told(tmp_path: Path, packaged: Path) -> Path:
+def told(tmp_path: Path) -> Path:
     """What the page of a bundle is made of, to be changed by a test; no model."""
     folder = tmp_path / "bundle"
     folder.mkdir()
-    for name in ("manifest.json", "service.json", "predictor.json", "card.md"):
-        shutil.copy(packaged / "artifacts/tiny/package/bundle" / name, folder / name)
+    limits = {"threads": 1, "max_texts": 64, "max_text_length": 2000, "max_batch_size": 64, "max_latency_ms": 1000}
+    settings = {"labels": ["a", "b"], "unicode": "NFKC", "mask": [], "max_tokens": 32, "pad_token_id": 0}
+    write_json(folder / "service.json", {"name": "tiny", "task": "text_classification", "limits": limits})
+    write_json(folder / "predictor.json", settings)
+    write_json(folder / "manifest.json", MANIFEST)
+    (folder / "card.md").write_text("# tiny\n", encoding="utf-8")
     return folder
 
 

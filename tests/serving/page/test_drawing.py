@@ -9,8 +9,14 @@ from PIL import Image
 
 from tests.browser import Browser, Page
 from tests.serving.page.asking import ANSWERED, ask, bodies, complaint
+from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one
 
 BOARD = (9, 6)  # of the tiny pictures: width, height
+
+
+@pytest.fixture
+def url(picture_url: str) -> str:
+    return picture_url
 
 
 def pixels_of(page: Page) -> np.ndarray:

@@ -10,11 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from components.artifacts import read_json, write_json
-from components.package.bento import tag_of
 from serving.page import PARTS, make_page
 from tests.projects import ROOT
 
@@ -99,17 +97,6 @@ def test_no_name_ends_an_element(told: Path):
     facts = json.loads(next(text for tag, text in elements.inside if tag == "script"))
     assert facts["predictor"]["labels"] == [evil, "<!-- script -->"]
     assert facts["name"] == evil
-
-
-def test_version_is_the_tag_of_the_bundle(text_url: str, packaged: Path):
-    response = httpx.get(f"{text_url}/")
-    facts = json.loads(next(text for tag, text in Elements(response.text).inside if tag == "script"))
-    bundle = packaged / "artifacts/tiny/package/bundle"
-    assert facts["version"] == tag_of(bundle)
-    assert facts["digest"] == read_json(packaged / "artifacts/tiny/package/report.json")["digest"]
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["content-security-policy"] == make_page(bundle).headers["content-security-policy"]
-    assert response.headers["x-content-type-options"] == "nosniff"
 
 
 def test_wheel_holds_every_part():

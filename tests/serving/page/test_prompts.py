@@ -4,9 +4,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from serving.predictors.text_generation import TextGenerator
 from tests.browser import Browser
 from tests.serving.page.asking import bodies, complaint
+from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one
+
+
+@pytest.fixture
+def url(language_url: str) -> str:
+    return language_url
 
 
 def test_answer_is_streamed_as_asked(browser: Browser, language_url: str, language_bundle: Path):

@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from serving.pictures import tiled
 from serving.predictors.image_generation import Sampler
 from tests.browser import Browser
 from tests.serving.page.asking import ask, bodies
+from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one
+
+
+@pytest.fixture
+def url(images_url: str) -> str:
+    return images_url
 
 
 def test_images_of_a_seed_are_shown(browser: Browser, images_url: str, generator_bundle: Path):

@@ -1,14 +1,26 @@
 """A text, its scores and its words, in a real browser before the real service."""
 
+import json
+import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from components.artifacts import read_json
+from components.package.bento import tag_of
+from serving.page import make_page
 from serving.predictors.text_classification import Predictor
 from tests.browser import Browser, Page
-from tests.serving.page.asking import READY, TEXT, ask, bodies, complaint
+from tests.serving.page import every_task
+from tests.serving.page.asking import ANSWERED, READY, TEXT, ask, bodies, complaint
+from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one
 from tests.tiny import tiny_rows
+
+
+@pytest.fixture
+def url(text_url: str) -> str:
+    return text_url
 
 
 def points_of(page: Page) -> dict[str, float]:
@@ -102,3 +114,55 @@ def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: 
     assert '"batch_size": 16' in page.run("document.querySelector('#stages').textContent")
     assert "Higher is better. The float model's interval is 0.97 to 1." in page.text("#others-hint")
     assert page.run("document.querySelector('#drift').hidden")  # this service is not watched
+
+
+def test_text_form_is_told_by_role_and_name(browser: Browser, text_url: str):
+    page = browser.open(text_url)
+    every_task.use(page)
+    told = {(role, name): properties for role, name, properties in page.tree()}
+    assert "20,000 characters" in told["textbox", "Text"]["description"]
+    assert told["checkbox", "Which words mattered"]["checked"] == "true"
+    assert ("button", "Classify") in told
+    for name in ("Scores", "Which words mattered", "How good it is", "Gates it passed", "What it was made from"):
+        assert ("heading", name) in told
+    assert ("table", "Gates, their figures and their limits") in told
+    assert ("rowheader", "superb") in told
+
+
+def test_whole_form_works_by_keyboard(browser: Browser, text_url: str):
+    page = browser.open(text_url)
+    page.wait(READY)
+    reached: list[str] = []
+    for _ in range(40):
+        page.press("Tab")
+        here = page.run("(one => one.id || one.ariaLabel || one.innerText)(document.activeElement)")
+        outline = page.run("getComputedStyle(document.activeElement).outlineWidth")
+        assert outline == "3px", here
+        reached.append(here)
+        if here == "text" and len(reached) < 3:
+            page.type(TEXT)
+        if here == "Classify":
+            page.press("Enter")
+            page.wait(ANSWERED)
+        if here == "ingest":
+            page.press("Enter")
+            assert page.run("document.activeElement.parentElement.open")
+        if here == "Metrics":
+            break
+    assert reached[:3] == ["text", "Classify", "weigh"]
+    assert [one for one in reached if one in ("Model card", "Lineage as JSON", "OpenAPI", "Metrics")] == [
+        "Model card", "Lineage as JSON", "OpenAPI", "Metrics",
+    ]  # fmt: skip
+    assert "Parameters of ingest" in reached
+    assert bodies(page)[0] == {"texts": [TEXT]}
+
+
+def test_version_is_the_tag_of_the_bundle(text_url: str, packaged: Path):
+    response = httpx.get(f"{text_url}/")
+    facts = json.loads(re.findall(r'id="facts">(.*?)</script>', response.text)[0])
+    bundle = packaged / "artifacts/tiny/package/bundle"
+    assert facts["version"] == tag_of(bundle)
+    assert facts["digest"] == read_json(packaged / "artifacts/tiny/package/report.json")["digest"]
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"] == make_page(bundle).headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""What holds for the page of every task, in a real browser before the real service."""
+"""What holds for the page of every task: each test module of a task imports these, and has a fixture `url`."""
 
 import io
 from itertools import pairwise
@@ -7,13 +7,16 @@ import httpx
 import pytest
 
 from tests.browser import Browser, Page
-from tests.serving.page.asking import ANSWERED, READY, TEXT, ask, bodies
+from tests.serving.page.asking import READY, TEXT, ask
 from tests.serving.page.looks import CONTRAST, DOUBLES, SMALL
 
-
-@pytest.fixture(params=["text", "picture", "language", "images"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue(f"{request.param}_url")
+__all__ = [
+    "test_links_of_the_page_lead_somewhere",
+    "test_nothing_leaves_the_origin_and_nothing_fails",
+    "test_page_can_be_read_in_light_and_dark",
+    "test_page_fits_a_phone",
+    "test_reader_of_the_screen_is_told_all",
+]
 
 
 def use(page: Page) -> None:
@@ -86,47 +89,6 @@ def test_reader_of_the_screen_is_told_all(browser: Browser, url: str):
     assert all(after - before <= 1 for (before, _), (after, _) in pairwise(headings))
     assert page.run(DOUBLES) == []
     assert page.run("document.documentElement.lang") == "en"
-
-
-def test_text_form_is_told_by_role_and_name(browser: Browser, text_url: str):
-    page = browser.open(text_url)
-    use(page)
-    told = {(role, name): properties for role, name, properties in page.tree()}
-    assert "20,000 characters" in told["textbox", "Text"]["description"]
-    assert told["checkbox", "Which words mattered"]["checked"] == "true"
-    assert ("button", "Classify") in told
-    for name in ("Scores", "Which words mattered", "How good it is", "Gates it passed", "What it was made from"):
-        assert ("heading", name) in told
-    assert ("table", "Gates, their figures and their limits") in told
-    assert ("rowheader", "superb") in told
-
-
-def test_whole_form_works_by_keyboard(browser: Browser, text_url: str):
-    page = browser.open(text_url)
-    page.wait(READY)
-    reached: list[str] = []
-    for _ in range(40):
-        page.press("Tab")
-        here = page.run("(one => one.id || one.ariaLabel || one.innerText)(document.activeElement)")
-        outline = page.run("getComputedStyle(document.activeElement).outlineWidth")
-        assert outline == "3px", here
-        reached.append(here)
-        if here == "text" and len(reached) < 3:
-            page.type(TEXT)
-        if here == "Classify":
-            page.press("Enter")
-            page.wait(ANSWERED)
-        if here == "ingest":
-            page.press("Enter")
-            assert page.run("document.activeElement.parentElement.open")
-        if here == "Metrics":
-            break
-    assert reached[:3] == ["text", "Classify", "weigh"]
-    assert [one for one in reached if one in ("Model card", "Lineage as JSON", "OpenAPI", "Metrics")] == [
-        "Model card", "Lineage as JSON", "OpenAPI", "Metrics",
-    ]  # fmt: skip
-    assert "Parameters of ingest" in reached
-    assert bodies(page)[0] == {"texts": [TEXT]}
 
 
 def test_links_of_the_page_lead_somewhere(url: str):
