@@ -5,7 +5,7 @@ RECIPE ?= movie_sentiment
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run test lint types contracts bench ui lock clean
+.PHONY: help run test lint types contracts bench page ui lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make test    lint, types, import contracts and every test'
 	@echo 'make lint    ruff: faults and format'
 	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
+	@echo 'make page    docs/page.png, from the served bundle of movie_sentiment and a Chromium'
 	@echo 'make ui      the web pages of MLflow and Prefect, on this machine'
 	@echo 'make lock    resolve requirements.lock again from pyproject.toml'
 	@echo 'make clean   remove .venv and the caches of the tools; artifacts and runs stay'
@@ -49,6 +50,9 @@ contracts: $(STAMP)
 
 bench: $(STAMP)
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+page: $(STAMP)
+	@$(BIN)/python -m tests.screenshot
 
 ui: $(STAMP)
 	@$(BIN)/modelyard ui

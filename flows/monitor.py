@@ -27,7 +27,7 @@ from components.monitoring.learned import add_rows, num_rows
 from components.monitoring.place import traffic_folder
 from components.monitoring.reference import COLUMNS, Reference, read_reference
 from components.monitoring.report import write_report
-from components.monitoring.verdict import Verdict, as_data, figures, judge_window
+from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told
 from components.monitoring.windows import Window, read_window
 from components.package.bento import bento_folder
 from components.params import Monitoring, Recipe
@@ -36,6 +36,7 @@ from components.tracking import watching_run
 from flows.graph import open_repo
 from flows.reporting import Data, plain_table
 from serving.bundle import MANIFEST, verify_bundle
+from serving.traffic import VERDICT
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +165,7 @@ def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Re
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "verdict.json", as_data(verdict))
+        write_json(traffic_folder(root, name) / VERDICT, told(verdict))  # the service tells it, and its page shows it
     write_report(page, name, verdict, window, reference)
     with watching_run(root, name, NAME) as tracker:
         tracker.log_metrics(figures(verdict), step=0)

@@ -1,4 +1,4 @@
-"""The BentoML service of a bundle: what its task answers (serving/endpoints), GET /lineage and GET / (the card).
+"""The BentoML service of a bundle: what its task answers (serving/endpoints), GET /lineage, /card and / (the page).
 
 `/livez`, `/readyz`, `/metrics` and `/docs.json` are BentoML's own.
 """
@@ -15,7 +15,7 @@ import bentoml
 from bentoml.exceptions import ServiceUnavailable
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.answers import Answers
@@ -23,6 +23,7 @@ from serving.backlog import Backlog
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
 from serving.endpoints import endpoint_of
 from serving.keys import VARIABLE, Keys
+from serving.page import make_page
 from serving.requests import Refusals
 from serving.traffic import Traffic
 
@@ -60,11 +61,11 @@ def make_service(folder: Path) -> Any:
 
 
 def pages(folder: Path) -> Starlette:
-    """GET /lineage: what the bundle was made from, and by which run. GET /: the model card.
+    """GET /lineage: what the bundle was made from, and by which run. GET /card: the model card. GET /: serving/page.
 
-    The card stands in for BentoML's own page, which calls a tag manager on the internet.
+    The page stands in for BentoML's own, which calls a tag manager on the internet.
     """
-    lineage, card = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8")
+    lineage, card, page = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8"), make_page(folder)
 
     async def show_lineage(_: Request) -> Response:
         return JSONResponse(lineage)
@@ -72,7 +73,10 @@ def pages(folder: Path) -> Starlette:
     async def show_card(_: Request) -> Response:
         return PlainTextResponse(card)
 
-    return Starlette(routes=[Route("/lineage", show_lineage), Route("/", show_card)])
+    async def show_page(_: Request) -> Response:
+        return HTMLResponse(page.html, headers=page.headers)
+
+    return Starlette(routes=[Route("/lineage", show_lineage), Route("/card", show_card), Route("/", show_page)])
 
 
 def log_no_overload() -> None:

@@ -3,8 +3,9 @@
 The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
 sent, one JSON line for each text or array: request_id, item, items, time, route, input, length, output, version,
-latency_ms, status. The files are those of serving/segments.py, `traffic-*.jsonl` and `feedback-*.jsonl`. A request
-without an answer (refused, failed, given up) is one line without input and output.
+latency_ms, status, purpose. The files are those of serving/segments.py, `traffic-*.jsonl` and `feedback-*.jsonl`. A
+request without an answer (refused, failed, given up) is one line without input and output. The purpose is what a client
+says in the header `Modelyard-Purpose`, as the page does when it asks which words mattered; it is null for all else.
 
 Where it writes, and what, is given by the environment of the served process, see `Settings`; without a folder nothing
 is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an answer.
@@ -39,7 +40,10 @@ SHADOW, SHADOW_HEADER = "MODELYARD_SHADOW", "X-Modelyard-Shadow"
 """A secret of the router's, and where it sends it: with requests whose answers nobody gets, which are not logged."""
 TRAFFIC, FEEDBACK = "traffic", "feedback"
 """The two kinds of files."""
+VERDICT = "verdict.json"
+"""What `modelyard monitor` leaves in the folder of the log."""
 HEADER = b"x-request-id"
+PURPOSE = b"modelyard-purpose"
 TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_FEEDBACK_BYTES = 8192
 MAX_NOTE_LENGTH = 1000
@@ -111,9 +115,11 @@ class Traffic:
         return bool(self.shadow) and hmac.compare_digest(given, self.shadow)
 
     def status(self) -> dict[str, Any]:
-        """The version, and how the log does: `off`, `on`, or `failing` with the reason and what was lost so far."""
+        """The version, the last verdict on drift or None, and how the log does: `off`, `on`, or `failing` with the
+        reason and what was lost so far."""
         logs = {log.kind: log for log in (self.log, self.feedback) if log is not None}
-        return {"version": self.version} | {
+        drift = read_verdict(self.settings.folder) if self.settings else None
+        return {"version": self.version, "drift": drift} | {
             kind: {"state": "off"}
             if kind not in logs
             else {"state": "failing" if logs[kind].state.error else "on", **asdict(logs[kind].state)}
@@ -140,6 +146,14 @@ class Traffic:
             response.headers["Retry-After"] = "60"
             return response
         return JSONResponse(given)
+
+
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """What `modelyard monitor` found last; None where it has not run, or its file cannot be read."""
+    try:
+        return json.loads((folder / VERDICT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 class Exchange:
@@ -199,7 +213,11 @@ class Exchange:
     def lines(self, latency_ms: float) -> bytes:
         """One line for each text or array that was answered."""
         pairs: list[tuple[Any, Any]] = self.pairs() if self.status == 200 else [(None, None)]
-        rest = {"version": self.traffic.version, "latency_ms": latency_ms, "status": self.status}
+        given = header_of(self.scope, PURPOSE)
+        purpose = given if TOKEN.fullmatch(given) else None
+        rest = {
+            "version": self.traffic.version, "latency_ms": latency_ms, "status": self.status, "purpose": purpose,
+        }  # fmt: skip
         return b"".join(
             as_line(
                 {

@@ -141,6 +141,12 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
     return data
 
 
+def told(verdict: Verdict) -> dict[str, Any]:
+    """What a service may tell of it: nothing that was asked or answered."""
+    names = ("state", "reasons", "version", "first", "newest", "num_rows")
+    return {name: value for name, value in asdict(verdict).items() if name in names}
+
+
 def figures(verdict: Verdict) -> dict[str, float]:
     """The verdict's numbers by name, for a tracker."""
     found: dict[str, float] = {"num_rows": verdict.num_rows, "drift": verdict.drifted}

@@ -1,5 +1,6 @@
 """A window of the traffic log: the newest answers of one version, with the feedback on them, read by DuckDB.
 
+What was asked for a purpose (the page's own requests for which words mattered) is no traffic of users, and left out.
 Half a line, which a kill may leave at the end of a file, is skipped. What is read may be written to meanwhile.
 """
 
@@ -19,6 +20,7 @@ LINES = {
     TRAFFIC: {
         "request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "input": "JSON", "length": "BIGINT",
         "output": "JSON", "version": "VARCHAR", "latency_ms": "DOUBLE", "status": "INTEGER",
+        "purpose": "VARCHAR",
     },
     FEEDBACK: {"request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "label": "VARCHAR"},
 }  # fmt: skip
@@ -27,14 +29,15 @@ LINES = {
 # Which version is watched: the one that answered most of the newest answers. In shadow mode a challenger answers some.
 VERSION = """
     SELECT version FROM (
-        SELECT version FROM traffic WHERE status = 200 AND time >= $since ORDER BY time DESC, item DESC LIMIT $newest
+        SELECT version FROM traffic WHERE status = 200 AND time >= $since AND purpose IS NULL
+        ORDER BY time DESC, item DESC LIMIT $newest
     ) GROUP BY version ORDER BY count(*) DESC, version LIMIT 1
 """
 # An id that a client gave twice has its feedback on the newer request.
 ROWS = """
     WITH answered AS (
         SELECT *, row_number() OVER (PARTITION BY request_id, item ORDER BY time DESC) AS age
-        FROM traffic WHERE status = 200 AND version = $version AND time >= $since
+        FROM traffic WHERE status = 200 AND version = $version AND time >= $since AND purpose IS NULL
         ORDER BY time DESC, item DESC LIMIT $last
     ), newest AS (
         SELECT request_id, item, arg_max(label, time) AS actual FROM feedback GROUP BY request_id, item
@@ -44,7 +47,7 @@ ROWS = """
 """
 REQUESTS = """
     SELECT coalesce(status, 0) AS status, latency_ms FROM traffic
-    WHERE time >= $since AND (version = $version OR version IS NULL) AND coalesce(item, 0) = 0
+    WHERE time >= $since AND (version = $version OR version IS NULL) AND coalesce(item, 0) = 0 AND purpose IS NULL
 """
 
 

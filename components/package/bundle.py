@@ -13,6 +13,7 @@ import serving as served_code
 from components.artifacts import files_of, read_json, write_json
 from components.errors import ArtifactError
 from components.package.card import card_text
+from components.package.gates import gates_passed
 from components.package.smoke import Golden
 from components.params import Serving
 from components.recipes import stages
@@ -49,7 +50,12 @@ def write_bundle(
     write_json(folder / GOLDEN, list(golden))
     packages = "\n".join(f"    - {name}=={version(name)}" for name in sorted({*NEEDED, *endpoint.PACKAGES}))
     (folder / "bentofile.yaml").write_text(BENTOFILE.format(recipe=recipe, packages=packages), encoding="utf-8")
-    card = card_text(recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports)
+    origin = made_from(dvc_lock, recipe)
+    params = {stage: entry["params"] for stage, entry in origin.items()}
+    gates = gates_passed(serving.task, reports=reports, params=params, num_golden=len(golden))
+    card = card_text(
+        recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates
+    )  # fmt: skip
     (folder / CARD).write_text(card, encoding="utf-8")
     manifest = {
         "recipe": recipe,
@@ -58,7 +64,9 @@ def write_bundle(
         "data": reports["card"],
         "contract": reports["verdict"],
         "metrics": {"evaluate": reports["evaluated"], "compress": reports["compressed"]},
-        "made_from": made_from(dvc_lock, recipe),
+        "gates": gates,
+        "made_from": origin,
+        "stages": list(origin),
         "files": files_of(folder),
     }
     write_json(folder / MANIFEST, manifest)

@@ -1,9 +1,10 @@
 """The model card of a bundle (Mitchell et al. 2019, arXiv:1810.03993): what it does, how well, and how to ask it."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.package.gates import Gate
 from serving.endpoints import Endpoint
 
 CARD = """\
@@ -24,6 +25,12 @@ The float model's figures on the whole of the test split{interval_note}:
 |---|---|---|
 {figures}
 
+## Gates it passed
+
+| stage | what | measured | limit |
+|---|---|---|---|
+{gates}
+
 ## What it was made from
 
 {num_rows} rows of data under the licence {licence}, which met their contract. `manifest.json` names every data set,
@@ -35,6 +42,8 @@ It knows rows like the ones it was trained on: on others it answers as surely, a
 
 ## How to ask
 
+The page at `/` asks it, or:
+
     curl -s localhost:3000{route} {example}
 
 {how_to_ask}
@@ -43,7 +52,9 @@ It knows rows like the ones it was trained on: on others it answers as surely, a
 """
 
 
-def card_text(recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any]) -> str:
+def card_text(
+    recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any], gates: Sequence[Gate]
+) -> str:  # fmt: skip
     """The card, in Markdown; `bundle` holds the model already."""
     data, evaluated, compressed = reports["card"], reports["evaluated"], reports["compressed"]
     confidence = evaluated.get("confidence")
@@ -61,6 +72,7 @@ def card_text(recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, rep
         unit=compressed["unit"],
         interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",
         figures="\n".join(rows_of(evaluated)),
+        gates="\n".join(map(row_of_gate, gates)),
         num_rows=data["num_rows"],
         licence=data["licence"],
         route=endpoint.ROUTE,
@@ -78,6 +90,12 @@ def rows_of(report: Mapping[str, Any]) -> Generator[str]:
         low, high = report.get(f"{name}_low"), report.get(f"{name}_high")
         interval = f"{low:.4g} to {high:.4g}" if low is not None and high is not None else ""
         yield f"| {words_of(name)} | {value:.4g} | {interval} |"
+
+
+def row_of_gate(gate: Gate) -> str:
+    """One row of the table; a gate without a figure was passed or the bundle would not be there."""
+    measured = "passed" if gate["value"] is None else f"{gate['value']:.4g}"
+    return f"| {gate['stage']} | {words_of(gate['figure'])} | {measured} | {gate['bound']} {gate['limit']:g} |"
 
 
 def words_of(name: str) -> str:

@@ -108,6 +108,9 @@ def test_more_of_the_same_is_steady(project: Path):
     assert page.count("<svg") >= 4
     assert not re.search(r"(src|href)=\W?http|url\(\W?http|<script|<link|@import", page)
     assert read_json(outcome.report.with_name("verdict.json"))["num_rows"] == len(FILMS)
+    told = read_json(next(outcome.report.parents[3].glob(".modelyard/traffic/*/verdict.json")))  # the service tells it
+    assert (told["state"], told["num_rows"]) == (outcome.verdict.state, len(FILMS))
+    assert not {"findings", "service"} & set(told)
     (seen,) = Store(project, "tiny").search("tags.`modelyard.stage` = 'monitor'")
     assert seen.info.status == "FINISHED"
     assert seen.data.tags["modelyard.verdict"] == "steady"

@@ -53,6 +53,15 @@ def test_half_a_line_and_an_empty_file_are_skipped(tmp_path: Path):
     assert [row.request_id for row in window_of(tmp_path).rows] == ["r0", "r2"]
 
 
+def test_what_the_page_asks_of_its_own_is_no_traffic(tmp_path: Path):
+    write(
+        tmp_path, "traffic-1.jsonl", line(0, purpose=None), line(1, purpose="words"), line(2), line(3, purpose="words")
+    )
+    window = window_of(tmp_path)
+    assert [row.request_id for row in window.rows] == ["r0", "r2"]
+    assert len(window.statuses) == len(window.latencies_ms) == 2
+
+
 def test_since_leaves_out_what_was_earlier(tmp_path: Path):
     write(tmp_path, "traffic-1.jsonl", *(line(number) for number in range(9)))
     assert len(window_of(tmp_path, since=START + timedelta(seconds=6)).rows) == 3

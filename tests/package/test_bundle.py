@@ -56,9 +56,11 @@ def golden(root: Path, *, limit: int) -> list[Golden]:
 def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[[Path], Path], tmp_path: Path):
     bundle = write(tmp_path / "bundle")
     source = Path(serving.__path__[0])
-    code = {f"serving/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
+    ends = {".py", ".html", ".css", ".js"}  # the page's parts too
+    code = {f"serving/{path.relative_to(source).as_posix()}" for path in source.rglob("*") if path.suffix in ends}
     code = {path for path in code if not path.startswith("serving/router/")}  # which stands before a bundle
     assert {"serving/endpoints/text_classification.py", "serving/predictors/text_classification.py"} <= code
+    assert {"serving/page/page.html", "serving/page/text_classification.js"} <= code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     model = {"model.onnx", "tokenizer.json", "predictor.json"}
     assert files == code | model | {"manifest.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}
@@ -75,6 +77,9 @@ def test_manifest_names_every_other_file_and_what_it_was_made_from(write: Callab
     )
     assert manifest["made_from"]["finetune"]["params"]["batch_size"] == 16
     assert list(manifest["made_from"]["ingest"]["outs"]) == ["artifacts/tiny/ingest/card.json"]
+    assert manifest["stages"] == [
+        "ingest", "validate", "preprocess", "pretrain", "finetune", "evaluate", "compress",
+    ]  # fmt: skip
     assert manifest["contract"] == {"passed": True}
     assert manifest["metrics"]["evaluate"]["accuracy"] == 0.99
     assert manifest["task"] == "text_classification"
@@ -96,6 +101,8 @@ def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path):
     assert f"On\nthe {num_test} rows of the test split,\nits accuracy is" in card
     assert "of the rows get the same" in card
     assert "| baseline accuracy | 0.9 |  |" in card
+    assert "| evaluate | accuracy | 0.99 | at least 0.8 |" in card
+    assert "| compress | speedup | passed | at least 0.01 |" in card
     assert "negative, positive" in card
     assert "At most 4 texts of 100 characters" in card
     assert "a 95% bootstrap interval" in card

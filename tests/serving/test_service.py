@@ -158,10 +158,10 @@ def test_health_and_metrics_answer(client: httpx.Client):
     assert 'bentoml_service_request_total{endpoint="/classify",http_response_code="200"' in metrics
 
 
-def test_first_page_is_the_card_and_loads_nothing(client: httpx.Client):
-    page = client.get("/")
-    assert page.text.startswith("# tiny")
-    assert page.headers["content-type"].startswith("text/plain")
+def test_card_is_plain_text(client: httpx.Client):
+    card = client.get("/card")
+    assert card.text.startswith("# tiny")
+    assert card.headers["content-type"].startswith("text/plain")
 
 
 def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Client, log: Path):

@@ -119,6 +119,22 @@ def test_status_says_that_the_log_is_on(client: httpx.Client):
     assert status["feedback"]["state"] == "on"
 
 
+def test_purpose_that_a_client_says_is_kept(client: httpx.Client, folder: Path):
+    client.post("/classify", json={"texts": ["a"]}, headers={"x-request-id": "why", "modelyard-purpose": "words"})
+    client.post("/classify", json={"texts": ["a"]}, headers={"x-request-id": "why2", "modelyard-purpose": "a, b"})
+    assert [rows_of(folder, name)[0]["purpose"] for name in ("why", "why2")] == ["words", None]
+
+
+def test_status_tells_the_last_verdict(client: httpx.Client, folder: Path):
+    assert client.get("/status").json()["drift"] is None
+    verdict = {"state": "steady", "reasons": [], "num_rows": 300}
+    (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+    assert client.get("/status").json()["drift"] == verdict
+    (folder / "verdict.json").write_text("{", encoding="utf-8")
+    assert client.get("/status").json()["drift"] is None
+    (folder / "verdict.json").unlink()
+
+
 def test_feedback_joins_its_request(client: httpx.Client, folder: Path):
     client.post("/classify", json={"texts": TEXTS[:2]}, headers={"x-request-id": "two"})
     assert feedback(client, request_id="two", item=1, label="negative", note="dull").status_code == 200

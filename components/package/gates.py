@@ -1,0 +1,75 @@
+"""The gates that a bundle has passed, each with its figure and its limit, for the manifest, the card and the page.
+
+A bundle is made only of what passed: a stage whose gate failed leaves no artifact. `value` is None where a gate is a
+plain yes or no, and for a speed, which is an observation and stands in provenance.json.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Literal, TypedDict
+
+DIGITS = 6
+
+DROPS: Mapping[str, Callable[[float, float], float]] = {
+    "text_classification": lambda float_quality, quality: float_quality - quality,
+    "array_classification": lambda float_quality, quality: float_quality - quality,
+    "text_generation": lambda float_quality, quality: quality - float_quality,
+    "image_generation": lambda float_quality, quality: (quality - float_quality) / (float_quality or 1),
+}
+"""How much worse than the float model, as `drop` of the task's trial in components/compress tells it."""
+
+Bound = Literal["at least", "at most", "above"]
+
+
+class Gate(TypedDict):
+    """One limit, and what was measured."""
+
+    stage: str
+    figure: str
+    value: float | None
+    bound: Bound
+    limit: float
+
+
+def gates_passed(task: str, *, reports: Mapping[str, Any], params: Mapping[str, Any], num_golden: int) -> list[Gate]:
+    """Every limit that was kept, in the order of the stages. `params` are the stages' sections by their names."""
+    evaluate, compress = (params.get(stage, {}).get("gate", {}) for stage in ("evaluate", "compress"))
+    expectations = reports["verdict"].get("expectations", [])
+    met = sum(expectation["success"] for expectation in expectations)
+    return [
+        gate("validate", "expectations of the data contract met", met, "at least", len(expectations)),
+        gate("preprocess", "rows that come again in another split", None, "at most", 0),
+        *quality_gates(evaluate, reports["evaluated"]),
+        *compression_gates(compress, reports["compressed"], task=task),
+        gate("package", "requests answered as the measured model did", num_golden, "at least", num_golden),
+    ]
+
+
+def gate(stage: str, figure: str, value: float | None, bound: Bound, limit: float) -> Gate:
+    return Gate(stage=stage, figure=figure, value=value, bound=bound, limit=limit)
+
+
+def quality_gates(limits: Mapping[str, Any], evaluated: Mapping[str, Any]) -> Generator[Gate]:
+    """The limits of evaluate, whatever the task: a limit names its figure, or says which it is of."""
+    for name, limit in limits.items():
+        if limit is None or name in ("metric", "beat"):
+            continue
+        if name == "min":
+            yield gate("evaluate", limits["metric"], evaluated[limits["metric"]], "at least", limit)
+        elif name == "min_gain":
+            for gain in [f"gain_{baseline}" for baseline in limits.get("beat", ())] or ["gain"]:
+                yield gate("evaluate", f"{gain}, lower end", evaluated[f"{gain}_low"], "above", limit)
+        else:
+            figure = name if name in evaluated else name.partition("_")[2]
+            bound = "at least" if name.startswith("min_") else "at most"
+            yield gate("evaluate", figure, evaluated[figure], bound, limit)
+
+
+def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], *, task: str) -> Generator[Gate]:
+    """The limits of compress, on the validation split."""
+    if not limits:
+        return
+    drop = DROPS[task](compressed["float_validation_quality"], compressed["validation_quality"])
+    worse = f"{compressed['metric']}, worse than the float model's"
+    yield gate("compress", worse, round(drop, DIGITS), "at most", limits["max_drop"])
+    yield gate("compress", "size_ratio", compressed["size_ratio"], "at most", limits["max_size_ratio"])
+    yield gate("compress", "speedup", None, "at least", limits["min_speedup"])

@@ -1,0 +1,75 @@
+from typing import Any
+
+import pytest
+
+from components.package.gates import gates_passed
+from components.recipes import load_yaml
+from tests.projects import ROOT
+
+RECIPES = load_yaml(ROOT / "params.yaml")["recipes"]
+COMPRESSED = {
+    "metric": "accuracy", "float_validation_quality": 0.88, "validation_quality": 0.875, "size_ratio": 0.25,
+}  # fmt: skip
+
+
+def gates_of(recipe: str, evaluated: dict[str, Any]) -> dict[tuple[str, str], tuple[float | None, str, float]]:
+    """What stands for a recipe of the project, by stage and figure."""
+    params = RECIPES[recipe]
+    reports = {
+        "verdict": {"expectations": [{"success": True}] * 3},
+        "evaluated": evaluated,
+        "compressed": COMPRESSED,
+    }
+    found = gates_passed(params["evaluate"]["task"], reports=reports, params=params, num_golden=7)
+    return {(one["stage"], one["figure"]): (one["value"], one["bound"], one["limit"]) for one in found}
+
+
+def test_every_limit_of_a_classifier_stands_with_its_figure():
+    gate = RECIPES["movie_sentiment"]["evaluate"]["gate"]
+    limits = RECIPES["movie_sentiment"]["compress"]["gate"]
+    assert gates_of("movie_sentiment", {"accuracy": 0.881, "gain_low": 0.046}) == {
+        ("validate", "expectations of the data contract met"): (3, "at least", 3),
+        ("preprocess", "rows that come again in another split"): (None, "at most", 0),
+        ("evaluate", "accuracy"): (0.881, "at least", gate["min"]),
+        ("evaluate", "gain, lower end"): (0.046, "above", gate["min_gain"]),
+        ("compress", "accuracy, worse than the float model's"): (0.005, "at most", limits["max_drop"]),
+        ("compress", "size_ratio"): (0.25, "at most", limits["max_size_ratio"]),
+        ("compress", "speedup"): (None, "at least", limits["min_speedup"]),
+        ("package", "requests answered as the measured model did"): (7, "at least", 7),
+    }
+
+
+def test_language_model_names_what_it_beats():
+    found = gates_of("speech_gpt", {"gain_xz_low": 0.66, "gain_byte_ngram_low": 0.22, "gain_token_ngram_low": -0.1})
+    judged = {figure: value for (stage, figure), (value, *_) in found.items() if stage == "evaluate"}
+    assert judged == {"gain_xz, lower end": 0.66, "gain_byte_ngram, lower end": 0.22}
+    assert found["compress", "accuracy, worse than the float model's"][0] == -0.005  # of bits, fewer are better
+
+
+def test_generator_of_images_names_every_limit():
+    evaluated = {"frechet_ratio": 0.02, "max_class_share": 0.11, "diversity": 0.98, "classifier_accuracy": 0.97}
+    judged = {
+        figure: (value, bound)
+        for (stage, figure), (value, bound, _) in gates_of("digit_gan", evaluated).items()
+        if stage == "evaluate"
+    }
+    assert judged == {
+        "frechet_ratio": (0.02, "at most"),
+        "max_class_share": (0.11, "at most"),
+        "diversity": (0.98, "at least"),
+        "classifier_accuracy": (0.97, "at least"),
+    }
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_limit_of_a_recipe_is_left_out(recipe: str):
+    class Any_(dict[str, float]):
+        """A report that has every figure."""
+
+        def __missing__(self, _: str) -> float:
+            return 1.0
+
+    gate = RECIPES[recipe]["evaluate"]["gate"]
+    named = [name for name, limit in gate.items() if limit is not None and name not in ("metric", "beat")]
+    judged = [figure for stage, figure in gates_of(recipe, Any_()) if stage == "evaluate"]
+    assert len(judged) == len(named) + max(0, len(gate.get("beat", [])) - 1)

@@ -1,0 +1,170 @@
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from components.artifacts import read_json, write_json
+from components.package.bento import build_bento, serving
+from components.package.bundle import write_bundle
+from components.params import ArrayClassificationServing, TextGenerationServing
+from components.recipes import load_yaml, stages
+from serving.service import pages
+from tests.browser import Browser, browsing, find_chromium
+from tests.projects import ROOT
+from tests.tiny_arrays import array_recipe
+from tests.tiny_language import compress
+
+MANIFEST: dict[str, Any] = {
+    "task": "text_classification",
+    "data": {"licence": "CC0", "num_rows": 300, "source": {"kind": "file", "path": "rows.csv"}},
+    "contract": {"success": True, "labels": ["a", "b"]},
+    "metrics": {
+        "evaluate": {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "baseline_accuracy": 0.7},
+        "compress": {
+            "agreement": 0.99, "float_quality": 0.9, "judged": "the 60 rows of the test split", "method": "int8",
+            "metric": "accuracy", "quality": 0.89, "size_bytes": 1000, "size_ratio": 0.25, "sparsity": 0.0,
+            "unit": "rows",
+        },
+    },
+    "gates": [{"stage": "evaluate", "figure": "accuracy", "value": 0.9, "bound": "at least", "limit": 0.8}],
+    "made_from": {"ingest": {"params": {"licence": "CC0"}, "outs": {"artifacts/tiny/ingest/data.parquet": "0f"}}},
+    "stages": ["ingest"],
+    "files": {},
+}  # fmt: skip
+Tell = Callable[[Path, Mapping[str, Callable[[Request], Any]]], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        reason = "no Chromium here; on Debian and Ubuntu: apt-get install chromium"
+        if os.environ.get("NEEDS_CHROMIUM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with browsing(chromium, tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+@contextmanager
+def served(tag: str, folder: Path) -> Generator[str]:
+    with serving(tag, ready_timeout_s=60, log=folder / "serve.log") as found:
+        yield found.url
+
+
+@pytest.fixture(scope="session")
+def text_url(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The real service of a tiny text classifier."""
+    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
+    with served(tag, tmp_path_factory.mktemp("text")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def images_url(generator_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """… of a tiny generator of images."""
+    tag = read_json(generator_bundle / "artifacts/tiny/package/report.json")["tag"]
+    with served(tag, tmp_path_factory.mktemp("images")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def picture_url(compressed_arrays: Path, bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """… of a tiny classifier of pictures of 6 x 9 pixels."""
+    folder, artifacts = tmp_path_factory.mktemp("pictures"), compressed_arrays / "artifacts/tiny"
+    reports = {
+        "card": read_json(artifacts / "ingest/card.json"),
+        "verdict": read_json(artifacts / "validate/verdict.json"),
+        "evaluated": read_json(artifacts / "evaluate/report.json"),
+        "compressed": read_json(artifacts / "compress/report.json"),
+    }
+    write_bundle(
+        folder / "bundle", recipe="tiny_pictures", model=artifacts / "compress/model",
+        golden=read_json(artifacts / "compress/results/golden.json")[:4],
+        serving=ArrayClassificationServing(**array_recipe()["package"]["serving"]),
+        dvc_lock=lock_of(folder, "tiny_pictures"), reports=reports,
+    )  # fmt: skip
+    with served(build_bento(folder / "bundle", None), folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def language_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model, which may write for minutes."""
+    folder = tmp_path_factory.mktemp("language")
+    compressed = compress(folder, "gpt")
+    limits = load_yaml(ROOT / "params.yaml")["recipes"]["speech_gpt"]["package"]["serving"]
+    reports = {
+        "card": {"licence": "CC0", "num_rows": 40}, "verdict": {"passed": True}, "evaluated": {},
+        "compressed": read_json(compressed / "report.json"),
+    }  # fmt: skip
+    write_bundle(
+        folder / "bundle", recipe="tiny_language", model=compressed / "model",
+        golden=read_json(compressed / "results/golden.json"),
+        serving=TextGenerationServing(**limits | {"max_prompt_tokens": 12, "max_new_tokens": 1_000_000}),
+        dvc_lock=lock_of(folder, "tiny_language"), reports=reports,
+    )  # fmt: skip
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def language_url(language_bundle: Path, bento_home: Path) -> Generator[str]:
+    with served(build_bento(language_bundle, None), language_bundle.parent) as url:
+        yield url
+
+
+def lock_of(folder: Path, recipe: str) -> Path:
+    write_json(folder / "dvc.lock", {"stages": {f"{stage}@{recipe}": {"outs": []} for stage in stages()}})
+    return folder / "dvc.lock"
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Path:
+    """What the page of a bundle is made of, to be changed by a test; no model."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    limits = {"threads": 1, "max_texts": 64, "max_text_length": 2000, "max_batch_size": 64, "max_latency_ms": 1000}
+    settings = {"labels": ["a", "b"], "unicode": "NFKC", "mask": [], "max_tokens": 32, "pad_token_id": 0}
+    write_json(folder / "service.json", {"name": "tiny", "task": "text_classification", "limits": limits})
+    write_json(folder / "predictor.json", settings)
+    write_json(folder / "manifest.json", MANIFEST)
+    (folder / "card.md").write_text("# tiny\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tell() -> Tell:
+    """Serves the pages of a folder, beside answers that no good service gives."""
+
+    @contextmanager
+    def telling(folder: Path, answers: Mapping[str, Callable[[Request], Any]]) -> Generator[str]:
+        async def respond(request: Request) -> Response:
+            return await answers[request.url.path](request)
+
+        routes = [Route(path, respond, methods=["GET", "POST"]) for path in answers]
+        app = Starlette(routes=[*routes, Mount("/", pages(folder))])
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+            thread.start()
+            while not server.started:
+                time.sleep(0.01)
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                server.should_exit = server.force_exit = True
+                thread.join(timeout=10)
+
+    return telling

@@ -1,0 +1,168 @@
+"""A text, its scores and its words, in a real browser before the real service."""
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from components.artifacts import read_json
+from components.package.bento import tag_of
+from serving.page import make_page
+from serving.predictors.text_classification import Predictor
+from tests.browser import Browser, Page
+from tests.serving.page import every_task
+from tests.serving.page.asking import ANSWERED, READY, TEXT, ask, bodies, complaint
+from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one
+from tests.tiny import tiny_rows
+
+
+@pytest.fixture
+def url(text_url: str) -> str:
+    return text_url
+
+
+def points_of(page: Page) -> dict[str, float]:
+    """The words of the table, and by how many points each mattered."""
+    lines = page.run(
+        "[...document.querySelectorAll('#weights tbody tr')].map(row => [0, 2].map(cell => row.cells[cell].innerText))"
+    )
+    return {word: float(points.replace("\N{MINUS SIGN}", "-")) for word, points in lines}
+
+
+def test_text_is_scored_and_each_word_is_left_out_once(browser: Browser, text_url: str, packaged: Path):
+    page = browser.open(text_url)
+    page.fill("#text", TEXT)
+    page.press("Enter", control=True)
+    page.wait("!document.querySelector('#words').hidden")
+    predictor = Predictor.load(packaged / "artifacts/tiny/package/bundle", threads=1)
+    words = ["A", "dull", "city", ",", "but", "superb", "music", "!"]
+    without = [TEXT.replace(word, "", 1) for word in words]
+    assert bodies(page) == [{"texts": [TEXT]}, {"texts": without}]
+    purposes = [
+        {name.lower(): value for name, value in headers.items()}.get("modelyard-purpose") for _, headers in page.posted
+    ]
+    assert purposes == [None, "words"]
+    (answer,) = predictor.answers(predictor.predict([TEXT]))
+    label = answer["label"]
+    shown = page.run("[...document.querySelectorAll('#scores li')].map(line => line.innerText.split('\\n'))")
+    assert [name for name, _ in shown] == sorted(answer["scores"], key=answer["scores"].__getitem__, reverse=True)
+    assert float(shown[0][1].strip("%<> ")) == pytest.approx(100 * answer["scores"][label], abs=0.06)
+    left = predictor.predict(without)[:, predictor.labels.index(label)]
+    expected = {word: 100 * (answer["scores"][label] - float(score)) for word, score in zip(words, left, strict=True)}
+    assert points_of(page) == {word: pytest.approx(expected[word], abs=0.06) for word in expected}
+    assert page.text("#weighed") == TEXT
+    assert page.text("#status").startswith(f"{label}, ")
+
+
+def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser, text_url: str):
+    page = browser.open(text_url)
+    page.fill("#text", " ".join(text for text, _ in tiny_rows(40)))
+    ask(page)
+    whole, parts = bodies(page)
+    num_words = len(whole["texts"][0].split())
+    assert num_words > 256
+    assert len(parts["texts"]) == -(-num_words // -(-num_words // 128)) <= 128
+    assert "3 words were left out at a time" in page.text("#words-hint")
+
+
+def test_words_are_not_weighed_where_it_is_not_wanted(browser: Browser, text_url: str):
+    page = browser.open(text_url)
+    page.fill("#text", TEXT)
+    page.click("#weigh")
+    ask(page)
+    assert bodies(page) == [{"texts": [TEXT]}]
+    assert page.run("document.querySelector('#words').hidden")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "is_sent"),
+    [
+        ("", "Write a text first.", False),
+        (" \n", "Write a text first.", False),
+        ("a" * 20_001, "20,001 characters; at most 20,000 are taken", False),
+        ("\ud800", "Refused: texts[0] holds half of a surrogate pair", True),
+    ],
+)
+def test_bad_text_is_refused_in_words(browser: Browser, text_url: str, text: str, error: str, is_sent: bool):
+    page = browser.open(text_url)
+    escaped = "".join(f"\\u{ord(character):04x}" for character in text)
+    page.run(f"document.querySelector('#text').value = '{escaped}'")
+    page.click("button.main")
+    assert error in complaint(page)
+    assert bool(page.posted) == is_sent
+
+
+def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: Path):
+    page = browser.open(text_url)
+    page.wait(READY)
+    bundle = packaged / "artifacts/tiny/package/bundle"
+    manifest = read_json(bundle / "manifest.json")
+    report = read_json(packaged / "artifacts/tiny/package/report.json")
+    assert page.text("#version") == report["tag"]
+    assert report["digest"] in page.text("#origin")
+    assert len(page.run("[...document.querySelectorAll('#gates tbody tr')].map(row => row.innerText)")) == len(
+        manifest["gates"]
+    )
+    assert "evaluate: accuracy\t0.99\t≥ 0.8" in page.text("#gates")
+    assert "compress: speedup\t" in page.text("#gates")
+    assert "compress: speedup\tpassed" not in page.text("#gates")  # measured: the provenance has it
+    assert (
+        page.run("[...document.querySelectorAll('#stages summary')].map(line => line.innerText)") == manifest["stages"]
+    )
+    assert '"batch_size": 16' in page.run("document.querySelector('#stages').textContent")
+    assert "Higher is better. The float model's interval is 0.97 to 1." in page.text("#others-hint")
+    assert page.run("document.querySelector('#drift').hidden")  # this service is not watched
+
+
+def test_text_form_is_told_by_role_and_name(browser: Browser, text_url: str):
+    page = browser.open(text_url)
+    every_task.use(page)
+    told = {(role, name): properties for role, name, properties in page.tree()}
+    assert "20,000 characters" in told["textbox", "Text"]["description"]
+    assert told["checkbox", "Which words mattered"]["checked"] == "true"
+    assert ("button", "Classify") in told
+    for name in ("Scores", "Which words mattered", "How good it is", "Gates it passed", "What it was made from"):
+        assert ("heading", name) in told
+    assert ("table", "Gates, their figures and their limits") in told
+    assert ("rowheader", "superb") in told
+
+
+def test_whole_form_works_by_keyboard(browser: Browser, text_url: str):
+    page = browser.open(text_url)
+    page.wait(READY)
+    reached: list[str] = []
+    for _ in range(40):
+        page.press("Tab")
+        here = page.run("(one => one.id || one.ariaLabel || one.innerText)(document.activeElement)")
+        outline = page.run("getComputedStyle(document.activeElement).outlineWidth")
+        assert outline == "3px", here
+        reached.append(here)
+        if here == "text" and len(reached) < 3:
+            page.type(TEXT)
+        if here == "Classify":
+            page.press("Enter")
+            page.wait(ANSWERED)
+        if here == "ingest":
+            page.press("Enter")
+            assert page.run("document.activeElement.parentElement.open")
+        if here == "Metrics":
+            break
+    assert reached[:3] == ["text", "Classify", "weigh"]
+    assert [one for one in reached if one in ("Model card", "Lineage as JSON", "OpenAPI", "Metrics")] == [
+        "Model card", "Lineage as JSON", "OpenAPI", "Metrics",
+    ]  # fmt: skip
+    assert "Parameters of ingest" in reached
+    assert bodies(page)[0] == {"texts": [TEXT]}
+
+
+def test_version_is_the_tag_of_the_bundle(text_url: str, packaged: Path):
+    response = httpx.get(f"{text_url}/")
+    facts = json.loads(re.findall(r'id="facts">(.*?)</script>', response.text)[0])
+    bundle = packaged / "artifacts/tiny/package/bundle"
+    assert facts["version"] == tag_of(bundle)
+    assert facts["digest"] == read_json(packaged / "artifacts/tiny/package/report.json")["digest"]
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"] == make_page(bundle).headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
