@@ -59,9 +59,7 @@ class Recipe:
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        for look in (
-            faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service,
-        ):  # fmt: skip
+        for look in (faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service):
             for fault in look(self):
                 raise ValueError(fault)
         return self
