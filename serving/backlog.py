@@ -9,6 +9,7 @@ computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 20
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -101,7 +102,8 @@ class Backlog:
         return self.wait_s() > self.max_latency_s * SHARE_OF_LATENCY
 
     def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | None":
-        """Take a request; None where its answer would take too long. One that finds nobody before it is always taken.
+        """Take a request; None where its answer would take too long. One that finds nobody before it is always taken,
+        and computed to its end.
 
         The reply, or its error (Overdue, or the model's own), comes on the event loop that asks.
         """
@@ -112,8 +114,8 @@ class Backlog:
         if self.weight_left > 0 and expected_s > self.max_latency_s * SHARE_OF_LATENCY:
             return None
         loop = asyncio.get_running_loop()
-        # A request that is long by itself may take that long: it was accepted when nobody was before it.
-        deadline = time.monotonic() + self.max_latency_s + weight * self.unit_s / self.threads
+        # One with nobody before it is computed to its end: asked again, it would find no better moment.
+        deadline = time.monotonic() + self.max_latency_s if self.weight_left > 0 else math.inf
         job = Job(rows, [None] * len(rows), len(rows), deadline, loop, loop.create_future())
         with self.lock:
             self.weight_left += weight

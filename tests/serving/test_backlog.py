@@ -74,7 +74,8 @@ def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is
 
 
 def test_request_that_finds_nobody_before_it_is_taken_however_long():
-    backlog, _ = started(threads=2, max_latency_ms=40)
+    backlog, model = started(threads=2, max_latency_ms=40)
+    model.slower = 3.0
 
     async def ask() -> bytes:
         reply = backlog.offer([20] * 8)
