@@ -8,7 +8,6 @@ computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 20
 """
 
 import asyncio
-import logging
 import math
 import threading
 import time
@@ -17,8 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
-
-logger = logging.getLogger(__name__)
 
 SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a queue may be expected to take; the rest is for what was not expected
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows

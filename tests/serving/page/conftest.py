@@ -134,7 +134,8 @@ def told(tmp_path: Path) -> Path:
     """What the page of a bundle is made of, to be changed by a test; no model."""
     folder = tmp_path / "bundle"
     folder.mkdir()
-    limits = {"threads": 1, "max_texts": 64, "max_text_length": 2000, "max_batch_size": 64, "max_latency_ms": 1000}
+    limits = {"threads": 1, "max_texts": 64, "max_text_length": 2000, "max_body_bytes": 2_000_000}
+    limits |= {"max_requests": 8, "max_read_ms": 1000, "max_latency_ms": 1000}
     settings = {"labels": ["a", "b"], "unicode": "NFKC", "mask": [], "max_tokens": 32, "pad_token_id": 0}
     write_json(folder / "service.json", {"name": "tiny", "task": "text_classification", "limits": limits})
     write_json(folder / "predictor.json", settings)

@@ -16,6 +16,7 @@ from tests.serving.page.asking import READY, TEXT, ask, complaint
 from tests.serving.page.conftest import Tell
 
 EVIL = "<img src=x onerror='window.hacked = true'></script><script>window.hacked = true</script>"
+OPEN = {"max_requests": 8, "max_read_ms": 1000, "max_latency_ms": 400}
 GENERATION = {"context": 16, "vocab_size": 320, "unicode": "NFC", "end_of_text_id": 0, "pad_token_id": 0}
 
 
@@ -74,7 +75,7 @@ def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, 
 
 def test_nothing_that_is_streamed_becomes_html(browser: Browser, told: Path, tell: Tell):
     write_json(told / "predictor.json", GENERATION)
-    limits = {"threads": 1, "max_prompt_tokens": 12, "max_new_tokens": 40, "max_latency_ms": 400}
+    limits = {"threads": 1, "max_prompt_tokens": 12, "max_new_tokens": 40} | OPEN
     write_json(told / "service.json", {"name": "tiny", "task": "text_generation", "limits": limits})
 
     async def write(_: Request) -> Response:
@@ -151,7 +152,7 @@ def test_service_that_is_gone_is_told_in_words(browser: Browser, told: Path, tel
 
 def test_answer_that_breaks_off_is_told_in_words(browser: Browser, told: Path, tell: Tell):
     write_json(told / "predictor.json", GENERATION)
-    limits = {"threads": 1, "max_prompt_tokens": 12, "max_new_tokens": 40, "max_latency_ms": 400}
+    limits = {"threads": 1, "max_prompt_tokens": 12, "max_new_tokens": 40} | OPEN
     write_json(told / "service.json", {"name": "tiny", "task": "text_generation", "limits": limits})
 
     async def begin(_: Request) -> Response:
@@ -166,7 +167,7 @@ def test_answer_that_breaks_off_is_told_in_words(browser: Browser, told: Path, t
 
 def test_array_is_pasted(browser: Browser, told: Path, tell: Tell):
     write_json(told / "predictor.json", {"labels": ["a", "b"], "shape": [4], "offset": 10.0, "scale": 2.0})
-    limits = {"threads": 1, "max_arrays": 8, "max_image_bytes": 100, "max_latency_ms": 400}
+    limits = {"threads": 1, "max_arrays": 8, "max_image_bytes": 100} | OPEN
     write_json(told / "service.json", {"name": "tiny", "task": "array_classification", "limits": limits})
     answered = [{"label": "b", "scores": {"a": 0.25, "b": 0.75}}]
     with tell(told, {"/classify": refusing(200, answered)}) as url:
