@@ -408,10 +408,11 @@ def down(project: Project, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("recipe", shell_complete=RECIPES)
+@click.option("--version", "number", metavar="N", type=click.IntRange(1), help="By default the challenger.")
 @click.option("--withdraw", is_flag=True, help="End the trial without a verdict.")
 @click.pass_obj
-def canary(project: Project, recipe: str, withdraw: bool) -> None:
-    """Try the model that RECIPE packaged last beside its champion, on a share of the real requests.
+def canary(project: Project, recipe: str, number: int | None, withdraw: bool) -> None:
+    """Try the challenger of RECIPE beside its champion, on a share of the real requests.
 
     How is said by 'service.canary' in params.yaml. It is promoted when its requests passed without a regression, and
     dropped when there is one; 'modelyard status' shows how it does.
@@ -424,10 +425,10 @@ def canary(project: Project, recipe: str, withdraw: bool) -> None:
 
     root = project.root
     if withdraw:
-        click.echo("withdrawn" if challengers.withdraw(root, recipe) else "there was no challenger")
+        click.echo("withdrawn" if challengers.withdraw(root, recipe) else "no trial was asked for")
         return
-    challenger = challengers.challenge(root, recipe)
-    click.echo(f"version {challenger.version} ({challenger.tag}) is tried where 'modelyard up' serves {recipe}")
+    version = challengers.challenge(root, recipe, number=number)
+    click.echo(f"version {version.number} ({version.tag}) is tried where 'modelyard up' serves {recipe}")
 
 
 @cli.command()

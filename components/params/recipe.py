@@ -137,6 +137,12 @@ def faults_of_service(recipe: Recipe) -> Iterator[str]:
     if recipe.serve and recipe.service is None:
         yield "serve is true, but there is no section 'service', which says on which port and how"
     canary = recipe.service.canary if recipe.service else None
+    is_tried = recipe.serve is True and isinstance(canary, Canary)
+    if recipe.promotion is not None and recipe.promotion.then == "trial" and not is_tried:
+        yield (
+            "promotion.then is 'trial', but nothing tries a challenger; set serve to true and service.canary.mode to "
+            "'shadow' or 'canary', or promotion.then to 'promote'"
+        )
     if isinstance(canary, Canary):
         has_labels = recipe.preprocess.task.endswith("_classification")
         if has_labels and canary.min_agreement is None:

@@ -1,5 +1,6 @@
 """What the commands `up`, `status` and `down` do."""
 
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,11 +13,13 @@ import httpx
 
 from components.artifacts import read_json, write_json
 from components.environment import PREFECT_SERVER
-from components.errors import ArtifactError
+from components.errors import ArtifactError, ModelyardError
 from components.locks import hold
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
 from flows.up.processes import Record, end, last_line, process_of, records, start
+
+logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.3
@@ -59,7 +62,21 @@ def bring_up(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
         workers = [part for part in missing if part.kind == "worker"]
         begin(root, [part for part in missing if part.kind != "worker"])
         begin(root, workers)  # which look for Prefect's server
+        settle([part.name for part in missing if part.kind == "router"], root)
         return look(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+def settle(recipes: list[str], root: Path) -> None:
+    """Have promotion finish what a killed one left, and name the champion, to whom the router then changes."""
+    if not recipes:
+        return
+    from components.promotion.decide import champion_of
+
+    for recipe in recipes:
+        try:
+            champion_of(root, recipe)
+        except ModelyardError as error:  # what is served is served on
+            logger.warning("the champion of %s is not known: %s", recipe, error)
 
 
 def is_up(record: Record | None) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from components.artifacts import Layout, sha256_of
+from components.artifacts import Layout, read_json, sha256_of
 from components.environment import prepare_environment
 from components.errors import ArtifactError, ModelyardError
 from components.monitoring.place import traffic_environment
@@ -27,15 +27,17 @@ from components.package.bento import (
     stop,
     tag_of,
 )
-from components.params import Canary
-from components.recipes import load_recipe
+from components.params import Canary, Recipe
+from components.promotion.champions import challenger_file, champion_file
+from components.recipes import PARAMS, load_recipe
 from flows.ports import HOST
+from flows.up.challengers import asked_file, verdict_file
 from flows.up.parts import CODE
 from flows.up.processes import last_line
 from serving.bundle import MANIFEST, BundleError, load_about, verify_bundle
 from serving.endpoints import endpoint_of
 from serving.router.bentos import Launcher, Prepared
-from serving.router.keeper import Places, Wishes
+from serving.router.keeper import UNDER_WAY, Places, Wishes
 from serving.router.run import run_router
 from serving.router.trial import Rules
 from serving.router.versions import Version, read_version
@@ -61,9 +63,7 @@ def main() -> None:
         run_router(
             wishes_of(root, recipe),
             launcher=launcher_of(root, recipe, secret=secret),
-            places=Places(
-                state / "router" / f"{recipe}.json", state / "canary" / f"{recipe}.json", state / "canary" / recipe
-            ),
+            places=Places(state / "router" / f"{recipe}.json", verdict_file(root, recipe), state / "canary" / recipe),
             host=HOST,
             port=service.port,
             drain_timeout_s=service.drain_timeout_s,
@@ -74,10 +74,9 @@ def main() -> None:
 
 def wishes_of(root: Path, recipe: str) -> Wishes:
     """What the project's files say."""
-    state = root / ".modelyard"
     return Wishes(
         champion=champion_of(root, recipe),
-        challenger=lambda: read_version(state / "challengers" / f"{recipe}.json", root=root),
+        challenger=challenger_of(root, recipe),
         rules=lambda: rules_of(root, recipe),
         promote=lambda version: promote(root, recipe, version),
     )
@@ -85,7 +84,7 @@ def wishes_of(root: Path, recipe: str) -> Wishes:
 
 def champion_of(root: Path, recipe: str) -> Callable[[], Version | None]:
     """Who is champion: whom promotion names, and before it has named one, the bundle that is packaged at the start."""
-    path = root / ".modelyard" / "champions" / f"{recipe}.json"
+    path = champion_file(root, recipe)
     bundle = Layout(root, recipe, "package").artifact / "bundle"
     packaged: list[Version] = []
 
@@ -98,6 +97,46 @@ def champion_of(root: Path, recipe: str) -> Callable[[], Version | None]:
         return packaged[0] if packaged else None
 
     return champion
+
+
+def challenger_of(root: Path, recipe: str) -> Callable[[], Version | None]:
+    """Who is to be tried: who was asked for; else, where the recipe tries every challenger, whom promotion names."""
+    settings = recipe_now(root, recipe)
+
+    def challenger() -> Version | None:
+        asked = read_version(asked_file(root, recipe), root=root)
+        if asked is not None and not is_decided(root, recipe, asked):
+            return asked
+        named = read_version(challenger_file(root, recipe), root=root)
+        promotion = settings().promotion if named is not None else None
+        return named if promotion is not None and promotion.then == "trial" else None
+
+    return challenger
+
+
+def is_decided(root: Path, recipe: str, version: Version) -> bool:
+    """Whether the trial of a version has ended, or it became champion meanwhile."""
+    champion = read_version(champion_file(root, recipe), root=root)
+    if champion is not None and champion.digest == version.digest:
+        return True
+    with suppress(ArtifactError):
+        verdict = read_json(verdict_file(root, recipe))
+        return verdict.get("digest") == version.digest and verdict.get("state") not in UNDER_WAY
+    return False
+
+
+def recipe_now(root: Path, recipe: str) -> Callable[[], Recipe]:
+    """The recipe as params.yaml has it now, read again where the file has changed: reading it takes long."""
+    read: dict[int, Recipe] = {}
+
+    def now() -> Recipe:
+        changed = (root / PARAMS).stat().st_mtime_ns
+        if changed not in read:
+            read.clear()
+            read[changed] = load_recipe(root, recipe)
+        return read[changed]
+
+    return now
 
 
 def rules_of(root: Path, recipe: str) -> Rules | None:

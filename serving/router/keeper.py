@@ -30,6 +30,8 @@ STEADY_S = 60
 ADOPTION_S = 10
 """A promoted challenger is named champion within this time, or stopped."""
 AFTER_FAULT_S = 5
+UNDER_WAY = (None, "running", "promoting")
+"""States of a trial that has no verdict yet, or whose router was killed before it had one."""
 SMALLEST_LIMIT = 2**16
 
 
@@ -247,7 +249,7 @@ class Keeper:
             seen = json.loads(self.places.verdict.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return seen.get("digest") == version.digest and seen.get("state") not in ("running", None)
+        return seen.get("digest") == version.digest and seen.get("state") not in UNDER_WAY
 
     async def begin(self, version: Version, champion: Version) -> None:
         rules = self.wishes.rules()

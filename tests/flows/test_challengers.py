@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from components.artifacts import read_json, sha256_of, write_json, writing
-from components.errors import ArtifactError, InputError
-from components.tracking import Store
+from components.errors import InputError
+from components.tracking import stage_run
 from flows.up.challengers import challenge, withdraw
-from flows.up.router import champion_of, promote, rules_of
+from flows.up.router import challenger_of, champion_of, promote, rules_of
 from serving.bundle import MANIFEST
-from serving.router.versions import Version, read_version
+from serving.router.versions import Version
 from tests.projects import ROOT, edit, tiny_recipe, write_params
 
 
@@ -32,34 +32,49 @@ def digest_of(project: Path) -> str:
     return sha256_of(project / "artifacts/tiny/package/bundle" / MANIFEST)
 
 
-def test_challenger_is_what_was_packaged_with_its_number_in_the_registry(project: Path):
-    with pytest.raises(ArtifactError, match="is no version of the registry"):
-        challenge(project, "tiny")
-    client = Store(project, "tiny").client
-    client.create_registered_model("tiny")
-    for digest in ("another", digest_of(project)):
-        client.create_model_version("tiny", str(project), tags={"digest": digest})
+def register(project: Path, text: str) -> Version:
+    """Another bundle as a version of the registry; gives it."""
+    bundle = project / text / "bundle"
+    shutil.copytree(project / "artifacts/tiny/package/bundle", bundle)
+    write_json(bundle / "card.json", text)
+    files = {name: sha256_of(bundle / name) for name in ("service.json", "card.json")}
+    write_json(bundle / MANIFEST, {"files": files})
+    (project / text / "weights").mkdir()
+    digest = sha256_of(bundle / MANIFEST)
+    with stage_run(project, "tiny", "package") as run:
+        number = run.register_model(bundle, weights=project / text / "weights", digest=digest)["version"]
+    return Version(number, digest, f"tiny:{digest[:12]}", bundle)
+
+
+def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path):
+    challenger = challenger_of(project, "tiny")
+    with pytest.raises(InputError, match="has no version in the model registry"):
+        challenge(project, "tiny", number=None)
+    first, second = register(project, "first"), register(project, "second")
+    with pytest.raises(InputError, match="version 1 of tiny is the champion already"):
+        challenge(project, "tiny", number=1)
+    assert challenger() is None
     verdict = project / ".modelyard/canary/tiny.json"
     verdict.parent.mkdir(parents=True)
-    verdict.write_text("{}")
-    challenge(project, "tiny")
-    found = read_version(project / ".modelyard/challengers/tiny.json", root=project)
-    assert found is not None
-    assert (found.version, found.digest) == ("2", digest_of(project))
-    assert found.tag == f"tiny:{digest_of(project)[:12]}"
-    assert sha256_of(found.bundle / MANIFEST) == digest_of(project)
+    write_json(verdict, {"digest": second.digest, "state": "failed"})
+    assert challenge(project, "tiny", number=None).number == 2
+    asked = challenger()
+    assert asked is not None
+    assert (asked.version, asked.digest, asked.tag) == (second.version, second.digest, second.tag)
+    assert sha256_of(asked.bundle / MANIFEST) == second.digest
     assert not verdict.exists()
+    write_json(verdict, {"digest": second.digest, "state": "failed"})
+    assert challenger() is None  # it had its trial
+    verdict.unlink()
     assert withdraw(project, "tiny")
     assert not withdraw(project, "tiny")
-    assert read_version(project / ".modelyard/challengers/tiny.json", root=project) is None
+    assert challenger() is None
 
-
-def test_champion_is_no_challenger(project: Path):
-    path = project / ".modelyard/champions/tiny.json"
-    path.parent.mkdir(parents=True)
-    write_json(path, {"version": 1, "digest": digest_of(project), "tag": "tiny:1", "bundle": "."})
-    with pytest.raises(InputError, match="is the champion of tiny already"):
-        challenge(project, "tiny")
+    named = {"version": 1, "digest": first.digest, "tag": first.tag, "bundle": str(first.bundle)}
+    write_json(project / ".modelyard/challengers/tiny.json", named)  # as promotion names each
+    assert challenger() is None
+    edit(project, "tiny.promotion.then", "trial")
+    assert challenger() == first
 
 
 def test_recipe_that_wants_no_trial_says_what_to_do(project: Path):
@@ -67,7 +82,7 @@ def test_recipe_that_wants_no_trial_says_what_to_do(project: Path):
     edit(project, "tiny.service.canary", {"mode": "none"})
     assert rules_of(project, "tiny") is None
     with pytest.raises(InputError, match="modelyard promote tiny"):
-        challenge(project, "tiny")
+        challenge(project, "tiny", number=None)
 
 
 def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_start(project: Path):

@@ -21,7 +21,7 @@ SERVICE = {"port": 3000, "traffic": "hash", "drain_timeout_s": 60, "canary": CAN
 
 def recipe(name: str, **service: object) -> dict:
     raw = copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"][name])
-    return raw | {"serve": True, "service": SERVICE | service}
+    return raw | {"serve": True, "service": copy.deepcopy(SERVICE | service)}
 
 
 def test_service_is_no_stage_and_may_be_left_out():
@@ -57,3 +57,12 @@ def test_serve_without_a_service_is_refused():
 def test_setting_that_cannot_be_kept_is_refused(name: str, service: dict, message: str):
     with pytest.raises(ParamsError, match=message):
         parse_recipe("movie", recipe(name, **service))
+
+
+def test_trial_that_nothing_would_hold_is_refused():
+    raw = recipe("movie_sentiment")
+    raw["promotion"]["then"] = "trial"
+    parse_recipe("movie", raw)
+    raw["service"]["canary"] = {"mode": "none"}
+    with pytest.raises(ParamsError, match=r"promotion.then is 'trial', but nothing tries a challenger"):
+        parse_recipe("movie", raw)
