@@ -134,7 +134,14 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
         )
     check_prefect()
     try:
-        ids: Any = deploy(*deployments, work_pool_name=pool, build=False, push=False, print_next_steps_message=False)
+        ids: Any = deploy(
+            *deployments,
+            work_pool_name=pool,
+            build=False,
+            push=False,
+            print_next_steps_message=False,
+            ignore_warnings=True,
+        )
     except ValueError as error:
         raise InputError(
             f"{str(error).rstrip('.')}; 'prefect work-pool create {pool} --type process' makes one"

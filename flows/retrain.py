@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging.handlers import APILogHandler
 
@@ -80,7 +80,7 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
         outcome = patiently(lambda: refreshed(folder, recipe))
         decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
     done = summarised(outcome, decision, seconds=time.monotonic() - started)
-    logger.info("%s: %s (%s)", recipe, done.state, done.why)
+    get_run_logger().info("%s: %s (%s)", recipe, done.state, done.why)  # which Prefect's pages and a worker show
     return done
 
 
@@ -159,12 +159,12 @@ def is_transient(error: ModelyardError) -> bool:
 def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
     """End the block after so many seconds, or when the worker that started it is gone. TimeLimitError says the first.
 
-    The main thread is interrupted as by Ctrl-C, so that the stage at work is ended with what it started; again, if it
-    does not take it.
+    The main thread gets SIGTERM, which raises KeyboardInterrupt, so that the stage at work is ended with what it
+    started; again, if it does not take it. DVC ignores SIGINT while a stage is at work.
     """
     done, is_late = threading.Event(), threading.Event()
     watch = threading.Thread(target=end_in_time, args=(limit_s, done, is_late), daemon=True)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     watch.start()
     try:
         yield
@@ -179,7 +179,8 @@ def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
     finally:
         done.set()
         watch.join()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_in_time(limit_s: int | None, done: threading.Event, is_late: threading.Event) -> None:
@@ -192,5 +193,5 @@ def end_in_time(limit_s: int | None, done: threading.Event, is_late: threading.E
             is_late.set()
         if not is_orphan and not is_late.is_set():
             continue
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         done.wait(ASK_AGAIN_AFTER_S)

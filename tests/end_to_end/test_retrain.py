@@ -71,5 +71,6 @@ def test_run_over_its_limit_is_stopped_and_the_champion_stays(project: Path, pre
     done = run(["modelyard", "retrain", "tiny", "--limit", "20"], project, check=False, PREFECT_API_URL=prefect_api)
     assert done.returncode == 1
     assert "tiny: the run took longer than 20 s and was stopped" in done.stderr.splitlines()[-1]
+    assert "evaluate" not in done.stderr  # the stage itself was stopped, not only those after it
     listed = run(["modelyard", "ledger", "--json"], project)
     assert "refuse" not in listed.stdout
