@@ -13,7 +13,7 @@ import httpx
 
 from components.artifacts import read_json, write_json
 from components.environment import PREFECT_SERVER
-from components.errors import ArtifactError, ModelyardError
+from components.errors import ArtifactError
 from components.locks import hold
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
@@ -75,8 +75,8 @@ def settle(recipes: list[str], root: Path) -> None:
     for recipe in recipes:
         try:
             champion_of(root, recipe)
-        except ModelyardError as error:  # what is served is served on
-            logger.warning("the champion of %s is not known: %s", recipe, error)
+        except Exception as error:  # whatever is wrong with the registry, what is served is served on
+            logger.warning("the champion of %s is not known: %s", recipe, " ".join(str(error).split())[:300])
 
 
 def is_up(record: Record | None) -> bool:

@@ -89,6 +89,8 @@ class Keeper:
         self.refused: Mapping[str, Any] | None = None
         """Why the champion is not what is served."""
         self.backoffs: dict[str, Backoff] = {}
+        self.named_ns = 0
+        """When the champion that is wanted was named."""
         self.crashes = 0
         self.retiring: set[asyncio.Task[None]] = set()
         self.written: dict[Path, Mapping[str, Any]] = {}
@@ -137,6 +139,9 @@ class Keeper:
         if wanted is None:
             return
         if not self.is_served(wanted):
+            if wanted.named_ns != self.named_ns:  # named anew: what was wrong with it may be mended
+                self.named_ns = wanted.named_ns
+                self.backoffs.pop(wanted.digest, None)
             await self.take(wanted)
         if self.current is None and self.last is not None and self.last.digest != wanted.digest:
             await self.take(self.last)

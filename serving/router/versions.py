@@ -1,7 +1,7 @@
 """Which version of a model is to be served, as promotion leaves it in a file."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ class Version:
     tag: str
     """Of its Bento."""
     bundle: Path
+    named_ns: int = field(default=0, compare=False)
+    """When the file was written that names it."""
 
     @property
     def name(self) -> str:
@@ -33,6 +35,7 @@ class VersionError(Exception):
 def read_version(path: Path, *, root: Path) -> Version | None:
     """The version that a file names; None where there is no file. VersionError where it cannot be read."""
     try:
+        named_ns = path.stat().st_mtime_ns
         read: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
@@ -42,4 +45,4 @@ def read_version(path: Path, *, root: Path) -> Version | None:
     if missing:
         raise VersionError(f"{path} has no {', '.join(missing)}; promote a version again")
     version = "" if read["version"] is None else str(read["version"])
-    return Version(version, str(read["digest"]), str(read["tag"]), root / str(read["bundle"]))
+    return Version(version, str(read["digest"]), str(read["tag"]), root / str(read["bundle"]), named_ns)

@@ -16,6 +16,7 @@ from components.artifacts import read_json, sha256_of, write_json
 from components.environment import PREFECT_SERVER
 from components.errors import InputError
 from components.package.bento import tag_of
+from components.recipes import load_yaml
 from flows.ports import free_port, is_free
 from flows.servers import Server
 from flows.up.parts import plan
@@ -75,7 +76,7 @@ def test_two_at_once_start_each_part_once_and_a_killed_one_is_seen_and_brought_b
     assert [one.returncode for one in both] == [0, 0], tables
     assert tables[0] == tables[1]
     known = records(root)
-    assert {"mlflow", "prefect", "tiny"} <= set(known)
+    assert set(known) == {"mlflow", "prefect", "worker", "tiny"}
     for name in ("mlflow", "prefect", "tiny"):
         assert known[name].address in tables[0]
     assert f"{known['prefect'].address}/api" in (root / PREFECT_SERVER).read_text()
@@ -153,6 +154,9 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
 ):
     root, extra = project
     extra |= own
+    recipe = load_yaml(root / "params.yaml")["recipes"]["tiny"]
+    del recipe["schedule"]  # which needs more of Prefect than a yes
+    write_params(root, {"tiny": recipe})
     code, parts = parts_of(root, "up", **extra)
     assert code == 0
     assert parts["mlflow"]["note"] == "your own, by MLFLOW_TRACKING_URI"
