@@ -156,7 +156,7 @@ def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: P
 
 
 def test_card_says_how_to_ask(client: httpx.Client):
-    card = client.get("/").text
+    card = client.get("/card").text
     assert "grey images of 8 x 8 pixels" in card
     assert "At most 32 images in one request" in card
     assert "/sample" in card

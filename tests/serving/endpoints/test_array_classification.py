@@ -89,7 +89,7 @@ def test_bad_requests_are_refused_by_the_server(client: httpx.Client):
 
 
 def test_card_says_how_to_send_images(client: httpx.Client):
-    card = client.get("/").text
+    card = client.get("/card").text
     assert "curl -s localhost:3000/classify -F images=@picture.png" in card
     assert "Takes PNG and JPEG of 9 x 6 pixels" in card
     assert max(map(len, card.splitlines())) <= 120

@@ -184,7 +184,7 @@ def test_vast_and_foreign_bodies_are_refused(client: httpx.Client):
 
 
 def test_card_says_how_to_ask(client: httpx.Client, bundle: Path):
-    card = client.get("/").text
+    card = client.get("/card").text
     assert "A prompt of at most 12 tokens" in card
     assert "/generate -N" in card
 
