@@ -53,7 +53,7 @@ def test_no_request_is_lost_or_fails_during_three_swaps(router: Router):
 
 
 def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router):
-    first = router.serve(delay_s=2.0)
+    first = router.serve(delay_s=4.0)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(router.label)
         time.sleep(0.3)
