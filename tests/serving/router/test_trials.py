@@ -210,6 +210,7 @@ def test_challenger_that_is_withdrawn_is_stopped(router: Router):
     router.serve()
     router.name("challenger")
     router.wait("verdict", "state", "running")
+    router.wait("state", "draining", 0)  # the champion before this one
     assert num_bentos(router) == 2
     (router.folder / "challenger.json").unlink()
     router.wait("verdict", "state", "withdrawn")
