@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 from flows.ports import free_port
 from serving.router.bentos import Launcher, Prepared
@@ -140,6 +141,13 @@ class Router:
         give_up_at = time.monotonic() + TIMEOUT_S
         while (self.read("state").get("serving") or {}).get("version") != number:
             assert time.monotonic() < give_up_at, f"{self.read('state')}\n{self.log()}"
+            time.sleep(0.02)
+
+    def wait_for_bentos(self, number: int) -> None:
+        """Return once so many run; what is stopped may take a moment."""
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while (seen := len(psutil.Process(self.process.pid).children())) != number:
+            assert time.monotonic() < give_up_at, f"{seen} run\n{self.log()}"
             time.sleep(0.02)
 
     def log(self) -> str:

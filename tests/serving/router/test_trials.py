@@ -3,7 +3,6 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from serving.router.trial import Answer, Rules, Trial, labels_of
@@ -108,8 +107,7 @@ def router(shared: Router) -> Generator[Router]:
     yield shared
     for name in ("challenger.json", "refusal.txt"):
         (shared.folder / name).unlink(missing_ok=True)
-    shared.wait("state", "challenger", None)
-    shared.wait("state", "draining", 0)
+    shared.wait_for_bentos(1)
     (shared.folder / "verdict.json").unlink(missing_ok=True)
 
 
@@ -119,10 +117,6 @@ def rule(router: Router, **changes: object) -> None:
 
 def logged(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()]
-
-
-def num_bentos(router: Router) -> int:
-    return len(psutil.Process(router.process.pid).children())
 
 
 def test_shadow_is_promoted_after_its_requests_and_nobody_waited_for_it(router: Router, tmp_path: Path):
@@ -146,8 +140,7 @@ def test_shadow_is_promoted_after_its_requests_and_nobody_waited_for_it(router: 
     assert len(compared) == 4
     assert compared[0]["request_id"] == "one"
     assert compared[0]["champion"]["labels"] == compared[0]["challenger"]["labels"] == ["same"]
-    router.wait("state", "draining", 0)
-    assert num_bentos(router) == 1  # the challenger's Bento is the champion's now
+    router.wait_for_bentos(1)  # the challenger's Bento is the champion's now
     router.ask()
     assert logged(log)[-1]["shadow"] == ""
 
@@ -210,9 +203,7 @@ def test_challenger_that_is_withdrawn_is_stopped(router: Router):
     router.serve()
     router.name("challenger")
     router.wait("verdict", "state", "running")
-    router.wait("state", "draining", 0)  # the champion before this one
-    assert num_bentos(router) == 2
+    router.wait_for_bentos(2)
     (router.folder / "challenger.json").unlink()
     router.wait("verdict", "state", "withdrawn")
-    router.wait("state", "draining", 0)
-    assert num_bentos(router) == 1
+    router.wait_for_bentos(1)
