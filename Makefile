@@ -36,7 +36,7 @@ run: $(STAMP)
 
 # Tests run side by side, a file at a time, each on one thread.
 test: lint types contracts
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .

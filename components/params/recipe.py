@@ -123,9 +123,6 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
     task, promotion = recipe.preprocess.task, recipe.promotion
     if recipe.schedule is not None and promotion is None:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
-    has_trial = recipe.service is not None and isinstance(recipe.service.canary, Canary)
-    if promotion is not None and promotion.then == "trial" and not has_trial:
-        yield "promotion.then is 'trial', but no section service.canary says how; add one, or let it be 'promote'"
     slices = promotion.slices if promotion is not None else None
     if slices is None:
         return

@@ -80,7 +80,6 @@ def test_cron_that_prefect_cannot_read_is_named(project: Path):
         ("movie_sentiment.promotion", None, "schedule trains again and promotes what is better"),
         ("movie_sentiment.promotion.slices.by", ["slice"], "preprocess.slice names no column"),
         ("movie_sentiment.promotion.slices.by", [], "at least 1"),
-        ("digits.promotion.then", "trial", "no section service.canary says how"),
         ("movie_sentiment.promotion.max_drop", -0.1, "greater than or equal to 0"),
         ("movie_sentiment.promotion.latency.max_ratio", 0.0, "greater than 0"),
         ("speech_gpt.promotion.slices", {"by": ["label"], "max_drop": 0.1, "min_rows": 5}, "slices is for classifiers"),
