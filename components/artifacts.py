@@ -135,6 +135,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5_of(path: Path) -> str:
+    """The md5 of a file's bytes, by which dvc.lock names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def files_of(folder: Path) -> dict[str, str]:
     """The sha256 of every file below `folder` (`files.json` at its top left out), by its path in it, sorted."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

@@ -507,9 +507,10 @@ def ledger(project: Project, recipe: str | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("recipe", shell_complete=RECIPES)
 @click.option("--limit", "limit_s", metavar="SECONDS", type=click.IntRange(1), help="By default schedule.limit_s.")
+@click.option("--cause", default="by hand", show_default=True, help="Why, for the ledger.")
 @json_option
 @click.pass_obj
-def retrain(project: Project, recipe: str, limit_s: int | None, as_json: bool) -> None:
+def retrain(project: Project, recipe: str, limit_s: int | None, cause: str, as_json: bool) -> None:
     """Train RECIPE again if its source has something new, and promote what came of it if it is not worse.
 
     \b
@@ -524,7 +525,7 @@ def retrain(project: Project, recipe: str, limit_s: int | None, as_json: bool) -
         from flows.promotion import retrain_lines, retrain_summary
         from flows.retrain import run_retrain  # takes seconds, in which the server starts
 
-        done = run_retrain(root, recipe, limit_s=limit_s, prefect_is_up=prefect_is_up)
+        done = run_retrain(root, recipe, cause=cause, limit_s=limit_s, prefect_is_up=prefect_is_up)
         report(retrain_summary(done), retrain_lines)
 
 

@@ -6,10 +6,8 @@ of `data/feedback/<recipe>.parquet` under DVC, and `modelyard retrain` starts: n
 the cool-down. What was started is remembered in `.modelyard/monitoring/<recipe>.json`.
 """
 
-import hashlib
 import logging
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +18,7 @@ from prefect import flow
 from rich.console import Console
 from rich.text import Text
 
-from components.artifacts import Layout, disk_errors, read_json, sha256_of, verify, write_json
+from components.artifacts import Layout, disk_errors, md5_of, read_json, sha256_of, verify, write_json
 from components.errors import InputError
 from components.locks import hold
 from components.monitoring.learned import add_rows, num_rows
@@ -34,6 +32,7 @@ from components.params import Monitoring, Recipe
 from components.recipes import load_recipe
 from components.tracking import watching_run
 from flows.graph import open_repo
+from flows.itself import modelyard
 from flows.reporting import Data, plain_table
 from serving.bundle import MANIFEST, verify_bundle
 from serving.traffic import VERDICT
@@ -152,12 +151,6 @@ def split_of(root: Path, name: str, bundle: Path, split: str) -> tuple[Path, str
     return path, ""
 
 
-def md5_of(path: Path) -> str:
-    """DVC's name for a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> Path:
     """Write the verdict and the page, and log both to MLflow; gives the page."""
     folder = Layout(root, name, NAME).observations
@@ -239,13 +232,9 @@ def why_not(
 
 def start_retrain(root: Path, name: str) -> str:
     """Run `modelyard retrain` in a process of its own, which outlives this one, with its words in a log."""
-    from flows.cli import cli
-
-    if "retrain" not in cli.commands:
-        return f"no retraining: this version has no 'modelyard retrain'; run 'modelyard run {name} --refresh'"
     log = root / ".modelyard" / "logs" / f"retrain-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "flows.cli", "--project", str(root), "retrain", name]
+    command = modelyard(root, "retrain", name, "--cause", "drift")
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -22,13 +22,6 @@ def is_free(port: int, *, host: str = HOST) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
-
-
 def holder_of(port: int) -> str:
     """The process that listens on a port, in words."""
     for process in psutil.process_iter(["pid", "cmdline", "name"]):

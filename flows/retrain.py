@@ -85,14 +85,14 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
 
 
 def run_retrain(
-    root: Path, recipe: str, *, limit_s: int | None, prefect_is_up: Callable[[], None] = lambda: None
+    root: Path, recipe: str, *, cause: str, limit_s: int | None, prefect_is_up: Callable[[], None] = lambda: None
 ) -> Retrained:
     """Run the flow here and now."""
     load_recipe(root, recipe)
     prefect_is_up()
     check_prefect()
     try:
-        return retrain(recipe, str(root), "by hand", limit_s)
+        return retrain(recipe, str(root), cause, limit_s)
     finally:
         APILogHandler().flush()
 

@@ -22,10 +22,10 @@ from components.artifacts import Layout, verify
 from components.environment import PREFECT_SERVER, has_prefect_profile
 from components.errors import ArtifactError, InputError, ModelyardError
 from components.monitoring.place import traffic_environment
-from components.package.bento import build_bento, end_with_parent, last_lines, serve_command, stop
+from components.package.bento import build_bento, end_with_parent, free_port, last_lines, serve_command, stop
 from components.recipes import load_recipe
 from flows.keys import has_keys, keys_file
-from flows.ports import HOST, check_free, free_port, is_free
+from flows.ports import HOST, check_free, is_free
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.2

@@ -10,8 +10,8 @@ import pytest
 
 from components.__main__ import run_stage
 from components.environment import prepare_environment
+from components.package.bento import free_port
 from components.tracking import NullTracker
-from flows.ports import free_port
 from tests.projects import environment
 from tests.tiny_arrays import make_trained_arrays
 from tests.tiny_images import make_generating

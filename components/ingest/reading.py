@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from components.errors import SourceError, examples
 from components.ingest.session import first_line
@@ -329,11 +329,12 @@ def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[IO[bytes]]:
+def opened(path: Path) -> Generator[BinaryIO | gzip.GzipFile]:
     """The file's bytes, unpacked where its name ends in .gz, as DuckDB does."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file  # type: ignore[misc]
+        unpacked: BinaryIO | gzip.GzipFile = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        with unpacked as file:
+            yield file
     except (gzip.BadGzipFile, EOFError) as error:
         raise SourceError(f"{path.name} is not a whole gzip file: {error}") from error
 

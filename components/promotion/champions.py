@@ -134,7 +134,7 @@ def record(root: Path, entry: Entry) -> Entry:
 
 def publish(root: Path, registry: Registry, version: Version) -> None:
     """Name the champion's bundle in the file that the service watches."""
-    name(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
+    name_version(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
     challenger = registry.at(CHALLENGER)
     kept = [one.digest[:12] for one in (version, challenger) if one is not None]
     forget_old(root, registry.recipe, keep=set(kept))
@@ -147,10 +147,10 @@ def publish_challenger(root: Path, registry: Registry) -> None:
         path.unlink(missing_ok=True)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name(path, challenger, bundle_of(root, registry, challenger))
+        name_version(path, challenger, bundle_of(root, registry, challenger))
 
 
-def name(path: Path, version: Version, bundle: Path) -> None:
+def name_version(path: Path, version: Version, bundle: Path) -> None:
     """Write which version it is and where its bundle lies, where the file says another."""
     said = asdict(Champion(version.number, version.digest, version.tag, str(bundle)))
     if not path.is_file() or read_json(path) != said:

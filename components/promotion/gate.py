@@ -9,7 +9,6 @@ Not worse (a non-inferiority test; Wellek 2010): the upper end of the paired boo
 above the recipe's margin. The same rows are timed in turns.
 """
 
-import hashlib
 import importlib
 import logging
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import Layout, read_json, verify
+from components.artifacts import Layout, md5_of, read_json, verify
 from components.compress.measure import measure_latencies
 from components.errors import ArtifactError, ParamsError, PromotionError
 from components.params import Promotion, Recipe, SliceGate
@@ -112,8 +111,7 @@ def held_out(root: Path, recipe: str, challenger: Contender) -> HeldOut:
     verify(layout.artifact, "predictor/")
     verify(layout.of("evaluate"), "results/")
     recorded = outputs_of(challenger).get(test.relative_to(root).as_posix())
-    seen = hashlib.md5(test.read_bytes(), usedforsecurity=False).hexdigest()  # what dvc.lock names files by
-    if seen != recorded:
+    if md5_of(test) != recorded:
         raise ArtifactError(
             f"{test} is not the test split that version {challenger.version.number} was judged on; check out its "
             f"commit ({challenger.version.tag}), then 'dvc checkout', or promote with --force REASON"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.params import Canary, Recipe
-from components.promotion.champions import bundle_of, promotion_lock
-from components.promotion.champions import name as name_version
+from components.promotion.champions import bundle_of, name_version, promotion_lock
 from components.promotion.decide import no_challenger
 from components.recipes import load_recipe
 from components.registry import CHALLENGER, CHAMPION, Version

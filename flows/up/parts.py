@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import os
-import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from components.environment import PREFECT_SERVER
 from components.errors import InputError
 from components.params import Service
 from components.recipes import PARAMS, load_recipe, load_yaml
+from flows.itself import CODE, modelyard
 from flows.ports import HOST
 from flows.servers import Server, mlflow_server, prefect_server
 
 Kind = Literal["mlflow", "prefect", "router", "worker"]
-CODE = [sys.executable, "-P", "-m"]  # -P: the project's folder may hold a 'flows' of its own
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,7 @@ class Part:
 
 def plan(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Part]:
     """Every part, in the order of the table. InputError where two have one port."""
-    parts = [mlflow_part(root, mlflow_port), prefect_part(root, prefect_port)]
-    if has_worker():
-        parts.append(worker_part(root))
+    parts = [mlflow_part(root, mlflow_port), prefect_part(root, prefect_port), worker_part(root)]
     parts += [router_part(root, recipe, service) for recipe, service in served(root).items()]
     counts = Counter(part.port for part in parts if part.server and part.port)
     for port in (port for port, count in counts.items() if count > 1):
@@ -83,17 +80,9 @@ def noted_prefect(root: Path) -> str | None:
     return None
 
 
-def has_worker() -> bool:
-    """Whether there is a command that runs the schedules."""
-    from flows.cli import cli
-
-    return "worker" in cli.commands
-
-
 def worker_part(root: Path) -> Part:
     """The schedules; it finds Prefect's server as every command does."""
-    command = [*CODE, "flows.cli", "--project", str(root), "worker"]
-    server = Server("worker", command, "", root / ".modelyard" / "logs" / "worker.log")
+    server = Server("worker", modelyard(root, "worker"), "", root / ".modelyard" / "logs" / "worker.log")
     return Part("worker", "worker", server, "", None, "", stop_s=45)
 
 

@@ -30,9 +30,9 @@ from components.package.bento import (
 from components.params import Canary, Recipe
 from components.promotion.champions import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
+from flows.itself import modelyard
 from flows.ports import HOST
 from flows.up.challengers import asked_file, verdict_file
-from flows.up.parts import CODE
 from flows.up.processes import last_line
 from serving.bundle import MANIFEST, BundleError, load_about, verify_bundle
 from serving.endpoints import endpoint_of
@@ -148,7 +148,7 @@ def rules_of(root: Path, recipe: str) -> Rules | None:
 
 def promote(root: Path, recipe: str, version: Version) -> str | None:
     """Ask promotion to make a challenger the champion; gives why it does not."""
-    command = [*CODE, "flows.cli", "--project", str(root), "promote", recipe, "--version", version.version]
+    command = modelyard(root, "promote", recipe, "--version", version.version)
     try:
         done = subprocess.run(
             command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROMOTE_TIMEOUT_S,

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from components.package.bento import free_port
 from components.recipes import stages
-from flows.ports import free_port
 from tests.projects import edit, environment, make_project, run
 
 

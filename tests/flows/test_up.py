@@ -15,9 +15,9 @@ import pytest
 from components.artifacts import read_json, sha256_of, write_json
 from components.environment import PREFECT_SERVER
 from components.errors import InputError
-from components.package.bento import tag_of
+from components.package.bento import free_port, tag_of
 from components.recipes import load_yaml
-from flows.ports import free_port, is_free
+from flows.ports import is_free
 from flows.servers import Server
 from flows.up.parts import plan
 from flows.up.processes import end, last_line, process_of, records, start

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from flows.ports import free_port
+from components.package.bento import free_port
 from serving.router.bentos import Launcher, Prepared
 from serving.router.keeper import Places, Wishes
 from serving.router.run import run_router
