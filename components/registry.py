@@ -5,6 +5,7 @@ that was recorded when it was registered. What comes back from here has been che
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -185,14 +186,14 @@ class Registry:
         )
 
 
-def fault_of(bundle: Path, digest: str) -> str | None:
-    """Why a folder is not the bundle of this digest; None where it is, to the byte."""
+def fault_of(bundle: Path, digest: str, *, besides: Sequence[str] = ()) -> str | None:
+    """Why a folder is not the bundle of this digest; None where it is, to the byte, but for files `besides` it."""
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
     if sha256_of(bundle / MANIFEST) != digest:
         return f"{MANIFEST} is another"
     recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
-    seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
+    seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name not in (MANIFEST, *besides)}
     for name in sorted({*recorded, *seen}):
         if name not in seen:
             return f"{name} is missing"

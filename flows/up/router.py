@@ -30,11 +30,12 @@ from components.package.bento import (
 from components.params import Canary, Recipe
 from components.promotion.champions import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
+from components.registry import fault_of
 from flows.itself import modelyard
 from flows.ports import HOST
 from flows.up.challengers import asked_file, verdict_file
 from flows.up.processes import last_line
-from serving.bundle import MANIFEST, BundleError, load_about, verify_bundle
+from serving.bundle import MANIFEST, PROVENANCE, load_about
 from serving.endpoints import endpoint_of
 from serving.router.bentos import Launcher, Prepared
 from serving.router.keeper import UNDER_WAY, Places, Wishes
@@ -202,29 +203,16 @@ def prepare(version: Version, *, provenance: Path, ready_timeout_s: float) -> Pr
     The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
     """
     stored = bento_folder(version.tag) / "src"
-    if version.bundle.is_dir() or fault_of(stored, version.digest) is not None:
+    if version.bundle.is_dir() or fault_of(stored, version.digest, besides=[PROVENANCE]) is not None:
         if fault := fault_of(version.bundle, version.digest):
             raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
-        if fault_of(stored, version.digest) is not None:
+        if fault_of(stored, version.digest, besides=[PROVENANCE]) is not None:
             remove_bento(version.tag)
             built = build_bento(version.bundle, provenance)
             if built != version.tag:
                 remove_bento(built)
                 raise ArtifactError(f"the bundle of {version.name} gives the Bento {built}; promote a version again")
     return described(stored, ready_timeout_s=ready_timeout_s)
-
-
-def fault_of(bundle: Path, digest: str) -> str | None:
-    """Why a folder is not the bundle with this digest."""
-    try:
-        if sha256_of(bundle / MANIFEST) != digest:
-            return f"{MANIFEST} is another"
-        verify_bundle(bundle)
-    except OSError as error:
-        return f"{bundle / MANIFEST} cannot be read ({error.strerror})"
-    except BundleError as error:
-        return str(error)
-    return None
 
 
 def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:

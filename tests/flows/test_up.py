@@ -171,7 +171,7 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     code, parts = wait_for(root, "degraded", **extra)
     assert code == 1
     assert "version 2 is refused" in parts["tiny"]["note"]
-    assert "model.onnx is not the file that was packaged" in parts["tiny"]["note"]
+    assert "model.onnx is another" in parts["tiny"]["note"]
     assert parts["tiny"]["version"].endswith(packaged)
     assert httpx.post(f"{url}/classify", json={"texts": ["a dull story"]}, timeout=30).status_code == 200
     (log,) = (root / ".modelyard/traffic/tiny").glob("traffic-*.jsonl")

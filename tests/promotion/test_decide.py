@@ -12,7 +12,8 @@ from components.errors import ArtifactError, InputError, ParamsError, PromotionE
 from components.promotion.champions import champion_file, intent_file, published
 from components.promotion.decide import champion_of, promote, promote_made, rollback
 from components.promotion.ledger import entries, verify
-from components.registry import CHALLENGER, CHAMPION, MANIFEST, fault_of
+from components.registry import CHALLENGER, CHAMPION, fault_of
+from serving.bundle import MANIFEST
 from tests.projects import edit
 from tests.promotion.bundles import make_bundle, note, register, registry
 

@@ -1,0 +1,102 @@
+"""The command's group, the project that it works on, and what several commands take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from components.errors import InputError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Project:
+    """Where the command works; found when it is first needed."""
+
+    folder: Path | None
+
+    @property
+    def root(self) -> Path:
+        """The project's folder, with the environment prepared for it."""
+        from components.environment import prepare_environment
+
+        root = find_project(self.folder or Path.cwd())
+        prepare_environment(root)
+        return root
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder, from `start` upwards, that holds dvc.yaml and params.yaml."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+            return folder
+    raise InputError(
+        f"{start} is not in a project: neither it nor a folder above it holds dvc.yaml and params.yaml; "
+        "go to the project's folder, or name it: modelyard --project FOLDER ..."
+    )
+
+
+def names_in(file: str, section: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A completion: the keys of one section of a file of the project."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        del parameter
+        from ruamel.yaml import YAML
+
+        try:
+            root = find_project(context.find_root().params.get("project") or Path.cwd())
+            names = YAML(typ="safe").load(root / file)[section]
+        except Exception:  # half a command, or a broken file: there is nothing to offer, and nowhere to say so
+            return []
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+RECIPES = names_in("params.yaml", "recipes")
+STAGES = names_in("dvc.yaml", "stages")
+
+
+def json_option(command: F) -> F:
+    """`--json`, for every command that reports."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")(
+        command
+    )
+
+
+def port_options(command: F) -> F:
+    """The ports of the servers that `up` starts, for every command that looks at them."""
+    for name, default in (("prefect", 4200), ("mlflow", 5000)):
+        command = click.option(
+            f"--{name}-port", default=default, show_default=True, type=click.IntRange(1, 65535),
+            envvar=f"MODELYARD_{name.upper()}_PORT", show_envvar=True,
+        )(command)  # fmt: skip
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A project's folder. By default the one that holds the working folder.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="modelyard")
+@click.pass_context
+def cli(context: click.Context, project: Path | None, debug: bool) -> None:
+    """Carry a model from raw rows to a served, measured bundle.
+
+    \b
+    Examples:
+      modelyard run movie_sentiment       all stages, from rows to bundle
+      modelyard serve movie_sentiment     serve the bundle on this machine
+      modelyard new tickets --data tickets.csv --text body --label team
+    """
+    from components.logs import configure_logging
+
+    context.obj = Project(project)
+    configure_logging(debug=debug)

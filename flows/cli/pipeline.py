@@ -1,0 +1,174 @@
+"""From rows to a bundle: new, recipes, estimate, why, run."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from components.errors import InputError
+from flows.cli.group import RECIPES, STAGES, Project, cli, json_option
+
+
+@cli.command()
+@click.argument("name")
+@click.option(
+    "--data", required=True, metavar="FILE", type=click.Path(path_type=Path), help="csv, tsv, jsonl or parquet."
+)
+@click.option("--text", required=True, metavar="COLUMN", help="The column that holds the texts.")
+@click.option("--label", required=True, metavar="COLUMN", help="The column that holds the classes.")
+@click.option(
+    "--encoder",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="An encoder with its tokenizer. By default MiniLM, which knows English.",
+)
+@json_option
+@click.pass_obj
+def new(project: Project, name: str, data: Path, text: str, label: str, encoder: Path | None, as_json: bool) -> None:
+    """Add recipe NAME for your own rows to params.yaml.
+
+    The data contract, the split and the training settings are proposed from the rows that are there; the recipe says
+    in comments what each was chosen by.
+
+    \b
+    Example:
+      modelyard new tickets --data tickets.csv --text body --label team
+      modelyard run tickets
+    """
+    from flows.new import add_recipe
+    from flows.reporting import new_notes, new_summary, reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        added = add_recipe(root, name, data=data.absolute(), text=text, label=label, encoder=encoder)
+        report(new_summary(added), new_notes)
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def recipes(project: Project, as_json: bool) -> None:
+    """List the recipes of this project, and how far each has come.
+
+    \b
+    Example:
+      modelyard recipes
+    """
+    from flows.reporting import recipes_summary, recipes_table, reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        report(recipes_summary(root), recipes_table)
+
+
+@cli.command()
+@click.argument("recipe", required=False, shell_complete=RECIPES)
+@click.option("--params", metavar="N", help="Parameters of a model of any size, in place of a recipe: 7e9 or 7B.")
+@click.option("--tokens", metavar="N", help="That it is trained on. By default 20 a parameter.")
+@click.option("--device-memory", metavar="SIZE", default="80GiB", show_default=True)
+@click.option("--device-flops", metavar="N", default="400e12", show_default=True, help="Operations a second, at best.")
+@click.option("--utilisation", default=0.4, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--precision", default="bf16", show_default=True, type=click.Choice(["bf16", "fp32"]))
+@click.option(
+    "--optimizer",
+    default="adamw",
+    show_default=True,
+    type=click.Choice(["adamw", "adam", "rmsprop", "momentum", "sgd"]),
+)
+@click.option("--days", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option("--context", default=2048, show_default=True, type=click.IntRange(1), help="Tokens of one row.")
+@json_option
+@click.pass_context
+def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **options: Any) -> None:
+    """Say what the trainings of RECIPE will take, before they start: parameters, memory, operations, time.
+
+    With --params, say how many devices a model of any size needs, and for how long; the other options are for that.
+
+    \b
+    Examples:
+      modelyard estimate speech_gpt
+      modelyard estimate --params 7e9
+      modelyard estimate --params 70B --tokens 1.4e12 --device-memory 141GB --days 14
+    """
+    from flows.estimate import (
+        answer_summary,
+        answer_tables,
+        estimate_summary,
+        estimate_tables,
+        question_of,
+        recipe_estimate,
+    )
+    from flows.reporting import reporting
+
+    if (recipe is None) == (options["params"] is None):
+        raise InputError("name a recipe, or a size with --params, and not both: modelyard estimate RECIPE")
+    if recipe is not None:
+        given = [name for name in options if is_given(click_context, name)]
+        if given:
+            raise InputError(f"--{given[0].replace('_', '-')} is for --params; what a recipe takes is in params.yaml")
+        root = click_context.obj.root
+        with reporting(as_json) as report:
+            report(estimate_summary(recipe_estimate(root, recipe)), estimate_tables)
+        return
+    question = question_of(options)
+    from components.estimate.scaling import answer
+
+    with reporting(as_json) as report:
+        report(answer_summary(question, answer(question)), answer_tables)
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether an option was written out."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@json_option
+@click.pass_obj
+def why(project: Project, recipe: str, as_json: bool) -> None:
+    """Say which stages of RECIPE would run, and what makes them.
+
+    \b
+    Example:
+      modelyard why movie_sentiment
+    """
+    from flows.reporting import reporting, why_summary, why_table
+    from flows.why import explain
+
+    root = project.root
+    with reporting(as_json) as report:
+        report(why_summary(recipe, explain(root, recipe)), why_table)
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--refresh", is_flag=True, help="Read the source again, even if nothing here changed.")
+@click.option("--force", metavar="STAGE", multiple=True, shell_complete=STAGES, help="Run this stage even if cached.")
+@click.option("--until", metavar="STAGE", shell_complete=STAGES, help="Stop after this stage.")
+@click.option("--no-wait", is_flag=True, help="If another run holds the recipe, stop instead of waiting.")
+@json_option
+@click.pass_obj
+def run(
+    project: Project, recipe: str, refresh: bool, force: tuple[str, ...], until: str | None, no_wait: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Run the stages of RECIPE that have something new to do.
+
+    \b
+    Examples:
+      modelyard run movie_sentiment
+      modelyard run movie_sentiment --until evaluate
+      modelyard run movie_sentiment --force finetune
+    """
+    from flows.reporting import reporting, run_summary, run_tables
+    from flows.servers import prefect_for_a_run
+
+    root = project.root
+    with prefect_for_a_run(root) as prefect_is_up, reporting(as_json) as report:
+        from flows.pipeline import run_pipeline  # takes seconds, in which the server starts
+
+        outcome = run_pipeline(
+            root, recipe, refresh=refresh, force=force, until=until, wait=not no_wait, prefect_is_up=prefect_is_up
+        )
+        report(run_summary(root, recipe, outcome), run_tables)
