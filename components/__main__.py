@@ -18,7 +18,8 @@ from components.locks import hold
 from components.logs import configure_logging
 from components.recipes import load_recipe, section_of, stages
 from components.stopping import Stopping
-from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run, store_errors
+from components.store import store_errors
+from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
 
 
 def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[str, Any]:

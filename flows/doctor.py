@@ -189,7 +189,7 @@ def look_at_folders(root: Path) -> list[Check]:
 
 
 def look_at_mlflow(root: Path) -> list[Check]:
-    from components.tracking import check_store, masked, tracking_uri
+    from components.store import check_store, masked, tracking_uri
 
     if not has_store(root):
         return [Check("mlflow", "ok", "the first run makes the store")]
@@ -199,7 +199,7 @@ def look_at_mlflow(root: Path) -> list[Check]:
 
 def has_store(root: Path) -> bool:
     """Whether there is a store to ask: opening a SQLite file that is not there would make it."""
-    from components.tracking import tracking_uri
+    from components.store import tracking_uri
 
     uri = tracking_uri(root)
     return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
@@ -249,7 +249,7 @@ def load_stages(root: Path) -> dict[str, object]:
 
 
 def look_at_stale_runs(root: Path) -> list[Check]:
-    from components.tracking import stale_runs
+    from components.store import stale_runs
 
     stale = stale_runs(root) if has_store(root) else []
     if stale:

@@ -19,7 +19,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from components.errors import StoreError
 from components.locks import hold
 from components.recipes import load_recipe
-from components.tracking import PIPELINE_VARIABLE, Store
+from components.store import Store
+from components.tracking import PIPELINE_VARIABLE
 from flows.graph import check_reached, check_stage, open_repo, read_graph
 from flows.stage import StageOutcome, changed_stages, run_stage
 

@@ -27,7 +27,7 @@ from components.errors import GateError, InputError, ModelyardError, StoreError,
 from components.locks import hold
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
-from components.tracking import Store, store_errors
+from components.store import Store, store_errors
 from flows.pipeline import Outcome, check_prefect, run_pipeline
 from flows.running import WORKER_VARIABLE, known_by_its_process
 from flows.stage import STOP_WAIT_S, StageOutcome

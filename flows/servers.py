@@ -136,7 +136,7 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
 
 
 def mlflow_server(root: Path, port: int) -> Server:
-    from components.tracking import tracking_uri
+    from components.store import tracking_uri
 
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",

@@ -10,15 +10,8 @@ import pytest
 from components.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
 from components.errors import ArtifactError, QualityError, StoreError
 from components.registry import WEIGHTS_TAG
-from components.tracking import (
-    PIPELINE_VARIABLE,
-    Store,
-    check_store,
-    masked,
-    stage_run,
-    stale_runs,
-    tracking_uri,
-)
+from components.store import Store, check_store, masked, stale_runs, tracking_uri
+from components.tracking import PIPELINE_VARIABLE, stage_run
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ PLUMBING = {
     "components/progress.py": "what is shown meanwhile",
     "components/registry.py": "where a bundle is kept once it is whole",
     "components/recipes.py": "reads params.yaml, whose sections are dependencies",
+    "components/store.py": "where observations are kept",
     "components/tracking.py": "where observations go",
     "serving/__init__.py": "empty",
 }

@@ -23,7 +23,7 @@ from components.promotion.champions import (
 from components.promotion.ledger import Entry, append
 from components.recipes import load_recipe
 from components.registry import CHALLENGER, Registry, Version
-from components.tracking import open_registry, store_errors
+from components.store import open_registry, store_errors
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from components.promotion.champions import bundle_of, name_version, promotion_lo
 from components.promotion.decide import no_challenger
 from components.recipes import load_recipe
 from components.registry import CHALLENGER, CHAMPION, Version
-from components.tracking import open_registry, store_errors
+from components.store import open_registry, store_errors
 
 
 def asked_file(root: Path, recipe: str) -> Path:

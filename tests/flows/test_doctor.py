@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.tracking import Store
+from components.store import Store
 from flows.doctor import Check, examine, look_at_disk, look_at_exposed_servers, look_at_versions
 from tests.projects import ROOT, edit, run
 

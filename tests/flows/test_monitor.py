@@ -16,7 +16,7 @@ from components.artifacts import read_json
 from components.errors import InputError
 from components.monitoring.place import traffic_environment, traffic_folder
 from components.recipes import load_recipe
-from components.tracking import Store
+from components.store import Store
 from flows.cli import cli
 from flows.monitor import Outcome, monitor_recipe, why_not
 from serving.predictors.text_classification import Predictor

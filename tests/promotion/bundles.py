@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 from components.artifacts import files_of, read_json, sha256_of, write_json
 from components.registry import Registry
-from components.tracking import open_registry, stage_run
+from components.store import open_registry
+from components.tracking import stage_run
 
 SPLIT = {"validation": 0.2, "test": 0.2, "seed": 0, "group": None}
 
