@@ -12,15 +12,18 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
+import psutil
+
 LOOK_EVERY_S = 1.0
 ASK_AGAIN_AFTER_S = 5.0
+SHELLS = {"sh", "dash", "bash", "ksh", "zsh", "fish"}
 
 
 class Stopping:
     """Asks the work to end, as often as it takes. To be made once, in the main thread."""
 
     def __init__(self) -> None:
-        self.driver = os.getppid()
+        self.parents = parents_to_driver()
         self.is_asked = False
         self.is_at_work = False
         signal.signal(signal.SIGTERM, self.ask)
@@ -44,7 +47,7 @@ class Stopping:
             self.is_at_work = False
 
     def _watch(self) -> None:
-        while os.getppid() == self.driver and not self.is_asked:
+        while parents_to_driver() == self.parents and not self.is_asked:
             time.sleep(LOOK_EVERY_S)
         if not self.is_asked:
             os.kill(os.getpid(), signal.SIGINT)
@@ -52,3 +55,20 @@ class Stopping:
             time.sleep(ASK_AGAIN_AFTER_S)
             if self.is_at_work:
                 os.kill(os.getpid(), signal.SIGINT)
+
+
+def parents_to_driver() -> list[int]:
+    """Ids of the process that started this one and, where that is a shell with one command, of the one behind it.
+
+    DVC starts a stage through the user's shell; some shells, like dash, stay between the two.
+    """
+    found: list[int] = []
+    try:
+        process = psutil.Process(os.getppid())
+        found.append(process.pid)
+        while "-c" in process.cmdline()[1:-1] and process.name() in SHELLS:
+            found.append(process.ppid())
+            process = psutil.Process(found[-1])
+    except psutil.Error:
+        pass  # it ended between two looks: the next one finds another
+    return found

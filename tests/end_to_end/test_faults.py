@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -41,10 +42,10 @@ def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> sub
 
 
 @contextmanager
-def started(folder: Path, prefect_api: str, *words: str) -> Generator[subprocess.Popen[str]]:
+def started(folder: Path, prefect_api: str, *words: str, **extra: str) -> Generator[subprocess.Popen[str]]:
     """A pipeline at work; nothing of it outlives the block, whatever becomes of the test."""
     with subprocess.Popen(
-        ["modelyard", "run", "tiny", *words], cwd=folder, env=environment(PREFECT_API_URL=prefect_api),
+        ["modelyard", "run", "tiny", *words], cwd=folder, env=environment(PREFECT_API_URL=prefect_api, **extra),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:
@@ -140,9 +141,12 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
     assert statuses(project)["pipeline"] == "KILLED"
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
-def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api):
-    with started(project, prefect_api, "--until", "finetune") as process:
+def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell):
+    path = shutil.which(shell)
+    assert path
+    with started(project, prefect_api, "--until", "finetune", SHELL=path) as process:
         stage = stage_process("finetune", project)
         wait_for_run(project, "finetune", "RUNNING")
         process.kill()
