@@ -45,15 +45,15 @@ class StageError(ModelyardError):
 def changed_stages(root: Path, stages: Sequence[Stage]) -> set[str]:
     """Addresses of the stages that DVC would run, looked up together: each look reads all of dvc.lock.
 
-    A stage below one that will run may change with it.
+    A stage below one that will run may change with it. `stages` are all of a recipe's.
     """
     from dvc.exceptions import DvcException
 
-    addresses = [stage.address for stage in stages]
+    last = [stage.address for stage in stages if not any(stage.name in other.upstream for other in stages)]
     try:
-        return set(when_unlocked(lambda: open_repo(root).status(addresses), ", ".join(addresses)))
+        return set(when_unlocked(lambda: open_repo(root).status(last, with_deps=True), ", ".join(last)))
     except DvcException:
-        return set(addresses)  # the stage whose turn it is says what is wrong
+        return {stage.address for stage in stages}  # the stage whose turn it is says what is wrong
 
 
 def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:

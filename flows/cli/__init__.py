@@ -58,4 +58,5 @@ def main(argv: list[str] | None = None) -> None:
             traceback.print_exc()
         click.echo(f"modelyard: {explained(error)}", err=True)
         code = 1
+    gc.freeze()  # or the interpreter looks through all of them once more, to end: a second, of which nothing comes
     sys.exit(code or 0)
