@@ -1,7 +1,6 @@
 """`python -m components <stage> <recipe>`: one stage of one recipe, as dvc.yaml calls it."""
 
 import argparse
-import gc
 import importlib
 import os
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from components.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
-from components.environment import prepare_environment
+from components.environment import forgo_last_collection, prepare_environment
 from components.errors import GateError, ModelyardError, StoreError, UnreachableError
 from components.locks import hold
 from components.logs import configure_logging
@@ -103,5 +102,5 @@ def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     code = main()
-    gc.freeze()  # or the interpreter looks through all that was imported once more, to end: for up to a second
+    forgo_last_collection()
     sys.exit(code)

@@ -4,7 +4,8 @@ ModelyardError           exit 1  anything that stops a command with one line
 ├── InputError           exit 2  what the user gave cannot be used
 │   ├── ParamsError              params.yaml: unknown key, wrong type, out of range
 │   ├── SourceError              a source that is missing, malformed, or not what its sha256 says
-│   └── ArtifactError            a file of an artifact is missing or is not what was recorded
+│   ├── ArtifactError            a file of an artifact is missing or is not what was recorded
+│   └── NoTrafficError           nothing was asked of the service yet
 ├── GateError            exit 3  a stage's own verdict on good input: no
 │   ├── ContractError            validate: the rows break the data contract
 │   ├── LeakageError             preprocess: a text of one split comes again in another
@@ -45,6 +46,10 @@ class SourceError(InputError):
 
 
 class ArtifactError(InputError):
+    pass
+
+
+class NoTrafficError(InputError):
     pass
 
 

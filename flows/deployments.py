@@ -5,13 +5,14 @@ import os
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from components.errors import InputError, ParamsError
 from components.locks import hold
-from components.params import RunSchedule
+from components.params import Recurrence, RunSchedule
 from components.recipes import PARAMS, load_recipe, load_yaml
 from flows.running import WORKER_VARIABLE, mark_killed
 from flows.servers import until_interrupted
@@ -23,34 +24,57 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def scheduled(root: Path) -> dict[str, RunSchedule]:
-    """The recipes that are trained again by themselves."""
-    found = {name: load_recipe(root, name).schedule for name in load_yaml(root / PARAMS)["recipes"]}
-    return {name: schedule for name, schedule in found.items() if schedule is not None}
+@dataclass(frozen=True)
+class Task:
+    """What is done again and again for one recipe."""
+
+    flow: Literal["retrain", "monitor"]
+    recipe: str
+    schedule: Recurrence
+
+
+DESCRIPTIONS = {
+    "retrain": "Train {recipe} again, and promote what is not worse.",
+    "monitor": "Compare what {recipe} is asked with what it was made from, and train it again on drift.",
+}
+
+
+def scheduled(root: Path) -> list[Task]:
+    """Every schedule of params.yaml."""
+    found: list[Task] = []
+    for name in load_yaml(root / PARAMS)["recipes"]:
+        recipe = load_recipe(root, name)
+        if recipe.schedule is not None:
+            found.append(Task("retrain", name, recipe.schedule))
+        if recipe.monitoring is not None and recipe.monitoring.schedule is not None:
+            found.append(Task("monitor", name, recipe.monitoring.schedule))
+    return found
 
 
 def deployments_of(root: Path, *, pool: str | None = None) -> list["RunnerDeployment"]:
-    """One deployment of the flow `retrain` for each recipe with a schedule."""
+    """One deployment for each schedule, of the flow `retrain` or `monitor`."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.monitor import monitor
     from flows.retrain import retrain
 
+    flows = {"retrain": retrain, "monitor": monitor}
     one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     return [
         RunnerDeployment.from_flow(
-            retrain,
-            name=deployment_name(name, pool=pool),
-            schedule=when(name, schedule),
-            parameters={"recipe": name, "root": str(root)},
-            description=f"Train {name} again, and promote what is not worse.",
-            tags=["modelyard", name],
+            flows[task.flow],
+            name=deployment_name(task.recipe, pool=pool),
+            schedule=when(task),
+            parameters={"recipe": task.recipe, "root": str(root)},
+            description=DESCRIPTIONS[task.flow].format(recipe=task.recipe),
+            tags=["modelyard", task.recipe],
             concurrency_limit=one_at_a_time,
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
-        for name, schedule in scheduled(root).items()
+        for task in scheduled(root)
     ]
 
 
@@ -59,19 +83,21 @@ def deployment_name(recipe: str, *, pool: str | None) -> str:
     return recipe if pool is None else f"{recipe}-{pool}"
 
 
-def when(recipe: str, schedule: RunSchedule) -> "Schedule":
-    """A recipe's schedule in Prefect's terms; ParamsError where it cannot read cron."""
+def when(task: Task) -> "Schedule":
+    """A schedule in Prefect's terms; ParamsError where it cannot read cron."""
     from prefect.schedules import Cron, Interval
 
+    schedule = task.schedule
     if schedule.interval_s is not None:
         return Interval(timedelta(seconds=schedule.interval_s), timezone=schedule.timezone)
     assert schedule.cron is not None
     try:
         return Cron(schedule.cron, timezone=schedule.timezone)
     except ValueError as error:
+        section = "schedule" if task.flow == "retrain" else "monitoring.schedule"
         raise ParamsError(
-            f"recipes.{recipe}.schedule.cron is '{schedule.cron}', which is no cron expression ({error}); for example "
-            "'0 3 * * 1-5'"
+            f"recipes.{task.recipe}.{section}.cron is '{schedule.cron}', which is no cron expression ({error}); for "
+            "example '0 3 * * 1-5'"
         ) from error
 
 
@@ -84,14 +110,14 @@ def serve_schedules(root: Path) -> None:
 
         deployments = deployments_of(root)
         if not deployments:
-            logger.info("no recipe of %s has a section 'schedule': there is nothing to run", PARAMS)
+            logger.info("no recipe of %s has a 'schedule': there is nothing to run", PARAMS)
             with until_interrupted():
                 threading.Event().wait()
             return
         check_prefect()
         mark_killed(root, [deployment.name for deployment in deployments])
-        for deployment in deployments:
-            logger.info("%s: %s", deployment.name, described(load_recipe(root, deployment.name).schedule))
+        for task in scheduled(root):
+            logger.info("%s %s: %s", task.flow, task.recipe, described(task.schedule))
         serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
 
@@ -112,12 +138,10 @@ def for_runs(root: Path) -> Generator[None]:
         os.environ.update(before)
 
 
-def described(schedule: RunSchedule | None) -> str:
+def described(schedule: Recurrence) -> str:
     """When, in words."""
-    if schedule is None:
-        return "never"
     often = f"every {schedule.interval_s:,} s" if schedule.cron is None else f"'{schedule.cron}' in {schedule.timezone}"
-    return f"{often}, at most {schedule.limit_s:,} s"
+    return f"{often}, at most {schedule.limit_s:,} s" if isinstance(schedule, RunSchedule) else often
 
 
 def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
@@ -129,7 +153,7 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
     deployments = deployments_of(root, pool=pool)
     if not deployments:
         raise InputError(
-            f"no recipe of {PARAMS} has a section 'schedule'; add one, for example: "
+            f"no recipe of {PARAMS} has a 'schedule'; add one, for example: "
             'schedule: {cron: "0 3 * * *", timezone: UTC, limit_s: 7200}'
         )
     check_prefect()
@@ -149,7 +173,7 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
     return {
         "pool": pool,
         "deployments": [
-            {"name": f"retrain/{one.name}", "id": str(number), "recipe": one.parameters["recipe"]}
+            {"name": f"{one.flow_name}/{one.name}", "id": str(number), "recipe": one.parameters["recipe"]}
             for one, number in zip(deployments, cast(list[Any], ids), strict=True)
         ],
     }

@@ -2,48 +2,48 @@
 
 Reads a window of the traffic log (components/monitoring), judges it, and leaves the verdict and a page in
 `observations/<recipe>/monitor/` and in MLflow (a run `monitor`). On drift, rows that have feedback become a new version
-of `data/feedback/<recipe>.parquet` under DVC, and `modelyard retrain` starts: never twice for one cause, and not within
-the cool-down. What was started is remembered in `.modelyard/monitoring/<recipe>.json`.
+of `data/feedback/<recipe>.parquet` under DVC, and a retraining starts (components/monitoring/causes.py says when not):
+`modelyard monitor` starts it in a process of its own; a scheduled run does it itself, as a subflow, so that it is over
+when the run is.
 """
 
-import logging
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from rich.console import Console
 from rich.text import Text
 
-from components.artifacts import Layout, disk_errors, md5_of, read_json, sha256_of, verify, write_json
-from components.errors import InputError
+from components.artifacts import Layout, disk_errors, write_json
+from components.environment import prepare_environment
+from components.errors import InputError, NoTrafficError
 from components.locks import hold
+from components.monitoring.causes import claim_retraining, give_back_claim
 from components.monitoring.learned import add_rows, num_rows
+from components.monitoring.origins import reference_of
 from components.monitoring.place import traffic_folder
-from components.monitoring.reference import COLUMNS, Reference, read_reference
+from components.monitoring.reference import Reference
 from components.monitoring.report import write_report
 from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told
 from components.monitoring.windows import Window, read_window
-from components.package.bento import bento_folder
-from components.params import Monitoring, Recipe
+from components.params import Recipe
 from components.recipes import load_recipe
 from components.tracking import watching_run
 from flows.graph import open_repo
 from flows.itself import modelyard
 from flows.reporting import Data, plain_table
-from serving.bundle import MANIFEST, verify_bundle
+from flows.retrain import retrain
+from flows.running import known_by_its_process
 from serving.traffic import VERDICT
-
-logger = logging.getLogger(__name__)
 
 NAME = "monitor"
 MAX_ROWS = 100_000  # of a window that is given by its start
 FEEDBACK = "data/feedback"
 Retrain = Callable[[Path, str], str]
-"""Starts a retraining; gives what was started, in words."""
+"""Trains a recipe again, or starts it; gives what it did, in words."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,22 @@ class Outcome:
     num_learned: int
     """Rows with feedback that are new in the data set of feedback."""
     retrain: str
-    """What was started, or why nothing; empty without drift."""
+    """What was started or done, or why nothing; empty without drift."""
 
 
 @flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
-def monitor(root: Path, recipe: str) -> str:
-    """For schedules: judge the newest window of one recipe; gives the verdict in words."""
-    outcome = monitor_recipe(Path(root), recipe)
-    said = "; ".join([outcome.verdict.state, *outcome.verdict.reasons, outcome.retrain]).rstrip("; ")
-    logger.info("%s: %s", recipe, said)
+def monitor(recipe: str, root: str = ".") -> str:
+    """For schedules: judge the newest window of one recipe, and train it again on drift; gives what came of it."""
+    folder = Path(root).resolve()
+    prepare_environment(folder)
+    with known_by_its_process(folder):
+        try:
+            outcome = monitor_recipe(folder, recipe, retrain=retrain_now)
+        except NoTrafficError as error:
+            said = str(error)
+        else:
+            said = "; ".join(filter(None, [outcome.verdict.state, *outcome.verdict.reasons, outcome.retrain]))
+    get_run_logger().info("%s: %s", recipe, said)  # which Prefect's pages and a worker show
     return said
 
 
@@ -72,83 +79,31 @@ def monitor_recipe(
     root: Path, name: str, *, last: int | None = None, since: datetime | None = None, retrain: Retrain | None = None
 ) -> Outcome:
     """Judge a window: the `last` rows, or those `since` a time, or as many as the recipe says. InputError where there
-    is no section `monitoring`, no log, or not what made the version."""
+    is no section `monitoring`, or not what made the version; NoTrafficError where nothing was asked."""
     recipe = load_recipe(root, name)
     params = recipe.monitoring
     if params is None:
         raise InputError(f"recipes.{name} has no section 'monitoring'; add one to params.yaml (movie_sentiment has it)")
+    learned, why_not = 0, ""
     with hold(root, f"{name}.monitoring", doing=f"modelyard monitor {name}", wait=True):
         rows = last or (params.window if since is None else MAX_ROWS)
         window = read_window(traffic_folder(root, name), last=rows, since=since, newest=params.min_rows)
         if window is None:
             when = f" since {since.isoformat()}" if since else ""
-            raise InputError(
+            raise NoTrafficError(
                 f"the traffic log of {name} ({traffic_folder(root, name)}) has no answered request{when}; "
                 f"serve it with 'modelyard serve {name}', and ask it something"
             )
         reference, notes = reference_of(root, name, recipe, window.version, params)
         verdict = judge_window(window, reference, params, notes=notes)
         report = leave(root, name, verdict, window, reference)
-        learned, started = 0, ""
         if verdict.drifted:
             learned = learn(root, name, recipe, window)
-            started = start(root, name, recipe, verdict, params, retrain or start_retrain)
+            num_feedback = num_rows(feedback_path(root, name, recipe))
+            why_not = claim_retraining(root, name, verdict, params, num_feedback=num_feedback)
+    is_due = verdict.drifted and not why_not
+    started = (retrain or start_retrain)(root, name) if is_due else why_not
     return Outcome(name, verdict, report, learned, started)
-
-
-def reference_of(
-    root: Path, name: str, recipe: Recipe, version: str, params: Monitoring
-) -> tuple[Reference | None, list[str]]:
-    """What a version was made from and says, and what is to be said of it; None for a task without a reference."""
-    task = recipe.preprocess.task
-    if task not in COLUMNS:
-        return None, [f"the inputs of {task} are not compared: a prompt is not drawn from what the model has read"]
-    bundle = bundle_of(root, name, version)
-    splits = [split_of(root, name, bundle, split) for split in ("train.parquet", "validation.parquet")]
-    kept = root / ".modelyard" / "monitoring" / f"{name}-{version}.parquet"
-    reference = read_reference(
-        bundle,
-        train=splits[0][0],
-        validation=splits[1][0],
-        kept=kept,
-        max_rows=params.max_reference_rows,
-        seed=params.seed,
-    )
-    return reference, sorted({note for _, note in splits if note})
-
-
-def bundle_of(root: Path, name: str, version: str) -> Path:
-    """The bundle with a digest that begins so: the artifact, or an earlier one in BentoML's store."""
-    layout = Layout(root, name, "package")
-    made = layout.artifact / "bundle"
-    if (made / MANIFEST).is_file() and sha256_of(made / MANIFEST).startswith(version):
-        verify(layout.artifact, "bundle/")
-        return made
-    stored = bento_folder(f"{name}:{version}") / "src"
-    if (stored / MANIFEST).is_file():
-        verify_bundle(stored)
-        return stored
-    raise InputError(
-        f"the log was written by {name}:{version}, which is neither in {made} nor in BentoML's store; bring it back, "
-        "or look at newer requests with --since"
-    )
-
-
-def split_of(root: Path, name: str, bundle: Path, split: str) -> tuple[Path, str]:
-    """A split that a bundle was made from, as the artifact or from DVC's cache; the artifact of another run, with a
-    note, where neither has it."""
-    layout = Layout(root, name, "preprocess")
-    path = layout.artifact / split
-    made_from: dict[str, Any] = read_json(bundle / MANIFEST).get("made_from", {}).get("preprocess", {}).get("outs", {})
-    digest = made_from.get(f"artifacts/{name}/preprocess/{split}")
-    if digest is not None and not (path.is_file() and md5_of(path) == digest):
-        cached = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
-        if cached.is_file() and md5_of(cached) == digest:
-            return cached, ""
-        verify(layout.artifact, split)
-        return path, "the splits that this version was made from are not in DVC's cache; the present ones stand in"
-    verify(layout.artifact, split)
-    return path, ""
 
 
 def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> Path:
@@ -183,63 +138,26 @@ def learn(root: Path, name: str, recipe: Recipe, window: Window) -> int:
     return added
 
 
-def start(
-    root: Path, name: str, recipe: Recipe, verdict: Verdict, params: Monitoring, retrain: Retrain
-) -> str:  # fmt: skip
-    """Start a retraining, unless it was started for this cause, or a short time ago; gives what was done, in words."""
-    path = root / ".modelyard" / "monitoring" / f"{name}.json"
-    state: dict[str, Any] = read_json(path) if path.is_file() else {"causes": {}}
-    now, labelled = datetime.now(UTC), num_rows(feedback_path(root, name, recipe))
-    if why := why_not(state, verdict.version, params, now=now, num_feedback=labelled):
-        return why
-    cause = {"at": now.isoformat(), "num_feedback": labelled, "reasons": list(verdict.reasons)}
-    # Before it starts: whatever happens to it then, the same cause starts no other.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"causes": state["causes"] | {verdict.version: cause}})
-    try:
-        return retrain(root, name)
-    except BaseException:
-        write_json(path, state)
-        raise
-
-
-def why_not(
-    state: dict[str, Any], version: str, params: Monitoring, *, now: datetime, num_feedback: int
-) -> str:  # fmt: skip
-    """Why no retraining starts; empty where one may.
-
-    One cause is the drift away from one version. It is another one when there is something new to learn from: so many
-    rows of feedback that the last retraining did not have.
-    """
-    if not params.retrain:
-        return "no retraining: monitoring.retrain is false"
-    causes: dict[str, Any] = state["causes"]
-    newest = max((datetime.fromisoformat(cause["at"]) for cause in causes.values()), default=None)
-    if newest is not None and now < newest + timedelta(seconds=params.cool_down_s):
-        until = newest + timedelta(seconds=params.cool_down_s)
-        return (
-            f"no retraining: the last was at {newest:%Y-%m-%d %H:%M} UTC, and the cool-down ends at {until:%H:%M} UTC"
-        )
-    if version in causes:
-        new = num_feedback - causes[version]["num_feedback"]
-        if new < params.min_new_feedback:
-            return (
-                f"no retraining: version {version} was retrained for drift already, and only {new} rows with feedback "
-                f"are new (monitoring.min_new_feedback {params.min_new_feedback})"
-            )
-    return ""
-
-
 def start_retrain(root: Path, name: str) -> str:
     """Run `modelyard retrain` in a process of its own, which outlives this one, with its words in a log."""
     log = root / ".modelyard" / "logs" / f"retrain-{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = modelyard(root, "retrain", name, "--cause", "drift")
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+    except OSError:
+        give_back_claim(root, name)
+        raise
     return f"'modelyard retrain {name}' was started (process {process.pid}; its log is {log})"
+
+
+def retrain_now(root: Path, name: str) -> str:
+    """Run the flow `retrain` within this one; its errors are this one's."""
+    done = retrain(name, str(root), "drift")
+    return f"retrained: {done.state}, version {done.version} is the champion ({done.why})"
 
 
 # ---------------------------------------------------------------- what the command prints

@@ -1,4 +1,7 @@
-"""The section `schedule`: when a recipe is trained again. Not a stage: DVC knows nothing of it."""
+"""When something is done again and again: a recipe is trained (`schedule`), its traffic judged (`monitoring.schedule`).
+
+Not a stage: DVC knows nothing of it.
+"""
 
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
@@ -11,7 +14,7 @@ from components.params.section import Section
 NUM_CRON_FIELDS = 5
 
 
-class RunSchedule(Section):
+class Recurrence(Section):
     """By `cron` or by `interval_s`, one of the two."""
 
     cron: str | None = None
@@ -20,11 +23,9 @@ class RunSchedule(Section):
     """Seconds from one start to the next."""
     timezone: str
     """That cron is meant in, which follows its summer time: `Europe/Berlin`, `UTC`."""
-    limit_s: Annotated[int, Field(ge=60)]
-    """A run that takes longer is stopped and reported; the wait for another run of the recipe does not count."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "RunSchedule":
+    def _one_of_both(self) -> "Recurrence":
         if (self.cron is None) == (self.interval_s is None):
             raise ValueError("schedule takes cron or interval_s, one of the two")
         if self.cron is not None and len(self.cron.split()) != NUM_CRON_FIELDS:
@@ -38,3 +39,10 @@ class RunSchedule(Section):
             near = did_you_mean(self.timezone, available_timezones())
             raise ValueError(f"timezone '{self.timezone}' is not known{near}; 'Europe/Berlin' and 'UTC' are") from None
         return self
+
+
+class RunSchedule(Recurrence):
+    """schedule: when a recipe is trained again."""
+
+    limit_s: Annotated[int, Field(ge=60)]
+    """A run that takes longer is stopped and reported; the wait for another run of the recipe does not count."""

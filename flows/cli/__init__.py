@@ -10,6 +10,7 @@ import traceback
 
 import click
 
+from components.environment import forgo_last_collection
 from components.errors import ModelyardError
 from flows.cli import loop, machine, pipeline, serving
 from flows.cli.group import cli, find_project
@@ -58,5 +59,5 @@ def main(argv: list[str] | None = None) -> None:
             traceback.print_exc()
         click.echo(f"modelyard: {explained(error)}", err=True)
         code = 1
-    gc.freeze()  # or the interpreter looks through all of them once more, to end: a second, of which nothing comes
+    forgo_last_collection()
     sys.exit(code or 0)

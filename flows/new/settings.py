@@ -65,6 +65,8 @@ class Settings:
     min_gain: float
     analyzer: str
     max_drop: float
+    chance: float
+    """By which two like models differ on the test split, at most 19 times of 20."""
     num_golden: int
     max_served_length: int
 
@@ -108,6 +110,7 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
         min_gain=-gain_resolution([count * split_share for count in figures.labels.values()], is_balanced=is_balanced),
         analyzer="char" if figures.dense_share > 0.3 else "word",
         max_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
+        chance=min(0.5, max(0.03, math.ceil(100 / math.sqrt(num_test)) / 100)),
         num_golden=min(200, num_test),
         max_served_length=int(max(20_000, up(figures.max_length * SLACK))),
     )

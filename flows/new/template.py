@@ -19,6 +19,7 @@ MINILM = {
 }
 ANCHOR = "minilm"
 PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+LEARNED = "UNION ALL SELECT text, label FROM feedback\n"
 # Words that some reader of YAML takes for something other than text.
 RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
 
@@ -44,6 +45,7 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
         data_text(name, measured, settings, path=path, encoder=encoder)
         + training_text(settings, encoder=encoder)
         + judging_text(settings)
+        + after_text(settings)
     )
 
 
@@ -59,7 +61,9 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
       source: {{kind: file, path: &{name}_data {scalar(path)}}}
       format: {scalar(format_values(measured))}
       # Blank texts and labels count as null.{left_out_note(measured)}
-      query: {query_text(measured.query)}
+      query: {query_text(measured.query + LEARNED)}
+      # What users of the service label while it drifts; 'modelyard monitor' adds to it.
+      feedback: data/feedback/{name}.parquet
       licence: unknown
       max_bad_share: {s.max_bad_share}
       watch: *{name}_data
@@ -153,6 +157,37 @@ stops a model
         max_requests: 512
         max_read_ms: 10000
         max_latency_ms: 1000
+"""
+
+
+def after_text(s: Settings) -> str:
+    """What becomes of the model once it is served; no stage reads it."""
+    return f"""\
+    # What follows is no stage. 'modelyard monitor' compares what the service is asked with the training split.
+    monitoring:
+      window: 500
+      min_rows: 100
+      max_reference_rows: 10000
+      false_alarms: 0.005
+      num_permutations: 2000
+      seed: 0
+      min_effects: {{psi: 0.1, ks: 0.1, auc: 0.6, unknown: 0.01}}
+      quality: {{min_rows: 50, max_drop: 0.05, max_ece: 0.1, bins: 15, confidence: 0.95}}
+      limits: {{max_p95_ms: 1000.0, max_error_share: 0.05}}
+      retrain: true
+      cool_down_s: 86400
+      min_new_feedback: 100
+      # For example {{cron: "30 * * * *", timezone: UTC}}: 'modelyard worker' does it then.
+      schedule: null
+    # What a challenger of 'modelyard retrain' must hold to beside the champion. max_drop: two like models differ by so
+    # much on {s.num_test:,} rows by chance.
+    promotion:
+      then: promote
+      bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
+      max_drop: {s.chance}
+      slices: {{by: [label], max_drop: {min(1.0, 2 * s.chance)}, min_rows: 50}}
+      latency: {{max_ratio: 1.25, num_rows: 200}}
+      max_size_ratio: 1.1
 """
 
 

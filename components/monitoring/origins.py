@@ -1,0 +1,66 @@
+"""What a served version was made from: its bundle and its splits, as the artifacts of today or as they are kept."""
+
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import Layout, md5_of, read_json, sha256_of, verify
+from components.errors import InputError
+from components.monitoring.reference import COLUMNS, Reference, read_reference
+from components.package.bento import bento_folder
+from components.params import Monitoring, Recipe
+from serving.bundle import MANIFEST, verify_bundle
+
+
+def reference_of(
+    root: Path, name: str, recipe: Recipe, version: str, params: Monitoring
+) -> tuple[Reference | None, list[str]]:
+    """What a version was made from and says, and what is to be said of it; None for a task without a reference."""
+    task = recipe.preprocess.task
+    if task not in COLUMNS:
+        return None, [f"the inputs of {task} are not compared: a prompt is not drawn from what the model has read"]
+    bundle = bundle_of(root, name, version)
+    splits = [split_of(root, name, bundle, split) for split in ("train.parquet", "validation.parquet")]
+    kept = root / ".modelyard" / "monitoring" / f"{name}-{version}.parquet"
+    reference = read_reference(
+        bundle,
+        train=splits[0][0],
+        validation=splits[1][0],
+        kept=kept,
+        max_rows=params.max_reference_rows,
+        seed=params.seed,
+    )
+    return reference, sorted({note for _, note in splits if note})
+
+
+def bundle_of(root: Path, name: str, version: str) -> Path:
+    """The bundle with a digest that begins so: the artifact, or an earlier one in BentoML's store."""
+    layout = Layout(root, name, "package")
+    made = layout.artifact / "bundle"
+    if (made / MANIFEST).is_file() and sha256_of(made / MANIFEST).startswith(version):
+        verify(layout.artifact, "bundle/")
+        return made
+    stored = bento_folder(f"{name}:{version}") / "src"
+    if (stored / MANIFEST).is_file():
+        verify_bundle(stored)
+        return stored
+    raise InputError(
+        f"the log was written by {name}:{version}, which is neither in {made} nor in BentoML's store; bring it back, "
+        "or look at newer requests with --since"
+    )
+
+
+def split_of(root: Path, name: str, bundle: Path, split: str) -> tuple[Path, str]:
+    """A split that a bundle was made from, as the artifact or from DVC's cache; the artifact of another run, with a
+    note, where neither has it."""
+    layout = Layout(root, name, "preprocess")
+    path = layout.artifact / split
+    made_from: dict[str, Any] = read_json(bundle / MANIFEST).get("made_from", {}).get("preprocess", {}).get("outs", {})
+    digest = made_from.get(f"artifacts/{name}/preprocess/{split}")
+    if digest is not None and not (path.is_file() and md5_of(path) == digest):
+        cached = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+        if cached.is_file() and md5_of(cached) == digest:
+            return cached, ""
+        verify(layout.artifact, split)
+        return path, "the splits that this version was made from are not in DVC's cache; the present ones stand in"
+    verify(layout.artifact, split)
+    return path, ""

@@ -1,0 +1,178 @@
+"""The closed loop on real data: a model of film snippets is served and asked about films, then about shop goods,
+editorials and tweets. Drift is seen, feedback arrives, the worker trains again, and the better model is served.
+"""
+
+import copy
+import csv
+import json
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from components.monitoring.detectors import detect
+from components.monitoring.reference import read_reference
+from components.package.bento import free_port
+from components.params import RegistrySource
+from components.promotion.ledger import entries, verify
+from components.recipes import load_recipe, load_yaml
+from components.sources import fetch
+from flows.up.processes import end, records
+from tests.projects import ROOT, make_project, run, write_params
+from tests.tiny import make_tiny_encoder
+
+OTHERS = ("amazonReviewSnippets", "nytEditorialSnippets", "tweets")
+WINDOW = 1500
+BATCH = 100  # texts in a request
+LABELLED = 0.6  # of the snippets of another domain; the others are held out
+
+Snippets = list[tuple[str, str]]
+"""Texts and their labels."""
+
+
+def snippets(name: str, root: Path, folder: Path) -> Snippets:
+    """One file of the archive that movie_sentiment reads, with the labels that its query gives."""
+    source = load_recipe(ROOT, "movie_sentiment").ingest.source
+    assert isinstance(source, RegistrySource)
+    member = (*source.member[:-1], f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
+    path = fetch(source.model_copy(update={"member": member}), root=root, folder=folder / name).paths[0]
+    with path.open(encoding="utf-8", newline="") as file:
+        rated = [(text, float(rating)) for _, rating, text in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    return [(text, "positive" if rating > 0 else "negative") for text, rating in rated if abs(rating) >= 0.5]
+
+
+def small_recipe() -> dict[str, Any]:
+    """movie_sentiment with a small encoder, its rows told apart by where they are from."""
+    recipe: dict[str, Any] = copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["movie_sentiment"])
+    recipe["ingest"] |= {
+        "query": recipe["ingest"]["query"]
+        .replace("END AS label\n", "END AS label, 'film' AS domain\n")
+        .replace("text, label FROM feedback", "text, label, 'served' AS domain FROM feedback"),
+        "feedback": "data/feedback/film.parquet",
+    }
+    recipe["validate"]["contract"]["columns"] |= {"domain": "string"}
+    recipe["preprocess"] |= {"tokenizer": {"kind": "file", "path": "encoder"}, "slice": "domain"}
+    recipe["pretrain"] |= {"source": {"kind": "file", "path": "encoder"}}
+    recipe["finetune"] |= {"epochs": 3, "batch_size": 32, "precision": "fp32", "way": {"name": "full", "freeze": []}}
+    recipe["finetune"]["optimizer"] |= {"learning_rate": 2.0e-3}
+    recipe["evaluate"]["gate"] |= {"min": 0.6, "min_gain": -0.5}
+    recipe["compress"]["gate"] = {"max_drop": 0.05, "min_speedup": 0.01, "max_size_ratio": 10.0}
+    recipe["package"] |= {"ready_timeout_s": 60}
+    recipe["promotion"] |= {"then": "trial"}
+    recipe["promotion"]["slices"] |= {"by": ["slice"]}
+    recipe["promotion"]["latency"] |= {"max_ratio": 20.0}  # the tests share the machine
+    recipe["monitoring"] |= {"window": WINDOW, "cool_down_s": 0, "schedule": {"cron": "0 0 1 1 *", "timezone": "UTC"}}
+    recipe["monitoring"]["limits"] |= {"max_p95_ms": None}
+    recipe["service"] |= {"port": free_port()}
+    recipe["service"]["canary"] |= {"share": 1.0, "requests": 20, "min_agreement": 0.3, "max_latency_ratio": 20.0}
+    recipe["schedule"] = None
+    return recipe
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Generator[tuple[Path, dict[str, Snippets], dict[str, str]]]:
+    """A project with the recipe `film`, snippets of other domains, and the environment of its commands."""
+    root = make_project(tmp_path / "project")
+    films, *others = (snippets(name, root, tmp_path) for name in ("movieReviewSnippets", *OTHERS))
+    make_tiny_encoder(root / "another", [text for text, _ in films], hidden_size=64, num_layers=1, vocab_size=6000)
+    (root / "encoder").rename(root / "tiny")
+    (root / "another").rename(root / "encoder")
+    write_params(root, {"film": small_recipe()})
+    ports = {"MODELYARD_MLFLOW_PORT": str(free_port()), "MODELYARD_PREFECT_PORT": str(free_port())}
+    yield root, dict(zip(OTHERS, others, strict=True)), ports | {"BENTOML_HOME": str(tmp_path / "bentos")}
+    for record in records(root).values():
+        end(root, record)
+
+
+def ask(address: str, rows: Snippets, *, tell: bool = False) -> float:
+    """Ask the service about these texts, `tell` it the right labels if so; gives its accuracy."""
+    right = 0
+    with httpx.Client(base_url=address, timeout=60) as client:
+        for first in range(0, len(rows), BATCH):
+            some = rows[first : first + BATCH]
+            answer = client.post("/classify", json={"texts": [text for text, _ in some]}).raise_for_status()
+            right += sum(one["label"] == label for one, (_, label) in zip(answer.json(), some, strict=True))
+            for item, (_, label) in enumerate(some if tell else []):
+                feedback = {"request_id": answer.headers["X-Request-Id"], "item": item, "label": label}
+                client.post("/feedback", json=feedback).raise_for_status()
+    return right / len(rows)
+
+
+def monitor(root: Path, num_rows: int, **extra: str) -> dict[str, Any]:
+    return json.loads(run(["modelyard", "monitor", "film", "--last", str(num_rows), "--json"], root, **extra).stdout)
+
+
+def num_alarms(root: Path, texts: Sequence[str], *, num_windows: int, num_rows: int) -> int:
+    """In how many windows of some of these texts a detector sounds."""
+    params, artifacts = load_recipe(root, "film").monitoring, root / "artifacts/film"
+    assert params is not None
+    reference = read_reference(
+        artifacts / "package/bundle",
+        train=artifacts / "preprocess/train.parquet",
+        validation=artifacts / "preprocess/validation.parquet",
+        kept=root / "validation-scores.parquet",
+        max_rows=2000,
+        seed=0,
+    )
+    scores = reference.predictor.predict(list(texts))
+    found = 0
+    for seed in range(num_windows):
+        chosen = np.random.default_rng(seed).choice(len(texts), num_rows, replace=False)
+        window = [texts[index] for index in chosen]
+        mine = params.model_copy(update={"seed": seed, "num_permutations": 1199})
+        findings = detect(window, [len(text) for text in window], scores[chosen], reference, mine)
+        found += any(finding.is_alarm for finding in findings)
+    return found
+
+
+def ask_until_version(root: Path, address: str, number: int, rows: Snippets, *, limit_s: float) -> None:
+    """Go on asking until the service answers with the registry's version `number`, which is tried on the requests."""
+    give_up_at = time.monotonic() + limit_s
+    while time.monotonic() < give_up_at:
+        ask(address, rows)
+        named = root / ".modelyard/champions/film.json"
+        champion = json.loads(named.read_text()) if named.is_file() else {"version": 1}
+        served = httpx.get(f"{address}/status", timeout=30).json()["version"]
+        if champion["version"] == number and champion["digest"].startswith(served):
+            return
+        time.sleep(1)
+    raise AssertionError((root / ".modelyard/logs/worker.log").read_text()[-5000:])
+
+
+@pytest.mark.timeout(900)
+def test_drift_is_seen_learned_and_served(project: tuple[Path, dict[str, Snippets], dict[str, str]]):
+    root, others, extra = project
+    run(["modelyard", "run", "film"], root, **extra)
+    run(["modelyard", "up"], root, **extra)
+    address = f"http://127.0.0.1:{load_recipe(root, 'film').service.port}"  # pyright: ignore[reportOptionalMemberAccess]
+
+    test = pq.read_table(root / "artifacts/film/preprocess/test.parquet").to_pydict()
+    held_out: Snippets = list(zip(test["text"], test["label"], strict=True))
+    ask(address, held_out)
+    seen = monitor(root, len(held_out), **extra)
+    assert (seen["state"], seen["reasons"]) == ("steady", [])
+    assert num_alarms(root, test["text"], num_windows=100, num_rows=100) <= 2
+
+    rng = np.random.default_rng(0)
+    mixed = [(text, label) for rows in others.values() for text, label in rows]
+    mixed = [mixed[index] for index in rng.permutation(len(mixed))]
+    labelled, new_domain = mixed[:WINDOW], mixed[WINDOW : 2 * WINDOW]
+    before = ask(address, new_domain)
+    ask(address, labelled, tell=True)
+    prefect = {**extra, "PREFECT_API_URL": f"http://127.0.0.1:{extra['MODELYARD_PREFECT_PORT']}/api"}
+    run(["prefect", "deployment", "run", "monitor/film"], root, **prefect)
+    ask_until_version(root, address, 2, new_domain[:20], limit_s=400)
+
+    after = ask(address, new_domain)
+    assert after > before + 0.02
+    (adopted, promoted) = entries(root, "film")
+    assert (adopted["action"], promoted["action"]) == ("adopt", "promote")
+    assert promoted["through"] == "retrain, drift"
+    assert verify(root) == []
+    assert promoted["figures"]["drop_high"] <= 0.03  # on films and what was served together, and on each of the two
+    assert promoted["figures"]["worst_slice_drop"] <= 0.06
