@@ -15,10 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from components.artifacts import Layout, digest_of
 from components.errors import StoreError
+from components.processes import identity, is_alive
 from components.recipes import stages
 from components.registry import Registry
 
@@ -238,21 +237,10 @@ def open_client(uri: str) -> Any:
 def process_tags(root: Path) -> dict[str, str]:
     import getpass
 
-    tags = {"modelyard.process": identity(psutil.Process()), "modelyard.host": platform.node()}
+    tags = {"modelyard.process": identity(), "modelyard.host": platform.node()}
     commit = git_commit(root)
     if commit:
         tags["mlflow.source.git.commit"] = commit
     with suppress(OSError, KeyError):
         tags["mlflow.user"] = getpass.getuser()
     return tags
-
-
-def identity(process: psutil.Process) -> str:
-    """A process by number and start time: the number alone is used again."""
-    return f"{process.pid}:{int(process.create_time())}"
-
-
-def is_alive(known: str) -> bool:
-    with suppress(psutil.Error, ValueError):
-        return identity(psutil.Process(int(known.split(":")[0]))) == known
-    return False

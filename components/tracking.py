@@ -17,8 +17,9 @@ import psutil
 
 from components.artifacts import FILES, REPORT, Layout, digest_of, read_json
 from components.errors import GateError
+from components.processes import identity
 from components.recipes import stages
-from components.store import Store, git_commit, identity, process_tags
+from components.store import Store, git_commit, process_tags
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ def pipeline_name() -> str:
         with suppress(psutil.Error):
             if any(Path(word).name == "dvc" for word in process.cmdline()[:3]):
                 return f"dvc {identity(process)}"
-    return f"stage {identity(psutil.Process())}"
+    return f"stage {identity()}"
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

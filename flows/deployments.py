@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from components.errors import InputError, ParamsError
 from components.locks import hold
-from components.params import Recurrence, RunSchedule
+from components.params import RunSchedule
+from components.processes import identity
 from components.recipes import PARAMS, load_recipe, load_yaml
 from flows.running import WORKER_VARIABLE, mark_killed
 from flows.servers import until_interrupted
@@ -25,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Task:
+class Due:
     """What is done again and again for one recipe."""
 
     flow: Literal["retrain", "monitor"]
     recipe: str
-    schedule: Recurrence
+    schedule: RunSchedule
 
 
 DESCRIPTIONS = {
@@ -39,15 +40,15 @@ DESCRIPTIONS = {
 }
 
 
-def scheduled(root: Path) -> list[Task]:
+def scheduled(root: Path) -> list[Due]:
     """Every schedule of params.yaml."""
-    found: list[Task] = []
+    found: list[Due] = []
     for name in load_yaml(root / PARAMS)["recipes"]:
         recipe = load_recipe(root, name)
         if recipe.schedule is not None:
-            found.append(Task("retrain", name, recipe.schedule))
+            found.append(Due("retrain", name, recipe.schedule))
         if recipe.monitoring is not None and recipe.monitoring.schedule is not None:
-            found.append(Task("monitor", name, recipe.monitoring.schedule))
+            found.append(Due("monitor", name, recipe.monitoring.schedule))
     return found
 
 
@@ -60,21 +61,22 @@ def deployments_of(root: Path, *, pool: str | None = None) -> list["RunnerDeploy
     from flows.monitor import monitor
     from flows.retrain import retrain
 
-    flows = {"retrain": retrain, "monitor": monitor}
-    one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+    run = {"retrain": retrain, "monitor": monitor}
+    # A second look at the same traffic is no use; a second retraining waits, and then finds what is new.
+    strategy = {"retrain": ConcurrencyLimitStrategy.ENQUEUE, "monitor": ConcurrencyLimitStrategy.CANCEL_NEW}
     return [
         RunnerDeployment.from_flow(
-            flows[task.flow],
-            name=deployment_name(task.recipe, pool=pool),
-            schedule=when(task),
-            parameters={"recipe": task.recipe, "root": str(root)},
-            description=DESCRIPTIONS[task.flow].format(recipe=task.recipe),
-            tags=["modelyard", task.recipe],
-            concurrency_limit=one_at_a_time,
+            run[due.flow],
+            name=deployment_name(due.recipe, pool=pool),
+            schedule=when(due),
+            parameters={"recipe": due.recipe, "root": str(root)},
+            description=DESCRIPTIONS[due.flow].format(recipe=due.recipe),
+            tags=["modelyard", due.recipe],
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=strategy[due.flow]),
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
-        for task in scheduled(root)
+        for due in scheduled(root)
     ]
 
 
@@ -83,20 +85,20 @@ def deployment_name(recipe: str, *, pool: str | None) -> str:
     return recipe if pool is None else f"{recipe}-{pool}"
 
 
-def when(task: Task) -> "Schedule":
+def when(due: Due) -> "Schedule":
     """A schedule in Prefect's terms; ParamsError where it cannot read cron."""
     from prefect.schedules import Cron, Interval
 
-    schedule = task.schedule
+    schedule = due.schedule
     if schedule.interval_s is not None:
         return Interval(timedelta(seconds=schedule.interval_s), timezone=schedule.timezone)
     assert schedule.cron is not None
     try:
         return Cron(schedule.cron, timezone=schedule.timezone)
     except ValueError as error:
-        section = "schedule" if task.flow == "retrain" else "monitoring.schedule"
+        section = "schedule" if due.flow == "retrain" else "monitoring.schedule"
         raise ParamsError(
-            f"recipes.{task.recipe}.{section}.cron is '{schedule.cron}', which is no cron expression ({error}); for "
+            f"recipes.{due.recipe}.{section}.cron is '{schedule.cron}', which is no cron expression ({error}); for "
             "example '0 3 * * 1-5'"
         ) from error
 
@@ -116,8 +118,8 @@ def serve_schedules(root: Path) -> None:
             return
         check_prefect()
         mark_killed(root, [deployment.name for deployment in deployments])
-        for task in scheduled(root):
-            logger.info("%s %s: %s", task.flow, task.recipe, described(task.schedule))
+        for due in scheduled(root):
+            logger.info("%s %s: %s", due.flow, due.recipe, described(due.schedule))
         serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
 
@@ -128,7 +130,7 @@ def for_runs(root: Path) -> Generator[None]:
     To be entered before Prefect is imported.
     """
     before, folder = dict(os.environ), Path.cwd()
-    os.environ |= {WORKER_VARIABLE: "1", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+    os.environ |= {WORKER_VARIABLE: identity(), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
     os.chdir(root)
     try:
         yield
@@ -138,10 +140,10 @@ def for_runs(root: Path) -> Generator[None]:
         os.environ.update(before)
 
 
-def described(schedule: Recurrence) -> str:
+def described(schedule: RunSchedule) -> str:
     """When, in words."""
     often = f"every {schedule.interval_s:,} s" if schedule.cron is None else f"'{schedule.cron}' in {schedule.timezone}"
-    return f"{often}, at most {schedule.limit_s:,} s" if isinstance(schedule, RunSchedule) else often
+    return f"{often}, at most {schedule.limit_s:,} s"
 
 
 def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:

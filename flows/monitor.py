@@ -9,19 +9,22 @@ when the run is.
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from prefect import flow, get_run_logger
+import psutil
+from prefect import State, flow, get_run_logger
+from prefect.states import Completed
 from rich.console import Console
 from rich.text import Text
 
-from components.artifacts import Layout, disk_errors, write_json
+from components.artifacts import Layout, disk_errors, md5_of, read_json, write_json
 from components.environment import prepare_environment
-from components.errors import InputError, NoTrafficError
+from components.errors import ArtifactError, InputError, NoTrafficError
 from components.locks import hold
-from components.monitoring.causes import claim_retraining, give_back_claim
+from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to
 from components.monitoring.learned import add_rows, num_rows
 from components.monitoring.origins import reference_of
 from components.monitoring.place import traffic_folder
@@ -30,80 +33,117 @@ from components.monitoring.report import write_report
 from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told
 from components.monitoring.windows import Window, read_window
 from components.params import Recipe
+from components.processes import identity
 from components.recipes import load_recipe
 from components.tracking import watching_run
 from flows.graph import open_repo
 from flows.itself import modelyard
 from flows.reporting import Data, plain_table
-from flows.retrain import retrain
-from flows.running import known_by_its_process
+from flows.running import known_by_its_process, time_limit
+from flows.stage import when_unlocked
 from serving.traffic import VERDICT
 
 NAME = "monitor"
-MAX_ROWS = 100_000  # of a window that is given by its start
+MAX_ROWS = 100_000  # of a window that is given by its start, and of the rows with feedback
 FEEDBACK = "data/feedback"
-Retrain = Callable[[Path, str], str]
-"""Trains a recipe again, or starts it; gives what it did, in words."""
+Start = Callable[[Path, str], str]
+"""Starts a retraining; gives what was started, in words."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen, and what came of it."""
+    """What was seen, and what comes of it."""
 
     recipe: str
     verdict: Verdict
     report: Path
     num_learned: int
     """Rows with feedback that are new in the data set of feedback."""
+    is_due: bool
+    """Whether a retraining was claimed, and is to start."""
     retrain: str
-    """What was started or done, or why nothing; empty without drift."""
+    """What was started, or why nothing; empty without drift."""
+
+    @property
+    def said(self) -> str:
+        return "; ".join(filter(None, [self.verdict.state, *self.verdict.reasons, self.retrain]))
 
 
 @flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
-def monitor(recipe: str, root: str = ".") -> str:
-    """For schedules: judge the newest window of one recipe, and train it again on drift; gives what came of it."""
+def monitor(recipe: str, root: str = ".") -> State[None]:
+    """For schedules: judge what is new in the traffic of a recipe, and train it again on drift. It ends completed, with the
+    verdict as the state's name."""
+    from flows.retrain import retrain
+
     folder = Path(root).resolve()
     prepare_environment(folder)
+    params = load_recipe(folder, recipe).monitoring
+    limit_s = params.schedule.limit_s if params is not None and params.schedule is not None else None
     with known_by_its_process(folder):
         try:
-            outcome = monitor_recipe(folder, recipe, retrain=retrain_now)
+            with time_limit(limit_s, recipe):
+                outcome = judge_recipe(folder, recipe, only_new=True)
         except NoTrafficError as error:
-            said = str(error)
-        else:
-            said = "; ".join(filter(None, [outcome.verdict.state, *outcome.verdict.reasons, outcome.retrain]))
-    get_run_logger().info("%s: %s", recipe, said)  # which Prefect's pages and a worker show
-    return said
+            return Completed(name="Nothing new", message=str(error))
+        get_run_logger().info("%s: %s", recipe, outcome.said)  # which Prefect's pages and a worker show
+        if not outcome.is_due:
+            return Completed(name=outcome.verdict.state.capitalize(), message=outcome.said)
+        done = retrain(recipe, root, "drift", limit_s)
+        return Completed(name="Drift", message=f"{outcome.said}; {done.state}: {done.why}")
 
 
 def monitor_recipe(
-    root: Path, name: str, *, last: int | None = None, since: datetime | None = None, retrain: Retrain | None = None
+    root: Path, name: str, *, last: int | None = None, since: datetime | None = None, start: Start | None = None
 ) -> Outcome:
-    """Judge a window: the `last` rows, or those `since` a time, or as many as the recipe says. InputError where there
-    is no section `monitoring`, or not what made the version; NoTrafficError where nothing was asked."""
+    """Judge a window as `judge_recipe` does, and start a retraining where one is due."""
+    outcome = judge_recipe(root, name, last=last, since=since)
+    return replace(outcome, retrain=(start or start_retrain)(root, name)) if outcome.is_due else outcome
+
+
+def judge_recipe(
+    root: Path, name: str, *, last: int | None = None, since: datetime | None = None, only_new: bool = False
+) -> Outcome:
+    """Judge a window: the `last` rows, or those `since` a time, or as many as the recipe says.
+
+    InputError where there is no section `monitoring`, or not what made the version; NoTrafficError where nothing was
+    asked, or, with `only_new`, nothing since the last verdict.
+    """
     recipe = load_recipe(root, name)
     params = recipe.monitoring
     if params is None:
         raise InputError(f"recipes.{name} has no section 'monitoring'; add one to params.yaml (movie_sentiment has it)")
-    learned, why_not = 0, ""
+    folder = traffic_folder(root, name)
     with hold(root, f"{name}.monitoring", doing=f"modelyard monitor {name}", wait=True):
         rows = last or (params.window if since is None else MAX_ROWS)
-        window = read_window(traffic_folder(root, name), last=rows, since=since, newest=params.min_rows)
+        window = read_window(folder, last=rows, since=since, newest=params.min_rows)
         if window is None:
             when = f" since {since.isoformat()}" if since else ""
             raise NoTrafficError(
-                f"the traffic log of {name} ({traffic_folder(root, name)}) has no answered request{when}; "
+                f"the traffic log of {name} ({folder}) has no answered request{when}; "
                 f"serve it with 'modelyard serve {name}', and ask it something"
             )
+        if only_new and is_judged(root, name, window):
+            raise NoTrafficError(f"{name}: nothing was asked and nothing was told since the last verdict")
         reference, notes = reference_of(root, name, recipe, window.version, params)
         verdict = judge_window(window, reference, params, notes=notes)
         report = leave(root, name, verdict, window, reference)
-        if verdict.drifted:
-            learned = learn(root, name, recipe, window)
-            num_feedback = num_rows(feedback_path(root, name, recipe))
-            why_not = claim_retraining(root, name, verdict, params, num_feedback=num_feedback)
-    is_due = verdict.drifted and not why_not
-    started = (retrain or start_retrain)(root, name) if is_due else why_not
-    return Outcome(name, verdict, report, learned, started)
+        if not verdict.drifted:
+            return Outcome(name, verdict, report, num_learned=0, is_due=False, retrain="")
+        whole = read_window(folder, last=MAX_ROWS, since=None, newest=params.min_rows) or window
+        learned = learn(root, name, recipe, whole)  # what was told of earlier answers, too
+        num_feedback = num_rows(feedback_path(root, name, recipe))
+        why_not = claim_retraining(root, name, verdict, params, num_feedback=num_feedback)
+    return Outcome(name, verdict, report, learned, is_due=not why_not, retrain=why_not)
+
+
+def is_judged(root: Path, name: str, window: Window) -> bool:
+    """Whether the last verdict was on just these answers and this feedback, and leaves nothing to do."""
+    verdict = Layout(root, name, NAME).observations / "verdict.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, ArtifactError):
+        last = read_json(verdict)
+        now = (window.version, window.rows[-1].time.isoformat(), window.num_feedback)
+        return last["state"] != "drift" and (last["version"], last["newest"], last["num_feedback"]) == now
+    return False
 
 
 def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> Path:
@@ -132,9 +172,9 @@ def learn(root: Path, name: str, recipe: Recipe, window: Window) -> int:
     """Add the window's rows with feedback to the data set, as a new version under DVC; gives how many are new."""
     path = feedback_path(root, name, recipe)
     added = add_rows(path, window.rows, task=recipe.preprocess.task, version=window.version)
-    if added:
-        with open_repo(root) as repo:
-            repo.add(str(path))
+    note = path.with_name(f"{path.name}.dvc")
+    if path.is_file() and not (note.is_file() and md5_of(path) in note.read_text(encoding="utf-8")):
+        when_unlocked(lambda: open_repo(root).add(str(path)), f"dvc add {path}")
     return added
 
 
@@ -149,15 +189,10 @@ def start_retrain(root: Path, name: str) -> str:
                 command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
     except OSError:
-        give_back_claim(root, name)
+        drop_claim(root, name)
         raise
+    hand_claim_to(root, name, identity(psutil.Process(process.pid)))
     return f"'modelyard retrain {name}' was started (process {process.pid}; its log is {log})"
-
-
-def retrain_now(root: Path, name: str) -> str:
-    """Run the flow `retrain` within this one; its errors are this one's."""
-    done = retrain(name, str(root), "drift")
-    return f"retrained: {done.state}, version {done.version} is the champion ({done.why})"
 
 
 # ---------------------------------------------------------------- what the command prints

@@ -7,12 +7,8 @@ promotion the running service finds the new champion in `.modelyard/champions/<r
 """
 
 import logging
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -23,22 +19,20 @@ from prefect.logging.handlers import APILogHandler
 
 from components.artifacts import REPORT, Layout, read_json
 from components.environment import prepare_environment
-from components.errors import GateError, InputError, ModelyardError, StoreError, TimeLimitError, UnreachableError
+from components.errors import GateError, InputError, ModelyardError, StoreError, UnreachableError
 from components.locks import hold
+from components.monitoring.causes import comes_to_a_verdict
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
 from components.store import Store, store_errors
 from flows.pipeline import Outcome, check_prefect, run_pipeline
-from flows.running import WORKER_VARIABLE, known_by_its_process
-from flows.stage import STOP_WAIT_S, StageOutcome
+from flows.running import known_by_its_process, time_limit
+from flows.stage import StageOutcome
 
 logger = logging.getLogger(__name__)
 
 RETRY_DELAYS_S = (5, 15, 45, 90, 180)
 """Between tries to reach what does not answer."""
-ASK_AGAIN_AFTER_S = STOP_WAIT_S + 10
-"""A stage has this long to end before the run is asked once more."""
-LOOK_EVERY_S = 1.0
 
 T = TypeVar("T")
 
@@ -77,8 +71,9 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
         hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),
         time_limit(limit_s or scheduled_s, recipe),
     ):
-        outcome = patiently(lambda: refreshed(folder, recipe))
-        decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
+        with comes_to_a_verdict(folder, recipe):
+            outcome = patiently(lambda: refreshed(folder, recipe))
+            decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
     done = summarised(outcome, decision, seconds=time.monotonic() - started)
     get_run_logger().info("%s: %s (%s)", recipe, done.state, done.why)  # which Prefect's pages and a worker show
     return done
@@ -153,45 +148,3 @@ def patiently(call: Callable[[], T]) -> T:
 def is_transient(error: ModelyardError) -> bool:
     """Whether another try may mend it: never bad input, nor a failed gate."""
     return isinstance(error, StoreError | UnreachableError) or getattr(error, "is_transient", False)
-
-
-@contextmanager
-def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
-    """End the block after so many seconds, or when the worker that started it is gone. TimeLimitError says the first.
-
-    The main thread gets SIGTERM, which raises KeyboardInterrupt, so that the stage at work is ended with what it
-    started; again, if it does not take it. DVC ignores SIGINT while a stage is at work.
-    """
-    done, is_late = threading.Event(), threading.Event()
-    watch = threading.Thread(target=end_in_time, args=(limit_s, done, is_late), daemon=True)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    watch.start()
-    try:
-        yield
-    except KeyboardInterrupt:
-        done.set()
-        if is_late.is_set():
-            raise TimeLimitError(
-                f"{recipe}: the run took longer than {limit_s:,} s and was stopped; the next one carries on where it "
-                "was. Raise schedule.limit_s, or ask 'modelyard estimate' what takes so long"
-            ) from None
-        raise
-    finally:
-        done.set()
-        watch.join()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def end_in_time(limit_s: int | None, done: threading.Event, is_late: threading.Event) -> None:
-    """Interrupt the main thread when it is time to."""
-    give_up_at = time.monotonic() + limit_s if limit_s is not None else None
-    worker = os.getppid() if os.environ.get(WORKER_VARIABLE) else None
-    while not done.wait(LOOK_EVERY_S):
-        is_orphan = worker is not None and os.getppid() != worker
-        if give_up_at is not None and time.monotonic() > give_up_at:
-            is_late.set()
-        if not is_orphan and not is_late.is_set():
-            continue
-        os.kill(os.getpid(), signal.SIGTERM)
-        done.wait(ASK_AGAIN_AFTER_S)

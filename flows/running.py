@@ -1,23 +1,32 @@
-"""Which flow runs are at work here: a note by its process for each, so that a killed one is found and marked."""
+"""The flow runs that are at work here: a note by its process for each, so that a killed one is found and marked; and
+how one ends, in time and with its worker.
+"""
 
-import json
 import logging
 import os
+import signal
+import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-import psutil
-
-from components.artifacts import write_json
+from components.artifacts import read_json, write_json
+from components.errors import ArtifactError, TimeLimitError
+from components.processes import identity, is_alive
+from flows.stage import STOP_WAIT_S
 
 logger = logging.getLogger(__name__)
 
 FOLDER = ".modelyard/run/flows"
 WORKER_VARIABLE = "MODELYARD_WORKER"
-"""Set for the runs of `modelyard worker`: they end when it does."""
+"""The process of `modelyard worker`, for the runs that it starts: they end when it does."""
 OPEN = ("RUNNING", "PENDING", "CANCELLING")
+ASK_AGAIN_AFTER_S = STOP_WAIT_S + 10
+"""A stage has this long to end before the run is asked once more."""
+LOOK_EVERY_S = 1.0
 
 
 @contextmanager
@@ -27,7 +36,7 @@ def known_by_its_process(root: Path) -> Generator[None]:
 
     note = root / FOLDER / f"{flow_run.id}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
-    write_json(note, {"pid": os.getpid(), "started": psutil.Process().create_time()})
+    write_json(note, {"process": identity()})
     try:
         yield
     finally:
@@ -36,14 +45,14 @@ def known_by_its_process(root: Path) -> Generator[None]:
 
 def is_at_work(root: Path, flow_run_id: str) -> bool:
     """Whether the process of a flow run is still there."""
-    with suppress(OSError, ValueError, KeyError, psutil.Error):
-        seen = json.loads((root / FOLDER / f"{flow_run_id}.json").read_text(encoding="utf-8"))
-        return abs(psutil.Process(seen["pid"]).create_time() - seen["started"]) < 1
+    with suppress(ArtifactError, OSError, ValueError, KeyError, TypeError):
+        return is_alive(read_json(root / FOLDER / f"{flow_run_id}.json")["process"])
     return False
 
 
 def mark_killed(root: Path, deployments: list[str]) -> list[str]:
-    """Mark the open runs of these deployments whose process is gone as crashed, and forget them; gives their ids.
+    """Mark the open runs of these deployments, and what they called, as crashed where their process is gone, and forget
+    them; gives their ids.
 
     A kill -9 of the worker or of a flow leaves them RUNNING: nothing else of them is left.
     """
@@ -52,6 +61,7 @@ def mark_killed(root: Path, deployments: list[str]) -> list[str]:
         DeploymentFilter,
         DeploymentFilterName,
         FlowRunFilter,
+        FlowRunFilterId,
         FlowRunFilterState,
         FlowRunFilterStateType,
     )
@@ -59,17 +69,67 @@ def mark_killed(root: Path, deployments: list[str]) -> list[str]:
     from prefect.states import Crashed
 
     is_open = FlowRunFilterStateType(any_=[StateType(name) for name in OPEN])
+    # What another flow called has no deployment, but a note.
+    noted = [UUID(note.stem) for note in (root / FOLDER).glob("*.json")]
     found: list[str] = []
     with get_client(sync_client=True) as client:
-        runs: list[Any] = client.read_flow_runs(
-            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=deployments)),
+        of_deployments: list[Any] = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open)),
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=deployments)),
         )
-        for run in runs:
+        of_notes: list[Any] = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open), id=FlowRunFilterId(any_=noted))
+        )
+        runs: dict[UUID, Any] = {run.id: run for run in (*of_deployments, *of_notes)}
+        for run in runs.values():
             if is_at_work(root, str(run.id)):
                 continue
             client.set_flow_run_state(run.id, Crashed(message="its process was killed"), force=True)
-            (root / FOLDER / f"{run.id}.json").unlink(missing_ok=True)
             logger.warning("%s was killed in the middle; its next run carries on", run.name)
             found.append(str(run.id))
+    for number in noted:
+        if not is_at_work(root, str(number)):
+            (root / FOLDER / f"{number}.json").unlink(missing_ok=True)
     return found
+
+
+@contextmanager
+def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
+    """End the block after so many seconds, or when the worker that started it is gone. TimeLimitError says the first.
+
+    The main thread gets SIGTERM, which raises KeyboardInterrupt, so that the stage at work is ended with what it
+    started; again, if it does not take it. DVC ignores SIGINT while a stage is at work.
+    """
+    done, is_late = threading.Event(), threading.Event()
+    watch = threading.Thread(target=end_in_time, args=(limit_s, done, is_late), daemon=True)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    watch.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        done.set()
+        if is_late.is_set():
+            raise TimeLimitError(
+                f"{recipe}: the run took longer than {limit_s:,} s and was stopped; the next one carries on where it "
+                "was. Raise limit_s of its schedule, or ask 'modelyard estimate' what takes so long"
+            ) from None
+        raise
+    finally:
+        done.set()
+        watch.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_in_time(limit_s: int | None, done: threading.Event, is_late: threading.Event) -> None:
+    """Interrupt the main thread when it is time to."""
+    give_up_at = time.monotonic() + limit_s if limit_s is not None else None
+    worker = os.environ.get(WORKER_VARIABLE)
+    while not done.wait(LOOK_EVERY_S):
+        is_orphan = worker is not None and not is_alive(worker)
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            is_late.set()
+        if not is_orphan and not is_late.is_set():
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.wait(ASK_AGAIN_AFTER_S)

@@ -70,6 +70,7 @@ def tiny_recipe() -> dict[str, Any]:
     recipe["compress"]["num_latency_rows"] = 20
     recipe["package"] |= {"num_golden": 20, "ready_timeout_s": 60}
     recipe["promotion"] |= {"max_drop": 0.2, "slices": None, "latency": {"max_ratio": 20.0, "num_rows": 20}}
+    recipe["monitoring"]["schedule"] = recipe["schedule"] = None  # nothing starts by the clock
     return recipe
 
 

@@ -43,6 +43,7 @@ class Verdict:
     """Time of the oldest row, and of the newest."""
     newest: str
     num_rows: int
+    num_feedback: int
     findings: Sequence[Finding]
     quality: Judgement | None
     service: Service
@@ -84,6 +85,7 @@ def judge_window(
         first=rows[0].time.isoformat(),
         newest=rows[-1].time.isoformat(),
         num_rows=len(rows),
+        num_feedback=window.num_feedback,
         findings=findings,
         quality=quality,
         service=service,

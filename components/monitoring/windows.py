@@ -77,6 +77,11 @@ class Window:
     latencies_ms: list[float]
     """Of those that were answered."""
 
+    @property
+    def num_feedback(self) -> int:
+        """Rows of which somebody said what was right."""
+        return sum(row.actual is not None for row in self.rows)
+
 
 def read_window(folder: Path, *, last: int, since: datetime | None, newest: int) -> Window | None:
     """The last answers of the version that gave most of the `newest`; None where nothing was answered."""

@@ -17,13 +17,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from tempfile import TemporaryDirectory
 
 import httpx
 import psutil
 
 from components.artifacts import read_json, sha256_of
-from components.errors import ArtifactError, ModelyardError
+from components.errors import ArtifactError, BusyError, ModelyardError
 from serving.bundle import MANIFEST, PROVENANCE, load_about
 from serving.keys import VARIABLE
 
@@ -31,6 +32,8 @@ HOST = "127.0.0.1"
 POLL_S = 0.05
 STOP_TIMEOUT_S = 10
 SHOWN_LINES = 5
+PORTS = range(15_000, 32_000)  # below what Linux, macOS and Windows give to clients
+NUM_TRIES = 100
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
@@ -135,10 +138,13 @@ def without_keys() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of this machine that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that is free now: none of those that the kernel gives to clients, one of which might have
+    it before the server does."""
+    for port in SystemRandom().sample(PORTS, NUM_TRIES):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise BusyError(f"{NUM_TRIES} ports of {HOST} between {PORTS.start} and {PORTS.stop} are in use")
 
 
 def end_with_parent() -> Callable[[], object] | None:

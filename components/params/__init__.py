@@ -54,7 +54,7 @@ from components.params.preprocess import (
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
 from components.params.promotion import LatencyGate, Promotion, SliceGate
 from components.params.recipe import Recipe
-from components.params.schedule import Recurrence, RunSchedule
+from components.params.schedule import RunSchedule
 from components.params.section import Name, Positive, Section, Sha256, Share
 from components.params.service import Canary, NoCanary, Service
 from components.params.sources import (
@@ -132,7 +132,6 @@ __all__ = [
     "Quality",
     "QualityGate",
     "Recipe",
-    "Recurrence",
     "RegistrySource",
     "RunSchedule",
     "SampleGate",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from components.params.schedule import Recurrence
+from components.params.schedule import RunSchedule
 from components.params.section import Positive, Section, Share
 
 NUM_DETECTORS = 6
@@ -75,8 +75,9 @@ class Monitoring(Section):
     min_new_feedback: Positive
     """A version that was retrained for drift once is retrained for it again only after so many new rows with feedback:
     without any, the same drift would give the same model."""
-    schedule: Recurrence | None = None
-    """When `modelyard worker` judges the newest window; null: by hand only."""
+    schedule: RunSchedule | None = None
+    """When `modelyard worker` judges the newest window; null: by hand only. `limit_s` is of the judging, and of the
+    retraining that drift starts."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Monitoring":

@@ -123,6 +123,8 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
     task, promotion = recipe.preprocess.task, recipe.promotion
     if recipe.schedule is not None and promotion is None:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
+    if recipe.monitoring is not None and recipe.monitoring.retrain and promotion is None:
+        yield "monitoring.retrain trains again and promotes what is better, which the section promotion tells; add it"
     slices = promotion.slices if promotion is not None else None
     if slices is None:
         return

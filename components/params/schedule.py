@@ -14,7 +14,7 @@ from components.params.section import Section
 NUM_CRON_FIELDS = 5
 
 
-class Recurrence(Section):
+class RunSchedule(Section):
     """By `cron` or by `interval_s`, one of the two."""
 
     cron: str | None = None
@@ -23,9 +23,11 @@ class Recurrence(Section):
     """Seconds from one start to the next."""
     timezone: str
     """That cron is meant in, which follows its summer time: `Europe/Berlin`, `UTC`."""
+    limit_s: Annotated[int, Field(ge=60)]
+    """A run that takes longer is stopped and reported; the wait for another run of the recipe does not count."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Recurrence":
+    def _one_of_both(self) -> "RunSchedule":
         if (self.cron is None) == (self.interval_s is None):
             raise ValueError("schedule takes cron or interval_s, one of the two")
         if self.cron is not None and len(self.cron.split()) != NUM_CRON_FIELDS:
@@ -39,10 +41,3 @@ class Recurrence(Section):
             near = did_you_mean(self.timezone, available_timezones())
             raise ValueError(f"timezone '{self.timezone}' is not known{near}; 'Europe/Berlin' and 'UTC' are") from None
         return self
-
-
-class RunSchedule(Recurrence):
-    """schedule: when a recipe is trained again."""
-
-    limit_s: Annotated[int, Field(ge=60)]
-    """A run that takes longer is stopped and reported; the wait for another run of the recipe does not count."""

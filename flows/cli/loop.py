@@ -113,9 +113,10 @@ def deploy(project: Project, pool: str, as_json: bool) -> None:
 @click.argument("recipe", shell_complete=RECIPES)
 @click.option("--version", "number", metavar="N", type=click.IntRange(1), help="By default the challenger.")
 @click.option("--force", metavar="REASON", help="Do not compare; the ledger keeps why.")
+@click.option("--cause", default="by hand", show_default=True, help="Why now, for the ledger.")
 @json_option
 @click.pass_obj
-def promote(project: Project, recipe: str, number: int | None, force: str | None, as_json: bool) -> None:
+def promote(project: Project, recipe: str, number: int | None, force: str | None, cause: str, as_json: bool) -> None:
     """Make the challenger of RECIPE the champion, if it is not worse on the same held-out rows.
 
     \b
@@ -129,7 +130,7 @@ def promote(project: Project, recipe: str, number: int | None, force: str | None
 
     root = project.root
     with reporting(as_json) as report:
-        decision = decide(root, recipe, number=number, force=force, through="modelyard promote")
+        decision = decide(root, recipe, number=number, force=force, through=f"promote, {cause}")
         report(decision_summary(decision), decision_lines)
 
 

@@ -177,7 +177,7 @@ def after_text(s: Settings) -> str:
       retrain: true
       cool_down_s: 86400
       min_new_feedback: 100
-      # For example {{cron: "30 * * * *", timezone: UTC}}: 'modelyard worker' does it then.
+      # For example {{cron: "30 * * * *", timezone: UTC, limit_s: 7200}}: 'modelyard worker' does it then.
       schedule: null
     # What a challenger of 'modelyard retrain' must hold to beside the champion. max_drop: two like models differ by so
     # much on {s.num_test:,} rows by chance.

@@ -149,7 +149,7 @@ def rules_of(root: Path, recipe: str) -> Rules | None:
 
 def promote(root: Path, recipe: str, version: Version) -> str | None:
     """Ask promotion to make a challenger the champion; gives why it does not."""
-    command = modelyard(root, "promote", recipe, "--version", version.version)
+    command = modelyard(root, "promote", recipe, "--version", version.version, "--cause", "its trial on requests")
     try:
         done = subprocess.run(
             command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROMOTE_TIMEOUT_S,

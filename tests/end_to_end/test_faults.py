@@ -6,17 +6,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
 from components.package.bento import free_port
 from components.recipes import stages
-from tests.projects import edit, environment, make_project, run
+from tests.processes import at_work, stage_process
+from tests.projects import edit, make_project, run
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +41,11 @@ def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> sub
     return run(["modelyard", "run", "tiny", *words], folder, check=check, PREFECT_API_URL=prefect_api)
 
 
-@contextmanager
-def started(folder: Path, prefect_api: str, *words: str, **extra: str) -> Generator[subprocess.Popen[str]]:
-    """A pipeline at work; nothing of it outlives the block, whatever becomes of the test."""
-    with subprocess.Popen(
-        ["modelyard", "run", "tiny", *words], cwd=folder, env=environment(PREFECT_API_URL=prefect_api, **extra),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def stage_process(stage: str, folder: Path) -> psutil.Process:
-    """The process of a running stage, once it is there."""
-    for _ in range(600):
-        for process in psutil.process_iter():
-            try:
-                words = process.cmdline()
-                if words[1:4] == ["-m", "components", stage] and process.cwd() == str(folder):
-                    return process
-            except psutil.Error:
-                continue
-        time.sleep(0.05)
-    raise AssertionError(f"{stage} never started")
+def started(
+    folder: Path, prefect_api: str, *words: str, **extra: str
+) -> AbstractContextManager[subprocess.Popen[str]]:  # fmt: skip
+    """A pipeline at work."""
+    return at_work(["modelyard", "run", "tiny", *words], folder, PREFECT_API_URL=prefect_api, **extra)
 
 
 def statuses(folder: Path) -> dict[str, str]:

@@ -1,84 +1,81 @@
 """A team's servers that are gone for a minute in the middle of a retraining cost it nothing."""
 
 import json
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from components.package.bento import free_port
-from flows.servers import Server, mlflow_server, prefect_server, wait_until_ready
-from tests.end_to_end.test_faults import stage_process
-from tests.projects import edit, environment, make_project, run, write_rows
+from flows.servers import mlflow_server, prefect_server
+from tests.processes import answering, at_work
+from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 
 GONE_S = 60
-EPOCHS = 40
+EPOCHS = 200
 
 
-@contextmanager
-def running(*servers: Server, **extra: str) -> Generator[None]:
-    """Servers that answer; at the end they are killed, with no time to say anything."""
-    with ExitStack() as stack:
-        for server in servers:
-            log = stack.enter_context(server.log.open("ab"))
-            process = subprocess.Popen(
-                server.command, env=environment(**extra, **server.environment), stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-            stack.callback(process.wait)
-            stack.callback(os.killpg, process.pid, signal.SIGKILL)
-            wait_until_ready(server, process)
-        yield
+def states_of_flows(api: str) -> dict[str, list[str]]:
+    """How the runs of each flow ended, the oldest first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    with httpx.Client(base_url=api, timeout=30) as client:
+        names = {one["id"]: one["name"] for one in client.post("/flows/filter", json={}).json()}
+        runs: list[dict[str, Any]] = client.post("/flow_runs/filter", json={"sort": "START_TIME_ASC"}).json()
+        for one in runs:
+            found[names[one["flow_id"]]].append(one["state_type"])
+    return found
 
 
-def flow_runs(api: str) -> dict[str, str]:
-    """How the runs of each flow ended."""
-    flows = {one["id"]: one["name"] for one in httpx.post(f"{api}/flows/filter", json={}).json()}
-    found: list[dict[str, Any]] = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_ASC"}).json()
-    return {flows[one["flow_id"]]: one["state_type"] for one in found}
+def wait_for_curve(mlflow: str) -> None:
+    """Until the training under way has logged a point."""
+    client = MlflowClient(mlflow)
+    give_up_at = time.monotonic() + 300
+    while time.monotonic() < give_up_at:
+        runs = runs_of(client)
+        if runs[-1].info.run_name == "finetune" and runs[-1].info.status == "RUNNING" and runs[-1].data.metrics:
+            return
+        time.sleep(0.5)
+    raise AssertionError([(one.info.run_name, one.info.status) for one in runs_of(client)])
 
 
-@pytest.mark.timeout(900)
+def runs_of(client: MlflowClient) -> list[Run]:
+    """The oldest first."""
+    (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+@pytest.mark.timeout(1200)
 def test_servers_that_are_gone_for_a_minute_cost_a_retraining_nothing(tmp_path: Path):
     root = make_project(tmp_path / "project", num_rows=240)
-    (root / ".modelyard/logs").mkdir(parents=True)
     servers = [mlflow_server(root, free_port()), prefect_server(root, free_port())]
     mlflow, api = (server.health.rsplit("/health", 1)[0] for server in servers)
     own = {"PREFECT_HOME": str(tmp_path / "prefect"), "BENTOML_HOME": str(tmp_path / "bentos")}
     extra = {"MLFLOW_TRACKING_URI": mlflow, "PREFECT_API_URL": api, **own}
-    with running(*servers, **own):
-        run(["modelyard", "run", "tiny"], root, **extra)
-        write_rows(root / "data/rows.csv", tiny_rows(280))
-        edit(root, "tiny.finetune.epochs", EPOCHS)
-        edit(root, "tiny.finetune.early_stopping.patience", EPOCHS)
-        retraining = subprocess.Popen(
-            ["modelyard", "retrain", "tiny", "--json"], cwd=root, env=environment(**extra), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        stage_process("finetune", root)
-    try:
+    with ExitStack() as stack:
+        with answering(*servers, **own):
+            run(["modelyard", "run", "tiny"], root, **extra)
+            write_rows(root / "data/rows.csv", tiny_rows(280))
+            edit(root, "tiny.finetune.epochs", EPOCHS)
+            edit(root, "tiny.finetune.early_stopping.patience", EPOCHS)
+            process = stack.enter_context(at_work(["modelyard", "retrain", "tiny"], root, **extra))
+            wait_for_curve(mlflow)
         time.sleep(GONE_S)
-        assert retraining.poll() is None
-        with running(*servers, **own):
-            output, said = retraining.communicate(timeout=400)
-            assert retraining.returncode == 0, said
-            assert json.loads(output)["state"] == "promoted"
-            client = MlflowClient(mlflow)
-            (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
-            runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-            assert {one.info.status for one in runs} == {"FINISHED"}
-            finetune = [one for one in runs if one.info.run_name == "finetune"][-1]
-            curve = client.get_metric_history(finetune.info.run_id, "validation_loss")
-            assert [point.step for point in curve] == list(range(1, EPOCHS + 1))
-            assert flow_runs(api)["retrain"] == flow_runs(api)["pipeline"] == "COMPLETED"
-    finally:
-        retraining.kill()
+        assert process.poll() is None
+        with answering(*servers, **own):
+            said, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, said
+            assert json.loads((root / ".modelyard/champions/tiny.json").read_text())["version"] == 2
+            runs = runs_of(MlflowClient(mlflow))
+            assert [one.info.status for one in runs if one.info.status not in ("FINISHED", "FAILED", "KILLED")] == []
+            assert [one.info.status for one in runs if one.info.run_name == "finetune"][-1] == "FINISHED"
+            states = states_of_flows(api)
+            assert states["retrain"] == ["COMPLETED"]
+            assert states["pipeline"][-1] == "COMPLETED"
+            assert "RUNNING" not in states["pipeline"]

@@ -3,17 +3,22 @@
 import os
 import pwd
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Generator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from components.package.bento import free_port
 from flows.servers import mlflow_server
-from tests.end_to_end.test_outage import running
+from tests.processes import answering
 from tests.projects import make_project, run
 
 USER, PASSWORD = "modelyard", "s3cret-word"
@@ -28,32 +33,54 @@ def binary(name: str) -> str | None:
 @pytest.fixture(scope="module")
 def postgres() -> Generator[str]:
     """The address of a server with a database for MLflow. It refuses to be run by root, so that gives it to another."""
-    initdb, pg_ctl = binary("initdb"), binary("pg_ctl")
-    if initdb is None or pg_ctl is None:
+    initdb, postgres_ = binary("initdb"), binary("postgres")
+    if initdb is None or postgres_ is None:
         assert "NEEDS_POSTGRESQL" not in os.environ, "postgresql is not installed"
         pytest.skip("postgresql is not installed (Debian: apt-get install postgresql)")
-    user = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else os.getuid()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, ExitStack() as stack:
         folder, port = Path(name), free_port()
         (folder / "password").write_text(PASSWORD)
-        for path in (folder, folder / "password"):
-            os.chown(path, user, -1)
-        ours = {"user": user, "cwd": folder, "check": True, "stdout": subprocess.DEVNULL}
-        subprocess.run(
-            [initdb, "-D", "data", "-U", USER, "--pwfile=password", "-A", "scram-sha-256"], **ours
+        who: dict[str, Any] = {"cwd": folder}
+        if os.getuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            who |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            for path in (folder, folder / "password"):
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        how = ["--encoding=UTF8", "--locale=C", "--no-sync", "--auth=scram-sha-256", "--pwfile=password"]
+        made = subprocess.run(
+            [initdb, "-D", "data", "-U", USER, *how], **who, check=False, capture_output=True, text=True
         )  # fmt: skip
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        subprocess.run([pg_ctl, "-D", "data", "-l", "log", "-w", "-o", options, "start"], **ours)
-        try:
-            yield f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
-        finally:
-            subprocess.run([pg_ctl, "-D", "data", "-m", "immediate", "stop"], **ours)
+        assert made.returncode == 0, made.stderr
+        options = [
+            "-p",
+            str(port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            "fsync=off",
+        ]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen([postgres_, "-D", "data", *options], **who, stdout=log, stderr=log)
+        stack.callback(server.wait)
+        stack.callback(server.send_signal, signal.SIGQUIT)  # at once
+        wait_for_port(port, server, folder / "log")
+        yield f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
+
+
+def wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        assert server.poll() is None, log.read_text()
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
 
 
 @pytest.mark.timeout(600)
 def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postgres: str, prefect_api: str):
     root = make_project(tmp_path / "project", num_rows=240)
-    (root / ".modelyard/logs").mkdir(parents=True)
     extra = {"MLFLOW_TRACKING_URI": postgres, "PREFECT_API_URL": prefect_api}
     done = run(["modelyard", "run", "tiny", "--until", "validate"], root, **extra)
     assert PASSWORD not in done.stdout + done.stderr
@@ -61,7 +88,7 @@ def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postg
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", postgres)
         server = mlflow_server(root, free_port())
-    with running(server):
+    with answering(server):
         address = server.health.rsplit("/health", 1)[0]
         names = httpx.get(f"{address}/ajax-api/2.0/mlflow/experiments/search?max_results=10", timeout=30).json()
         assert "tiny" in [one["name"] for one in names["experiments"]]

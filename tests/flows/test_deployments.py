@@ -23,7 +23,12 @@ def project(tmp_path: Path) -> Path:
 
 def test_each_recipe_with_a_schedule_has_a_deployment(project: Path):
     edit(project, "digits.schedule", {"interval_s": 3600, "timezone": "Europe/Berlin", "limit_s": 600})
-    movie, digits = sorted(deployments_of(project), key=lambda one: one.name, reverse=True)
+    made = {(one.flow_name, one.name): one for one in deployments_of(project)}
+    assert made.keys() == {("retrain", "movie_sentiment"), ("monitor", "movie_sentiment"), ("retrain", "digits")}
+    movie, digits = made["retrain", "movie_sentiment"], made["retrain", "digits"]
+    watching = made["monitor", "movie_sentiment"]
+    assert watching.entrypoint == "flows.monitor.monitor"
+    assert watching.parameters == movie.parameters
     assert (movie.name, movie.parameters) == ("movie_sentiment", {"recipe": "movie_sentiment", "root": str(project)})
     assert movie.entrypoint == "flows.retrain.retrain"
     (cron,), (interval,) = movie.schedules, digits.schedules
@@ -34,9 +39,10 @@ def test_each_recipe_with_a_schedule_has_a_deployment(project: Path):
 
 
 def test_prefect_yaml_says_what_params_yaml_says():
-    said = {one["parameters"]["recipe"]: one for one in PREFECT["deployments"]}
-    made = {one.parameters["recipe"]: one for one in deployments_of(ROOT, pool="modelyard")}
+    said = {(one["parameters"]["recipe"], one["description"]): one for one in PREFECT["deployments"]}
+    made = {(one.parameters["recipe"], one.description): one for one in deployments_of(ROOT, pool="modelyard")}
     assert said.keys() == made.keys()
+    assert len(said) == len(PREFECT["deployments"])
     for name, one in made.items():
         (schedule,) = one.schedules
         assert said[name]["name"] == one.name
@@ -44,7 +50,8 @@ def test_prefect_yaml_says_what_params_yaml_says():
         assert said[name]["tags"] == one.tags
         assert said[name]["work_pool"]["name"] == one.work_pool_name
         assert said[name]["schedules"] == [{"cron": schedule.schedule.cron, "timezone": schedule.schedule.timezone}]
-        assert said[name]["concurrency_limit"]["limit"] == one.concurrency_limit
+        limit = {"limit": one.concurrency_limit, "collision_strategy": one.concurrency_options.collision_strategy.value}
+        assert said[name]["concurrency_limit"] == limit
         path, function = said[name]["entrypoint"].split(":")
         assert (ROOT / path).is_file()
         assert one.entrypoint == f"{path.removesuffix('.py').replace('/', '.')}.{function}"
@@ -78,6 +85,7 @@ def test_cron_that_prefect_cannot_read_is_named(project: Path):
     ("path", "value", "message"),
     [
         ("movie_sentiment.promotion", None, "schedule trains again and promotes what is better"),
+        ("digits.promotion", None, "monitoring.retrain trains again and promotes what is better"),
         ("movie_sentiment.promotion.slices.by", ["slice"], "preprocess.slice names no column"),
         ("movie_sentiment.promotion.slices.by", [], "at least 1"),
         ("movie_sentiment.promotion.max_drop", -0.1, "greater than or equal to 0"),
@@ -91,9 +99,16 @@ def test_gate_that_could_not_be_judged_is_refused(project: Path, path: str, valu
         load_recipe(project, path.split(".")[0])
 
 
+def test_cron_of_monitoring_is_named_by_its_place(project: Path):
+    edit(project, "movie_sentiment.monitoring.schedule.cron", "0 99 * * 1")
+    with pytest.raises(ParamsError, match=r"recipes.movie_sentiment.monitoring.schedule.cron is '0 99 \* \* 1'"):
+        deployments_of(project)
+
+
 def test_no_schedule_leaves_nothing_to_deploy(project: Path):
     for name in load_yaml(project / "params.yaml")["recipes"]:
         edit(project, f"{name}.schedule", None)
+    edit(project, "movie_sentiment.monitoring.schedule", None)
     assert deployments_of(project) == []
-    with pytest.raises(InputError, match=r"no recipe of params.yaml has a section 'schedule'"):
+    with pytest.raises(InputError, match=r"no recipe of params.yaml has a 'schedule'"):
         deploy_schedules(project, pool="team")

@@ -3,22 +3,28 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from components.artifacts import read_json
-from components.errors import InputError
+from components.errors import InputError, ModelyardError, PromotionError, StoreError
+from components.monitoring.causes import causes_file, close_claims, comes_to_a_verdict, hand_claim_to, why_not
 from components.monitoring.place import traffic_environment, traffic_folder
+from components.processes import identity
 from components.recipes import load_recipe
 from components.store import Store
 from flows.cli import cli
-from flows.monitor import Outcome, monitor_recipe, why_not
+from flows.monitor import Outcome, monitor_recipe, start_retrain
 from serving.predictors.text_classification import Predictor
 from tests.projects import edit, run
 from tests.tiny import MOODS, tiny_rows
@@ -80,18 +86,19 @@ def mood_of(text: str) -> str:
 
 
 class Retrain:
-    """Remembers what was started."""
+    """Remembers what was started, and has it come to a verdict at once."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
 
     def __call__(self, root: Path, name: str) -> str:
         self.started.append(name)
+        close_claims(root, name)
         return "started"
 
 
 def watch(root: Path, retrain: Retrain, **options: Any) -> Outcome:
-    return monitor_recipe(root, "tiny", retrain=retrain, **options)
+    return monitor_recipe(root, "tiny", start=retrain, **options)
 
 
 def test_more_of_the_same_is_steady(project: Path):
@@ -145,17 +152,29 @@ def test_one_cause_starts_one_retraining_also_after_the_cool_down(project: Path)
     assert len(retrain.started) == 2
 
 
-def test_retraining_that_could_not_start_may_start_later(project: Path):
+def test_retraining_that_could_not_start_may_start_later(project: Path, monkeypatch: pytest.MonkeyPatch):
     serve(project, OTHERS, day=1)
-
-    def broken(root: Path, name: str) -> str:
-        raise OSError("no process")
-
-    with pytest.raises(OSError, match="no process"):
-        monitor_recipe(project, "tiny", retrain=broken)
+    monkeypatch.setattr("flows.monitor.modelyard", lambda *_: [str(project / "nothing")])
+    with pytest.raises(OSError, match="nothing"):
+        monitor_recipe(project, "tiny", start=start_retrain)
     retrain = Retrain()
     watch(project, retrain)
     assert retrain.started == ["tiny"]
+
+
+def test_retraining_under_way_is_not_started_twice_and_a_killed_one_is_started_again(project: Path):
+    serve(project, OTHERS, day=1)
+    with subprocess.Popen(["sleep", "60"]) as process:
+
+        def start(root: Path, name: str) -> str:
+            hand_claim_to(root, name, identity(psutil.Process(process.pid)))
+            return "started"
+
+        assert monitor_recipe(project, "tiny", start=start).retrain == "started"
+        retrain = Retrain()
+        assert watch(project, retrain).retrain == "no retraining: one is under way"
+        process.kill()
+    assert watch(project, retrain).retrain == "started"
 
 
 def test_recipe_that_wants_none_is_not_retrained(project: Path):
@@ -241,12 +260,41 @@ def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
     params = load_recipe(project, "tiny").monitoring
     assert params is not None
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    state = {"causes": {"v1": {"at": (now - timedelta(days=2)).isoformat(), "num_feedback": 50}}}
-    assert why_not({"causes": {}}, "v1", params, now=now, num_feedback=0) == ""
-    assert "only 99 rows" in why_not(state, "v1", params, now=now, num_feedback=149)
-    assert why_not(state, "v1", params, now=now, num_feedback=150) == ""
-    assert why_not(state, "v2", params, now=now, num_feedback=50) == ""
-    assert "cool-down" in why_not(state, "v2", params, now=now - timedelta(hours=36), num_feedback=500)
+    over = {"at": (now - timedelta(days=2)).isoformat(), "num_feedback": 50, "process": None}
+    causes = {"v1": over}
+    assert why_not({}, "v1", params, now=now, num_feedback=0) == ""
+    assert "only 99 rows" in why_not(causes, "v1", params, now=now, num_feedback=149)
+    assert why_not(causes, "v1", params, now=now, num_feedback=150) == ""
+    assert why_not(causes, "v2", params, now=now, num_feedback=50) == ""
+    assert "cool-down" in why_not(causes, "v2", params, now=now - timedelta(hours=36), num_feedback=500)
+    assert why_not({"v1": over | {"process": "1:1"}}, "v1", params, now=now, num_feedback=0) == ""  # it was killed
+
+
+def test_only_a_retraining_with_a_verdict_counts(project: Path):
+    path = causes_file(project, "tiny")
+    path.parent.mkdir(parents=True)
+    for error, is_over in ((None, True), (PromotionError("worse", report={}), True), (StoreError("gone"), False)):
+        path.write_text(json.dumps({"causes": {"v1": {"at": "", "num_feedback": 0, "process": "1:1"}}}))
+        with suppress(ModelyardError), comes_to_a_verdict(project, "tiny"):
+            if error is not None:
+                raise error
+        assert (read_json(path)["causes"]["v1"]["process"] is None) == is_over
+
+
+def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: Path, prefect_api: str):
+    edit(project, "tiny.monitoring.retrain", False)
+    code = "from flows.monitor import monitor; s = monitor('tiny', return_state=True); print(s.name, s.message)"
+    command = [sys.executable, "-c", code]
+
+    def seen() -> str:
+        return run(command, project, PREFECT_API_URL=prefect_api).stdout
+
+    assert seen().startswith("Nothing new the traffic log of tiny")
+    serve(project, FILMS, day=1)
+    assert seen().startswith("Steady steady")
+    assert "nothing was asked and nothing was told since" in seen()
+    serve(project, OTHERS, day=2)
+    assert "no retraining: monitoring.retrain is false" in seen()
 
 
 def test_service_is_told_where_to_log(project: Path):

@@ -358,6 +358,9 @@ def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens
     recipe = parse_recipe("mine", recipes["mine"])
     assert recipe.validate.contract.labels == tuple(labels)
     assert recipe.ingest.watch == path
-    assert recipe.ingest.query == measured.query
+    assert recipe.ingest.query.startswith(measured.query)
+    assert recipe.ingest.query.endswith("UNION ALL SELECT text, label FROM feedback\n")
+    assert recipe.promotion is not None
+    assert recipe.monitoring is not None
     split = recipe.preprocess.split
     assert int(min(labels.values()) * split.test + 0.5) >= 1

@@ -14,10 +14,11 @@ import pytest
 
 from components.errors import BusyError, ModelyardError, PromotionError, StoreError, TimeLimitError
 from components.locks import hold
+from components.processes import identity
 from flows import retrain
 from flows.deployments import for_runs
-from flows.retrain import patiently, time_limit
-from flows.running import FOLDER, WORKER_VARIABLE, is_at_work
+from flows.retrain import patiently
+from flows.running import FOLDER, WORKER_VARIABLE, is_at_work, time_limit
 from flows.stage import StageError
 
 
@@ -46,7 +47,10 @@ def test_interrupt_of_the_user_stays_one():
 
 ORPHAN = """
 import os, sys, time
-from flows.retrain import time_limit
+from flows.running import WORKER_VARIABLE, time_limit
+from components.processes import identity
+import psutil
+os.environ[WORKER_VARIABLE] = identity(psutil.Process(os.getppid()))
 try:
     with time_limit(None, "tiny"):
         print(os.getpid(), flush=True)
@@ -61,8 +65,7 @@ def test_run_ends_with_its_worker(tmp_path: Path):
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, {str(tmp_path / 'note')!r}])\ntime.sleep(60)"
     )
-    environment = {**os.environ, WORKER_VARIABLE: "1"}
-    worker = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     run = psutil.Process(int(worker.stdout.readline()))
     worker.kill()
@@ -110,7 +113,7 @@ def test_what_does_not_answer_is_asked_again_and_a_failed_gate_never(
 def test_runs_of_a_worker_inherit_its_variables_for_the_time_only(tmp_path: Path):
     before, folder = dict(os.environ), Path.cwd()
     with for_runs(tmp_path):
-        assert os.environ[WORKER_VARIABLE] == "1"
+        assert os.environ[WORKER_VARIABLE] == identity()
         assert Path.cwd() == tmp_path
     assert dict(os.environ) == before
     assert Path.cwd() == folder
@@ -129,9 +132,8 @@ def test_second_worker_of_a_project_is_told(tmp_path: Path):
 def test_note_of_a_process_tells_whether_a_run_is_at_work(tmp_path: Path):
     folder = tmp_path / FOLDER
     folder.mkdir(parents=True)
-    ours = {"pid": os.getpid(), "started": psutil.Process().create_time()}
-    (folder / "a.json").write_text(json.dumps(ours))
-    (folder / "b.json").write_text(json.dumps(ours | {"started": 0}))  # the number was given to another process
+    (folder / "a.json").write_text(json.dumps({"process": identity()}))
+    (folder / "b.json").write_text(json.dumps({"process": f"{os.getpid()}:0"}))  # the number was given to another
     assert is_at_work(tmp_path, "a")
     assert not is_at_work(tmp_path, "b")
     assert not is_at_work(tmp_path, "c")

@@ -31,6 +31,7 @@ def make_served(folder: Path, packaged: Path | None = None, **service: object) -
     shutil.copy(ROOT / "dvc.yaml", folder)
     recipe = tiny_recipe()
     recipe["service"] |= {"port": free_port(), **service}
+    recipe["schedule"] = {"cron": "0 3 1 1 *", "timezone": "UTC", "limit_s": 600}
     write_params(folder, {"tiny": recipe})
     if packaged is not None:
         shutil.copytree(packaged / "artifacts/tiny/package", folder / "artifacts/tiny/package")

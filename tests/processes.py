@@ -1,0 +1,63 @@
+"""Processes that tests start, or look for; none outlives its block, whatever becomes of the test."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from flows.servers import Server, wait_until_ready
+from tests.projects import environment
+
+
+@contextmanager
+def at_work(command: list[str], folder: Path, **extra: str) -> Generator[subprocess.Popen[str]]:
+    """A command in the background, with what it says on one pipe."""
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def answering(*servers: Server, **extra: str) -> Generator[None]:
+    """Servers that answer; at the end they are killed, with no time to say anything."""
+    with ExitStack() as stack:
+        for server in servers:
+            server.log.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(server.log.open("ab"))
+            process = subprocess.Popen(
+                server.command, env=environment(**extra, **server.environment), stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+            stack.callback(kill, process)
+            wait_until_ready(server, process)
+        yield
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def stage_process(stage: str, folder: Path, *, limit_s: float = 60) -> psutil.Process:
+    """The process of a running stage, once it is there."""
+    give_up_at = time.monotonic() + limit_s
+    while time.monotonic() < give_up_at:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                words = process.cmdline()
+                if words[1:4] == ["-m", "components", stage] and process.cwd() == str(folder):
+                    return process
+        time.sleep(0.05)
+    raise AssertionError(f"{stage} never started")
