@@ -71,8 +71,10 @@ class Outcome:
 
 @flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
 def monitor(recipe: str, root: str = ".") -> State[None]:
-    """For schedules: judge what is new in the traffic of a recipe, and train it again on drift. It ends completed, with the
-    verdict as the state's name."""
+    """For schedules: judge what is new in the traffic of a recipe, and train it again on drift.
+
+    It ends completed, with the verdict as the state's name.
+    """
     from flows.retrain import retrain
 
     folder = Path(root).resolve()
