@@ -14,13 +14,14 @@ from serving.bundle import MANIFEST, verify_bundle
 def reference_of(
     root: Path, name: str, recipe: Recipe, version: str, params: Monitoring
 ) -> tuple[Reference | None, list[str]]:
-    """What a version was made from and says, and what is to be said of it; None for a task without a reference."""
+    """The rows that a version was made from with its answers on them, and notes for the report where others stand in for
+    them; None for a task whose inputs are not compared."""
     task = recipe.preprocess.task
     if task not in COLUMNS:
         return None, [f"the inputs of {task} are not compared: a prompt is not drawn from what the model has read"]
     bundle = bundle_of(root, name, version)
     splits = [split_of(root, name, bundle, split) for split in ("train.parquet", "validation.parquet")]
-    kept = root / ".modelyard" / "monitoring" / f"{name}-{version}.parquet"
+    kept = root / ".modelyard" / "monitoring" / f"{name}-{version}-{md5_of(splits[1][0])[:12]}.parquet"
     reference = read_reference(
         bundle,
         train=splits[0][0],

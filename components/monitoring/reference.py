@@ -48,7 +48,8 @@ class Reference:
 
 
 def read_reference(bundle: Path, *, train: Path, validation: Path, kept: Path, max_rows: int, seed: int) -> Reference:
-    """The reference of a bundle; `kept` is where its predictions are, or will be. InputError for a task without one."""
+    """The reference of a bundle; `kept` is where its predictions for this validation split are, or will be. InputError
+    for a task without one."""
     about = load_about(bundle)
     if about.task not in COLUMNS:
         raise InputError(f"the inputs of {about.task} cannot be compared with a training split")

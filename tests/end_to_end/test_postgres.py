@@ -51,16 +51,7 @@ def postgres() -> Generator[str]:
             [initdb, "-D", "data", "-U", USER, *how], **who, check=False, capture_output=True, text=True
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
-        options = [
-            "-p",
-            str(port),
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            "unix_socket_directories=",
-            "-c",
-            "fsync=off",
-        ]
+        options = [f"-p{port}", "-clisten_addresses=127.0.0.1", "-cunix_socket_directories=", "-cfsync=off"]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen([postgres_, "-D", "data", *options], **who, stdout=log, stderr=log)
         stack.callback(server.wait)
