@@ -6,6 +6,7 @@ answered by serving/answers.py.
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from serving.endpoints import Endpoint, Limits, Refused, media_type
+
+TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""An id or a word that a client may give, and the log repeats."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -10,18 +10,23 @@ A disk that is full, or a folder that cannot be written, must not stop what is b
 """
 
 import errno
+import json
 import logging
 import mmap
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
+TRAFFIC, FEEDBACK = "traffic", "feedback"
+"""The kinds of files that a service writes."""
 RETRY_S = 1.0  # between two tries to open a file
 SUFFIX = ".jsonl"
 
@@ -140,3 +145,12 @@ def said(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left on the disk of {folder}; free some, and the log goes on by itself"
     return f"{folder} cannot be written: {error.strerror}"
+
+
+def as_line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def now() -> str:
+    """The time as the lines have it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

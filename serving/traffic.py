@@ -1,4 +1,4 @@
-"""What was asked and what was answered, and what was right: an append-only log of the service, and POST /feedback.
+"""What was asked and what was answered: an append-only log of the service, and where the log does its part.
 
 The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
@@ -16,21 +16,20 @@ import hashlib
 import hmac
 import json
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from starlette.responses import JSONResponse
 
 from serving.bundle import MANIFEST, load_about
-from serving.endpoints import Endpoint, Limits, Refused, media_type
-from serving.requests import App, Message, Receive, Send, header_of, read_body, refusal
-from serving.segments import Rotation, Segments, last_line_with
+from serving.endpoints import Endpoint, Limits, media_type
+from serving.feedback import labels_of, take_feedback
+from serving.requests import TOKEN, App, Message, Receive, Send, header_of
+from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, as_line, now
 
 FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
 MAX_BYTES, MAX_AGE_S, MAX_FILES = (
@@ -38,15 +37,10 @@ MAX_BYTES, MAX_AGE_S, MAX_FILES = (
 )  # fmt: skip
 SHADOW, SHADOW_HEADER = "MODELYARD_SHADOW", "X-Modelyard-Shadow"
 """A secret of the router's, and where it sends it: with requests whose answers nobody gets, which are not logged."""
-TRAFFIC, FEEDBACK = "traffic", "feedback"
-"""The two kinds of files."""
 VERDICT = "verdict.json"
 """What `modelyard monitor` leaves in the folder of the log."""
 HEADER = b"x-request-id"
 PURPOSE = b"modelyard-purpose"
-TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-MAX_FEEDBACK_BYTES = 8192
-MAX_NOTE_LENGTH = 1000
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
 CLIENT_GONE = 499  # as nginx calls it
 LAST_EVENT = b'"finish_reason"'  # in a stream of text, whose own quotes are escaped
@@ -103,7 +97,7 @@ class Traffic:
         if asked == ("POST", self.route) and not self.is_shadow(scope):
             await Exchange(self, scope, receive, send).run()
         elif asked == ("POST", "/feedback"):
-            await (await self.take_feedback(scope, receive))(scope, receive, send)
+            await (await take_feedback(scope, receive, self.feedback, self.labels))(scope, receive, send)
         elif asked == ("GET", "/status"):
             await JSONResponse(self.status())(scope, receive, send)
         else:
@@ -125,27 +119,6 @@ class Traffic:
             else {"state": "failing" if logs[kind].state.error else "on", **asdict(logs[kind].state)}
             for kind in (TRAFFIC, FEEDBACK)
         }
-
-    async def take_feedback(self, scope: Message, receive: Receive) -> JSONResponse:
-        """What was right for an earlier request: one line, joined by request_id and item."""
-        body = await read_body(receive, MAX_FEEDBACK_BYTES)
-        if isinstance(body, Refused):
-            return refusal(body)
-        if media_type(header_of(scope, b"content-type")) != "application/json":
-            return refusal(Refused(415, "send feedback as 'application/json'"))
-        if self.settings is None or self.feedback is None:
-            return refusal(Refused(404, f"this service keeps no log, so that feedback joins nothing; set {FOLDER}"))
-        given = read_feedback(body, self.labels)
-        if isinstance(given, Refused):
-            return refusal(given)
-        fault = await asyncio.to_thread(fault_of_id, self.settings.folder, given)
-        if fault is not None:
-            return refusal(fault)
-        if not self.feedback.append(as_line({**given, "time": now()})):
-            response = refusal(Refused(503, f"the feedback could not be kept: {self.feedback.state.error}"))
-            response.headers["Retry-After"] = "60"
-            return response
-        return JSONResponse(given)
 
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:
@@ -289,61 +262,3 @@ def hashed(asked: Any) -> str:
     """Of a text its UTF-8, of anything else its JSON without spaces."""
     text = asked if isinstance(asked, str) else json.dumps(asked, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def as_line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def labels_of(folder: Path) -> tuple[str, ...]:
-    """What the model may answer; nothing where it is no classifier."""
-    return tuple(json.loads((folder / "predictor.json").read_text(encoding="utf-8")).get("labels", ()))
-
-
-def read_feedback(body: bytes, labels: tuple[str, ...]) -> dict[str, Any] | Refused:
-    """The feedback with every key, or what is wrong with it."""
-    form = '{"request_id": "an id", "label": "a label"}'
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        return Refused(400, f"the feedback is not JSON ({error}); send {form}")
-    required, optional = {"request_id", "label"}, {"item", "note"}
-    if not isinstance(given, dict) or not required <= set(given) <= required | optional:
-        return Refused(400, f"the feedback must be {form}, and may have item and note")
-    if not labels:
-        return Refused(400, "this model gives no labels, so that none can be right")
-    if not isinstance(given["request_id"], str) or not TOKEN.fullmatch(given["request_id"]):
-        return Refused(400, "request_id must be the X-Request-Id of an answer: 1 to 64 letters, digits, '.', '_', '-'")
-    if given["label"] not in labels:
-        return Refused(400, f"label is {json.dumps(given['label'])[:40]}; it must be one of {list(labels)[:20]}")
-    item, note = given.get("item"), given.get("note")
-    if item is not None and (type(item) is not int or item < 0):
-        return Refused(400, f"item is {json.dumps(item)[:40]}; it must be a whole number from 0")
-    if note is not None and (not isinstance(note, str) or len(note) > MAX_NOTE_LENGTH or not is_text(note)):
-        return Refused(400, f"note must be a text of at most {MAX_NOTE_LENGTH} characters")
-    return {"request_id": given["request_id"], "item": item, "label": given["label"], "note": note}
-
-
-def is_text(note: str) -> bool:
-    """Whether it holds no half of a surrogate pair, which no reader of the log could read."""
-    return not any("\ud800" <= character <= "\udfff" for character in note)
-
-
-def fault_of_id(folder: Path, given: dict[str, Any]) -> Refused | None:
-    """What is wrong with the id and the item, by the log; an item that is left out is the only one."""
-    found = last_line_with(folder, TRAFFIC, b'{"request_id":"%s",' % given["request_id"].encode())
-    if found is None:
-        return Refused(404, f"no request {given['request_id']} in the log; it may be too long ago")
-    record = json.loads(found)
-    if record["status"] != 200:
-        return Refused(400, f"request {given['request_id']} got no answer (status {record['status']})")
-    if given["item"] is None and record["items"] > 1:
-        return Refused(400, f"the request had {record['items']} inputs; say which by item, from 0")
-    given["item"] = given["item"] or 0
-    if given["item"] >= record["items"]:
-        return Refused(400, f"item is {given['item']}, but the request had {record['items']}; the first is 0")
-    return None

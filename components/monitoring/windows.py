@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from serving.segments import paths_of
-from serving.traffic import FEEDBACK, TRAFFIC
+from serving.segments import FEEDBACK, TRAFFIC, paths_of
 
 HASH = re.compile("sha256:[0-9a-f]{64}")
 LINES = {
