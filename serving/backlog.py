@@ -156,8 +156,9 @@ class Backlog:
 def give_way() -> None:
     """Have this thread wait for the event loop's, not the other way around: a request that waits in a socket is in
     nobody's queue. Linux has a niceness for each thread."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    with suppress(OSError):  # a container may forbid it
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def hand_over(job: Job, model: Model) -> None:
