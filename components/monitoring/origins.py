@@ -14,8 +14,10 @@ from serving.bundle import MANIFEST, verify_bundle
 def reference_of(
     root: Path, name: str, recipe: Recipe, version: str, params: Monitoring
 ) -> tuple[Reference | None, list[str]]:
-    """The rows that a version was made from with its answers on them, and notes for the report where others stand in for
-    them; None for a task whose inputs are not compared."""
+    """The rows that a version was made from with its answers on them, and notes for the report where others stand in.
+
+    None for a task whose inputs are not compared.
+    """
     task = recipe.preprocess.task
     if task not in COLUMNS:
         return None, [f"the inputs of {task} are not compared: a prompt is not drawn from what the model has read"]
