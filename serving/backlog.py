@@ -9,8 +9,6 @@ computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 20
 
 import asyncio
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +19,6 @@ from typing import Any, Protocol
 
 SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a queue may be expected to take; the rest is for what was not expected
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
-NICENESS = 5  # of the threads that compute, beside the one that reads, refuses and answers
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 
 
@@ -125,7 +122,6 @@ class Backlog:
 
     def work(self, model: Model) -> None:
         """Compute one row after another."""
-        give_way()
         while True:
             job, index = self.queue.get()
             row = job.rows[index]
@@ -151,14 +147,6 @@ class Backlog:
         if job.error is None and time.monotonic() > job.deadline:
             job.error = Overdue()
         return job.error is None and not job.reply.cancelled()
-
-
-def give_way() -> None:
-    """Have this thread wait for the event loop's, not the other way around: a request that waits in a socket is in
-    nobody's queue. Linux has a niceness for each thread."""
-    with suppress(OSError):  # a container may forbid it
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def hand_over(job: Job, model: Model) -> None:
