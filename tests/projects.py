@@ -91,8 +91,10 @@ def edit(folder: Path, path: str, value: object) -> None:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """What a user's shell has after activating the environment, without stores of the user's own."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_", "BENTOML_", "MODELYARD_"))}
+    """What a user's shell has after activating the environment, without stores of the user's own; Python keeps its
+    bytecode beside the code, as it does where nobody tells it not to."""
+    others = ("MLFLOW_", "PREFECT_", "BENTOML_", "MODELYARD_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | extra
 
 
