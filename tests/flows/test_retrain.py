@@ -24,7 +24,7 @@ from flows.stage import StageError
 
 def test_run_over_its_limit_is_stopped_and_says_so():
     started = time.monotonic()
-    with pytest.raises(TimeLimitError, match=r"tiny: the run took longer than 1 s and was stopped; .*limit_s of its schedule"):
+    with pytest.raises(TimeLimitError, match=r"tiny: .* longer than 1 s and was stopped; .*limit_s of its schedule"):
         with time_limit(1, "tiny"):
             time.sleep(60)
     assert time.monotonic() - started < 20
