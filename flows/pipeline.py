@@ -22,6 +22,7 @@ from components.recipes import load_recipe
 from components.store import Store
 from components.tracking import PIPELINE_VARIABLE
 from flows.graph import check_reached, check_stage, open_repo, read_graph
+from flows.running import known_by_its_process
 from flows.stage import StageOutcome, changed_stages, run_stage
 
 logger = logging.getLogger(__name__)
@@ -47,13 +48,14 @@ def pipeline(
     outcomes: list[StageOutcome] = []
     stages = read_graph(open_repo(root), recipe)
     changed = changed_stages(root, stages)
-    for stage in stages:
-        is_source = not stage.upstream
-        is_changed = stage.address in changed or any(outcome.state == "ran" for outcome in outcomes)
-        is_forced = stage.name in force or (refresh and is_source)
-        outcomes.append(run_stage(root, stage, is_changed=is_changed, force=is_forced))
-        if stage.name == until:
-            break
+    with known_by_its_process(root):
+        for stage in stages:
+            is_source = not stage.upstream
+            is_changed = stage.address in changed or any(outcome.state == "ran" for outcome in outcomes)
+            is_forced = stage.name in force or (refresh and is_source)
+            outcomes.append(run_stage(root, stage, is_changed=is_changed, force=is_forced))
+            if stage.name == until:
+                break
     return outcomes
 
 

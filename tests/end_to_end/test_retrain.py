@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import sqlite3
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from components.promotion.ledger import entries, verify
+from tests.processes import at_work, stage_process
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 
@@ -25,7 +29,8 @@ def project(trained: Path, tmp_path: Path) -> Path:
 
 
 def champion(folder: Path) -> int:
-    return json.loads((folder / ".modelyard/champions/tiny.json").read_text())["version"]
+    named = folder / ".modelyard/champions/tiny.json"
+    return json.loads(named.read_text())["version"] if named.is_file() else 0
 
 
 @pytest.mark.timeout(900)
@@ -62,6 +67,45 @@ def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: 
     broken = run(["modelyard", "ledger"], project, check=False)
     assert broken.returncode == 2
     assert "line 2 was changed" in broken.stderr
+
+
+def start_now(api: str) -> None:
+    """Have the worker do now what it would do at the end of the year, as soon as it offers it."""
+    with httpx.Client(base_url=api, timeout=30) as client:
+        for _ in range(120):
+            found = client.get("/deployments/name/retrain/tiny")
+            if found.is_success and found.json()["status"] == "READY":
+                client.post(f"/deployments/{found.json()['id']}/create_flow_run", json={}).raise_for_status()
+                return
+            time.sleep(0.5)
+    raise AssertionError("the worker never offered retrain/tiny")
+
+
+@pytest.mark.timeout(900)
+def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(project: Path, prefect_api: str):
+    write_rows(project / "data/rows.csv", tiny_rows(280))
+    edit(project, "tiny.schedule", {"cron": "0 0 31 12 *", "timezone": "UTC", "limit_s": 3600})
+    edit(project, "tiny.finetune.epochs", 5000)
+    edit(project, "tiny.finetune.early_stopping.patience", 5000)
+    with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api) as worker:
+        start_now(prefect_api)
+        stage = stage_process("finetune", project, limit_s=200)
+        worker.kill()
+        stage.wait(timeout=60)
+    edit(project, "tiny.finetune.epochs", 3)
+    with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api):
+        start_now(prefect_api)
+        for _ in range(300):
+            if champion(project) == 2:
+                break
+            time.sleep(1)
+        assert champion(project) == 2
+        time.sleep(3)  # the run says so last
+    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+        runs = client.post("/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 4}).json()
+    assert sorted(run["state_type"] for run in runs) == ["COMPLETED", "COMPLETED", "CRASHED", "CRASHED"]
+    with sqlite3.connect(project / "mlflow.db") as store:
+        assert store.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
 
 
 @pytest.mark.timeout(900)
