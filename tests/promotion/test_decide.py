@@ -133,7 +133,7 @@ def test_alias_that_was_set_by_hand_is_written_down(project: Path):
 
 
 def test_recipe_without_margins_is_told_what_to_add(project: Path):
-    edit(project, "tiny.schedule", None)
+    edit(project, "tiny.monitoring", None)
     edit(project, "tiny.promotion", None)
     with pytest.raises(ParamsError, match=r"recipes.tiny has no section 'promotion'"):
         promote(project, "tiny", number=2, force=None, through="test")

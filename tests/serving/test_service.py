@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from components.artifacts import read_json
-from components.package.bento import free_port, serve_command, serving, stop, wait_until_ready
+from components.package.bento import build_bento, free_port, serve_command, serving, stop, wait_until_ready
 from serving.bundle import BundleError, verify_bundle
 from serving.keys import add_key
 from serving.predictors.text_classification import Predictor
@@ -30,7 +30,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(packaged: Path, log: Path) -> Generator[httpx.Client]:
-    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
+    # Another test may have put it into the store without its provenance.
+    tag = build_bento(packaged / "artifacts/tiny/package/bundle", packaged / "observations/tiny/package/provenance.json")
     with (
         serving(tag, ready_timeout_s=60, log=log) as served,
         httpx.Client(base_url=served.url, timeout=30) as client,

@@ -48,7 +48,8 @@ def test_text_is_scored_and_each_word_is_left_out_once(browser: Browser, text_ur
     label = answer["label"]
     shown = page.run("[...document.querySelectorAll('#scores li')].map(line => line.innerText.split('\\n'))")
     assert [name for name, _ in shown] == sorted(answer["scores"], key=answer["scores"].__getitem__, reverse=True)
-    assert float(shown[0][1].strip("%<> ")) == pytest.approx(100 * answer["scores"][label], abs=0.06)
+    points = 100 * answer["scores"][label]
+    assert shown[0][1] == ("> 99.9 %" if points >= 99.95 else f"{points:.1f} %")  # no model is sure
     left = predictor.predict(without)[:, predictor.labels.index(label)]
     expected = {word: 100 * (answer["scores"][label] - float(score)) for word, score in zip(words, left, strict=True)}
     assert points_of(page) == {word: pytest.approx(expected[word], abs=0.06) for word in expected}
