@@ -30,8 +30,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(packaged: Path, log: Path) -> Generator[httpx.Client]:
-    # Another test may have put it into the store without its provenance.
-    tag = build_bento(packaged / "artifacts/tiny/package/bundle", packaged / "observations/tiny/package/provenance.json")
+    package, seen = packaged / "artifacts/tiny/package", packaged / "observations/tiny/package"
+    tag = build_bento(package / "bundle", seen / "provenance.json")  # another test may have stored it without
     with (
         serving(tag, ready_timeout_s=60, log=log) as served,
         httpx.Client(base_url=served.url, timeout=30) as client,
