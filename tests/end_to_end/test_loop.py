@@ -153,6 +153,7 @@ def is_served(root: Path, address: str, number: int) -> bool:
     return champion["version"] == number and champion["digest"].startswith(served)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_drift_is_seen_learned_and_served(project: tuple[Path, dict[str, Snippets], dict[str, str]]):
     root, others, extra = project

@@ -51,6 +51,7 @@ def runs_of(client: MlflowClient) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_servers_that_are_gone_for_a_minute_cost_a_retraining_nothing(tmp_path: Path):
     root = make_project(tmp_path / "project", num_rows=240)

@@ -81,6 +81,7 @@ def start_now(api: str) -> None:
     raise AssertionError("the worker never offered retrain/tiny")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(project: Path, prefect_api: str):
     write_rows(project / "data/rows.csv", tiny_rows(280))
