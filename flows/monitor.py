@@ -7,6 +7,7 @@ of `data/feedback/<recipe>.parquet` under DVC, and a retraining starts (componen
 when the run is.
 """
 
+import os
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,6 +80,7 @@ def monitor(recipe: str, root: str = ".") -> State[None]:
 
     folder = Path(root).resolve()
     prepare_environment(folder)
+    os.chdir(folder)  # as retrain does
     params = load_recipe(folder, recipe).monitoring
     limit_s = params.schedule.limit_s if params is not None and params.schedule is not None else None
     with known_by_its_process(folder):

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +77,8 @@ def run_pipeline(
     """
     root = root.resolve()
     load_recipe(root, recipe)
-    stages = read_graph(open_repo(root), recipe)
+    with chdir(root):  # DVC keeps paths relative to where it was opened
+        stages = read_graph(open_repo(root), recipe)
     for name in (*force, *([until] if until else [])):
         check_stage(name, stages)
     check_reached(force, until, stages)

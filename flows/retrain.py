@@ -7,6 +7,7 @@ promotion the running service finds the new champion in `.modelyard/champions/<r
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
     """Train a recipe again where its source has something new, and promote what came of it if it is not worse."""
     folder = Path(root).resolve()
     prepare_environment(folder)
+    os.chdir(folder)  # DVC keeps paths relative to where it was opened; the worker of a pool starts runs elsewhere
     settings = load_recipe(folder, recipe)
     if settings.promotion is None:
         raise InputError(
