@@ -92,7 +92,7 @@ def monitor(recipe: str, root: str = ".") -> State[None]:
         get_run_logger().info("%s: %s", recipe, outcome.said)  # which Prefect's pages and a worker show
         if not outcome.is_due:
             return Completed(name=outcome.verdict.state.capitalize(), message=outcome.said)
-        done = retrain(recipe, root, "drift", limit_s)
+        done = retrain(recipe, str(folder), "drift", limit_s)
         return Completed(name="Drift", message=f"{outcome.said}; {done.state}: {done.why}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import read_json, write_json
-from components.errors import GateError
+from components.errors import BusyError, ModelyardError, StoreError, UnreachableError
 from components.locks import hold
 from components.monitoring.verdict import Verdict
 from components.params import Monitoring
@@ -31,7 +31,8 @@ def causes_of(root: Path, name: str) -> Generator[Causes]:
     a verdict); for the block, no other process changes them, and what the block changed is written at its end."""
     path = causes_file(root, name)
     with hold(root, f"{name}.causes", doing=f"looking for what has drifted of {name}", wait=True):
-        causes: Causes = read_json(path)["causes"] if path.is_file() else {}
+        kept: Causes = read_json(path)["causes"] if path.is_file() else {}
+        causes = {version: {"process": None} | cause for version, cause in kept.items()}
         before = copy.deepcopy(causes)
         yield causes
         if causes != before:
@@ -78,11 +79,16 @@ def close_claims(root: Path, name: str) -> None:
 
 @contextmanager
 def comes_to_a_verdict(root: Path, name: str) -> Generator[None]:
-    """A retraining: what it was claimed for is over where it ends, well or by a gate; nobody's where it fails."""
+    """A retraining: what it was claimed for is over where it ends, well or with an error of its own (a stage's failed
+    gate comes as the flow's error), and nobody's where it is cut off."""
     try:
         yield
-    except GateError:
-        close_claims(root, name)
+    except ModelyardError as error:
+        is_cut_off = isinstance(error, StoreError | UnreachableError | BusyError) or getattr(
+            error, "is_transient", False
+        )
+        if not is_cut_off:
+            close_claims(root, name)
         raise
     close_claims(root, name)
 

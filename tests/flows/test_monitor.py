@@ -25,6 +25,7 @@ from components.recipes import load_recipe
 from components.store import Store
 from flows.cli import cli
 from flows.monitor import Outcome, monitor_recipe, start_retrain
+from flows.stage import StageError
 from serving.predictors.text_classification import Predictor
 from tests.projects import edit, run
 from tests.tiny import MOODS, tiny_rows
@@ -273,7 +274,15 @@ def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
 def test_only_a_retraining_with_a_verdict_counts(project: Path):
     path = causes_file(project, "tiny")
     path.parent.mkdir(parents=True)
-    for error, is_over in ((None, True), (PromotionError("worse", report={}), True), (StoreError("gone"), False)):
+    failed_gate, away = StageError("evaluate@tiny: below the bar"), StageError("the MLflow store cannot be reached")
+    failed_gate.exit_code, away.is_transient = 3, True
+    for error, is_over in (
+        (None, True),
+        (PromotionError("worse", report={}), True),
+        (failed_gate, True),
+        (StoreError("gone"), False),
+        (away, False),
+    ):
         path.write_text(json.dumps({"causes": {"v1": {"at": "", "num_feedback": 0, "process": "1:1"}}}))
         with suppress(ModelyardError), comes_to_a_verdict(project, "tiny"):
             if error is not None:
