@@ -7,7 +7,7 @@ that was recorded when it was registered. What comes back from here has been che
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -187,13 +187,20 @@ class Registry:
 
 
 def fault_of(bundle: Path, digest: str, *, besides: Sequence[str] = ()) -> str | None:
-    """Why a folder is not the bundle of this digest; None where it is, to the byte, but for files `besides` it."""
+    """Why a folder is not the bundle of this digest; None where it is, to the byte, but for files `besides` it.
+
+    What Python keeps of imported code (`__pycache__`) is no file of the bundle: serving one leaves it there.
+    """
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
     if sha256_of(bundle / MANIFEST) != digest:
         return f"{MANIFEST} is another"
     recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
-    seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name not in (MANIFEST, *besides)}
+    seen = {
+        name: sha256
+        for name, sha256 in files_of(bundle).items()
+        if name not in (MANIFEST, *besides) and PurePosixPath(name).parent.name != "__pycache__"
+    }
     for name in sorted({*recorded, *seen}):
         if name not in seen:
             return f"{name} is missing"

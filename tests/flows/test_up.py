@@ -5,6 +5,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Generator
+from compileall import compile_dir
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -158,11 +159,16 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     recipe = load_yaml(root / "params.yaml")["recipes"]["tiny"]
     del recipe["schedule"]  # which needs more of Prefect than a yes
     write_params(root, {"tiny": recipe})
+    bundle = root / "artifacts/tiny/package/bundle"
+    packaged = tag_of(bundle)
+    stored = bento_home / "bentos" / packaged.replace(":", "/")
+    assert compile_dir(stored / "src/serving", quiet=1)  # as a Python that writes bytecode does when it serves
+    built = (stored / "bento.yaml").stat().st_mtime_ns
     code, parts = parts_of(root, "up", **extra)
     assert code == 0
+    assert (stored / "bento.yaml").stat().st_mtime_ns == built
     assert parts["mlflow"]["note"] == "your own, by MLFLOW_TRACKING_URI"
-    url, bundle = parts["tiny"]["address"], root / "artifacts/tiny/package/bundle"
-    packaged = tag_of(bundle)
+    url = parts["tiny"]["address"]
 
     second = another(bundle, root / "second")
     model = second / "model.onnx"
