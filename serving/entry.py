@@ -1,16 +1,41 @@
 """What BentoML imports: the service of the bundle that this file lies in. Nothing else may import it."""
 
-import sys
+import os
+import shutil
 from pathlib import Path
 
+import click
+import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.bundle import BundleError
 from serving.keys import KeysError, check_address
 from serving.service import make_service
 
+
+def prepare_to_serve(context: click.Context) -> None:
+    """KeysError where `bentoml serve` is on an address that others reach, and there are no keys."""
+    check_address(context.params["host"] or BentoMLContainer.http.host.get())
+    BentoMLContainer.prometheus_multiproc_dir.set(str(metrics_folder(Path(BentoMLContainer.bentoml_home.get()))))
+
+
+def metrics_folder(home: Path) -> Path:
+    """For the counters of this server; those of servers that are gone are deleted.
+
+    BentoML has one for all, which each server empties when it starts.
+    """
+    folders = home / "prometheus_multiproc_dir"
+    for folder in folders.glob("*"):
+        if folder.name.isdecimal() and not psutil.pid_exists(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return folders / str(os.getpid())
+
+
 try:
-    check_address(sys.argv, configured=BentoMLContainer.http.host.get())
+    # bentoml imports this in each process, of which one is the command with what it was told
+    context = click.get_current_context(silent=True)
+    if context is not None and context.info_name == "serve":
+        prepare_to_serve(context)
     service = make_service(Path(__file__).resolve().parents[1])
 except (BundleError, KeysError) as error:
     raise SystemExit(str(error)) from error

@@ -132,16 +132,8 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def check_address(argv: Sequence[str], *, configured: str) -> None:
-    """KeysError where this process is `bentoml serve` on an address that others reach, and there are no keys."""
-    if "serve" not in argv[1:3]:
-        return
-    host = configured
-    for index, word in enumerate(argv):
-        if word in ("--host", "-h") and index + 1 < len(argv):
-            host = argv[index + 1]
-        elif word.startswith("--host="):
-            host = word.removeprefix("--host=")
+def check_address(host: str) -> None:
+    """KeysError for an address that others reach, where there are no keys."""
     file = os.environ.get(VARIABLE)
     if not is_loopback(host) and not (file and load_keys(Path(file))):
         raise KeysError(

@@ -25,6 +25,7 @@ from serving.endpoints import endpoint_of
 from serving.keys import VARIABLE, Keys
 from serving.page import make_page
 from serving.requests import Refusals
+from serving.shortcut import Shortcut
 from serving.traffic import Traffic
 
 
@@ -49,6 +50,8 @@ def make_service(folder: Path) -> Any:
         # A span that nobody collects costs a request more than all else that is done for it but the model.
         tracing={"excluded_urls": ".*"},
     )(Service)
+    if not endpoint.IS_STREAMED:
+        service.add_asgi_middleware(Shortcut, route=endpoint.ROUTE, backlog=backlog)
     keys = os.environ.get(VARIABLE)
     service.add_asgi_middleware(Keys, path=Path(keys) if keys else None)  # before all that reads a request
     service.add_asgi_middleware(Traffic, endpoint=endpoint, folder=folder, limits=limits)

@@ -3,9 +3,11 @@
 The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
 sent, one JSON line for each text or array: request_id, item, items, time, route, input, length, output, version,
-latency_ms, status, purpose. The files are those of serving/segments.py, `traffic-*.jsonl` and `feedback-*.jsonl`. A
-request without an answer (refused, failed, given up) is one line without input and output. The purpose is what a client
-says in the header `Modelyard-Purpose`, as the page does when it asks which words mattered; it is null for all else.
+latency_ms, status, purpose, requests. The files are those of serving/segments.py, `traffic-*.jsonl` and
+`feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without input and output. The
+purpose is what a client says in the header `Modelyard-Purpose`, as the page does when it asks which words mattered; it
+is null for all else. `requests` is 1, but for those that were turned away unread: one line a second says how many, and
+is the first one's, so that a flood does not push out of the log what was answered.
 
 Where it writes, and what, is given by the environment of the served process, see `Settings`; without a folder nothing
 is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an answer.
@@ -18,7 +20,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +44,8 @@ VERDICT = "verdict.json"
 HEADER = b"x-request-id"
 PURPOSE = b"modelyard-purpose"
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
+COUNTED_S = 1.0  # for how long requests that are turned away unread are one line
+NUM_DRAWN = 64  # ids, with one call of the system, which costs as much as the rest of a refusal
 CLIENT_GONE = 499  # as nginx calls it
 LAST_EVENT = b'"finish_reason"'  # in a stream of text, whose own quotes are escaped
 
@@ -77,6 +81,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
     return Settings(Path(environment[FOLDER]), kind, rotation)
 
 
+def draw_ids() -> Generator[str]:
+    """Ids that nobody can guess: who knows one may say what the right answer was."""
+    while True:
+        drawn = secrets.token_hex(16 * NUM_DRAWN)
+        yield from (drawn[start : start + 32] for start in range(0, len(drawn), 32))
+
+
 class Traffic:
     """Logs the requests of the bundle's route, and answers POST /feedback and GET /status itself."""
 
@@ -87,6 +98,9 @@ class Traffic:
         self.check = endpoint.make_check(folder, limits)
         self.shadow = os.environ.get(SHADOW, "").encode()
         self.settings = settings = read_settings(os.environ)
+        self.ids = draw_ids()
+        self.turned_away: Exchange | None = None
+        """The first of those that were turned away unread, until it is logged."""
         self.log = self.feedback = None
         if settings is not None:
             self.log = Segments(settings.folder, kind=TRAFFIC, rotation=settings.rotation)
@@ -101,7 +115,24 @@ class Traffic:
         elif asked == ("GET", "/status"):
             await JSONResponse(self.status())(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                if scope["type"] == "lifespan":
+                    self.log_turned_away()
+
+    def turn_away(self, exchange: "Exchange") -> None:
+        """Count a request that was turned away unread."""
+        if self.turned_away is None:
+            self.turned_away = exchange
+            asyncio.get_running_loop().call_later(COUNTED_S, self.log_turned_away)
+        else:
+            self.turned_away.requests += 1
+
+    def log_turned_away(self) -> None:
+        if self.turned_away is not None and self.log is not None:
+            self.log.append(self.turned_away.lines())
+        self.turned_away = None
 
     def is_shadow(self, scope: Message) -> bool:
         """Whether the router compares two versions, and answers nobody."""
@@ -135,9 +166,10 @@ class Exchange:
     def __init__(self, traffic: Traffic, scope: Message, receive: Receive, send: Send) -> None:
         self.traffic, self.scope, self.take, self.give = traffic, scope, receive, send
         given = header_of(scope, HEADER)
-        self.id = given if TOKEN.fullmatch(given) else secrets.token_hex(16)
+        self.id = given if TOKEN.fullmatch(given) else next(traffic.ids)
         self.asked, self.answered, self.status = bytearray(), bytearray(), 0
-        self.time, self.started = now(), time.perf_counter()
+        self.time, self.started, self.latency_ms = now(), time.perf_counter(), 0.0
+        self.requests = 1
         self.is_recorded = traffic.log is None
 
     async def run(self) -> None:
@@ -175,21 +207,28 @@ class Exchange:
         self.is_recorded = True
         log = self.traffic.log
         assert log is not None
-        latency_ms = round((time.perf_counter() - self.started) * 1000, 3)
+        self.latency_ms = round((time.perf_counter() - self.started) * 1000, 3)
+        if self.status == 503 and not self.asked and self.purpose is None:
+            self.traffic.turn_away(self)
+            return
         try:
-            lines = self.lines(latency_ms)
+            lines = self.lines()
         except Exception as error:
             log.lose(f"an exchange could not be described: {type(error).__name__}")
         else:
             log.append(lines)
 
-    def lines(self, latency_ms: float) -> bytes:
+    @property
+    def purpose(self) -> str | None:
+        given = header_of(self.scope, PURPOSE)
+        return given if TOKEN.fullmatch(given) else None
+
+    def lines(self) -> bytes:
         """One line for each text or array that was answered."""
         pairs: list[tuple[Any, Any]] = self.pairs() if self.status == 200 else [(None, None)]
-        given = header_of(self.scope, PURPOSE)
-        purpose = given if TOKEN.fullmatch(given) else None
         rest = {
-            "version": self.traffic.version, "latency_ms": latency_ms, "status": self.status, "purpose": purpose,
+            "version": self.traffic.version, "latency_ms": self.latency_ms, "status": self.status,
+            "purpose": self.purpose, "requests": self.requests,
         }  # fmt: skip
         return b"".join(
             as_line(

@@ -109,14 +109,15 @@ def quality_of(rows: Sequence[Row], scores: Scores, reference: Reference, params
 
 
 def service_of(window: Window) -> Service:
-    statuses, latencies = np.array(window.statuses), window.latencies_ms
+    counts, latencies = window.num_requests, window.latencies_ms
+    num_requests = counts.total()
     p50, p95, p99 = (
         (round(float(value), 3) for value in np.quantile(latencies, [0.5, 0.95, 0.99])) if latencies else (None,) * 3
     )
     return Service(
-        num_requests=len(statuses),
-        error_share=round(float((statuses >= 500).mean()), 6),
-        refused_share=round(float(((statuses >= 400) & (statuses < 499)).mean()), 6),
+        num_requests=num_requests,
+        error_share=round(sum(num for status, num in counts.items() if status >= 500) / num_requests, 6),
+        refused_share=round(sum(num for status, num in counts.items() if 400 <= status < 499) / num_requests, 6),
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,

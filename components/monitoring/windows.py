@@ -6,6 +6,7 @@ Half a line, which a kill may leave at the end of a file, is skipped. What is re
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ LINES = {
     TRAFFIC: {
         "request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "input": "JSON", "length": "BIGINT",
         "output": "JSON", "version": "VARCHAR", "latency_ms": "DOUBLE", "status": "INTEGER",
-        "purpose": "VARCHAR",
+        "purpose": "VARCHAR", "requests": "BIGINT",
     },
     FEEDBACK: {"request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "label": "VARCHAR"},
 }  # fmt: skip
@@ -45,7 +46,7 @@ ROWS = """
     FROM answered LEFT JOIN newest USING (request_id, item) ORDER BY time, request_id, item
 """
 REQUESTS = """
-    SELECT coalesce(status, 0) AS status, latency_ms FROM traffic
+    SELECT coalesce(status, 0) AS status, coalesce(requests, 1) AS requests, latency_ms FROM traffic
     WHERE time >= $since AND (version = $version OR version IS NULL) AND coalesce(item, 0) = 0 AND purpose IS NULL
 """
 
@@ -71,8 +72,8 @@ class Window:
     """Of the bundle that answered, the first 12 of its digest."""
     rows: list[Row]
     """Oldest first."""
-    statuses: list[int]
-    """Of each request since the oldest row."""
+    num_requests: Counter[int]
+    """Those since the oldest row, by status."""
     latencies_ms: list[float]
     """Of those that were answered."""
 
@@ -102,11 +103,14 @@ def read_window(folder: Path, *, last: int, since: datetime | None, newest: int)
         raise InputError(f"the traffic log {folder} cannot be read: {str(error).splitlines()[0]}") from error
     finally:
         con.close()
+    num_requests: Counter[int] = Counter()
+    for status, requests, _ in asked:
+        num_requests[status] += requests
     return Window(
         version=found[0],
         rows=rows,
-        statuses=[status for status, _ in asked],
-        latencies_ms=[latency for status, latency in asked if status == 200 and latency is not None],
+        num_requests=num_requests,
+        latencies_ms=[latency for status, _, latency in asked if status == 200 and latency is not None],
     )
 
 

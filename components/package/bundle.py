@@ -22,7 +22,7 @@ from serving.endpoints import endpoint_of
 
 GOLDEN = "golden.json"
 PREDICTOR = "predictor.json"
-NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime")
+NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime", "uvloop")
 BENTOFILE = """\
 service: serving.entry:service
 name: {recipe}

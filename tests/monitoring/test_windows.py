@@ -59,7 +59,7 @@ def test_what_the_page_asks_of_its_own_is_no_traffic(tmp_path: Path):
     )
     window = window_of(tmp_path)
     assert [row.request_id for row in window.rows] == ["r0", "r2"]
-    assert len(window.statuses) == len(window.latencies_ms) == 2
+    assert window.num_requests.total() == len(window.latencies_ms) == 2
 
 
 def test_since_leaves_out_what_was_earlier(tmp_path: Path):
@@ -93,11 +93,11 @@ def test_id_that_came_twice_has_its_feedback_on_the_newer(tmp_path: Path):
 
 
 def test_failed_requests_count_as_requests_only(tmp_path: Path):
-    failed = line(3, status=503, input=None, output=None, length=None)
-    write(tmp_path, "traffic-1.jsonl", line(0), line(1), line(1, item=1), failed, line(4))
+    failed = [line(3, status=503, input=None, output=None, length=None, **more) for more in ({}, {"requests": 40})]
+    write(tmp_path, "traffic-1.jsonl", line(0), line(1), line(1, item=1), *failed, line(4))
     window = window_of(tmp_path)
     assert len(window.rows) == 4
-    assert sorted(window.statuses) == [200, 200, 200, 503]
+    assert window.num_requests == {200: 3, 503: 41}
     assert window.latencies_ms == [2.5, 2.5, 2.5]
 
 

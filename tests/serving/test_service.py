@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -159,6 +160,26 @@ def test_health_and_metrics_answer(client: httpx.Client):
     assert 'bentoml_service_request_total{endpoint="/classify",http_response_code="200"' in metrics
 
 
+def test_another_server_of_the_same_store_leaves_the_metrics_alone(
+    client: httpx.Client, packaged: Path, tmp_path: Path
+):
+    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
+    before = num_counted(client, 200)
+    client.post("/classify", json={"texts": ["a"]})
+    with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as other, httpx.Client(base_url=other.url) as another:
+        another.post("/classify", json={"texts": ["a"]})
+        assert num_counted(another, 200) == 1
+    client.post("/classify", json={"texts": ["a"]})
+    assert num_counted(client, 200) == before + 2
+
+
+def num_counted(client: httpx.Client, status: int) -> int:
+    """How many answers of a status /metrics tells of."""
+    start = f'bentoml_service_request_total{{endpoint="/classify",http_response_code="{status}"'
+    lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(start)]
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
+
+
 def test_card_is_plain_text(client: httpx.Client):
     card = client.get("/card")
     assert card.text.startswith("# tiny")
@@ -171,9 +192,11 @@ def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Clien
     def ask(_: int) -> httpx.Response:
         return client.post("/classify", json={"texts": texts})
 
+    before = num_counted(client, 503)
     with ThreadPoolExecutor(64) as pool:
         responses = list(pool.map(ask, range(256)))
     counts = Counter(response.status_code for response in responses)
+    assert num_counted(client, 503) - before == counts[503]
     assert set(counts) <= {200, 503}
     assert counts[200]
     assert counts[503]
@@ -235,10 +258,18 @@ def test_keys_are_asked_for_where_there_are_any(packaged: Path, tmp_path: Path, 
     assert key.split("_", 2)[2] not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
-def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    "told", [{}, {"BENTOML_HOST": "0.0.0.0"}, {"BENTOML_CONFIG_OPTIONS": "api_server.http.host=0.0.0.0"}]
+)
+def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path, told: dict[str, str]):
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     command = serve_command(tag, "0.0.0.0", 1)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    if told:
+        place = command.index("--host")
+        del command[place : place + 2]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode != 0
     assert "refusing to start: 0.0.0.0 can be reached from other machines" in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,7 +5,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,20 @@ def test_refused_request_is_a_line_without_input(client: httpx.Client, folder: P
     assert response.status_code == 400
     (row,) = rows_of(folder, response.headers["x-request-id"])
     assert (row["status"], row["input"], row["output"], row["items"]) == (400, None, None, 1)
+
+
+def test_requests_turned_away_unread_are_one_line_a_second(packaged: Path, tmp_path: Path):
+    begun = time.monotonic()
+    with served(packaged, tmp_path) as client, ThreadPoolExecutor(32) as pool:
+        texts = ["dull story " * 40] * 128
+        asked = pool.map(lambda _: client.post("/classify", json={"texts": texts}), range(400))
+        counts = Counter(response.status_code for response in asked)
+    took_s = time.monotonic() - begun  # the server ends within it, and logs what it has only counted so far
+    found = rows(tmp_path)
+    assert set(counts) == {200, 503}
+    assert sum(row["requests"] for row in found if row["status"] == 503) == counts[503]
+    assert 1 <= sum(row["requests"] > 1 for row in found) <= took_s + 1
+    assert {row["requests"] for row in found if row["status"] == 200} == {1}
 
 
 def test_only_the_routers_own_comparisons_are_left_out(packaged: Path, tmp_path: Path):

@@ -1,0 +1,74 @@
+"""Refuses what a full backlog cannot take, ahead of BentoML's middlewares, which cost more than a refusal.
+
+What is refused slowly is refused late: requests that arrive faster than they are read wait in their sockets, where
+nobody counts them (docs/decisions.md has the figures).
+"""
+
+from typing import Any
+
+from bentoml._internal.context import server_context
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+
+from serving.backlog import Backlog
+from serving.requests import App, Message, Receive, Send, asked
+
+
+class Shortcut:
+    """The first of our middlewares. While the backlog is full, requests of the task's route come here first.
+
+    They are still counted in BentoML's `bentoml_service_request_total`, and in none of its other metrics.
+    """
+
+    def __init__(self, app: App, *, route: str, backlog: Backlog) -> None:
+        self.ours, self.route, self.backlog = app, route, backlog
+        self.totals: dict[int, Any] = {}
+        """BentoML's counters of this route, by status."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":  # the first that comes, through all of BentoML's middlewares
+            self.stand_before(scope["app"])
+        await self.ours(scope, receive, send)
+
+    def stand_before(self, starlette: Any) -> None:
+        """Let an application's requests come here first."""
+        theirs: App = starlette.middleware_stack
+        metrics = metrics_of(theirs)
+
+        async def choose(scope: Message, receive: Receive, send: Send) -> None:
+            if asked(scope, self.route) and self.backlog.is_full():
+                await self.ours(scope, receive, send if metrics is None else self.counted(send, metrics))
+            else:
+                await theirs(scope, receive, send)
+
+        starlette.middleware_stack = choose
+
+    def counted(self, send: Send, metrics: RunnerTrafficMetricsMiddleware) -> Send:
+        """A `send` that counts the answer."""
+
+        async def count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if status not in self.totals:
+                    self.totals[status] = total_of(metrics, self.route, status)
+                self.totals[status].inc()
+            await send(message)
+
+        return count
+
+
+def metrics_of(app: Any) -> RunnerTrafficMetricsMiddleware | None:
+    """BentoML's own among nested middlewares; None where its metrics are turned off."""
+    while app is not None and not isinstance(app, RunnerTrafficMetricsMiddleware):
+        app = getattr(app, "app", None)
+    return app
+
+
+def total_of(metrics: RunnerTrafficMetricsMiddleware, route: str, status: int) -> Any:
+    """Looked up once: its labels take longer than the rest of a refusal."""
+    return metrics.metrics_request_total.labels(
+        endpoint=route,
+        service_name=server_context.bento_name,
+        service_version=server_context.bento_version,
+        http_response_code=status,
+        runner_name=server_context.service_name,
+    )
