@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from components.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
 from components.environment import forgo_last_collection, prepare_environment
-from components.errors import GateError, ModelyardError, StoreError, UnreachableError
+from components.errors import GateError, ModelyardError
 from components.locks import hold
 from components.logs import configure_logging
 from components.recipes import load_recipe, section_of, stages
@@ -81,8 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 def say(layout: Layout, error: ModelyardError) -> None:
     """Leave the error among the observations; where a flow drives, it reads it there and says it, else say it here."""
     layout.observations.mkdir(parents=True, exist_ok=True)
-    is_transient = isinstance(error, StoreError | UnreachableError)
-    left = {"message": str(error), "exit_code": error.exit_code, "is_transient": is_transient}
+    left = {"message": str(error), "exit_code": error.exit_code, "is_transient": error.is_transient}
     write_json(layout.observations / ERROR, left)
     if PIPELINE_VARIABLE not in os.environ:
         print(f"{layout.stage}@{layout.recipe}: {error}", file=sys.stderr)  # noqa: T201

@@ -31,6 +31,8 @@ class ModelyardError(Exception):
     """The root: one line for the user, and the exit code of the command."""
 
     exit_code = 1
+    is_transient = False
+    """Whether another try may mend it: what did not answer may answer then; bad input and a failed gate stay."""
 
 
 class InputError(ModelyardError):
@@ -92,11 +94,11 @@ class TrainingError(ModelyardError):
 
 
 class UnreachableError(ModelyardError):
-    pass
+    is_transient = True
 
 
 class StoreError(ModelyardError):
-    pass
+    is_transient = True
 
 
 class DiskFullError(ModelyardError):

@@ -20,7 +20,7 @@ from prefect.logging.handlers import APILogHandler
 
 from components.artifacts import REPORT, Layout, read_json
 from components.environment import prepare_environment
-from components.errors import GateError, InputError, ModelyardError, StoreError, UnreachableError
+from components.errors import GateError, InputError, ModelyardError
 from components.locks import hold
 from components.monitoring.causes import comes_to_a_verdict
 from components.promotion.decide import Decision, promote_made
@@ -140,13 +140,8 @@ def patiently(call: Callable[[], T]) -> T:
         try:
             return call()
         except ModelyardError as error:
-            if not is_transient(error):
+            if not error.is_transient:
                 raise
             logger.warning("%s; trying again in %d s", error, delay_s)
             time.sleep(delay_s)
     return call()
-
-
-def is_transient(error: ModelyardError) -> bool:
-    """Whether another try may mend it: never bad input, nor a failed gate."""
-    return isinstance(error, StoreError | UnreachableError) or getattr(error, "is_transient", False)

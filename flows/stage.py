@@ -36,10 +36,7 @@ class StageOutcome:
 
 
 class StageError(ModelyardError):
-    """A stage stopped; the message and the exit code are its own."""
-
-    is_transient = False
-    """Whether another try may mend it: a store or a source that did not answer."""
+    """A stage stopped; the message, the exit code and whether it is transient are its own error's."""
 
 
 def changed_stages(root: Path, stages: Sequence[Stage]) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import read_json, write_json
-from components.errors import BusyError, ModelyardError, StoreError, UnreachableError
+from components.errors import BusyError, ModelyardError
 from components.locks import hold
 from components.monitoring.verdict import Verdict
 from components.params import Monitoring
@@ -84,10 +84,7 @@ def comes_to_a_verdict(root: Path, name: str) -> Generator[None]:
     try:
         yield
     except ModelyardError as error:
-        is_cut_off = isinstance(error, StoreError | UnreachableError | BusyError) or getattr(
-            error, "is_transient", False
-        )
-        if not is_cut_off:
+        if not (error.is_transient or isinstance(error, BusyError)):
             close_claims(root, name)
         raise
     close_claims(root, name)
