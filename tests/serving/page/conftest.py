@@ -20,6 +20,7 @@ from components.package.bundle import write_bundle
 from components.params import ArrayClassificationServing, TextGenerationServing
 from components.recipes import load_yaml, stages
 from serving.service import pages
+from serving.traffic import FOLDER as TRAFFIC
 from tests.browser import Browser, browsing, find_chromium
 from tests.projects import ROOT
 from tests.tiny_arrays import array_recipe
@@ -58,29 +59,40 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Browser]:
 
 
 @contextmanager
-def served(tag: str, folder: Path) -> Generator[str]:
-    with serving(tag, ready_timeout_s=60, log=folder / "serve.log") as found:
-        yield found.url
+def served(tag: str, folder: Path, *, traffic: Path | None) -> Generator[str]:
+    """The address of a service that logs into `traffic`, and takes feedback there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TRAFFIC, str(traffic or ""))
+        with serving(tag, ready_timeout_s=60, log=folder / "serve.log") as found:
+            yield found.url
 
 
 @pytest.fixture(scope="session")
-def text_url(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log that the services below share."""
+    return tmp_path_factory.mktemp("traffic")
+
+
+@pytest.fixture(scope="session")
+def text_url(packaged: Path, traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The real service of a tiny text classifier."""
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
-    with served(tag, tmp_path_factory.mktemp("text")) as url:
+    with served(tag, tmp_path_factory.mktemp("text"), traffic=traffic) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def images_url(generator_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def images_url(generator_bundle: Path, traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """… of a tiny generator of images."""
     tag = read_json(generator_bundle / "artifacts/tiny/package/report.json")["tag"]
-    with served(tag, tmp_path_factory.mktemp("images")) as url:
+    with served(tag, tmp_path_factory.mktemp("images"), traffic=traffic) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def picture_url(compressed_arrays: Path, bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def picture_url(
+    compressed_arrays: Path, bento_home: Path, traffic: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[str]:
     """… of a tiny classifier of pictures of 6 x 9 pixels."""
     folder, artifacts = tmp_path_factory.mktemp("pictures"), compressed_arrays / "artifacts/tiny"
     reports = {
@@ -95,7 +107,7 @@ def picture_url(compressed_arrays: Path, bento_home: Path, tmp_path_factory: pyt
         serving=ArrayClassificationServing(**array_recipe()["package"]["serving"]),
         dvc_lock=lock_of(folder, "tiny_pictures"), reports=reports,
     )  # fmt: skip
-    with served(build_bento(folder / "bundle", None), folder) as url:
+    with served(build_bento(folder / "bundle", None), folder, traffic=traffic) as url:
         yield url
 
 
@@ -119,8 +131,8 @@ def language_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def language_url(language_bundle: Path, bento_home: Path) -> Generator[str]:
-    with served(build_bento(language_bundle, None), language_bundle.parent) as url:
+def language_url(language_bundle: Path, bento_home: Path, traffic: Path) -> Generator[str]:
+    with served(build_bento(language_bundle, None), language_bundle.parent, traffic=traffic) as url:
         yield url
 
 
