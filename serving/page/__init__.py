@@ -21,7 +21,7 @@ from serving.predictors import MAX_SEED
 
 PARTS = Path(__file__).parent
 STYLES = ("page.css", "form.css", "answer.css", "about.css")
-SCRIPTS = ("page.js", "about.js")
+SCRIPTS = ("page.js", "feedback.js", "about.js")
 PREDICTOR = "predictor.json"
 MARK = re.compile(r"<!-- (\w+) -->")
 
@@ -42,7 +42,7 @@ def make_page(folder: Path) -> Page:
     holds = {
         "title": html.escape(facts["name"]),
         "style": style,
-        "form": part(f"{facts['task']}.html").replace("<!-- messages -->", part("messages.html")),
+        "form": MARK.sub(lambda found: part(f"{found[1]}.html"), part(f"{facts['task']}.html")),
         "facts": as_data(facts),
         "script": script,
     }

@@ -1,5 +1,5 @@
 // What the bundle says of itself: its version, how good it is, the gates it passed, what it was made from (GET
-// /lineage), and how far its inputs have drifted, where a service knows (GET /status).
+// /lineage), how far its inputs have drifted, where a service knows, and whether it takes feedback (GET /status).
 
 const ENDS = ["_low", "_high"];
 const SIGNS = { "at least": "≥", "at most": "≤", above: ">" };
@@ -27,7 +27,7 @@ async function showAbout() {
   } catch (error) {
     byId("about-error").textContent = `What is known of the model cannot be shown. ${error.message}`;
   }
-  await showDrift();
+  await showStatus();
 }
 
 // The measured speed of the candidate that was chosen; null where this Bento does not carry it.
@@ -190,20 +190,27 @@ function showStages({ made_from: madeFrom, stages = [] }, runs) {
   );
 }
 
-// The verdict of the last `modelyard monitor`, where the service knows one: GET /status may have none, or not be there.
+// GET /status may not be there: then nothing is known of drift, and no feedback taken.
+async function showStatus() {
+  let drift;
+  let feedback;
+  try {
+    ({ drift, feedback } = await (await ask("/status")).json());
+  } catch {
+    return;
+  }
+  takeFeedback(feedback);
+  showDrift(drift);
+}
+
+// The verdict of the last `modelyard monitor`, where there is one.
 const VERDICTS = {
   steady: "No drift found",
   drift: "The inputs, the answers or their quality have drifted",
   degraded: "No drift found, but the service is outside of its limits",
   "too few": "Too few requests to judge",
 };
-async function showDrift() {
-  let drift;
-  try {
-    ({ drift } = await (await ask("/status")).json());
-  } catch {
-    return;
-  }
+function showDrift(drift) {
   if (typeof drift?.state !== "string") return;
   const known = [
     VERDICTS[drift.state] ?? drift.state,

@@ -72,8 +72,10 @@ function say(status) {
   byId("status").textContent = status;
 }
 
+const inWords = (error) => (error instanceof Refusal ? error.message : `This page failed: ${error.message ?? error}`);
+
 function complain(error) {
-  byId("error").textContent = error instanceof Refusal ? error.message : `This page failed: ${error.message ?? error}`;
+  byId("error").textContent = inWords(error);
   say("");
 }
 
@@ -118,13 +120,14 @@ for (const field of document.querySelectorAll("textarea")) {
 // Asks a classifier for the answers to some rows. Refusal where they are not what is expected.
 async function classify(body, { purpose, signal }) {
   const started = performance.now();
-  const answers = await (await ask(facts.route, { body, purpose, signal })).json();
+  const response = await ask(facts.route, { body, purpose, signal });
+  const answers = await response.json();
   const [rows] = Object.values(body);
   const isAnswer = (one) => typeof one?.label === "string" && typeof one.scores === "object" && one.scores !== null;
   if (!Array.isArray(answers) || answers.length !== rows.length || !answers.every(isAnswer)) {
     throw new Refusal("The service gave an answer that this page does not know.");
   }
-  return { answers, milliseconds: performance.now() - started };
+  return { answers, id: response.headers.get("x-request-id"), milliseconds: performance.now() - started };
 }
 
 // One line of a list of bars. The bar only repeats what the words say.
@@ -142,7 +145,7 @@ function barred(name, share, said, { chosen = false } = {}) {
 
 // The scores of one answer as bars, the highest first.
 const MOST_SCORES = 10;
-function showScores({ answers: [answer], milliseconds }) {
+function showScores({ answers: [answer], id, milliseconds }) {
   const scores = Object.entries(answer.scores).sort(([, one], [, other]) => other - one);
   const lines = scores
     .slice(0, MOST_SCORES)
@@ -154,5 +157,6 @@ function showScores({ answers: [answer], milliseconds }) {
   }
   byId("scores").replaceChildren(...lines);
   byId("result").hidden = false;
+  askFeedback({ id, label: answer.label });
   say(`${answer.label}, ${percent(answer.scores[answer.label] ?? scores[0][1])}, in ${Math.round(milliseconds)} ms.`);
 }

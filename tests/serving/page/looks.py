@@ -35,7 +35,7 @@ CONTRAST = """
 
 # What can be touched and is smaller than 24 pixels; a label makes its box as large as itself.
 SMALL = """
-[...document.querySelectorAll("button, a, input, textarea, summary, canvas[tabindex]")]
+[...document.querySelectorAll("button, a, input, select, textarea, summary, canvas[tabindex]")]
   .filter((one) => one.checkVisibility())
   .map((one) => [one, (one.closest("label") ?? one).getBoundingClientRect()])
   .filter(([, box]) => box.width < 24 || box.height < 24)

@@ -37,7 +37,8 @@ def assert_harmless(page: Page) -> None:
 
 async def evil_scores(request: Request) -> Response:
     body = await request.json()
-    return JSONResponse([{"label": EVIL, "scores": {EVIL: 0.75, "b": 0.25}} for _ in body["texts"]])
+    answer = {"label": EVIL, "scores": {EVIL: 0.75, "b": 0.25}}
+    return JSONResponse([answer for _ in body["texts"]], headers={"x-request-id": "evil"})
 
 
 def refusing(status: int, body: Any, **headers: str) -> Any:
@@ -58,17 +59,20 @@ def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, 
     write_json(told / "manifest.json", evil)
     write_json(told / "predictor.json", read_json(told / "predictor.json") | {"labels": [EVIL, "b"]})
     verdict = {"state": EVIL, "num_rows": 3, "version": EVIL, "newest": EVIL, "reasons": [EVIL]}
-    with tell(told, {"/classify": evil_scores, "/status": refusing(200, {"drift": verdict})}) as url:
+    status = refusing(200, {"drift": verdict, "feedback": {"state": EVIL}})
+    with tell(told, {"/classify": evil_scores, "/status": status, "/feedback": refusing(200, {})}) as url:
         page = browser.open(url)
         page.wait(READY)
         page.fill("#text", f"{EVIL} {TEXT}")
         ask(page)
         page.wait("!document.querySelector('#drift').hidden")
         page.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        page.click("#right")
+        page.wait("document.querySelector('#noted').textContent.startsWith('Noted: ')")
         assert page.text("#weighed") == f"{EVIL} {TEXT}"
         for place in ("#scores", "#status", "#weights", "#words-hint", "#what-it-is", "#gates", "#figures", "#stages"):
             assert "<img src=x" in page.text(place), place
-        for place in ("#drift-verdict", "#drift-reasons", "#tiles", "#judged"):
+        for place in ("#drift-verdict", "#drift-reasons", "#tiles", "#judged", "#right", "#noted"):
             assert "<img src=x" in page.text(place), place
         assert_harmless(page)
 
