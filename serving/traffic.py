@@ -2,12 +2,9 @@
 
 The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
-sent, one JSON line for each text or array: request_id, item, items, time, route, input, length, output, version,
-latency_ms, status, purpose, requests. The files are those of serving/segments.py, `traffic-*.jsonl` and
-`feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without input and output. The
-purpose is what a client says in the header `Modelyard-Purpose`, as the page does when it asks which words mattered; it
-is null for all else. `requests` is 1, but for those that were turned away unread: one line a second says how many, and
-is the first one's, so that a flood does not push out of the log what was answered.
+sent, one JSON line for each text or array (serving/lines.py). The files are those of serving/segments.py,
+`traffic-*.jsonl` and `feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without
+input and output. The purpose is what a client says in the header `Modelyard-Purpose`.
 
 Where it writes, and what, is given by the environment of the served process, see `Settings`; without a folder nothing
 is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an answer.
@@ -21,7 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +27,9 @@ from starlette.responses import JSONResponse
 from serving.bundle import MANIFEST, load_about
 from serving.endpoints import Endpoint, Limits, media_type
 from serving.feedback import labels_of, take_feedback
+from serving.lines import Line, TurnedAway
 from serving.requests import TOKEN, App, Message, Receive, Send, header_of
-from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, as_line, now
+from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, now
 
 FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
 MAX_BYTES, MAX_AGE_S, MAX_FILES = (
@@ -44,7 +42,6 @@ VERDICT = "verdict.json"
 HEADER = b"x-request-id"
 PURPOSE = b"modelyard-purpose"
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
-COUNTED_S = 1.0  # for how long requests that are turned away unread are one line
 NUM_DRAWN = 64  # ids, with one call of the system, which costs as much as the rest of a refusal
 CLIENT_GONE = 499  # as nginx calls it
 LAST_EVENT = b'"finish_reason"'  # in a stream of text, whose own quotes are escaped
@@ -99,11 +96,10 @@ class Traffic:
         self.shadow = os.environ.get(SHADOW, "").encode()
         self.settings = settings = read_settings(os.environ)
         self.ids = draw_ids()
-        self.turned_away: Exchange | None = None
-        """The first of those that were turned away unread, until it is logged."""
-        self.log = self.feedback = None
+        self.log = self.feedback = self.turned_away = None
         if settings is not None:
             self.log = Segments(settings.folder, kind=TRAFFIC, rotation=settings.rotation)
+            self.turned_away = TurnedAway(self.log)
             self.feedback = Segments(settings.folder, kind=FEEDBACK, rotation=settings.rotation)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -118,21 +114,8 @@ class Traffic:
             try:
                 await self.app(scope, receive, send)
             finally:
-                if scope["type"] == "lifespan":
-                    self.log_turned_away()
-
-    def turn_away(self, exchange: "Exchange") -> None:
-        """Count a request that was turned away unread."""
-        if self.turned_away is None:
-            self.turned_away = exchange
-            asyncio.get_running_loop().call_later(COUNTED_S, self.log_turned_away)
-        else:
-            self.turned_away.requests += 1
-
-    def log_turned_away(self) -> None:
-        if self.turned_away is not None and self.log is not None:
-            self.log.append(self.turned_away.lines())
-        self.turned_away = None
+                if scope["type"] == "lifespan" and self.turned_away is not None:
+                    self.turned_away.write()
 
     def is_shadow(self, scope: Message) -> bool:
         """Whether the router compares two versions, and answers nobody."""
@@ -168,8 +151,7 @@ class Exchange:
         given = header_of(scope, HEADER)
         self.id = given if TOKEN.fullmatch(given) else next(traffic.ids)
         self.asked, self.answered, self.status = bytearray(), bytearray(), 0
-        self.time, self.started, self.latency_ms = now(), time.perf_counter(), 0.0
-        self.requests = 1
+        self.time, self.started = now(), time.perf_counter()
         self.is_recorded = traffic.log is None
 
     async def run(self) -> None:
@@ -205,14 +187,15 @@ class Exchange:
     def record(self) -> None:
         """Append the lines; whatever goes wrong with it must not cost the answer."""
         self.is_recorded = True
-        log = self.traffic.log
+        log, turned_away = self.traffic.log, self.traffic.turned_away
         assert log is not None
-        self.latency_ms = round((time.perf_counter() - self.started) * 1000, 3)
+        assert turned_away is not None
+        latency_ms = round((time.perf_counter() - self.started) * 1000, 3)
         if self.status == 503 and not self.asked and self.purpose is None:
-            self.traffic.turn_away(self)
+            turned_away.count(lambda: self.line(latency_ms))
             return
         try:
-            lines = self.lines()
+            lines = self.lines(latency_ms)
         except Exception as error:
             log.lose(f"an exchange could not be described: {type(error).__name__}")
         else:
@@ -223,27 +206,28 @@ class Exchange:
         given = header_of(self.scope, PURPOSE)
         return given if TOKEN.fullmatch(given) else None
 
-    def lines(self) -> bytes:
+    def line(self, latency_ms: float) -> Line:
+        """What is the same for all texts or arrays of the request."""
+        return Line(
+            request_id=self.id, time=self.time, route=self.traffic.route, version=self.traffic.version,
+            status=self.status, latency_ms=latency_ms, purpose=self.purpose,
+        )  # fmt: skip
+
+    def lines(self, latency_ms: float) -> bytes:
         """One line for each text or array that was answered."""
-        pairs: list[tuple[Any, Any]] = self.pairs() if self.status == 200 else [(None, None)]
-        rest = {
-            "version": self.traffic.version, "latency_ms": self.latency_ms, "status": self.status,
-            "purpose": self.purpose, "requests": self.requests,
-        }  # fmt: skip
+        line = self.line(latency_ms)
+        if self.status != 200:
+            return line.encode()
+        pairs = self.pairs()
         return b"".join(
-            as_line(
-                {
-                    "request_id": self.id,  # first: feedback looks for it
-                    "item": item,
-                    "items": len(pairs),
-                    "time": self.time,
-                    "route": self.traffic.route,
-                    "input": self.shown(asked),
-                    "length": len(asked) if isinstance(asked, str | list) else None,
-                    "output": output,
-                    **rest,
-                }
-            )
+            replace(
+                line,
+                item=item,
+                items=len(pairs),
+                input=self.shown(asked),
+                length=len(asked) if isinstance(asked, str | list) else None,
+                output=output,
+            ).encode()
             for item, (asked, output) in enumerate(pairs)
         )
 
@@ -261,7 +245,7 @@ class Exchange:
         return self.traffic.settings is None or self.traffic.settings.input == "hash"
 
     def shown(self, asked: Any) -> Any:
-        return hashed(asked) if self.is_hashed and asked is not None else asked
+        return hashed(asked) if self.is_hashed else asked
 
 
 def pairs_of_classification(request: Any, answered: bytes, is_hashed: bool) -> list[tuple[Any, Any]]:

@@ -3,7 +3,6 @@
 It hands serving/router what that may not know: the project's files, BentoML's store, and `modelyard promote`.
 """
 
-import asyncio
 import logging
 import os
 import secrets
@@ -12,6 +11,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+import uvloop
 
 from components.artifacts import Layout, read_json, sha256_of
 from components.environment import prepare_environment
@@ -42,7 +43,8 @@ from serving.router.keeper import UNDER_WAY, Places, Wishes
 from serving.router.run import run_router
 from serving.router.trial import Rules
 from serving.router.versions import Version, read_version
-from serving.traffic import SHADOW
+from serving.segments import TRAFFIC, Segments
+from serving.traffic import SHADOW, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +58,13 @@ def main() -> None:
     root, recipe = Path(sys.argv[1]), sys.argv[2]
     prepare_environment(root)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    service = load_recipe(root, recipe).service
+    settings = load_recipe(root, recipe)
+    service = settings.service
     assert service is not None
+    traffic = read_settings({**os.environ, **traffic_environment(root, recipe, settings)})
     secret = secrets.token_hex(16)
     state = root / ".modelyard"
-    asyncio.run(
+    uvloop.run(
         run_router(
             wishes_of(root, recipe),
             launcher=launcher_of(root, recipe, secret=secret),
@@ -69,6 +73,7 @@ def main() -> None:
             port=service.port,
             drain_timeout_s=service.drain_timeout_s,
             secret=secret,
+            log=None if traffic is None else Segments(traffic.folder, kind=TRAFFIC, rotation=traffic.rotation),
         )
     )
 

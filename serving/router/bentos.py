@@ -12,6 +12,8 @@ import aiohttp
 from serving.router.versions import Version
 
 POLL_S = 0.1
+FULL_S = 0.05
+"""For so long a Bento is not asked again that said it is full: an eighth of what its queue holds."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Bento:
         self.version, self.prepared, self.process = version, prepared, process
         self.url = f"http://127.0.0.1:{port}"
         self.started = time.monotonic()
+        self.full_until, self.retry_after_s = 0.0, 0
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -59,6 +62,15 @@ class Bento:
     @property
     def is_alive(self) -> bool:
         return self.process.poll() is None
+
+    def turned_away(self, retry_after_s: int) -> None:
+        """It has just refused a request since it has too many."""
+        self.full_until, self.retry_after_s = time.monotonic() + FULL_S, retry_after_s
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it would surely refuse another one."""
+        return time.monotonic() < self.full_until
 
     @contextlib.contextmanager
     def busy(self) -> Generator[None]:

@@ -6,6 +6,7 @@ streamed text is not kept back. Where no Bento can answer, 503 says when to come
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -16,10 +17,12 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from serving.lines import Line, TurnedAway
 from serving.router.bentos import Bento
 from serving.router.challenge import Challenge
 from serving.router.keeper import Keeper
 from serving.router.trial import SERVER_ERROR, Answer
+from serving.segments import Segments, now
 from serving.traffic import SHADOW_HEADER
 
 REQUEST_ID = "X-Request-Id"
@@ -68,14 +71,16 @@ class Asked:
 class Proxy:
     """What answers on the recipe's port."""
 
-    def __init__(self, keeper: Keeper, session: aiohttp.ClientSession, *, secret: str) -> None:
+    def __init__(self, keeper: Keeper, session: aiohttp.ClientSession, *, secret: str, log: Segments | None) -> None:
         self.keeper, self.session, self.secret = keeper, session, secret
+        self.turned_away = TurnedAway(log) if log is not None else None
         self.held_bytes = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         held = 0
         try:
+            self.turn_away(request)
             body = await self.read_body(request)
             held = len(body)
             self.held_bytes += held
@@ -84,6 +89,16 @@ class Proxy:
             return refused.response()
         finally:
             self.held_bytes -= held
+
+    def turn_away(self, request: web.BaseRequest) -> None:
+        """Refused, unread, where the champion has just said that it is full: passing it on costs several times more."""
+        bento = self.keeper.current
+        if bento is None or not bento.is_full or not is_for_model(request.method, request.raw_path, bento):
+            return
+        if self.turned_away is not None:
+            self.turned_away.count(lambda: turned_away_from(bento))
+        error = f"the service is overloaded; try again in {bento.retry_after_s} s"
+        raise Refused(503, error, retry_after_s=bento.retry_after_s)
 
     async def answer(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
         challenge = self.keeper.challenge
@@ -100,11 +115,9 @@ class Proxy:
 
     def is_chosen(self, challenge: Challenge, asked: Asked) -> bool:
         """Whether this request is one of those that are tried on the challenger."""
-        path = asked.target.partition("?")[0]
         return (
             challenge.is_open
-            and asked.method == "POST"
-            and path == challenge.bento.prepared.route
+            and is_for_model(asked.method, asked.target, challenge.bento)
             and random.random() < challenge.rules.share  # whoever asks must not be able to tell which
         )
 
@@ -172,6 +185,8 @@ class Proxy:
         try:
             with bento.busy():
                 async with self.send(asked, bento) as answer:
+                    if answer.status == 503 and is_for_model(asked.method, asked.target, bento):
+                        bento.turned_away(seconds_of(answer.headers))
                     if keep_failure and answer.status >= SERVER_ERROR:
                         return None, Answer(answer.status, b"", time.perf_counter() - started)
                     headers = end_to_end(answer.headers)
@@ -251,6 +266,23 @@ async def stream(
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+def is_for_model(method: str, target: str, bento: Bento) -> bool:
+    return method == "POST" and target.partition("?")[0] == bento.prepared.route
+
+
+def seconds_of(headers: Mapping[str, str]) -> int:
+    """After which to ask again."""
+    given = headers.get("Retry-After", "")
+    return int(given) if given.isascii() and given.isdigit() else 1
+
+
+def turned_away_from(bento: Bento) -> Line:
+    return Line(
+        request_id=secrets.token_hex(16), time=now(), route=bento.prepared.route, version=bento.version.digest[:12],
+        status=503, latency_ms=0.0,
+    )  # fmt: skip
 
 
 def asked_of(request: web.BaseRequest, body: bytes) -> Asked:

@@ -10,6 +10,7 @@ from aiohttp import web
 from serving.router.bentos import Launcher
 from serving.router.keeper import Keeper, Places, Wishes
 from serving.router.proxy import Proxy, new_session
+from serving.segments import Segments
 
 logger = logging.getLogger(__name__)
 
@@ -18,15 +19,19 @@ BACKLOG = 1024
 
 
 async def run_router(
-    wishes: Wishes, *, launcher: Launcher, places: Places, host: str, port: int, drain_timeout_s: float, secret: str
-) -> None:
-    """Serve on a port until a signal comes; every Bento is then stopped."""
+    wishes: Wishes, *, launcher: Launcher, places: Places, host: str, port: int, drain_timeout_s: float, secret: str,
+    log: Segments | None,
+) -> None:  # fmt: skip
+    """Serve on a port until a signal comes; every Bento is then stopped.
+
+    What is turned away here goes into `log`, in which each Bento writes the rest.
+    """
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with new_session() as session:
         keeper = Keeper(wishes, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s, session=session)
-        proxy = Proxy(keeper, session, secret=secret)
+        proxy = Proxy(keeper, session, secret=secret, log=log)
         # A client that goes away is asked for no longer, so that its Bento stops computing.
         server = web.Server(proxy.handle, handler_cancellation=True, access_log=None, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
@@ -37,6 +42,8 @@ async def run_router(
         await stopped.wait()
         logger.info("stopping: what was accepted is finished first")
         await runner.cleanup()
+        if proxy.turned_away is not None:
+            proxy.turned_away.write()
         for task in tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -25,6 +25,7 @@ from serving.router.keeper import Places, Wishes
 from serving.router.run import run_router
 from serving.router.trial import Rules
 from serving.router.versions import Version, read_version
+from serving.segments import TRAFFIC, Rotation, Segments
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 TIMEOUT_S = 30
@@ -80,6 +81,7 @@ def main() -> None:
             port=port,
             drain_timeout_s=10,
             secret="secret",
+            log=Segments(folder / "traffic", kind=TRAFFIC, rotation=Rotation(2**20, 3600, 4)),
         )
     )
 

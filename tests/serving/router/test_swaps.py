@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from serving.lines import COUNTED_S
+from serving.segments import TRAFFIC, paths_of
 from tests.serving.router.routing import Router, make_version, routing
 
 
@@ -219,3 +222,24 @@ def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Ro
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "b" * 100 in done.stdout
+
+
+def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_path: Path):
+    log = tmp_path / "asked.jsonl"
+    router.serve(status=503, log=str(log))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: router.ask(), range(80)))
+        assert httpx.get(f"{router.url}/echo").status_code == 201  # only the model is full
+    assert {answer.status_code for answer in answers} == {503}
+    asked = len(log.read_text().splitlines())
+    turned_away = [answer for answer in answers if "overloaded" in answer.text]
+    assert all(answer.headers["Retry-After"] == "1" for answer in turned_away)
+    assert asked + len(turned_away) == 80
+    assert turned_away
+    time.sleep(COUNTED_S + 0.5)
+    files = paths_of(router.folder / "traffic", TRAFFIC)
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    assert sum(line["requests"] for line in lines) == len(turned_away)
+    assert {(line["route"], line["status"]) for line in lines} == {("/classify", 503)}
+    router.ask()
+    assert len(log.read_text().splitlines()) == asked + 1

@@ -1,0 +1,62 @@
+"""The lines of the traffic log: one for each text or array that was asked, and how many requests were turned away."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from serving.segments import Segments, as_line
+
+COUNTED_S = 1.0  # for how long requests that are turned away unread are one line
+
+
+@dataclass
+class Line:
+    """One text or array, or a request without an answer (refused, failed, given up)."""
+
+    request_id: str  # first: feedback looks for it
+    time: str
+    """When it came, UTC."""
+    route: str
+    version: str
+    """Of the bundle: the first 12 of its digest."""
+    status: int
+    latency_ms: float
+    item: int = 0
+    """Its place in the request."""
+    items: int = 1
+    input: Any = None
+    """A text or array, or its hash, as the recipe says."""
+    length: int | None = None
+    output: Any = None
+    purpose: str | None = None
+    """What a client says that it asks for, as the page does with which words mattered."""
+    requests: int = 1
+    """More where the line counts those that were turned away unread."""
+
+    def encode(self) -> bytes:
+        return as_line(vars(self))
+
+
+class TurnedAway:
+    """Counts requests that are turned away unread, so that a flood does not push out of the log what was answered.
+
+    One line a second says how many; it is otherwise the first one's. A kill may lose the last second's.
+    """
+
+    def __init__(self, log: Segments) -> None:
+        self.log = log
+        self.line: Line | None = None
+
+    def count(self, describe: Callable[[], Line]) -> None:
+        if self.line is None:
+            self.line = describe()
+            asyncio.get_running_loop().call_later(COUNTED_S, self.write)
+        else:
+            self.line.requests += 1
+
+    def write(self) -> None:
+        """Append what was counted so far."""
+        line, self.line = self.line, None
+        if line is not None:
+            self.log.append(line.encode())
