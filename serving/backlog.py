@@ -3,8 +3,9 @@
 A request is rows; each thread takes the next row, whoever's it is, so that a large request is computed by all of them
 and the rows of a small one wait for no whole one. What is refused is refused at once, by the time that the queue would
 take: its weight, times the seconds that a unit of weight took lately. The mean is of the wall clock, so it follows
-what else the machine does. Time is the bound, not a number of requests: a queue that is longer than clients wait only
-computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+what else the machine does. What requests wait before they are read, which is as long as the event loop is late, counts
+as well. Time is the bound, not a number of requests: a queue that is longer than clients wait only computes answers for
+nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a queue may be expected to take; the rest is for what was not expected
+from serving.lag import Lag
+
+SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a request may be expected to wait; the rest is for the unexpected
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 
@@ -73,6 +76,8 @@ class Backlog:
 
     def __init__(self, *, threads: int, max_latency_ms: int) -> None:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
+        self.max_wait_s = self.max_latency_s * SHARE_OF_LATENCY
+        self.lag = Lag()
         self.queue: SimpleQueue[tuple[Job, int]] = SimpleQueue()
         self.lock = threading.Lock()
         self.weight_left = 0.0
@@ -91,24 +96,24 @@ class Backlog:
             threading.Thread(target=self.work, args=(model,), name=f"backlog-{number}", daemon=True).start()
 
     def wait_s(self) -> float:
-        """How long the queue is expected to take from now."""
-        return self.weight_left * self.unit_s / self.threads
+        """How long a request that comes now is expected to wait for its turn."""
+        return self.lag.seconds + self.weight_left * self.unit_s / self.threads
 
     def is_full(self) -> bool:
         """Whether no request at all would be accepted now."""
-        return self.wait_s() > self.max_latency_s * SHARE_OF_LATENCY
+        return self.wait_s() > self.max_wait_s
 
     def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | None":
-        """Take a request; None where its answer would take too long. One that finds nobody before it is always taken,
-        and computed to its end.
+        """Take a request; None where its answer would take too long. One that finds nobody before it is taken, however
+        long it is, and computed to its end.
 
         The reply, or its error (Overdue, or the model's own), comes on the event loop that asks.
         """
         if self.model is None:
             raise RuntimeError("the backlog has no model yet; start() comes first")
         weight = sum(map(self.model.weight, rows))
-        expected_s = (self.weight_left + weight) * self.unit_s / self.threads
-        if self.weight_left > 0 and expected_s > self.max_latency_s * SHARE_OF_LATENCY:
+        own_s = weight * self.unit_s / self.threads if self.weight_left > 0 else 0.0
+        if self.wait_s() + own_s > self.max_wait_s:
             return None
         loop = asyncio.get_running_loop()
         # One with nobody before it is computed to its end: asked again, it would find no better moment.

@@ -27,6 +27,7 @@ class Shortcut:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # the first that comes, through all of BentoML's middlewares
             self.stand_before(scope["app"])
+            self.backlog.lag.start()
         await self.ours(scope, receive, send)
 
     def stand_before(self, starlette: Any) -> None:

@@ -17,6 +17,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from serving.lag import Lag
 from serving.lines import Line, TurnedAway
 from serving.router.bentos import Bento
 from serving.router.challenge import Challenge
@@ -74,6 +75,7 @@ class Proxy:
     def __init__(self, keeper: Keeper, session: aiohttp.ClientSession, *, secret: str, log: Segments | None) -> None:
         self.keeper, self.session, self.secret = keeper, session, secret
         self.turned_away = TurnedAway(log) if log is not None else None
+        self.lag = Lag()
         self.held_bytes = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -186,7 +188,7 @@ class Proxy:
             with bento.busy():
                 async with self.send(asked, bento) as answer:
                     if answer.status == 503 and is_for_model(asked.method, asked.target, bento):
-                        bento.turned_away(seconds_of(answer.headers))
+                        bento.turned_away(seconds_of(answer.headers), lag_s=self.lag.seconds)
                     if keep_failure and answer.status >= SERVER_ERROR:
                         return None, Answer(answer.status, b"", time.perf_counter() - started)
                     headers = end_to_end(answer.headers)

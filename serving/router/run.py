@@ -32,6 +32,7 @@ async def run_router(
     async with new_session() as session:
         keeper = Keeper(wishes, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s, session=session)
         proxy = Proxy(keeper, session, secret=secret, log=log)
+        proxy.lag.start()
         # A client that goes away is asked for no longer, so that its Bento stops computing.
         server = web.Server(proxy.handle, handler_cancellation=True, access_log=None, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)

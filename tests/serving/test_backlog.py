@@ -73,6 +73,24 @@ def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is
     run(ask)
 
 
+def test_time_before_a_request_is_read_counts_as_waiting():
+    backlog, _ = started(threads=1, max_latency_ms=500)
+
+    async def ask() -> None:
+        backlog.lag.start()
+        await asyncio.sleep(0.2)
+        assert not backlog.is_full()
+        time.sleep(0.4)  # the loop reads nothing meanwhile
+        assert 0.3 < backlog.wait_s() < 0.6
+        assert backlog.offer([1]) is None
+        await asyncio.sleep(0.01)  # the timer rang late, and what waited with it is being read
+        assert backlog.is_full()
+        await asyncio.sleep(0.2)
+        assert backlog.offer([1]) is not None
+
+    run(ask)
+
+
 def test_request_that_finds_nobody_before_it_is_taken_however_long():
     backlog, model = started(threads=2, max_latency_ms=40)
     model.slower = 3.0
