@@ -128,7 +128,9 @@ def judge_recipe(
             )
         if only_new and is_judged(root, name, window):
             raise NoTrafficError(f"{name}: nothing was asked and nothing was told since the last verdict")
-        reference, notes = reference_of(root, name, recipe, window.version, params)
+        reference, notes = reference_of(
+            root, name, recipe, window.version, params, cached=lambda md5: cached_file(root, md5)
+        )
         verdict = judge_window(window, reference, params, notes=notes)
         report = leave(root, name, verdict, window, reference)
         if not verdict.drifted:
@@ -138,6 +140,11 @@ def judge_recipe(
         num_feedback = num_rows(feedback_path(root, name, recipe))
         why_not = claim_retraining(root, name, verdict, params, num_feedback=num_feedback)
     return Outcome(name, verdict, report, learned, is_due=not why_not, retrain=why_not)
+
+
+def cached_file(root: Path, md5: str) -> Path:
+    """Where DVC's cache, which may be anywhere (`dvc cache dir`), has the file with this md5, if it has it."""
+    return Path(open_repo(root).cache.local.oid_to_path(md5))
 
 
 def is_judged(root: Path, name: str, window: Window) -> bool:

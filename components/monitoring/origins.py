@@ -1,5 +1,7 @@
 """What a served version was made from: its bundle and its splits, as the artifacts of today or as they are kept."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,15 @@ from components.errors import InputError
 from components.monitoring.reference import COLUMNS, Reference, read_reference
 from components.package.bento import bento_folder
 from components.params import Monitoring, Recipe
-from serving.bundle import MANIFEST, verify_bundle
+from components.promotion.champions import FOLDER as PROMOTED
+from serving.bundle import MANIFEST, BundleError, verify_bundle
+
+Cached = Callable[[str], Path]
+"""Where DVC keeps the file with an md5, if it has it."""
 
 
 def reference_of(
-    root: Path, name: str, recipe: Recipe, version: str, params: Monitoring
+    root: Path, name: str, recipe: Recipe, version: str, params: Monitoring, *, cached: Cached
 ) -> tuple[Reference | None, list[str]]:
     """The rows that a version was made from with its answers on them, and notes for the report where others stand in.
 
@@ -22,7 +28,7 @@ def reference_of(
     if task not in COLUMNS:
         return None, [f"the inputs of {task} are not compared: a prompt is not drawn from what the model has read"]
     bundle = bundle_of(root, name, version)
-    splits = [split_of(root, name, bundle, split) for split in ("train.parquet", "validation.parquet")]
+    splits = [split_of(root, name, bundle, split, cached=cached) for split in ("train.parquet", "validation.parquet")]
     kept = root / ".modelyard" / "monitoring" / f"{name}-{version}-{md5_of(splits[1][0])[:12]}.parquet"
     reference = read_reference(
         bundle,
@@ -36,23 +42,31 @@ def reference_of(
 
 
 def bundle_of(root: Path, name: str, version: str) -> Path:
-    """The bundle with a digest that begins so: the artifact, or an earlier one in BentoML's store."""
+    """The bundle with a digest that begins so: the artifact, or an earlier one that was promoted or served here."""
     layout = Layout(root, name, "package")
     made = layout.artifact / "bundle"
     if (made / MANIFEST).is_file() and sha256_of(made / MANIFEST).startswith(version):
         verify(layout.artifact, "bundle/")
         return made
-    stored = bento_folder(f"{name}:{version}") / "src"
-    if (stored / MANIFEST).is_file():
-        verify_bundle(stored)
-        return stored
+    promoted, stored = root / PROMOTED / name / version, bento_folder(f"{name}:{version}") / "src"
+    for kept in (promoted, stored):
+        if is_whole(kept, version):
+            return kept
     raise InputError(
-        f"the log was written by {name}:{version}, which is neither in {made} nor in BentoML's store; bring it back, "
-        "or look at newer requests with --since"
+        f"the log was written by {name}:{version}, which is neither in {made} nor, whole, in {promoted.parent} or "
+        "BentoML's store; bring it back, or look at newer requests with --since"
     )
 
 
-def split_of(root: Path, name: str, bundle: Path, split: str) -> tuple[Path, str]:
+def is_whole(bundle: Path, version: str) -> bool:
+    """Whether a folder holds every file of the bundle with a digest that begins so."""
+    with suppress(BundleError):
+        verify_bundle(bundle)
+        return sha256_of(bundle / MANIFEST).startswith(version)
+    return False
+
+
+def split_of(root: Path, name: str, bundle: Path, split: str, *, cached: Cached) -> tuple[Path, str]:
     """A split that a bundle was made from, as the artifact or from DVC's cache; the artifact of another run, with a
     note, where neither has it."""
     layout = Layout(root, name, "preprocess")
@@ -60,9 +74,9 @@ def split_of(root: Path, name: str, bundle: Path, split: str) -> tuple[Path, str
     made_from: dict[str, Any] = read_json(bundle / MANIFEST).get("made_from", {}).get("preprocess", {}).get("outs", {})
     digest = made_from.get(f"artifacts/{name}/preprocess/{split}")
     if digest is not None and not (path.is_file() and md5_of(path) == digest):
-        cached = root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
-        if cached.is_file() and md5_of(cached) == digest:
-            return cached, ""
+        kept = cached(digest)
+        if kept.is_file() and md5_of(kept) == digest:
+            return kept, ""
         verify(layout.artifact, split)
         return path, "the splits that this version was made from are not in DVC's cache; the present ones stand in"
     verify(layout.artifact, split)

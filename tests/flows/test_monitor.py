@@ -16,16 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from components.artifacts import read_json
+from components.artifacts import md5_of, read_json, sha256_of, write_json
 from components.errors import InputError, ModelyardError, PromotionError, StoreError
 from components.monitoring.causes import causes_file, close_claims, comes_to_a_verdict, hand_claim_to, why_not
 from components.monitoring.place import traffic_environment, traffic_folder
 from components.processes import identity
+from components.promotion.champions import FOLDER as PROMOTED
 from components.recipes import load_recipe
 from components.store import Store
 from flows.cli import cli
 from flows.monitor import Outcome, monitor_recipe, start_retrain
 from flows.stage import StageError
+from serving.bundle import MANIFEST
 from serving.predictors.text_classification import Predictor
 from tests.projects import edit, run
 from tests.tiny import MOODS, tiny_rows
@@ -59,11 +61,13 @@ def project(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "project"))
 
 
-def serve(root: Path, texts: list[str], *, day: int, actual: Callable[[str], str] | None = None) -> None:
+def serve(
+    root: Path, texts: list[str], *, day: int, actual: Callable[[str], str] | None = None, version: str = ""
+) -> None:
     """Leave the log of a service that was asked these texts, and the feedback on its answers."""
     bundle = root / "artifacts/tiny/package/bundle"
     predictor = Predictor.load(bundle, threads=1)
-    version = read_json(root / "artifacts/tiny/package/report.json")["digest"][:12]
+    version = version or read_json(root / "artifacts/tiny/package/report.json")["digest"][:12]
     folder = traffic_folder(root, "tiny")
     folder.mkdir(parents=True, exist_ok=True)
     traffic: list[dict[str, Any]] = []
@@ -224,12 +228,39 @@ def test_slow_service_is_degraded(project: Path):
 
 
 def test_log_of_a_version_that_is_gone_is_named(project: Path):
-    serve(project, FILMS, day=1)
-    path = traffic_folder(project, "tiny") / "traffic-20261101.jsonl"
-    version = json.loads(path.read_text().splitlines()[0])["version"]
-    path.write_text(path.read_text().replace(version, "0123456789ab"))
+    serve(project, FILMS, day=1, version="0123456789ab")
     with pytest.raises(InputError, match="written by tiny:0123456789ab, which is neither"):
         watch(project, Retrain())
+
+
+def promote_made_from(root: Path, splits: Path) -> str:
+    """Leave the project's bundle, as made from these splits, where promotion keeps it; gives its version."""
+    bundle = Path(shutil.copytree(root / "artifacts/tiny/package/bundle", root / PROMOTED / "tiny" / "bundle"))
+    manifest = read_json(bundle / MANIFEST)
+    outs = {f"artifacts/tiny/preprocess/{path.name}": md5_of(path) for path in splits.glob("*.parquet")}
+    manifest["made_from"]["preprocess"]["outs"] = outs
+    write_json(bundle / MANIFEST, manifest)
+    version = sha256_of(bundle / MANIFEST)[:12]
+    bundle.rename(bundle.with_name(version))
+    return version
+
+
+def test_promoted_version_is_compared_with_its_own_splits_wherever_dvc_keeps_them(project: Path):
+    preprocess, earlier = project / "artifacts/tiny/preprocess", project / "data/earlier"
+    shutil.copytree(preprocess, earlier, ignore=lambda *_: ["predictor"])
+    version = promote_made_from(project, earlier)
+    run(["dvc", "cache", "dir", "--local", str(project.parent / "cache")], project)
+    run(["dvc", "add", "-q", str(earlier)], project)
+    shutil.rmtree(earlier)
+    for split in ("train", "validation"):  # of the next version
+        write_split(preprocess / f"{split}.parquet", [(text, "negative") for text in OTHERS], range(len(OTHERS)))
+    finish(preprocess, {})
+    serve(project, FILMS, day=1, version=version)
+    assert watch(project, Retrain()).verdict.state == "steady"
+    shutil.rmtree(project.parent / "cache")
+    gone = watch(project, Retrain()).verdict
+    assert gone.state == "drift"
+    assert "the present ones stand in" in gone.notes[0]
 
 
 def test_command_ends_with_3_on_drift_and_says_why(project: Path):

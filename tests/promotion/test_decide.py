@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import ArtifactError, InputError, ParamsError, PromotionError
+from components.monitoring.origins import bundle_of
 from components.promotion.champions import champion_file, intent_file, published
 from components.promotion.decide import champion_of, promote, promote_made, rollback
 from components.promotion.ledger import entries, verify
@@ -160,6 +161,15 @@ def test_damaged_copy_on_this_machine_is_brought_again(project: Path):
     (Path(told.bundle) / "model.onnx").write_bytes(b"")
     assert champion_of(project, "tiny") == told
     assert fault_of(Path(told.bundle), told.digest) is None
+
+
+def test_monitor_finds_what_was_promoted_while_it_is_whole(project: Path):
+    told = champion_of(project, "tiny")
+    assert told is not None
+    assert bundle_of(project, "tiny", told.digest[:12]) == Path(told.bundle)
+    (Path(told.bundle) / "model.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"tiny:{told.digest[:12]}, which is neither in .* nor, whole, in"):
+        bundle_of(project, "tiny", told.digest[:12])
 
 
 KILL = """
