@@ -1,6 +1,7 @@
 """What the commands `up`, `status` and `down` do."""
 
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -130,7 +131,7 @@ def look(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
 def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
     """One part as it is now."""
     if part.server is None:
-        state: State = "ok" if answers(part.address if part.kind == "prefect" else f"{part.address}/health") else "down"
+        state: State = "ok" if answers(f"{os.environ[part.option]}/health") else "down"
         note = f"your own, by {part.option}" + ("" if state == "ok" else "; it does not answer")
         return Seen(part.name, state, part.address, part.version, None, None, note, "")
     if record is None:

@@ -142,12 +142,12 @@ class Yes(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def own() -> Generator[dict[str, str]]:
+def own(prefect_api: str) -> Generator[dict[str, str]]:
     """MLflow and Prefect are servers of the user's own."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Yes) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield {"MLFLOW_TRACKING_URI": url, "PREFECT_API_URL": f"{url}/api"}
+        yield {"MLFLOW_TRACKING_URI": url, "PREFECT_API_URL": prefect_api}
         server.shutdown()
 
 
@@ -157,7 +157,7 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     root, extra = project
     extra |= own
     recipe = load_yaml(root / "params.yaml")["recipes"]["tiny"]
-    del recipe["schedule"]  # which needs more of Prefect than a yes
+    del recipe["schedule"]  # so that nothing of it stays on the server that all tests share
     write_params(root, {"tiny": recipe})
     bundle = root / "artifacts/tiny/package/bundle"
     packaged = tag_of(bundle)
