@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.errors import InputError, ParamsError
 from components.locks import hold
@@ -19,6 +19,7 @@ from flows.running import WORKER_VARIABLE, mark_killed
 from flows.servers import until_interrupted
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Schedule
 
@@ -34,6 +35,8 @@ class Due:
     schedule: RunSchedule
 
 
+TAG = "modelyard"
+"""Of every deployment of ours."""
 DESCRIPTIONS = {
     "retrain": "Train {recipe} again, and promote what is not worse.",
     "monitor": "Compare what {recipe} is asked with what it was made from, and train it again on drift.",
@@ -71,7 +74,7 @@ def deployments_of(root: Path, *, pool: str | None = None) -> list["RunnerDeploy
             schedule=when(due),
             parameters={"recipe": due.recipe, "root": str(root)},
             description=DESCRIPTIONS[due.flow].format(recipe=due.recipe),
-            tags=["modelyard", due.recipe],
+            tags=[TAG, due.recipe],
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=strategy[due.flow]),
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
@@ -111,13 +114,14 @@ def serve_schedules(root: Path) -> None:
         from flows.pipeline import check_prefect
 
         deployments = deployments_of(root)
+        check_prefect()
+        mark_killed(root, [deployment.name for deployment in deployments])
+        remove_others(root, deployments, pool=None)
         if not deployments:
             logger.info("no recipe of %s has a 'schedule': there is nothing to run", PARAMS)
             with until_interrupted():
                 threading.Event().wait()
             return
-        check_prefect()
-        mark_killed(root, [deployment.name for deployment in deployments])
         for due in scheduled(root):
             logger.info("%s %s: %s", due.flow, due.recipe, described(due.schedule))
         serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
@@ -147,18 +151,33 @@ def described(schedule: RunSchedule) -> str:
 
 
 def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
-    """Put the deployments on a work pool of the user's Prefect server, whose workers then run them."""
-    from prefect import deploy
-
+    """Put the deployments on a work pool of the user's Prefect server, whose workers then run them, and take from it
+    those that params.yaml has no more."""
     from flows.pipeline import check_prefect
 
     deployments = deployments_of(root, pool=pool)
-    if not deployments:
+    check_prefect()
+    ids = put_on_pool(deployments, pool=pool) if deployments else []
+    removed = remove_others(root, deployments, pool=pool)
+    if not deployments and not removed:
         raise InputError(
             f"no recipe of {PARAMS} has a 'schedule'; add one, for example: "
             'schedule: {cron: "0 3 * * *", timezone: UTC, limit_s: 7200}'
         )
-    check_prefect()
+    return {
+        "pool": pool,
+        "deployments": [
+            {"name": f"{one.flow_name}/{one.name}", "id": str(number), "recipe": one.parameters["recipe"]}
+            for one, number in zip(deployments, ids, strict=True)
+        ],
+        "removed": removed,
+    }
+
+
+def put_on_pool(deployments: list["RunnerDeployment"], *, pool: str) -> list[Any]:
+    """Gives their ids; InputError where the server has no such pool."""
+    from prefect import deploy
+
     try:
         ids: Any = deploy(
             *deployments,
@@ -172,10 +191,36 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
         raise InputError(
             f"{str(error).rstrip('.')}; 'prefect work-pool create {pool} --type process' makes one"
         ) from error
-    return {
-        "pool": pool,
-        "deployments": [
-            {"name": f"{one.flow_name}/{one.name}", "id": str(number), "recipe": one.parameters["recipe"]}
-            for one, number in zip(deployments, cast(list[Any], ids), strict=True)
-        ],
-    }
+    return ids
+
+
+def remove_others(root: Path, deployments: list["RunnerDeployment"], *, pool: str | None) -> list[str]:
+    """Take from Prefect's server what this project once put there, for this pool (None: for its own worker), and is not
+    among these deployments; gives their names. The server would go on scheduling runs that nobody takes."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    kept = {(one.entrypoint, one.name) for one in deployments}
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    found: list[Any] = []
+    with get_client(sync_client=True) as client:
+        while page := client.read_deployments(deployment_filter=ours, offset=len(found)):
+            found += page
+        others = [one for one in found if is_own(one, root, pool=pool) and (one.entrypoint, one.name) not in kept]
+        for one in others:
+            client.delete_deployment(one.id)
+    names = [f"{one.entrypoint.rpartition('.')[2]}/{one.name}" for one in others]
+    if names:
+        logger.warning("removed from Prefect's server, since %s has no schedule for it: %s", PARAMS, ", ".join(names))
+    return names
+
+
+def is_own(deployment: "DeploymentResponse", root: Path, *, pool: str | None) -> bool:
+    """Whether it is one that `deployments_of` this project made, then or now."""
+    given = deployment.parameters
+    return (
+        given.get("root") == str(root)
+        and deployment.work_pool_name == pool
+        and deployment.name == deployment_name(given.get("recipe", ""), pool=pool)
+        and deployment.entrypoint in {f"flows.{flow}.{flow}" for flow in DESCRIPTIONS}
+    )

@@ -131,4 +131,5 @@ def retrain_lines(data: Data, console: Console) -> None:
 def deployed_lines(data: Data, console: Console) -> None:
     for one in data["deployments"]:
         console.print(f"{one['name']} is on the work pool {data['pool']}")
-    console.print(f"Next: prefect worker start --pool {data['pool']}   in this project's folder")
+    if data["deployments"]:
+        console.print(f"Next: prefect worker start --pool {data['pool']}   in this project's folder")

@@ -1,16 +1,21 @@
 """What params.yaml schedules, in Prefect's terms."""
 
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
+import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 
 from components.errors import InputError, ParamsError
-from components.recipes import load_recipe, load_yaml
+from components.recipes import load_recipe
 from flows.deployments import deploy_schedules, deployments_of, described
+from tests.processes import at_work
 from tests.projects import ROOT, edit
 
+A_YEAR = {"cron": "0 0 31 12 *", "timezone": "UTC", "limit_s": 600}  # nothing of it is due while a test runs
 PREFECT = YAML(typ="safe").load(ROOT / "prefect.yaml")
 
 
@@ -105,10 +110,59 @@ def test_cron_of_monitoring_is_named_by_its_place(project: Path):
         deployments_of(project)
 
 
-def test_no_schedule_leaves_nothing_to_deploy(project: Path):
-    for name in load_yaml(project / "params.yaml")["recipes"]:
-        edit(project, f"{name}.schedule", None)
+@pytest.fixture
+def server(prefect_api: str) -> Generator[httpx.Client]:
+    """Prefect's, for this process as for the test's own questions, with the work pools `crew` and `night`."""
+    with temporary_settings({PREFECT_API_URL: prefect_api}), httpx.Client(base_url=prefect_api, timeout=30) as client:
+        for pool in ("crew", "night"):
+            client.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
+        yield client
+
+
+def of_recipe(server: httpx.Client, recipe: str) -> dict[str, str]:
+    """The deployments there, by their names, with their ids."""
+    flows = {one["id"]: one["name"] for one in server.post("/flows/filter", json={}).raise_for_status().json()}
+    given = {"deployments": {"tags": {"all_": [recipe]}}}
+    found = server.post("/deployments/filter", json=given).raise_for_status().json()
+    return {f"{flows[one['flow_id']]}/{one['name']}": one["id"] for one in found}
+
+
+def test_deployments_go_with_their_schedules_and_nobody_elses(project: Path, server: httpx.Client, prefect_api: str):
+    other = project / "other"
+    other.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(project / name, other / name)
+    edit(other, "digits.schedule", A_YEAR)
+    for name in ("schedule", "monitoring.schedule"):
+        edit(other, f"movie_sentiment.{name}", None)
+        edit(project, f"movie_sentiment.{name}", A_YEAR)
+    deploy_schedules(other, pool="crew")
+    for pool in ("night", "crew"):
+        deploy_schedules(project, pool=pool)
+    by_worker = deployments_of(project)
+    for one in (*by_worker, deployments_of(project, pool="crew")[0].model_copy(update={"name": "by hand"})):
+        one.apply()
+    digits, movie = of_recipe(server, "digits"), of_recipe(server, "movie_sentiment")
+    assert (len(digits), len(movie)) == (1, 7)
+
+    retrain, monitor = "retrain/movie_sentiment-crew", "monitor/movie_sentiment-crew"
+    waiting = server.post(f"/deployments/{movie[retrain]}/create_flow_run", json={}).raise_for_status().json()["id"]
+    edit(project, "movie_sentiment.schedule", None)
+    done = deploy_schedules(project, pool="crew")
+    assert ([one["name"] for one in done["deployments"]], done["removed"]) == ([monitor], [retrain])
+    assert server.get(f"/flow_runs/{waiting}").status_code == 404
     edit(project, "movie_sentiment.monitoring.schedule", None)
-    assert deployments_of(project) == []
+    done = deploy_schedules(project, pool="crew")
+    assert (done["deployments"], done["removed"]) == ([], [monitor])
     with pytest.raises(InputError, match=r"no recipe of params.yaml has a 'schedule'"):
-        deploy_schedules(project, pool="team")
+        deploy_schedules(project, pool="crew")
+    assert of_recipe(server, "movie_sentiment").keys() == movie.keys() - {retrain, monitor}
+
+    with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api) as worker:
+        assert worker.stdout is not None
+        said = next(line for line in worker.stdout if "removed" in line)
+    assert "params.yaml has no schedule for it: " in said
+    gone = {f"{one.flow_name}/{one.name}" for one in by_worker}
+    assert all(name in said for name in gone)
+    assert of_recipe(server, "movie_sentiment").keys() == movie.keys() - {retrain, monitor} - gone
+    assert of_recipe(server, "digits") == digits
