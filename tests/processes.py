@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from components.package.bento import family
 from flows.servers import Server, wait_until_ready
 from tests.projects import environment
 
@@ -24,6 +25,10 @@ def at_work(command: list[str], folder: Path, **extra: str) -> Generator[subproc
         try:
             yield process
         finally:
+            # Not the group alone: the worker of a pool gives each of its runs a session of its own.
+            for member in family(process.pid) if process.poll() is None else []:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 

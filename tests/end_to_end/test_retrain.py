@@ -14,6 +14,8 @@ from tests.processes import at_work, stage_process
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 
+A_YEAR = {"cron": "0 0 31 12 *", "timezone": "UTC", "limit_s": 3600}  # so that it runs when it is asked to
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
@@ -85,7 +87,7 @@ def start_now(api: str) -> None:
 @pytest.mark.timeout(900)
 def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(project: Path, prefect_api: str):
     write_rows(project / "data/rows.csv", tiny_rows(280))
-    edit(project, "tiny.schedule", {"cron": "0 0 31 12 *", "timezone": "UTC", "limit_s": 3600})
+    edit(project, "tiny.schedule", A_YEAR)
     edit(project, "tiny.finetune.epochs", 5000)
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api) as worker:
@@ -107,6 +109,25 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
     assert sorted(run["state_type"] for run in runs) == ["COMPLETED", "COMPLETED", "CRASHED", "CRASHED"]
     with sqlite3.connect(project / "mlflow.db") as store:
         assert store.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
+
+
+@pytest.mark.timeout(900)
+def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_api: str, tmp_path: Path):
+    edit(project, "tiny.package.num_golden", 10)  # the same model in another bundle
+    for section in ("tiny", "tiny.monitoring"):
+        edit(project, f"{section}.schedule", A_YEAR)
+    extra = {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(tmp_path / "prefect")}
+    run(["prefect", "work-pool", "create", "team", "--type", "process"], tmp_path, **extra)
+    run(["modelyard", "deploy", "team"], project, **extra)
+    with at_work(["prefect", "worker", "start", "--pool", "team"], tmp_path, **extra):
+        retrained, monitored = (
+            run(["prefect", "deployment", "run", f"{flow}/tiny-team", "--watch"], tmp_path, **extra).stdout
+            for flow in ("retrain", "monitor")
+        )
+    assert "finished successfully in 'Completed'" in retrained
+    assert champion(project) == 2
+    assert [entry["through"] for entry in entries(project, "tiny")] == ["registry", "retrain, schedule"]
+    assert "finished successfully in 'Nothing new'" in monitored  # nobody asked it anything
 
 
 @pytest.mark.timeout(900)
