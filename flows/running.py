@@ -80,7 +80,9 @@ def mark_killed(root: Path, deployments: list[str]) -> list[str]:
         of_notes: list[Any] = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open), id=FlowRunFilterId(any_=noted))
         )
-        runs: dict[UUID, Any] = {run.id: run for run in (*of_deployments, *of_notes)}
+        # Another project on this server may have a recipe of the same name.
+        ours = [run for run in of_deployments if run.parameters.get("root") == str(root)]
+        runs: dict[UUID, Any] = {run.id: run for run in (*ours, *of_notes)}
         for run in runs.values():
             if is_at_work(root, str(run.id)):
                 continue
