@@ -96,8 +96,8 @@ class Backlog:
             threading.Thread(target=self.work, args=(model,), name=f"backlog-{number}", daemon=True).start()
 
     def wait_s(self) -> float:
-        """How long a request that comes now is expected to wait for its turn."""
-        return self.lag.seconds + self.weight_left * self.unit_s / self.threads
+        """How long a request that comes now is expected to wait: to be read, for its turn, and for its answer to be sent."""
+        return 2 * self.lag.seconds + self.weight_left * self.unit_s / self.threads
 
     def is_full(self) -> bool:
         """Whether no request at all would be accepted now."""

@@ -153,4 +153,9 @@ def as_line(record: Mapping[str, Any]) -> bytes:
 
 def now() -> str:
     """The time as the lines have it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    return shown_time(time.time())
+
+
+def shown_time(seconds: float) -> str:
+    """The same for a time since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

@@ -4,25 +4,29 @@ What is refused slowly is refused late: requests that arrive faster than they ar
 nobody counts them (docs/decisions.md has the figures).
 """
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 
 from serving.backlog import Backlog
+from serving.lines import COUNTED_S
 from serving.requests import App, Message, Receive, Send, asked
 
 
 class Shortcut:
     """The first of our middlewares. While the backlog is full, requests of the task's route come here first.
 
-    They are still counted in BentoML's `bentoml_service_request_total`, and in none of its other metrics.
+    They are still counted in BentoML's `bentoml_service_request_total`, within a second, and in none of its other
+    metrics.
     """
 
     def __init__(self, app: App, *, route: str, backlog: Backlog) -> None:
         self.ours, self.route, self.backlog = app, route, backlog
-        self.totals: dict[int, Any] = {}
-        """BentoML's counters of this route, by status."""
+        self.counts: Counter[int] = Counter()
+        """Answers by status that BentoML's metrics do not have yet."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # the first that comes, through all of BentoML's middlewares
@@ -48,13 +52,24 @@ class Shortcut:
 
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
-                if status not in self.totals:
-                    self.totals[status] = total_of(metrics, self.route, status)
-                self.totals[status].inc()
+                if not self.counts:
+                    asyncio.get_running_loop().call_later(COUNTED_S, self.tell, metrics)
+                self.counts[message["status"]] += 1
             await send(message)
 
         return count
+
+    def tell(self, metrics: RunnerTrafficMetricsMiddleware) -> None:
+        """Add what was counted to BentoML's metrics: one by one it would cost a tenth of a refusal."""
+        counts, self.counts = self.counts, Counter()
+        for status, number in counts.items():
+            metrics.metrics_request_total.labels(
+                endpoint=self.route,
+                service_name=server_context.bento_name,
+                service_version=server_context.bento_version,
+                http_response_code=status,
+                runner_name=server_context.service_name,
+            ).inc(number)
 
 
 def metrics_of(app: Any) -> RunnerTrafficMetricsMiddleware | None:
@@ -62,14 +77,3 @@ def metrics_of(app: Any) -> RunnerTrafficMetricsMiddleware | None:
     while app is not None and not isinstance(app, RunnerTrafficMetricsMiddleware):
         app = getattr(app, "app", None)
     return app
-
-
-def total_of(metrics: RunnerTrafficMetricsMiddleware, route: str, status: int) -> Any:
-    """Looked up once: its labels take longer than the rest of a refusal."""
-    return metrics.metrics_request_total.labels(
-        endpoint=route,
-        service_name=server_context.bento_name,
-        service_version=server_context.bento_version,
-        http_response_code=status,
-        runner_name=server_context.service_name,
-    )

@@ -29,7 +29,7 @@ from serving.endpoints import Endpoint, Limits, media_type
 from serving.feedback import labels_of, take_feedback
 from serving.lines import Line, TurnedAway
 from serving.requests import TOKEN, App, Message, Receive, Send, header_of
-from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, now
+from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, shown_time
 
 FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
 MAX_BYTES, MAX_AGE_S, MAX_FILES = (
@@ -151,7 +151,7 @@ class Exchange:
         given = header_of(scope, HEADER)
         self.id = given if TOKEN.fullmatch(given) else next(traffic.ids)
         self.asked, self.answered, self.status = bytearray(), bytearray(), 0
-        self.time, self.started = now(), time.perf_counter()
+        self.time, self.started = time.time(), time.perf_counter()
         self.is_recorded = traffic.log is None
 
     async def run(self) -> None:
@@ -209,7 +209,7 @@ class Exchange:
     def line(self, latency_ms: float) -> Line:
         """What is the same for all texts or arrays of the request."""
         return Line(
-            request_id=self.id, time=self.time, route=self.traffic.route, version=self.traffic.version,
+            request_id=self.id, time=shown_time(self.time), route=self.traffic.route, version=self.traffic.version,
             status=self.status, latency_ms=latency_ms, purpose=self.purpose,
         )  # fmt: skip
 
