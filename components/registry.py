@@ -5,7 +5,6 @@ that was recorded when it was registered. What comes back from here has been che
 """
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from typing import Any
 
 from components.artifacts import files_of, read_json, sha256_of, write_json
 from components.errors import ArtifactError, InputError
+from serving.bundle import MANIFEST, PROVENANCE
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -24,8 +24,6 @@ WEIGHTS_FILES = "weights.json"
 """Beside it, the sha256 of each of its files."""
 WEIGHTS_TAG = "modelyard.weights"
 """The version's tag with the sha256 of that list."""
-MANIFEST = "manifest.json"
-"""Of a bundle; its sha256 is the bundle's digest."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's words for a model that was never registered, and for an alias that no version of it has."""
 
@@ -186,21 +184,23 @@ class Registry:
         )
 
 
-def fault_of(bundle: Path, digest: str, *, besides: Sequence[str] = ()) -> str | None:
-    """Why a folder is not the bundle of this digest; None where it is, to the byte, but for files `besides` it.
+def fault_of(bundle: Path, digest: str, *, is_served: bool = False) -> str | None:
+    """Why a folder is not the bundle of this digest; None where it is, to the byte.
 
-    What Python keeps of imported code (`__pycache__`) is no file of the bundle: serving one leaves it there.
+    `is_served`: it is the copy in a Bento, beside which lie the provenance and what Python keeps of imported code.
     """
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
     if sha256_of(bundle / MANIFEST) != digest:
         return f"{MANIFEST} is another"
     recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
-    seen = {
-        name: sha256
-        for name, sha256 in files_of(bundle).items()
-        if name not in (MANIFEST, *besides) and PurePosixPath(name).parent.name != "__pycache__"
-    }
+    seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
+    if is_served:
+        seen = {
+            name: sha256
+            for name, sha256 in seen.items()
+            if name != PROVENANCE and PurePosixPath(name).parent.name != "__pycache__"
+        }
     for name in sorted({*recorded, *seen}):
         if name not in seen:
             return f"{name} is missing"

@@ -4,13 +4,13 @@ import logging
 import os
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from components.errors import InputError, ParamsError
+from components.errors import InputError, ParamsError, StoreError
 from components.locks import hold
 from components.params import RunSchedule
 from components.processes import identity
@@ -114,14 +114,18 @@ def serve_schedules(root: Path) -> None:
         from flows.pipeline import check_prefect
 
         deployments = deployments_of(root)
-        check_prefect()
-        mark_killed(root, [deployment.name for deployment in deployments])
-        remove_others(root, deployments, pool=None)
         if not deployments:
             logger.info("no recipe of %s has a 'schedule': there is nothing to run", PARAMS)
+            if os.environ.get("PREFECT_API_URL"):
+                with suppress(StoreError):
+                    check_prefect()
+                    remove_others(root, deployments, pool=None)
             with until_interrupted():
                 threading.Event().wait()
             return
+        check_prefect()
+        mark_killed(root, [deployment.name for deployment in deployments])
+        remove_others(root, deployments, pool=None)
         for due in scheduled(root):
             logger.info("%s %s: %s", due.flow, due.recipe, described(due.schedule))
         serve(*deployments, pause_on_shutdown=False, print_starting_message=False)

@@ -16,6 +16,7 @@ from serving.requests import App, Message, Receive, Send, asked, header_of, over
 
 logger = logging.getLogger(__name__)
 
+SHARE_OF_WAIT = 1 / 8  # of the longest queue: a router that does not ask for so long leaves it most of its work
 INLINE_BYTES = 16_384  # of a body that is judged at once: handing it to a thread would take longer
 
 
@@ -26,13 +27,14 @@ class Answers:
         self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
         self.max_bytes = endpoint.max_bytes(folder, limits)
         self.check = endpoint.make_check(folder, limits)
+        self.full_ms = round(1000 * backlog.max_wait_s * SHARE_OF_WAIT)
         self.num_open = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if not asked(scope, self.route):
             await self.app(scope, receive, send)
         elif self.num_open >= self.limits.max_requests or self.backlog.is_full():
-            await send_refusal(self.busy(), send)
+            await send_refusal(self.busy(full_ms=self.full_ms), send)
         else:
             self.num_open += 1
             try:
@@ -68,8 +70,8 @@ class Answers:
             logger.error("a request failed in the model: %s", type(error).__name__)
             return Refused(500, "the model failed on this request; the log of the server has the kind of error")
 
-    def busy(self) -> Refused:
-        return overloaded(self.limits, again_s=math.ceil(self.backlog.wait_s()))
+    def busy(self, *, full_ms: int | None = None) -> Refused:
+        return overloaded(self.limits, again_s=math.ceil(self.backlog.wait_s()), full_ms=full_ms)
 
 
 async def send_reply(reply: Reply, send: Send) -> None:

@@ -96,7 +96,7 @@ class Backlog:
             threading.Thread(target=self.work, args=(model,), name=f"backlog-{number}", daemon=True).start()
 
     def wait_s(self) -> float:
-        """How long a request that comes now is expected to wait: to be read, for its turn, and for its answer to be sent."""
+        """How long a request is expected to wait from now: to be read, for its turn, and to be sent its answer."""
         return 2 * self.lag.seconds + self.weight_left * self.unit_s / self.threads
 
     def is_full(self) -> bool:
@@ -105,7 +105,7 @@ class Backlog:
 
     def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | None":
         """Take a request; None where its answer would take too long. One that finds nobody before it is taken, however
-        long it is, and computed to its end.
+        long it is, and computed to its end, unless the event loop is late.
 
         The reply, or its error (Overdue, or the model's own), comes on the event loop that asks.
         """

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import click
@@ -20,11 +21,11 @@ def prepare_to_serve(context: click.Context) -> None:
 
 
 def metrics_folder(home: Path) -> Path:
-    """For the counters of this server; those of servers that are gone are deleted.
+    """For the counters of this server; those of servers that are gone from this machine are deleted.
 
     BentoML has one for all, which each server empties when it starts.
     """
-    folders = home / "prometheus_multiproc_dir"
+    folders = home / "modelyard_metrics" / socket.gethostname()
     for folder in folders.glob("*"):
         if folder.name.isdecimal() and not psutil.pid_exists(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -34,7 +35,7 @@ def metrics_folder(home: Path) -> Path:
 try:
     # bentoml imports this in each process, of which one is the command with what it was told
     context = click.get_current_context(silent=True)
-    if context is not None and context.info_name == "serve":
+    if context is not None and context.command.name == "serve":  # by whatever alias
         prepare_to_serve(context)
     service = make_service(Path(__file__).resolve().parents[1])
 except (BundleError, KeysError) as error:

@@ -27,5 +27,5 @@ class Lag:
 
     @property
     def seconds(self) -> float:
-        """The lesser of the last two rings, or of the last and the one that is late by now; 0 before the start."""
-        return min(self.before_s, max(self.last_s, time.monotonic() - self.due))
+        """The least of the last two rings, or of the last and the one that is late by now; 0 before the start."""
+        return max(min(self.before_s, self.last_s), min(self.last_s, time.monotonic() - self.due))

@@ -41,22 +41,24 @@ class Line:
 class TurnedAway:
     """Counts requests that are turned away unread, so that a flood does not push out of the log what was answered.
 
-    One line a second says how many; it is otherwise the first one's. A kill may lose the last second's.
+    One line a second says how many, and another how many had a purpose; it is otherwise the first one's. A kill may
+    lose the last second's.
     """
 
     def __init__(self, log: Segments) -> None:
         self.log = log
-        self.line: Line | None = None
+        self.lines: dict[bool, Line] = {}
 
-    def count(self, describe: Callable[[], Line]) -> None:
-        if self.line is None:
-            self.line = describe()
+    def count(self, describe: Callable[[], Line], *, has_purpose: bool) -> None:
+        if has_purpose in self.lines:
+            self.lines[has_purpose].requests += 1
+            return
+        if not self.lines:
             asyncio.get_running_loop().call_later(COUNTED_S, self.write)
-        else:
-            self.line.requests += 1
+        self.lines[has_purpose] = describe()
 
     def write(self) -> None:
         """Append what was counted so far."""
-        line, self.line = self.line, None
-        if line is not None:
-            self.log.append(line.encode())
+        lines, self.lines = self.lines, {}
+        if lines:
+            self.log.append(b"".join(line.encode() for line in lines.values()))

@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse
 
 from serving.endpoints import Endpoint, Limits, Refused, media_type
 
+FULL_HEADER = b"modelyard-full"
+"""For the router: for so many milliseconds every request would be refused."""
 TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """An id or a word that a client may give, and the log repeats."""
 
@@ -62,10 +64,10 @@ def asked(scope: Message, route: str) -> bool:
     return scope["type"] == "http" and scope["path"] == route and scope["method"] == "POST"
 
 
-def overloaded(limits: Limits, *, again_s: int = 0) -> Refused:
+def overloaded(limits: Limits, *, again_s: int = 0, full_ms: int | None = None) -> Refused:
     """What a client is told that is turned away."""
     error = f"the service is overloaded: an answer would take over {limits.max_latency_ms} ms"
-    return Refused(503, error, retry_after_s=max(again_s, -(-limits.max_latency_ms // 1000)))
+    return Refused(503, error, retry_after_s=max(again_s, -(-limits.max_latency_ms // 1000)), full_ms=full_ms)
 
 
 def refusal(refused: Refused) -> JSONResponse:
@@ -80,6 +82,8 @@ async def send_refusal(refused: Refused, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if refused.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % refused.retry_after_s))
+    if refused.full_ms is not None:
+        headers.append((FULL_HEADER, b"%d" % refused.full_ms))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -31,8 +31,19 @@ class Shortcut:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # the first that comes, through all of BentoML's middlewares
             self.stand_before(scope["app"])
-            self.backlog.lag.start()
-        await self.ours(scope, receive, send)
+            await self.ours(scope, receive, self.watched(send))
+        else:
+            await self.ours(scope, receive, send)
+
+    def watched(self, send: Send) -> Send:
+        """A `send` that looks at the loop once the model is loaded, for which the loop waits."""
+
+        async def watch(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.backlog.lag.start()
+            await send(message)
+
+        return watch
 
     def stand_before(self, starlette: Any) -> None:
         """Let an application's requests come here first."""

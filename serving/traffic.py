@@ -4,7 +4,8 @@ The outermost middleware of a bundle's service. It gives every request of the bu
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
 sent, one JSON line for each text or array (serving/lines.py). The files are those of serving/segments.py,
 `traffic-*.jsonl` and `feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without
-input and output. The purpose is what a client says in the header `Modelyard-Purpose`.
+input and output; those that were turned away unread are counted, and written once a second. The purpose is what a
+client says in the header `Modelyard-Purpose`.
 
 Where it writes, and what, is given by the environment of the served process, see `Settings`; without a folder nothing
 is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an answer.
@@ -40,7 +41,7 @@ SHADOW, SHADOW_HEADER = "MODELYARD_SHADOW", "X-Modelyard-Shadow"
 VERDICT = "verdict.json"
 """What `modelyard monitor` leaves in the folder of the log."""
 HEADER = b"x-request-id"
-PURPOSE = b"modelyard-purpose"
+PURPOSE_HEADER = b"modelyard-purpose"
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
 NUM_DRAWN = 64  # ids, with one call of the system, which costs as much as the rest of a refusal
 CLIENT_GONE = 499  # as nginx calls it
@@ -191,8 +192,8 @@ class Exchange:
         assert log is not None
         assert turned_away is not None
         latency_ms = round((time.perf_counter() - self.started) * 1000, 3)
-        if self.status == 503 and not self.asked and self.purpose is None:
-            turned_away.count(lambda: self.line(latency_ms))
+        if self.status == 503 and not self.asked:
+            turned_away.count(lambda: self.line(latency_ms), has_purpose=self.purpose is not None)
             return
         try:
             lines = self.lines(latency_ms)
@@ -203,7 +204,7 @@ class Exchange:
 
     @property
     def purpose(self) -> str | None:
-        given = header_of(self.scope, PURPOSE)
+        given = header_of(self.scope, PURPOSE_HEADER)
         return given if TOKEN.fullmatch(given) else None
 
     def line(self, latency_ms: float) -> Line:

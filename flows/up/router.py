@@ -36,7 +36,7 @@ from flows.itself import modelyard
 from flows.ports import HOST
 from flows.up.challengers import asked_file, verdict_file
 from flows.up.processes import last_line
-from serving.bundle import MANIFEST, PROVENANCE, load_about
+from serving.bundle import MANIFEST, load_about
 from serving.endpoints import endpoint_of
 from serving.router.bentos import Launcher, Prepared
 from serving.router.keeper import UNDER_WAY, Places, Wishes
@@ -208,10 +208,10 @@ def prepare(version: Version, *, provenance: Path, ready_timeout_s: float) -> Pr
     The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
     """
     stored = bento_folder(version.tag) / "src"
-    if version.bundle.is_dir() or fault_of(stored, version.digest, besides=[PROVENANCE]) is not None:
+    if version.bundle.is_dir() or fault_of(stored, version.digest, is_served=True) is not None:
         if fault := fault_of(version.bundle, version.digest):
             raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
-        if fault_of(stored, version.digest, besides=[PROVENANCE]) is not None:
+        if fault_of(stored, version.digest, is_served=True) is not None:
             remove_bento(version.tag)
             built = build_bento(version.bundle, provenance)
             if built != version.tag:

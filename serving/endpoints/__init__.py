@@ -18,6 +18,8 @@ class Refused:
     """What is wrong, the value seen, what is allowed."""
     retry_after_s: int | None = None
     """When to ask again, where that is of use."""
+    full_ms: int | None = None
+    """For how long whatever is asked will be refused, where that is known."""
 
 
 Check = Callable[[str, bytes], Any]

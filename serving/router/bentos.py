@@ -12,8 +12,6 @@ import aiohttp
 from serving.router.versions import Version
 
 POLL_S = 0.1
-FULL_S = 0.05
-"""For so long, at least, a Bento is not asked again that said it is full: an eighth of what its queue holds."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,12 @@ class Bento:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def turned_away(self, retry_after_s: int, *, lag_s: float) -> None:
-        """It has just refused a request since it has too many. For how long it is left alone grows with what waits here
-        to be read, which is refused faster than it is passed on."""
-        self.full_until, self.retry_after_s = time.monotonic() + max(FULL_S, lag_s), retry_after_s
+    def said_full(self, seconds: float, *, retry_after_s: int) -> None:
+        """It refuses whatever it is asked for so long."""
+        self.full_until, self.retry_after_s = time.monotonic() + seconds, retry_after_s
 
     @property
     def is_full(self) -> bool:
-        """Whether it would surely refuse another one."""
         return time.monotonic() < self.full_until
 
     @contextlib.contextmanager

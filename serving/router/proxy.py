@@ -5,6 +5,7 @@ streamed text is not kept back. Where no Bento can answer, 503 says when to come
 """
 
 import asyncio
+import os
 import random
 import secrets
 import time
@@ -17,16 +18,19 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from serving.keys import VARIABLE
 from serving.lag import Lag
 from serving.lines import Line, TurnedAway
+from serving.requests import FULL_HEADER
 from serving.router.bentos import Bento
 from serving.router.challenge import Challenge
 from serving.router.keeper import Keeper
 from serving.router.trial import SERVER_ERROR, Answer
 from serving.segments import Segments, now
-from serving.traffic import SHADOW_HEADER
+from serving.traffic import PURPOSE_HEADER, SHADOW_HEADER
 
 REQUEST_ID = "X-Request-Id"
+FULL, PURPOSE = FULL_HEADER.decode(), PURPOSE_HEADER.decode()
 NAME = "modelyard"
 # RFC 9110, 7.6.1: what is said to the next server only. Expect is answered here.
 HOP_BY_HOP = frozenset({
@@ -75,6 +79,7 @@ class Proxy:
     def __init__(self, keeper: Keeper, session: aiohttp.ClientSession, *, secret: str, log: Segments | None) -> None:
         self.keeper, self.session, self.secret = keeper, session, secret
         self.turned_away = TurnedAway(log) if log is not None else None
+        self.has_keys = VARIABLE in os.environ
         self.lag = Lag()
         self.held_bytes = 0
 
@@ -93,12 +98,17 @@ class Proxy:
             self.held_bytes -= held
 
     def turn_away(self, request: web.BaseRequest) -> None:
-        """Refused, unread, where the champion has just said that it is full: passing it on costs several times more."""
+        """Refused, unread, where the champion has just said that it is full: passing it on costs several times more.
+
+        Whoever needs a key, and what is asked for a purpose, is for the Bento to judge.
+        """
         bento = self.keeper.current
         if bento is None or not bento.is_full or not is_for_model(request.method, request.raw_path, bento):
             return
+        if self.has_keys or PURPOSE in request.headers:
+            return
         if self.turned_away is not None:
-            self.turned_away.count(lambda: turned_away_from(bento))
+            self.turned_away.count(lambda: turned_away_from(bento), has_purpose=False)
         error = f"the service is overloaded; try again in {bento.retry_after_s} s"
         raise Refused(503, error, retry_after_s=bento.retry_after_s)
 
@@ -187,8 +197,10 @@ class Proxy:
         try:
             with bento.busy():
                 async with self.send(asked, bento) as answer:
-                    if answer.status == 503 and is_for_model(asked.method, asked.target, bento):
-                        bento.turned_away(seconds_of(answer.headers), lag_s=self.lag.seconds)
+                    if full_ms := number_of(answer.headers, FULL):
+                        # What waits here to be read is refused faster than it is passed on.
+                        seconds = max(full_ms / 1000, self.lag.seconds)
+                        bento.said_full(seconds, retry_after_s=number_of(answer.headers, "Retry-After") or 1)
                     if keep_failure and answer.status >= SERVER_ERROR:
                         return None, Answer(answer.status, b"", time.perf_counter() - started)
                     headers = end_to_end(answer.headers)
@@ -274,10 +286,10 @@ def is_for_model(method: str, target: str, bento: Bento) -> bool:
     return method == "POST" and target.partition("?")[0] == bento.prepared.route
 
 
-def seconds_of(headers: Mapping[str, str]) -> int:
-    """After which to ask again."""
-    given = headers.get("Retry-After", "")
-    return int(given) if given.isascii() and given.isdigit() else 1
+def number_of(headers: Mapping[str, str], name: str) -> int | None:
+    """What a header says, where it is a number."""
+    given = headers.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() else None
 
 
 def turned_away_from(bento: Bento) -> Line:
@@ -297,7 +309,7 @@ def asked_of(request: web.BaseRequest, body: bytes) -> Asked:
 def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """The headers that are for the other end."""
     named = {word.strip().lower() for word in headers.get("Connection", "").split(",")}
-    left_out = HOP_BY_HOP | named | {SHADOW_HEADER.lower()}
+    left_out = HOP_BY_HOP | named | {SHADOW_HEADER.lower(), FULL}
     kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
     return kept
 

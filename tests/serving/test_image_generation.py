@@ -138,7 +138,7 @@ def test_format_that_is_left_out_is_a_picture():
 
 def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: Path, tmp_path: Path):
     bundle = generator_bundle / "artifacts/tiny/package/bundle"
-    tag = with_limits(bundle, tmp_path / "bundle", threads=1, max_samples=4000, max_latency_ms=20)
+    tag = with_limits(bundle, tmp_path / "bundle", threads=1, max_samples=4000, max_latency_ms=100)
     with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
 
         def ask(seed: int) -> httpx.Response:

@@ -168,7 +168,7 @@ def test_another_server_of_the_same_store_leaves_the_metrics_alone(
     before = num_counted(client, 200)
     client.post("/classify", json={"texts": ["a"]})
     with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as other, httpx.Client(base_url=other.url) as another:
-        another.post("/classify", json={"texts": ["a"]})
+        assert another.post("/classify", json={"texts": ["a"]}).status_code == 200
         assert num_counted(another, 200) == 1
     client.post("/classify", json={"texts": ["a"]})
     assert num_counted(client, 200) == before + 2
@@ -231,7 +231,7 @@ def test_what_was_accepted_is_answered_after_sigterm(packaged: Path, tmp_path: P
 
             asked = pool.submit(ask)
             while 'in_progress{endpoint="/classify"' not in (metrics := httpx.get(f"{url}/metrics").text):
-                pass
+                assert not asked.done(), metrics
             assert not asked.done(), metrics
             terminated = time.monotonic()
         status, answered = asked.result()

@@ -4,7 +4,6 @@ FOLDER holds champion.json, challenger.json, rules.json, and refusal.txt where p
 state.json, verdict.json and comparisons/ there.
 """
 
-import asyncio
 import itertools
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import uvloop
 
 from components.package.bento import free_port
 from serving.router.bentos import Launcher, Prepared
@@ -61,7 +61,7 @@ def main() -> None:
         name_version(folder, "champion", version)
         return None
 
-    asyncio.run(
+    uvloop.run(
         run_router(
             Wishes(
                 champion=lambda: read_version(folder / "champion.json", root=folder),

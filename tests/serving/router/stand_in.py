@@ -48,7 +48,8 @@ def classify(handler: Handler, body: bytes) -> None:
     time.sleep(SPEC.get("delay_s", 0))
     label = SPEC["label"]
     answers = [{"label": label, "scores": {label: 1.0}} for _ in json.loads(body)["texts"]]
-    handler.give(SPEC.get("status", 200), answers)
+    full = [("Modelyard-Full", str(SPEC["full_ms"]))] if "full_ms" in SPEC else []
+    handler.give(SPEC.get("status", 200), answers, *full)
 
 
 def generate(handler: Handler, _: bytes) -> None:
