@@ -26,7 +26,7 @@ from components.environment import prepare_environment
 from components.errors import ArtifactError, InputError, NoTrafficError
 from components.locks import hold
 from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to
-from components.monitoring.learned import add_rows, num_rows
+from components.monitoring.learned import Learned, add_rows
 from components.monitoring.origins import reference_of
 from components.monitoring.place import traffic_folder
 from components.monitoring.reference import Reference
@@ -60,6 +60,8 @@ class Outcome:
     report: Path
     num_learned: int
     """Rows with feedback that are new in the data set of feedback."""
+    left_out: str
+    """How many rows with feedback the contract does not allow, and why; empty without any."""
     is_due: bool
     """Whether a retraining was claimed, and is to start."""
     retrain: str
@@ -67,7 +69,7 @@ class Outcome:
 
     @property
     def said(self) -> str:
-        return "; ".join(filter(None, [self.verdict.state, *self.verdict.reasons, self.retrain]))
+        return "; ".join(filter(None, [self.verdict.state, *self.verdict.reasons, self.left_out, self.retrain]))
 
 
 @flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
@@ -134,12 +136,11 @@ def judge_recipe(
         verdict = judge_window(window, reference, params, notes=notes)
         report = leave(root, name, verdict, window, reference)
         if not verdict.drifted:
-            return Outcome(name, verdict, report, num_learned=0, is_due=False, retrain="")
+            return Outcome(name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="")
         whole = read_window(folder, last=MAX_ROWS, since=None, newest=params.min_rows) or window
         learned = learn(root, name, recipe, whole)  # what was told of earlier answers, too
-        num_feedback = num_rows(feedback_path(root, name, recipe))
-        why_not = claim_retraining(root, name, verdict, params, num_feedback=num_feedback)
-    return Outcome(name, verdict, report, learned, is_due=not why_not, retrain=why_not)
+        why_not = claim_retraining(root, name, verdict, params, num_feedback=learned.num_rows)
+    return Outcome(name, verdict, report, learned.num_new, learned.left_out, is_due=not why_not, retrain=why_not)
 
 
 def cached_file(root: Path, md5: str) -> Path:
@@ -179,14 +180,15 @@ def feedback_path(root: Path, name: str, recipe: Recipe) -> Path:
     return root / (recipe.ingest.feedback or f"{FEEDBACK}/{name}.parquet")
 
 
-def learn(root: Path, name: str, recipe: Recipe, window: Window) -> int:
-    """Add the window's rows with feedback to the data set, as a new version under DVC; gives how many are new."""
+def learn(root: Path, name: str, recipe: Recipe, window: Window) -> Learned:
+    """Add the window's rows with feedback to the data set, as a new version under DVC."""
     path = feedback_path(root, name, recipe)
-    added = add_rows(path, window.rows, task=recipe.preprocess.task, version=window.version)
+    task, contract = recipe.preprocess.task, recipe.validate.contract
+    learned = add_rows(path, window.rows, task=task, contract=contract, version=window.version)
     note = path.with_name(f"{path.name}.dvc")
     if path.is_file() and not (note.is_file() and md5_of(path) in note.read_text(encoding="utf-8")):
         when_unlocked(lambda: open_repo(root).add(str(path)), f"dvc add {path}")
-    return added
+    return learned
 
 
 def start_retrain(root: Path, name: str) -> str:
@@ -215,6 +217,7 @@ def monitor_summary(outcome: Outcome) -> Data:
         **as_data(outcome.verdict),
         "report": str(outcome.report),
         "num_learned": outcome.num_learned,
+        "left_out": outcome.left_out,
         "retrain": outcome.retrain,
     }
 
@@ -248,7 +251,8 @@ def monitor_tables(data: Data, console: Console) -> None:
             f"feedback: {quality['num_rows']} rows, accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to "
             f"{accuracy['high']:.3f}), on the validation split {quality['validation_accuracy']:.3f}"
         )
-    for line in (f"{data['num_learned']} new rows with feedback" if data["num_learned"] else "", data["retrain"]):
+    learned = f"{data['num_learned']} new rows with feedback" if data["num_learned"] else ""
+    for line in (learned, data["left_out"], data["retrain"]):
         if line:
             console.print(line, markup=False)
     console.print(f"report: {data['report']}", markup=False)

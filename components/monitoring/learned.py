@@ -1,23 +1,42 @@
-"""Rows that feedback has labelled, kept for the next training: one Parquet file a recipe, which only grows.
+"""Rows that feedback has labelled, kept for the next training: one Parquet file a recipe.
 
-Its columns are what the task's rows have (`text` or `values`, and `label`), then request_id, item, time, version and
-predicted. The recipe's ingest reads it as the table `feedback` (ingest.feedback).
+Its columns are what the task's rows have (`text` or `values`, and `label`), then request_id, item, time (of the
+feedback), version and predicted. The recipe's ingest reads it as the table `feedback` (ingest.feedback). It holds only
+what the recipe's contract allows of a row, and each text or array once: the service takes what the contract does not,
+and one such row would stop every training.
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.artifacts import disk_errors
+from components.errors import SourceError
 from components.monitoring.reference import COLUMNS
 from components.monitoring.windows import Row
+from components.params import Contract
 
 TYPES = {"text": pa.string(), "values": pa.list_(pa.float32())}
-KEY = ("request_id", "item")
+ORDER = ("time", "request_id", "item")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What became of the rows with feedback."""
+
+    num_new: int
+    """Rows that are new, or have another label than before."""
+    num_rows: int
+    """In the file now."""
+    left_out: str
+    """How many the contract does not allow, and why; empty without any."""
 
 
 def schema_of(task: str) -> pa.Schema:
@@ -36,45 +55,101 @@ def schema_of(task: str) -> pa.Schema:
     )
 
 
-def add_rows(path: Path, rows: Sequence[Row], *, task: str, version: str) -> int:
-    """Add the rows that have feedback and their input, and are not there yet with that label; gives how many are new.
-
-    A row whose feedback has changed takes its new label. The order is that of time, so that the same rows give the same
-    bytes.
+def add_rows(path: Path, rows: Sequence[Row], *, task: str, contract: Contract, version: str) -> Learned:
+    """Add the rows that have feedback and their input: of each text or array the last word, also on what was learned
+    before. What is said again changes nothing. The order is that of time, so that the same rows give the same bytes.
     """
     schema = schema_of(task)
-    before: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
-    known = {tuple(row[name] for name in KEY): row for row in before}
+    before = read_records(path, schema)
     given = [record_of(row, task, version) for row in rows if row.actual is not None and row.input is not None]
-    new = [row for row in given if known.get((row["request_id"], row["item"]), {}).get("label") != row["label"]]
-    if not new:
-        return 0
-    known |= {(row["request_id"], row["item"]): row for row in new}
-    ordered = sorted(known.values(), key=lambda row: (row["time"], row["request_id"], row["item"]))
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(ordered, schema=schema), partial, compression="zstd")
-        os.replace(partial, path)
-    return len(new)
+    known: dict[Any, dict[str, Any]] = {}
+    for record in in_order([*before, *given]):
+        if known.get(key_of(record, task), {}).get("label") != record["label"]:
+            known[key_of(record, task)] = record
+    faults = {key: fault for key, record in known.items() if (fault := fault_of(key, record["label"], contract))}
+    kept = in_order([record for key, record in known.items() if key not in faults])
+    if kept != before:
+        partial = path.with_name(f".{path.name}.partial")
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.Table.from_pylist(kept, schema=schema), partial, compression="zstd")
+            os.replace(partial, path)
+    labels = {key_of(record, task): record["label"] for record in before}
+    return Learned(
+        num_new=sum(labels.get(key_of(record, task)) != record["label"] for record in kept),
+        num_rows=len(kept),
+        left_out=in_words(Counter(faults.values()), num_rows=len(known)),
+    )
+
+
+def read_records(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """What was learned before; SourceError where the file cannot be read."""
+    if not path.is_file():
+        return []
+    try:
+        return pq.read_table(path).select(schema.names).cast(schema).to_pylist()
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise SourceError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:200]}); 'dvc checkout --force {path}' brings the "
+            "last version back"
+        ) from error
+
+
+def in_order(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(records, key=lambda record: tuple(record[name] for name in ORDER))
 
 
 def record_of(row: Row, task: str, version: str) -> dict[str, Any]:
     return {
-        COLUMNS[task]: row.input if task == "text_classification" else flat(row.input),
+        COLUMNS[task]: row.input.strip() if task == "text_classification" else flat(row.input),
         "label": row.actual,
         "request_id": row.request_id,
         "item": row.item,
-        "time": row.time.isoformat(),
+        "time": (row.told or row.time).isoformat(),
         "version": version,
         "predicted": row.output["label"],
     }
 
 
 def flat(values: Any) -> list[float]:
-    """The numbers of an array, whatever lists they stand in."""
-    return [number for one in values for number in flat(one)] if isinstance(values, list) else [float(values)]
+    """The numbers of an array as the file keeps them, whatever lists they stand in."""
+    return np.asarray(values, np.float32).ravel().tolist()
 
 
-def num_rows(path: Path) -> int:
-    return pq.read_metadata(path).num_rows if path.is_file() else 0
+def key_of(record: dict[str, Any], task: str) -> str | tuple[float, ...]:
+    """What makes two rows one: the text without the blanks around it, or the numbers."""
+    content = record[COLUMNS[task]]
+    return content.strip() if task == "text_classification" else tuple(content)
+
+
+def fault_of(content: str | tuple[float, ...], label: str, contract: Contract) -> str:
+    """Why the contract allows no such row; empty where it does."""
+    if contract.labels is not None and label not in contract.labels:
+        return "not of the contract's labels"
+    if isinstance(content, str):
+        return fault_of_text(content, contract)
+    limits = contract.values
+    if limits is None:
+        return ""
+    if len(content) != limits.length:
+        return f"not of the contract's {limits.length:,} numbers"
+    is_within = all(limits.min <= number <= limits.max for number in content)
+    return "" if is_within else f"with numbers beyond the contract's {limits.min:g} to {limits.max:g}"
+
+
+def fault_of_text(text: str, contract: Contract) -> str:
+    limits = contract.text_length
+    if limits is None:
+        return ""
+    if limits.min is not None and len(text) < limits.min:
+        return f"shorter than the contract's {limits.min:,} characters" if text else "empty"
+    if limits.max is not None and len(text) > limits.max:
+        return f"longer than the contract's {limits.max:,} characters"
+    return ""
+
+
+def in_words(faults: Counter[str], *, num_rows: int) -> str:
+    if not faults:
+        return ""
+    said = ", ".join(f"{count:,} {fault}" for fault, count in faults.most_common())
+    return f"{faults.total():,} of {num_rows:,} rows with feedback are left out: {said}"

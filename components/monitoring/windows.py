@@ -40,9 +40,11 @@ ROWS = """
         FROM traffic WHERE status = 200 AND version = $version AND time >= $since AND purpose IS NULL
         ORDER BY time DESC, item DESC LIMIT $last
     ), newest AS (
-        SELECT request_id, item, arg_max(label, time) AS actual FROM feedback GROUP BY request_id, item
+        SELECT request_id, item, arg_max(label, time) AS actual, max(time) AS told FROM feedback
+        GROUP BY request_id, item
     )
-    SELECT answered.request_id, item, time, input, length, output, CASE WHEN age = 1 THEN actual END AS actual
+    SELECT answered.request_id, item, time, input, length, output,
+        CASE WHEN age = 1 THEN actual END AS actual, CASE WHEN age = 1 THEN told END AS told
     FROM answered LEFT JOIN newest USING (request_id, item) ORDER BY time, request_id, item
 """
 REQUESTS = """
@@ -64,6 +66,8 @@ class Row:
     output: Any
     actual: str | None
     """The label that feedback gives."""
+    told: datetime | None
+    """When it did."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,9 @@ def make_view(con: Any, folder: Path, kind: str, columns: dict[str, str]) -> Non
 
 def row_of(
     request_id: str, item: int, time: datetime, input: str | None, length: int | None, output: str | None,
-    actual: str | None,
+    actual: str | None, told: datetime | None,
 ) -> Row:  # fmt: skip
     asked = json.loads(input) if input is not None else None
     is_hash = isinstance(asked, str) and HASH.fullmatch(asked) is not None
     answer = json.loads(output) if output is not None else None
-    return Row(request_id, item, time, None if is_hash else asked, length, answer, actual)
+    return Row(request_id, item, time, None if is_hash else asked, length, answer, actual, told)

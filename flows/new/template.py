@@ -19,7 +19,13 @@ MINILM = {
 }
 ANCHOR = "minilm"
 PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-LEARNED = "UNION ALL SELECT text, label FROM feedback\n"
+# The same text comes once, with what users said of it: neither a duplicate nor a conflict. A null text stays.
+LEARNED = """\
+WITH given AS (
+{query})
+SELECT text, label FROM given ANTI JOIN feedback USING (text)
+UNION ALL SELECT text, label FROM feedback
+"""
 # Words that some reader of YAML takes for something other than text.
 RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
 
@@ -61,7 +67,7 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
       source: {{kind: file, path: &{name}_data {scalar(path)}}}
       format: {scalar(format_values(measured))}
       # Blank texts and labels count as null.{left_out_note(measured)}
-      query: {query_text(measured.query + LEARNED)}
+      query: {query_text(LEARNED.format(query=measured.query))}
       # What users of the service label while it drifts; 'modelyard monitor' adds to it.
       feedback: data/feedback/{name}.parquet
       licence: unknown

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from components.artifacts import md5_of, read_json, sha256_of, write_json
-from components.errors import InputError, ModelyardError, PromotionError, StoreError
+from components.errors import InputError, ModelyardError, PromotionError, SourceError, StoreError
 from components.monitoring.causes import causes_file, close_claims, comes_to_a_verdict, hand_claim_to, why_not
 from components.monitoring.place import traffic_environment, traffic_folder
 from components.processes import identity
@@ -144,6 +144,31 @@ def test_other_texts_are_drift_and_start_one_retraining(project: Path):
     assert again.num_learned == 0
     assert "cool-down" in again.retrain
     assert retrain.started == ["tiny"]
+
+
+def test_what_the_contract_does_not_allow_is_not_learned_and_said(project: Path):
+    long = 3 * (OTHERS[0] + " ") + "x" * 2000
+    serve(project, [*OTHERS, "", long], day=1, actual=lambda text: mood_of(text or OTHERS[0]))
+    outcome = watch(project, Retrain())
+    assert outcome.left_out.startswith(f"2 of {len(OTHERS) + 2} rows with feedback are left out: ")
+    assert outcome.left_out in outcome.said
+    assert outcome.num_learned == pq.read_metadata(project / "data/feedback/tiny.parquet").num_rows == len(OTHERS)
+
+
+def test_feedback_that_is_cut_off_comes_back_as_it_is_said(project: Path):
+    edit(project, "tiny.monitoring.retrain", False)
+    serve(project, OTHERS, day=1, actual=mood_of)
+    watch(project, Retrain())
+    learned = project / "data/feedback/tiny.parquet"
+    whole = learned.read_bytes()
+    learned.unlink()  # DVC may have linked it
+    learned.write_bytes(whole[:200])
+    with pytest.raises(SourceError, match=r"tiny.parquet cannot be read") as found:
+        watch(project, Retrain())
+    advice = re.findall(r"'(dvc checkout .*?)'", str(found.value))
+    run(advice[0].split(), project)
+    assert learned.read_bytes() == whole
+    assert watch(project, Retrain()).verdict.state == "drift"
 
 
 def test_one_cause_starts_one_retraining_also_after_the_cool_down(project: Path):

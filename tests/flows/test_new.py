@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from ruamel.yaml import YAML
 
 from components.__main__ import run_stage
 from components.errors import ModelyardError, ParamsError, SourceError
+from components.monitoring.learned import add_rows
+from components.monitoring.windows import Row
 from components.params import CsvFormat, FileSource, PlainFormat
 from components.recipes import load_recipe, parse_recipe
 from components.tracking import NullTracker
 from flows.new import Added, add_recipe
 from flows.new.figures import Figures, Measured
 from flows.new.settings import EMBEDDINGS, LOWER_LAYERS, Settings, choose
-from flows.new.template import insert, recipe_text
+from flows.new.template import LEARNED, insert, recipe_text
 from tests.projects import ROOT, run
 from tests.tiny import make_tiny_encoder, tiny_rows
 
@@ -93,6 +96,28 @@ def test_rows_of_awkward_csv_pass_the_stages_as_they_are(project: Path, tmp_path
     assert (reports["ingest"]["num_rows"], reports["ingest"]["num_bad_rows"]) == (100, 0)
     assert reports["validate"]["num_failed"] == 0
     assert reports["preprocess"]["num_rows_out"] == 100
+
+
+def test_feedback_of_any_kind_passes_the_contract_that_was_proposed(project: Path, tmp_path: Path) -> None:
+    rows = tiny_rows(100)
+    encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
+    add_content(project, table(rows), encoder=encoder)
+    contract = load_recipe(project, "mine").validate.contract
+    known = [(text, "positive" if label == "negative" else "negative") for text, label in rows[:40]]
+    odd = [("x" * 5000, "positive"), ("", "negative"), (" ", "positive"), rows[0], rows[0]]
+    time = datetime(2026, 11, 22, tzinfo=UTC)
+    told = [
+        Row(f"r{number:03d}", 0, time, text, len(text), {"label": "positive"}, label, time)
+        for number, (text, label) in enumerate([*known, *odd])
+    ]
+    path = project / "data/feedback/mine.parquet"
+    learned = add_rows(path, told, task="text_classification", contract=contract, version="v1")
+    assert (learned.num_new, learned.num_rows) == (40, 40)
+    assert "1 longer than the contract's" in learned.left_out
+    assert "1 empty" in learned.left_out
+    reports = upstream_reports(project)
+    assert reports["ingest"]["num_rows"] == 100
+    assert reports["validate"]["num_failed"] == 0
 
 
 def test_five_rows_of_forty_classes_are_in_every_split(project: Path) -> None:
@@ -358,8 +383,7 @@ def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens
     recipe = parse_recipe("mine", recipes["mine"])
     assert recipe.validate.contract.labels == tuple(labels)
     assert recipe.ingest.watch == path
-    assert recipe.ingest.query.startswith(measured.query)
-    assert recipe.ingest.query.endswith("UNION ALL SELECT text, label FROM feedback\n")
+    assert recipe.ingest.query == LEARNED.format(query=measured.query)
     assert recipe.promotion is not None
     assert recipe.monitoring is not None
     split = recipe.preprocess.split

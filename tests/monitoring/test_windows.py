@@ -83,7 +83,10 @@ def test_feedback_joins_and_its_newest_word_counts(tmp_path: Path):
     write(
         tmp_path, "feedback-1.jsonl", right(0, "negative", after=2), right(0, "positive"), right(1, "negative", item=1)
     )
-    assert [row.actual for row in window_of(tmp_path).rows] == ["negative", None, "negative", None]
+    rows = window_of(tmp_path).rows
+    assert [row.actual for row in rows] == ["negative", None, "negative", None]
+    hours = [row.told and (row.told - START) / timedelta(hours=1) for row in rows]
+    assert hours == [2, None, 1, None]
 
 
 def test_id_that_came_twice_has_its_feedback_on_the_newer(tmp_path: Path):
