@@ -246,11 +246,12 @@ def monitor_tables(data: Data, console: Console) -> None:
     latency = f", p95 {service['p95_ms']:.1f} ms" if service["p95_ms"] is not None else ""
     console.print(f"service: {service['num_requests']} requests, {service['error_share']:.1%} failed{latency}")
     if quality:
-        accuracy = quality["accuracy"]
-        console.print(
-            f"feedback: {quality['num_rows']} rows, accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to "
-            f"{accuracy['high']:.3f}), on the validation split {quality['validation_accuracy']:.3f}"
+        said = ", ".join(
+            f"{name} {quality[key]['value']:.3f} ({quality[key]['low']:.3f} to {quality[key]['high']:.3f}), on the "
+            f"validation split {quality[f'validation_{key}']:.3f}"
+            for name, key in (("accuracy", "accuracy"), ("calibration error", "ece"))
         )
+        console.print(f"feedback: {quality['num_rows']} rows, {said}")
     learned = f"{data['num_learned']} new rows with feedback" if data["num_learned"] else ""
     for line in (learned, data["left_out"], data["retrain"]):
         if line:

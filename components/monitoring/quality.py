@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.bootstrap import intervals
+from components.evaluate.bootstrap import Statistic, intervals
 from components.evaluate.classification.metrics import (
-    Figures,
-    Weights,
     calibration_curve,
     calibration_metrics,
     counting_metrics,
 )
+from components.monitoring.reference import Reference
 from components.params import Bootstrap, Quality
 from serving.predictors.scores import Scores
 
@@ -36,6 +35,7 @@ class Judgement:
     accuracy: Interval
     ece: Interval
     validation_accuracy: float
+    validation_ece: float
     curve: NDArray[np.float64]
     """Mean confidence, accuracy and rows of each bin, (M, 3)."""
     reasons: Sequence[str]
@@ -43,32 +43,38 @@ class Judgement:
 
 
 def judge_quality(
-    actual: NDArray[np.int64], scores: Scores, *, validation_accuracy: float, limits: Quality, seed: int
+    actual: NDArray[np.int64], scores: Scores, reference: Reference, *, limits: Quality, seed: int
 ) -> Judgement | None:
-    """The figures of answers (N, L) with the labels that were right (N,); None without any."""
+    """The figures of answers (N, L) with the labels that were right (N,), beside the same of the reference's validation
+    split; None without any."""
     if not len(actual):
         return None
-    count = counting_metrics(actual, scores.argmax(axis=1).astype(np.int64), num_classes=scores.shape[1])
-    calibrate = calibration_metrics(actual, scores, num_bins=limits.bins)
-
-    def statistic(weights: Weights) -> Figures:
-        return {"accuracy": count(weights)["accuracy"], **calibrate(weights)}
-
     bootstrap = Bootstrap(num_samples=NUM_RESAMPLES, seed=seed, confidence=limits.confidence)
-    found = intervals(statistic, num_rows=len(actual), bootstrap=bootstrap)
+    found = intervals(statistic_of(actual, scores, limits), num_rows=len(actual), bootstrap=bootstrap)
     accuracy, ece = (Interval(*(float(value) for value in found[name])) for name in ("accuracy", "ece"))
+    of_validation = statistic_of(reference.actual, reference.scores, limits)
+    known = {
+        name: values.item() for name, values in of_validation(np.ones((len(reference.actual), 1), np.float32)).items()
+    }
     reasons: list[str] = []
     if len(actual) >= limits.min_rows:
-        if accuracy.high < validation_accuracy - limits.max_drop:
+        if accuracy.high < known["accuracy"] - limits.max_drop:
             reasons.append(
                 f"accuracy on {len(actual)} rows with feedback is {accuracy.value:.3f} ({accuracy.low:.3f} to "
-                f"{accuracy.high:.3f}), below {validation_accuracy:.3f} of the validation split by more than "
+                f"{accuracy.high:.3f}), below {known['accuracy']:.3f} of the validation split by more than "
                 f"{limits.max_drop:g}"
             )
-        if ece.low > limits.max_ece:
+        if ece.low > known["ece"] + limits.max_ece:
             reasons.append(
                 f"calibration error on {len(actual)} rows with feedback is {ece.value:.3f} ({ece.low:.3f} to "
-                f"{ece.high:.3f}), above {limits.max_ece:g}"
+                f"{ece.high:.3f}), above {known['ece']:.3f} of the validation split by more than {limits.max_ece:g}"
             )
     curve = calibration_curve(actual, scores, num_bins=limits.bins)
-    return Judgement(len(actual), accuracy, ece, validation_accuracy, curve, reasons)
+    return Judgement(len(actual), accuracy, ece, known["accuracy"], known["ece"], curve, reasons)
+
+
+def statistic_of(actual: NDArray[np.int64], scores: Scores, limits: Quality) -> Statistic:
+    """Accuracy and calibration error of rows, by the weight of each."""
+    count = counting_metrics(actual, scores.argmax(axis=1).astype(np.int64), num_classes=scores.shape[1])
+    calibrate = calibration_metrics(actual, scores, num_bins=limits.bins)
+    return lambda weights: {"accuracy": count(weights)["accuracy"], **calibrate(weights)}

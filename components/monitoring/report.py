@@ -116,7 +116,8 @@ def figure_rows(verdict: Verdict) -> list[tuple[str, str]]:
         ("rows with feedback", f"{quality.num_rows}"),
         ("accuracy there", f"{quality.accuracy.value:.3f} ({quality.accuracy.low:.3f} to {quality.accuracy.high:.3f})"),
         ("accuracy on the validation split", f"{quality.validation_accuracy:.3f}"),
-        ("calibration error", f"{quality.ece.value:.3f} ({quality.ece.low:.3f} to {quality.ece.high:.3f})"),
+        ("calibration error there", f"{quality.ece.value:.3f} ({quality.ece.low:.3f} to {quality.ece.high:.3f})"),
+        ("calibration error on the validation split", f"{quality.validation_ece:.3f}"),
     ]
 
 

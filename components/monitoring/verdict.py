@@ -102,10 +102,7 @@ def quality_of(rows: Sequence[Row], scores: Scores, reference: Reference, params
     number = {label: index for index, label in enumerate(reference.labels)}
     known = [index for index, row in enumerate(rows) if row.actual in number]
     actual: NDArray[np.int64] = np.array([number[str(rows[index].actual)] for index in known], np.int64)
-    right = reference.scores.argmax(axis=1) == reference.actual
-    return judge_quality(
-        actual, scores[known], validation_accuracy=float(right.mean()), limits=params.quality, seed=params.seed
-    )
+    return judge_quality(actual, scores[known], reference, limits=params.quality, seed=params.seed)
 
 
 def service_of(window: Window) -> Service:

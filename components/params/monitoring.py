@@ -35,7 +35,8 @@ class Quality(Section):
     max_drop: Share
     """Accuracy may lie so far below the one on the validation split; the upper end of its interval counts."""
     max_ece: Share
-    """Expected calibration error; the lower end of its interval counts."""
+    """The expected calibration error may lie so far above the one on the validation split; the lower end of its
+    interval counts."""
     bins: Annotated[int, Field(ge=2, le=100)]
     """Of equal width over the confidence."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
