@@ -25,7 +25,7 @@ from components.artifacts import Layout, disk_errors, md5_of, read_json, write_j
 from components.environment import prepare_environment
 from components.errors import ArtifactError, InputError, NoTrafficError
 from components.locks import hold
-from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to
+from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to, last_end
 from components.monitoring.learned import Learned, add_rows
 from components.monitoring.origins import reference_of
 from components.monitoring.place import traffic_folder
@@ -66,10 +66,14 @@ class Outcome:
     """Whether a retraining was claimed, and is to start."""
     retrain: str
     """What was started, or why nothing; empty without drift."""
+    ended: str
+    """How the last retraining before ended where it promoted nothing; else empty."""
 
     @property
     def said(self) -> str:
-        return "; ".join(filter(None, [self.verdict.state, *self.verdict.reasons, self.left_out, self.retrain]))
+        return "; ".join(
+            filter(None, [self.verdict.state, *self.verdict.reasons, self.left_out, self.ended, self.retrain])
+        )
 
 
 @flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
@@ -135,12 +139,16 @@ def judge_recipe(
         )
         verdict = judge_window(window, reference, params, notes=notes)
         report = leave(root, name, verdict, window, reference)
+        end = last_end(root, name)
+        ended = end.said if end else ""
         if not verdict.drifted:
-            return Outcome(name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="")
+            return Outcome(name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="", ended=ended)
         whole = read_window(folder, last=MAX_ROWS, since=None, newest=params.min_rows) or window
         learned = learn(root, name, recipe, whole)  # what was told of earlier answers, too
         why_not = claim_retraining(root, name, verdict, params, num_feedback=learned.num_rows)
-    return Outcome(name, verdict, report, learned.num_new, learned.left_out, is_due=not why_not, retrain=why_not)
+    return Outcome(
+        name, verdict, report, learned.num_new, learned.left_out, is_due=not why_not, retrain=why_not, ended=ended
+    )
 
 
 def cached_file(root: Path, md5: str) -> Path:
@@ -218,6 +226,7 @@ def monitor_summary(outcome: Outcome) -> Data:
         "report": str(outcome.report),
         "num_learned": outcome.num_learned,
         "left_out": outcome.left_out,
+        "last_retraining": outcome.ended,
         "retrain": outcome.retrain,
     }
 
@@ -253,7 +262,7 @@ def monitor_tables(data: Data, console: Console) -> None:
         )
         console.print(f"feedback: {quality['num_rows']} rows, {said}")
     learned = f"{data['num_learned']} new rows with feedback" if data["num_learned"] else ""
-    for line in (learned, data["left_out"], data["retrain"]):
+    for line in (learned, data["left_out"], data["last_retraining"], data["retrain"]):
         if line:
             console.print(line, markup=False)
     console.print(f"report: {data['report']}", markup=False)

@@ -71,12 +71,13 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
     with (
         known_by_its_process(folder),
         hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),
+        comes_to_a_verdict(folder, recipe, cause=cause) as end,
         time_limit(limit_s or scheduled_s, recipe),
     ):
-        with comes_to_a_verdict(folder, recipe):
-            outcome = patiently(lambda: refreshed(folder, recipe))
-            decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
-    done = summarised(outcome, decision, seconds=time.monotonic() - started)
+        outcome = patiently(lambda: refreshed(folder, recipe))
+        decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
+        done = summarised(outcome, decision, seconds=time.monotonic() - started)
+        end.state, end.why = done.state, done.why
     get_run_logger().info("%s: %s (%s)", recipe, done.state, done.why)  # which Prefect's pages and a worker show
     return done
 

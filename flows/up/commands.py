@@ -16,6 +16,7 @@ from components.artifacts import read_json, write_json
 from components.environment import PREFECT_SERVER
 from components.errors import ArtifactError
 from components.locks import hold
+from components.monitoring.causes import last_end
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
 from flows.up.processes import Record, end, last_line, process_of, records, start
@@ -182,6 +183,10 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
         notes.append(f"{challenger['mode']}: version {challenger['version'] or '?'}, {seen}")
     elif verdict := verdict_of(root, recipe, serving):
         notes.append(verdict)
+    with suppress(ArtifactError):
+        end = last_end(root, recipe)
+        if end is not None and end.state == "stopped":
+            notes.append(end.said)
     if written["state"] == "waiting":
         notes.append(f"no bundle yet; 'modelyard run {recipe}' makes one, and it is then served")
     state: State = written["state"] if written["state"] != "serving" else "ok" if is_healthy else "down"

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from components.monitoring.causes import last_end
 from components.promotion.ledger import entries, verify
 from tests.processes import at_work, stage_process
 from tests.projects import edit, make_project, run, write_rows
@@ -42,6 +43,9 @@ def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str):
     assert said["state"] == "nothing new"
     assert "the source gave the rows that it gave before, so nothing ran" in said["why"]
     assert {stage["stage"] for stage in said["stages"] if stage["state"] == "ran"} == {"ingest"}
+    end = last_end(project, "tiny")
+    assert end is not None
+    assert (end.cause, end.state, end.why) == ("by hand", said["state"], said["why"])
     assert champion(project) == said["version"] == 1
     assert [entry["action"] for entry in entries(project, "tiny")] == ["adopt"]
 
@@ -53,6 +57,9 @@ def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: 
     refused = run(["modelyard", "retrain", "tiny"], project, check=False, PREFECT_API_URL=prefect_api)
     assert refused.returncode == 3
     assert "version 2 does not take the place of version 1: " in refused.stderr.splitlines()[-1]
+    end = last_end(project, "tiny")
+    assert end is not None
+    assert (end.state, end.why in refused.stderr) == ("stopped", True)
     assert champion(project) == 1
     again = run(["modelyard", "retrain", "tiny", "--json"], project, PREFECT_API_URL=prefect_api)
     assert json.loads(again.stdout)["state"] == "nothing new"  # what was refused is not judged again by itself

@@ -17,8 +17,16 @@ import pytest
 from click.testing import CliRunner
 
 from components.artifacts import md5_of, read_json, sha256_of, write_json
-from components.errors import InputError, ModelyardError, PromotionError, SourceError, StoreError
-from components.monitoring.causes import causes_file, close_claims, comes_to_a_verdict, hand_claim_to, why_not
+from components.errors import (
+    ArtifactError,
+    InputError,
+    ModelyardError,
+    PromotionError,
+    SourceError,
+    StoreError,
+    TimeLimitError,
+)
+from components.monitoring.causes import causes_file, comes_to_a_verdict, hand_claim_to, last_end, why_not
 from components.monitoring.place import traffic_environment, traffic_folder
 from components.processes import identity
 from components.promotion.champions import FOLDER as PROMOTED
@@ -98,7 +106,8 @@ class Retrain:
 
     def __call__(self, root: Path, name: str) -> str:
         self.started.append(name)
-        close_claims(root, name)
+        with comes_to_a_verdict(root, name, cause="drift") as end:
+            end.state, end.why = "promoted", "it is better"
         return "started"
 
 
@@ -327,23 +336,71 @@ def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
     assert why_not({"v1": over | {"process": "1:1"}}, "v1", params, now=now, num_feedback=0) == ""  # it was killed
 
 
-def test_only_a_retraining_with_a_verdict_counts(project: Path):
+def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(project: Path):
     path = causes_file(project, "tiny")
     path.parent.mkdir(parents=True)
-    failed_gate, away = StageError("evaluate@tiny: below the bar"), StageError("the MLflow store cannot be reached")
+    failed_gate, away = StageError("evaluate@tiny: below\nthe bar"), StageError("the MLflow store cannot be reached")
     failed_gate.exit_code, away.is_transient = 3, True
-    for error, is_over in (
-        (None, True),
-        (PromotionError("worse", report={}), True),
-        (failed_gate, True),
-        (StoreError("gone"), False),
-        (away, False),
+    for error, is_over, why in (
+        (None, True, "it is better"),
+        (PromotionError("worse", report={}), True, "worse"),
+        (failed_gate, True, "evaluate@tiny: below the bar"),
+        (StoreError("gone"), False, "gone"),
+        (away, False, "the MLflow store cannot be reached"),
+        (TimeLimitError("too long"), False, "too long"),
+        (ZeroDivisionError(), False, "ZeroDivisionError"),
     ):
         path.write_text(json.dumps({"causes": {"v1": {"at": "", "num_feedback": 0, "process": "1:1"}}}))
-        with suppress(ModelyardError), comes_to_a_verdict(project, "tiny"):
+        with suppress(ModelyardError, ZeroDivisionError), comes_to_a_verdict(project, "tiny", cause="drift") as end:
             if error is not None:
                 raise error
+            end.state, end.why = "promoted", why
         assert (read_json(path)["causes"]["v1"]["process"] is None) == is_over
+        last = last_end(project, "tiny")
+        assert last is not None
+        assert (last.cause, last.state, last.why) == ("drift", "stopped" if error else "promoted", why)
+        assert datetime.now(UTC) - datetime.fromisoformat(last.at) < timedelta(minutes=1)
+
+
+def test_how_a_retraining_that_promoted_nothing_ended_is_said(project: Path):
+    serve(project, OTHERS, day=1)
+
+    def stop(root: Path, name: str) -> str:
+        with suppress(StageError), comes_to_a_verdict(root, name, cause="drift"):
+            raise StageError("validate@tiny: expected texts of 1 to 2000 characters")
+        return "started"
+
+    first = monitor_recipe(project, "tiny", start=stop)
+    assert (first.retrain, first.ended) == ("started", "")
+    path = causes_file(project, "tiny")
+    memory = read_json(path)
+    memory["last"]["at"] = "2026-11-22T13:00:59.123456+00:00"
+    write_json(path, memory)
+    expected = (
+        "the last retraining (drift, 2026-11-22 13:00 UTC): stopped: validate@tiny: expected texts of 1 to 2000 "
+        "characters"
+    )  # fmt: skip
+    again = watch(project, Retrain())
+    assert again.ended == expected
+    assert expected in again.said
+    done = run(["python", "-m", "flows.cli", "--project", str(project), "monitor", "tiny"], Path.cwd(), check=False)
+    assert expected in " ".join(done.stdout.split())
+    serve(project, FILMS, day=2)
+    assert watch(project, Retrain()).ended == expected
+    Retrain()(project, "tiny")  # one that promotes
+    assert watch(project, Retrain()).ended == ""
+
+
+@pytest.mark.parametrize("content", ['{"causes": {"v1": ', "[]", "{}", '{"causes": {"v1": 1}}'])
+def test_broken_memory_of_retrainings_is_named_with_what_mends_it(project: Path, content: str):
+    serve(project, OTHERS, day=1)
+    path = causes_file(project, "tiny")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(ArtifactError, match=r"tiny.json is not .*; delete it: what is lost is which drift"):
+        watch(project, Retrain())
+    path.unlink()
+    assert watch(project, Retrain()).retrain == "started"
 
 
 def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: Path, prefect_api: str):

@@ -16,10 +16,13 @@ import pytest
 from components.artifacts import read_json, sha256_of, write_json
 from components.environment import PREFECT_SERVER
 from components.errors import InputError
+from components.monitoring.causes import causes_file, comes_to_a_verdict
 from components.package.bento import free_port, tag_of
 from components.recipes import load_yaml
 from flows.ports import is_free
 from flows.servers import Server
+from flows.stage import StageError
+from flows.up.commands import routed
 from flows.up.parts import plan
 from flows.up.processes import end, last_line, process_of, records, start
 from serving.bundle import MANIFEST
@@ -210,6 +213,24 @@ def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path
     assert f"(process {os.getpid()})" in done.stderr
     assert "recipes.tiny.service.port in params.yaml" in done.stderr
     assert records(root) == {}
+
+
+def test_status_notes_a_retraining_that_stopped(tmp_path: Path):
+    written = {"serving": None, "refused": None, "crashes": 0, "challenger": None, "state": "serving"}
+    (tmp_path / ".modelyard/router").mkdir(parents=True)
+    write_json(tmp_path / ".modelyard/router/tiny.json", written)
+    assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
+    with pytest.raises(StageError), comes_to_a_verdict(tmp_path, "tiny", cause="drift"):
+        raise StageError("validate@tiny: expected texts of 1 to 1200 characters")
+    state, _, note = routed(tmp_path, "tiny", is_healthy=True)
+    assert state == "ok"
+    assert note.startswith("the last retraining (drift, ")
+    assert note.endswith(" UTC): stopped: validate@tiny: expected texts of 1 to 1200 characters")
+    with comes_to_a_verdict(tmp_path, "tiny", cause="schedule") as end:
+        end.state, end.why = "nothing new", "the source gave the rows that it gave before"
+    assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
+    causes_file(tmp_path, "tiny").write_text("no JSON")
+    assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
 
 
 def test_one_port_for_two_parts_is_refused(tmp_path: Path):
