@@ -129,8 +129,9 @@ def comes_to_a_verdict(root: Path, name: str, *, cause: str) -> Generator[End]:
         yield end
     except Exception as error:
         end.state, end.why = "stopped", " ".join(str(error).split()) or type(error).__name__
-        is_cut_off = not isinstance(error, ModelyardError) or isinstance(error, BusyError | TimeLimitError)
-        note_end(root, name, end, is_verdict=not is_cut_off and not error.is_transient)
+        is_cut_off = isinstance(error, BusyError | TimeLimitError)
+        is_verdict = isinstance(error, ModelyardError) and not (error.is_transient or is_cut_off)
+        note_end(root, name, end, is_verdict=is_verdict)
         raise
     note_end(root, name, end, is_verdict=True)
 
