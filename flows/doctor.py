@@ -197,6 +197,21 @@ def look_at_mlflow(root: Path) -> list[Check]:
     return [Check("mlflow", "ok", f"{masked(tracking_uri(root))} answers")]
 
 
+def look_at_champions(root: Path) -> list[Check]:
+    """Whether the registry still has what the ledger says is served."""
+    from components.promotion.champions import bring_back, lost_champion, register_one
+    from components.promotion.ledger import entries
+    from components.store import open_registry
+
+    checks: list[Check] = []
+    recipes = load_yaml(root / PARAMS)["recipes"]
+    for recipe in sorted({entry["recipe"] for entry in entries(root)} & recipes.keys()):
+        registry = open_registry(root, recipe) if has_store(root) else None
+        if lost := lost_champion(root, recipe, registry):
+            checks.append(Check("champions", "fail", lost, f"{bring_back(root)}, or {register_one(root, recipe)}"))
+    return checks or [Check("champions", "ok", "the model registry has every champion that the ledger names")]
+
+
 def has_store(root: Path) -> bool:
     """Whether there is a store to ask: opening a SQLite file that is not there would make it."""
     from components.store import tracking_uri
@@ -294,6 +309,6 @@ def dead_holders(rwlock: Path) -> set[int]:
 
 LOOKS: tuple[Callable[[Path], list[Check]], ...] = (
     look_at_python, look_at_versions, look_at_tools, look_at_telemetry, look_at_disk, look_at_folders, look_at_params,
-    look_at_dag, look_at_mlflow, look_at_prefect, look_at_ports, look_at_exposed_servers, look_at_stale_runs,
-    look_at_locks,
+    look_at_dag, look_at_mlflow, look_at_champions, look_at_prefect, look_at_ports, look_at_exposed_servers,
+    look_at_stale_runs, look_at_locks,
 )  # fmt: skip

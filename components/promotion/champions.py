@@ -4,6 +4,8 @@ A change of champion is three writes: the alias `champion` (a transaction of the
 `.modelyard/champions/<recipe>.json`, which names the bundle that is served. Before the first, what is meant is written
 down as an intent; whoever holds the recipe's promotion lock next finishes what a killed process left: where the alias
 was moved, the line and the file follow; where it was not, nothing has happened, and the intent is dropped.
+
+A version is known by its bundle's digest: its number means another bundle once the registry is made anew.
 """
 
 import getpass
@@ -16,11 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import disk_errors, read_json, write_json
+from components.artifacts import REPORT, Layout, disk_errors, read_json, write_json
 from components.errors import ArtifactError
 from components.locks import hold
 from components.promotion.ledger import CHANGES, Action, Entry, append, entries
 from components.registry import CHALLENGER, CHAMPION, Registry, Version
+from components.store import masked, tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +85,7 @@ def settle(root: Path, registry: Registry) -> Version | None:
     intent = intent_file(root, recipe)
     if intent.is_file():
         meant: Entry = read_json(intent)
-        wanted: int = meant["to"]["version"]
-        if champion is not None and champion.number == wanted:
+        if champion is not None and is_named(meant["to"], champion):
             logger.warning("%s: finishing the promotion of version %d, which was cut off", recipe, champion.number)
             registry.crown(champion)
             record(root, meant)
@@ -95,19 +97,32 @@ def settle(root: Path, registry: Registry) -> Version | None:
     if champion is None:
         return None
     known = changes(root, recipe)
-    if not known or known[-1]["to"]["version"] != champion.number:
-        before = known[-1]["to"] if known else None
-        reason = "the alias was set in the registry" if known else "registered as the first version"
+    before = known[-1]["to"] if known else None
+    if before is None or before != named(champion):
         record(
             root,
-            entry_of("adopt", recipe, before=before, after=champion, through="registry", figures={}, reason=reason),
-        )
+            entry_of(
+                "adopt", recipe, before=before, after=champion, through="registry", figures={},
+                reason=adopted(registry, before, champion),
+            ),
+        )  # fmt: skip
     try:
         publish(root, registry, champion)
         publish_challenger(root, registry)
     except ArtifactError as error:  # another version can still take its place
         logger.warning("%s", error)
     return champion
+
+
+def adopted(registry: Registry, before: Mapping[str, Any] | None, champion: Version) -> str:
+    """Why a champion is one that the ledger does not name."""
+    if before is None:
+        return "registered as the first version"
+    if any(is_named(before, version) and version.number == before["version"] for version in registry.versions()):
+        return "the alias was set in the registry"
+    if is_named(before, champion):
+        return f"the registry has the bundle of version {before['version']} as version {champion.number} now"
+    return f"the registry no longer has {called(before)}"
 
 
 def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> Entry:
@@ -192,6 +207,11 @@ def named(version: Mapping[str, Any] | Version | None) -> dict[str, Any] | None:
     return None if version is None else dict(version)
 
 
+def is_named(end: Mapping[str, Any] | None, version: Version) -> bool:
+    """Whether what the ledger names is this bundle."""
+    return end is not None and end["digest"] == version.digest
+
+
 def user_name() -> str:
     """Who runs this process."""
     try:
@@ -205,21 +225,47 @@ def changes(root: Path, recipe: str) -> list[Entry]:
     return [entry for entry in entries(root, recipe) if entry.get("action") in CHANGES]
 
 
-def reign(root: Path, recipe: str) -> list[int]:
+def reign(root: Path, recipe: str) -> list[dict[str, Any]]:
     """The champions that lead to the present one, which is last: what was rolled back is left out."""
-    line: list[int] = []
+    line: list[dict[str, Any]] = []
     for entry in changes(root, recipe):
-        number = entry["to"]["version"]
-        if number in line:
-            line = line[: line.index(number)]
-        line.append(number)
+        digests = [end["digest"] for end in line]
+        if entry["to"]["digest"] in digests:
+            line = line[: digests.index(entry["to"]["digest"])]
+        line.append(entry["to"])
     return line
 
 
 def was_judged(root: Path, recipe: str, version: Version) -> Entry | None:
     """The newest line in which a version was refused, promoted or rolled back; None where it is new."""
     for entry in reversed(entries(root, recipe)):
-        ends = (entry.get("from"), entry.get("to"))
-        if any(end is not None and end["version"] == version.number for end in ends):
+        if is_named(entry.get("from"), version) or is_named(entry.get("to"), version):
             return entry
     return None
+
+
+def lost_champion(root: Path, recipe: str, registry: Registry | None) -> str | None:
+    """Says of the champion that the ledger names that the registry (None: there is none yet) lacks it."""
+    known, versions = changes(root, recipe), registry.versions() if registry else []
+    if not known or any(is_named(known[-1]["to"], version) for version in versions):
+        return None
+    return f"the ledger names {called(known[-1]['to'])} of {recipe} the champion, and the model registry lacks it"
+
+
+def called(end: Mapping[str, Any]) -> str:
+    """A version that the ledger names, for messages."""
+    return f"version {end['version']} ({end['digest'][:12]})"
+
+
+def bring_back(root: Path) -> str:
+    """What mends a registry that lacks what it had."""
+    return f"bring {masked(tracking_uri(root))} back from a copy"
+
+
+def register_one(root: Path, recipe: str) -> str:
+    """How a registry comes by a version; a run that finds the bundle packaged registers it only where it is forced."""
+    report = Layout(root, recipe, "package").artifact / REPORT
+    if not report.is_file():
+        return f"'modelyard run {recipe}' makes one"
+    packaged: str = read_json(report)["digest"]
+    return f"'modelyard run {recipe} --force package' registers the packaged bundle ({packaged[:12]})"

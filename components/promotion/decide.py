@@ -9,20 +9,25 @@ from components.errors import ArtifactError, InputError
 from components.params import Recipe
 from components.promotion.champions import (
     Champion,
+    bring_back,
     bundle_of,
+    called,
     enthrone,
     entry_of,
+    is_named,
+    lost_champion,
     promotion_lock,
     publish,
     publish_challenger,
     published,
+    register_one,
     reign,
     settle,
     was_judged,
 )
 from components.promotion.ledger import Entry, append
 from components.recipes import load_recipe
-from components.registry import CHALLENGER, Registry, Version
+from components.registry import CHALLENGER, CHAMPION, Registry, Version
 from components.store import open_registry, store_errors
 
 logger = logging.getLogger(__name__)
@@ -56,9 +61,7 @@ def promote(root: Path, recipe: str, *, number: int | None, force: str | None, t
     with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
         registry = open_registry(root, recipe)
         champion = settle(root, registry)
-        challenger = registry.version(number) if number is not None else registry.at(CHALLENGER)
-        if challenger is None:
-            raise InputError(no_challenger(recipe, champion))
+        challenger = chosen(root, registry, number)
         if champion is not None and champion.number == challenger.number:
             return unchanged(champion, "it is the champion already")
         if champion is None or force is not None:
@@ -82,11 +85,7 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
         if made.number == champion.number:
             return unchanged(champion, "the pipeline made the champion's own bundle")
         if judged := was_judged(root, recipe, made):
-            return unchanged(
-                champion,
-                f"version {made.number} was decided on before ({judged['action']}, {judged['at'][:10]}); 'modelyard "
-                f"promote {recipe} --version {made.number}' judges it again",
-            )
+            return unchanged(champion, decided(made, judged))
         figures = passed(root, settings, registry, champion, made, through=through)
         if settings.promotion is not None and settings.promotion.then == "trial":
             why = f"version {made.number} passed the gate; the service tries it and promotes it"
@@ -101,13 +100,13 @@ def rollback(root: Path, recipe: str, *, number: int | None, through: str, reaso
         registry = open_registry(root, recipe)
         champion = settle(root, registry)
         if champion is None:
-            raise InputError(f"{recipe} has no champion yet; 'modelyard run {recipe}' makes the first")
+            raise InputError(no_version(root, registry))
         earlier = reign(root, recipe)[:-1]
         if number is None and not earlier:
             raise InputError(
                 f"{recipe} has no champion before version {champion.number}; name one of its versions with --to"
             )
-        version = registry.version(earlier[-1] if number is None else number)
+        version = registry.version(number) if number is not None else found_again(root, registry, earlier[-1])
         if version.number == champion.number:
             raise InputError(f"version {version.number} of {recipe} is the champion already")
         entry = entry_of(
@@ -172,11 +171,51 @@ def unchanged(champion: Version, why: str) -> Decision:
     return Decision(champion.recipe, "unchanged", champion.number, champion.number, champion.tag, why, {})
 
 
-def no_challenger(recipe: str, champion: Version | None) -> str:
+def chosen(root: Path, registry: Registry, number: int | None) -> Version:
+    """The version of a number, or the challenger; InputError says why there is none, and what gives one."""
+    if not registry.versions():
+        raise InputError(no_version(root, registry))
+    version = registry.version(number) if number is not None else registry.at(CHALLENGER)
+    if version is None:
+        raise InputError(no_challenger(root, registry))
+    return version
+
+
+def no_version(root: Path, registry: Registry) -> str:
+    """Why there is no champion, and what gives one."""
+    recipe = registry.recipe
+    if lost := lost_champion(root, recipe, registry):
+        return f"{lost}; {bring_back(root)}, or {register_one(root, recipe)}"
+    if registry.versions():
+        return f"no version of {recipe} is the champion; name one: modelyard promote {recipe} --version N"
+    return f"{recipe} has no version in the model registry; {register_one(root, recipe)}"
+
+
+def no_challenger(root: Path, registry: Registry) -> str:
     """Why there is nothing to promote."""
+    recipe, champion, newest = registry.recipe, registry.at(CHAMPION), registry.versions()[0]
     if champion is None:
-        return f"{recipe} has no version in the model registry; 'modelyard run {recipe}' makes the first"
-    return (
-        f"{recipe} has no challenger: version {champion.number} is the champion, and nothing newer was made; "
-        f"'modelyard retrain {recipe}' makes one, or name a version with --version"
+        return no_version(root, registry)
+    begins = f"{recipe} has no challenger: version {champion.number} is the champion, and"
+    if newest.number > champion.number and (judged := was_judged(root, recipe, newest)):
+        return f"{begins} {decided(newest, judged)}"
+    return f"{begins} nothing newer was made; 'modelyard retrain {recipe}' makes one, or name a version with --version"
+
+
+def decided(version: Version, judged: Entry) -> str:
+    """What became of a version, and what decides anew."""
+    is_back = judged["action"] == "rollback" and is_named(judged["from"], version)
+    what = "rolled back" if is_back else f"decided on before ({judged['action']}, {judged['at'][:10]})"
+    again = f"'modelyard promote {version.recipe} --version {version.number}'"
+    return f"version {version.number} was {what}; {again} judges it again, and promotes it if it is not worse"
+
+
+def found_again(root: Path, registry: Registry, end: dict[str, Any]) -> Version:
+    """The version that the ledger names, whatever its number is now; InputError where the registry has it no more."""
+    for version in registry.versions():
+        if is_named(end, version):
+            return version
+    raise InputError(
+        f"the champion of {registry.recipe} before this one, {called(end)}, is no longer in the model registry; "
+        f"{bring_back(root)}, or name one of its versions with --to"
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 from components.errors import InputError
 from components.params import Canary, Recipe
 from components.promotion.champions import bundle_of, name_version, promotion_lock
-from components.promotion.decide import no_challenger
+from components.promotion.decide import chosen
 from components.recipes import load_recipe
-from components.registry import CHALLENGER, CHAMPION, Version
+from components.registry import CHAMPION, Version
 from components.store import open_registry, store_errors
 
 
@@ -42,9 +42,7 @@ def challenge(root: Path, recipe: str, *, number: int | None) -> Version:
     with promotion_lock(root, recipe, doing=f"modelyard canary {recipe}"), store_errors(root):
         registry = open_registry(root, recipe)
         champion = registry.at(CHAMPION)
-        version = registry.version(number) if number is not None else registry.at(CHALLENGER)
-        if version is None:
-            raise InputError(no_challenger(recipe, champion))
+        version = chosen(root, registry, number)
         if champion is not None and champion.number == version.number:
             raise InputError(f"version {version.number} of {recipe} is the champion already")
         verdict_file(root, recipe).unlink(missing_ok=True)  # an earlier one on it

@@ -1,6 +1,8 @@
 """Promotion and rollback on a real registry, whatever becomes of the process."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts import sha256_of
 from components.errors import ArtifactError, InputError, ParamsError, PromotionError
 from components.monitoring.origins import bundle_of
 from components.promotion.champions import champion_file, intent_file, published
 from components.promotion.decide import champion_of, promote, promote_made, rollback
 from components.promotion.ledger import entries, verify
 from components.registry import CHALLENGER, CHAMPION, fault_of
+from flows.doctor import look_at_champions
 from serving.bundle import MANIFEST
 from tests.projects import edit
 from tests.promotion.bundles import make_bundle, note, register, registry
@@ -131,6 +135,94 @@ def test_alias_that_was_set_by_hand_is_written_down(project: Path):
     assert told is not None
     assert told.version == champion(project) == 2
     assert entries(project, "tiny")[-1]["reason"] == "the alias was set in the registry"
+
+
+def packaged(root: Path, made: str) -> None:
+    """One of the fixture's bundles, as if package had made it last."""
+    folder = root / "artifacts/tiny/package"
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = sha256_of(root / "made" / made / MANIFEST)
+    (folder / "report.json").write_text(json.dumps({"digest": digest}))
+
+
+def without_registry(root: Path) -> Path:
+    """The project in another place, for this process keeps the store open, and without the store."""
+    ignored = shutil.ignore_patterns("mlflow.db*", "*.registered")
+    return Path(shutil.copytree(root, root.parent / "lost", ignore=ignored))
+
+
+def test_lost_registry_says_what_brings_the_champion_back(project: Path):
+    promote(project, "tiny", number=2, force="test", through="test")
+    packaged(project, "second")
+    assert [check.state for check in look_at_champions(project)] == ["ok"]
+    project = without_registry(project)
+    mended = r"mlflow.db back from a copy, or 'modelyard run tiny --force package' registers the packaged bundle"
+    (check,) = look_at_champions(project)
+    assert check.state == "fail"
+    assert re.search(mended, check.mend)
+    assert not (project / "mlflow.db").exists()
+    lost = r"the ledger names version 2 \(\w{12}\) of tiny the champion, and the model registry lacks it; bring .*"
+    with pytest.raises(InputError, match=lost + mended):
+        promote(project, "tiny", number=None, force=None, through="test")
+    with pytest.raises(InputError, match=lost + mended):
+        promote(project, "tiny", number=2, force=None, through="test")
+    with pytest.raises(InputError, match=lost + mended):
+        rollback(project, "tiny", number=None, through="test")
+    assert len(decided(project)) == 2
+
+    register(project, project / "made/second")
+    assert [check.state for check in look_at_champions(project)] == ["ok"]
+    champion_of(project, "tiny")
+    assert champion(project) == 1
+    adopted = entries(project, "tiny")[-1]
+    assert (adopted["action"], adopted["from"]["version"], adopted["to"]["version"]) == ("adopt", 2, 1)
+    assert adopted["from"]["digest"] == adopted["to"]["digest"]
+    assert adopted["reason"] == "the registry has the bundle of version 2 as version 1 now"
+
+
+def test_rollback_never_takes_a_number_that_means_another_bundle_now(project: Path):
+    promote(project, "tiny", number=2, force="test", through="test")
+    project = without_registry(project)
+    second, third = (project / "made" / name for name in ("second", "third"))
+    assert (register(project, second), register(project, third)) == (1, 2)
+    with pytest.raises(InputError, match=r"before this one, version 1 \(\w{12}\), is no longer in the model registry"):
+        rollback(project, "tiny", number=None, through="test")
+    assert champion(project) == 1
+    assert promote(project, "tiny", number=2, force="test", through="test").before == 1
+    back = rollback(project, "tiny", number=None, through="test")
+    assert (back.version, back.tag) == (1, f"tiny:{sha256_of(second / MANIFEST)[:12]}")
+    assert champion(project) == 1
+
+
+def test_other_bundle_under_the_champions_number_is_written_down(project: Path):
+    champion_of(project, "tiny")
+    project = without_registry(project)
+    register(project, project / "made/second")
+    champion_of(project, "tiny")
+    assert champion(project) == 1
+    assert entries(project, "tiny")[-1]["reason"].startswith("the registry no longer has version 1 (")
+
+
+def test_registry_without_a_version_names_what_registers_the_packaged_bundle(project: Path):
+    project = without_registry(project)
+    with pytest.raises(InputError, match=r"has no version in the model registry; 'modelyard run tiny' makes one"):
+        promote(project, "tiny", number=None, force=None, through="test")
+    packaged(project, "first")  # as 'dvc pull' brings it into a fresh clone
+    forced = r"has no version in .*; 'modelyard run tiny --force package' registers the packaged bundle \(\w{12}\)"
+    with pytest.raises(InputError, match=forced):
+        promote(project, "tiny", number=None, force=None, through="test")
+    with pytest.raises(InputError, match=forced):
+        rollback(project, "tiny", number=None, through="test")
+
+
+def test_version_that_was_rolled_back_is_named_as_the_one_to_promote(project: Path):
+    promote(project, "tiny", number=3, force="test", through="test")
+    rollback(project, "tiny", number=None, through="test")
+    said = (
+        "version 1 is the champion, and version 3 was rolled back; 'modelyard promote tiny --version 3' judges it again"
+    )
+    with pytest.raises(InputError, match=said):
+        promote(project, "tiny", number=None, force=None, through="test")
 
 
 def test_recipe_without_margins_is_told_what_to_add(project: Path):
