@@ -23,6 +23,10 @@ MAX_LABELS = 1000
 MAX_LEFT_OUT_SHARE = 0.1
 MAX_BAD_SHARE = 0.05
 NUM_SAMPLED_ROWS = 20_000
+# DuckDB's name of the type of a column whose values are of several JSON types.
+MIXED = "JSON"
+# How DuckDB's names of types begin whose values are no single ones; those of lists end with a bracket.
+NESTED = ("STRUCT", "MAP", "UNION")
 # Scripts that are written without spaces: a token is about a character.
 DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 WORDS = rf"[{DENSE}]|[^\s\p{{P}}\p{{S}}{DENSE}]+|[\p{{P}}\p{{S}}]"
@@ -91,8 +95,9 @@ def measure(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str)
             return measured(con, form, load(con, form, fetched), text=text, label=label)
 
 
-def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:
-    there = [name for (name,) in con.execute("SELECT column_name FROM (DESCRIBE source)").fetchall()]
+def check_columns(con: "Connection", wanted: tuple[str, str]) -> frozenset[str]:
+    """SourceError where they are not two columns of single values; gives those that mix JSON's types."""
+    there = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE source)").fetchall())
     for name, option in zip(wanted, ("--text", "--label"), strict=True):
         if name not in there:
             raise SourceError(
@@ -100,6 +105,24 @@ def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:
             )
     if wanted[0] == wanted[1]:
         raise SourceError(f"--text and --label are both '{wanted[0]}'; they must be two columns")
+    for name, option in zip(wanted, ("--text", "--label"), strict=True):
+        check_single(con, name, there[name], option)
+    return frozenset(name for name in wanted if there[name] == MIXED)
+
+
+def check_single(con: "Connection", name: str, kind: str, option: str) -> None:
+    """SourceError where a column holds lists or objects."""
+    column, nested = identifier(name), "true"
+    if kind == MIXED:
+        nested = f"json_type({column}) IN ('ARRAY', 'OBJECT')"
+    elif not kind.startswith(NESTED) and not kind.endswith("]"):
+        return
+    query = f"SELECT to_json({column})::VARCHAR FROM source WHERE {column} IS NOT NULL AND {nested} LIMIT 5"
+    if found := con.execute(query).fetchall():
+        raise SourceError(
+            f"{option}: column '{name}' holds lists or objects ({examples(value for (value,) in found)}); "
+            "each must be one text or number: choose another column, or take one value out of each first"
+        )
 
 
 def check_readable(loaded: Loaded) -> None:
@@ -114,30 +137,36 @@ def check_readable(loaded: Loaded) -> None:
 
 def measured(con: "Connection", form: CsvFormat | PlainFormat, loaded: Loaded, *, text: str, label: str) -> Measured:
     """Choose the query by the labels that are there, and count the rows that it gives."""
-    check_columns(con, (text, label))
+    mixed = check_columns(con, (text, label))
     check_readable(loaded)
-    query = query_for(text, label)
+    query = query_for(text, label, mixed=mixed)
     counts = count_labels(con, query, label)
     folded = alike(counts)
     if folded:
-        query = query_for(text, label, fold=True)
+        query = query_for(text, label, mixed=mixed, fold=True)
         counts = count_labels(con, query, label)
     left_out = tuple(sorted(name for name, count in counts.items() if count < MIN_CLASS_ROWS))
     check_labels(label, counts, left_out)
     if left_out:
-        query = query_for(text, label, fold=bool(folded), without=left_out)
+        query = query_for(text, label, mixed=mixed, fold=bool(folded), without=left_out)
     labels = {name: counts[name] for name in in_order(counts.keys() - set(left_out))}
     figures = count(con, query, loaded, labels)
     return Measured(form, query, replace(figures, left_out=left_out, folded=folded))
 
 
-def query_for(text: str, label: str, *, fold: bool = False, without: Iterable[str] = ()) -> str:
-    """The SELECT of a recipe: blank is null; `fold` makes labels that differ in case or spaces one."""
-    label_sql = f"CAST({identifier(label)} AS VARCHAR)"
+def query_for(text: str, label: str, *, mixed: frozenset[str], fold: bool = False, without: Iterable[str] = ()) -> str:
+    """The SELECT of a recipe: blank is null; `fold` makes labels that differ in case or spaces one.
+
+    Columns of `mixed` JSON types are read without JSON's quotes, also once later rows have made them one type.
+    """
+    text_sql, label_sql = (
+        f"to_json({identifier(name)}) ->> '$'" if name in mixed else f"CAST({identifier(name)} AS VARCHAR)"
+        for name in (text, label)
+    )
     if fold:
         label_sql = rf"lower(regexp_replace({label_sql}, '[\s\p{{Z}}]+', ' ', 'g'))"
     lines = [
-        f"SELECT nullif(trim(CAST({identifier(text)} AS VARCHAR)), '') AS text,",
+        f"SELECT nullif(trim({text_sql}), '') AS text,",
         f"       nullif(trim({label_sql}), '') AS label",
         "FROM source",
     ]

@@ -43,6 +43,7 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = next(iter(suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]), "")
     if suffix in PLAIN:
+        check_no_array(path, PLAIN[suffix])
         return PlainFormat(type=PLAIN[suffix])
     if suffix not in DELIMITED:
         allowed = ", ".join([*DELIMITED, *PLAIN])
@@ -55,6 +56,17 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
         type="csv", delimiter=delimiter, quote='"', header=has_header, columns=None if has_header else numbered,
         encoding=encoding,
     )  # fmt: skip
+
+
+def check_no_array(path: Path, form: str) -> None:
+    """SourceError where a file of JSON is one array, and so holds no object a line."""
+    if form == "jsonl":
+        with opened(path) as file:
+            if file.read(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+                raise SourceError(
+                    f"{path.name} begins with '[', as one JSON array does; one object a line is wanted: "
+                    f"jq -c '.[]' {path.name} > {path.stem}_lines.jsonl"
+                )
 
 
 def delimiter_of(path: Path, encoding: Encoding, usual: str, wanted: tuple[str, str]) -> tuple[str, list[list[str]]]:

@@ -48,6 +48,13 @@ def table(rows: Iterable[Iterable[Any]], *, delimiter: str = ",", header: tuple[
     return out.getvalue()
 
 
+def objects(labels: list[Any], *, texts: list[Any] | None = None) -> str:
+    """JSON lines of the texts, with the labels in turn."""
+    texts = texts or [text for text, _ in tiny_rows(60)]
+    rows = [{"text": text, "label": labels[i % len(labels)]} for i, text in enumerate(texts)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 def add(project: Path, data: Path, *, text: str = "text", label: str = "label", encoder: Path | None = None) -> Added:
     return add_recipe(project, "mine", data=data, text=text, label=label, encoder=encoder)
 
@@ -128,6 +135,24 @@ def test_five_rows_of_forty_classes_are_in_every_split(project: Path) -> None:
     report = upstream_reports(project)["preprocess"]
     assert report["num_classes"] == 40
     assert min(report["num_validation"], report["num_test"]) == 40
+
+
+@pytest.mark.parametrize("later", [["1", "x", "true"], [1, "x", True]])
+def test_labels_of_several_json_types_are_read_without_quotes(project: Path, later: list[Any]) -> None:
+    texts = [text for text, _ in tiny_rows(60)]
+    encoder = make_tiny_encoder(project / "encoder", texts)
+    rows = objects([1, "x", True, "1", None, ' "so" '], texts=[*texts[:-1], 7])
+    added = add_content(project, rows, "rows.jsonl", encoder=encoder)
+    assert added.figures.labels == {'"so"': 10, "1": 20, "true": 10, "x": 10}
+    assert load_recipe(project, "mine").validate.contract.labels == ('"so"', "1", "true", "x")
+    reports = upstream_reports(project)
+    assert (reports["ingest"]["num_rows"], reports["validate"]["num_failed"]) == (60, 0)
+    with (project.parent / "rows.jsonl").open("w") as file:  # the query holds, whatever types later rows have
+        file.write(objects(later, texts=texts))
+    run_stage(project, "mine", "ingest", tracker=NullTracker())
+    data = project / "artifacts/mine/ingest/data.parquet"
+    counted = duckdb.execute(f"SELECT label, count(*) FROM '{data}' GROUP BY 1 ORDER BY 1").fetchall()
+    assert counted == [("1", 20), ("true", 20), ("x", 20)]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +277,19 @@ MALFORMED = table(tiny_rows(20)) + "one,two,three\n" * 10
         ("rows.csv", b"text,label\n\x00\xff\xfe\x81", "is not text"),
         ("rows.csv", MALFORMED, "of the file cannot be read"),
         ("rows.jsonl", "not json\n", "JSON"),
+        (
+            "rows.json",
+            ' \n[{"text": "a", "label": "b"}]',
+            r"one object a line is wanted: jq -c '.\[\]' rows.json > rows_l",
+        ),
+        (
+            "rows.jsonl",
+            objects([["a", "b"], {"c": 1}, "d"]),
+            r"--label: .* holds lists or objects \('\[\"a\",\"b\"\]', '",
+        ),
+        ("rows.jsonl", objects([["a"], ["b"]]), "--label: column 'label' holds lists or objects"),
+        ("rows.jsonl", objects([{"a": 1}, {"a": 2}]), "--label: column 'label' holds lists or objects"),
+        ("rows.jsonl", objects([1, 2], texts=[["one"], "two"]), "--text: column 'text' holds lists or objects"),
         ("rows.parquet", b"PAR1 no", "cannot be read as parquet"),
         ("rows.xlsx", b"PK", "has the ending '.xlsx'; it must be one of .csv"),
     ],
