@@ -8,6 +8,8 @@ import psutil
 from components.errors import BusyError
 
 HOST = "127.0.0.1"
+MLFLOW_PORT = 5000
+PREFECT_PORT = 4200
 MAX_NAME = 80
 
 

@@ -28,7 +28,7 @@ Data = dict[str, Any]
 Render = Callable[[Data, Console], None]
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "ran": "bold", "cached": "dim",
           "starting": "yellow", "waiting": "yellow", "stopped": "dim", "degraded": "red", "down": "red",
-          "crashed": "red"}  # fmt: skip
+          "crashed": "red", "refused": "red"}  # fmt: skip
 PLAIN_WIDTH = 120
 
 

@@ -69,10 +69,10 @@ def json_option(command: F) -> F:
 
 
 def port_options(command: F) -> F:
-    """The ports of the servers that `up` starts, for every command that looks at them."""
+    """The ports of the servers that `up` starts, for every command that looks at them; None where none is given."""
     for name, default in (("prefect", 4200), ("mlflow", 5000)):
         command = click.option(
-            f"--{name}-port", default=default, show_default=True, type=click.IntRange(1, 65535),
+            f"--{name}-port", show_default=f"{default}, or where it was", type=click.IntRange(1, 65535),
             envvar=f"MODELYARD_{name.upper()}_PORT", show_envvar=True,
         )(command)  # fmt: skip
     return command

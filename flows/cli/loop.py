@@ -175,9 +175,9 @@ def ledger(project: Project, recipe: str | None, as_json: bool) -> None:
     from flows.reporting import reporting
 
     root = project.root
-    if recipe is not None:
-        load_recipe(root, recipe)
     with reporting(as_json) as report:
         data = ledger_summary(root, recipe)
+        if recipe is not None and not data["entries"]:  # one that params.yaml has no more keeps its history
+            load_recipe(root, recipe)
         report(data, ledger_table)
     check_ledger(data)

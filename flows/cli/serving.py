@@ -52,22 +52,23 @@ def canary(project: Project, recipe: str, number: int | None, withdraw: bool) ->
 @port_options
 @json_option
 @click.pass_obj
-def up(project: Project, mlflow_port: int, prefect_port: int, as_json: bool) -> None:
+def up(project: Project, mlflow_port: int | None, prefect_port: int | None, as_json: bool) -> None:
     """Start MLflow, Prefect, the schedules and the recipes with 'serve: true', in the background, on 127.0.0.1.
 
-    What runs already is left as it is.
+    What runs already is left as it is. A recipe with faults in params.yaml is not started: 2 is then the exit code.
 
     \b
     Example:
       modelyard up
     """
     from flows.reporting import reporting, up_summary, up_table
-    from flows.up import bring_up
+    from flows.up import bring_up, check_recipes
 
     root = project.root
     with reporting(as_json) as report:
         data = up_summary(bring_up(root, mlflow_port=mlflow_port, prefect_port=prefect_port))
         report(data, up_table)
+    check_recipes(root)
     if not data["is_well"]:
         raise click.exceptions.Exit(1)
 
@@ -76,7 +77,7 @@ def up(project: Project, mlflow_port: int, prefect_port: int, as_json: bool) -> 
 @port_options
 @json_option
 @click.pass_obj
-def status(project: Project, mlflow_port: int, prefect_port: int, as_json: bool) -> None:
+def status(project: Project, mlflow_port: int | None, prefect_port: int | None, as_json: bool) -> None:
     """Say what 'modelyard up' runs, where, which version, and whether it is well: 1 is the exit code if it is not.
 
     \b
@@ -115,13 +116,14 @@ def down(project: Project, as_json: bool) -> None:
 @cli.command()
 @port_options
 @click.pass_obj
-def ui(project: Project, mlflow_port: int, prefect_port: int) -> None:
+def ui(project: Project, mlflow_port: int | None, prefect_port: int | None) -> None:
     """Start the web pages of MLflow and Prefect on 127.0.0.1, until Ctrl-C.
 
     \b
     Example:
       modelyard ui
     """
+    from flows.ports import MLFLOW_PORT, PREFECT_PORT
     from flows.servers import open_ui
 
-    open_ui(project.root, mlflow_port=mlflow_port, prefect_port=prefect_port)
+    open_ui(project.root, mlflow_port=mlflow_port or MLFLOW_PORT, prefect_port=prefect_port or PREFECT_PORT)

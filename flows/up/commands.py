@@ -5,7 +5,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,18 +17,19 @@ from components.environment import PREFECT_SERVER
 from components.errors import ArtifactError
 from components.locks import hold
 from components.monitoring.causes import last_end
+from components.promotion.champions import champion_file, changes
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
-from flows.up.processes import Record, end, last_line, process_of, records, start
+from flows.up.processes import Record, end, last_line, leader_of, process_of, records, start, unreadable
 
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.3
 HEALTH_TIMEOUT_S = 3
-State = Literal["ok", "starting", "waiting", "degraded", "down", "crashed", "stopped"]
+State = Literal["ok", "starting", "waiting", "degraded", "down", "crashed", "stopped", "refused"]
 SETTLED = ("ok", "waiting", "degraded", "crashed")
-BAD = ("degraded", "down", "crashed", "starting")
+BAD = ("degraded", "down", "crashed", "starting", "refused")
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,16 @@ class Seen:
     log: str
 
 
-def bring_up(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
+def bring_up(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> list[Seen]:
     """Start what does not run, and wait until it answers. BusyError where a port is taken by another.
 
     Two at once come one after the other, and the second finds all running.
     """
     with hold(root, "up", doing="modelyard up", wait=True):
         parts = plan(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
-        known = records(root)
-        missing = [part for part in parts if part.server and not is_up(known.get(part.name))]
+        known, unread = records(root), unreadable(root)
+        whole = [part for part in parts if not part.fault and part.name not in unread]
+        missing = [part for part in whole if part.server and not is_up(known.get(part.name))]
         for part in missing:
             if part.name in known:
                 end(root, known[part.name])  # what a killed one left behind may hold its port
@@ -64,7 +66,8 @@ def bring_up(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
         workers = [part for part in missing if part.kind == "worker"]
         begin(root, [part for part in missing if part.kind != "worker"])
         begin(root, workers)  # which look for Prefect's server
-        settle([part.name for part in missing if part.kind == "router"], root)
+        routers = [part for part in whole if part.kind == "router"]
+        settle([part.name for part in routers if part in missing or not champion_file(root, part.name).is_file()], root)
         return look(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
@@ -106,13 +109,20 @@ def begin(root: Path, parts: list[Part]) -> None:
         time.sleep(POLL_S)
 
 
-def look(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
+def look(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> list[Seen]:
     """Every part that should run, and every one that was started and not stopped."""
     parts = plan(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
-    known = records(root)
+    known, unread = records(root), unreadable(root)
     planned = {part.name for part in parts}
     with ThreadPoolExecutor(8) as pool:
         rows = list(pool.map(lambda part: seen_of(root, part, known.get(part.name)), parts))
+    rows = [with_fault(row, part.fault) for row, part in zip(rows, parts, strict=True)]
+    rows += [Seen(name, "stopped", "", "", None, None, "", "") for name in unread if name not in planned]
+    rows = [
+        replace(row, state="degraded", note=without_record(root, row.name, unread[row.name]))
+        if row.name in unread else row
+        for row in rows
+    ]  # fmt: skip
     gone = [record for name, record in known.items() if name not in planned]
     return rows + [
         Seen(
@@ -127,6 +137,21 @@ def look(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Seen]:
         )
         for record in gone
     ]
+
+
+def with_fault(row: Seen, fault: str) -> Seen:
+    """A row of a recipe with faults: what is served runs on, and what does not run is not started."""
+    if not fault:
+        return row
+    states: dict[State, State] = {"ok": "degraded", "waiting": "degraded", "stopped": "refused"}
+    return replace(row, state=states.get(row.state, row.state), note="; ".join(filter(None, [fault, row.note])))
+
+
+def without_record(root: Path, name: str, path: Path) -> str:
+    """How a part whose record cannot be read comes back under control."""
+    running = leader_of(root, name)
+    ended = f"end it (kill {running}), " if running else ""
+    return f"its record cannot be read: {ended}remove {path}, and 'modelyard up' starts it again"
 
 
 def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
@@ -190,6 +215,11 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
     if written["state"] == "waiting":
         notes.append(f"no bundle yet; 'modelyard run {recipe}' makes one, and it is then served")
     state: State = written["state"] if written["state"] != "serving" else "ok" if is_healthy else "down"
+    if not champion_file(root, recipe).is_file() and (known := changes(root, recipe)):
+        champion = known[-1]["to"]["version"]
+        lost = f"nothing names its champion, version {champion}, any more, and what was packaged last may be served"
+        notes.append(f"{lost}; 'modelyard up' mends that")
+        state = "degraded" if state == "ok" else state
     return state, version, "; ".join(notes)
 
 
@@ -219,4 +249,6 @@ def bring_down(root: Path) -> list[tuple[str, bool]]:
                 done += zip(names, pool.map(lambda name: end(root, known[name]), names), strict=True)
         if "prefect" in known:
             (root / PREFECT_SERVER).unlink(missing_ok=True)
+        for name, path in unreadable(root).items():
+            logger.warning("%s was not stopped; %s", name, without_record(root, name, path))
         return done

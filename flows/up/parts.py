@@ -4,20 +4,24 @@ import importlib.metadata
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from components.environment import PREFECT_SERVER
-from components.errors import InputError
+from components.errors import InputError, ParamsError
 from components.params import Service
 from components.recipes import PARAMS, load_recipe, load_yaml
 from flows.itself import CODE, modelyard
-from flows.ports import HOST
+from flows.ports import HOST, MLFLOW_PORT, PREFECT_PORT
 from flows.servers import Server, mlflow_server, prefect_server
+from flows.up.processes import Record, records
 
 Kind = Literal["mlflow", "prefect", "router", "worker"]
+SHARED = ("mlflow", "prefect", "worker")
+"""The parts that belong to no recipe."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,23 @@ class Part:
     version: str = ""
     stop_s: int = 15
     """It may take so long to end when asked."""
+    fault: str = ""
+    """Of its recipe: it is not started, and what runs of it runs on."""
 
 
-def plan(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Part]:
-    """Every part, in the order of the table. InputError where two have one port."""
-    parts = [mlflow_part(root, mlflow_port), prefect_part(root, prefect_port), worker_part(root)]
-    parts += [router_part(root, recipe, service) for recipe, service in served(root).items()]
+def plan(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> list[Part]:
+    """Every part, in the order of the table; without a port, on that of the record. InputError where two have one."""
+    known = records(root)
+    parts = [
+        mlflow_part(root, mlflow_port or port_of(known.get("mlflow")) or MLFLOW_PORT),
+        prefect_part(root, prefect_port or port_of(known.get("prefect")) or PREFECT_PORT),
+        worker_part(root),
+    ]
+    for recipe, service in served(root, known).items():
+        if isinstance(service, ParamsError):
+            parts.append(faulty_part(root, recipe, service, known.get(recipe)))
+        else:
+            parts.append(router_part(root, recipe, service))
     counts = Counter(part.port for part in parts if part.server and part.port)
     for port in (port for port, count in counts.items() if count > 1):
         names = " and ".join(f"{part.name} ({part.option})" for part in parts if part.port == port)
@@ -49,12 +64,35 @@ def plan(root: Path, *, mlflow_port: int, prefect_port: int) -> list[Part]:
     return parts
 
 
-def served(root: Path) -> dict[str, Service]:
-    """The recipes with `serve: true`."""
-    recipes = load_yaml(root / PARAMS)["recipes"]
-    chosen = [name for name, raw in recipes.items() if isinstance(raw, dict) and raw.get("serve") is not None]
-    loaded = {name: load_recipe(root, name) for name in chosen}
-    return {name: recipe.service for name, recipe in loaded.items() if recipe.serve and recipe.service}
+def port_of(record: Record | None) -> int | None:
+    return record.port if record else None
+
+
+def served(root: Path, known: Mapping[str, Record]) -> dict[str, Service | ParamsError]:
+    """The recipes with `serve: true`; the faults of one that cannot be read, and those of the file for all that run."""
+    try:
+        recipes = load_yaml(root / PARAMS)["recipes"]
+    except ParamsError as error:
+        return dict.fromkeys([PARAMS, *(name for name in known if name not in SHARED)], error)
+    found: dict[str, Service | ParamsError] = {}
+    for name, raw in recipes.items():
+        if not isinstance(raw, dict) or raw.get("serve") in (None, False):
+            continue
+        try:
+            recipe = load_recipe(root, name)
+        except ParamsError as error:
+            found[name] = error
+        else:
+            if recipe.serve and recipe.service:
+                found[name] = recipe.service
+    return found
+
+
+def check_recipes(root: Path) -> None:
+    """ParamsError with every fault for which a recipe is not served."""
+    faults = [str(one) for one in served(root, records(root)).values() if isinstance(one, ParamsError)]
+    if faults:
+        raise ParamsError("\n".join(dict.fromkeys(faults)))
 
 
 def mlflow_part(root: Path, port: int) -> Part:
@@ -84,6 +122,12 @@ def worker_part(root: Path) -> Part:
     """The schedules; it finds Prefect's server as every command does."""
     server = Server("worker", modelyard(root, "worker"), "", root / ".modelyard" / "logs" / "worker.log")
     return Part("worker", "worker", server, "", None, "", stop_s=45)
+
+
+def faulty_part(root: Path, recipe: str, error: ParamsError, record: Record | None) -> Part:
+    address = record.address if record else ""
+    server = Server(recipe, [], f"{address}/readyz", root / ".modelyard" / "logs" / f"router-{recipe}.log")
+    return Part(recipe, "router", server, address, None, PARAMS, fault=" ".join(str(error).split()))
 
 
 def router_part(root: Path, recipe: str, service: Service) -> Part:

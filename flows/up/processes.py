@@ -44,15 +44,22 @@ class Record:
 
 
 def records(root: Path) -> dict[str, Record]:
-    """What was started and not stopped, running or not."""
-    folder = root / ".modelyard" / "run"
-    found: dict[str, Record] = {}
-    for path in sorted(folder.glob("*.json")):
+    """What was started and not stopped, running or not; a file that is no record is left out."""
+    return {name: one for name, one in noted(root).items() if isinstance(one, Record)}
+
+
+def unreadable(root: Path) -> dict[str, Path]:
+    """The files that should be records and are none, by the name of what they would be of."""
+    return {name: one for name, one in noted(root).items() if isinstance(one, Path)}
+
+
+def noted(root: Path) -> dict[str, Record | Path]:
+    found: dict[str, Record | Path] = {}
+    for path in sorted((root / ".modelyard" / "run").glob("*.json")):
         try:
-            record = Record(**read_json(path))
-        except TypeError as error:
-            raise ArtifactError(f"{path} is not a record of 'modelyard up': {error}; remove it") from error
-        found[record.name] = record
+            found[path.stem] = Record(**read_json(path))
+        except (TypeError, ArtifactError):
+            found[path.stem] = path
     return found
 
 
@@ -105,6 +112,18 @@ def members(record: Record) -> list[psutil.Process]:
             if process.pid not in found and process.pid != os.getpid() and process.environ().get(MARK) == record.mark:
                 found[process.pid] = process
     return [process for process in found.values() if is_running(process)]
+
+
+def leader_of(root: Path, name: str) -> int | None:
+    """The number of the process that was started under a name and still runs, where its record is of no use."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            began_here = (
+                process.environ().get(MARK, "").startswith(f"{name} ") and Path(process.cwd()) == root.resolve()
+            )
+            if began_here and is_running(process) and os.getpgid(process.pid) == process.pid:
+                return process.pid
+    return None
 
 
 def is_running(process: psutil.Process) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from components.environment import PREFECT_SERVER, prepare_environment
 from components.errors import InputError
+from components.promotion.ledger import append
 from flows.cli import cli, find_project
 from flows.servers import prefect_for_a_run
 from tests.projects import ROOT, make_project, run
@@ -46,6 +47,16 @@ def test_help_lists_every_command(project: Path) -> None:
         "recipes", "retrain", "rollback", "run", "serve", "status", "ui", "up", "why", "worker",
     ]  # fmt: skip
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_ledger_keeps_the_history_of_a_recipe_that_was_removed(project: Path) -> None:
+    append(project, {"recipe": "old_one", "action": "adopt", "by": "me", "through": "test", "to": {"version": 7}})
+    done = modelyard(project, "ledger", "old_one", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [entry["to"]["version"] for entry in json.loads(done.stdout)["entries"]] == [7]
+    done = modelyard(project, "ledger", "old_onn")
+    assert done.returncode == 2
+    assert "no recipe 'old_onn' in params.yaml" in done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

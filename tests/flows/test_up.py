@@ -3,9 +3,11 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from compileall import compile_dir
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,16 +17,17 @@ import pytest
 
 from components.artifacts import read_json, sha256_of, write_json
 from components.environment import PREFECT_SERVER
-from components.errors import InputError
+from components.errors import InputError, ParamsError
 from components.monitoring.causes import causes_file, comes_to_a_verdict
 from components.package.bento import free_port, tag_of
+from components.promotion.ledger import append
 from components.recipes import load_yaml
 from flows.ports import is_free
 from flows.servers import Server
 from flows.stage import StageError
-from flows.up.commands import routed
-from flows.up.parts import plan
-from flows.up.processes import end, last_line, process_of, records, start
+from flows.up.commands import Seen, look, routed
+from flows.up.parts import check_recipes, plan
+from flows.up.processes import Record, end, last_line, process_of, records, start
 from serving.bundle import MANIFEST
 from tests.projects import ROOT, environment, run, tiny_recipe, write_params
 
@@ -231,6 +234,123 @@ def test_status_notes_a_retraining_that_stopped(tmp_path: Path):
     assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
     causes_file(tmp_path, "tiny").write_text("no JSON")
     assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Generator[Path]:
+    """A served project, of which nothing runs afterwards."""
+    root = make_served(tmp_path / "project")
+    yield root
+    for record in records(root).values():
+        end(root, record)
+
+
+def serving(root: Path, recipe: str) -> int:
+    """A process that is recorded as a recipe's router, with what a router writes down; gives its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(root / "www")]
+    (root / "www").mkdir(exist_ok=True)
+    (root / "www/readyz").touch()
+    server = Server(recipe, command, "", root / "www.log")
+    start(root, recipe, server, address=f"http://127.0.0.1:{port}", port=port, stop_s=1)
+    written = {"state": "serving", "refused": None, "crashes": 0, "challenger": None}
+    path = root / f".modelyard/router/{recipe}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**written, "serving": {"version": "", "tag": f"{recipe}:abc"}})
+    while is_free(port):
+        pass
+    return port
+
+
+def status_of(root: Path) -> dict[str, Seen]:
+    return {row.name: row for row in look(root, mlflow_port=None, prefect_port=None)}
+
+
+def test_fault_of_one_recipe_is_the_note_of_its_row_and_the_others_are_seen(kept: Path):
+    serving(kept, "tiny")
+    good, bad = tiny_recipe(), tiny_recipe()
+    bad["finetune"]["epochs"] = "two"
+    write_params(kept, {"tiny": bad, "other": bad, "good": good})
+    rows = status_of(kept)
+    assert [rows[name].state for name in ("tiny", "other", "good")] == ["degraded", "refused", "stopped"]
+    assert "recipes.tiny.finetune.epochs" in rows["tiny"].note
+    assert rows["tiny"].version == "? tiny:abc"
+    assert "recipes.other.finetune.epochs" in rows["other"].note
+    done = run(["modelyard", "status"], kept, check=False)
+    assert done.returncode == 1
+    assert "recipes.other.finetune.epochs" in done.stdout
+    with pytest.raises(ParamsError, match=r"(?s)recipes.tiny.finetune.epochs.*recipes.other.finetune.epochs"):
+        check_recipes(kept)
+
+
+def test_broken_params_leave_what_runs_in_sight(kept: Path):
+    serving(kept, "tiny")
+    (kept / "params.yaml").write_text("recipes: {tiny: [\n")
+    rows = status_of(kept)
+    assert (rows["tiny"].state, rows["params.yaml"].state) == ("degraded", "refused")
+    assert "is not YAML" in rows["params.yaml"].note
+
+
+@pytest.mark.timeout(300)
+def test_up_starts_the_valid_recipe_and_says_the_fault_of_the_other(
+    project: tuple[Path, dict[str, str]], own: dict[str, str]
+):
+    root, extra = project
+    recipe = load_yaml(root / "params.yaml")["recipes"]["tiny"]
+    del recipe["schedule"]
+    bad = tiny_recipe()
+    bad["finetune"]["epochs"] = "two"
+    write_params(root, {"bad": bad, "tiny": recipe})
+    done = run(["modelyard", "up", "--json"], root, check=False, **extra, **own)
+    rows = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    assert done.returncode == 2
+    assert "recipes.bad.finetune.epochs" in done.stderr
+    assert (rows["tiny"]["state"], rows["bad"]["state"]) == ("ok", "refused")
+    assert httpx.get(f"{rows['tiny']['address']}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("content", ["{", '{"name": "tiny"}', ""])
+def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str):
+    start(kept, "worker", sleeper(kept), address="", port=None, stop_s=1)
+    running = start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=1)
+    for name in ("tiny", "gone"):
+        (kept / f".modelyard/run/{name}.json").write_text(content)
+    rows = status_of(kept)
+    done = run(["modelyard", "down"], kept, check=False)
+    end(kept, running)
+    assert done.stdout.split() == ["worker", "stopped"]
+    assert f"tiny was not stopped; {rows['tiny'].note}" in " ".join(done.stderr.split())
+    assert f"(kill {running.pid})" in rows["tiny"].note
+    assert "kill" not in rows["gone"].note
+    assert {name: row.state for name, row in rows.items()} == {
+        "mlflow": "stopped", "prefect": "stopped", "worker": "ok", "tiny": "degraded", "gone": "degraded",
+    }  # fmt: skip
+    for name in ("tiny", "gone"):
+        assert f"remove {kept}/.modelyard/run/{name}.json" in rows[name].note
+
+
+def test_champion_that_nothing_names_any_more_is_degraded(kept: Path):
+    serving(kept, "tiny")
+    write_params(kept, {"tiny": tiny_recipe()})
+    assert status_of(kept)["tiny"].state == "ok"  # served from its package, and never promoted
+    named = {"version": 3, "digest": "0" * 64}
+    append(kept, {"id": "1", "recipe": "tiny", "action": "promote", "from": None, "to": named})
+    row = status_of(kept)["tiny"]
+    assert row.state == "degraded"
+    assert row.note.startswith("nothing names its champion, version 3, any more")
+    assert row.note.endswith("'modelyard up' mends that")
+
+
+def test_crashed_server_comes_back_on_the_port_it_had(kept: Path):
+    for name, port in (("mlflow", 15000), ("prefect", 14200)):
+        path = kept / f".modelyard/run/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(Record(name, 2**22 + 1, 0.0, "gone", f"http://127.0.0.1:{port}", port, "", 1)))
+    assert [part.port for part in plan(kept, mlflow_port=None, prefect_port=None)][:2] == [15000, 14200]
+    assert [part.port for part in plan(kept, mlflow_port=1, prefect_port=None)][:2] == [1, 14200]
+    for path in (kept / ".modelyard/run").iterdir():
+        path.unlink()
+    assert [part.port for part in plan(kept, mlflow_port=None, prefect_port=None)][:2] == [5000, 4200]
 
 
 def test_one_port_for_two_parts_is_refused(tmp_path: Path):
