@@ -267,5 +267,6 @@ def register_one(root: Path, recipe: str) -> str:
     report = Layout(root, recipe, "package").artifact / REPORT
     if not report.is_file():
         return f"'modelyard run {recipe}' makes one"
-    packaged: str = read_json(report)["digest"]
-    return f"'modelyard run {recipe} --force package' registers the packaged bundle ({packaged[:12]})"
+    packaged, known = read_json(report)["digest"], changes(root, recipe)
+    how = "" if not known else " again" if known[-1]["to"]["digest"] == packaged else " in its place"
+    return f"'modelyard run {recipe} --force package' registers the packaged bundle ({packaged[:12]}){how}"
