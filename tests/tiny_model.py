@@ -1,5 +1,6 @@
 """Tiny trained classifiers as the artifacts of a recipe `tiny`, up to evaluate, for tests of what comes after."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ruamel.yaml import YAML
 from components.artifacts import FILES, REPORT, files_of, sha256_of, write_json
 from components.recipes import stages
 from serving.predictors.text_classification import load_settings, load_tokenizer
-from tests.projects import tiny_recipe, write_params
+from tests.projects import ROOT, tiny_recipe, write_params
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 LABELS = ["negative", "positive"]
@@ -108,11 +109,11 @@ def train(model: Any, tokenizer: Any, rows: list[tuple[str, str]]) -> None:
 
 
 def write_lock(root: Path, recipe: dict[str, Any]) -> None:
-    """A dvc.lock such as DVC leaves after the stages that are there."""
+    """The project's dvc.yaml, and a dvc.lock such as DVC leaves after the stages that are there."""
+    shutil.copy(ROOT / "dvc.yaml", root)
     locked = {
         f"{stage}@tiny": {
             "cmd": f"python -m components {stage} tiny",
-            "deps": [{"path": "artifacts/tiny/ingest/card.json", "md5": "0" * 32}],
             "params": {"params.yaml": {f"recipes.tiny.{stage}": recipe[stage]}},
             "outs": [
                 {

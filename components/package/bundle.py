@@ -38,7 +38,7 @@ docker:
 
 
 def write_bundle(
-    folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], serving: Serving, dvc_lock: Path,
+    folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], serving: Serving, project: Path,
     reports: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write everything that is served; the manifest last, since it names all the others."""
@@ -50,7 +50,7 @@ def write_bundle(
     write_json(folder / GOLDEN, list(golden))
     packages = "\n".join(f"    - {name}=={version(name)}" for name in sorted({*NEEDED, *endpoint.PACKAGES}))
     (folder / "bentofile.yaml").write_text(BENTOFILE.format(recipe=recipe, packages=packages), encoding="utf-8")
-    origin = made_from(dvc_lock, recipe)
+    origin = made_from(project, recipe)
     params = {stage: entry["params"] for stage, entry in origin.items()}
     gates = gates_passed(serving.task, reports=reports, params=params, num_golden=len(golden))
     card = card_text(
@@ -78,20 +78,22 @@ def copy_code(folder: Path) -> None:
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "router"))
 
 
-def made_from(dvc_lock: Path, recipe: str) -> dict[str, Any]:
-    """For each stage before this one: its parameters, and the digest of every output that another stage reads.
+def made_from(project: Path, recipe: str) -> dict[str, Any]:
+    """For each stage before this one: its parameters, and the digest of every output that a stage of the recipe reads.
 
     Reports and plots are left out: one that changes makes no later stage run again, this one neither, and a bundle must
-    be the same however often the pipeline ran before.
+    be the same however often the pipeline ran before. For that, too, dvc.yaml says what is read: dvc.lock knows only
+    the stages that ran.
     """
-    locked = locked_stages(dvc_lock)
+    dvc_lock = project / "dvc.lock"
+    locked = stages_in(dvc_lock)
+    read = read_by_stages(project / "dvc.yaml", recipe)
     entries: dict[str, Any] = {}
     for stage in stages()[: stages().index("package")]:
         name = f"{stage}@{recipe}"
         if name not in locked:
             raise ArtifactError(f"{dvc_lock} has no entry {name}; run the stage through DVC: 'dvc repro {name}'")
         entries[stage] = locked[name]
-    read = {dep["path"].rstrip("/") for entry in locked.values() for dep in entry.get("deps", [])}
     return {
         stage: {
             "params": next(iter(next(iter(entry.get("params", {}).values()), {}).values()), {}),
@@ -101,11 +103,15 @@ def made_from(dvc_lock: Path, recipe: str) -> dict[str, Any]:
     }
 
 
-def locked_stages(dvc_lock: Path) -> dict[str, Any]:
-    """The stages of dvc.lock, by their names."""
+def read_by_stages(dvc_yaml: Path, recipe: str) -> set[str]:
+    """The paths that the stages of a recipe read."""
+    written = stages_in(dvc_yaml)
+    return {dep.replace("${key}", recipe).rstrip("/") for stage in stages() for dep in written[stage]["do"]["deps"]}
+
+
+def stages_in(file: Path) -> dict[str, Any]:
+    """The stages of dvc.yaml or dvc.lock, by their names."""
     try:
-        return YAML(typ="safe").load(dvc_lock.read_text(encoding="utf-8"))["stages"]
+        return YAML(typ="safe").load(file.read_text(encoding="utf-8"))["stages"]
     except (OSError, YAMLError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{dvc_lock} cannot be read ({error}); run the pipeline through DVC: 'dvc repro'"
-        ) from error
+        raise ArtifactError(f"{file} cannot be read ({error}); run the pipeline through DVC: 'dvc repro'") from error

@@ -73,7 +73,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) 
         model=inputs.model,
         golden=golden,
         serving=params.serving,
-        dvc_lock=inputs.project / "dvc.lock",
+        project=inputs.project,
         reports={name: read_json(getattr(inputs, name)) for name in ("card", "verdict", "evaluated", "compressed")},
     )
     provenance = outputs.observations / PROVENANCE

@@ -75,6 +75,15 @@ def test_model_is_registered_as_champion_with_its_bundle(by_flow):
     assert version.tags["digest"].startswith(report["tag"].removeprefix("tiny:"))
 
 
+def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, prefect_api):
+    folder = tmp_path / "copy"
+    shutil.copytree(by_flow, folder, symlinks=True)
+    first = json.loads((folder / "artifacts/tiny/package/report.json").read_text())
+    outcome = modelyard(folder, prefect_api, "run", "tiny", "--force", "package")
+    assert states(outcome)["package"] == "ran"
+    assert outcome["reports"]["package"]["digest"] == first["digest"]
+
+
 def test_nothing_changed_means_nothing_runs(by_flow, prefect_api):
     before = shape_of_runs(by_flow)
     outcome = modelyard(by_flow, prefect_api, "run", "tiny")

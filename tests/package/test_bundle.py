@@ -1,4 +1,4 @@
-import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import serving
-from components.artifacts import read_json, sha256_of
+from components.artifacts import read_json, sha256_of, write_json
 from components.errors import ArtifactError
 from components.package.bento import tag_of
 from components.package.bundle import made_from, write_bundle
@@ -42,7 +42,7 @@ def write(compressed: Path) -> Callable[[Path], Path]:
         }
         write_bundle(
             folder, recipe="tiny", model=artifacts / "compress/model", golden=golden(compressed, limit=10),
-            serving=SERVING, dvc_lock=compressed / "dvc.lock", reports=reports,
+            serving=SERVING, project=compressed, reports=reports,
         )  # fmt: skip
         return folder
 
@@ -127,12 +127,24 @@ def test_golden_requests_are_spread_over_those_of_compress(compressed: Path):
     assert golden(compressed, limit=4) == [every[number] for number in (0, 20, 39, 59)]
 
 
-def test_lock_without_a_stage_says_which(compressed: Path, tmp_path: Path):
+def made_from_changed(compressed: Path, folder: Path, change: Callable[[Any], object]) -> dict[str, Any]:
+    """What a bundle says it was made from, after a change of the stages in dvc.lock."""
     lock: Any = YAML(typ="safe").load(compressed / "dvc.lock")
-    del lock["stages"]["finetune@tiny"]
-    (tmp_path / "dvc.lock").write_text(json.dumps(lock), encoding="utf-8")
+    change(lock["stages"])
+    shutil.copy(compressed / "dvc.yaml", folder)
+    write_json(folder / "dvc.lock", lock)
+    return made_from(folder, "tiny")
+
+
+def test_first_bundle_is_made_from_what_the_next_ones_are(compressed: Path, tmp_path: Path):
+    first = made_from_changed(compressed, tmp_path, lambda stages: stages.pop("package@tiny"))
+    assert first == made_from(compressed, "tiny")
+    assert list(first["evaluate"]["outs"]) == ["artifacts/tiny/evaluate/report.json"]
+
+
+def test_lock_without_a_stage_says_which(compressed: Path, tmp_path: Path):
     with pytest.raises(ArtifactError, match="no entry finetune@tiny; run the stage through DVC"):
-        made_from(tmp_path / "dvc.lock", "tiny")
+        made_from_changed(compressed, tmp_path, lambda stages: stages.pop("finetune@tiny"))
 
 
 @pytest.mark.parametrize("text", [None, "", "stages: [", "schema: '2.0'"])
@@ -140,4 +152,4 @@ def test_lock_that_cannot_be_read_is_named(text: str | None, tmp_path: Path):
     if text is not None:
         (tmp_path / "dvc.lock").write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"dvc\.lock cannot be read"):
-        made_from(tmp_path / "dvc.lock", "tiny")
+        made_from(tmp_path, "tiny")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from components.package.smoke import ask
 from components.params import TextGenerationServing
 from components.recipes import stages
 from serving.predictors.text_generation import TextGenerator
+from tests.projects import ROOT
 from tests.tiny_language import compress
 
 LIMITS = {
@@ -33,10 +35,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("generation")
     compressed = compress(root, "gpt")
     golden = read_json(compressed / "results/golden.json")
+    shutil.copy(ROOT / "dvc.yaml", root)
     write_json(root / "dvc.lock", {"stages": {f"{stage}@tiny": {"outs": []} for stage in stages()}})
     write_bundle(
         root / "bundle", recipe="tiny", model=compressed / "model", golden=golden,
-        serving=TextGenerationServing(task="text_generation", **LIMITS), dvc_lock=root / "dvc.lock",
+        serving=TextGenerationServing(task="text_generation", **LIMITS), project=root,
         reports={
             "card": {"licence": "CC0", "num_rows": 40}, "verdict": {"passed": True}, "evaluated": {},
             "compressed": read_json(compressed / "report.json"),

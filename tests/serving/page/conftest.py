@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import threading
 import time
@@ -105,7 +106,7 @@ def picture_url(
         folder / "bundle", recipe="tiny_pictures", model=artifacts / "compress/model",
         golden=read_json(artifacts / "compress/results/golden.json")[:4],
         serving=ArrayClassificationServing(**array_recipe()["package"]["serving"]),
-        dvc_lock=lock_of(folder, "tiny_pictures"), reports=reports,
+        project=project_of(folder, "tiny_pictures"), reports=reports,
     )  # fmt: skip
     with served(build_bento(folder / "bundle", None), folder, traffic=traffic) as url:
         yield url
@@ -125,7 +126,7 @@ def language_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "bundle", recipe="tiny_language", model=compressed / "model",
         golden=read_json(compressed / "results/golden.json"),
         serving=TextGenerationServing(**limits | {"max_prompt_tokens": 12, "max_new_tokens": 1_000_000}),
-        dvc_lock=lock_of(folder, "tiny_language"), reports=reports,
+        project=project_of(folder, "tiny_language"), reports=reports,
     )  # fmt: skip
     return folder / "bundle"
 
@@ -136,9 +137,11 @@ def language_url(language_bundle: Path, bento_home: Path, traffic: Path) -> Gene
         yield url
 
 
-def lock_of(folder: Path, recipe: str) -> Path:
+def project_of(folder: Path, recipe: str) -> Path:
+    """A folder with what DVC says of a recipe, none of whose outputs it knows."""
+    shutil.copy(ROOT / "dvc.yaml", folder)
     write_json(folder / "dvc.lock", {"stages": {f"{stage}@{recipe}": {"outs": []} for stage in stages()}})
-    return folder / "dvc.lock"
+    return folder
 
 
 @pytest.fixture
