@@ -37,11 +37,11 @@ from components.params import Recipe
 from components.processes import identity
 from components.recipes import load_recipe
 from components.tracking import watching_run
+from flows.changes import when_unlocked
 from flows.graph import open_repo
 from flows.itself import modelyard
 from flows.reporting import Data, plain_table
 from flows.running import known_by_its_process, time_limit
-from flows.stage import when_unlocked
 from serving.traffic import VERDICT
 
 NAME = "monitor"

@@ -87,8 +87,9 @@ def run_tables(data: Data, console: Console) -> None:
     """Stages, the figures of the model, and what to do next."""
     table = plain_table("stage", "", "seconds")
     for stage in data["stages"]:
-        state = "cached" if stage["state"] == "cached" else "ran"
-        table.add_row(stage["stage"], Text(state, style=STYLES[state]), f"{stage['seconds']:.1f}")
+        state = stage["state"]
+        shown_state = "from DVC's cache" if stage["is_restored"] else state
+        table.add_row(stage["stage"], Text(shown_state, style=STYLES[state]), f"{stage['seconds']:.1f}")
     table.add_row("", "", f"{data['seconds']:.1f}")
     console.print(table)
     reports = data["reports"]
@@ -124,7 +125,8 @@ def why_summary(recipe: str, reasons: list["Reason"]) -> Data:
 def why_table(data: Data, console: Console) -> None:
     table = plain_table("stage", "", "because")
     for reason in data["stages"]:
-        state = Text("would run", style="bold") if reason["would_run"] else Text("unchanged", style="dim")
+        unchanged = "from DVC's cache" if reason["would_restore"] else "unchanged"
+        state = Text("would run", style="bold") if reason["would_run"] else Text(unchanged, style="dim")
         table.add_row(reason["stage"], state, "\n".join(reason["causes"]))
     console.print(table)
 

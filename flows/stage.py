@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from components.artifacts import ERROR, Layout, read_json
-from components.errors import BusyError, InputError, ModelyardError
+from components.errors import InputError, ModelyardError
+from flows.changes import chain_of, changes_of, restore, when_unlocked
 from flows.graph import Stage, open_repo
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = (130, -2, -15)
-LOCK_WAIT_S = 60
 STOP_WAIT_S = 20
 
 
@@ -31,6 +31,8 @@ class StageOutcome:
     recipe: str
     state: Literal["ran", "cached"]
     seconds: float
+    is_restored: bool = False
+    """Whether its outputs were gone, and came back from DVC's cache."""
     run_id: str | None = None
     """The MLflow run that made its output."""
 
@@ -40,15 +42,14 @@ class StageError(ModelyardError):
 
 
 def changed_stages(root: Path, stages: Sequence[Stage]) -> set[str]:
-    """Addresses of the stages that DVC would run, looked up together: each look reads all of dvc.lock.
+    """Addresses of the stages that DVC finds changed: all, where it cannot tell. `stages` are all of a recipe's.
 
-    A stage below one that will run may change with it. `stages` are all of a recipe's.
+    A stage below one that will run may change with it.
     """
     from dvc.exceptions import DvcException
 
-    last = [stage.address for stage in stages if not any(stage.name in other.upstream for other in stages)]
     try:
-        return set(when_unlocked(lambda: open_repo(root).status(last, with_deps=True), ", ".join(last)))
+        return set(changes_of(root, stages))
     except DvcException:
         return {stage.address for stage in stages}  # the stage whose turn it is says what is wrong
 
@@ -74,14 +75,18 @@ def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:
-    """Let DVC bring one stage up to date: it runs, or is found unchanged (at once, where that is known)."""
+    """Let DVC bring one stage up to date: it runs, or its outputs, where they are only gone, come from DVC's cache, or
+    it is found unchanged (at once, where that is known).
+    """
     started = time.monotonic()
     (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
-        ran = is_changed and _reproduce(root, stage, force=force)
+        is_restored = is_changed and not force and restore(root, stage)
+        ran = is_changed and not is_restored and _reproduce(root, stage, force=force)
     seconds = time.monotonic() - started
-    logger.info("%-10s %s in %.1f s", stage.name, "ran" if ran else "unchanged,", seconds)
-    return StageOutcome(stage.name, stage.recipe, "ran" if ran else "cached", seconds)
+    happened = "ran" if ran else "taken from DVC's cache" if is_restored else "unchanged,"
+    logger.info("%-10s %s in %.1f s", stage.name, happened, seconds)
+    return StageOutcome(stage.name, stage.recipe, "ran" if ran else "cached", seconds, is_restored)
 
 
 def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
@@ -116,24 +121,6 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
         raise stopped(root, stage, failed) from error
 
 
-def when_unlocked(call: Callable[[], Any], what: str) -> Any:
-    """What a call to DVC gives, once no other DVC command holds its lock. BusyError where one holds it for long."""
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-
-    give_up_at = time.monotonic() + LOCK_WAIT_S
-    while True:
-        try:
-            return call()
-        except DvcException as error:
-            locked = next((cause for cause in chain_of(error) if isinstance(cause, LockError)), None)
-            if locked is None:
-                raise
-            if time.monotonic() > give_up_at:
-                raise BusyError(f"{what}: {' '.join(str(locked).split())}") from error
-            time.sleep(0.5)
-
-
 def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     """What to raise for a stage whose process ended with an error: its own words and exit code, where it left any."""
     code = exit_code_of(failed)
@@ -145,14 +132,6 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     error = StageError(f"{stage.address}: {said['message']}")
     error.exit_code, error.is_transient = said["exit_code"], said["is_transient"]
     return error
-
-
-def chain_of(error: BaseException) -> Generator[BaseException]:
-    """An error and its causes."""
-    current: BaseException | None = error
-    while current is not None:
-        yield current
-        current = current.__cause__
 
 
 def exit_code_of(error: Exception) -> int:

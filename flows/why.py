@@ -1,14 +1,18 @@
 """For each stage of a recipe, whether it would run, and the file, parameter or upstream output that makes it."""
 
+from collections.abc import Mapping
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from components.locks import hold
 from components.recipes import PARAMS, load_recipe, load_yaml
 from components.tracking import flatten
-from flows.graph import open_repo, read_graph
+from flows.changes import are_gone, changes_of
+from flows.graph import Stage, open_repo, read_graph
 
 SHOWN = 80
 
@@ -19,21 +23,36 @@ class Reason:
 
     stage: str
     would_run: bool
+    would_restore: bool = False
+    """Whether its outputs are gone, and would come back from DVC's cache."""
     causes: list[str] = field(default_factory=list)
 
 
 def explain(root: Path, recipe: str) -> list[Reason]:
-    """One reason a stage, in the order in which they run."""
+    """One reason a stage, in the order in which they run. BusyError where the recipe is being run."""
     load_recipe(root, recipe)
-    repo = open_repo(root)
+    # DVC gives paths as they are seen from the working folder.
+    with chdir(root), hold(root, recipe, doing=f"modelyard why {recipe}", wait=False):
+        stages = read_graph(open_repo(root), recipe)
+        return reasons_of(root, stages, changes_of(root, stages))
+
+
+def reasons_of(root: Path, stages: list[Stage], changes: Mapping[str, list[Any]]) -> list[Reason]:
+    """One reason a stage, by what DVC finds changed."""
     lock = root / "dvc.lock"
     locked: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {}) if lock.is_file() else {}
     reasons: list[Reason] = []
-    for stage in read_graph(repo, recipe):
-        entry = locked.get(stage.address)
-        changes = repo.status(stage.address).get(stage.address, []) if entry else []
-        causes = [cause for change in changes for cause in causes_of(change, root, entry or {})]
+    restored: dict[str, str] = {}
+    for stage in stages:
+        entry = locked.get(stage.address, {})
         running = {reason.stage for reason in reasons if reason.would_run}
+        left = once_restored(changes.get(stage.address, []), entry, restored) if entry else []
+        if are_gone(left) and not running & set(stage.upstream):
+            restored |= digests(entry, "outs")
+            cause = "its outputs are gone, and DVC's cache has them"
+            reasons.append(Reason(stage.name, would_run=False, would_restore=True, causes=[cause]))
+            continue
+        causes = [cause for change in left for cause in causes_of(change, root, entry)]
         causes += [
             f"{upstream} would run, and may change what this reads"
             for upstream in stage.upstream
@@ -43,6 +62,29 @@ def explain(root: Path, recipe: str) -> list[Reason]:
             causes.insert(0, "it never ran here (dvc.lock has no entry)")
         reasons.append(Reason(stage.name, would_run=bool(causes), causes=causes))
     return reasons
+
+
+def once_restored(changes: list[Any], entry: dict[str, Any], restored: Mapping[str, str]) -> list[Any]:
+    """What stays changed of a stage once outputs that it reads are back, which are known by their digests."""
+    reads = digests(entry, "deps")
+    left: list[Any] = []
+    for change in changes:
+        deps = change.get("changed deps") if isinstance(change, dict) else None
+        if deps is None:
+            left.append(change)
+        elif still := {path: s for path, s in deps.items() if restored.get(tidy(path), "") != reads.get(tidy(path))}:
+            left.append({"changed deps": still})
+    return left
+
+
+def digests(entry: dict[str, Any], kind: str) -> dict[str, str]:
+    """The digests of what a stage read ("deps") or wrote ("outs"), as dvc.lock has them."""
+    return {tidy(one["path"]): one["md5"] for one in entry.get(kind, [])}
+
+
+def tidy(path: str) -> str:
+    """A folder's path may end with a slash."""
+    return path.rstrip("/")
 
 
 def causes_of(change: Any, root: Path, entry: dict[str, Any]) -> list[str]:

@@ -152,6 +152,17 @@ def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api):
     assert "tiny is in use: modelyard run tiny (process " in second.stderr
 
 
+@pytest.mark.usefixtures("long_finetune")
+def test_why_during_a_run_says_whose_it_is(project, prefect_api):
+    with started(project, prefect_api, "--until", "finetune") as process:
+        stage_process("finetune", project)
+        done = run(["modelyard", "why", "tiny"], project, check=False)
+        assert process.poll() is None
+    assert done.returncode == 1
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"modelyard: tiny is in use: modelyard run tiny (process {process.pid}, for ")
+
+
 def test_unknown_stage_gets_a_hint(project, prefect_api):
     done = flow(project, prefect_api, "--until", "evalute", check=False)
     assert done.returncode == 2

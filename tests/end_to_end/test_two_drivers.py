@@ -96,6 +96,37 @@ def test_nothing_changed_means_nothing_runs(by_flow, prefect_api):
     assert made_by == set(stages())
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    artifacts = folder / "artifacts"
+    return {str(path.relative_to(artifacts)): path.read_bytes() for path in artifacts.rglob("*") if path.is_file()}
+
+
+def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api):
+    folder = tmp_path / "copy"
+    shutil.copytree(by_flow, folder, symlinks=True)
+    before = files_of(folder)
+    shutil.rmtree(folder / "artifacts")
+    reasons = modelyard(folder, prefect_api, "why", "tiny")["stages"]
+    assert [(one["would_run"], one["would_restore"]) for one in reasons] == [(False, True)] * len(stages())
+    outcome = modelyard(folder, prefect_api, "run", "tiny")
+    assert [stage["state"] for stage in outcome["stages"] if stage["is_restored"]] == ["cached"] * len(stages())
+    assert files_of(folder) == before
+
+    shutil.rmtree(folder / "artifacts/tiny/ingest")
+    shutil.rmtree(folder / "artifacts/tiny/package")
+    bundle = YAML(typ="safe").load(folder / "dvc.lock")["stages"]["package@tiny"]["outs"][0]["md5"]
+    (folder / ".dvc/cache/files/md5" / bundle[:2] / bundle[2:]).unlink()
+    reasons = {reason["stage"]: reason for reason in modelyard(folder, prefect_api, "why", "tiny")["stages"]}
+    assert [name for name, reason in reasons.items() if reason["would_restore"]] == ["ingest"]
+    assert [name for name, reason in reasons.items() if reason["would_run"]] == ["package"]
+    done = run(["modelyard", "run", "tiny"], folder, PREFECT_API_URL=prefect_api)
+    shown = {line.split()[0]: line for line in done.stdout.splitlines() if line.split()[:1] and line[0] != " "}
+    assert "from DVC's cache" in shown["ingest"]
+    assert "cached" in shown["finetune"]
+    assert "ran" in shown["package"]
+    assert files_of(folder) == before
+
+
 def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api):
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)

@@ -1,0 +1,70 @@
+"""What DVC says of a recipe's stages: which changed, and which only lost outputs that its cache still has."""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.errors import BusyError
+from flows.graph import Stage, open_repo
+
+LOCK_WAIT_S = 60
+
+
+def changes_of(root: Path, stages: Sequence[Stage]) -> dict[str, list[Any]]:
+    """What DVC finds changed, by the addresses of the stages, looked up together: each look reads all of dvc.lock.
+
+    `stages` are all of a recipe's.
+    """
+    last = [stage.address for stage in stages if not any(stage.name in other.upstream for other in stages)]
+    return when_unlocked(lambda: open_repo(root).status(last, with_deps=True), ", ".join(last))
+
+
+def are_gone(changes: Sequence[Any]) -> bool:
+    """Whether a stage lacks nothing but outputs that DVC's cache has: it calls those "deleted" and others "not in
+    cache"."""
+    only = changes[0] if len(changes) == 1 and isinstance(changes[0], dict) else {}
+    return set(only.get("changed outs", {}).values()) == {"deleted"}
+
+
+def restore(root: Path, stage: Stage) -> bool:
+    """Take outputs that are gone from DVC's cache. Whether that brought the stage up to date."""
+    from dvc.exceptions import DvcException
+
+    def checkout() -> bool:
+        repo = open_repo(root)
+        if not are_gone(repo.status(stage.address).get(stage.address, [])):
+            return False
+        repo.checkout(stage.address)
+        return True
+
+    try:
+        return when_unlocked(checkout, stage.address)
+    except DvcException:
+        return False  # then it runs, or says what is wrong
+
+
+def when_unlocked(call: Callable[[], Any], what: str) -> Any:
+    """What a call to DVC gives, once no other DVC command holds its lock. BusyError where one holds it for long."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    give_up_at = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return call()
+        except DvcException as error:
+            locked = next((cause for cause in chain_of(error) if isinstance(cause, LockError)), None)
+            if locked is None:
+                raise
+            if time.monotonic() > give_up_at:
+                raise BusyError(f"{what}: {' '.join(str(locked).split())}") from error
+            time.sleep(0.5)
+
+
+def chain_of(error: BaseException) -> Generator[BaseException]:
+    """An error and its causes."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
