@@ -15,6 +15,8 @@ QUIET = {
     # Prefect's pages show its log and ours; the terminal shows ours alone.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # A server that went away is told once, by the run that misses it; Prefect's workers fill pages with each event.
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # With growing pauses: a server that is gone for two minutes in the middle of a run is waited for.
     "PREFECT_CLIENT_MAX_RETRIES": "6",

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,7 +28,7 @@ def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        busy = f"{name} is in use: {_description(holder)}"
+        busy = f"{name} is in use: {read_holder(holder)}"
         if not wait:
             raise BusyError(f"{busy}; wait for it, or stop it") from None
         logger.warning("%s; waiting for it to end", busy)
@@ -40,8 +41,33 @@ def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
         lock.release()
 
 
-def _description(holder: Path) -> str:
-    with suppress(OSError, ValueError, KeyError):
-        seen = json.loads(holder.read_text(encoding="utf-8"))
-        return f"{seen['doing']} (process {seen['pid']}, for {time.time() - seen['since']:.0f} s)"
-    return "another process"
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock; a holder that has not said so yet is process 0."""
+
+    pid: int = 0
+    doing: str = "another process"
+    since: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.doing} (process {self.pid}, for {time.time() - self.since:.0f} s)" if self.pid else self.doing
+
+
+def read_holder(file: Path) -> Holder:
+    with suppress(OSError, ValueError, TypeError):
+        return Holder(**json.loads(file.read_text(encoding="utf-8")))
+    return Holder()
+
+
+def held(root: Path) -> dict[str, Holder]:
+    """The project's locks that a process holds now."""
+    found: dict[str, Holder] = {}
+    for file in sorted((root / ".modelyard" / "locks").glob("*.json")):
+        lock = FileLock(file.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            found[file.stem] = read_holder(file)
+        else:
+            lock.release()
+    return found

@@ -94,7 +94,7 @@ def run_pipeline(
         check_prefect()
         try:
             # Prefect's heartbeat thread sleeps whole seconds, and the flow would wait for it at its end.
-            with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            with prefect_errors(), temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until, store=opening)
         except BaseException as error:
             close_parent(opening, pipeline_name, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -133,6 +133,20 @@ def check_prefect() -> None:
     except httpx.HTTPError as error:
         raise StoreError(
             f"the Prefect server {url} cannot be reached ({error}); start it ('modelyard ui'), or unset PREFECT_API_URL"
+        ) from error
+
+
+@contextmanager
+def prefect_errors() -> Generator[None]:
+    """StoreError where Prefect's server was waited for in vain (PREFECT_CLIENT_MAX_RETRIES) in the middle of a run."""
+    from prefect.settings import PREFECT_API_URL
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise StoreError(
+            f"the Prefect server {PREFECT_API_URL.value()} went away during the run ({error}); the stages that ran are "
+            "kept: run it again"
         ) from error
 
 

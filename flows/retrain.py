@@ -26,7 +26,7 @@ from components.monitoring.causes import comes_to_a_verdict
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
 from components.store import Store, store_errors
-from flows.pipeline import Outcome, check_prefect, run_pipeline
+from flows.pipeline import Outcome, check_prefect, prefect_errors, run_pipeline
 from flows.running import known_by_its_process, time_limit
 from flows.stage import StageOutcome
 
@@ -90,7 +90,8 @@ def run_retrain(
     prefect_is_up()
     check_prefect()
     try:
-        return retrain(recipe, str(root), cause, limit_s)
+        with prefect_errors():
+            return retrain(recipe, str(root), cause, limit_s)
     finally:
         APILogHandler().flush()
 

@@ -96,9 +96,10 @@ def status(project: Project, mlflow_port: int | None, prefect_port: int | None, 
 
 
 @cli.command()
+@click.option("--force", is_flag=True, help="Stop the servers even while a run tells them what it does.")
 @json_option
 @click.pass_obj
-def down(project: Project, as_json: bool) -> None:
+def down(project: Project, force: bool, as_json: bool) -> None:
     """Stop what 'modelyard up' started: each finishes what it has, and is killed if it does not end.
 
     \b
@@ -110,7 +111,7 @@ def down(project: Project, as_json: bool) -> None:
 
     root = project.root
     with reporting(as_json) as report:
-        report(down_summary(bring_down(root)), down_lines)
+        report(down_summary(bring_down(root, force=force)), down_lines)
 
 
 @cli.command()

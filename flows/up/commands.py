@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,13 +15,13 @@ import httpx
 
 from components.artifacts import read_json, write_json
 from components.environment import PREFECT_SERVER
-from components.errors import ArtifactError
-from components.locks import hold
+from components.errors import ArtifactError, BusyError
+from components.locks import held, hold
 from components.monitoring.causes import last_end
 from components.promotion.champions import champion_file, changes
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
-from flows.up.processes import Record, end, last_line, leader_of, process_of, records, start, unreadable
+from flows.up.processes import Record, end, last_line, leader_of, members, process_of, records, start, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -232,10 +233,15 @@ def verdict_of(root: Path, recipe: str, serving: Any) -> str:
     return ""
 
 
-def bring_down(root: Path) -> list[tuple[str, bool]]:
-    """Stop what `up` started; gives each name, and whether it ended when it was asked."""
+def bring_down(root: Path, *, force: bool = False) -> list[tuple[str, bool]]:
+    """Stop what `up` started; gives each name, and whether it ended when it was asked.
+
+    BusyError where a run is at work that tells these servers what it does, unless it is forced.
+    """
     with hold(root, "up", doing="modelyard down", wait=True):
         known = records(root)
+        if known and not force:
+            check_unused(root, known)
         # The worker first, so that it starts no flow meanwhile; then what is asked; at last what the others report to.
         servers = [name for name in ("mlflow", "prefect") if name in known]
         groups = [
@@ -252,3 +258,13 @@ def bring_down(root: Path) -> list[tuple[str, bool]]:
         for name, path in unreadable(root).items():
             logger.warning("%s was not stopped; %s", name, without_record(root, name, path))
         return done
+
+
+def check_unused(root: Path, known: Mapping[str, Record]) -> None:
+    """BusyError where somebody else's run is at work; the worker's own end with it."""
+    ours = {os.getpid(), *(process.pid for record in known.values() for process in members(record))}
+    for name, holder in held(root).items():
+        # A stage alone is a part of a run that has a lock of its own, or of `dvc repro`, which asks no server.
+        if holder.pid not in ours and not name.endswith(".stage"):
+            mend = "wait for it, or stop it ('modelyard down --force' stops the servers anyway)"
+            raise BusyError(f"{name} is in use: {holder}; {mend}")

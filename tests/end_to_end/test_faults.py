@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 
 from components.package.bento import free_port
 from components.recipes import stages
-from tests.processes import at_work, stage_process
+from flows.servers import prefect_server
+from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
 
 
@@ -180,6 +181,23 @@ def test_store_that_does_not_answer_is_named(project, prefect_api, variable, pat
     assert done.returncode == 1
     assert f"{what} {url} cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path):
+    server = prefect_server(project, free_port())
+    api = server.health.removesuffix("/health")
+    with ExitStack() as stack:
+        with answering(server, PREFECT_HOME=str(tmp_path)):
+            run_words = ("--force", "validate", "--until", "validate")
+            process = stack.enter_context(started(project, api, *run_words, PREFECT_CLIENT_MAX_RETRIES="1"))
+            stage_process("validate", project)
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, output
+    assert f"modelyard: the Prefect server {api} went away during the run" in output.splitlines()[-1]
+    assert "EventsWorker" not in output
+    assert "Traceback" not in output
+    assert statuses(project)["validate"] == "FINISHED"
+    assert statuses(project)["pipeline"] == "FAILED"
 
 
 def test_source_that_vanished_keeps_what_was_made(project, prefect_api):

@@ -17,7 +17,8 @@ import pytest
 
 from components.artifacts import read_json, sha256_of, write_json
 from components.environment import PREFECT_SERVER
-from components.errors import InputError, ParamsError
+from components.errors import BusyError, InputError, ParamsError
+from components.locks import Holder, held
 from components.monitoring.causes import causes_file, comes_to_a_verdict
 from components.package.bento import free_port, tag_of
 from components.promotion.ledger import append
@@ -25,6 +26,7 @@ from components.recipes import load_yaml
 from flows.ports import is_free
 from flows.servers import Server
 from flows.stage import StageError
+from flows.up import bring_down
 from flows.up.commands import Seen, look, routed
 from flows.up.parts import check_recipes, plan
 from flows.up.processes import Record, end, last_line, process_of, records, start
@@ -383,6 +385,40 @@ def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool):
     assert end(tmp_path, record) is not stubborn
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in [leader, *children])
     assert records(tmp_path) == {}
+
+
+def holder(root: Path) -> Server:
+    """A process that runs a recipe, as the others are told."""
+    code = (
+        "import time; from pathlib import Path; from components.locks import hold\n"
+        "with hold(Path('.'), 'tiny', doing='modelyard run tiny', wait=False): time.sleep(60)"
+    )
+    return Server("holder", [sys.executable, "-c", code], "", root / "holder.log")
+
+
+def wait_until_held(root: Path) -> int:
+    """Gives the process."""
+    while (pid := held(root).get("tiny", Holder()).pid) == 0:
+        pass
+    return pid
+
+
+def test_down_waits_for_whoever_runs_a_recipe_unless_it_is_forced(tmp_path: Path):
+    start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
+    with subprocess.Popen(holder(tmp_path).command, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT))) as other:
+        assert wait_until_held(tmp_path) == other.pid
+        with pytest.raises(BusyError, match=rf"tiny is in use: modelyard run tiny \(process {other.pid}.*down --force"):
+            bring_down(tmp_path)
+        assert list(records(tmp_path)) == ["sleeper"]
+        assert bring_down(tmp_path, force=True) == [("sleeper", True)]
+        assert bring_down(tmp_path) == []  # nothing would be taken from it
+        other.kill()
+
+
+def test_run_of_its_own_worker_ends_with_down(tmp_path: Path):
+    record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=1)
+    assert wait_until_held(tmp_path) == record.pid
+    assert bring_down(tmp_path) == [("worker", True)]
 
 
 def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path):
