@@ -16,7 +16,7 @@ from serving.requests import App, Message, Receive, Send, asked, header_of, over
 
 logger = logging.getLogger(__name__)
 
-SHARE_OF_WAIT = 1 / 8  # of the longest queue: a router that does not ask for so long leaves it most of its work
+SHARE_OF_WAIT = 1 / 2  # of the longest queue: a router that does not ask for so long leaves it work
 INLINE_BYTES = 16_384  # of a body that is judged at once: handing it to a thread would take longer
 
 
