@@ -1,18 +1,20 @@
 """A served bundle under load, beside the two services that one would write by hand for the same model.
 
-    python benchmarks/serving.py [--recipe movie_sentiment] [--seconds 8] [--rounds 3] [--soak 0]
+    python benchmarks/serving.py [--recipe movie_sentiment] [--seconds 8] [--rounds 3] [--soak 0] [--routed]
 
 The two: FastAPI with transformers (torch, fp32) and FastAPI with ONNX Runtime (the bundle's own int8 model), both with
 their libraries' defaults. Same machine, same rows (the bundle's golden requests, one text each), one after another in
 each round; the client is a process of its own and costs about 0.1 ms a request. Requests/s are the median of rounds.
 Then, ours alone: ten times more texts than it answered, sent whether or not it answers (an open loop), in requests of
-one text and of 16; how soon it is itself again; and with --soak N, its memory over N requests.
+one text and of 16; how soon it is itself again; and with --soak N, its memory over N requests. With --routed ours is
+behind its router and logs its traffic, as 'modelyard up' serves it.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=int, default=0, help="requests of the soak")
+    parser.add_argument("--routed", action="store_true", help="ours as 'modelyard up' serves it")
     parser.add_argument("--plain", choices=["torch", "onnx"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--client", help=argparse.SUPPRESS)
@@ -270,6 +273,8 @@ def compare(args: argparse.Namespace, bundle: Path, weights: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("BENTOML_HOME", str(Path(scratch) / "bentoml"))
         commands = commands_of(bundle, weights)
+        if args.routed:
+            commands[OURS] = routed(args.recipe, bundle, Path(scratch) / "project")
         found: dict[tuple[str, int], list[Measured]] = {}
         ready_s: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(args.rounds):
@@ -302,6 +307,25 @@ def commands_of(bundle: Path, weights: Path) -> dict[str, Callable[[int], list[s
         TORCH: lambda port: [*this, "--plain", "torch", "--port", str(port)],
         ONNX: lambda port: [*this, "--plain", "onnx", "--port", str(port)],
     }
+
+
+def routed(recipe: str, bundle: Path, project: Path) -> Callable[[int], list[str]]:
+    """What starts the router of a project that has this bundle, and its Bento."""
+    from ruamel.yaml import YAML
+
+    from components.recipes import load_yaml
+
+    shutil.copytree(bundle, project / "artifacts" / recipe / "package" / "bundle")
+    shutil.copy(ROOT / "dvc.yaml", project)
+    params = load_yaml(ROOT / "params.yaml")
+    params["recipes"] = {recipe: params["recipes"][recipe]}
+
+    def command(port: int) -> list[str]:
+        params["recipes"][recipe].setdefault("service", {})["port"] = port
+        YAML().dump(params, project / "params.yaml")
+        return [sys.executable, "-m", "flows.up.router", str(project), recipe]
+
+    return command
 
 
 @contextmanager

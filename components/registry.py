@@ -12,7 +12,6 @@ from typing import Any
 
 from components.artifacts import files_of, read_json, sha256_of, write_json
 from components.errors import ArtifactError, InputError
-from serving.bundle import MANIFEST, PROVENANCE
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -24,6 +23,10 @@ WEIGHTS_FILES = "weights.json"
 """Beside it, the sha256 of each of its files."""
 WEIGHTS_TAG = "modelyard.weights"
 """The version's tag with the sha256 of that list."""
+MANIFEST = "manifest.json"
+"""Of a bundle; its sha256 is the bundle's digest."""
+PROVENANCE = "provenance.json"
+"""What lies beside a bundle in a Bento."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's words for a model that was never registered, and for an alias that no version of it has."""
 

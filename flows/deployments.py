@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,10 +43,23 @@ DESCRIPTIONS = {
 }
 
 
-def scheduled(root: Path) -> list[Due]:
-    """Every schedule of params.yaml."""
+def faulty_recipes(root: Path) -> dict[str, ParamsError]:
+    """The recipes that cannot be read, and why."""
+    found: dict[str, ParamsError] = {}
+    for name in load_yaml(root / PARAMS)["recipes"]:
+        try:
+            load_recipe(root, name)
+        except ParamsError as error:
+            found[name] = error
+    return found
+
+
+def scheduled(root: Path, *, without: Collection[str] = ()) -> list[Due]:
+    """Every schedule of params.yaml, but those of some recipes. ParamsError where another has faults."""
     found: list[Due] = []
     for name in load_yaml(root / PARAMS)["recipes"]:
+        if name in without:
+            continue
         recipe = load_recipe(root, name)
         if recipe.schedule is not None:
             found.append(Due("retrain", name, recipe.schedule))
@@ -55,8 +68,8 @@ def scheduled(root: Path) -> list[Due]:
     return found
 
 
-def deployments_of(root: Path, *, pool: str | None = None) -> list["RunnerDeployment"]:
-    """One deployment for each schedule, of the flow `retrain` or `monitor`."""
+def deployments_of(root: Path, *, pool: str | None = None, without: Collection[str] = ()) -> list["RunnerDeployment"]:
+    """One deployment for each schedule, of the flow `retrain` or `monitor`, but for those of some recipes."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
     from prefect.types.entrypoint import EntrypointType
@@ -79,7 +92,7 @@ def deployments_of(root: Path, *, pool: str | None = None) -> list["RunnerDeploy
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
-        for due in scheduled(root)
+        for due in scheduled(root, without=without)
     ]
 
 
@@ -107,26 +120,32 @@ def when(due: Due) -> "Schedule":
 
 
 def serve_schedules(root: Path) -> None:
-    """Run what is due, when it is due, until Ctrl-C or SIGTERM. BusyError where this project has a worker already."""
+    """Run what is due, when it is due, until Ctrl-C or SIGTERM. BusyError where this project has a worker already.
+
+    The schedules of a recipe with faults wait until it is mended and the worker started again.
+    """
     with hold(root, "worker.process", doing="modelyard worker", wait=False), for_runs(root):
         from prefect import serve
 
         from flows.pipeline import check_prefect
 
-        deployments = deployments_of(root)
+        faulty = faulty_recipes(root)
+        for error in faulty.values():
+            logger.error("%s", error)
+        deployments = deployments_of(root, without=faulty)
         if not deployments:
             logger.info("no recipe of %s has a 'schedule': there is nothing to run", PARAMS)
             if os.environ.get("PREFECT_API_URL"):
                 with suppress(StoreError):
                     check_prefect()
-                    remove_others(root, deployments, pool=None)
+                    remove_others(root, deployments, pool=None, spared=faulty)
             with until_interrupted():
                 threading.Event().wait()
             return
         check_prefect()
         mark_killed(root, [deployment.name for deployment in deployments])
-        remove_others(root, deployments, pool=None)
-        for due in scheduled(root):
+        remove_others(root, deployments, pool=None, spared=faulty)
+        for due in scheduled(root, without=faulty):
             logger.info("%s %s: %s", due.flow, due.recipe, described(due.schedule))
         serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
@@ -198,9 +217,12 @@ def put_on_pool(deployments: list["RunnerDeployment"], *, pool: str) -> list[Any
     return ids
 
 
-def remove_others(root: Path, deployments: list["RunnerDeployment"], *, pool: str | None) -> list[str]:
+def remove_others(
+    root: Path, deployments: list["RunnerDeployment"], *, pool: str | None, spared: Collection[str] = ()
+) -> list[str]:
     """Take from Prefect's server what this project once put there, for this pool (None: for its own worker), and is not
-    among these deployments; gives their names. The server would go on scheduling runs that nobody takes."""
+    among these deployments, nor of a recipe that is spared; gives their names. The server would go on scheduling runs
+    that nobody takes."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
@@ -210,7 +232,13 @@ def remove_others(root: Path, deployments: list["RunnerDeployment"], *, pool: st
     with get_client(sync_client=True) as client:
         while page := client.read_deployments(deployment_filter=ours, offset=len(found)):
             found += page
-        others = [one for one in found if is_own(one, root, pool=pool) and (one.entrypoint, one.name) not in kept]
+        others = [
+            one
+            for one in found
+            if is_own(one, root, pool=pool)
+            and (one.entrypoint, one.name) not in kept
+            and one.parameters.get("recipe") not in spared
+        ]
         for one in others:
             client.delete_deployment(one.id)
     names = [f"{one.entrypoint.rpartition('.')[2]}/{one.name}" for one in others]

@@ -145,7 +145,7 @@ def judge_recipe(
             return Outcome(name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="", ended=ended)
         whole = read_window(folder, last=MAX_ROWS, since=None, newest=params.min_rows) or window
         learned = learn(root, name, recipe, whole)  # what was told of earlier answers, too
-        why_not = claim_retraining(root, name, verdict, params, num_feedback=learned.num_rows)
+        why_not = claim_retraining(root, name, verdict, params, told_at=learned.told_at)
     return Outcome(
         name, verdict, report, learned.num_new, learned.left_out, is_due=not why_not, retrain=why_not, ended=ended
     )

@@ -144,9 +144,12 @@ def prefect_errors() -> Generator[None]:
     try:
         yield
     except httpx.HTTPError as error:
+        if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+            raise
+        server = PREFECT_API_URL.value() or "of this run"
         raise StoreError(
-            f"the Prefect server {PREFECT_API_URL.value()} went away during the run ({error}); the stages that ran are "
-            "kept: run it again"
+            f"the Prefect server {server} went away during the run ({error}); the stages that ran are kept: run it "
+            "again"
         ) from error
 
 

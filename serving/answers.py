@@ -27,14 +27,14 @@ class Answers:
         self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
         self.max_bytes = endpoint.max_bytes(folder, limits)
         self.check = endpoint.make_check(folder, limits)
-        self.full_ms = round(1000 * backlog.max_wait_s * SHARE_OF_WAIT)
         self.num_open = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if not asked(scope, self.route):
             await self.app(scope, receive, send)
         elif self.num_open >= self.limits.max_requests or self.backlog.is_full():
-            await send_refusal(self.busy(full_ms=self.full_ms), send)
+            wait_s = min(self.backlog.wait_s(), self.backlog.max_wait_s)
+            await send_refusal(self.busy(full_ms=round(1000 * SHARE_OF_WAIT * wait_s)), send)
         else:
             self.num_open += 1
             try:

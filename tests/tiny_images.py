@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from components.artifacts import write_json
 from components.recipes import stages
-from tests.projects import tiny_recipe, write_params
+from tests.projects import ROOT, tiny_recipe, write_params
 from tests.tiny_model import finish, new
 
 SHAPE = (8, 8)
@@ -108,6 +108,7 @@ def make_generating(root: Path) -> Path:
     write_preprocessed(new(artifacts / "preprocess"))
     for folder in artifacts.iterdir():
         finish(folder, {})
+    shutil.copy(ROOT / "dvc.yaml", root)
     YAML().dump({"schema": "2.0", "stages": {f"{stage}@tiny": {} for stage in stages()}}, root / "dvc.lock")
     return root
 

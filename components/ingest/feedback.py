@@ -23,6 +23,9 @@ def load_feedback(con: "duckdb.DuckDBPyConnection", named: str, *, root: Path) -
 
     path = root / Path(named).expanduser()
     con.execute(f"CREATE TABLE feedback ({COLUMNS})")
+    note = path.with_name(f"{path.name}.dvc")
+    if not path.exists() and note.is_file():
+        raise SourceError(f"ingest.feedback: {named} is not here, though {note.name} is; 'dvc pull {named}' brings it")
     if not path.exists():
         return {"path": named, "num_rows": 0, "sha256": None}
     try:

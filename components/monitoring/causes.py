@@ -6,7 +6,7 @@ Remembered in `.modelyard/monitoring/<recipe>.json`, by the version that drifted
 """
 
 import copy
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,18 +90,20 @@ def causes_of(root: Path, name: str) -> Generator[Causes]:
         yield memory["causes"]
 
 
-def claim_retraining(root: Path, name: str, verdict: "Verdict", params: Monitoring, *, num_feedback: int) -> str:
+def claim_retraining(
+    root: Path, name: str, verdict: "Verdict", params: Monitoring, *, told_at: Sequence[datetime]
+) -> str:
     """Note that this process starts a retraining for this verdict; gives why it must not, empty where it was noted.
 
-    `num_feedback`: rows with feedback that it can learn from.
+    `told_at`: when each row with feedback that it can learn from was told.
     """
     now = datetime.now(UTC)
     with causes_of(root, name) as causes:
-        if why := why_not(causes, verdict.version, params, now=now, num_feedback=num_feedback):
+        if why := why_not(causes, verdict.version, params, now=now, told_at=told_at):
             return why
         causes[verdict.version] = {
-            "at": now.isoformat(), "num_feedback": num_feedback, "reasons": list(verdict.reasons),
-            "process": identity(),
+            "at": now.isoformat(), "told_until": max(told_at).isoformat() if told_at else "",
+            "reasons": list(verdict.reasons), "process": identity(),
         }  # fmt: skip
         return ""
 
@@ -145,7 +147,7 @@ def note_end(root: Path, name: str, end: End, *, is_verdict: bool) -> None:
             cause["process"] = None if is_verdict else cause["process"]
 
 
-def why_not(causes: Causes, version: str, params: Monitoring, *, now: datetime, num_feedback: int) -> str:
+def why_not(causes: Causes, version: str, params: Monitoring, *, now: datetime, told_at: Sequence[datetime]) -> str:
     """Why no retraining starts; empty where one may.
 
     One cause is the drift away from one version. It is another one when there is something new to learn from: so many
@@ -164,7 +166,8 @@ def why_not(causes: Causes, version: str, params: Monitoring, *, now: datetime, 
             f"{until:%Y-%m-%d %H:%M} UTC"
         )
     if version in over:
-        new = max(0, num_feedback - over[version]["num_feedback"])
+        until = over[version].get("told_until", over[version]["at"])
+        new = sum(not until or at > datetime.fromisoformat(until) for at in told_at)
         if new < params.min_new_feedback:
             return (
                 f"no retraining: version {version} was retrained for drift already, and only {new} rows with feedback "

@@ -9,7 +9,8 @@ and one such row would stop every training.
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Learned:
     """In the file now."""
     left_out: str
     """How many the contract does not allow, and why; empty without any."""
+    told_at: tuple[datetime, ...] = field(default=(), compare=False, repr=False)
+    """When each row in the file was told."""
 
 
 def schema_of(task: str) -> pa.Schema:
@@ -61,9 +64,10 @@ def add_rows(path: Path, rows: Sequence[Row], *, task: str, contract: Contract, 
     """
     schema = schema_of(task)
     before = read_records(path, schema)
+    old = [{**record, "text": record["text"].strip()} if "text" in record else record for record in before]
     given = [record_of(row, task, version) for row in rows if row.actual is not None and row.input is not None]
     known: dict[Any, dict[str, Any]] = {}
-    for record in in_order([*before, *given]):
+    for record in in_order([*old, *given]):
         if known.get(key_of(record, task), {}).get("label") != record["label"]:
             known[key_of(record, task)] = record
     faults = {key: fault for key, record in known.items() if (fault := fault_of(key, record["label"], contract))}
@@ -79,12 +83,14 @@ def add_rows(path: Path, rows: Sequence[Row], *, task: str, contract: Contract, 
         num_new=sum(labels.get(key_of(record, task)) != record["label"] for record in kept),
         num_rows=len(kept),
         left_out=in_words(Counter(faults.values()), num_rows=len(known)),
+        told_at=tuple(datetime.fromisoformat(record["time"]) for record in kept),
     )
 
 
 def read_records(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    """What was learned before; SourceError where the file cannot be read."""
+    """What was learned before; SourceError where the file cannot be read, or is not here though DVC knows of it."""
     if not path.is_file():
+        check_never_made(path)
         return []
     try:
         return pq.read_table(path).select(schema.names).cast(schema).to_pylist()
@@ -93,6 +99,15 @@ def read_records(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
             f"{path} cannot be read ({' '.join(str(error).split())[:200]}); 'dvc checkout --force {path}' brings the "
             "last version back"
         ) from error
+
+
+def check_never_made(path: Path) -> None:
+    """SourceError where a file that is not here was once: without it, what was learned would be begun anew."""
+    note = path.with_name(f"{path.name}.dvc")
+    if note.is_file():
+        raise SourceError(
+            f"{path} is not here, though {note.name} is; 'dvc pull {note}' or 'dvc checkout {note}' brings it"
+        )
 
 
 def in_order(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -265,8 +265,10 @@ def bring_back(root: Path) -> str:
 def register_one(root: Path, recipe: str) -> str:
     """How a registry comes by a version; a run that finds the bundle packaged registers it only where it is forced."""
     report = Layout(root, recipe, "package").artifact / REPORT
-    if not report.is_file():
-        return f"'modelyard run {recipe}' makes one"
-    packaged, known = read_json(report)["digest"], changes(root, recipe)
+    known = changes(root, recipe)
+    if not report.is_file():  # a run may find the bundle in DVC's cache
+        return f"'modelyard run {recipe}{' --force package' if known else ''}' makes one"
+    packaged = read_json(report)["digest"]
     how = "" if not known else " again" if known[-1]["to"]["digest"] == packaged else " in its place"
-    return f"'modelyard run {recipe} --force package' registers the packaged bundle ({packaged[:12]}){how}"
+    unless = ", unless what it is made from has changed since"
+    return f"'modelyard run {recipe} --force package' registers the packaged bundle ({packaged[:12]}){how}{unless}"

@@ -23,8 +23,7 @@ from components.compress.measure import measure_latencies
 from components.errors import ArtifactError, ParamsError, PromotionError
 from components.params import Promotion, Recipe, SliceGate
 from components.promotion.duel import Comparison, Duel, HeldOut
-from components.registry import Version
-from serving.bundle import MANIFEST
+from components.registry import MANIFEST, Version
 
 logger = logging.getLogger(__name__)
 

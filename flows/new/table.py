@@ -3,6 +3,7 @@
 import codecs
 import csv
 import itertools
+import shlex
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
@@ -63,9 +64,11 @@ def check_no_array(path: Path, form: str) -> None:
     if form == "jsonl":
         with opened(path) as file:
             if file.read(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+                is_packed, name = path.suffix == ".gz", shlex.quote(path.name)
+                lines = shlex.quote(f"{path.name.partition('.')[0]}_lines.jsonl")
+                command = f"gzip -dc {name} | jq -c '.[]' > {lines}" if is_packed else f"jq -c '.[]' {name} > {lines}"
                 raise SourceError(
-                    f"{path.name} begins with '[', as one JSON array does; one object a line is wanted: "
-                    f"jq -c '.[]' {path.name} > {path.stem}_lines.jsonl"
+                    f"{path.name} begins with '[', as one JSON array does; one object a line is wanted: {command}"
                 )
 
 

@@ -21,7 +21,18 @@ from components.monitoring.causes import last_end
 from components.promotion.champions import champion_file, changes
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
-from flows.up.processes import Record, end, last_line, leader_of, members, process_of, records, start, unreadable
+from flows.up.processes import (
+    Record,
+    end,
+    last_line,
+    leader_of,
+    members,
+    process_of,
+    records,
+    start,
+    unreadable,
+    unrecorded,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +91,8 @@ def settle(recipes: list[str], root: Path) -> None:
 
     for recipe in recipes:
         try:
-            champion_of(root, recipe)
+            if champion_of(root, recipe) is None and changes(root, recipe):
+                logger.warning("%s: the registry lacks its champion; 'modelyard doctor' says what mends it", recipe)
         except Exception as error:  # whatever is wrong with the registry, what is served is served on
             logger.warning("the champion of %s is not known: %s", recipe, " ".join(str(error).split())[:300])
 
@@ -219,7 +231,7 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
     if not champion_file(root, recipe).is_file() and (known := changes(root, recipe)):
         champion = known[-1]["to"]["version"]
         lost = f"nothing names its champion, version {champion}, any more, and what was packaged last may be served"
-        notes.append(f"{lost}; 'modelyard up' mends that")
+        notes.append(f"{lost}; 'modelyard up' mends that, or 'modelyard doctor' says why it cannot")
         state = "degraded" if state == "ok" else state
     return state, version, "; ".join(notes)
 
@@ -263,8 +275,9 @@ def bring_down(root: Path, *, force: bool = False) -> list[tuple[str, bool]]:
 def check_unused(root: Path, known: Mapping[str, Record]) -> None:
     """BusyError where somebody else's run is at work; the worker's own end with it."""
     ours = {os.getpid(), *(process.pid for record in known.values() for process in members(record))}
+    ours |= unrecorded(root)
     for name, holder in held(root).items():
         # A stage alone is a part of a run that has a lock of its own, or of `dvc repro`, which asks no server.
         if holder.pid not in ours and not name.endswith(".stage"):
-            mend = "wait for it, or stop it ('modelyard down --force' stops the servers anyway)"
+            mend = "wait for it, or end it ('modelyard down --force' stops the servers anyway)"
             raise BusyError(f"{name} is in use: {holder}; {mend}")

@@ -126,6 +126,16 @@ def leader_of(root: Path, name: str) -> int | None:
     return None
 
 
+def unrecorded(root: Path) -> set[int]:
+    """The numbers of the processes of which the record is of no use, and of what they started."""
+    found: set[int] = set()
+    for leader in (leader_of(root, name) for name in unreadable(root)):
+        if leader is not None:
+            with suppress(psutil.Error):
+                found |= {leader, *(child.pid for child in psutil.Process(leader).children(recursive=True))}
+    return found
+
+
 def is_running(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

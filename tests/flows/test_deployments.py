@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from components.errors import InputError, ParamsError
 from components.recipes import load_recipe
-from flows.deployments import deploy_schedules, deployments_of, described
+from flows.deployments import deploy_schedules, deployments_of, described, faulty_recipes
 from tests.processes import at_work
 from tests.projects import ROOT, edit
 
@@ -78,6 +78,19 @@ def test_schedule_that_cannot_be_is_refused(project: Path, change: dict, message
     edit(project, "movie_sentiment.schedule", change)
     with pytest.raises(ParamsError, match=message):
         load_recipe(project, "movie_sentiment")
+
+
+def test_recipe_with_faults_does_not_take_the_schedules_of_others(project: Path):
+    edit(project, "digits.schedule", A_YEAR)
+    edit(project, "movie_sentiment.finetune.epochs", "two")
+    faulty = faulty_recipes(project)
+    assert list(faulty) == ["movie_sentiment"]
+    assert "recipes.movie_sentiment.finetune.epochs" in str(faulty["movie_sentiment"])
+    made = {one.parameters["recipe"] for one in deployments_of(project, without=faulty)}
+    assert "digits" in made
+    assert "movie_sentiment" not in made
+    with pytest.raises(ParamsError, match=r"movie_sentiment.finetune.epochs"):
+        deployments_of(project)
 
 
 def test_cron_that_prefect_cannot_read_is_named(project: Path):

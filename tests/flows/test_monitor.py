@@ -326,14 +326,15 @@ def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
     params = load_recipe(project, "tiny").monitoring
     assert params is not None
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    over = {"at": (now - timedelta(days=2)).isoformat(), "num_feedback": 50, "process": None}
+    over = {"at": (now - timedelta(days=2)).isoformat(), "process": None}
     causes = {"v1": over}
-    assert why_not({}, "v1", params, now=now, num_feedback=0) == ""
-    assert "only 99 rows" in why_not(causes, "v1", params, now=now, num_feedback=149)
-    assert why_not(causes, "v1", params, now=now, num_feedback=150) == ""
-    assert why_not(causes, "v2", params, now=now, num_feedback=50) == ""
-    assert "cool-down" in why_not(causes, "v2", params, now=now - timedelta(hours=36), num_feedback=500)
-    assert why_not({"v1": over | {"process": "1:1"}}, "v1", params, now=now, num_feedback=0) == ""  # it was killed
+    old, new = now - timedelta(days=3), now - timedelta(days=1)
+    assert why_not({}, "v1", params, now=now, told_at=[]) == ""
+    assert "only 99 rows" in why_not(causes, "v1", params, now=now, told_at=[old] * 50 + [new] * 99)
+    assert why_not(causes, "v1", params, now=now, told_at=[new] * 100) == ""
+    assert why_not(causes, "v2", params, now=now, told_at=[old] * 50) == ""
+    assert "cool-down" in why_not(causes, "v2", params, now=now - timedelta(hours=36), told_at=[new] * 500)
+    assert why_not({"v1": over | {"process": "1:1"}}, "v1", params, now=now, told_at=[]) == ""  # it was killed
 
 
 def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(project: Path):
@@ -350,7 +351,7 @@ def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(proj
         (TimeLimitError("too long"), False, "too long"),
         (ZeroDivisionError(), False, "ZeroDivisionError"),
     ):
-        path.write_text(json.dumps({"causes": {"v1": {"at": "", "num_feedback": 0, "process": "1:1"}}}))
+        path.write_text(json.dumps({"causes": {"v1": {"at": "", "process": "1:1"}}}))
         with suppress(ModelyardError, ZeroDivisionError), comes_to_a_verdict(project, "tiny", cause="drift") as end:
             if error is not None:
                 raise error

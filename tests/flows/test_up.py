@@ -340,7 +340,7 @@ def test_champion_that_nothing_names_any_more_is_degraded(kept: Path):
     row = status_of(kept)["tiny"]
     assert row.state == "degraded"
     assert row.note.startswith("nothing names its champion, version 3, any more")
-    assert row.note.endswith("'modelyard up' mends that")
+    assert "'modelyard up' mends that" in row.note
 
 
 def test_crashed_server_comes_back_on_the_port_it_had(kept: Path):

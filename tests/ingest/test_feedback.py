@@ -74,7 +74,7 @@ def test_rows_with_feedback_join_those_of_the_source(project: Path):
 
 def test_in_a_query_that_new_proposes_what_users_said_of_a_text_wins(project: Path):
     (project / "rows.csv").write_text('text,label\na film,good\n" a book ",good\n,bad\na play,bad\n')
-    query = LEARNED.format(query=query_for("text", "label"))
+    query = LEARNED.format(query=query_for("text", "label", mixed=frozenset()))
     known = [("a film", "good"), ("a book", "good"), (None, "bad"), ("a play", "bad")]
     assert [(row["text"], row["label"]) for row in ingested(project, query)[0]] == known
     told(project, ("a film", "bad"), ("a film ", "good"), ("a book", "bad"), ("a tweet", "good"))
@@ -86,6 +86,13 @@ def test_feedback_that_is_no_parquet_is_named(project: Path):
     (project / "data/feedback").mkdir(parents=True)
     (project / FEEDBACK).write_bytes(b"no parquet")
     with pytest.raises(SourceError, match=r"ingest.feedback: data/feedback/tiny.parquet cannot be read"):
+        ingested(project)
+
+
+def test_feedback_that_dvc_knows_of_and_is_not_here_is_missed(project: Path):
+    (project / "data/feedback").mkdir(parents=True)
+    (project / f"{FEEDBACK}.dvc").touch()
+    with pytest.raises(SourceError, match=r"tiny.parquet is not here, though tiny.parquet.dvc is; 'dvc pull "):
         ingested(project)
 
 

@@ -46,6 +46,13 @@ def labels(path: Path) -> dict[str, str]:
     return dict(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
+def test_file_that_dvc_knows_of_and_is_not_here_is_not_begun_anew(tmp_path: Path):
+    (tmp_path / "feedback.parquet.dvc").touch()
+    with pytest.raises(SourceError, match=r"feedback.parquet is not here, though feedback.parquet.dvc is"):
+        learn(tmp_path / "feedback.parquet", row(1, "positive"))
+    assert not (tmp_path / "feedback.parquet").exists()
+
+
 def test_only_rows_with_feedback_and_input_are_kept(tmp_path: Path):
     path = tmp_path / "data" / "feedback.parquet"
     rows = [row(2, "negative"), row(1, "positive"), row(3, None), row(4, "negative", input=None)]
