@@ -29,7 +29,7 @@ from flows.stage import StageError
 from flows.up import bring_down
 from flows.up.commands import Seen, look, routed
 from flows.up.parts import check_recipes, plan
-from flows.up.processes import Record, end, last_line, process_of, records, start
+from flows.up.processes import Record, end, last_line, process_of, records, start, unrecorded
 from serving.bundle import MANIFEST
 from tests.projects import ROOT, environment, run, tiny_recipe, write_params
 
@@ -318,6 +318,7 @@ def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str
     for name in ("tiny", "gone"):
         (kept / f".modelyard/run/{name}.json").write_text(content)
     rows = status_of(kept)
+    assert running.pid in unrecorded(kept)  # which 'down' takes for ours
     done = run(["modelyard", "down"], kept, check=False)
     end(kept, running)
     assert done.stdout.split() == ["worker", "stopped"]
