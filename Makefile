@@ -65,7 +65,7 @@ ui: $(STAMP)
 lock:
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv
-	@.venv-lock/bin/uv pip compile -q --python-version 3.11 --all-extras --no-annotate --no-header --no-emit-index-url \
+	@.venv-lock/bin/uv pip compile -q --python-version 3.11 --extra dev --extra postgres --no-annotate --no-header --no-emit-index-url \
 		--output-file .venv-lock/resolved pyproject.toml
 	@{ echo "# The one resolved set of versions, made by 'make lock' from pyproject.toml. torch's wheel pins its own CUDA libraries."; \
 		sed '/^nvidia-ml-py=/b; /^cuda-/d; /^triton/d; /^nvidia-/d' .venv-lock/resolved; } > .venv-lock/requirements.lock
