@@ -1,8 +1,8 @@
 """Where stages read and write, and how a folder becomes an artifact.
 
 An artifact is the folder `artifacts/<recipe>/<stage>/`. It is written to a sibling and renamed into place when it is
-whole, with `report.json` (the stage's DVC metric) and `files.json` (the sha256 of every other file). A stage opens an
-input only after its bytes are found to be those that were recorded.
+whole, with `report.json` (every figure of the stage) and `files.json` (the sha256 of every other file). A stage opens
+an input only after its bytes are found to be those that were recorded.
 """
 
 import errno
@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeVar
 from components.errors import ArtifactError, DiskFullError
 
 REPORT = "report.json"
+METRICS = "metrics.json"
+"""The few of a report's figures that one compares, which DVC shows."""
 FILES = "files.json"
 ERROR = "error.json"
 """Among the observations: the message and exit code of a stage that stopped."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from components.artifacts import FILES, REPORT, artifact_names
+from components.artifacts import FILES, METRICS, REPORT, artifact_names
 from components.recipes import load_yaml, stages
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +121,13 @@ def test_outs_are_the_outputs_of_the_module(stage: str):
     module = importlib.import_module(f"components.{stage}")
     expected = [*artifact_names(module.Outputs), REPORT, FILES]
     assert sorted(outputs(stage)) == sorted(f"{PREFIX}{stage}/{name}" for name in expected)
+
+
+def test_dvc_shows_the_few_metrics_and_no_report():
+    shown = {stage: [next(iter(out)) for out in DAG[stage]["do"].get("metrics", [])] for stage in stages()}
+    assert any(shown.values())
+    for stage, paths in shown.items():
+        assert paths in ([], [f"{PREFIX}{stage}/{METRICS}"])
 
 
 @pytest.mark.parametrize("stage", stages())

@@ -2,8 +2,9 @@
 
 Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate.
 Exports to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside torch fp32 in
-the same run. Writes `model/` (the folder that serving/predictors loads) and `results/` (what it answers to the test
-split, and `golden.json`: requests with the answers that the service must give); the measured speeds are observations.
+the same run. Writes `model/` (the folder that serving/predictors loads), `results/` (what it answers to the test split,
+and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures that one
+compares); the measured speeds are observations.
 
 What a task needs is its `Trial`: the module here that bears the task's name.
 """
@@ -22,12 +23,13 @@ import onnx
 import pyarrow.parquet as pq
 import torch
 
-from components.artifacts import PREDICTOR, artifact, observations, read_json, write_json
+from components.artifacts import METRICS, PREDICTOR, artifact, observations, read_json, write_json
 from components.compress.export import prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
 from components.compress.trial import FloatFigures, Tested, Trial
 from components.errors import CompressionError
+from components.evaluate.figures import shortened
 from components.params import Compress, CompressionGate, Pruned
 from components.progress import progress
 from components.tracking import Tracker
@@ -61,6 +63,7 @@ class Inputs:
 class Outputs:
     model: Path = artifact("model/")
     results: Path = artifact("results/")
+    metrics: Path = artifact(METRICS)
     observations: Path = observations()
 
 
@@ -95,6 +98,13 @@ class Report:
     size_bytes: int
     """Of the model's files."""
     size_ratio: float
+
+    def headline(self) -> dict[str, float]:
+        """What one compares of the compressed model: `metric` on what is `judged` (`served`) and on the validation
+        split, by which settings are chosen, and the size.
+        """
+        figures = {"served": self.quality, "validation": self.validation_quality, "size_ratio": self.size_ratio}
+        return {name: shortened(value) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,9 @@ def run(params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
         tested = trial.test(best.runner)
     log_chosen(tracker, trial, speeds[best.name], speeds[FLOAT], judged)
     write_results(outputs.results, tested)
-    return summarise(best, params, trial, judged, tested)
+    report = summarise(best, params, trial, judged, tested)
+    write_json(outputs.metrics, report.headline())
+    return report
 
 
 def make_trial(inputs: Inputs) -> Trial[Any]:

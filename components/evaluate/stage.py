@@ -2,7 +2,8 @@
 
 Reads the training and test splits and the predictor's settings of preprocess, and the model (and the control model,
 where there is one) of finetune, which it judges through serving/predictors as the service will run it. Writes
-`results/` (tables) and `plots/`. Which figures, which baseline and which bar is the task's own module's business.
+`results/` (tables), `plots/` and `metrics.json` (the few figures that one compares). Which figures, which baseline and
+which bar is the task's own module's business.
 """
 
 import importlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import artifact, observations
+from components.artifacts import METRICS, artifact, observations, write_json
 from components.errors import QualityError
 from components.params import Evaluate
 from components.tracking import Tracker
@@ -30,6 +31,7 @@ class Inputs:
 class Outputs:
     results: Path = artifact("results/")
     plots: Path = artifact("plots/")
+    metrics: Path = artifact(METRICS)
     observations: Path = observations()
 
 
@@ -42,7 +44,7 @@ def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
     outputs.plots.mkdir()
     task = importlib.import_module(f"components.evaluate.{params.task}")
     try:
-        return task.measure(params, inputs, outputs, tracker=tracker)
+        report = task.measure(params, inputs, outputs, tracker=tracker)
     except QualityError:
         for folder in (outputs.results, outputs.plots):
             shutil.copytree(folder, outputs.observations / folder.name, dirs_exist_ok=True)
@@ -52,3 +54,5 @@ def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
             tracker.log_file(outputs.plots, folder="plots")
         for path in sorted(outputs.results.glob("*.json")):
             tracker.log_file(path)
+    write_json(outputs.metrics, report.headline())
+    return report

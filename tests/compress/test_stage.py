@@ -16,6 +16,7 @@ from components.compress.measure import Speed, measure_speeds
 from components.compress.stage import Candidate, Inputs, choose, make_trial
 from components.compress.trial import MAX_GOLDEN, Trial
 from components.errors import ArtifactError, CompressionError, ParamsError
+from components.evaluate.figures import shortened
 from components.params import CompressionGate
 from components.recipes import parse_recipe
 from components.tracking import NullTracker
@@ -64,6 +65,11 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path):
     assert report["quality"] > 0.8
     assert report["size_bytes"] == (folder / "model/model.onnx").stat().st_size
     assert report["agreement"] > 0.9
+    assert read_json(folder / "metrics.json") == {
+        "served": shortened(report["quality"]),
+        "size_ratio": shortened(report["size_ratio"]),
+        "validation": shortened(report["validation_quality"]),
+    }
 
 
 def test_measured_speeds_are_observations_only(compressed: Path):

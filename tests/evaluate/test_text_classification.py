@@ -14,11 +14,12 @@ from PIL import Image
 from pyarrow.csv import read_csv
 from sklearn import metrics as reference
 
-from components.artifacts import files_of
+from components.artifacts import files_of, read_json
 from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate import Inputs, Outputs, run
 from components.evaluate.classification.report import Report, ReportWithBoth
 from components.evaluate.classification.tfidf import tfidf_scores
+from components.evaluate.figures import shortened
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts
 from components.models.float_predictor import float_predictor
@@ -242,7 +243,8 @@ def test_the_same_inputs_give_the_same_bytes(
     gate = QualityGate(metric="accuracy", min=0.8, min_gain=0.05)
     assert run(settings_of(gate), good, again, tracker=NullTracker()) == report
     digests = files_of(outputs.results.parent)
-    assert len(digests) == 3 + len(PLOTS)
+    assert read_json(outputs.metrics) == {"accuracy": shortened(report.accuracy), "gain": shortened(report.gain)}
+    assert len(digests) == 4 + len(PLOTS)
     assert files_of(again.results.parent) == digests
 
 

@@ -30,7 +30,7 @@ from components.evaluate.classification.tables import (
     write_mistakes,
     write_predictions,
 )
-from components.evaluate.figures import rounded
+from components.evaluate.figures import rounded, shortened
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
 
@@ -96,6 +96,11 @@ class Report:
     """Of the model over the baseline on gate_metric, with its paired interval."""
     gain_low: float
     gain_high: float
+
+    def headline(self) -> dict[str, float]:
+        """What one compares: the accuracy, the metric of the gate where that is another, the gain on the baseline."""
+        figures = {"accuracy": self.accuracy, self.gate_metric: getattr(self, self.gate_metric), "gain": self.gain}
+        return {name: shortened(value) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)

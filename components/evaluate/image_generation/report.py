@@ -18,7 +18,7 @@ from torch import nn
 
 from components.artifacts import write_json
 from components.errors import ArtifactError, QualityError, examples
-from components.evaluate.figures import rounded
+from components.evaluate.figures import rounded, shortened
 from components.evaluate.image_generation.classifier import (
     Classifier,
     judge_images,
@@ -68,6 +68,10 @@ class Report:
     """From a sample to the training row that is nearest, on average, in grey levels (root mean square)."""
     real_nearest_distance: float
     """The same from a test row."""
+
+    def headline(self) -> dict[str, float]:
+        """What one compares."""
+        return {"frechet_distance": shortened(self.frechet_distance)}
 
 
 def measure(params: ImageGenerationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:

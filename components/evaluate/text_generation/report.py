@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from components.artifacts import write_json
 from components.errors import QualityError
-from components.evaluate.figures import DIGITS, rounded
+from components.evaluate.figures import DIGITS, rounded, shortened
 from components.evaluate.stage import Inputs, Outputs
 from components.evaluate.text_generation.baselines import byte_ngram, token_ngram, xz_bits_per_byte
 from components.evaluate.text_generation.documents import read_documents, read_vocabulary
@@ -76,6 +76,11 @@ class Report:
     text_repetition: float
     sample: str
     """The beginning of the first of `samples.json`."""
+
+    def headline(self) -> dict[str, float]:
+        """What one compares."""
+        figures = {"bits_per_byte": self.bits_per_byte, "perplexity": self.perplexity}
+        return {name: shortened(value) for name, value in figures.items()}
 
 
 def measure(params: TextGenerationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from components.__main__ import run_stage
 from components.artifacts import FILES, files_of, read_json, write_json
 from components.errors import ArtifactError, InputError, QualityError
+from components.evaluate.figures import shortened
 from components.evaluate.image_generation.judged import Judged
 from components.evaluate.image_generation.plots import walk
 from components.evaluate.image_generation.report import Report, judge, reset
@@ -54,6 +55,7 @@ def test_good_generator_passes_and_leaves_its_tables_and_pictures(generated: Pat
     assert report["frechet_ratio"] == pytest.approx(
         report["frechet_distance"] / report["untrained_frechet_distance"], abs=1e-5
     )
+    assert read_json(folder / "metrics.json") == {"frechet_distance": shortened(report["frechet_distance"])}
     assert report["num_classes_present"] == report["num_classes"] == 4
     table = pq.read_table(folder / "results/samples.parquet")
     assert len(table) == report["num_samples"] == 400

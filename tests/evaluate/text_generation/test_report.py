@@ -11,6 +11,7 @@ import torch
 
 from components.errors import InputError, QualityError
 from components.evaluate import stage
+from components.evaluate.figures import shortened
 from components.evaluate.text_generation.baselines import as_bytes, byte_ngram, xz_bits_per_byte
 from components.evaluate.text_generation.documents import Documents, read_documents
 from components.evaluate.text_generation.plots import by_position, edges_of
@@ -66,7 +67,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
 def evaluate(inputs: stage.Inputs, folder: Path, **changes: Any) -> tuple[Report, stage.Outputs]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "observations").mkdir()
-    outputs = stage.Outputs(folder / "results", folder / "plots", folder / "observations")
+    names = ("results", "plots", "metrics.json", "observations")
+    outputs = stage.Outputs(*(folder / name for name in names))
     params = TextGenerationFigures.model_validate(FIGURES | changes, strict=False)
     return stage.run(params, inputs, outputs, tracker=NullTracker()), outputs
 
@@ -87,6 +89,10 @@ def test_the_figures_are_those_of_the_documents(evaluated: tuple[Report, stage.O
     assert report.perplexity == pytest.approx(
         2 ** (report.bits_per_byte * report.num_test_bytes / report.num_test_tokens), rel=1e-4
     )
+    assert json.loads(outputs.metrics.read_text()) == {
+        "bits_per_byte": shortened(report.bits_per_byte),
+        "perplexity": shortened(report.perplexity),
+    }
     assert report.bits_per_byte_low < report.bits_per_byte < report.bits_per_byte_high
     for name in ("xz", "byte_ngram", "token_ngram"):
         gain = getattr(report, f"{name}_bits_per_byte") - report.bits_per_byte
