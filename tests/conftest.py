@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from components.__main__ import run_stage
 from components.environment import prepare_environment
 from components.package.bento import free_port
 from components.tracking import NullTracker
+from tests.browser import Browser, browsing, find_chromium
 from tests.projects import environment
 from tests.tiny_arrays import make_trained_arrays
 from tests.tiny_images import make_generating
@@ -51,6 +53,18 @@ def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) 
         except httpx.HTTPError:
             time.sleep(0.25)
     raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        reason = "no Chromium here; on Debian and Ubuntu: apt-get install chromium"
+        if os.environ.get("NEEDS_CHROMIUM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with browsing(chromium, tmp_path_factory.mktemp("chromium")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from components.monitoring.detectors import Finding
 from components.monitoring.quality import Judgement
+from components.pages import LIGHT
 from serving.predictors.scores import Scores
 
-WINDOW, REFERENCE, ALARM, INK = "#1f5fa8", "#b4bcc6", "#c0392b", "#22303c"
+WINDOW, REFERENCE, ALARM, INK = (LIGHT[role] for role in ("window", "reference", "alarm", "ink"))
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 10, "text.parse_math": False, "text.color": INK,
+    "axes.edgecolor": LIGHT["faint"], "axes.labelcolor": INK, "xtick.color": LIGHT["faint"],
+    "ytick.color": LIGHT["faint"], "figure.facecolor": "none", "axes.facecolor": "none",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "#e7eaee", "legend.frameon": False, "svg.hashsalt": "modelyard", "svg.fonttype": "path",
+    "grid.color": LIGHT["line"], "legend.frameon": False, "svg.hashsalt": "modelyard", "svg.fonttype": "path",
 }  # fmt: skip
 MAX_LABELS = 24
 
@@ -59,7 +62,7 @@ def draw_distribution(
     for values, colour, name in ((reference, REFERENCE, "reference"), (window, WINDOW, "window")):
         axes.ecdf(values, color=colour, lw=2.2, label=f"{name} ({len(values)})")
     axes.set(xlabel=label, ylabel="share of rows", title=title)
-    axes.legend(loc="lower right")
+    legend(figure)
 
 
 def draw_labels(figure: Figure, labels: Sequence[str], window: Scores, reference: Scores) -> None:
@@ -76,7 +79,12 @@ def draw_labels(figure: Figure, labels: Sequence[str], window: Scores, reference
     turned = 90 if len(order) > 6 else 0
     axes.set_xticks(place, [labels[index][:22] for index in order], rotation=turned)
     axes.set(ylabel="share of rows", title="Predicted labels")
-    axes.legend()
+    legend(figure)
+
+
+def legend(figure: Figure) -> None:
+    """The names below the axes, where nothing is drawn."""
+    figure.legend(loc="outside lower center", ncols=2)
 
 
 def draw_calibration(figure: Figure, judgement: Judgement) -> None:

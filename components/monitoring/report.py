@@ -1,7 +1,7 @@
 """One HTML page on a window: the verdict, its reasons, every figure, and pictures. It loads nothing from anywhere, and
 holds no text of a user's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -20,60 +20,28 @@ from components.monitoring.plots import (
 from components.monitoring.reference import Reference
 from components.monitoring.verdict import Verdict, scores_of
 from components.monitoring.windows import Window
+from components.pages import bullets, document, span, table, themed
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{recipe}: {state}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #22303c; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse }} td, th {{ padding: .2rem .9rem .2rem 0; text-align: left }}
-.drift, .alarm {{ color: #c0392b }} .degraded {{ color: #a8680c }} .steady {{ color: #2f7d4f }}
-.pictures {{ display: flex; flex-wrap: wrap; gap: 1rem }} svg {{ max-width: 30rem; height: auto }}
-</style></head><body>
-<h1>{recipe}: <span class="{kind}">{state}</span></h1>
-<p>{num_rows} rows that version {version} answered, from {first} to {newest}.</p>
-{reasons}{notes}
-<h2>What was compared</h2>
-{findings}
-<h2>Answers and service</h2>
-{figures}
-<div class="pictures">
-{pictures}
-</div></body></html>
-"""
+KINDS = {"drift": "alarm", "degraded": "warning", "steady": "good"}
 
 
 def write_report(path: Path, recipe: str, verdict: Verdict, window: Window, reference: Reference | None) -> None:
     """Write the page, whole or not at all."""
-    page = PAGE.format(
-        recipe=escape(recipe),
-        state=verdict.state,
-        kind=verdict.state.replace(" ", "-"),
-        num_rows=verdict.num_rows,
-        version=escape(verdict.version),
-        first=verdict.first[:19],
-        newest=verdict.newest[:19],
-        reasons=bullets(verdict.reasons, "alarm"),
-        notes=bullets(verdict.notes, "note"),
-        findings=findings_table(verdict),
-        figures=table(("", ""), figure_rows(verdict)),
-        pictures="\n".join(pictures(verdict, window, reference)),
+    heading = f"{escape(recipe)}: {span(verdict.state, KINDS.get(verdict.state, 'note'))}"
+    asked = f"{verdict.num_rows} rows that version {escape(verdict.version)} answered"
+    drawn = "\n".join(pictures(verdict, window, reference))
+    body = (
+        f"<p>{asked}, from {verdict.first[:19]} to {verdict.newest[:19]}.</p>\n"
+        f"{bullets(verdict.reasons, 'alarm')}{bullets(verdict.notes, 'note')}"
+        f"<h2>What was compared</h2>\n{findings_table(verdict)}\n"
+        f"<h2>Answers and service</h2>\n{table((), figure_rows(verdict))}\n"
+        f'<h2>Pictures</h2>\n<div class="pictures">\n{drawn}\n</div>'
     )
+    page = document(f"{recipe}: {verdict.state}", heading, body)
     partial = path.with_name(f".{path.name}.partial")
     with disk_errors(path):
         partial.write_text(page, encoding="utf-8")
         partial.replace(path)
-
-
-def bullets(lines: Sequence[str], kind: str) -> str:
-    items = "".join(f'<li class="{kind}">{escape(line)}</li>' for line in lines)
-    return f"<ul>{items}</ul>\n" if items else ""
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table><tr>{top}</tr>\n{body}</table>"
 
 
 def findings_table(verdict: Verdict) -> str:
@@ -86,14 +54,15 @@ def findings_table(verdict: Verdict) -> str:
             (
                 finding.detector,
                 finding.statistic,
-                f"{finding.distance.value:.4f}",
-                f"{finding.distance.null_mean:.4f}",
-                f"{finding.distance.null_high:.4f}",
+                f"{finding.distance.value:z.4f}",
+                f"{finding.distance.null_mean:z.4f}",
+                f"{finding.distance.null_high:z.4f}",
                 f"{finding.distance.p_value:.2g}",
                 "alarm" if finding.is_alarm else "",
             )
             for finding in verdict.findings
         ),
+        kinds={"alarm": "alarm"},
     )
 
 
@@ -124,22 +93,26 @@ def figure_rows(verdict: Verdict) -> list[tuple[str, str]]:
 def pictures(verdict: Verdict, window: Window, reference: Reference | None) -> list[str]:
     found: list[str] = []
     if verdict.findings:
-        found.append(svg_of(draw_findings, verdict.findings))
+        found.append(themed_svg(draw_findings, verdict.findings))
     if reference is not None:
         scores = scores_of(window.rows, reference.labels)
         if reference.task == "text_classification":
             lengths = np.array([row.length or 0 for row in window.rows], np.float64)
             known = np.array([len(text) for text in reference.inputs], np.float64)
-            found.append(svg_of(draw_distribution, "Length of the texts", "characters", lengths, known))
-        found.append(svg_of(draw_labels, reference.labels, scores, reference.scores))
+            found.append(themed_svg(draw_distribution, "Length of the texts", "characters", lengths, known))
+        found.append(themed_svg(draw_labels, reference.labels, scores, reference.scores))
         found.append(
-            svg_of(draw_distribution, "Score of the predicted label", "score", top(scores), top(reference.scores))
+            themed_svg(draw_distribution, "Score of the predicted label", "score", top(scores), top(reference.scores))
         )
     if verdict.quality is not None:
-        found.append(svg_of(draw_calibration, verdict.quality))
+        found.append(themed_svg(draw_calibration, verdict.quality))
     if window.latencies_ms:
-        found.append(svg_of(draw_latency, window.latencies_ms))
+        found.append(themed_svg(draw_latency, window.latencies_ms))
     return found
+
+
+def themed_svg(draw: Callable[..., None], *args: object) -> str:
+    return themed(svg_of(draw, *args))
 
 
 def top(scores: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -36,6 +36,8 @@ class Look:
     """At most five."""
     advice: str
     """How to mend it, or an empty string."""
+    found: str = ""
+    """What was found, in words, where that is not the number of rows at fault."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Check:
     expectation: Any
     look: Callable[[Tables], Look]
     """Asked when it fails."""
+    found: Callable[[Tables], str] | None = None
+    """Asked when it holds: what was found, in words; None where that is the number of rows at fault."""
 
 
 def checks_of(contract: Contract, tables: Tables) -> list[Check]:
@@ -91,8 +95,9 @@ def table_checks(contract: Contract) -> Iterator[Check]:
             "rows", "", between(limits, "rows"),
             gxe.ExpectTableRowCountToBeBetween(min_value=limits.min, max_value=limits.max),
             lambda tables: Look(
-                None, [rows(tables.num_rows)], "look at the query, or mend num_rows in the contract"
+                None, [], "look at the query, or mend num_rows in the contract", rows(tables.num_rows)
             ),
+            lambda tables: rows(tables.num_rows),
         )  # fmt: skip
 
 
@@ -101,6 +106,7 @@ def column_checks(contract: Contract, tables: Tables) -> Iterator[Check]:
         yield Check(
             "rows", column, f"a column '{column}'", gxe.ExpectColumnToExist(column=column),
             lambda tables, column=column: missing_column(tables, column),
+            lambda _: "it is there",
         )  # fmt: skip
         if not tables.has(column):
             continue
@@ -108,28 +114,25 @@ def column_checks(contract: Contract, tables: Tables) -> Iterator[Check]:
             typed = gxe.ExpectColumnValuesToBeOfType(column=column, type_="str")
         else:
             typed = gxe.ExpectColumnValuesToBeInTypeList(column=column, type_list=TYPES[kind])
-        yield Check("rows", column, f"'{column}' of type {kind}", typed,
-                    lambda tables, column=column, kind=kind: wrong_type(tables, column, kind))  # fmt: skip
+        yield Check(
+            "rows", column, f"'{column}' of type {kind}", typed,
+            lambda tables, column=column, kind=kind: wrong_type(tables, column, kind),
+            lambda tables, column=column: str(tables.schema.field(column).type),
+        )  # fmt: skip
 
 
 def missing_column(tables: Tables, column: str) -> Look:
     there = tables.schema.names
-    return Look(
-        None,
-        [f"the rows have {examples(there)}"],
-        f"name it in the query{did_you_mean(column, there)}: SELECT … AS {column}",
-    )
+    advice = f"name it in the query{did_you_mean(column, there)}: SELECT … AS {column}"
+    return Look(None, [], advice, f"only {examples(there)}")
 
 
 def wrong_type(tables: Tables, column: str, kind: str) -> Look:
     sql = {
         "string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "array": "FLOAT[]",
     }[kind]  # fmt: skip
-    return Look(
-        tables.num_rows,
-        [f"the column is of type {tables.schema.field(column).type}"],
-        f"cast it in the query: CAST({column} AS {sql}) AS {column}",
-    )
+    advice = f"cast it in the query: CAST({column} AS {sql}) AS {column}"
+    return Look(None, [], advice, f"type {tables.schema.field(column).type}")
 
 
 def text_checks(contract: Contract, tables: Tables, limits: Between) -> Iterator[Check]:
@@ -139,6 +142,7 @@ def text_checks(contract: Contract, tables: Tables, limits: Between) -> Iterator
             "rows", LENGTH, f"texts of {between(limits, 'characters')}",
             gxe.ExpectColumnValuesToBeBetween(column=LENGTH, min_value=limits.min, max_value=limits.max),
             lambda tables: wrong_length(tables, limits),
+            lambda tables: spread(tables, LENGTH, "characters"),
         )  # fmt: skip
     yield from duplicates(contract, tables)
 
@@ -152,6 +156,7 @@ def array_checks(contract: Contract, tables: Tables, limits: Values) -> Iterator
             tables, NUM_VALUES, tables.rows[NUM_VALUES] != limits.length, "numbers",
             "leave them out in the query, or mend values.length in the contract",
         ),
+        lambda tables: spread(tables, NUM_VALUES, "numbers"),
     )  # fmt: skip
     yield Check(
         "rows", NUM_ODD, "no number null, NaN or infinite",
@@ -172,8 +177,26 @@ def array_checks(contract: Contract, tables: Tables, limits: Values) -> Iterator
                 tables, column, tables.rows[column] < least if most is None else tables.rows[column] > most,
                 f"as its {column}", "mend them in the query, or values.min and values.max in the contract",
             ),
+            lambda tables, column=column: extreme(tables, column),
         )  # fmt: skip
     yield from duplicates(contract, tables)
+
+
+def spread(tables: Tables, column: str, what: str) -> str:
+    """From the least to the greatest of a column, and of what."""
+    seen: Any = tables.rows[column].dropna()
+    if seen.empty:
+        return f"none with {what}"
+    least, most = int(seen.min()), int(seen.max())
+    return f"{most} {what}" if least == most else f"{least} to {most} {what}"
+
+
+def extreme(tables: Tables, column: str) -> str:
+    """The least of the smallest values, or the greatest of the largest."""
+    seen = tables.rows[column].dropna()
+    return (
+        "no number" if seen.empty else f"{(seen.min() if column == SMALLEST else seen.max()) + 0.0:g} is the {column}"
+    )
 
 
 def odd_arrays(tables: Tables, column: str, is_odd: Any, what: str, advice: str) -> Look:
@@ -197,6 +220,7 @@ def duplicates(contract: Contract, tables: Tables) -> Iterator[Check]:
             column=column, min_value=round(1 - contract.max_duplicate_share, DIGITS)
         ),
         repeated,
+        share_repeated,
     )  # fmt: skip
 
 
@@ -243,7 +267,13 @@ def repeated(tables: Tables) -> Look:
         tables.count("SELECT count(judged) - count(DISTINCT judged) FROM data"),
         [f"{named(tables, content, row)} ({count} times)" for content, row, count in found],
         "preprocess removes duplicates: raise max_duplicate_share if there may be as many",
+        share_repeated(tables),
     )
+
+
+def share_repeated(tables: Tables) -> str:
+    judged, distinct = tables.figures("SELECT count(judged), count(DISTINCT judged) FROM data")
+    return f"{rows(judged - distinct)} ({percent((judged - distinct) / judged)})"
 
 
 def named(tables: Tables, content: str, row: int) -> str:
@@ -287,16 +317,19 @@ def label_checks(contract: Contract, labels: tuple[str, ...]) -> Iterator[Check]
         "rows", "label", f"a label of {examples(labels)}",
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[label[:SHOWN_LENGTH] for label in labels]),
         lambda tables: unknown_labels(tables, labels),
+        lambda tables: examples([one.label for one in tables.classes if one.num_rows]),
     )  # fmt: skip
     yield Check(
         "classes", "num_rows", "rows of every label",
         gxe.ExpectColumnValuesToBeBetween(column="num_rows", min_value=1),
         absent_labels,
+        labels_there,
     )  # fmt: skip
     yield Check(
         "classes", "share", f"at least {percent(min_share)} of the rows in every class",
         gxe.ExpectColumnValuesToBeBetween(column="share", min_value=min_share),
         lambda tables: small_classes(tables, min_share),
+        smallest_class,
     )  # fmt: skip
 
 
@@ -346,13 +379,25 @@ def absent_labels(tables: Tables) -> Look:
     absent = [f"'{one.label}' has 0 rows" for one in tables.classes if one.num_rows == 0]
     there = [one.label for one in tables.classes if one.num_rows]
     advice = f"the rows are all '{there[0]}': one class cannot be learnt" if len(there) == 1 else "look at the query"
-    return Look(len(absent), absent[:MAX_EXAMPLES], f"{advice}, or leave the label out of validate.contract.labels")
+    return Look(
+        len(absent),
+        absent[:MAX_EXAMPLES],
+        f"{advice}, or leave the label out of validate.contract.labels",
+        labels_there(tables),
+    )
+
+
+def labels_there(tables: Tables) -> str:
+    return f"rows of {sum(one.num_rows > 0 for one in tables.classes)} of {len(tables.classes)}"
 
 
 def small_classes(tables: Tables, min_share: float) -> Look:
-    small = [
-        f"'{one.label}' has {rows(one.num_rows)} ({percent(one.share)})"
-        for one in tables.classes
-        if one.share < min_share
-    ]
-    return Look(len(small), small[:MAX_EXAMPLES], "add rows of it, or mend min_class_share in the contract")
+    small = sorted((one for one in tables.classes if one.share < min_share), key=lambda one: one.num_rows)
+    others = [f"'{one.label}' has {rows(one.num_rows)} ({percent(one.share)})" for one in small[1:]]
+    advice = "add rows of it, or mend min_class_share in the contract"
+    return Look(len(small), others[:MAX_EXAMPLES], advice, smallest_class(tables))
+
+
+def smallest_class(tables: Tables) -> str:
+    least = min(tables.classes, key=lambda one: one.num_rows)
+    return f"{rows(least.num_rows)} ({percent(least.share)}) of {examples([least.label])}, the smallest"

@@ -1,9 +1,7 @@
-"""Puts the expectations to the tables with Great Expectations, and builds the Data Docs."""
+"""Puts the expectations to the tables with Great Expectations."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
@@ -17,9 +15,6 @@ from great_expectations.data_context.types.base import (
 from components.errors import ModelyardError
 from components.validate.expectations import Check
 from components.validate.tables import Tables
-
-# Pictures of Great Expectations' own documentation, half of the site's bytes.
-UNUSED = ("*.gif", "iterative-dev-loop.png")
 
 
 @dataclass(frozen=True)
@@ -42,34 +37,26 @@ class Judged:
     """At most five, where it failed."""
     advice: str
     """How to mend it, where it failed."""
+    found: str
+    """In words; empty where it is `num_unexpected` and `share`."""
 
 
-def judge(checks: Sequence[Check], tables: Tables, *, site: Path) -> list[Judged]:
-    """The verdict on each check, in their order; leaves the Data Docs in the folder `site`."""
-    context = gx.get_context(project_config=settings_of(site))
+def judge(checks: Sequence[Check], tables: Tables) -> list[Judged]:
+    """The verdict on each check, in their order."""
+    context = gx.get_context(project_config=settings())
     source = context.data_sources.add_pandas("data")
     verdicts: dict[int, Judged] = {}
     for name in dict.fromkeys(check.table for check in checks):
         numbered = {number: check for number, check in enumerate(checks) if check.table == name}
         for number, result in results_of(context, source, name, numbered, tables.frame(name)):
             verdicts[number] = judged(checks[number], result, tables)
-    context.build_data_docs()
-    tidy(site)
     return [verdicts[number] for number in range(len(checks))]
 
 
-def settings_of(site: Path) -> DataContextConfig:
-    """A context that keeps everything in memory, except for the Data Docs."""
+def settings() -> DataContextConfig:
+    """A context that keeps everything in memory, and builds no Data Docs: see page.py."""
     return DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-        data_docs_sites={
-            "data_docs": {
-                "class_name": "SiteBuilder",
-                "show_how_to_buttons": False,
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            }
-        },
         progress_bars=ProgressBarsConfig(globally=False),
         analytics_enabled=False,
     )
@@ -117,15 +104,5 @@ def judged(check: Check, result: Any, tables: Tables) -> Judged:
         observed=round(float(observed), 6) if isinstance(observed, float) else observed,
         examples=[] if look is None else look.examples,
         advice="" if look is None else look.advice,
+        found=look.found if look else check.found(tables) if check.found else "",
     )
-
-
-def tidy(site: Path) -> None:
-    """Leave out the pictures that no page shows, and show the logo that lies beside the pages."""
-    for pattern in UNUSED:
-        for path in (site / "static" / "images").glob(pattern):
-            path.unlink()
-    for page in site.rglob("*.html"):
-        logo = "../" * len(page.relative_to(site).parent.parts) + "static/images/logo-long.png"
-        text = page.read_text(encoding="utf-8")
-        page.write_text(re.sub(r"https://great-expectations-web-assets[^\"')]*", logo, text), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The verdict for a person: a table on the terminal, and one line a failed expectation."""
+"""The verdict in words: a table on the terminal, and one line a failed expectation."""
 
 import sys
 from collections.abc import Sequence
@@ -10,47 +10,55 @@ from rich.text import Text
 from components.validate.expectations import percent
 from components.validate.judging import Judged
 
-UNIQUE = "expect_column_proportion_of_unique_values_to_be_between"
-
 ONE = {"rows": "row", "texts": "text", "arrays": "array", "classes": "class"}
+HOLDS, FAILED = "ok", "FAILED"
+LOOKS = {HOLDS: "green", FAILED: "bold red"}
 
 # Columns of the printed table where standard error is no terminal.
 WIDTH = 120
 
 
 def show(judged: Sequence[Judged]) -> None:
-    """Print which expectation holds, how much breaks it, and examples, on standard error."""
+    """Print which expectation holds, what was found, and examples, on standard error."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
-    num_failed = sum(not one.success for one in judged)
-    said = (
-        f"{num_failed} of {len(judged)} expectations failed" if num_failed else f"all {len(judged)} expectations hold"
-    )
-    table = Table(title=f"data contract: {said}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"data contract: {heading(judged)}", title_justify="left", box=None, pad_edge=False)
     for name in ("", "expectation", "found", "examples and advice"):
         table.add_column(name, overflow="fold")
-    for one in judged:
-        mark = Text("ok", style="green") if one.success else Text("FAILED", style="bold red")
-        details = Text("\n".join([*one.examples, *([one.advice] if one.advice else [])]))
-        table.add_row(mark, Text(one.expected), Text(extent(one) or observed(one)), details)
+    for mark, *cells in rows_of(judged):
+        table.add_row(Text(mark, style=LOOKS[mark]), *map(Text, cells))
     console.print(table)
 
 
-def observed(one: Judged) -> str:
-    if one.name == UNIQUE and isinstance(one.observed, float):  # the contract speaks of the others
-        return f"{percent(1 - one.observed)} of the rows"
-    return "" if one.observed is None else str(one.observed)
+def heading(judged: Sequence[Judged]) -> str:
+    num_failed = sum(not one.success for one in judged)
+    return (
+        f"{num_failed} of {len(judged)} expectations failed" if num_failed else f"all {len(judged)} expectations hold"
+    )
 
 
-def extent(one: Judged) -> str:
-    if one.num_unexpected is None:
-        return ""
+def rows_of(judged: Sequence[Judged]) -> list[tuple[str, str, str, str]]:
+    """Whether it holds, what was expected, what was found, and examples with advice, one a line."""
+    return [
+        (
+            HOLDS if one.success else FAILED,
+            one.expected,
+            found(one),
+            "\n".join([*one.examples, *([one.advice] if one.advice else [])]),
+        )
+        for one in judged
+    ]
+
+
+def found(one: Judged) -> str:
+    """What was found, in words; else how many rows are at fault, tolerated ones too."""
+    if one.found or one.num_unexpected is None:
+        return one.found
     share = "" if one.share is None else f" ({percent(one.share)})"
     noun = ONE[one.table] if one.num_unexpected == 1 else one.table
     return f"{one.num_unexpected} {noun}{share}"
 
 
 def line_of(one: Judged) -> str:
-    """`expected …: 12 rows (0.12%), for example …; how to mend it`."""
-    extents = extent(one)
-    seen = ", for example ".join(part for part in (extents, ", ".join(one.examples)) if part)
+    """`expected …, found 12 rows (0.12%), for example … (how to mend it)`."""
+    seen = ", for example ".join(part for part in (found(one), ", ".join(one.examples)) if part)
     return f"expected {one.expected}, found {seen} ({one.advice})"

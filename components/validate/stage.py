@@ -2,8 +2,8 @@
 
 Reads `ingest/data.parquet`. Writes `verdict.json`: every expectation with what was seen, and the labels in the order in
 which the model numbers them (an empty list where the contract has none). The expectations are Great Expectations' own
-(https://greatexpectations.io), over three tables: the rows, the distinct texts or arrays, and the classes; their Data
-Docs, a site to browse, are left in `observations/`.
+(https://greatexpectations.io), over three tables: the rows, the distinct texts or arrays, and the classes. Data Docs, a
+page of our own on them, are left in `observations/`.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from components.tracking import Tracker
 from components.validate.arrays import LARGEST, SMALLEST
 from components.validate.expectations import checks_of
 from components.validate.judging import Judged, judge
+from components.validate.page import page_of
 from components.validate.showing import line_of, show
 from components.validate.tables import Tables, read_tables
 
@@ -64,21 +65,22 @@ class Report:
 def run(params: Validate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the rows. ContractError, with the verdict left in `observations/`, where they break the contract."""
     contract = params.contract
-    site = outputs.observations / "data_docs"
+    page = outputs.observations / "data_docs.html"
     with read_tables(inputs.data, contract, spill=outputs.observations / "spill") as tables:
-        judged = judge(checks_of(contract, tables), tables, site=site)
+        judged = judge(checks_of(contract, tables), tables)
         report = report_of(contract, tables, judged)
         verdict = verdict_of(tables, judged, contract.labels or ())
+        page.write_text(page_of(judged, tables.classes, num_rows=tables.num_rows), encoding="utf-8")
     write_json(outputs.observations / "verdict.json", verdict)
     tracker.log_file(outputs.observations / "verdict.json")
-    tracker.log_file(site)
+    tracker.log_file(page)
     show(judged)
     failed = [one for one in judged if not one.success]
     if failed:
         raise ContractError(
             f"the rows break the data contract in {len(failed)} of {len(judged)} expectations: "
             + "; ".join(line_of(one) for one in failed)
-            + f". Data Docs: {site / 'index.html'}",
+            + f". Data Docs: {page}",
             report=asdict(report),
         )
     write_json(outputs.verdict, verdict)
@@ -88,7 +90,8 @@ def run(params: Validate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
 def verdict_of(tables: Tables, judged: Sequence[Judged], labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "class_counts": {one.label: one.num_rows for one in tables.classes},
-        "expectations": [asdict(one) for one in judged],
+        # Without what is found in words, which the figures say.
+        "expectations": [{name: value for name, value in asdict(one).items() if name != "found"} for one in judged],
         "labels": list(labels),
         "num_rows": tables.num_rows,
         "success": all(one.success for one in judged),

@@ -9,7 +9,7 @@ from components.artifacts import read_json
 from components.errors import ContractError
 from components.validate import Report
 from components.validate.arrays import LARGEST, NUM_ODD, NUM_VALUES, SMALLEST, described
-from tests.validate.test_validate import judge_by
+from tests.validate.test_validate import found_in, judge_by
 
 CONTRACT: dict[str, Any] = {
     "columns": {"values": "array", "label": "string"},
@@ -35,6 +35,12 @@ def test_arrays_that_keep_the_contract_pass_with_their_figures(tmp_path: Path, k
     assert (report.min_value, report.max_value, report.max_text_length) == (0.0, 255.0, 0)
     assert (report.duplicate_share, report.conflict_share) == (0.333333, 0.0)
     assert read_json(tmp_path / "verdict.json")["labels"] == ["0", "1"]
+    found = found_in(tmp_path)
+    assert found["arrays of 2 numbers"] == "2 numbers"
+    assert found["numbers of at least 0"] == "0 is the smallest value"
+    assert found["numbers of at most 255"] == "255 is the largest value"
+    assert found["at most 40% of the rows with an array that came before"] == "1 row (33.33%)"
+    assert "list<" in found["'values' of type array"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +53,7 @@ def test_arrays_that_keep_the_contract_pass_with_their_figures(tmp_path: Path, k
         ([[1, 2], [1, np.inf]], ["0", "1"], {}, "null, NaN or infinite, found 1 row "),
         ([[1, 2], [-1, 3]], ["0", "1"], {}, "numbers of at least 0, found 1 row .* row 2: -1 as its smallest value"),
         ([[1, 256], [1, 3]], ["0", "1"], {}, "numbers of at most 255, found 1 row .* row 1: 256 as its largest value"),
-        ([[1, 2], [3, 4], [3, 4]], ["0", "1", "1"], {}, r"array that came before, found 1 row, .* row 2 \(2 times\)"),
+        ([[1, 2], [3, 4], [3, 4]], ["0", "1", "1"], {}, r"that came before, found 1 row \(33.*%\), .* row 2 \(2 times"),
         (
             [[1, 2], [3, 4], [3, 4]], ["0", "1", "0"], {"max_duplicate_share": 0.5},
             r"of the arrays with two labels, found 1 array \(50%\), for example the array of row 2 is 0 and 1",
@@ -65,7 +71,7 @@ def test_breach_of_arrays_is_named_with_rows(
 @pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.string(), pa.list_(FLOATS)])
 def test_column_that_is_no_array_is_named_with_its_cast(tmp_path: Path, kind: pa.DataType) -> None:
     values: Any = ["1,2", "3,4"] if kind == pa.string() else [["1"], ["2"]] if kind != pa.list_(FLOATS) else [[[1]]] * 2
-    message = rf"'values' of type array, found 2 rows.* of type {str(kind)[:5]}.*CAST\(values AS FLOAT\[\]\)"
+    message = rf"'values' of type array, found type {str(kind)[:5]}.*CAST\(values AS FLOAT\[\]\)"
     with pytest.raises(ContractError, match=message):
         judge(tmp_path, values, ["0", "1"], kind)
 

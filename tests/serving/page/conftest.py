@@ -1,4 +1,3 @@
-import os
 import shutil
 import socket
 import threading
@@ -22,7 +21,6 @@ from components.params import ArrayClassificationServing, TextGenerationServing
 from components.recipes import load_yaml, stages
 from serving.service import pages
 from serving.traffic import FOLDER as TRAFFIC
-from tests.browser import Browser, browsing, find_chromium
 from tests.projects import ROOT
 from tests.tiny_arrays import array_recipe
 from tests.tiny_language import compress
@@ -45,18 +43,6 @@ MANIFEST: dict[str, Any] = {
     "files": {},
 }  # fmt: skip
 Tell = Callable[[Path, Mapping[str, Callable[[Request], Any]]], AbstractContextManager[str]]
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Browser]:
-    chromium = find_chromium()
-    if chromium is None:
-        reason = "no Chromium here; on Debian and Ubuntu: apt-get install chromium"
-        if os.environ.get("NEEDS_CHROMIUM"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with browsing(chromium, tmp_path_factory.mktemp("chromium")) as found:
-        yield found
 
 
 @contextmanager
