@@ -20,6 +20,7 @@ from components.recipes import load_recipe, section_of, stages
 from components.stopping import Stopping
 from components.store import store_errors
 from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
+from serving.predictors.session import VARIABLE as DEVICE
 
 
 def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     prepare_environment(Path.cwd())
+    os.environ.pop(DEVICE, None)  # of a service; what a stage measures and proves is the processor's
     configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
     stopping = Stopping()

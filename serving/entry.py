@@ -11,6 +11,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.bundle import BundleError
 from serving.keys import KeysError, check_address
+from serving.predictors.session import DeviceError
 from serving.service import make_service
 
 
@@ -38,5 +39,5 @@ try:
     if context is not None and context.command.name == "serve":  # by whatever alias
         prepare_to_serve(context)
     service = make_service(Path(__file__).resolve().parents[1])
-except (BundleError, KeysError) as error:
+except (BundleError, DeviceError, KeysError) as error:
     raise SystemExit(str(error)) from error

@@ -2,7 +2,8 @@
 
 A key is 256 random bits behind a short public id. The file holds the SHA-256 of it, never the key: what is that random
 cannot be guessed from its hash, so none of the slow hashes for passwords is needed (NIST SP 800-63B, look-up secrets).
-The file is read again when it changes. Where MODELYARD_KEYS names no file, only this machine is answered.
+MODELYARD_KEYS names the file, which is read again when it changes, or holds what would be in it, for a container whose
+secrets are variables. Without it, only this machine is answered.
 """
 
 import fcntl
@@ -61,15 +62,33 @@ class Key:
 
 def load_keys(path: Path) -> list[Key]:
     """The keys of a file, none where it is not there; KeysError where it holds anything else."""
-    if not path.exists():
-        return []
     try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        return parse_keys(path.read_text(encoding="utf-8"), source=str(path)) if path.exists() else []
+    except OSError as error:
+        raise KeysError(f"{path} cannot be read as keys ({type(error).__name__}); mend it, or add keys anew") from error
+
+
+def parse_keys(text: str, *, source: str) -> list[Key]:
+    """The keys of a file's text; KeysError where it holds anything else."""
+    try:
+        entries: list[dict[str, Any]] = json.loads(text)["keys"]
         for entry in entries:
             entry["scopes"] = tuple(entry["scopes"])
         return [Key(**entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KeysError(f"{path} cannot be read as keys ({type(error).__name__}); mend it, or add keys anew") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise KeysError(
+            f"{source} cannot be read as keys ({type(error).__name__}); mend it, or add keys anew"
+        ) from error
+
+
+def is_text_of_keys(given: str) -> bool:
+    """Whether MODELYARD_KEYS holds the keys themselves, and not the name of their file."""
+    return given.lstrip().startswith("{")
+
+
+def given_keys(given: str) -> list[Key]:
+    """The keys by the value of MODELYARD_KEYS."""
+    return parse_keys(given, source=VARIABLE) if is_text_of_keys(given) else load_keys(Path(given))
 
 
 def add_key(path: Path, client: str, *, scopes: Sequence[str], per_minute: int) -> str:
@@ -134,20 +153,22 @@ def is_loopback(host: str) -> bool:
 
 def check_address(host: str) -> None:
     """KeysError for an address that others reach, where there are no keys."""
-    file = os.environ.get(VARIABLE)
-    if not is_loopback(host) and not (file and load_keys(Path(file))):
+    given = os.environ.get(VARIABLE)
+    if not is_loopback(host) and not (given and given_keys(given)):
         raise KeysError(
             f"refusing to start: {host} can be reached from other machines, and {VARIABLE} names no keys; serve on "
-            "127.0.0.1 (--host), or make a key with 'modelyard keys add CLIENT'"
+            "127.0.0.1 (--host), or make a key with 'modelyard keys add CLIENT' and let the variable name "
+            ".modelyard/keys.json (in a container: where that file is mounted) or hold its text"
         )
 
 
 class Keys:
     """ASGI middleware: 401 without a key, 403 for what it is not for, 429 for too much; each as JSON."""
 
-    def __init__(self, app: App, *, path: Path | None) -> None:
+    def __init__(self, app: App, *, path: Path | None, fixed: Sequence[Key] | None = None) -> None:
         self.app, self.path = app, path
-        self.keys: dict[str, Key] = {}
+        self.is_fixed = fixed is not None
+        self.keys: dict[str, Key] = {key.id: key for key in fixed or ()}
         self.read_of: tuple[int, int] | None = None
         self.look_at = 0.0
         self.buckets: dict[str, tuple[float, float]] = {}
@@ -167,7 +188,7 @@ class Keys:
 
     def judge(self, scope: Message) -> tuple[int | None, str, list[tuple[bytes, bytes]]]:
         """None where the request may pass, else the status, what is wrong, and more headers."""
-        if self.path is None:
+        if self.path is None and not self.is_fixed:
             server = scope.get("server")
             if server is None or server[1] is None or is_loopback(server[0]):
                 return None, "", []

@@ -22,16 +22,19 @@ from serving.answers import Answers
 from serving.backlog import Backlog
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
 from serving.endpoints import endpoint_of
-from serving.keys import VARIABLE, Keys
+from serving.keys import VARIABLE, Keys, given_keys, is_text_of_keys
 from serving.page import make_page
+from serving.predictors.session import check_device
 from serving.requests import Refusals
 from serving.shortcut import Shortcut
 from serving.traffic import Traffic
 
 
 def make_service(folder: Path) -> Any:
-    """The service of a bundle. BundleError where one of its files is not the one that was packaged."""
+    """The service of a bundle. BundleError where one of its files is not the one that was packaged, DeviceError where
+    it cannot be computed on what MODELYARD_DEVICE names."""
     verify_bundle(folder)
+    check_device()
     about = load_about(folder)
     endpoint = endpoint_of(about.task)
     limits = endpoint.Limits(**about.limits)
@@ -52,8 +55,10 @@ def make_service(folder: Path) -> Any:
     )(Service)
     if not endpoint.IS_STREAMED:
         service.add_asgi_middleware(Shortcut, route=endpoint.ROUTE, backlog=backlog)
-    keys = os.environ.get(VARIABLE)
-    service.add_asgi_middleware(Keys, path=Path(keys) if keys else None)  # before all that reads a request
+    keys = os.environ.get(VARIABLE, "")
+    fixed = given_keys(keys) if is_text_of_keys(keys) else None
+    path = Path(keys) if keys and not is_text_of_keys(keys) else None
+    service.add_asgi_middleware(Keys, path=path, fixed=fixed)  # before all that reads a request
     service.add_asgi_middleware(Traffic, endpoint=endpoint, folder=folder, limits=limits)
     if endpoint.IS_STREAMED:
         service.add_asgi_middleware(Refusals, endpoint=endpoint, folder=folder, limits=limits)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.keys import CLIENT, Keys, KeysError, add_key, check_address, is_loopback, load_keys, remove_key
+from serving.keys import CLIENT, Keys, KeysError, add_key, check_address, given_keys, is_loopback, load_keys, remove_key
 
 
 @pytest.fixture
@@ -146,3 +146,19 @@ def test_open_address_without_keys_is_refused(host: str, file: Path, monkeypatch
         check_address(host)
     add_key(file, "shop", scopes=["predict"], per_minute=1)
     check_address(host)
+    monkeypatch.setenv("MODELYARD_KEYS", file.read_text())
+    check_address(host)
+    monkeypatch.setenv("MODELYARD_KEYS", '{"keys": []}')
+    with pytest.raises(KeysError, match="refusing to start"):
+        check_address(host)
+    monkeypatch.setenv("MODELYARD_KEYS", "{")
+    with pytest.raises(KeysError, match="MODELYARD_KEYS cannot be read as keys"):
+        check_address(host)
+
+
+def test_keys_may_be_given_without_a_file(file: Path):
+    key = add_key(file, "shop", scopes=["predict"], per_minute=600)
+    middleware = Keys(echo, path=None, fixed=given_keys(file.read_text()))
+    assert ask(middleware, auth=f"Bearer {key}").status_code == 200
+    assert ask(middleware).status_code == 401
+    assert ask(Keys(echo, path=None, fixed=[]), host="127.0.0.1").status_code == 401
