@@ -27,7 +27,7 @@ from serving.page import make_page
 from serving.predictors.session import check_device
 from serving.requests import Refusals
 from serving.shortcut import Shortcut
-from serving.traffic import Traffic
+from serving.traffic import Traffic, read_settings
 
 
 def make_service(folder: Path) -> Any:
@@ -69,11 +69,15 @@ def make_service(folder: Path) -> Any:
 
 
 def pages(folder: Path) -> Starlette:
-    """GET /lineage: what the bundle was made from, and by which run. GET /card: the model card. GET /: serving/page.
+    """GET /lineage: what the bundle was made from, and by which run. GET /card: the model card. GET /: serving/page,
+    whose icon is at /favicon.ico.
 
     The page stands in for BentoML's own, which calls a tag manager on the internet.
     """
-    lineage, card, page = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8"), make_page(folder)
+    lineage, card = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8")
+    log = read_settings(os.environ)
+    # Where what is asked is not to be kept as it is, rows of the data are not to be shown either.
+    page = make_page(folder, has_examples=log is None or log.input == "text")
 
     async def show_lineage(_: Request) -> Response:
         return JSONResponse(lineage)
@@ -84,7 +88,11 @@ def pages(folder: Path) -> Starlette:
     async def show_page(_: Request) -> Response:
         return HTMLResponse(page.html, headers=page.headers)
 
-    return Starlette(routes=[Route("/lineage", show_lineage), Route("/card", show_card), Route("/", show_page)])
+    async def show_icon(_: Request) -> Response:
+        return Response(page.icon, media_type="image/svg+xml", headers={"cache-control": "max-age=86400"})
+
+    shown = {"/lineage": show_lineage, "/card": show_card, "/": show_page, "/favicon.ico": show_icon}
+    return Starlette(routes=[Route(path, show) for path, show in shown.items()])
 
 
 def log_no_overload() -> None:

@@ -14,15 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from serving.bundle import MANIFEST, load_about
 from serving.endpoints import endpoint_of
+from serving.page.examples import examples_of
 from serving.predictors import MAX_SEED
 
 PARTS = Path(__file__).parent
 STYLES = ("page.css", "form.css", "answer.css", "about.css")
 SCRIPTS = ("page.js", "feedback.js", "about.js")
 PREDICTOR = "predictor.json"
+ICON = "icon.svg"
 MARK = re.compile(r"<!-- (\w+) -->")
 
 
@@ -32,15 +35,19 @@ class Page:
 
     html: str
     headers: Mapping[str, str]
+    icon: str
+    """An SVG, which the page holds and browsers ask for by the name of `/favicon.ico`."""
 
 
-def make_page(folder: Path) -> Page:
-    """The page of the bundle in `folder`."""
+def make_page(folder: Path, *, has_examples: bool = True) -> Page:
+    """The page of the bundle in `folder`; with `has_examples`, it offers a few rows that the bundle was proven with."""
     facts = facts_of(folder)
+    facts["examples"] = examples_of(folder, facts["task"]) if has_examples else []
     style = "\n".join(map(part, STYLES))
     script = "\n".join(map(part, (*SCRIPTS, f"{facts['task']}.js")))
     holds = {
         "title": html.escape(facts["name"]),
+        "icon": quote(part(ICON).strip()),
         "style": style,
         "form": MARK.sub(lambda found: part(f"{found[1]}.html"), part(f"{facts['task']}.html")),
         "facts": as_data(facts),
@@ -48,6 +55,7 @@ def make_page(folder: Path) -> Page:
     }
     return Page(
         html=MARK.sub(lambda found: holds[found[1]], part("page.html")),
+        icon=part(ICON),
         headers={
             "content-security-policy": policy(style=style, script=script),
             "cache-control": "no-cache",

@@ -15,6 +15,8 @@ onAsk(async (signal) => {
   showScores(await classify({ arrays: [array] }, { signal }));
 });
 
+offer((array) => source.put(array));
+
 byId("clear").addEventListener("click", () => {
   giveUp();
   source.clear();
@@ -51,6 +53,10 @@ function numberSource() {
       }
       return entries.map(Number);
     },
+    put(array) {
+      field.value = array.join(", ");
+      count();
+    },
     clear() {
       field.value = "";
       count();
@@ -79,7 +85,7 @@ function pictureSource(height, width) {
   const seen = byId("seen");
   const cursor = { x: width / 2, y: height / 2, down: false };
   let strokes = [];
-  let upload = null; // grey levels of a picture that was uploaded
+  let upload = null; // grey levels of a picture that was uploaded, or of an example
   [board.width, board.height, seen.width, seen.height] = [width * ZOOM, height * ZOOM, width, height];
   board.setAttribute("aria-label", `Drawing board, ${width} by ${height} pixels`);
   board.style.setProperty("--ratio", width / height);
@@ -188,6 +194,11 @@ function pictureSource(height, width) {
       const found = levels();
       if (!upload && !strokes.length) throw new Refusal("Draw or upload a picture first.");
       return found;
+    },
+    put(array) {
+      [strokes, upload, cursor.down, byId("upload").value] = [[], array, false, ""];
+      byId("invert").checked = false;
+      show();
     },
     clear() {
       [strokes, upload, cursor.down, byId("upload").value] = [[], null, false, ""];

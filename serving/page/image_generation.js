@@ -27,6 +27,10 @@ onAsk(async (signal) => {
   say(`${counted(count, "image")} of seed ${seed}, in ${Math.round(milliseconds)} ms.`);
 });
 
+offer((seed) => {
+  byId("seed").value = seed;
+});
+
 byId("another").addEventListener("click", () => {
   byId("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
   byId("form").requestSubmit();

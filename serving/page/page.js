@@ -20,7 +20,12 @@ function el(tag, attributes = {}, ...children) {
 const whole = (number) => number.toLocaleString("en");
 const figure = (number, digits = 4) => {
   const isLong = Math.abs(number) < 1000 && !Number.isInteger(number);
-  return (isLong ? String(Number(number.toPrecision(digits))) : whole(Math.round(number))).replace("-", "−");
+  return (isLong ? String(Number(number.toPrecision(digits))) : whole(Math.round(number) + 0)).replace("-", "−");
+};
+// With a sign, as typographers write it; what is rounded to 0 has none.
+const signed = (number, digits = 1) => {
+  const size = Math.abs(number).toFixed(digits);
+  return Number(size) === 0 ? size : `${number < 0 ? "−" : "+"}${size}`;
 };
 const percent = (share) => {
   const points = 100 * share;
@@ -33,8 +38,11 @@ const counted = (number, one) => `${whole(number)} ${one}${number === 1 ? "" : "
 // What the service says against a request, in words.
 class Refusal extends Error {}
 
+// Why is asked, where that is not to be told of what users ask.
+let because;
+
 // Asks this service. Gives its response; Refusal where it is not one of success.
-async function ask(route, { body, purpose, signal } = {}) {
+async function ask(route, { body, purpose = because, signal } = {}) {
   const headers = {};
   if (body !== undefined) headers["content-type"] = "application/json";
   if (purpose !== undefined) headers["modelyard-purpose"] = purpose;
@@ -101,6 +109,22 @@ function onAsk(work) {
       }
     }
   });
+}
+
+// A button for each example: `use` puts it into the form, which is then sent.
+function offer(use) {
+  const buttons = facts.examples.map(({ name, value }) => {
+    const button = el("button", { type: "button" }, el("bdi", { text: name }));
+    button.addEventListener("click", () => {
+      use(value);
+      because = "example";
+      byId("form").requestSubmit();
+      because = undefined;
+    });
+    return button;
+  });
+  byId("examples").append(...buttons);
+  byId("examples").hidden = !buttons.length;
 }
 
 function giveUp() {

@@ -23,6 +23,10 @@ onAsk(async (signal) => {
   if (byId("weigh").checked) await weigh(text, found.answers[0], signal);
 });
 
+offer((text) => {
+  byId("text").value = text;
+});
+
 async function weigh(text, answer, signal) {
   const pieces = grouped(wordsOf(text), limits.max_texts);
   if (!pieces.length) return;
@@ -83,13 +87,12 @@ function showWeights(weighed, label) {
   const rows = most.map(({ word, effect }) => {
     const fill = el("span", { class: `fill ${effect < 0 ? "against" : "for"}` });
     fill.style.setProperty("--share", Math.abs(effect) / strongest);
-    const points = `${effect < 0 ? "−" : "+"}${(100 * Math.abs(effect)).toFixed(1)}`;
     return el(
       "tr",
       {},
       el("th", { scope: "row" }, el("bdi", { text: word })),
       el("td", { class: "balance", "aria-hidden": "true" }, fill),
-      el("td", { class: "share", text: points }),
+      el("td", { class: "share", text: signed(100 * effect) }),
     );
   });
   const head = el(

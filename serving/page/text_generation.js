@@ -40,6 +40,10 @@ onAsk(async (signal) => {
   }
 });
 
+offer((prompt) => {
+  byId("prompt").value = prompt;
+});
+
 byId("stop").addEventListener("click", () => {
   giveUp();
   byId("prompt").focus();

@@ -21,6 +21,7 @@ from components.params import ArrayClassificationServing, TextGenerationServing
 from components.recipes import load_yaml, stages
 from serving.service import pages
 from serving.traffic import FOLDER as TRAFFIC
+from serving.traffic import INPUT
 from tests.projects import ROOT
 from tests.tiny_arrays import array_recipe
 from tests.tiny_language import compress
@@ -50,6 +51,7 @@ def served(tag: str, folder: Path, *, traffic: Path | None) -> Generator[str]:
     """The address of a service that logs into `traffic`, and takes feedback there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(TRAFFIC, str(traffic or ""))
+        patch.setenv(INPUT, "text")
         with serving(tag, ready_timeout_s=60, log=folder / "serve.log") as found:
             yield found.url
 

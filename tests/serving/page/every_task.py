@@ -7,10 +7,11 @@ import httpx
 import pytest
 
 from tests.browser import Browser, Page
-from tests.serving.page.asking import READY, TEXT, ask
+from tests.serving.page.asking import ANSWERED, READY, TEXT, ask
 from tests.serving.page.looks import CONTRAST, DOUBLES, SMALL
 
 __all__ = [
+    "test_example_is_asked_with_one_click",
     "test_links_of_the_page_lead_somewhere",
     "test_nothing_leaves_the_origin_and_nothing_fails",
     "test_page_can_be_read_in_light_and_dark",
@@ -43,6 +44,21 @@ def test_page_can_be_read_in_light_and_dark(browser: Browser, url: str, dark: bo
     found = page.run(CONTRAST)
     assert len(found) > 40
     assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []  # WCAG 2.2, 1.4.3
+
+
+def test_example_is_asked_with_one_click(browser: Browser, url: str):
+    page = browser.open(url)
+    page.wait(READY)
+    names = page.run("[...document.querySelectorAll('#examples button')].map(one => one.innerText)")
+    assert 1 <= len(names) == len(set(names)) <= 4
+    page.click("#examples button")
+    page.wait(ANSWERED)
+    first, *_ = page.posted
+    assert {name.lower(): value for name, value in first[1].items()}["modelyard-purpose"] == "example"
+    page.posted.clear()
+    ask(page)  # what a user asks next is told of no purpose
+    assert "modelyard-purpose" not in {name.lower() for name in page.posted[0][1]}
+    assert page.faults == []
 
 
 @pytest.mark.parametrize("width", [320, 390])
@@ -92,7 +108,8 @@ def test_reader_of_the_screen_is_told_all(browser: Browser, url: str):
 
 
 def test_links_of_the_page_lead_somewhere(url: str):
-    for name in ("card", "lineage", "docs.json", "metrics"):
+    for name in ("card", "lineage", "docs.json", "metrics", "favicon.ico"):
         assert httpx.get(f"{url}/{name}").status_code == 200
+    assert httpx.get(f"{url}/favicon.ico").headers["content-type"] == "image/svg+xml"
     with io.StringIO(httpx.get(f"{url}/card").text) as card:
         assert card.readline().startswith("# tiny")

@@ -68,6 +68,13 @@ def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser,
     assert "3 words were left out at a time" in page.text("#words-hint")
 
 
+@pytest.mark.parametrize(
+    ("points", "shown"), [(-0.04, "0.0"), (0.0, "0.0"), (-0.06, "\N{MINUS SIGN}0.1"), (0.06, "+0.1")]
+)
+def test_what_is_rounded_to_nothing_has_no_sign(browser: Browser, text_url: str, points: float, shown: str):
+    assert browser.open(text_url).run(f"[signed({points}), figure(-0)]") == [shown, "0"]
+
+
 def test_words_are_not_weighed_where_it_is_not_wanted(browser: Browser, text_url: str):
     page = browser.open(text_url)
     page.fill("#text", TEXT)
