@@ -1,5 +1,6 @@
 """What DVC says of a recipe's stages: which changed, and which only lost outputs that its cache still has."""
 
+import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -42,6 +43,16 @@ def restore(root: Path, stage: Stage) -> bool:
         return when_unlocked(checkout, stage.address)
     except DvcException:
         return False  # then it runs, or says what is wrong
+
+
+def to_commit(root: Path) -> list[str]:
+    """Which of the files that say how an artifact was made are other than in the last commit; none without git."""
+    command = ["git", "status", "--porcelain", "--", "params.yaml", "dvc.lock"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return []
+    return [line[3:] for line in done.stdout.splitlines()]
 
 
 def when_unlocked(call: Callable[[], Any], what: str) -> Any:

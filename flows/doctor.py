@@ -1,6 +1,7 @@
 """doctor: looks over this machine and project, and says how to mend what is wrong. Changes nothing."""
 
 import importlib.metadata
+import importlib.util
 import ipaddress
 import json
 import os
@@ -27,6 +28,8 @@ LOCK_MENDED = "delete .venv and run 'make run', or: pip install -r requirements.
 MIN_FREE_BYTES = 5 * 10**9
 PORTS = {"MLflow": (5000, "modelyard ui --mlflow-port"), "Prefect": (4200, "modelyard ui --prefect-port"),
          "service": (3000, "modelyard serve RECIPE --port")}  # fmt: skip
+EXTRAS = {"s3": ("s3", "dvc_s3"), "gs": ("gcs", "dvc_gs"), "azure": ("azure", "dvc_azure"), "ssh": ("ssh", "dvc_ssh")}
+"""Of pyproject.toml, and the module that it brings, by the scheme of a remote's address."""
 SERVERS = ("mlflow", "prefect", "bentoml")
 EXPOSED_MENDED = (
     "bind them to 127.0.0.1; or turn their own authentication on: PREFECT_SERVER_API_AUTH_STRING, 'mlflow server "
@@ -188,6 +191,22 @@ def look_at_folders(root: Path) -> list[Check]:
     return checks
 
 
+def look_at_remotes(root: Path) -> list[Check]:
+    """Whether the packages that DVC's remotes need are there."""
+    from dvc.config import Config
+
+    remotes: dict[str, Any] = Config(str(root / ".dvc"))["remote"]
+    checks: list[Check] = []
+    for name, remote in remotes.items():
+        scheme, separator, _ = remote["url"].partition("://")
+        extra, module = EXTRAS.get(scheme, ("", "")) if separator else ("", "")
+        if extra and importlib.util.find_spec(module) is None:
+            mend = f"pip install -c {LOCK} -e '.[{extra}]'"
+            checks.append(Check("remotes", "fail", f"'{name}' is {remote['url']}, and {module} is not installed", mend))
+    found = f"DVC can reach what it needs for {examples(sorted(remotes))}" if remotes else "DVC has none"
+    return checks or [Check("remotes", "ok", found)]
+
+
 def look_at_mlflow(root: Path) -> list[Check]:
     from components.store import check_store, masked, tracking_uri
 
@@ -309,6 +328,6 @@ def dead_holders(rwlock: Path) -> set[int]:
 
 LOOKS: tuple[Callable[[Path], list[Check]], ...] = (
     look_at_python, look_at_versions, look_at_tools, look_at_telemetry, look_at_disk, look_at_folders, look_at_params,
-    look_at_dag, look_at_mlflow, look_at_champions, look_at_prefect, look_at_ports, look_at_exposed_servers,
-    look_at_stale_runs, look_at_locks,
+    look_at_dag, look_at_remotes, look_at_mlflow, look_at_champions, look_at_prefect, look_at_ports,
+    look_at_exposed_servers, look_at_stale_runs, look_at_locks,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from components.artifacts import REPORT, Layout, read_json
 from components.recipes import PARAMS, load_yaml, stages
+from flows.changes import to_commit
 from flows.summary import quality_table, shown, size_rows
 
 if TYPE_CHECKING:
@@ -73,8 +75,16 @@ def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
         "stages": [asdict(stage) for stage in outcome.stages],
         "reports": {s.stage: read_json(Layout(root, recipe, s.stage).artifact / REPORT) for s in outcome.stages},
         "speeds": speeds_of(root, recipe),
+        "to_commit": to_commit(root),
+        "bentoml_home": store_of_bentos(root),
         "order": load_yaml(root / PARAMS)["recipes"][recipe]["evaluate"].get("order"),  # of a language model's n-grams
     }
+
+
+def store_of_bentos(root: Path) -> str:
+    """Where BentoML's store is, as a shell in the project's folder names it."""
+    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+    return str(home.relative_to(root)) if home.is_relative_to(root) else str(home)
 
 
 def speeds_of(root: Path, recipe: str) -> Any:
@@ -113,6 +123,12 @@ def run_tables(data: Data, console: Console) -> None:
         console.print(f"  modelyard serve {recipe:22} serve it on this machine")
     console.print("  modelyard ui                           browse this run and earlier ones")
     console.print(f"  dvc repro {data['stages'][-1]['stage'] + '@' + recipe:28} reproduce it without Prefect")
+    if tag:
+        console.print("BentoML's commands find the bundle in the project's store:", style="dim")
+        console.print(f"  BENTOML_HOME={shlex.quote(data['bentoml_home'])} bentoml list", soft_wrap=True)
+    if edited := data["to_commit"]:
+        console.print("To keep which inputs gave which outputs:", style="dim")
+        console.print(f"  git add {' '.join(edited)} && git commit -m 'Run {recipe}'", soft_wrap=True)
 
 
 # ---------------------------------------------------------------- why

@@ -71,6 +71,7 @@ def serve_recipe(root: Path, recipe: str, *, port: int, host: str = HOST) -> Non
     with until_interrupted(), running(root, server) as process:
         click.echo(f"{tag} answers on {address} (Ctrl-C ends it). For example:")
         click.echo(f"  {example_command(bundle, address)}")
+        click.echo(f"BentoML's own store is {os.environ['BENTOML_HOME']} (BENTOML_HOME, for its own commands).")
         wait_for_any([(server, process)])
 
 

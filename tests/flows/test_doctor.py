@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from components.store import Store
-from flows.doctor import Check, examine, look_at_disk, look_at_exposed_servers, look_at_versions
+from flows.doctor import EXTRAS, Check, examine, look_at_disk, look_at_exposed_servers, look_at_versions
 from tests.projects import ROOT, edit, run
 
 
@@ -114,6 +115,22 @@ def test_telemetry_that_the_user_turned_on_is_named(project: Path, monkeypatch: 
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     check = checks_of(project)["telemetry"]
     assert (check.state, check.found) == ("warn", "your environment turns it on: MLFLOW_DISABLE_TELEMETRY=false")
+
+
+def test_remote_whose_package_is_missing_is_named_with_the_extra(project: Path) -> None:
+    assert checks_of(project)["remotes"].state == "ok"
+    (project / ".dvc" / "config").write_text("['remote \"team\"']\n    url = s3://bucket/models\n")
+    fault = checks_of(project)["remotes"]
+    assert (fault.state, fault.mend) == ("fail", "pip install -c requirements.lock -e '.[s3]'")
+    assert "s3://bucket/models" in fault.found
+    (project / ".dvc" / "config").write_text("['remote \"team\"']\n    url = ../team\n")
+    assert checks_of(project)["remotes"].state == "ok"
+
+
+def test_each_scheme_has_its_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra, module in EXTRAS.values():
+        assert [need.split(">")[0] for need in extras[extra]] == [module.replace("_", "-")]
 
 
 def test_little_disk_is_a_warning(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
