@@ -123,7 +123,7 @@ def test_a_tokenizer_of_the_same_size_that_is_not_the_champion_s_is_refused(proj
 def reviews(project: Path) -> Path:
     """The classifier behind the champion of `reviews`, as finetune leaves it."""
     encoder = make_tiny_encoder(project / "encoder", [text for text, _ in tiny_rows(300)])
-    model = classifier_from_encoder(encoder, num_labels=2, dropout=0.0)
+    model = classifier_from_encoder(encoder, labels=("negative", "positive"), dropout=0.0)
     save(model, project / "classifier", family="encoder", settings=None, facts=Facts(num_labels=2, context=32))
     (project / "classifier" / "tokenizer.json").write_bytes((encoder / "tokenizer.json").read_bytes())
     register(project, "reviews", project / "classifier")
@@ -146,7 +146,7 @@ def test_an_encoder_is_taken_from_behind_the_champion_with_its_tokenizer(project
     assert (model / "tokenizer.json").read_bytes() == (reviews / "tokenizer.json").read_bytes()
     whole, encoder = load(reviews).state_dict(), load_file(model / "model.safetensors")
     assert encoder
-    assert all(whole[f"encoder.{name}"].equal(value) for name, value in encoder.items())
+    assert all(whole[f"hosted.bert.{name}"].equal(value) for name, value in encoder.items())
 
 
 def test_labels_of_new_rows_are_learnt_sooner_from_the_champion(project: Path, tmp_path: Path):

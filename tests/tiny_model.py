@@ -32,6 +32,7 @@ def make_trained(root: Path) -> Path:
     from components.models.encoder.network import classifier_from_encoder
     from components.models.facts import read_facts
     from components.models.float_predictor import float_predictor
+    from components.models.opening import make_openable
     from components.models.storage import load, save
 
     rows = tiny_rows(300)
@@ -47,9 +48,10 @@ def make_trained(root: Path) -> Path:
     settings = load_settings(predictor / "predictor.json")
     tokenizer = load_tokenizer(predictor / "tokenizer.json", settings)
 
-    model: Any = classifier_from_encoder(encoder, num_labels=2, dropout=0.0)
+    model: Any = classifier_from_encoder(encoder, labels=LABELS, dropout=0.0)
     train(model, tokenizer, rows[:180])
     save(model, finetune / "model", family="encoder", settings=None, facts=read_facts(predictor))
+    make_openable(finetune / "model", predictor=predictor)
     model = load(finetune / "model")
     scores = float_predictor(model, tokenizer=tokenizer, settings=settings).predict([text for text, _ in rows[240:]])
     write_split(new(evaluate / "results") / "predictions.parquet", rows, range(240, 300), scores=scores)

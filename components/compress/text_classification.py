@@ -59,13 +59,13 @@ def export_classifier(model: nn.Module) -> onnx.ModelProto:
 def plain_attention(model: nn.Module) -> Generator[None]:
     """Let an encoder of transformers' compute attention by plain products, since what torch fuses comes out as twice
     the nodes; another family's model stays as it is."""
-    encoder: Any = getattr(model, "encoder", None)
-    if not hasattr(encoder, "set_attn_implementation"):
+    hosted: Any = getattr(model, "hosted", None)
+    if not hasattr(hosted, "set_attn_implementation"):
         yield
         return
-    chosen = encoder.config._attn_implementation
-    encoder.set_attn_implementation("eager")
+    chosen = hosted.config._attn_implementation
+    hosted.set_attn_implementation("eager")
     try:
         yield
     finally:
-        encoder.set_attn_implementation(chosen)
+        hosted.set_attn_implementation(chosen)

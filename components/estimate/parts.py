@@ -19,11 +19,11 @@ NAMES = {
     "low-rank additions": re.compile(r"\blora_"),
     "attention": re.compile(r"attn|attention"),
     "feed-forward": re.compile(r"\b(mlp|ffn|feed_forward|intermediate|output\.dense|lin1|lin2|fc\d?)\b"),
-    "head": re.compile(r"\b\w*head\b|\bclassifier\b|^(transform|projection|bias)\b"),
+    "head": re.compile(r"\b\w*head\b|\bclassifier\b|\bpooler\b|\bcls\.predictions\b|^(projection|bias)\b"),
 }
 """What the name of a module says, where its class says nothing; the first that fits."""
 
-WRAPPERS = ("encoder", "transformer", "model", "base_model")
+WRAPPERS = ("hosted", "encoder", "transformer", "model", "base_model")
 """Names that say nothing about what lies in them."""
 
 

@@ -24,7 +24,8 @@ from components.estimate.prediction import BUDGET_S, predict_trace, typical_batc
 from components.estimate.rows import Counts, write_predictor
 from components.estimate.training import Step, Trained, numbers_needed, one_step
 from components.finetune.ways import restrict
-from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of, config_of
+from components.models.encoder.settings import Settings as EncoderSettings
 from components.models.facts import Facts, read_facts
 from components.models.storage import CONFIG, build
 from components.params import (
@@ -240,14 +241,15 @@ def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) 
     """What makes the classifier that finetune adapts; InputError where its encoder's config.json is not here yet."""
     params, pretrain = recipe.finetune, recipe.pretrain
     assert isinstance(params, Adapt)
+    labels = [str(number) for number in range(facts.num_labels)]
     if isinstance(pretrain, PretrainFromData):
-
-        def from_settings() -> EncoderClassifier:
-            encoder: Any = build(pretrain.model, facts)
-            size: int = encoder.config.hidden_size
-            return EncoderClassifier(encoder, hidden_size=size, num_labels=facts.num_labels, dropout=params.dropout)
-
-        return from_settings
+        settings = pretrain.model
+        if not isinstance(settings, EncoderSettings):
+            raise InputError(
+                f"finetune.mode 'adapt' adapts an encoder, but pretrain.model.family is '{settings.family}'; set it to "
+                "'encoder'"
+            )
+        return lambda: classifier_of(config_of(settings, facts), labels=labels, dropout=params.dropout)
     folder = Layout(root, name, "pretrain").artifact / "model"
     if not (folder / CONFIG).is_file():
         assert isinstance(pretrain, Load)
@@ -257,9 +259,7 @@ def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) 
             f"the shape of the encoder that pretrain.source names is not known here yet: its {CONFIG} comes with the "
             f"download. 'modelyard run {name} --until pretrain' fetches it"
         )
-    return lambda: classifier_from_encoder(
-        folder, num_labels=facts.num_labels, dropout=params.dropout, pretrained=False
-    )
+    return lambda: classifier_from_encoder(folder, labels=labels, dropout=params.dropout, pretrained=False)
 
 
 def here(source: ModelSource, root: Path, work: Path) -> Path | None:

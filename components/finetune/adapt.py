@@ -1,7 +1,7 @@
 """finetune by training the pretrained encoder with a new classification head.
 
-The method is that of Devlin et al. 2018 (BERT, arXiv:1810.04805, section 4), with the mean of the hidden states in
-place of the first token's, and batches of like lengths; `way` says which weights are trained.
+The method is that of Devlin et al. 2018 (BERT, arXiv:1810.04805, section 4), with batches of like lengths; the head is
+that of transformers' own class for classifying texts, and `way` says which weights are trained.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +19,7 @@ from components.finetune.ways import merge, restrict
 from components.models import storage
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts, read_facts
+from components.models.opening import make_openable
 from components.params import Adapt, Full
 from components.tracking import Tracker
 from components.training.checkpoint import Position
@@ -75,10 +76,10 @@ def adapt(
     machine = start(params, outputs.checkpoints / to.name)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
 
+    labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
+
     def network(*, pretrained: bool) -> EncoderClassifier:
-        model = classifier_from_encoder(
-            inputs.pretrained, num_labels=facts.num_labels, dropout=params.dropout, pretrained=pretrained
-        )
+        model = classifier_from_encoder(inputs.pretrained, labels=labels, dropout=params.dropout, pretrained=pretrained)
         restrict(model, params.way)
         return model
 
@@ -92,7 +93,7 @@ def adapt(
     )  # fmt: skip
     merged = merge(model).cpu()
     storage.save(merged, to, family="encoder", settings=None, facts=facts)
-    storage.keep_tokenizer(inputs.predictor, to)
+    make_openable(to, predictor=inputs.predictor)
     return replace(trained, num_parameters=sum(p.numel() for p in merged.parameters())), position
 
 

@@ -6,6 +6,7 @@ from components.finetune.labels import Trained, train_on_labels
 from components.finetune.stage import Inputs, Outputs
 from components.models import storage
 from components.models.facts import read_facts
+from components.models.opening import make_openable
 from components.params import TrainFromLabels
 from components.tracking import Tracker
 from components.training.history import write_history
@@ -33,7 +34,7 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
         machine=machine, checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
     )  # fmt: skip
     storage.save(model.cpu(), outputs.model, family=params.model.family, settings=params.model, facts=facts)
-    storage.keep_tokenizer(inputs.predictor, outputs.model)
+    make_openable(outputs.model, predictor=inputs.predictor)
     write_no_control(outputs.control)
     write_history(outputs.history, position.history)
     return trained

@@ -1,7 +1,8 @@
 """Which weights a fine-tuning trains: all but some parts, the head, the last layers, or low-rank additions.
 
-All of them train the head. Low-rank additions are those of Hu et al. 2021 (LoRA, arXiv:2106.09685), by peft, on the
-attention's queries, keys and values; `merge` adds them to the weights, so that what is saved is a plain encoder.
+All of them train the head, to which an encoder's pooler belongs. Low-rank additions are those of Hu et al. 2021 (LoRA,
+arXiv:2106.09685), by peft, on the attention's queries, keys and values; `merge` adds them to the weights, so that what
+is saved is a plain encoder.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from components.errors import InputError, did_you_mean, examples
-from components.models.encoder.network import EncoderClassifier
+from components.models.encoder.network import POOLER, EncoderClassifier
 from components.params import Full, HeadOnly, LastLayers, Lora
 
 Way = Full | HeadOnly | LastLayers | Lora
@@ -49,7 +50,8 @@ def _full(model: EncoderClassifier, way: Full) -> None:
 
 def _head(model: EncoderClassifier, way: HeadOnly) -> None:
     del way
-    model.encoder.requires_grad_(False)
+    for name, parameter in model.encoder.named_parameters():
+        parameter.requires_grad = name.startswith(POOLER)
 
 
 def _last(model: EncoderClassifier, way: LastLayers) -> None:
@@ -60,7 +62,8 @@ def _last(model: EncoderClassifier, way: LastLayers) -> None:
             f"finetune.way.num_layers is {way.num_layers}, but {num_layers} numbered layers were found in the encoder"
         )
     for name, parameter in model.encoder.named_parameters():
-        parameter.requires_grad = numbers.get(name, -1) >= num_layers - way.num_layers
+        is_last = numbers.get(name, -1) >= num_layers - way.num_layers
+        parameter.requires_grad = is_last or name.startswith(POOLER)
 
 
 def _lora(model: EncoderClassifier, way: Lora) -> None:
@@ -69,7 +72,10 @@ def _lora(model: EncoderClassifier, way: Lora) -> None:
     config = LoraConfig(
         r=way.rank, lora_alpha=way.alpha, lora_dropout=way.dropout, target_modules=attention_of(model.encoder)
     )
-    model.encoder = LoraModel(model.encoder, config, "default")
+    pooler = [parameter for name, parameter in model.encoder.named_parameters() if name.startswith(POOLER)]
+    put_encoder(model, LoraModel(model.encoder, config, "default"))
+    for parameter in pooler:
+        parameter.requires_grad = True
 
 
 RESTRICTIONS: dict[str, Callable[[EncoderClassifier, Any], None]] = {
@@ -98,5 +104,10 @@ def merge(model: EncoderClassifier) -> EncoderClassifier:
     """The model with low-rank additions added to the weights they stand beside; any other as it is."""
     unload = getattr(model.encoder, "merge_and_unload", None)
     if unload is not None:
-        model.encoder = unload()
+        put_encoder(model, unload())
     return model
+
+
+def put_encoder(model: EncoderClassifier, encoder: nn.Module) -> None:
+    """Put another module in the place of all but the head."""
+    setattr(model.hosted, model.hosted.base_model_prefix, encoder)

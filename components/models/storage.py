@@ -1,11 +1,12 @@
 """Models on disk: `family.json` says what they are, `model.safetensors` holds the weights. No pickle, no code.
 
-A model of transformers also has its `config.json`, and opens with transformers' own `from_pretrained`. Each family's
-`network.py` gives `build(settings, facts)`, and may give `load(folder)` where that is not enough to make it again.
+A model of transformers also has its `config.json`, and opens with transformers' own `from_pretrained`; `README.md`, its
+card, says how, and of any other that transformers does not know it. Each family's `network.py` gives
+`build(settings, facts)`, and may give `from_config(folder, facts)` where that is not enough to make it again. A network
+that only covers a model of transformers has it as `hosted`, which is what is written.
 """
 
 import importlib
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -14,11 +15,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model as load_tensors
-from safetensors.torch import save_model as save_tensors
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from components.artifacts import TOKENIZER, read_json, write_json
-from components.errors import ArtifactError, did_you_mean
+from components.artifacts import read_json, write_json
+from components.errors import ArtifactError, did_you_mean, examples
 from components.models.facts import Facts
 from components.models.settings import ModelSettings, families, settings_of
 
@@ -50,14 +51,35 @@ def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings
     folder.mkdir(parents=True, exist_ok=True)
     shown = settings.model_dump(mode="json") if settings else None
     write_json(folder / FAMILY, {"family": family, "settings": shown, "facts": asdict(facts)})
+    model = written(model)
     # The part that is transformers' own, known by its config: importing transformers to ask takes seconds.
     parts: list[Any] = [model, *model.children()]
-    hosted = next((part for part in parts if hasattr(getattr(part, "config", None), "to_diff_dict")), None)
-    if hosted is not None:
-        architecture = getattr(model, "architecture", type(hosted).__name__)
-        config = hosted.config.to_diff_dict() | {"architectures": [architecture]}
+    known = next((part for part in parts if hasattr(getattr(part, "config", None), "to_diff_dict")), None)
+    if known is not None:
+        architecture = getattr(model, "architecture", type(known).__name__)
+        config = known.config.to_diff_dict() | {"architectures": [architecture]}
         write_json(folder / CONFIG, {name: value for name, value in config.items() if name not in ORIGIN_KEYS})
-    save_tensors(model, str(folder / WEIGHTS), metadata={"format": "pt"})
+    save_file(tensors_of(model), folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def written(model: nn.Module) -> nn.Module:
+    """The part of a network whose weights are written, under the names that it gives them."""
+    return getattr(model, "hosted", model)
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights by name; tied ones once, by their first.
+
+    `safetensors.torch.save_model` does that as well, but notes the other names in an order that differs at each call.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[tuple[int, tuple[int, ...]]] = set()
+    for name, value in model.state_dict().items():
+        place = (value.data_ptr(), tuple(value.shape))
+        if place not in seen:
+            seen.add(place)
+            found[name] = value.contiguous()
+    return found
 
 
 def load(folder: Path) -> nn.Module:
@@ -73,17 +95,21 @@ def load(folder: Path) -> nn.Module:
             model: nn.Module = module.from_config(folder, facts)
         else:
             model = module.build(settings_of(family).model_validate(found["settings"], strict=False), facts)
-    try:
-        load_tensors(model, folder / WEIGHTS)
-    except (RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"{folder / WEIGHTS} does not hold the weights of {folder / FAMILY}: {error}") from error
+    fill(written(model), folder / WEIGHTS)
     return model.float().eval()
 
 
-def keep_tokenizer(predictor: Path, folder: Path) -> None:
-    """Put preprocess's tokenizer beside the weights, for transformers and for a later training that starts from them.
-
-    Arrays have none.
-    """
-    if (predictor / TOKENIZER).is_file():
-        shutil.copyfile(predictor / TOKENIZER, folder / TOKENIZER)
+def fill(model: nn.Module, path: Path) -> None:
+    """Give a model the weights of a file. ArtifactError where they are not all of its own, and no others."""
+    try:
+        missing, unknown = load_tensors(model, path, strict=False)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        first = " ".join(line.strip() for line in str(error).strip().split("\n")[:2])
+        raise ArtifactError(f"{path} does not hold the weights of its {FAMILY}: {first}") from error
+    if missing or unknown:
+        older = ", but those of an older version of Modelyard" if "head.weight" in unknown else ""
+        raise ArtifactError(
+            f"{path} does not hold the weights of its {FAMILY}{older}: {len(missing)} are missing "
+            f"({examples(sorted(missing)) or 'none'}), and {len(unknown)} are unknown "
+            f"({examples(sorted(unknown)) or 'none'}); train it again, or start from another model"
+        )

@@ -1,7 +1,7 @@
 """pretrain by taking an existing encoder.
 
-Reads the recipe's source of an encoder, which must share preprocess's tokenizer, and keeps config.json,
-model.safetensors and tokenizer.json and nothing else, whatever else lay in the source's folder. Nothing that can hold
+Reads the recipe's source of an encoder, which must share preprocess's tokenizer, and keeps its configuration, its
+weights and its tokenizer and nothing else, whatever else lay in the source's folder. Nothing that can hold
 code is ever opened: weights come from safetensors (https://github.com/huggingface/safetensors), and a folder with a
 pickle in it is refused whole.
 """
@@ -22,7 +22,10 @@ from transformers.utils import logging as transformers_logging
 from components.artifacts import TOKENIZER, sha256_of
 from components.champion import champion_folder
 from components.errors import InputError, SourceError, examples
+from components.models.encoder.kinds import refusal
+from components.models.encoder.network import POOLER
 from components.models.facts import read_facts
+from components.models.opening import make_openable
 from components.models.storage import CONFIG, FAMILY, WEIGHTS, save
 from components.models.storage import load as load_saved
 from components.params import FolderSource, Load
@@ -61,7 +64,7 @@ def run(params: Load, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> 
     finally:
         shutil.rmtree(work, ignore_errors=True)
     save(model, outputs.model, family="encoder", settings=None, facts=read_facts(inputs.predictor))
-    shutil.copyfile(tokenizer, outputs.model / TOKENIZER)
+    make_openable(outputs.model, predictor=inputs.predictor)
     write_history(outputs.history, [])
     embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
     return Report(
@@ -158,6 +161,8 @@ def check_safetensors(path: Path) -> None:
 def load_model(folder: Path) -> PreTrainedModel:
     """The encoder without any head, in fp32. SourceError where its weights are not those that its config asks for."""
     config = read_object(folder / CONFIG)
+    if wrong := refusal(config.get("model_type")):
+        raise SourceError(wrong)
     transformers_logging.disable_progress_bar()
     try:
         model, info = AutoModel.from_pretrained(
@@ -169,13 +174,13 @@ def load_model(folder: Path) -> PreTrainedModel:
         raise SourceError(
             f"no encoder can be made of {CONFIG} (model_type {config.get('model_type')!r}): {line}"
         ) from error
-    # A pooler is trained on the first token for a task of its own; nothing here reads it, and many encoders lack it.
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    drawn = sorted(info["missing_keys"])
+    missing = [name for name in drawn if not name.startswith(POOLER)]
     if missing:
         raise SourceError(f"{WEIGHTS} lacks {len(missing)} weights that {CONFIG} asks for: {examples(missing)}")
     if model.config.is_encoder_decoder:
         raise SourceError(f"{type(model).__name__} has a decoder; choose an encoder, such as BERT")
-    if getattr(model, "pooler", None) is not None:
+    if drawn:  # many encoders come without a pooler; one that was drawn here is no part of what was loaded
         model.pooler = None
     broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     if broken:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from components.estimate.prediction import foretold
 from components.estimate.training import check_memory
 from components.models.facts import read_facts
-from components.models.storage import WEIGHTS, build, keep_tokenizer, save
+from components.models.opening import make_openable
+from components.models.storage import WEIGHTS, build, save
 from components.params import PretrainFromData
 from components.pretrain.stage import Inputs, Outputs
 from components.tracking import Tracker
@@ -62,7 +63,7 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
         position = train(trained, plan, objective, checkpoints=checkpoints, tracker=tracker, title="pretrain")
     kept = objective.result(trained.cpu())
     save(kept, outputs.model, family=params.model.family, settings=params.model, facts=facts)
-    keep_tokenizer(inputs.predictor, outputs.model)
+    make_openable(outputs.model, predictor=inputs.predictor)
     write_history(outputs.history, position.history)
     best = position.history[position.best_epoch - 1]
     return Report(

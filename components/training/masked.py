@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertModel
 
 from components.artifacts import TOKENIZER
 from components.errors import InputError
@@ -91,7 +90,7 @@ def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
     precision: Precision,
 ) -> Objective:  # fmt: skip
-    """Train the encoder with a head that guesses, which is not kept. InputError where there is nothing to guess."""
+    """Train the encoder with a head that guesses. InputError where there is nothing to guess."""
     settings = params.objective
     assert isinstance(settings, Masked)
     if params.model.family != "encoder":
@@ -104,8 +103,7 @@ def prepare(
     validation = with_tokens(texts_of(data.validation), tokens, name="validation")
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(texts))
     num_steps = num_batches(len(texts), batch_size=batch_size, steps=params.steps_per_epoch)
-    assert isinstance(model, BertModel)
-    guesser = EncoderForMasking(model).to(device)
+    assert isinstance(model, EncoderForMasking)
 
     def batches(epoch: int, start: int) -> Iterator[MaskedBatch]:
         plain = training_batches(
@@ -131,13 +129,12 @@ def prepare(
         return measure(model, hidden, precision=precision)
 
     return Objective(
-        players=[Player("", params.optimizer, list(guesser.named_parameters()), loss_of)],
+        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,
         unit="tokens",
-        model=guesser,
-        result=encoder_of,
+        model=model,
     )
 
 
@@ -235,9 +232,3 @@ def measure(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Prec
             num_right += int((logits.argmax(dim=1) == batch.target).sum())
             num_hidden += int((batch.target != NOT_COUNTED).sum())
     return {"validation_loss": loss / num_hidden, "validation_accuracy": num_right / num_hidden}
-
-
-def encoder_of(model: nn.Module) -> nn.Module:
-    """What is kept."""
-    assert isinstance(model, EncoderForMasking)
-    return model.encoder

@@ -6,6 +6,7 @@ project made. Weights mean nothing under other sizes or other tokens, so both ar
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from torch import nn
@@ -40,11 +41,11 @@ def first_weights(
         else:
             folder = fetch_folder(source, root=root, folder=work)
             refuse_pickles(folder)
-        theirs = like(model, loaded(folder, predictor, stage=stage))
+        ours, theirs = alike(model, loaded(folder, predictor, stage=stage))
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    check_same_shape(theirs, model, stage=stage)
-    model.load_state_dict(theirs.state_dict())
+    check_same_shape(theirs, ours, stage=stage)
+    ours.load_state_dict(theirs.state_dict())
     return model
 
 
@@ -58,9 +59,15 @@ def loaded(folder: Path, predictor: Path, *, stage: str) -> nn.Module:
     return load(folder)
 
 
-def like(ours: nn.Module, theirs: nn.Module) -> nn.Module:
-    """What of another training's model is to be taken: all of it, or of a classifier its encoder."""
-    return theirs if type(theirs) is type(ours) else getattr(theirs, "encoder", theirs)
+def alike(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The parts of two models that are of one kind: all of them, or of two encoders with different heads what lies
+    below the heads."""
+    if type(theirs) is type(ours) or not (hasattr(ours, "encoder") and hasattr(theirs, "encoder")):
+        return ours, theirs
+    parts: list[Any] = [ours.encoder, theirs.encoder]
+    for encoder in parts:
+        encoder.pooler = None  # the first layer of a classifier's head
+    return parts[0], parts[1]
 
 
 def check_same_shape(theirs: nn.Module, ours: nn.Module, *, stage: str) -> None:

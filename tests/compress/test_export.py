@@ -47,7 +47,7 @@ def test_exported_model_holds_no_path_of_this_machine(exported: onnx.ModelProto)
 
 
 def test_export_leaves_the_model_as_it_was(model: EncoderClassifier):
-    config: Any = model.encoder.config
+    config: Any = model.hosted.config
     before = config._attn_implementation
     export_classifier(model)
     assert config._attn_implementation == before
@@ -93,7 +93,7 @@ def test_pruning_sets_the_smallest_weights_of_each_linear_layer_to_zero(exported
     pruned = prune(exported, sparsity=0.25)
     after = {weight.name: numpy_helper.to_array(weight) for weight in pruned.graph.initializer}
     changed = [name for name in before if not np.array_equal(before[name], after[name])]
-    assert len(changed) == 2 * 6 + 1  # two layers of query, key, value, output, up, down; and the head
+    assert len(changed) == 2 * 6 + 2  # two layers of query, key, value, output, up, down; and the head
     for name in changed:
         assert np.mean(after[name] == 0) == pytest.approx(0.25, abs=0.01)
         kept = after[name] != 0

@@ -89,7 +89,7 @@ def make_inputs(
     write_split(folder / "test.parquet", test, first=1000)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = classifier_from_encoder(encoder, num_labels=len(labels), dropout=0.0)
+        model = classifier_from_encoder(encoder, labels=labels, dropout=0.0)
     save(model, folder / "model", family="encoder", settings=None, facts=Facts(num_labels=len(labels)))
     inputs = Inputs(
         train=folder / "train.parquet",
@@ -120,7 +120,7 @@ def teach(model: EncoderClassifier, inputs: Inputs, rows: list[tuple[str, int]])
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(ids, (ids != 0).long()), target).backward()
         optimizer.step()
-    save(model, inputs.model, family="encoder", settings=None, facts=Facts(num_labels=model.head.out_features))
+    save(model, inputs.model, family="encoder", settings=None, facts=Facts(num_labels=model.hosted.config.num_labels))
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +337,7 @@ def test_a_split_that_can_judge_nothing_is_refused(
 def test_a_model_with_scores_that_are_not_finite_is_refused(tmp_path: Path) -> None:
     rows = [(text, index % 2) for index, (text, _) in enumerate(tiny_rows(20))]
     inputs, model = make_inputs(tmp_path, labels=["bad", "good"], train=rows[:10], test=rows[10:])
-    torch.nn.init.constant_(model.head.bias, math.nan)
+    torch.nn.init.constant_(model.hosted.classifier.bias, math.nan)
     save(model, inputs.model, family="encoder", settings=None, facts=Facts(num_labels=2))
     with pytest.raises(ArtifactError, match=r"not finite for 10 of 10 test rows; .*learning_rate"):
         run(settings_of(ALWAYS), inputs, make_outputs(tmp_path / "out"), tracker=NullTracker())
@@ -352,7 +352,9 @@ def compared(good: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Re
     pq.write_table(table.append_column("slice", names), folder / "test.parquet")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        control = classifier_from_encoder(good.model.parent / "encoder", num_labels=2, dropout=0.0, pretrained=False)
+        control = classifier_from_encoder(
+            good.model.parent / "encoder", labels=("negative", "positive"), dropout=0.0, pretrained=False
+        )
     save(control, folder / "control", family="encoder", settings=None, facts=Facts(num_labels=2))
     outputs = make_outputs(folder)
     inputs = replace(good, test=folder / "test.parquet", control=folder / "control")

@@ -20,13 +20,7 @@ def text_inputs(folder: Path) -> Inputs:
     encoder = make_tiny_encoder(folder / "encoder", [text for text, _ in rows])
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
     for name, chosen in {"train": rows[:200], "validation": rows[200:]}.items():
-        ids = [encoding.ids for encoding in tokenizer.encode_batch([text for text, _ in chosen])]
-        columns = {
-            "row": pa.array(range(len(chosen)), pa.int64()),
-            "input_ids": pa.array(ids, pa.list_(pa.int32())),
-            "label_id": pa.array([int(label == "positive") for _, label in chosen], pa.int32()),
-        }
-        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+        write_tokens(folder / f"{name}.parquet", chosen, tokenizer)
     settings = {
         "task": "text_classification", "labels": ["negative", "positive"], "pad_token_id": 0, "max_tokens": 32,
         "vocab_size": tokenizer.get_vocab_size(),
@@ -34,6 +28,17 @@ def text_inputs(folder: Path) -> Inputs:
     inputs = inputs_in(folder, settings, pretrained=encoder)
     shutil.copyfile(encoder / "tokenizer.json", inputs.predictor / "tokenizer.json")
     return inputs
+
+
+def write_tokens(path: Path, rows: list[tuple[str, str]], tokenizer: Tokenizer) -> None:
+    """A split of texts with their token ids."""
+    ids = [encoding.ids for encoding in tokenizer.encode_batch([text for text, _ in rows])]
+    columns = {
+        "row": pa.array(range(len(rows)), pa.int64()),
+        "input_ids": pa.array(ids, pa.list_(pa.int32())),
+        "label_id": pa.array([int(label == "positive") for _, label in rows], pa.int32()),
+    }
+    pq.write_table(pa.table(columns), path)
 
 
 def array_inputs(folder: Path, *, shape: tuple[int, ...] = (6, 4), num_rows: int = 200) -> Inputs:

@@ -32,6 +32,7 @@ PARAMS = {
     "early_stopping": {"metric": "accuracy", "patience": 3},
     "control": False,
 }
+HEAD = r"^hosted\.(bert\.pooler|classifier)\."
 LORA = {"name": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}
 
 
@@ -86,7 +87,7 @@ def test_the_tokenizer_is_kept_beside_the_model_for_a_later_training(inputs, tra
 def test_saved_model_opens_again(trained):
     outputs, report = trained
     assert sorted(p.name for p in outputs.model.iterdir()) == [
-        "config.json", "family.json", "model.safetensors", "tokenizer.json"
+        "README.md", "config.json", "family.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
     ]  # fmt: skip
     model = storage.load(outputs.model)
     assert sum(p.numel() for p in model.parameters()) == report.num_parameters
@@ -118,14 +119,14 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
     )  # fmt: skip
     model, control = storage.load(outputs.model), storage.load(outputs.control)
     assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in control.named_parameters()}
-    pretrained = classifier_from_encoder(inputs.pretrained, num_labels=2, dropout=0.0)
-    table = "encoder.embeddings.word_embeddings.weight"
+    pretrained = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0)
+    table = "hosted.bert.embeddings.word_embeddings.weight"
     assert torch.equal(model.state_dict()[table], pretrained.state_dict()[table])
     torch.manual_seed(0)
-    random = classifier_from_encoder(inputs.pretrained, num_labels=2, dropout=0.0, pretrained=False)
+    random = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0, pretrained=False)
     # Of random weights the embeddings must learn, too; no text is so long that the last positions do.
     assert not torch.allclose(control.state_dict()[table], random.state_dict()[table], atol=1e-3)
-    positions = "encoder.embeddings.position_embeddings.weight"
+    positions = "hosted.bert.embeddings.position_embeddings.weight"
     unseen = slice(64, None)
     torch.testing.assert_close(
         control.state_dict()[positions][unseen], random.state_dict()[positions][unseen], rtol=0.01, atol=1e-6
@@ -139,22 +140,22 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
     ("way", "trained_parts"),
     [
         ({"name": "full", "freeze": []}, r"."),
-        ({"name": "full", "freeze": ["embeddings"]}, r"^encoder\.encoder\.|^head\."),
-        ({"name": "head"}, r"^head\."),
-        ({"name": "last", "num_layers": 1}, r"^encoder\.encoder\.layer\.1\.|^head\."),
-        (LORA, r"\.(query|key|value)\.weight$|^head\."),
+        ({"name": "full", "freeze": ["embeddings"]}, rf"^hosted\.bert\.encoder\.|{HEAD}"),
+        ({"name": "head"}, HEAD),
+        ({"name": "last", "num_layers": 1}, rf"^hosted\.bert\.encoder\.layer\.1\.|{HEAD}"),
+        (LORA, rf"\.(query|key|value)\.weight$|{HEAD}"),
     ],
     ids=["full", "frozen", "head", "last", "lora"],
 )
 def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts):
     outputs = outputs_in(tmp_path / "out")
     report = run(params(way=way, epochs=1), inputs, outputs, tracker=NullTracker())
-    before = classifier_from_encoder(inputs.pretrained, num_labels=2, dropout=0.0).state_dict()
+    before = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0).state_dict()
     after = storage.load(outputs.model).state_dict()
     assert before.keys() == after.keys()
     assert report.num_parameters == sum(value.numel() for value in after.values())
     for name, value in after.items():
-        if name.startswith("head."):
+        if name.startswith("hosted.classifier."):
             continue  # which begins at random
         # A token that no row has, and what softmax does not feel, has no gradient but decay.
         moved = not torch.equal(value, before[name])

@@ -4,7 +4,7 @@ from torch import nn
 
 from components.errors import InputError
 from components.finetune.ways import attention_of, merge, restrict
-from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of
 from components.params import Full, LastLayers, Lora
 from tests.tiny import make_tiny_encoder
 
@@ -21,7 +21,7 @@ def encoder(tmp_path_factory):
 @pytest.fixture
 def model(encoder) -> EncoderClassifier:
     torch.manual_seed(0)
-    return classifier_from_encoder(encoder, num_labels=2, dropout=0.0)
+    return classifier_from_encoder(encoder, labels=("negative", "positive"), dropout=0.0)
 
 
 def num_trained(model: nn.Module) -> int:
@@ -29,7 +29,7 @@ def num_trained(model: nn.Module) -> int:
 
 
 def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder):
-    plain = classifier_from_encoder(encoder, num_labels=2, dropout=0.0).state_dict().keys()
+    plain = classifier_from_encoder(encoder, labels=("negative", "positive"), dropout=0.0).state_dict().keys()
     before = model.eval()(IDS, MASK)
     restrict(model, LORA)
     torch.testing.assert_close(model.eval()(IDS, MASK), before)  # additions begin at nothing
@@ -47,7 +47,7 @@ def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder):
 
 def test_low_rank_additions_train_two_thin_matrices_a_product(model):
     restrict(model, LORA)
-    head = 32 * 2 + 2
+    head = 32 * 32 + 32 + 32 * 2 + 2  # the pooler, and the product for two labels
     assert num_trained(model) == head + 2 * 3 * (4 * 32 + 32 * 4)  # layers, products, each (rank, in) and (out, rank)
 
 
@@ -65,12 +65,12 @@ def test_all_layers_leave_the_embeddings_as_they_are(model):
     restrict(model, LastLayers(name="last", num_layers=2))
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen
-    assert all(name.startswith("encoder.embeddings.") for name in frozen)
+    assert all(name.startswith("hosted.bert.embeddings.") for name in frozen)
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "roberta", "modernbert", "mpnet"])
 def test_attention_is_found_in_encoders_of_other_names(kind):
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     sizes = {
         "vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
@@ -79,10 +79,10 @@ def test_attention_is_found_in_encoders_of_other_names(kind):
     }  # fmt: skip
     if kind == "distilbert":
         sizes = {"vocab_size": 20, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 16}
-    encoder = AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
+    model = classifier_of(AutoConfig.for_model(kind, **sizes), labels=("a", "b"), dropout=0.0)
+    encoder = model.encoder
     products = 1 if kind == "modernbert" else 3
     assert len(attention_of(encoder)) == 2 * products
-    model = EncoderClassifier(encoder, hidden_size=16, num_labels=2, dropout=0.0)
     restrict(model, LastLayers(name="last", num_layers=1))
     assert 0 < num_trained(encoder) < sum(p.numel() for p in encoder.parameters()) / 2
 

@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 from components.artifacts import read_json
 from components.models.facts import Facts
 from components.models.gpt.network import Gpt, build
 from components.models.gpt.settings import Settings
-from components.models.storage import keep_tokenizer, load, save
+from components.models.opening import make_openable
+from components.models.storage import load, save
 from tests.tiny_documents import tiny_documents, write_documents_of
 
 SETTINGS = Settings(family="gpt", hidden_size=32, num_layers=2, num_heads=4, dropout=0.1)
@@ -44,9 +45,9 @@ def test_the_saved_folder_opens_in_transformers(tmp_path: Path) -> None:
     write_documents_of(tmp_path, tiny_documents(30), context=16)
     model, folder = network(), tmp_path / "model"
     save(model, folder, family="gpt", settings=SETTINGS, facts=FACTS)
-    keep_tokenizer(tmp_path / "predictor", folder)
+    make_openable(folder, predictor=tmp_path / "predictor")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.json", "family.json", "model.safetensors", "tokenizer.json"
+        "README.md", "config.json", "family.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
     ]  # fmt: skip
     config = read_json(folder / "config.json")
     assert (config["architectures"], config["model_type"]) == (["GPT2LMHeadModel"], "gpt2")
@@ -54,7 +55,9 @@ def test_the_saved_folder_opens_in_transformers(tmp_path: Path) -> None:
     theirs, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert isinstance(theirs, GPT2LMHeadModel)
     assert not any(info.values())
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert (tokenizer.eos_token_id, tokenizer.model_max_length) == (0, 16)
+    assert "pipeline_tag: text-generation" in (folder / "README.md").read_text()
     ids = tokenizer("The river garden", return_tensors="pt")["input_ids"]
     assert tokenizer.decode(ids[0]) == "The river garden"
     with torch.inference_mode():

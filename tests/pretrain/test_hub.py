@@ -63,7 +63,7 @@ def test_a_snapshot_of_the_hub_takes_the_place_of_pretraining(tmp_path: Path):
     snapshot = make_snapshot(tmp_path)
     folder = pretrain(tmp_path, snapshot)
     expected = AutoModel.from_pretrained(snapshot, add_pooling_layer=False).eval()
-    classifier = classifier_from_encoder(folder, num_labels=2, dropout=0.0).eval()
+    classifier = classifier_from_encoder(folder, labels=("negative", "positive"), dropout=0.0).eval()
     ids = torch.tensor([[2, 7, 8, 9, 3]])
     with torch.inference_mode():
         hidden = classifier.encoder(ids).last_hidden_state

@@ -52,10 +52,12 @@ def test_only_what_the_model_needs_is_written_and_the_model_is_the_same(source: 
     for name in ("README.md", "model.onnx", "vocab.txt", "tokenizer_config.json"):
         (source / name).write_bytes(b"0.1 some other file")
     report, encoder = pretrain(source)
-    assert sorted(files_of(encoder)) == ["config.json", "family.json", "model.safetensors", "tokenizer.json"]
-    model, original = (
-        AutoModel.from_pretrained(folder, add_pooling_layer=False).eval() for folder in (encoder, source)
-    )
+    assert sorted(files_of(encoder)) == [
+        "README.md", "config.json", "family.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+    ]  # fmt: skip
+    assert "some other" not in (encoder / "README.md").read_text()
+    assert "some other" not in (encoder / "tokenizer_config.json").read_text()
+    model, original = (AutoModel.from_pretrained(folder).eval() for folder in (encoder, source))
     ids = torch.tensor([[2, 7, 8, 9, 3]])
     assert torch.equal(model(ids).last_hidden_state, original(ids).last_hidden_state)
     assert report.num_parameters == sum(p.numel() for p in original.parameters())
@@ -93,6 +95,12 @@ def test_heads_are_dropped(source: Path, tmp_path: Path):
     names = load_file(encoder / "model.safetensors").keys()
     assert report.architecture == "BertModel"
     assert not [name for name in names if name.startswith(("cls", "pooler", "bert"))]
+
+
+def test_a_pooler_is_kept_where_there_is_one(source: Path):
+    """It is the first layer of a classifier's head."""
+    theirs = load_file(source / "model.safetensors")["pooler.dense.weight"]
+    assert torch.equal(load_file(pretrain(source)[1] / "model.safetensors")["pooler.dense.weight"], theirs)
 
 
 def test_shards_become_one_file(source: Path):
@@ -201,7 +209,9 @@ def test_code_of_a_model_is_never_run(source: Path):
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
     (source / "config.json").write_text(json.dumps(config))
     (source / "mine.py").write_text("raise SystemExit('this ran')")
-    with pytest.raises(SourceError, match=r"no encoder can be made of config.json \(model_type 'mine'\)"):
+    with pytest.raises(
+        SourceError, match=r"an encoder of the kind 'mine' \(model_type of its config.json\) is not supported"
+    ):
         pretrain(source)
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import AutoModel, BertConfig, BertForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, pipeline
 
 from components.artifacts import files_of, write_json
 from components.errors import InputError
@@ -180,13 +180,10 @@ def test_logits_equal_those_of_transformers():
     )  # fmt: skip
     torch.manual_seed(0)
     reference = BertForMaskedLM(config).eval()
-    ours = EncoderForMasking(reference.bert).eval()
+    ours = EncoderForMasking(reference).eval()
     head: Any = reference.cls.predictions
-    for mine, theirs in ((ours.transform, head.transform.dense), (ours.norm, head.transform.LayerNorm)):
-        mine.load_state_dict(theirs.state_dict())
     with torch.no_grad():
         head.bias.normal_()
-        ours.bias.copy_(head.bias)
     ids, mask = torch.randint(0, 50, (3, 9)), torch.ones(3, 9, dtype=torch.long)
     mask[1, 5:] = 0
     position = torch.tensor([0, 4, 11, 20])
@@ -244,7 +241,7 @@ def test_a_stopped_training_carries_on_exactly(data: Data, tmp_path: Path, monke
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
-def test_the_encoder_alone_is_kept_and_opens_for_finetuning(data: Data, tmp_path: Path):
+def test_what_is_kept_opens_in_transformers_and_for_finetuning(data: Data, tmp_path: Path):
     params = PretrainFromData.model_validate(SETTINGS, strict=False)
     folders: list[Path] = []
     for name in ("a", "b"):
@@ -256,22 +253,35 @@ def test_the_encoder_alone_is_kept_and_opens_for_finetuning(data: Data, tmp_path
         report = run(params, inputs, outputs, tracker=NullTracker())
         folders.append(outputs.model)
     assert files_of(folders[0]) == files_of(folders[1])
-    assert sorted(files_of(folders[0])) == ["config.json", "family.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(files_of(folders[0])) == [
+        "README.md", "config.json", "family.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+    ]  # fmt: skip
     kept = load(folders[0])
     assert report.num_parameters == sum(p.numel() for p in kept.parameters())
+    assert isinstance(kept, EncoderForMasking)
+    whole, info = AutoModelForMaskedLM.from_pretrained(folders[0], output_loading_info=True)
+    assert not any(info.values())
+    tokenizer = AutoTokenizer.from_pretrained(folders[0])
+    (row,) = tokenizer(["a tiny text"])["input_ids"]
+    ids = torch.tensor([row])
+    with torch.inference_mode():
+        guessed = kept(ids, torch.ones_like(ids), torch.tensor([1]))
+        torch.testing.assert_close(whole(ids).logits[0, 1:2], guessed)
+    answers = pipeline("fill-mask", str(folders[0]))(f"a {tokenizer.mask_token} text")
+    assert len(answers) == 5
     hosted = AutoModel.from_pretrained(folders[0], add_pooling_layer=False)
-    classifier = classifier_from_encoder(folders[0], num_labels=2, dropout=0.0)
-    for name, value in kept.state_dict().items():
+    classifier = classifier_from_encoder(folders[0], labels=("negative", "positive"), dropout=0.0)
+    for name, value in kept.encoder.state_dict().items():
         assert torch.equal(value, hosted.state_dict()[name])
         assert torch.equal(value, classifier.encoder.state_dict()[name])
-    assert not torch.equal(kept.state_dict()["embeddings.word_embeddings.weight"], build_again(params, data))
+    assert not torch.equal(kept.encoder.state_dict()["embeddings.word_embeddings.weight"], build_again(params, data))
 
 
 def build_again(params: PretrainFromData, data: Data) -> Tensor:
     """The table of an untrained encoder of the same seed."""
     torch.manual_seed(params.seed)
     assert isinstance(params.model, Settings)
-    return build(params.model, read_facts(data.predictor)).state_dict()["embeddings.word_embeddings.weight"]
+    return build(params.model, read_facts(data.predictor)).encoder.state_dict()["embeddings.word_embeddings.weight"]
 
 
 def test_special_tokens_are_those_that_the_tokenizer_adds(data: Data):
@@ -307,7 +317,7 @@ def test_texts_without_a_known_token_are_refused(data: Data, tmp_path: Path):
 def test_facts_make_the_encoder(data: Data):
     params = PretrainFromData.model_validate(SETTINGS, strict=False)
     assert isinstance(params.model, Settings)
-    model = build(params.model, Facts(vocab_size=70, context=24, pad_token_id=1))
+    model: Any = build(params.model, Facts(vocab_size=70, context=24, pad_token_id=1)).encoder
     assert model.embeddings.word_embeddings.weight.shape == (70, 32)
     assert model.embeddings.position_embeddings.weight.shape == (24, 32)
     assert model.config.pad_token_id == 1

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from components.errors import InputError, SourceError
-from components.models.encoder.network import EncoderClassifier
+from components.models.encoder.network import EncoderForMasking, classifier_of, config_of
 from components.models.facts import Facts
 from components.models.settings import settings_of
 from components.models.storage import build, save
@@ -57,10 +57,14 @@ def test_every_family_starts_from_another_training(family: str, tmp_path: Path):
 
 def test_of_a_classifier_the_encoder_is_taken(tmp_path: Path):
     encoder = start("encoder", tmp_path, source=None, seed=0)
-    classifier = EncoderClassifier(encoder, hidden_size=8, num_labels=2, dropout=0.0)
+    assert isinstance(encoder, EncoderForMasking)
+    config = config_of(settings("encoder"), FACTS["encoder"])
+    classifier = classifier_of(config, labels=("a", "b"), dropout=0.0)
+    encoder = encoder.encoder
+    classifier.encoder.load_state_dict(encoder.state_dict(), strict=False)  # which has a pooler as well
     save(classifier, tmp_path / "model", family="encoder", settings=None, facts=FACTS["encoder"])
     again = start("encoder", tmp_path, source=FileSource(kind="file", path="model")).state_dict()
-    assert all(again[name].equal(value) for name, value in encoder.state_dict().items())
+    assert all(again[f"hosted.bert.{name}"].equal(value) for name, value in encoder.state_dict().items())
 
 
 def test_random_state_is_the_same_from_scratch_and_from_a_source(tmp_path: Path):

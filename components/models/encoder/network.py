@@ -1,64 +1,77 @@
-"""A BERT-like encoder: with a classification head, or with the head of masked language modelling.
+"""A BERT-like encoder of transformers: as its classifier of texts, or with its head of masked language modelling.
 
-Legend: B rows of a batch, T tokens of the longest row, M hidden tokens of a batch, C width of the encoder, K labels, V
-tokens of the vocabulary.
+Both are transformers' own classes, so that what is saved opens with its `from_pretrained` and `pipeline`. A folder in
+which weights are missing is refused: transformers would draw them at random.
+
+Legend: B rows of a batch, T tokens of the longest row, M hidden tokens of a batch, K labels, V tokens of the
+vocabulary.
 """
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, PreTrainedModel
 
+from components.errors import ArtifactError, examples
+from components.models.encoder.kinds import HEAD_DROPOUT, refusal
 from components.models.encoder.settings import Settings
 from components.models.facts import Facts
 
+POOLER = "pooler."
+"""Begins the names of an encoder's weights that belong to the head: they read the first token for a task of its own,
+and many encoders come without."""
+
 
 class EncoderClassifier(nn.Module):
-    """Mean of the last hidden state over the real tokens, dropout, one linear layer."""
+    """A classifier of transformers, as tensors in and logits out."""
 
-    def __init__(self, encoder: nn.Module, *, hidden_size: int, num_labels: int, dropout: float) -> None:
+    def __init__(self, hosted: PreTrainedModel) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_size, num_labels)
+        self.hosted = hosted
+
+    @property
+    def encoder(self) -> nn.Module:
+        """All but the head; in some families with the head's first layer, its pooler."""
+        return getattr(self.hosted, self.hosted.base_model_prefix)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (B, K) for token ids (B, T) and their mask (B, T), 1 where a token is real."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, T, C)
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-        pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)  # (B, C)
-        return self.head(self.dropout(pooled))  # (B, K)
+        return self.hosted(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
 class EncoderForMasking(nn.Module):
-    """An encoder with BERT's head for masked language modelling, whose logits are products with the table of the token
+    """A BERT with its head for masked language modelling, whose logits are products with the table of the token
     embeddings. The head sees the tokens to be guessed alone, since their logits are most of its work."""
 
-    def __init__(self, encoder: BertModel) -> None:
+    def __init__(self, hosted: BertForMaskedLM) -> None:
         super().__init__()
-        config = encoder.config
-        self.encoder = encoder
-        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-        nn.init.normal_(self.transform.weight, std=config.initializer_range)
-        nn.init.zeros_(self.transform.bias)
+        self.hosted = hosted
+
+    @property
+    def encoder(self) -> nn.Module:
+        """All but the head."""
+        return self.hosted.bert
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position: Tensor) -> Tensor:
         """Logits (M, V) for token ids (B, T), their mask (B, T), and the places (M,) of those to be guessed, in the
         rows laid end to end."""
-        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        hidden = found.last_hidden_state.flatten(0, 1)[position]  # (M, C)
-        hidden = self.norm(functional.gelu(self.transform(hidden)))
-        return functional.linear(hidden, self.encoder.embeddings.word_embeddings.weight, self.bias)
+        found = self.hosted.bert(input_ids=input_ids, attention_mask=attention_mask)
+        return self.hosted.cls(found.last_hidden_state.flatten(0, 1)[position])
 
 
-def build(settings: Settings, facts: Facts) -> BertModel:
-    """A new encoder, without a head."""
-    config = BertConfig(
+def build(settings: Settings, facts: Facts) -> EncoderForMasking:
+    """A new encoder with the head of masked language modelling."""
+    hosted = BertForMaskedLM(config_of(settings, facts))
+    choose_attention(hosted)
+    return EncoderForMasking(hosted)
+
+
+def config_of(settings: Settings, facts: Facts) -> BertConfig:
+    """The settings in transformers' words."""
+    return BertConfig(
         vocab_size=facts.vocab_size,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.num_layers,
@@ -68,43 +81,79 @@ def build(settings: Settings, facts: Facts) -> BertModel:
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=0.0,  # of all dropout the slowest, and the least of use in so small a model
         pad_token_id=facts.pad_token_id,
+        tie_word_embeddings=True,
     )
-    encoder = BertModel(config, add_pooling_layer=False)
-    choose_attention(encoder)
-    return encoder
 
 
 def classifier_from_encoder(
-    folder: Path, *, num_labels: int, dropout: float, pretrained: bool = True
+    folder: Path, *, labels: Sequence[str], dropout: float, pretrained: bool = True
 ) -> EncoderClassifier:
     """A classifier with the encoder of `folder` (its shape only, where not `pretrained`) and a new head, drawn from
-    torch's current random state."""
-    if pretrained:
-        encoder: Any = AutoModel.from_pretrained(
-            folder, trust_remote_code=False, use_safetensors=True, **_options(folder)
-        )
-    else:
-        encoder = AutoModel.from_config(
-            AutoConfig.from_pretrained(folder, trust_remote_code=False), trust_remote_code=False, **_options(folder)
-        )
-    choose_attention(encoder)
-    return EncoderClassifier(
-        encoder, hidden_size=encoder.config.hidden_size, num_labels=num_labels, dropout=dropout
-    ).float()
+    torch's current random state. ArtifactError where the folder lacks weights of the encoder, or is of a kind that is
+    not supported."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if not pretrained:
+        return classifier_of(config, labels=labels, dropout=dropout)
+    set_head(config, labels=labels, dropout=dropout)
+    hosted, info = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, trust_remote_code=False, use_safetensors=True, local_files_only=True,
+        dtype=torch.float32, output_loading_info=True,
+    )  # fmt: skip
+    check_encoder_whole(hosted, info["missing_keys"], folder)
+    return covered(hosted, dropout)
+
+
+def classifier_of(config: Any, *, labels: Sequence[str], dropout: float) -> EncoderClassifier:
+    """A classifier of a config's shape, all of whose weights are drawn from torch's current random state."""
+    set_head(config, labels=labels, dropout=dropout)
+    hosted = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    return covered(hosted, dropout)
 
 
 def from_config(folder: Path, facts: Facts) -> EncoderClassifier:
     """The classifier that config.json describes, of random weights."""
-    return classifier_from_encoder(folder, num_labels=facts.num_labels, dropout=0.0, pretrained=False)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    named: dict[int, str] = config.id2label or {}
+    if len(named) != facts.num_labels:
+        raise ArtifactError(f"{folder}/config.json has {len(named)} labels, but family.json {facts.num_labels}")
+    return classifier_of(config, labels=[name for _, name in sorted(named.items())], dropout=0.0)
 
 
-def choose_attention(encoder: PreTrainedModel) -> None:
+def set_head(config: Any, *, labels: Sequence[str], dropout: float) -> None:
+    """Say in a config what its classifier tells apart. ArtifactError where the kind of encoder is not supported."""
+    if wrong := refusal(config.model_type):
+        raise ArtifactError(wrong)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    if name := HEAD_DROPOUT[config.model_type]:
+        setattr(config, name, dropout)
+
+
+def covered(hosted: PreTrainedModel, dropout: float) -> EncoderClassifier:
+    """The classifier around transformers' own, with the head's dropout as it should be, whatever the config's names."""
+    model = EncoderClassifier(hosted)
+    inside = set(model.encoder.modules())
+    for part in hosted.modules():
+        if isinstance(part, nn.Dropout) and part not in inside:
+            part.p = dropout
+    choose_attention(hosted)
+    return model
+
+
+def check_encoder_whole(hosted: PreTrainedModel, missing: Collection[str], folder: Path) -> None:
+    """ArtifactError where weights of the encoder itself were drawn, since the folder lacks them."""
+    prefix = f"{hosted.base_model_prefix}."
+    lacking = sorted(name for name in missing if name.startswith(prefix) and not name.startswith(f"{prefix}{POOLER}"))
+    if lacking:
+        raise ArtifactError(
+            f"{folder}/model.safetensors lacks {len(lacking)} weights that its config.json asks for: "
+            f"{examples(lacking)}; run pretrain again (modelyard run RECIPE --force pretrain)"
+        )
+
+
+def choose_attention(hosted: PreTrainedModel) -> None:
     """Let the encoder take the faster way to compute attention: on a processor, over texts of a few sentences, plain
     products train a third faster than the fused ones (measured at up to 128 tokens)."""
-    encoder.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
-
-
-def _options(folder: Path) -> dict[str, bool]:
-    # BERT's own pooler would be trained by nothing: the head reads the mean of the hidden states.
-    model_type = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
-    return {"add_pooling_layer": False} if model_type in ("bert", "roberta", "xlm-roberta", "camembert") else {}
+    fused = torch.cuda.is_available() and getattr(hosted, "_supports_sdpa", False)
+    hosted.set_attn_implementation("sdpa" if fused else "eager")
