@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from components.artifacts import TOKENIZER
 from components.champion import champion_tokenizer
 from components.errors import MAX_EXAMPLES, InputError, SourceError, examples
+from components.estimate.lengths import longest_text
 from components.params import FolderSource
 from components.preprocess.stage import Inputs, Outputs
 from components.progress import progress
@@ -120,8 +121,8 @@ def check_length(folder: Path, max_tokens: int) -> None:
     config = folder / "config.json"
     if not config.is_file():
         return
-    longest = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
-    if isinstance(longest, int) and max_tokens > longest:
+    longest = longest_text(json.loads(config.read_text(encoding="utf-8")))
+    if longest is not None and max_tokens > longest:
         raise InputError(f"preprocess.max_tokens is {max_tokens}, but the encoder takes {longest}; lower it")
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import SourceError
+from components.estimate.lengths import longest_text
+from components.models.encoder.kinds import refusal
 from flows.new.figures import Figures
 
 # By how much the next rows may differ from those that are there.
@@ -53,6 +55,7 @@ class Settings:
     cut_share: float
     """Of texts that are longer than that."""
     epochs: int
+    learning_rate: str
     batch_size: int
     freeze: tuple[str, ...]
     training_s: float
@@ -100,6 +103,7 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
         max_tokens=max_tokens,
         cut_share=statistics.fmean(float(tokens > max_tokens) for tokens in figures.tokens),
         epochs=epochs,
+        learning_rate="2.0e-4" if max_positions is None else "1.0e-4",  # larger encoders want less than MiniLM
         batch_size=batch_size,
         freeze=freeze,
         training_s=epochs * train_tokens / speed,
@@ -177,9 +181,19 @@ def unit_of(value: float) -> float:
 
 
 def positions_of(encoder: Path) -> int:
-    """The longest input of an encoder's folder, by its config.json."""
+    """The longest input of an encoder's folder, by its config.json. SourceError where the folder cannot be used."""
     config = encoder / "config.json"
     try:
-        return int(json.loads(config.read_text(encoding="utf-8"))["max_position_embeddings"])
-    except (OSError, ValueError, KeyError) as error:
+        said = json.loads(config.read_text(encoding="utf-8"))
+        longest = longest_text(said) or int(said["max_position_embeddings"])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise SourceError(f"--encoder: {config} does not say max_position_embeddings ({error})") from error
+    if wrong := refusal(said.get("model_type")):
+        raise SourceError(f"--encoder: {wrong}")
+    if not (encoder / "tokenizer.json").is_file() or not list(encoder.glob("*.safetensors")):
+        raise SourceError(
+            f"--encoder: {encoder} has no tokenizer.json or no weights as .safetensors; where transformers is at hand, "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(NEW) and "
+            "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW) write both"
+        )
+    return longest

@@ -325,6 +325,26 @@ def test_encoder_without_a_config_is_refused(project: Path) -> None:
         add_content(project, table(tiny_rows(20)), encoder=folder)
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"max_position_embeddings": 512, "model_type": "bert"},
+            r"has no tokenizer.json or no weights as .safetensors; ",
+        ),
+        ({"max_position_embeddings": 512, "model_type": "xlnet"}, r"kind 'xlnet' .* choose one of albert, bert, "),
+    ],
+)
+def test_encoder_that_cannot_be_used_is_refused_at_once(project: Path, config: dict[str, object], said: str) -> None:
+    folder = project / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("vocab.txt", "pytorch_model.bin"):
+        (folder / name).touch()
+    with pytest.raises(ModelyardError, match=said):
+        add_content(project, table(tiny_rows(20)), encoder=folder)
+
+
 # ---------------------------------------------------------------- what is seen in the rows
 
 

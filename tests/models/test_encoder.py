@@ -154,6 +154,16 @@ def test_the_results_of_evaluate_are_those_of_the_pipeline(trained: Path):
         assert answer["score"] == pytest.approx(max(row["scores"]), abs=1e-4)
 
 
+def test_the_documented_way_to_open_it_works_as_it_is_printed(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    block = text[text.index("### Opening it in transformers") :].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(trained)
+    exec(block.replace("artifacts/movie_sentiment/", "artifacts/tiny/"), {})
+    assert "'label': 'positive'" in capsys.readouterr().out
+
+
 def test_a_kind_that_is_not_supported_is_refused_with_those_that_are(tmp_path: Path):
     make_encoder("bert", tmp_path / "encoder", TEXTS)
     AutoModel.from_config(

@@ -16,9 +16,6 @@ HEAD_DROPOUT: dict[str, str | None] = {
 """Each kind, by the `model_type` of its config.json, and what it calls the dropout of its classifier; None where that
 is the encoder's own."""
 
-PADDED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
-"""Kinds that number positions from one after their padding token's id, so that the first ones hold no text."""
-
 
 def refusal(model_type: object) -> str | None:
     """Why an encoder of this kind cannot be used, in a line; None where it can."""
@@ -28,13 +25,3 @@ def refusal(model_type: object) -> str | None:
         f"an encoder of the kind {model_type!r} (model_type of its config.json) is not supported; choose one of "
         f"{', '.join(HEAD_DROPOUT)}"
     )
-
-
-def longest_text(config: dict[str, object]) -> int | None:
-    """The tokens that an encoder takes, special ones among them, by its config.json; None where it does not say."""
-    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
-    if not isinstance(positions, int):
-        return None
-    if config.get("model_type") not in PADDED_POSITIONS:
-        return positions
-    return positions - (padding if isinstance(padding, int) else 1) - 1

@@ -113,7 +113,7 @@ def classifier_of(config: Any, *, labels: Sequence[str], dropout: float) -> Enco
 def from_config(folder: Path, facts: Facts) -> EncoderClassifier:
     """The classifier that config.json describes, of random weights."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    named: dict[int, str] = config.id2label or {}
+    named: dict[Any, str] = config.id2label or {}
     if len(named) != facts.num_labels:
         raise ArtifactError(f"{folder}/config.json has {len(named)} labels, but family.json {facts.num_labels}")
     return classifier_of(config, labels=[name for _, name in sorted(named.items())], dropout=0.0)

@@ -1,0 +1,14 @@
+"""How long a text may be for an encoder, by its config.json. Nothing heavy is imported here."""
+
+PADDED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
+"""Kinds that number positions from one after their padding token's id, so that the first ones hold no text."""
+
+
+def longest_text(config: dict[str, object]) -> int | None:
+    """The tokens that an encoder takes, special ones among them, by its config.json; None where it does not say."""
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
+    if not isinstance(positions, int):
+        return None
+    if config.get("model_type") not in PADDED_POSITIONS:
+        return positions
+    return positions - (padding if isinstance(padding, int) else 1) - 1
