@@ -16,6 +16,7 @@ from components.environment import forgo_last_collection, prepare_environment
 from components.errors import GateError, ModelyardError
 from components.locks import hold
 from components.logs import configure_logging
+from components.logs import say as write_line
 from components.recipes import load_recipe, section_of, stages
 from components.stopping import Stopping
 from components.store import store_errors
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         say(Layout(root, recipe, stage), error)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{stage}@{recipe}: interrupted; the next run carries on", file=sys.stderr)  # noqa: T201
+        write_line(f"{stage}@{recipe}: interrupted; the next run carries on")
         return 130
     return 0
 
@@ -83,10 +84,10 @@ def main(argv: list[str] | None = None) -> int:
 def say(layout: Layout, error: ModelyardError) -> None:
     """Leave the error among the observations; where a flow drives, it reads it there and says it, else say it here."""
     layout.observations.mkdir(parents=True, exist_ok=True)
-    left = {"message": str(error), "exit_code": error.exit_code, "is_transient": error.is_transient}
+    left = {"message": str(error), "exit_code": error.exit_code, "is_transient": error.is_transient, "kind": error.kind}
     write_json(layout.observations / ERROR, left)
     if PIPELINE_VARIABLE not in os.environ:
-        print(f"{layout.stage}@{layout.recipe}: {error}", file=sys.stderr)  # noqa: T201
+        write_line(f"{layout.stage}@{layout.recipe}: {error}")
 
 
 def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:

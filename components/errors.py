@@ -34,6 +34,11 @@ class ModelyardError(Exception):
     is_transient = False
     """Whether another try may mend it: what did not answer may answer then; bad input and a failed gate stay."""
 
+    @property
+    def kind(self) -> str:
+        """The name of its class, which `--json` tells."""
+        return type(self).__name__
+
 
 class InputError(ModelyardError):
     exit_code = 2

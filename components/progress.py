@@ -1,14 +1,20 @@
-"""Progress of long work: a live bar on a terminal, a plain line at each interval elsewhere."""
+"""Progress of long work: a live bar on a terminal, a plain line at each interval elsewhere.
+
+A process shows one bar at a time, in the last line of the terminal. What is logged meanwhile goes above it
+(`components/logs.py`), also by another process: each line begins by clearing the line that it is written to.
+"""
 
 import logging
-import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+from components.logs import clears_lines
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +27,15 @@ class Bar:
     def __init__(self, title: str, total: int, live: Progress | None) -> None:
         self.title, self.total, self.done = title, total, 0
         self._live = live
-        self._task = live.add_task(title, total=total, figures="") if live else None
+        self.task: TaskID | None = live.add_task(title, total=total, figures="") if live else None
         self._started = self._spoke = time.monotonic()
 
     def update(self, done: int, figures: Mapping[str, float] = MappingProxyType({})) -> None:
         """Say that `done` of the steps are done."""
         self.done = done
         text = "  ".join(f"{name} {shown(value)}" for name, value in figures.items())
-        if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=done, figures=text)
+        if self._live is not None and self.task is not None:
+            self._live.update(self.task, completed=done, figures=text)
             return
         now = time.monotonic()
         if now - self._spoke >= INTERVAL_S:
@@ -38,20 +44,72 @@ class Bar:
             logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
 
 
+class Shown:
+    """What this process shows: the bars that are open, each within the one before; the last is the one to be seen."""
+
+    live: Progress | None = None
+    bars: list[Bar] = []  # noqa: RUF012  (one for the process, which has one terminal)
+
+
 def shown(value: float) -> str:
     """Three digits, and no exponent for what is counted."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def live_console() -> Console | None:
+    """Where to write while a bar is shown, so that the bar stays below; None without one."""
+    return Shown.live.console if Shown.live is not None else None
 
 
 @contextmanager
 def progress(title: str, *, total: int) -> Generator[Bar]:
     """A bar for `total` steps of work, shown on standard error."""
-    if not sys.stderr.isatty():
+    if Shown.live is None and not clears_lines():
         yield Bar(title, total, None)
         return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=10), MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip  # in 80 columns, with three figures
-    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-        yield Bar(title, total, live)
+    if Shown.live is None:
+        with one_line_display() as live:
+            Shown.live = live
+            try:
+                with shown_last(Bar(title, total, live), live) as bar:
+                    yield bar
+            finally:
+                Shown.live = None
+        return
+    with shown_last(Bar(title, total, Shown.live), Shown.live) as bar:
+        yield bar
+
+
+def one_line_display() -> Progress:
+    """In 80 columns, with three figures; what is too long is cut, never wrapped: other lines count on one line."""
+
+    def column() -> Column:
+        return Column(no_wrap=True)
+
+    return Progress(
+        TextColumn("{task.description}", table_column=column()),
+        BarColumn(bar_width=10, table_column=column()),
+        MofNCompleteColumn(table_column=column()),
+        TextColumn("{task.fields[figures]}", table_column=column()),
+        TimeRemainingColumn(table_column=column()),
+        TextColumn("left", table_column=column()),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+@contextmanager
+def shown_last(bar: Bar, live: Progress) -> Generator[Bar]:
+    """Show this bar in place of the one that it is within."""
+    assert bar.task is not None
+    outer = Shown.bars[-1].task if Shown.bars else None
+    if outer is not None:
+        live.update(outer, visible=False)
+    Shown.bars.append(bar)
+    try:
+        yield bar
+    finally:
+        Shown.bars.remove(bar)
+        live.remove_task(bar.task)
+        if outer is not None:
+            live.update(outer, visible=True)

@@ -40,6 +40,7 @@ def open_repo(root: Path) -> Any:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say again what the flow says
+    logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)  # its bars, which stay in the terminal
     try:
         repo = Repo(str(root))
         repo.index  # noqa: B018  (reads dvc.yaml over params.yaml now, not later)

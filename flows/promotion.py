@@ -9,7 +9,8 @@ from rich.text import Text
 
 from components.errors import ArtifactError
 from components.promotion.ledger import HEAD, LEDGER, Fault, entries, read_head, verify
-from flows.reporting import Data, plain_table, shown
+from flows.reporting import Data, plain_table, stages_table
+from flows.summary import named as shown
 
 if TYPE_CHECKING:
     from components.promotion.decide import Decision
@@ -116,11 +117,7 @@ def retrain_summary(done: "Retrained") -> Data:
 
 def retrain_lines(data: Data, console: Console) -> None:
     """The stages, what was decided, and why."""
-    table = plain_table("stage", "", "seconds")
-    for stage in data["stages"]:
-        table.add_row(stage["stage"], stage["state"], f"{stage['seconds']:.1f}")
-    table.add_row("", "", f"{data['seconds']:.1f}")
-    console.print(table)
+    console.print(stages_table(data))
     console.print()
     if data["state"] == "promoted":
         decision_lines(data["decision"], console)

@@ -1,23 +1,26 @@
 """What commands print: each report as plain data (for --json), and as tables for a person."""
 
-import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from components.artifacts import REPORT, Layout, read_json
+from components.logs import clear_note
 from components.recipes import PARAMS, load_yaml, stages
 from flows.changes import to_commit
-from flows.summary import quality_table, shown, size_rows
+from flows.cli.answer import keep
+from flows.summary import headline, headline_key, quality_table, seconds_rows, size_rows
 
 if TYPE_CHECKING:
     from flows.doctor import Check
@@ -36,17 +39,21 @@ PLAIN_WIDTH = 120
 
 @contextmanager
 def reporting(as_json: bool) -> Generator[Callable[[Data, Render], None]]:
-    """Keep standard output for the report: whatever else is written there, by any library, goes to standard error."""
+    """Keep standard output for the report: whatever else is written there, by any library, goes to standard error.
+
+    As JSON the report is written when the command has ended, with the error that it may end with.
+    """
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
 
     def report(data: Data, render: Render) -> None:
+        if as_json:
+            keep(data)
+            return
+        clear_note()
         with os.fdopen(os.dup(kept), "w", encoding="utf-8") as out:
-            if as_json:
-                out.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
-            else:
-                render(data, Console(file=out, width=None if out.isatty() else PLAIN_WIDTH, highlight=False))
+            render(data, Console(file=out, width=None if out.isatty() else PLAIN_WIDTH, highlight=False))
 
     try:
         yield report
@@ -70,7 +77,7 @@ def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
     """The outcome with the report of every stage, and the measured speeds where they were measured here."""
     return {
         "recipe": recipe,
-        "seconds": round(outcome.seconds, 2),
+        "seconds": round(seconds_since_start(), 2),
         "parent_run_id": outcome.parent_run_id,
         "stages": [asdict(stage) for stage in outcome.stages],
         "reports": {s.stage: read_json(Layout(root, recipe, s.stage).artifact / REPORT) for s in outcome.stages},
@@ -87,6 +94,24 @@ def store_of_bentos(root: Path) -> str:
     return str(home.relative_to(root)) if home.is_relative_to(root) else str(home)
 
 
+def seconds_since_start() -> float:
+    """Since this process began, with what its tools take to load: what the user waited."""
+    return time.time() - psutil.Process().create_time()
+
+
+def stages_table(data: Data) -> Table:
+    """Seconds of each stage, of what is beside them, and of all."""
+    table = plain_table("stage", "", "seconds")
+    each, rest, total = seconds_rows(data["stages"], data["seconds"])
+    for stage, seconds in zip(data["stages"], each, strict=True):
+        state = stage["state"]
+        shown_state = "from DVC's cache" if stage["is_restored"] else state
+        table.add_row(stage["stage"], Text(shown_state, style=STYLES[state]), seconds)
+    table.add_row("beside them", Text("loading, recording", style="dim"), rest)
+    table.add_row("in all", "", total)
+    return table
+
+
 def speeds_of(root: Path, recipe: str) -> Any:
     """What `compress` measured; None on a machine that never measured."""
     path = Layout(root, recipe, "compress").observations / "speeds.json"
@@ -95,17 +120,11 @@ def speeds_of(root: Path, recipe: str) -> Any:
 
 def run_tables(data: Data, console: Console) -> None:
     """Stages, the figures of the model, and what to do next."""
-    table = plain_table("stage", "", "seconds")
-    for stage in data["stages"]:
-        state = stage["state"]
-        shown_state = "from DVC's cache" if stage["is_restored"] else state
-        table.add_row(stage["stage"], Text(shown_state, style=STYLES[state]), f"{stage['seconds']:.1f}")
-    table.add_row("", "", f"{data['seconds']:.1f}")
-    console.print(table)
+    console.print(stages_table(data))
     reports = data["reports"]
     heads, quality = quality_table(reports.get("evaluate", {}), order=data["order"])
     compressed = reports.get("compress", {})
-    changed = ("", "before compression", "after", "")
+    changed = ("", "trained", f"served ({method_of(compressed)})", "")
     for columns, rows in ((heads, quality), (changed, size_rows(compressed, data["speeds"]))):
         if rows:
             console.print()
@@ -208,22 +227,38 @@ def recipe_summary(root: Path, name: str, raw: Any) -> Data:
         "recipe": name,
         "source": " ".join(str(source[key]) for key in ("kind", "path", "package", "repo", "url") if key in source),
         "stages_done": done,
-        **quality_of(reports.get("compress", {})),
+        **quality_of(reports.get("evaluate", {}), reports.get("compress", {})),
         "tag": reports.get("package", {}).get("tag"),
     }
 
 
-def quality_of(compressed: Data) -> Data:
-    """The served model's quality on the test split, and by which metric; None where it is not made yet."""
-    return {"metric": compressed.get("metric"), "quality": compressed.get("quality")}
+def quality_of(evaluated: Data, compressed: Data) -> Data:
+    """The quality on the test split of the trained and of the served model, plain and in words; None where it is not
+    made yet."""
+    told, key = headline(evaluated, compressed), headline_key(evaluated)
+    return {
+        "metric": key or None,
+        "quality": evaluated[key] if key else None,
+        "on_test": told.model or None,
+        "served_quality": compressed.get("quality"),
+        "served": told.served or None,
+        "method": method_of(compressed) or None,
+    }
+
+
+def method_of(compressed: Data) -> str:
+    """How the served model was made: `int8`, `int8, 30 % pruned`."""
+    method: str = compressed.get("method", "")
+    sparsity = compressed.get("sparsity")
+    return f"{method.removeprefix('pruned_')}, {sparsity:.0%} pruned".replace("%", " %") if sparsity else method
 
 
 def recipes_table(data: Data, console: Console) -> None:
-    table = plain_table("recipe", "source", "done", "on the test split", "bundle")
+    table = plain_table("recipe", "source", "stages", "on the test split", "served", "bundle")
     for recipe in data["recipes"]:
-        quality = "" if recipe["quality"] is None else f"{shown(recipe['metric'])} {recipe['quality']:.3f}"
-        done = f"{len(recipe['stages_done'])} of {len(stages())} stages"
-        table.add_row(recipe["recipe"], recipe["source"], done, quality, recipe["tag"] or "")
+        done = f"{len(recipe['stages_done'])} of {len(stages())}"
+        served = f"{recipe['served']} ({recipe['method']})" if recipe["served"] else ""
+        table.add_row(recipe["recipe"], recipe["source"], done, recipe["on_test"] or "", served, recipe["tag"] or "")
     console.print(table)
 
 

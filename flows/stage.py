@@ -12,8 +12,8 @@ import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from components.artifacts import ERROR, Layout, read_json
-from components.errors import InputError, ModelyardError
+from components.artifacts import ERROR, REPORT, Layout, read_json
+from components.errors import GateError, InputError, ModelyardError
 from flows.changes import chain_of, changes_of, restore, when_unlocked
 from flows.graph import Stage, open_repo
 
@@ -38,7 +38,18 @@ class StageOutcome:
 
 
 class StageError(ModelyardError):
-    """A stage stopped; the message, the exit code and whether it is transient are its own error's."""
+    """A stage stopped; the message, the exit code, the kind and whether it is transient are its own error's."""
+
+    def __init__(self, message: str, *, stage: str = "", kind: str = "StageError", report: Path | None = None) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.report = report
+        """What the gate judged, where one failed."""
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        return self._kind
 
 
 def changed_stages(root: Path, stages: Sequence[Stage]) -> set[str]:
@@ -69,8 +80,9 @@ def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
         return configured(root, stage, is_changed=is_changed or force, force=force)
     except TimeoutError as error:
         raise StageError(
-            f"{stage.address}: it took longer than {stage.timeout_s:g} s; raise timeout_s under its meta in dvc.yaml"
-        ) from error
+            f"{stage.address}: it took longer than {stage.timeout_s:g} s; raise timeout_s under its meta in dvc.yaml",
+            stage=stage.name, kind="TimeLimitError",
+        ) from error  # fmt: skip
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -82,6 +94,8 @@ def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
     (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
         is_restored = is_changed and not force and restore(root, stage)
+        if is_changed and not is_restored:
+            logger.info("%-10s starts: %s", stage.name, stage.desc.removesuffix("."))
         ran = is_changed and not is_restored and _reproduce(root, stage, force=force)
     seconds = time.monotonic() - started
     happened = "ran" if ran else "taken from DVC's cache" if is_restored else "unchanged,"
@@ -117,7 +131,8 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
             raise InputError(f"{stage.address} reads {missing.filename}, which is missing; {advice}") from error
         failed = next((cause for cause in causes if isinstance(cause, StageCmdFailedError)), None)
         if failed is None:
-            raise StageError(f"{stage.address}: {' '.join(str(causes[-1]).split())}") from error
+            said = " ".join(str(causes[-1]).split())
+            raise StageError(f"{stage.address}: {said}", stage=stage.name) from error
         raise stopped(root, stage, failed) from error
 
 
@@ -129,7 +144,12 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     left = Layout(root, stage.recipe, stage.name).observations / ERROR
     unsaid: dict[str, Any] = {"message": f"its process ended with {code}", "exit_code": 1, "is_transient": False}
     said = read_json(left) if left.is_file() else unsaid
-    error = StageError(f"{stage.address}: {said['message']}")
+    report = Layout(root, stage.recipe, stage.name).observations / REPORT
+    is_gate = said["exit_code"] == GateError.exit_code and report.is_file()
+    error = StageError(
+        f"{stage.address}: {said['message']}", stage=stage.name, kind=said.get("kind", "StageError"),
+        report=report if is_gate else None,
+    )  # fmt: skip
     error.exit_code, error.is_transient = said["exit_code"], said["is_transient"]
     return error
 

@@ -1,5 +1,7 @@
 """What a run came to, as rows of tables: the model's quality beside its baselines, and what compression changed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Data = dict[str, Any]
@@ -9,6 +11,13 @@ UNCOMPRESSED = "torch fp32"
 """The uncompressed model's name in the speeds that `compress` measures."""
 RATE = "_per_s"
 """Ends the name of a rate, which begins with its unit: rows, tokens, samples."""
+NAMES = {
+    "frechet_distance": "Fréchet distance",
+    "test_frechet_distance": "Fréchet distance to the test split",
+}
+TESTED = {"frechet_distance": "test_frechet_distance"}
+"""What compress measures on the test split, by the name that evaluate has for it."""
+ONE_DIGIT = ("perplexity",)
 
 
 def quality_table(report: Data, *, order: int | None = None) -> tuple[Row, list[Row]]:
@@ -47,34 +56,71 @@ def language_rows(report: Data, *, order: int | None) -> list[Row]:
         rows.append(
             figure(report, f"gain_{key}", name=f"below {name}", baseline=f"{report[f'{key}_bits_per_byte']:.3f}")
         )
-    return [*rows, ("perplexity of a token", f"{report['perplexity']:.1f}", "", "")]
+    return [*rows, ("perplexity of a token", written("perplexity", report["perplexity"]), "", "")]
 
 
 def sample_rows(report: Data) -> list[Row]:
     """A generator's figures beside those of real rows and of an untrained generator, where these have any."""
     return [
-        beside("Fréchet distance", report["frechet_distance"], report["real_frechet_distance"],
-               report["untrained_frechet_distance"]),
-        beside("from the test split alone", report["test_frechet_distance"], report["real_frechet_distance"]),
-        beside("to the nearest training row", report["nearest_distance"], report["real_nearest_distance"]),
+        beside(named("test_frechet_distance"), *(written("frechet_distance", report[key]) for key in
+               ("test_frechet_distance", "real_frechet_distance"))),
+        beside("to training and test rows", *(written("frechet_distance", report[key]) for key in
+               ("frechet_distance", "real_frechet_distance", "untrained_frechet_distance"))),
+        beside("to the nearest training row", *(f"{report[key]:.1f}" for key in
+               ("nearest_distance", "real_nearest_distance"))),
         ("classes present", f"{report['num_classes_present']} of {report['num_classes']}", "", ""),
         (f"largest share, of {report['max_class']}", f"{report['max_class_share']:.3f}", "", ""),
-        beside("diversity", report["diversity"], 1.0),
+        beside("diversity", f"{report['diversity']:.3f}", "1.000"),
     ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one figure that a recipe is told by, as `modelyard recipes` and the README write it."""
+
+    name: str
+    model: str
+    """Of the model that was trained, on the test split; empty before evaluate."""
+    served: str
+    """The same figure of the compressed model that is served, without its name; of a language model, what compression
+    changed, since both are then read in another way. Empty before compress."""
+
+
+def headline(evaluated: Data, compressed: Data) -> Headline:
+    """From the reports of evaluate and compress, empty where there are none yet."""
+    key = headline_key(evaluated)
+    if not key:
+        return Headline("", "", "")
+    name = named("frechet_distance" if key.endswith("frechet_distance") else key)
+    served = ""
+    if "quality" in compressed:
+        quality, metric = compressed["quality"], compressed["metric"]
+        is_same = round(compressed["float_quality"], 4) == round(evaluated[key], 4) and named(metric) == name
+        change = quality - compressed["float_quality"]
+        served = written(metric, quality) if is_same else f"{change:+.4f}"
+    return Headline(name, f"{name} {written(key, evaluated[key])}", served)
+
+
+def headline_key(evaluated: Data) -> str:
+    """What a report of evaluate is told by."""
+    for key in ("bits_per_byte", "test_frechet_distance"):
+        if key in evaluated:
+            return key
+    metric: str = evaluated.get("gate_metric", "")
+    return metric if metric in evaluated else ""
 
 
 def figure(report: Data, key: str, *, name: str = "", baseline: str = "") -> Row:
     """A figure with its interval, and the baseline's beside it."""
     if not baseline and f"baseline_{key}" in report:
         baseline = f"{report[f'baseline_{key}']:.3f}"
-    ends = f"{report[f'{key}_low']:.3f} to {report[f'{key}_high']:.3f}"
-    return name or shown(key), f"{report[key]:.3f}", ends, baseline
+    ends = f"{written(key, report[f'{key}_low'])} to {written(key, report[f'{key}_high'])}"
+    return name or named(key), written(key, report[key]), ends, baseline
 
 
-def beside(name: str, model: float, *others: float) -> Row:
+def beside(name: str, model: str, *others: str) -> Row:
     """A figure, and those of others."""
-    cells = [f"{value:,.3f}" if value < 100 else f"{value:,.0f}" for value in (model, *others)]
-    first, second, third = (*cells, "", "")[:3]
+    first, second, third = (model, *others, "", "")[:3]
     return name, first, second, third
 
 
@@ -82,9 +128,9 @@ def size_rows(report: Data, speeds: Any) -> list[Row]:
     """What compression changed: the task's metric, bytes and, where they were measured here, rates and latency."""
     rows: list[Row] = []
     if "float_quality" in report:
-        rows.append(
-            (f"test {shown(report['metric'])}", f"{report['float_quality']:.3f}", f"{report['quality']:.3f}", "")
-        )
+        metric: str = report["metric"]
+        name = named(TESTED.get(metric, metric))
+        rows.append((name, written(metric, report["float_quality"]), written(metric, report["quality"]), ""))
     if "float_size_bytes" in report:
         before, after = report["float_size_bytes"], report["size_bytes"]
         rows.append(("size", f"{short(before / 1e6)} MB", f"{short(after / 1e6)} MB", f"{after / before:.2f} times"))
@@ -107,3 +153,20 @@ def short(value: float) -> str:
 def shown(name: str) -> str:
     """A figure's name in words."""
     return name.replace("_", " ")
+
+
+def named(key: str) -> str:
+    """A figure's name as people write it."""
+    return NAMES.get(key, shown(key))
+
+
+def written(key: str, value: float) -> str:
+    """A figure with as many digits as everything here shows of it: three after the point, one of distances."""
+    return f"{value:,.1f}" if key in ONE_DIGIT or key.endswith("frechet_distance") else f"{value:.3f}"
+
+
+def seconds_rows(stages: Sequence[Data], total_s: float) -> tuple[list[str], str, str]:
+    """The seconds of each stage, of what is beside them, and of all: as they are shown, they add up."""
+    each = [round(stage["seconds"], 1) for stage in stages]
+    total_s = max(round(total_s, 1), sum(each))
+    return [f"{seconds:.1f}" for seconds in each], f"{total_s - sum(each):.1f}", f"{total_s:.1f}"

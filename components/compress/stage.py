@@ -227,9 +227,9 @@ def figures_of(speed: Speed, unit: str) -> dict[str, float]:
 def described(candidate: Candidate, speed: Speed, trial: Trial[Any], float_quality: float) -> str:
     """One line on a candidate."""
     return (
-        f"{candidate.name}: {trial.metric} {candidate.quality:.4f} (float {float_quality:.4f}), "
-        f"{candidate.size_bytes / 1e6:.1f} MB ({candidate.size_ratio:.3f} of the float model's), "
-        f"{speed.units_per_s:.0f} {trial.unit}/s ({speed.speedup:.1f} times torch fp32), p99 {speed.p99_ms:.1f} ms"
+        f"{candidate.name}: on the validation split {trial.metric.replace('_', ' ')} {candidate.quality:.3f} (trained "
+        f"{float_quality:.3f}); {candidate.size_bytes / 1e6:.2g} MB, {candidate.size_ratio:.2f} times; "
+        f"{speed.units_per_s:,.0f} {trial.unit}/s, {speed.speedup:.1f} times"
     )
 
 

@@ -12,7 +12,8 @@ import click
 
 from components.environment import forgo_last_collection
 from components.errors import ModelyardError
-from flows.cli import loop, machine, pipeline, serving
+from components.logs import clear_note
+from flows.cli import answer, loop, machine, pipeline, serving
 from flows.cli.group import cli, find_project
 from flows.keys import keys
 
@@ -37,27 +38,35 @@ def explained(error: Exception) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command and end the process: 0 done, 1 failed, 2 bad input, 3 failed gate, 130 interrupted."""
+    """Run the command and end the process: 0 done, 1 failed, 2 bad input, 3 failed gate, 130 interrupted.
+
+    An error is one line on standard error and, with `--json`, an object on standard output.
+    """
     gc.set_threshold(*GC_THRESHOLD)
     args = sys.argv[1:] if argv is None else argv
-    is_debug = "--debug" in args
-    try:
-        code = cli.main(args, prog_name="modelyard", standalone_mode=False)
-    except ModelyardError as error:
-        if is_debug:
-            traceback.print_exc()
-        click.echo(f"modelyard: {error}", err=True)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("modelyard: interrupted", err=True)
-        code = INTERRUPTED
-    except Exception as error:
-        if is_debug:
-            traceback.print_exc()
-        click.echo(f"modelyard: {explained(error)}", err=True)
-        code = 1
+    code, failed, message = run_command(args)
+    if failed is not None and "--debug" in args and not isinstance(failed, click.exceptions.ClickException):
+        traceback.print_exception(failed)
+    clear_note()
+    if isinstance(failed, click.exceptions.ClickException):
+        failed.show()
+    elif failed is not None:
+        click.echo(f"modelyard: {message}", err=True)
+    if answer.is_asked_for(args):
+        answer.write(answer.error_data(failed, message, code) if failed is not None else None)
     forgo_last_collection()
-    sys.exit(code or 0)
+    sys.exit(code)
+
+
+def run_command(args: list[str]) -> tuple[int, BaseException | None, str]:
+    """The exit code, and the error and its line where there was one."""
+    try:
+        return cli.main(args, prog_name="modelyard", standalone_mode=False) or 0, None, ""
+    except ModelyardError as error:
+        return error.exit_code, error, str(error)
+    except click.exceptions.ClickException as error:
+        return error.exit_code, error, error.format_message()
+    except (click.Abort, KeyboardInterrupt) as error:
+        return INTERRUPTED, error, "interrupted"
+    except Exception as error:
+        return 1, error, explained(error)

@@ -96,7 +96,10 @@ def cli(context: click.Context, project: Path | None, debug: bool) -> None:
       modelyard serve movie_sentiment     serve the bundle on this machine
       modelyard new tickets --data tickets.csv --text body --label team
     """
-    from components.logs import configure_logging
+    from components.logs import configure_logging, note
 
     context.obj = Project(project)
     configure_logging(debug=debug)
+    command = cli.commands.get(context.invoked_subcommand or "")
+    if command and any(parameter.name == "as_json" for parameter in command.params):
+        note(f"modelyard {command.name} …")  # what it needs takes seconds to load

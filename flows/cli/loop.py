@@ -61,6 +61,9 @@ def retrain(project: Project, recipe: str, limit_s: int | None, cause: str, as_j
     Example:
       modelyard retrain movie_sentiment
     """
+    from components.logs import say
+
+    say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
     from flows.reporting import reporting
     from flows.servers import prefect_for_a_run
 

@@ -161,6 +161,9 @@ def run(
       modelyard run movie_sentiment --until evaluate
       modelyard run movie_sentiment --force finetune
     """
+    from components.logs import say
+
+    say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
     from flows.reporting import reporting, run_summary, run_tables
     from flows.servers import prefect_for_a_run
 
