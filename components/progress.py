@@ -64,20 +64,20 @@ def live_console() -> Console | None:
 @contextmanager
 def progress(title: str, *, total: int) -> Generator[Bar]:
     """A bar for `total` steps of work, shown on standard error."""
-    if Shown.live is None and not clears_lines():
+    if Shown.live is not None:
+        with shown_last(title, total, Shown.live) as bar:
+            yield bar
+        return
+    if not clears_lines():
         yield Bar(title, total, None)
         return
-    if Shown.live is None:
-        with one_line_display() as live:
-            Shown.live = live
-            try:
-                with shown_last(Bar(title, total, live), live) as bar:
-                    yield bar
-            finally:
-                Shown.live = None
-        return
-    with shown_last(Bar(title, total, Shown.live), Shown.live) as bar:
-        yield bar
+    with one_line_display() as live:
+        Shown.live = live
+        try:
+            with shown_last(title, total, live) as bar:
+                yield bar
+        finally:
+            Shown.live = None
 
 
 def one_line_display() -> Progress:
@@ -99,12 +99,13 @@ def one_line_display() -> Progress:
 
 
 @contextmanager
-def shown_last(bar: Bar, live: Progress) -> Generator[Bar]:
-    """Show this bar in place of the one that it is within."""
-    assert bar.task is not None
+def shown_last(title: str, total: int, live: Progress) -> Generator[Bar]:
+    """A bar that is shown in place of the one that it is within."""
     outer = Shown.bars[-1].task if Shown.bars else None
     if outer is not None:
         live.update(outer, visible=False)
+    bar = Bar(title, total, live)
+    assert bar.task is not None
     Shown.bars.append(bar)
     try:
         yield bar

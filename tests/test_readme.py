@@ -1,8 +1,13 @@
 """The README's tree is the real one."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from components.artifacts import md5_of
 
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = {"README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"}  # a reader finds these without a phrase
@@ -48,3 +53,56 @@ def test_commands_of_the_readme_exist():
     named = set(re.findall(r"modelyard ([a-z]+)\b(?! command)", (ROOT / "README.md").read_text()))
     assert named
     assert named <= set(cli.commands)
+
+
+def test_figures_of_the_readme_are_those_of_the_reports():
+    """Of the recipes whose committed artifacts are here: what `modelyard recipes` and `run` say of them."""
+    from components.recipes import load_yaml
+    from flows.reporting import recipe_summary
+    from flows.summary import quality_table
+
+    locked = {
+        out["path"]: out["md5"]
+        for stage in YAML(typ="safe").load(ROOT / "dvc.lock")["stages"].values()
+        for out in stage["outs"]
+    }
+    rows = table_of_recipes()
+    for name, raw in load_yaml(ROOT / "params.yaml")["recipes"].items():
+        assert name in rows, f"the README's table has no row of {name}"
+        reports = [f"artifacts/{name}/{stage}/report.json" for stage in ("evaluate", "compress")]
+        if not all((ROOT / path).is_file() and md5_of(ROOT / path) == locked.get(path) for path in reports):
+            continue  # not what the committed figures are of
+        told = recipe_summary(ROOT, name, raw)
+        evaluated, compressed = (json.loads((ROOT / path).read_text(encoding="utf-8")) for path in reports[:2])
+        model, served = rows[name]["on the test split"], rows[name]["served as int8"]
+        assert told["on_test"] in model, f"{name}: the README says '{model}', the report {told['on_test']}"
+        shown = {row[0]: row for row in quality_table(evaluated, order=raw["evaluate"].get("order"))[1]}
+        _, figure, interval, _ = next(
+            row for key, row in shown.items() if told["on_test"].startswith(key.split(" to ")[0])
+        )
+        assert figure in told["on_test"], f"{name}: run says {figure}, recipes {told['on_test']}"
+        if " to " in interval:
+            assert interval.replace(" to ", "\N{EN DASH}") in model, (
+                f"{name}: the README says '{model}', run {interval}"
+            )
+        assert told["served"] in served, f"{name}: the README says '{served}', the report {told['served']}"
+        ratio = f"{compressed['size_bytes'] / compressed['float_size_bytes']:.2f} \N{MULTIPLICATION SIGN} bytes"
+        assert ratio in served, f"{name}: the README says '{served}', the report {ratio}"
+
+
+def table_of_recipes() -> dict[str, dict[str, str]]:
+    """The README's table of recipes: by recipe, the cells by the heads of their columns."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| recipe |"))
+    heads = cells(lines[first])
+    found: dict[str, dict[str, str]] = {}
+    for line in lines[first + 2 :]:
+        if not line.startswith("|"):
+            break
+        row = dict(zip(heads, cells(line), strict=True))
+        found[row["recipe"].strip("`")] = row
+    return found
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]

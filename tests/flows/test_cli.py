@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 
 from components.environment import PREFECT_SERVER, prepare_environment
-from components.errors import InputError
+from components.errors import ArtifactError, BusyError, InputError, QualityError
 from components.promotion.ledger import append
-from flows.cli import cli, find_project
+from flows.cli import cli, find_project, main
+from flows.cli.answer import keep
 from flows.servers import prefect_for_a_run
-from tests.projects import ROOT, make_project, run
+from flows.stage import StageError
+from tests.projects import ROOT, environment, make_project, run
+from tests.terminal import on_terminal
 
 COMMANDS = sorted(cli.commands)
 HEAVY = ("bentoml", "duckdb", "dvc", "httpx", "numpy", "prefect", "psutil", "pydantic", "rich", "ruamel", "torch")
@@ -86,7 +90,7 @@ def test_project_is_found_from_a_folder_below_and_by_option(project: Path, tmp_p
     ):
         assert "movie_sentiment" in [recipe["recipe"] for recipe in json.loads(done.stdout)["recipes"]]
     done = modelyard(elsewhere, "recipes", "--json")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, json.loads(done.stdout)["kind"]) == (2, "InputError")
     assert "is not in a project" in done.stderr
     with pytest.raises(InputError, match=r"holds dvc.yaml and params.yaml"):
         find_project(elsewhere)
@@ -100,6 +104,80 @@ def test_error_is_one_line_and_debug_adds_the_traceback(project: Path) -> None:
     )
     assert done.stderr.count("\n") == 1
     assert "Traceback" in modelyard(project, "--debug", "serve", "movie_sentimant").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "code", "said"),
+    [
+        (["run", "digits", "--jsn", "--json"], "UsageError", 2, "No such option '--jsn'"),
+        (["walk", "--json"], "UsageError", 2, "No such command 'walk'"),
+        (["run", "--json"], "UsageError", 2, "Missing argument 'RECIPE'"),
+        (["serve", "digits", "--json"], "UsageError", 2, "No such option '--json'"),
+        (["why", "digitz", "--json"], "ParamsError", 2, "did you mean 'digits'?"),
+        (["estimate", "--json"], "InputError", 2, "name a recipe"),
+        (["monitor", "digits", "--since", "x", "--json"], "InputError", 2, "--since is 'x'"),
+    ],
+)
+def test_an_error_is_json_where_json_is_asked_for(
+    project: Path, words: list[str], kind: str, code: int, said: str
+) -> None:
+    done = modelyard(project, *words)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["exit_code"], answer["kind"], answer["is_transient"]) == (code, code, kind, False)
+    assert said in answer["error"]
+    assert said in done.stderr
+
+
+def test_every_end_of_a_command_is_one_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ends(error: BaseException | None, report: dict[str, object] | None = None) -> tuple[int, dict[str, object]]:
+        def command(*_args: object, **_more: object) -> int:
+            if report is not None:
+                keep(report)
+            if error is not None:
+                raise error
+            return 0
+
+        monkeypatch.setattr(cli, "main", command)
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "x", "--json"])
+        return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
+
+    gate = {"accuracy": 0.5}
+    assert ends(QualityError("below the bar", report=gate)) == (
+        3, {"error": "below the bar", "kind": "QualityError", "exit_code": 3, "is_transient": False, "report": gate}
+    )  # fmt: skip
+    stage = StageError("evaluate@x: below", stage="evaluate", kind="QualityError", report=Path("report.json"))
+    stage.exit_code = 3
+    code, answer = ends(stage)
+    assert (code, answer["kind"], answer["stage"], answer["report"]) == (3, "QualityError", "evaluate", "report.json")
+    assert ends(KeyboardInterrupt()) == (
+        130, {"error": "interrupted", "kind": "Interrupted", "exit_code": 130, "is_transient": False}
+    )  # fmt: skip
+    code, answer = ends(BusyError("another run holds x"))
+    assert (code, answer["kind"]) == (1, "BusyError")
+    code, answer = ends(ZeroDivisionError("x"))
+    assert (code, answer["kind"]) == (1, "ZeroDivisionError")
+    code, answer = ends(ArtifactError("broken"), {"entries": []})  # still one object
+    assert (code, answer["entries"], answer["error"]) == (2, [], "broken")
+    assert ends(None, {"entries": []}) == (0, {"entries": []})
+
+
+def test_run_says_something_before_anything_heavy_is_loaded(project: Path) -> None:
+    code = (
+        "import sys, components.logs as logs\n"
+        "logs.say = lambda text: (print(text), print('LOADED', *sys.modules), sys.exit(0))\n"
+        "import flows.cli; flows.cli.main()"
+    )
+    for word in ("run", "retrain"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, word, "digits"], cwd=project, env=environment(PYTHONPATH=str(ROOT)),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        said, loaded = done.stdout.split("LOADED", 1)
+        assert said.startswith("digits: starting")
+        assert not set(HEAVY) & set(loaded.split())
 
 
 def test_wrong_words_end_with_2(project: Path) -> None:
@@ -140,11 +218,22 @@ def test_run_prints_one_json_object_and_then_one_table(tmp_path: Path, prefect_a
     report = json.loads(done.stdout)
     assert [(stage["stage"], stage["state"]) for stage in report["stages"]] == [("ingest", "ran")]
     assert report["reports"]["ingest"]["num_rows"] == 60
+    command = ["modelyard", "run", "tiny", "--until", "ingest", "--force", "ingest"]
+    code, seen = on_terminal(command, project, PREFECT_API_URL=prefect_api)
+    lines = seen[-1]
+    assert code == 0, lines
+    assert lines[:2] == ["tiny: starting (DVC, Prefect and MLflow take seconds to load)",
+                         "ingest     starts: Read the source's rows with one query"]  # fmt: skip
+    assert any(line.startswith("ingest     ran in ") for line in lines)
+    printed = "\n".join(lines)
+    rows = (r"ingest +ran +([\d.]+)$", r"beside them .* ([\d.]+)$", r"in all +([\d.]+)$")
+    ran, beside, total = (float(re.findall(row, printed, re.M)[-1]) for row in rows)
+    assert round(ran + beside, 1) == total
+    assert "  modelyard ui" in printed
+    assert "dvc repro ingest@tiny" in printed
+    assert "modelyard serve" not in printed  # there is nothing to serve yet
     done = modelyard(project, "run", "tiny", "--until", "ingest", PREFECT_API_URL=prefect_api)
     assert ["ingest", "cached"] in [line.split()[:2] for line in done.stdout.splitlines()]
-    assert "modelyard ui" in done.stdout
-    assert "dvc repro ingest@tiny" in done.stdout
-    assert "modelyard serve" not in done.stdout  # there is nothing to serve yet
     done = modelyard(project, "why", "tiny", "--json")
     states = {stage["stage"]: stage["would_run"] for stage in json.loads(done.stdout)["stages"]}
     assert (states["ingest"], states["package"]) == (False, True)

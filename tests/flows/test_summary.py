@@ -1,4 +1,4 @@
-from flows.summary import quality_rows, quality_table, size_rows
+from flows.summary import Headline, headline, quality_rows, quality_table, seconds_rows, size_rows
 
 
 def test_figures_with_a_baseline_are_shown_beside_it() -> None:
@@ -65,7 +65,8 @@ def test_generator_stands_beside_real_rows_and_an_untrained_one() -> None:
     }  # fmt: skip
     heads, rows = quality_table(report)
     assert heads == ("5,000 samples", "model", "real", "untrained")
-    assert rows[0] == ("Fréchet distance", "32.637", "6.040", "1,502")
+    assert rows[0] == ("Fréchet distance to the test split", "40.1", "6.0", "")
+    assert rows[1] == ("to training and test rows", "32.6", "6.0", "1,502.2")
     assert ("classes present", "9 of 10", "", "") in rows
     assert ("largest share, of 3", "0.115", "", "") in rows
 
@@ -80,3 +81,24 @@ def test_small_models_show_two_digits() -> None:
     assert size[1:3] == ("0.23 MB", "0.065 MB")
     assert rate[1:3] == ("3,213", "14,128")
     assert latency[1:3] == ("0.091 ms", "0.043 ms")
+
+
+def test_headline_is_the_test_splits_figure_of_both_models() -> None:
+    figures = with_interval(accuracy=0.9731) | {"gate_metric": "accuracy", "baseline_accuracy": 0.9}
+    compressed = {"metric": "accuracy", "quality": 0.9738, "float_quality": 0.9731}
+    assert headline({}, {}) == Headline("", "", "")
+    assert headline(figures, {}) == Headline("accuracy", "accuracy 0.973", "")
+    assert headline(figures, compressed) == Headline("accuracy", "accuracy 0.973", "0.974")
+    # Those of a generator are both distances to the test split; those of a language model are read in two ways.
+    distances = {"frechet_distance": 35.06, "test_frechet_distance": 42.774, "num_samples": 5000}
+    compressed = {"metric": "frechet_distance", "quality": 42.768, "float_quality": 42.774}
+    assert headline(distances, compressed) == Headline("Fréchet distance", "Fréchet distance 42.8", "42.8")
+    bits = {"metric": "bits_per_byte", "quality": 1.4503, "float_quality": 1.4502}
+    assert headline(with_interval(bits_per_byte=1.448), bits).served == "+0.0001"
+
+
+def test_seconds_add_up_as_they_are_shown() -> None:
+    stages = [{"seconds": 0.26}, {"seconds": 0.26}, {"seconds": 1.04}]
+    each, rest, total = seconds_rows(stages, 2.06)
+    assert (each, rest, total) == (["0.3", "0.3", "1.0"], "0.5", "2.1")
+    assert seconds_rows(stages, 1.0)[1:] == ("0.0", "1.6")  # never less than its parts

@@ -1,0 +1,86 @@
+"""The bar and the log share one terminal, of several processes; a pipe gets plain lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.projects import ROOT, environment
+from tests.terminal import on_terminal
+
+# A stage with a bar, and one within it, that logs, prints and warns; the process that started it logs meanwhile, as a
+# flow does.
+STAGE = """
+import logging, sys, time, warnings
+from components.logs import configure_logging
+from components.progress import progress
+configure_logging()
+log = logging.getLogger("components.training")
+with progress("finetune", total=40) as bar:
+    for step in range(40):
+        bar.update(step + 1, {"loss": 0.5, "lr": 1.0e-3, "rows/s": 12345.0})
+        time.sleep(0.03)
+        if step % 10 == 9:
+            log.info("epoch %d of 4  train_loss 0.5  validation_loss 0.25  validation_accuracy 0.9  f1_macro 0.9", step)
+    with progress("inner", total=2) as inner:
+        inner.update(1)
+        log.info("said within")
+        time.sleep(0.2)
+    print("printed", file=sys.stderr)
+    logging.getLogger("some.library").warning("a warning")
+log.info("took 1 s")
+"""
+FLOW = """
+import logging, subprocess, sys, time
+from components.logs import configure_logging
+configure_logging()
+log = logging.getLogger("flows")
+log.info("finetune   starts")
+stage = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+while stage.poll() is None:
+    time.sleep(0.23)
+    log.info("flow says")
+log.info("finetune   ran")
+"""
+
+
+def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
+    code, seen = on_terminal([sys.executable, "-c", FLOW, STAGE], tmp_path, PYTHONPATH=str(ROOT))
+    assert code == 0
+    last = seen[-1]
+    said = [line for line in last if line != "flow says"]
+    epochs = [
+        line
+        for step in (9, 19, 29, 39)
+        for line in (
+            f"epoch {step} of 4  train_loss 0.5  validation_loss 0.25  validation_accuracy 0.9",
+            "    f1_macro 0.9",
+        )
+    ]
+    assert said == ["finetune   starts", *epochs, "said within", "printed", "a warning", "took 1 s", "finetune   ran"]
+    assert last.count("flow says") > 3
+    with_bar = [(lines, [line for line in lines if "━" in line]) for lines in seen if any("━" in x for x in lines)]
+    assert len(with_bar) > 10
+    for lines, bars in with_bar:
+        assert bars == [lines[-1]], lines  # one, and below what was logged
+        assert lines[-1].startswith(("finetune ━", "inner"))
+        assert "says" not in lines[-1]
+    assert any("/40 loss 0.5  lr 0.001  rows/s 12,345 " in bars[0] for _, bars in with_bar)
+
+
+def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import components.progress as p; p.INTERVAL_S = 0.5\n" + STAGE],
+        cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert any(line.startswith("finetune ") and "/40  loss 0.5" in line and line.endswith(" s left") for line in lines)
+    assert sum("epoch" in line for line in lines) == 4
+
+
+def test_narrow_terminal_cuts_the_bar(tmp_path: Path) -> None:
+    code, seen = on_terminal([sys.executable, "-c", STAGE], tmp_path, columns=44, PYTHONPATH=str(ROOT))
+    assert code == 0
+    assert not any("━" in line for line in seen[-1])
+    assert all("━" not in line for lines in seen for line in lines[:-1])
