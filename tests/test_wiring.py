@@ -20,6 +20,7 @@ PLUMBING = {
     "components/__init__.py": "empty",
     "components/artifacts.py": "where files lie; their content is the stage's",
     "components/errors.py": "what is said when there is no result",
+    "components/logs.py": "what is said meanwhile",
     "components/pages.py": "what the pages in observations look like",
     "components/processes.py": "who is at work",
     "components/progress.py": "what is shown meanwhile",
