@@ -253,6 +253,29 @@ def look_at_prefect(root: Path) -> list[Check]:
     return [Check("prefect", "ok", f"{url} answers")]
 
 
+def look_at_schedules(root: Path) -> list[Check]:
+    """Whether each schedule has a coming run, where a worker or a pool was ever given them."""
+    import httpx
+
+    from components.locks import held
+    from flows.deployments import readable
+    from flows.due import coming_runs
+
+    wanted = readable(root)
+    if not wanted:
+        return [Check("schedules", "ok", f"no recipe of {PARAMS} has one")]
+    if "worker.process" not in held(root):
+        told = "nothing runs by the clock until 'modelyard up' (or 'modelyard worker', or a pool) is there"
+        return [Check("schedules", "ok", f"{len(wanted)} in {PARAMS}; no worker runs here, so {told}")]
+    try:
+        coming = coming_runs(root)
+    except httpx.HTTPError as error:
+        found = f"Prefect's server does not answer ({error}), so nothing runs by the clock"
+        return [Check("schedules", "fail", found, "'modelyard up' starts it")]
+    faulty = [Check("schedules", "fail", str(one), "as it says") for one in coming if one.fault]
+    return faulty or [Check("schedules", "ok", f"next: {examples(map(str, coming), width=80)}")]
+
+
 def look_at_params(root: Path) -> list[Check]:
     """Every recipe, and all of its faults."""
     names = list(load_yaml(root / PARAMS)["recipes"])
@@ -328,6 +351,6 @@ def dead_holders(rwlock: Path) -> set[int]:
 
 LOOKS: tuple[Callable[[Path], list[Check]], ...] = (
     look_at_python, look_at_versions, look_at_tools, look_at_telemetry, look_at_disk, look_at_folders, look_at_params,
-    look_at_dag, look_at_remotes, look_at_mlflow, look_at_champions, look_at_prefect, look_at_ports,
+    look_at_dag, look_at_remotes, look_at_mlflow, look_at_champions, look_at_prefect, look_at_schedules, look_at_ports,
     look_at_exposed_servers, look_at_stale_runs, look_at_locks,
 )  # fmt: skip

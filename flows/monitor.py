@@ -38,6 +38,7 @@ from components.processes import identity
 from components.recipes import load_recipe
 from components.tracking import watching_run
 from flows.changes import when_unlocked
+from flows.due import stand_for_overdue
 from flows.graph import open_repo
 from flows.itself import modelyard
 from flows.reporting import Data, plain_table
@@ -89,6 +90,7 @@ def monitor(recipe: str, root: str = ".") -> State[None]:
     os.chdir(folder)  # as retrain does
     params = load_recipe(folder, recipe).monitoring
     limit_s = params.schedule.limit_s if params is not None and params.schedule is not None else None
+    stand_for_overdue(folder)
     with known_by_its_process(folder):
         try:
             with time_limit(limit_s, recipe):

@@ -26,6 +26,7 @@ from components.monitoring.causes import comes_to_a_verdict
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
 from components.store import Store, store_errors
+from flows.due import stand_for_overdue
 from flows.pipeline import Outcome, check_prefect, prefect_errors, run_pipeline
 from flows.running import known_by_its_process, time_limit
 from flows.stage import StageOutcome
@@ -68,6 +69,7 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
         )
     scheduled_s = settings.schedule.limit_s if settings.schedule else None
     started = time.monotonic()
+    stand_for_overdue(folder)
     with (
         known_by_its_process(folder),
         hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),

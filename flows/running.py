@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,20 +28,33 @@ OPEN = ("RUNNING", "PENDING", "CANCELLING")
 ASK_AGAIN_AFTER_S = STOP_WAIT_S + 10
 """A stage has this long to end before the run is asked once more."""
 LOOK_EVERY_S = 1.0
+KEPT_S = 7 * 86400
+BEGINNING = timedelta(minutes=5)
+"""A run that a worker took has no note yet while its process starts."""
 
 
 @contextmanager
 def known_by_its_process(root: Path) -> Generator[None]:
-    """Note which process runs the flow run that the block is in."""
+    """Note which process runs the flow run that the block is in.
+
+    The note stays: that the block ended does not say that Prefect's server has heard of it. `mark_killed` takes it away
+    once the process is gone.
+    """
     from prefect.runtime import flow_run
 
-    note = root / FOLDER / f"{flow_run.id}.json"
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_json(note, {"process": identity()})
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
+    folder = root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    forget_old(folder)
+    write_json(folder / f"{flow_run.id}.json", {"process": identity()})
+    yield
+
+
+def forget_old(folder: Path) -> None:
+    """Where no worker ever looks, notes of long ago are of no use."""
+    for note in folder.glob("*.json"):
+        with suppress(OSError):
+            if time.time() - note.stat().st_mtime > KEPT_S:
+                note.unlink()
 
 
 def is_at_work(root: Path, flow_run_id: str) -> bool:
@@ -50,11 +64,12 @@ def is_at_work(root: Path, flow_run_id: str) -> bool:
     return False
 
 
-def mark_killed(root: Path, deployments: list[str]) -> list[str]:
-    """Mark the open runs of these deployments, and what they called, as crashed where their process is gone, and forget
-    them; gives their ids.
+def mark_killed(root: Path, deployments: list[str], *, is_worker_there: bool = False) -> list[str]:
+    """Mark the open runs of these deployments, what they called, and their tasks, as crashed where their process is
+    gone, and forget them; gives their ids. `is_worker_there`: one is at work, so that a run may be about to start.
 
-    A kill -9 of the worker or of a flow leaves them RUNNING: nothing else of them is left.
+    A kill -9 of the worker or of a flow leaves them RUNNING: nothing else of them is left. So does an end of which the
+    server, which was away, never heard.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
@@ -84,15 +99,37 @@ def mark_killed(root: Path, deployments: list[str]) -> list[str]:
         ours = [run for run in of_deployments if run.parameters.get("root") == str(root)]
         runs: dict[UUID, Any] = {run.id: run for run in (*ours, *of_notes)}
         for run in runs.values():
-            if is_at_work(root, str(run.id)):
+            is_new = run.id not in noted and datetime.now(UTC) - run.state.timestamp < BEGINNING
+            if is_at_work(root, str(run.id)) or (is_worker_there and is_new):
                 continue
             client.set_flow_run_state(run.id, Crashed(message="its process was killed"), force=True)
+            close_tasks(client, run.id)
             logger.warning("%s was killed in the middle; its next run carries on", run.name)
             found.append(str(run.id))
     for number in noted:
         if not is_at_work(root, str(number)):
             (root / FOLDER / f"{number}.json").unlink(missing_ok=True)
     return found
+
+
+def close_tasks(client: Any, flow_run: UUID) -> None:
+    """Mark the open tasks of a flow run that was killed as crashed."""
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterId,
+        TaskRunFilter,
+        TaskRunFilterState,
+        TaskRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    is_open = TaskRunFilterStateType(any_=[StateType(name) for name in OPEN])
+    for task in client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])),
+        task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=is_open)),
+    ):
+        client.set_task_run_state(task.id, Crashed(message="its process was killed"), force=True)
 
 
 @contextmanager

@@ -152,7 +152,10 @@ def mlflow_server(root: Path, port: int) -> Server:
 
 def prefect_server(root: Path, port: int) -> Server:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    return Server("Prefect", command, f"http://{HOST}:{port}/api/health", root / ".modelyard" / "logs" / "prefect.log")
+    # In memory, it would forget with its end who holds the place of a deployment, which would then be held for ever.
+    environment = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+    log = root / ".modelyard" / "logs" / "prefect.log"
+    return Server("Prefect", command, f"http://{HOST}:{port}/api/health", log, environment)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def worker(project: Project) -> None:
     Example:
       modelyard worker
     """
-    from flows.deployments import serve_schedules
+    from flows.worker import serve_schedules
 
     serve_schedules(project.root)
 

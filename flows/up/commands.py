@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import httpx
 
 from components.artifacts import read_json, write_json
 from components.environment import PREFECT_SERVER
-from components.errors import ArtifactError, BusyError
+from components.errors import ArtifactError, BusyError, ParamsError
 from components.locks import held, hold
 from components.monitoring.causes import last_end
 from components.promotion.champions import champion_file, changes
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 READY_TIMEOUT_S = 120
 POLL_S = 0.3
 HEALTH_TIMEOUT_S = 3
+OFFERED_WITHIN_S = 60
+"""A worker takes seconds to tell Prefect's server of the schedules."""
 State = Literal["ok", "starting", "waiting", "degraded", "down", "crashed", "stopped", "refused"]
 SETTLED = ("ok", "waiting", "degraded", "crashed")
 BAD = ("degraded", "down", "crashed", "starting", "refused")
@@ -183,12 +186,35 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
     health = part.server.health.replace(part.address, record.address) if part.address else ""
     if part.kind == "router":
         state, version, note = routed(root, part.name, is_healthy=answers(health))
+    elif part.kind == "worker":
+        state, version, note = scheduling(root, up_s=up_s)
     else:
         version, note = part.version, ""
         state = "ok" if not health or answers(health) else "starting" if up_s < READY_TIMEOUT_S else "down"
     if state == "down" and not note:
         note = f"it does not answer; its log says last: {last_line(Path(record.log)) or 'nothing'}"
     return Seen(part.name, state, record.address, version, record.pid, round(up_s, 1), note, record.log)
+
+
+def scheduling(root: Path, *, up_s: float) -> tuple[State, str, str]:
+    """State, version and note of the worker: which schedules have no coming run, and otherwise what comes next."""
+    from flows.due import coming_runs
+
+    try:
+        coming = coming_runs(root)
+    except httpx.HTTPError:
+        return (
+            "degraded",
+            "",
+            "Prefect's server does not answer, so nothing runs by the clock; 'modelyard up' starts it",
+        )
+    except ParamsError as error:
+        return "degraded", "", str(error)
+    faults = [str(one) for one in coming if one.fault]
+    if faults:
+        return "starting" if up_s < OFFERED_WITHIN_S else "degraded", "", "; ".join(faults)
+    first = min((one for one in coming if one.at), key=lambda one: one.at or datetime.max, default=None)
+    return "ok", "", f"next: {first}" if first else ""
 
 
 def answers(url: str) -> bool:

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from components.errors import InputError, ParamsError
 from components.recipes import load_recipe
-from flows.deployments import deploy_schedules, deployments_of, described, faulty_recipes
+from flows.deployments import deploy_schedules, deployments_of, faulty_recipes
+from flows.times import described
 from tests.processes import at_work
 from tests.projects import ROOT, edit
 
@@ -115,6 +116,16 @@ def test_gate_that_could_not_be_judged_is_refused(project: Path, path: str, valu
     edit(project, path, value)
     with pytest.raises(ParamsError, match=message):
         load_recipe(project, path.split(".")[0])
+
+
+def test_cron_that_names_no_day_is_refused_and_holds_up_no_other_recipe(project: Path):
+    edit(project, "movie_sentiment.monitoring.schedule.cron", "0 3 31 2 *")
+    edit(project, "digits.schedule", A_YEAR)
+    with pytest.raises(ParamsError, match=r"monitoring.schedule.cron is '0 3 31 2 \*': no day is ever the one"):
+        deployments_of(project)
+    faulty = faulty_recipes(project)
+    assert list(faulty) == ["movie_sentiment"]
+    assert [one.parameters["recipe"] for one in deployments_of(project, without=faulty)] == ["digits"]
 
 
 def test_cron_of_monitoring_is_named_by_its_place(project: Path):

@@ -16,10 +16,10 @@ from components.errors import BusyError, ModelyardError, PromotionError, StoreEr
 from components.locks import hold
 from components.processes import identity
 from flows import retrain
-from flows.deployments import for_runs
 from flows.retrain import patiently
 from flows.running import FOLDER, WORKER_VARIABLE, is_at_work, time_limit
 from flows.stage import StageError
+from flows.worker import for_runs
 
 
 def test_run_over_its_limit_is_stopped_and_says_so():

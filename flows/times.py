@@ -1,0 +1,107 @@
+"""When something is due: a schedule of params.yaml in Prefect's terms, and the times that come of it.
+
+A schedule keeps to the clock of its zone. An interval counts from Monday, 2024-01-01, 0:00 there, never from the start
+of a worker: what is due daily is due at midnight, however often the machine starts anew.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+from components.errors import ParamsError
+from components.params import RunSchedule
+
+if TYPE_CHECKING:
+    from prefect.schedules import Schedule
+
+ANCHOR = datetime(2024, 1, 1)  # in the schedule's zone
+HOUR_S, DAY_S = 3600, 86400
+MAX_TIMES = 1000
+"""Of which Prefect looks at most."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is done again and again for one recipe."""
+
+    flow: Literal["retrain", "monitor"]
+    recipe: str
+    schedule: RunSchedule
+
+    @property
+    def key(self) -> str:
+        """Its place below the recipe in params.yaml."""
+        return "schedule" if self.flow == "retrain" else "monitoring.schedule"
+
+    def __str__(self) -> str:
+        return f"{self.flow} {self.recipe}"
+
+
+def when(due: Due) -> "Schedule":
+    """A schedule in Prefect's terms; ParamsError where it cannot read cron, or cron names a day that never comes."""
+    from prefect.schedules import Cron
+
+    schedule = due.schedule
+    if schedule.interval_s is not None:
+        return every(schedule.interval_s, schedule.timezone)
+    assert schedule.cron is not None
+    try:
+        made = Cron(schedule.cron, timezone=schedule.timezone)
+    except ValueError as error:
+        raise ParamsError(
+            f"recipes.{due.recipe}.{due.key}.cron is '{schedule.cron}', which is no cron expression ({error}); for "
+            "example '0 3 * * 1-5'"
+        ) from error
+    if next(times_of(made, start=datetime.now(UTC)), None) is None:
+        raise ParamsError(
+            f"recipes.{due.recipe}.{due.key}.cron is '{schedule.cron}': no day is ever the one that it names; for "
+            "example '0 3 1 * *' is 3 in the night on the first of each month"
+        )
+    return made
+
+
+def every(interval_s: int, timezone: str) -> "Schedule":
+    """An interval that keeps to the clock.
+
+    Whole days, and hours that divide a day, keep to the hours of the zone: two runs are an hour further apart, or
+    nearer, where the clock is put back or forward. All others keep to what has passed, so that none is left out in the
+    hour that comes twice.
+    """
+    from prefect.schedules import Interval, RRule
+
+    start = f"DTSTART:{ANCHOR:%Y%m%dT%H%M%S}"
+    if interval_s % DAY_S == 0:
+        return RRule(f"{start}\nRRULE:FREQ=DAILY;INTERVAL={interval_s // DAY_S}", timezone=timezone)
+    if interval_s > HOUR_S and interval_s % HOUR_S == 0 and DAY_S % interval_s == 0:
+        return RRule(f"{start}\nRRULE:FREQ=HOURLY;INTERVAL={interval_s // HOUR_S}", timezone=timezone)
+    anchor = ANCHOR.replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC)
+    return Interval(timedelta(seconds=interval_s), anchor_date=anchor, timezone="UTC")
+
+
+def times_of(schedule: Any, *, start: datetime, end: datetime | None = None) -> Generator[datetime]:
+    """The times of one of Prefect's schedules from `start` on, at most a thousand; none where there is none."""
+    import asyncio
+
+    from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+
+    if schedule.cron:
+        known: Any = CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
+    elif schedule.interval:
+        known = IntervalSchedule(
+            interval=schedule.interval, anchor_date=schedule.anchor_date, timezone=schedule.timezone
+        )
+    else:
+        known = RRuleSchedule(rrule=schedule.rrule, timezone=schedule.timezone)
+    try:
+        found: list[datetime] = asyncio.run(known.get_dates(n=MAX_TIMES if end else 1, start=start, end=end))
+    except ValueError:  # cron names no day that there is
+        return
+    yield from found
+
+
+def described(schedule: RunSchedule) -> str:
+    """When, in words."""
+    often = f"every {schedule.interval_s:,} s" if schedule.cron is None else f"'{schedule.cron}' in {schedule.timezone}"
+    return f"{often}, at most {schedule.limit_s:,} s"

@@ -1,0 +1,22 @@
+"""Schedules that fall due, for real: every minute, with a worker and a server that are killed meanwhile."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak import soak
+
+MINUTES = 4
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_every_time_that_falls_due_is_accounted_for(tmp_path: Path):
+    account = soak(tmp_path / "project", minutes=MINUTES, kills=2, seed=3, monitor_s=60, retrain_s=120)
+    assert [kill.split(" ", 1)[1] for kill in account.kills] != []
+    assert account.missing == []
+    assert account.open_runs == []
+    assert account.due == {"monitor": MINUTES, "retrain": MINUTES // 2}
+    assert any(account.became[f"monitor {name}"] for name in ("Completed", "Nothing new", "Steady", "Drift"))
+    assert account.became["retrain Completed"]
+    assert account.ledger["adopt"] == 1
