@@ -70,7 +70,7 @@ def soak(folder: Path, *, minutes: float, kills: int, seed: int, monitor_s: int,
     ports = [str(free_port()) for _ in range(3)]
     for key, interval_s in (("schedule", retrain_s), ("monitoring.schedule", monitor_s)):
         edit(folder, f"tiny.{key}", {"interval_s": interval_s, "timezone": "UTC", "limit_s": 900})
-    edit(folder, "tiny.monitoring.min_rows", 20)
+    edit(folder, "tiny.monitoring.min_rows", 30)
     edit(folder, "tiny.service.port", int(ports[2]))
     up = ["modelyard", "up", "--mlflow-port", ports[0], "--prefect-port", ports[1]]
     # Its own copy of the code, whatever becomes of the checkout meanwhile.
