@@ -3,6 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from tests.projects import ROOT, run, tiny_recipe, write_params, write_rows
 from tests.tiny import make_tiny_encoder, tiny_rows
@@ -16,7 +19,8 @@ def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path):
     write_rows(clone / "data" / "rows.csv", rows)
     make_tiny_encoder(clone / "encoder", [text for text, _ in rows])
     write_params(clone, {"tiny": tiny_recipe()})
-    (clone / "dvc.lock").unlink(missing_ok=True)  # it is of the project's own recipes
+    others = locked(clone)  # of the project's own recipes
+    assert others
 
     done = run(["make", "run", "RECIPE=tiny"], clone)
 
@@ -26,9 +30,16 @@ def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path):
     assert tag in done.stdout
     for words in ("accuracy", "interval", "baseline", "rows/s", "modelyard serve tiny", "dvc repro package@tiny"):
         assert words in done.stdout
-    expected = {" M params.yaml", " M dvc.lock", " D dvc.lock", "?? dvc.lock", "?? data/", "?? encoder/", "?? .venv"}
+    assert "git add params.yaml dvc.lock && git commit" in " ".join(done.stdout.split())
+    assert {name: entry for name, entry in locked(clone).items() if not name.endswith("@tiny")} == others
+    expected = {" M params.yaml", " M dvc.lock", "?? data/", "?? encoder/", "?? .venv"}
     left = set(run(["git", "status", "--porcelain"], clone).stdout.splitlines())
     assert left <= expected, f"left behind, neither committed nor ignored: {left - expected}"
+
+
+def locked(clone: Path) -> dict[str, Any]:
+    """The entries of dvc.lock."""
+    return YAML(typ="safe").load(clone / "dvc.lock")["stages"]
 
 
 def link_environment(clone: Path) -> None:
