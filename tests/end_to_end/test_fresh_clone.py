@@ -30,7 +30,7 @@ def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path):
     assert tag in done.stdout
     for words in ("accuracy", "interval", "baseline", "rows/s", "modelyard serve tiny", "dvc repro package@tiny"):
         assert words in done.stdout
-    assert "git add params.yaml dvc.lock && git commit" in " ".join(done.stdout.split())
+    assert "git add dvc.lock params.yaml && git commit" in " ".join(done.stdout.split())
     assert {name: entry for name, entry in locked(clone).items() if not name.endswith("@tiny")} == others
     expected = {" M params.yaml", " M dvc.lock", "?? data/", "?? encoder/", "?? .venv"}
     left = set(run(["git", "status", "--porcelain"], clone).stdout.splitlines())
