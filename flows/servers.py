@@ -155,7 +155,21 @@ def prefect_server(root: Path, port: int) -> Server:
     # In memory, it would forget with its end who holds the place of a deployment, which would then be held for ever.
     environment = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
     log = root / ".modelyard" / "logs" / "prefect.log"
-    return Server("Prefect", command, f"http://{HOST}:{port}/api/health", log, environment)
+    return Server("Prefect", command, f"http://{HOST}:{port}/api/health", log, environment | page_settings(port))
+
+
+def page_settings(port: int) -> dict[str, str]:
+    """What Prefect's page needs on a port of our choice, and what keeps it from asking for anything elsewhere; what the
+    user has set stays.
+
+    Its second version asks an analytics host on each load, whatever is set, so the first one is what opens.
+    """
+    wanted = {
+        "PREFECT_SERVER_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"http://{HOST}:{port}/api"),
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
 @contextmanager

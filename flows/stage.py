@@ -133,7 +133,10 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
         if failed is None:
             said = " ".join(str(causes[-1]).split())
             raise StageError(f"{stage.address}: {said}", stage=stage.name) from error
-        raise stopped(root, stage, failed) from error
+        said = stopped(root, stage, failed)
+        # A verdict is whole in one line; DVC's traceback would bury it on Prefect's pages.
+        is_verdict = isinstance(said, StageError) and said.exit_code == GateError.exit_code
+        raise said from None if is_verdict else error
 
 
 def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:

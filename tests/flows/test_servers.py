@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 from components.artifacts import writing
 from components.environment import PREFECT_SERVER
 from flows.ports import holder_of, is_free
+from tests.browser import Browser
 from tests.conftest import free_port
 from tests.projects import environment, make_project, run
 
@@ -52,7 +54,17 @@ def started(folder: Path, *words: str, expect: str, **extra: str) -> Generator[s
             process.wait(timeout=STOP_TIMEOUT_S)
 
 
-def test_ui_shows_both_pages_and_ends_both(project: Path) -> None:
+def see(browser: Browser, url: str, wanted: str) -> None:
+    """Open a page, wait until it shows `wanted`, and hold it to asking this machine only."""
+    page = browser.open(url)
+    page.wait(f"document.body.innerText.includes({json.dumps(wanted)})")
+    page.run("new Promise(done => setTimeout(done, 500))")  # what is asked once all is shown
+    assert page.requests
+    away = [one for one in page.requests if not one.split(" ")[1].startswith(("http://127.0.0.1:", "data:", "blob:"))]
+    assert away == []
+
+
+def test_ui_shows_both_pages_and_ends_both(project: Path, browser: Browser) -> None:
     mlflow, prefect = free_port(), free_port()
     words = ["ui", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect)]
     with started(project, *words, expect="Ctrl-C"):
@@ -61,6 +73,13 @@ def test_ui_shows_both_pages_and_ends_both(project: Path) -> None:
         assert f"Prefect  http://127.0.0.1:{prefect}\n" in printed
         assert "mlflow" in httpx.get(f"http://127.0.0.1:{mlflow}/").text.lower()
         assert httpx.get(f"http://127.0.0.1:{prefect}/api/health").json() is True
+        api = f"http://127.0.0.1:{prefect}/api"
+        flow = httpx.post(f"{api}/flows/", json={"name": "pipeline"}).json()["id"]
+        state = {"type": "COMPLETED"}
+        httpx.post(f"{api}/flow_runs/", json={"flow_id": flow, "name": "run-to-be-seen", "state": state})
+        for path in ("/", "/dashboard", "/runs"):
+            see(browser, f"http://127.0.0.1:{prefect}{path}", "run-to-be-seen" if path == "/runs" else "Dashboard")
+        see(browser, f"http://127.0.0.1:{mlflow}/#/experiments", "Experiments")
         assert f":{prefect}/api" in (project / PREFECT_SERVER).read_text()
         done = run(["modelyard", *words], project, check=False)
         assert done.returncode == 1
