@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from components.errors import ParamsError, did_you_mean
 from components.params import Name, Recipe, Section
+from components.params.notify import Notify
 
 PARAMS = "params.yaml"
 
@@ -50,11 +51,29 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def load_recipe(root: Path, name: str) -> Recipe:
     """The recipe `name` of `root`/params.yaml, typed. ParamsError lists every fault with its path."""
-    recipes = load_yaml(root / PARAMS)["recipes"]
+    raw = load_yaml(root / PARAMS)
+    recipes = raw["recipes"]
+    if raw.get("notify") is not None:
+        load_notify(root)
     if name not in recipes:
         known = ", ".join(map(str, recipes))
         raise ParamsError(f"no recipe '{name}' in {PARAMS}{did_you_mean(name, map(str, recipes))}; it has: {known}")
     return parse_recipe(name, recipes[name])
+
+
+def load_notify(root: Path, name: str | None = None) -> Notify:
+    """Who is told of what happens to a recipe: as it says itself, or else as the project does (which is all, without a
+    name). ParamsError lists every fault with its path."""
+    raw = load_yaml(root / PARAMS)
+    given, where = raw.get("notify"), "notify"
+    of_recipe = raw["recipes"].get(name) if name is not None else None
+    if isinstance(of_recipe, dict) and of_recipe.get("notify") is not None:
+        given, where = of_recipe["notify"], f"recipes.{name}.notify"
+    try:
+        return TypeAdapter[Notify](Notify).validate_json(json.dumps(given or {}, default=str))
+    except ValidationError as error:
+        faults = [fault_line(where, given, fault) for fault in error.errors(include_url=False)]
+    raise ParamsError(f"{PARAMS} has faults:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def parse_recipe(name: str, raw: object) -> Recipe:
@@ -92,7 +111,9 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
     if fault["type"] in UNKNOWN:
         return f"{dotted}: unknown key{did_you_mean(path[-1], known_keys())}"
     message = fault["msg"].removeprefix("Value error, ")
-    is_shown = not isinstance(fault["input"], dict | list) and path[-1] != "url"  # which may hold a password
+    # An address may hold a password, and who gives the secret itself in place of a variable's name gives it here.
+    may_be_secret = path[-1] == "url" or path[-1].endswith("_variable")
+    is_shown = not isinstance(fault["input"], dict | list) and not may_be_secret
     seen = f"; the value is {json.dumps(fault['input'])[:80]}" if is_shown else ""
     return f"{dotted}: {message[0].lower()}{message[1:]}{seen}"
 

@@ -18,7 +18,7 @@ import psutil
 
 from components.environment import QUIET
 from components.errors import ModelyardError, examples
-from components.recipes import PARAMS, load_recipe, load_yaml, stages
+from components.recipes import PARAMS, load_notify, load_recipe, load_yaml, stages
 from flows.ports import holder_of, is_free, name_of
 from serving.keys import VARIABLE as KEYS
 from serving.keys import is_loopback
@@ -349,8 +349,22 @@ def dead_holders(rwlock: Path) -> set[int]:
     return {note["pid"] for note in holders if not is_alive(note)}
 
 
+def look_at_notify(root: Path) -> list[Check]:
+    """Whether everybody who is to be told could be."""
+    from flows.alerts import missing_variables
+
+    targets = load_notify(root)
+    for name in load_yaml(root / PARAMS)["recipes"]:
+        targets = targets | load_notify(root, name)
+    if missing := missing_variables(targets):
+        found = examples(f"{name}: {variable} is not set" for name, variable in missing.items())
+        return [Check("notify", "warn", found, "set it where runs and the worker start; 'modelyard notify --test'")]
+    told = f"{len(targets)} targets can be told" if targets else "nobody is to be told"
+    return [Check("notify", "ok", told)]
+
+
 LOOKS: tuple[Callable[[Path], list[Check]], ...] = (
     look_at_python, look_at_versions, look_at_tools, look_at_telemetry, look_at_disk, look_at_folders, look_at_params,
     look_at_dag, look_at_remotes, look_at_mlflow, look_at_champions, look_at_prefect, look_at_schedules, look_at_ports,
-    look_at_exposed_servers, look_at_stale_runs, look_at_locks,
+    look_at_exposed_servers, look_at_stale_runs, look_at_locks, look_at_notify,
 )  # fmt: skip

@@ -37,6 +37,7 @@ from components.params import Recipe
 from components.processes import identity
 from components.recipes import load_recipe
 from components.tracking import watching_run
+from flows.alerts import alerting, tell_of_crash, tell_of_verdict
 from flows.changes import when_unlocked
 from flows.due import stand_for_overdue
 from flows.graph import open_repo
@@ -77,7 +78,7 @@ class Outcome:
         )
 
 
-@flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
+@flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False, on_crashed=[tell_of_crash])
 def monitor(recipe: str, root: str = ".") -> State[None]:
     """For schedules: judge what is new in the traffic of a recipe, and train it again on drift.
 
@@ -91,12 +92,13 @@ def monitor(recipe: str, root: str = ".") -> State[None]:
     params = load_recipe(folder, recipe).monitoring
     limit_s = params.schedule.limit_s if params is not None and params.schedule is not None else None
     stand_for_overdue(folder)
-    with known_by_its_process(folder):
+    with alerting(folder, recipe, where=f"modelyard monitor {recipe}"), known_by_its_process(folder):
         try:
             with time_limit(limit_s, recipe):
                 outcome = judge_recipe(folder, recipe, only_new=True)
         except NoTrafficError as error:
             return Completed(name="Nothing new", message=str(error))
+        tell_of_verdict(folder, recipe, outcome.verdict.state, outcome.said, outcome.verdict.version)
         get_run_logger().info("%s: %s", recipe, outcome.said)  # which Prefect's pages and a worker show
         if not outcome.is_due:
             return Completed(name=outcome.verdict.state.capitalize(), message=outcome.said)
@@ -109,6 +111,7 @@ def monitor_recipe(
 ) -> Outcome:
     """Judge a window as `judge_recipe` does, and start a retraining where one is due."""
     outcome = judge_recipe(root, name, last=last, since=since)
+    tell_of_verdict(root, name, outcome.verdict.state, outcome.said, outcome.verdict.version)
     return replace(outcome, retrain=(start or start_retrain)(root, name)) if outcome.is_due else outcome
 
 

@@ -26,6 +26,7 @@ from components.monitoring.causes import comes_to_a_verdict
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
 from components.store import Store, store_errors
+from flows.alerts import alerting, tell_of_champion, tell_of_crash
 from flows.due import stand_for_overdue
 from flows.pipeline import Outcome, check_prefect, prefect_errors, run_pipeline
 from flows.running import known_by_its_process, time_limit
@@ -55,7 +56,13 @@ class Retrained:
     """In MLflow."""
 
 
-@flow(name="retrain", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
+@flow(
+    name="retrain",
+    flow_run_name="{recipe}",
+    persist_result=False,
+    validate_parameters=False,
+    on_crashed=[tell_of_crash],
+)
 def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int | None = None) -> Retrained:
     """Train a recipe again where its source has something new, and promote what came of it if it is not worse."""
     folder = Path(root).resolve()
@@ -71,6 +78,7 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
     started = time.monotonic()
     stand_for_overdue(folder)
     with (
+        alerting(folder, recipe, where=f"modelyard retrain {recipe}", is_by_hand=cause == "by hand"),
         known_by_its_process(folder),
         hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),
         comes_to_a_verdict(folder, recipe, cause=cause) as end,
@@ -80,6 +88,7 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
         decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
         done = summarised(outcome, decision, seconds=time.monotonic() - started)
         end.state, end.why = done.state, done.why
+    tell_of_champion(folder, recipe, decision.state, decision.why, decision.version, decision.figures or {})
     get_run_logger().info("%s: %s (%s)", recipe, done.state, done.why)  # which Prefect's pages and a worker show
     return done
 

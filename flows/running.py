@@ -17,6 +17,7 @@ from uuid import UUID
 from components.artifacts import read_json, write_json
 from components.errors import ArtifactError, TimeLimitError
 from components.processes import identity, is_alive
+from flows.alerts import tell_of_killed
 from flows.stage import STOP_WAIT_S
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def mark_killed(root: Path, deployments: list[str], *, is_worker_there: bool = F
             close_tasks(client, run.id)
             logger.warning("%s was killed in the middle; its next run carries on", run.name)
             found.append(str(run.id))
+    tell_of_killed(root, {runs[UUID(one)].name for one in found})
     for number in noted:
         if not is_at_work(root, str(number)):
             (root / FOLDER / f"{number}.json").unlink(missing_ok=True)

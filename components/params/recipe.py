@@ -10,6 +10,7 @@ from components.params.evaluate import Evaluate
 from components.params.finetune import Adapt, Finetune, NoFinetuning, TrainFromLabels
 from components.params.ingest import Ingest
 from components.params.monitoring import Monitoring
+from components.params.notify import Notify
 from components.params.package import Package, TextGenerationServing
 from components.params.preprocess import ArrayData, Preprocess, TextGenerationData
 from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
@@ -56,6 +57,8 @@ class Recipe:
     serve: bool | None = None
     """Whether `modelyard up` serves it, as `service` says."""
     service: Service | None = None
+    notify: Notify | None = None
+    """Who is told of it, in place of the project's `notify`; `{}` is nobody."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":

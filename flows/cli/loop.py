@@ -1,4 +1,4 @@
-"""What happens to a model once it is served: monitor, retrain, worker, deploy, promote, rollback, ledger."""
+"""What happens to a model once it is served: monitor, retrain, worker, deploy, promote, rollback, notify, ledger."""
 
 from datetime import UTC, datetime
 
@@ -128,13 +128,16 @@ def promote(project: Project, recipe: str, number: int | None, force: str | None
       modelyard promote movie_sentiment --version 3 --force "the old one leaks memory"
     """
     from components.promotion.decide import promote as decide
+    from flows.alerts import alerting, tell_of_champion
     from flows.promotion import decision_lines, decision_summary
     from flows.reporting import reporting
 
     root = project.root
     with reporting(as_json) as report:
-        decision = decide(root, recipe, number=number, force=force, through=f"promote, {cause}")
+        with alerting(root, recipe, where=f"modelyard promote {recipe}", is_by_hand=True):
+            decision = decide(root, recipe, number=number, force=force, through=f"promote, {cause}")
         report(decision_summary(decision), decision_lines)
+    tell_of_champion(root, recipe, decision.state, decision.why, decision.version, decision.figures or {})
 
 
 @cli.command()
@@ -152,13 +155,40 @@ def rollback(project: Project, recipe: str, number: int | None, reason: str, as_
       modelyard rollback movie_sentiment --to 2 --reason "version 3 answers in the wrong language"
     """
     from components.promotion.decide import rollback as decide
+    from flows.alerts import alerting, tell_of_champion
     from flows.promotion import decision_lines, decision_summary
     from flows.reporting import reporting
 
     root = project.root
     with reporting(as_json) as report:
-        decision = decide(root, recipe, number=number, through="modelyard rollback", reason=reason)
+        with alerting(root, recipe, where=f"modelyard rollback {recipe}", is_by_hand=True):
+            decision = decide(root, recipe, number=number, through="modelyard rollback", reason=reason)
         report(decision_summary(decision), decision_lines)
+    tell_of_champion(root, recipe, decision.state, decision.why, decision.version, decision.figures or {})
+
+
+@cli.command()
+@click.argument("recipe", required=False, shell_complete=RECIPES)
+@click.option("--test", "is_test", is_flag=True, help="Send each a message now; 1 is the exit code if one fails.")
+@json_option
+@click.pass_obj
+def notify(project: Project, recipe: str | None, is_test: bool, as_json: bool) -> None:
+    """Show who is told of what (`notify:` in params.yaml), of RECIPE or of the project.
+
+    \b
+    Examples:
+      modelyard notify
+      modelyard notify movie_sentiment --test
+    """
+    from flows.alerts import targets_summary, targets_table
+    from flows.reporting import reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        data = targets_summary(root, recipe, is_test=is_test)
+        report(data, targets_table)
+    if any(target["state"] == "fail" for target in data["targets"]):
+        raise click.exceptions.Exit(1)
 
 
 @cli.command()

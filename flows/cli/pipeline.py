@@ -169,9 +169,11 @@ def run(
 
     root = project.root
     with prefect_for_a_run(root) as prefect_is_up, reporting(as_json) as report:
+        from flows.alerts import alerting
         from flows.pipeline import run_pipeline  # takes seconds, in which the server starts
 
-        outcome = run_pipeline(
-            root, recipe, refresh=refresh, force=force, until=until, wait=not no_wait, prefect_is_up=prefect_is_up
-        )
+        with alerting(root, recipe, where=f"modelyard run {recipe}", is_by_hand=True):
+            outcome = run_pipeline(
+                root, recipe, refresh=refresh, force=force, until=until, wait=not no_wait, prefect_is_up=prefect_is_up
+            )
         report(run_summary(root, recipe, outcome), run_tables)
