@@ -45,10 +45,10 @@ class Posted(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked += 1
         is_down = self.server.asked <= self.server.failures
-        self.send_response(503 if is_down else self.server.code)
-        self.end_headers()
         if not is_down:
             self.server.got.append(json.loads(body))
+        self.send_response(503 if is_down else self.server.code)
+        self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
