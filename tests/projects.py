@@ -62,9 +62,9 @@ def tiny_recipe() -> dict[str, Any]:
     recipe["preprocess"]["split"] |= {"validation": 0.2, "test": 0.2}
     recipe["preprocess"] |= {"tokenizer": {"kind": "file", "path": "encoder"}, "max_unknown_share": 0.05}
     recipe["pretrain"] |= {"source": {"kind": "file", "path": "encoder"}}
-    recipe["finetune"] |= {"epochs": 3, "batch_size": 16, "precision": "fp32", "way": {"name": "full", "freeze": []}}
+    recipe["finetune"] |= {"epochs": 6, "batch_size": 16, "precision": "fp32", "way": {"name": "full", "freeze": []}}
     recipe["finetune"]["optimizer"] |= {"learning_rate": 3.0e-3}
-    recipe["finetune"]["early_stopping"] |= {"patience": 3}
+    recipe["finetune"]["early_stopping"] |= {"patience": 6}
     recipe["evaluate"]["gate"] |= {"min": 0.8, "min_gain": -0.5}
     recipe["compress"]["gate"] = {"max_drop": 0.2, "min_speedup": 0.01, "max_size_ratio": 10.0}
     recipe["compress"]["num_latency_rows"] = 20
