@@ -34,8 +34,8 @@ def long_finetune(project) -> Iterator[None]:
     edit(project, "tiny.finetune.epochs", 5000)
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
     yield
-    edit(project, "tiny.finetune.epochs", 3)
-    edit(project, "tiny.finetune.early_stopping.patience", 3)
+    edit(project, "tiny.finetune.epochs", 6)
+    edit(project, "tiny.finetune.early_stopping.patience", 6)
 
 
 def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api):
     edit(project, "tiny.finetune.epochs", 0)
     edit(project, "tiny.compress.gate.max_size_ratio", "small")
     done = flow(project, prefect_api, check=False)
-    edit(project, "tiny.finetune.epochs", 3)
+    edit(project, "tiny.finetune.epochs", 6)
     edit(project, "tiny.compress.gate.max_size_ratio", 10.0)
     assert done.returncode == 2
     assert "recipes.tiny.finetune.epochs: " in done.stderr

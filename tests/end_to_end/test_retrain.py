@@ -102,7 +102,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
         stage = stage_process("finetune", project, limit_s=200)
         worker.kill()
         stage.wait(timeout=60)
-    edit(project, "tiny.finetune.epochs", 3)
+    edit(project, "tiny.finetune.epochs", 6)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api):
         start_now(prefect_api)
         for _ in range(300):
