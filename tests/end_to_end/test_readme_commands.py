@@ -192,4 +192,7 @@ def follow(clone: Path, names: tuple[str, ...]) -> None:
 def test_a_day_with_the_readme(tmp_path: Path):
     clone = clone_of_the_project(tmp_path, is_tiny=True)
     shell(printed("modelyard keys add shop"), clone)
-    follow(clone, LONG)
+    try:
+        follow(clone, LONG)
+    finally:
+        run(["modelyard", "down"], clone, check=False)
