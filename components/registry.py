@@ -1,7 +1,9 @@
 """A recipe's versions in MLflow's model registry: what is served (champion), what may be next (challenger).
 
-A version is a bundle and the float weights behind it, both artifacts of the run that made them, each under a digest
-that was recorded when it was registered. What comes back from here has been checked against that digest first.
+A version is a bundle and the float weights behind it, each under a digest that was recorded when it was registered.
+What comes back from here has been checked against that digest first. The bundle lies within an MLflow model
+(components/pyfunc), which the run that made it logged; of what MLflow writes around it nothing is part of a digest. The
+weights are artifacts of that run, and so are the bundles of versions that were registered without such a model.
 """
 
 import shutil
@@ -12,6 +14,7 @@ from typing import Any
 
 from components.artifacts import files_of, read_json, sha256_of, write_json
 from components.errors import ArtifactError, InputError
+from components.pyfunc import BUNDLE
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -40,8 +43,15 @@ class Version:
     digest: str
     """The sha256 of its manifest, which names the sha256 of every other file."""
     run_id: str
-    folder: str
-    """Of the run's artifacts."""
+    model_id: str | None
+    """Of the logged model that the bundle lies in; None of a version whose bundle is an artifact of its run."""
+    source: str
+    """Where MLflow keeps that model, or that bundle."""
+
+    @property
+    def bundle(self) -> str:
+        """Where the bundle lies in MLflow's artifacts."""
+        return f"{self.source}/{BUNDLE}" if self.model_id else self.source
 
     @property
     def tag(self) -> str:
@@ -58,7 +68,10 @@ class Registry:
     def register(self, folder: Path, *, weights: Path, digest: str, run_id: str) -> dict[str, str]:
         """Make a bundle a version, unless it is one; the first is the champion, a later one the challenger."""
         client, name = self.client, self.recipe
+        from mlflow.entities import LoggedModelOutput
         from mlflow.exceptions import MlflowException
+
+        from components.pyfunc.logged import description_of, log_model  # it reads the whole of MLflow's models
 
         try:
             client.get_registered_model(name)
@@ -67,14 +80,19 @@ class Registry:
         known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{digest}'")
         if known:
             version = known[0]
+            if version.model_id:
+                client.log_outputs(run_id, [LoggedModelOutput(version.model_id, step=0)])
         else:
-            client.log_artifacts(run_id, str(folder), folder.name)
-            source = f"{client.get_run(run_id).info.artifact_uri}/{folder.name}"
+            model = log_model(client, folder, run_id=run_id)
             tags = {"digest": digest, WEIGHTS_TAG: self.log_weights(weights, run_id)}
-            version = client.create_model_version(name, source, run_id, tags=tags)
+            version = client.create_model_version(
+                name, model.artifact_location, run_id, tags=tags, description=description_of(folder),
+                model_id=model.model_id,
+            )  # fmt: skip
         champion = self.at(CHAMPION)
         alias = CHAMPION if champion is None or champion.number == int(version.version) else CHALLENGER
         client.set_registered_model_alias(name, alias, version.version)
+        self.describe()
         return {"name": name, "version": str(version.version), "alias": alias}
 
     def log_weights(self, weights: Path, run_id: str) -> str:
@@ -139,12 +157,20 @@ class Registry:
         challenger = self.at(CHALLENGER)
         if challenger is not None and challenger.number == version.number:
             self.client.delete_registered_model_alias(self.recipe, CHALLENGER)
+        self.describe()
+
+    def describe(self) -> None:
+        """Give the registered model the card of its champion as its description."""
+        champion = self._raw_at(CHAMPION)
+        if champion is not None and champion.description:
+            self.client.update_registered_model(self.recipe, champion.description)
 
     def bring(self, version: Version, folder: Path) -> None:
         """Put a version's bundle at `folder`, whole or not at all; one that is there and unharmed is left as it is.
 
         ArtifactError where the registry's files are gone, or are not those that were registered.
         """
+        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         if folder.is_dir() and fault_of(folder, version.digest) is None:
@@ -154,7 +180,8 @@ class Registry:
         partial.mkdir(parents=True)
         called = f"version {version.number} of {self.recipe}"
         try:
-            brought = Path(self.client.download_artifacts(version.run_id, version.folder, str(partial)))
+            uri = self.client.tracking_uri
+            brought = Path(download_artifacts(version.bundle, dst_path=str(partial), tracking_uri=uri))
             if fault := fault_of(brought, version.digest):
                 raise ArtifactError(
                     f"the bundle of {called} is not the one that was registered: {fault}; it was not opened. "
@@ -183,7 +210,8 @@ class Registry:
             number=int(found.version),
             digest=found.tags.get("digest", ""),
             run_id=found.run_id,
-            folder=found.source.rstrip("/").rsplit("/", 1)[-1],
+            model_id=found.model_id or None,
+            source=found.source.rstrip("/"),
         )
 
 

@@ -1,31 +1,25 @@
 """MLflow's store: where it is, whether it answers, and one recipe's experiment in it.
 
-Experiment = recipe. One parent run for each pipeline run, whoever drives it (the flow, or `dvc repro`), one child for
-each stage that really ran; a stage that was found unchanged is a link on the parent to the run that made its output,
-found by the digest of that output.
+Experiment = recipe. One parent run for each pipeline run (components/pipeline_run.py), one child for each stage that
+really ran (components/tracking.py).
 """
 
 import logging
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import Layout, digest_of
 from components.errors import StoreError
 from components.processes import identity, is_alive
-from components.recipes import stages
 from components.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
-CACHED = "modelyard.cached."
-"""Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
 
 
 def tracking_uri(root: Path) -> str:
@@ -80,7 +74,7 @@ def store_errors(root: Path) -> Generator[None]:
 
 
 class Store:
-    """One recipe's experiment in MLflow, and the pipeline run that is going on."""
+    """One recipe's experiment in MLflow."""
 
     def __init__(self, root: Path, recipe: str) -> None:
         """Open the store; StoreError names it where it cannot be reached."""
@@ -94,14 +88,6 @@ class Store:
         """The recipe's versions."""
         return Registry(self.client, self.recipe)
 
-    def parent(self, pipeline: str) -> str:
-        """The id of a pipeline run's parent, made if it is not there."""
-        found = self.search(f"tags.`modelyard.pipeline` = '{pipeline}' AND tags.`modelyard.stage` = 'pipeline'")
-        if found:
-            return found[0].info.run_id
-        tags = {"modelyard.pipeline": pipeline, "modelyard.stage": "pipeline", **process_tags(self.root)}
-        return self.client.create_run(self.experiment_id, run_name="pipeline", tags=tags).info.run_id
-
     def run_of(self, digest: str | None) -> str | None:
         """The id of the newest finished run that made the output with this digest."""
         found = (
@@ -109,35 +95,11 @@ class Store:
         )
         return found[0].info.run_id if found else None
 
-    def link_cached(self, parent: str, names: Iterable[str]) -> None:
-        """Note on the parent, for each stage that did not run, the run that made its output."""
-        ran = {run.data.tags["modelyard.stage"] for run in self.children(parent)}
-        for stage in names:
-            made_by = self.run_of(digest_of(Layout(self.root, self.recipe, stage).artifact))
-            if stage not in ran and made_by:
-                self.client.set_tag(parent, f"{CACHED}{stage}", made_by)
-        self.describe(parent)
-
-    def children(self, parent: str) -> list[Any]:
-        return self.search(f"tags.`mlflow.parentRunId` = '{parent}'")
-
-    def end_parent(self, parent: str, status: str) -> None:
-        self.client.set_terminated(parent, status)
-
-    def note_gate(self, parent: str, figures: Mapping[str, Any], verdict: str) -> None:
-        """The champion gate's figures on the pipeline run that made the challenger."""
-        now = int(time.time() * 1000)
-        self.client.set_tag(parent, "modelyard.promotion", verdict)
-        for name, value in figures.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                self.client.log_metric(parent, f"promotion.{name}", float(value), timestamp=now, step=0)
-            else:
-                self.client.set_tag(parent, f"promotion.{name}", str(value)[:5000])
-
-    def search(self, filter_string: str) -> list[Any]:
+    def search(self, filter_string: str, *, max_results: int = 1000) -> list[Any]:
         """Runs of this recipe, newest first."""
+        order = ["attributes.start_time DESC"]
         return list(
-            self.client.search_runs([self.experiment_id], filter_string, order_by=["attributes.start_time DESC"])
+            self.client.search_runs([self.experiment_id], filter_string, max_results=max_results, order_by=order)
         )
 
     def stale(self) -> list[Any]:
@@ -170,22 +132,6 @@ class Store:
             if found is None:
                 raise
             return found.experiment_id  # two first runs at once: the other one made it
-
-    def made_by(self, parent: str) -> dict[str, str]:
-        """The run that made each stage's output, as a pipeline run has it: its own child, or an earlier run."""
-        tags = self.client.get_run(parent).data.tags
-        cached = {key.removeprefix(CACHED): value for key, value in tags.items() if key.startswith(CACHED)}
-        return cached | {run.data.tags["modelyard.stage"]: run.info.run_id for run in self.children(parent)}
-
-    def describe(self, parent: str) -> None:
-        """The parent's note in the UI: one line a stage, ran or cached, with the run to look at."""
-        made_by, ran = self.made_by(parent), {run.info.run_id for run in self.children(parent)}
-        lines = ["| stage | | run |", "|---|---|---|"]
-        for stage in stages():
-            if run_id := made_by.get(stage):
-                link = f"[{run_id[:8]}](#/experiments/{self.experiment_id}/runs/{run_id})"
-                lines.append(f"| {stage} | {'ran' if run_id in ran else 'cached'} | {link} |")
-        self.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
 
 
 def open_registry(root: Path, recipe: str) -> Registry:

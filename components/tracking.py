@@ -17,9 +17,12 @@ import psutil
 
 from components.artifacts import FILES, REPORT, Layout, digest_of, read_json
 from components.errors import GateError
+from components.headline import flatten, is_number
+from components.pipeline_run import PipelineRun
 from components.processes import identity
 from components.recipes import stages
 from components.store import Store, git_commit, process_tags
+from components.system_metrics import system_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +102,10 @@ class StageTracker:
         for key, value in values.items():
             self.store.client.set_tag(self.run_id, f"modelyard.{key}", value[:5000])
 
+    def name(self, words: str) -> None:
+        """Call the run by these words in MLflow's pages."""
+        self.store.client.update_run(self.run_id, name=words)
+
     def provenance(self) -> dict[str, Any]:
         root, recipe = self.store.root, self.store.recipe
         upstream = stages()[: stages().index(self.stage)]
@@ -133,7 +140,7 @@ class StageTracker:
         A figure with the name of a curve becomes `report.<name>`: it is of another moment than the curve's points.
         """
         report: dict[str, Any] = read_json(folder / REPORT)
-        numbers = {k: v for k, v in report.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        numbers = {k: v for k, v in report.items() if is_number(v)}
         named = {f"report.{name}" if name in self.curves else name: value for name, value in numbers.items()}
         self.log_metrics(named, step=0)
         for key, value in report.items():
@@ -152,16 +159,18 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
     """
     store = Store(root, recipe)
     store.kill_stale()
-    parent = store.parent(pipeline_name())
-    store.link_cached(parent, stages()[: stages().index(stage)])
-    store.client.update_run(parent, status="RUNNING")
+    parent = PipelineRun.of(store, pipeline_name())
+    parent.link_cached(stages()[: stages().index(stage)])
+    store.client.update_run(parent.run_id, status="RUNNING")
     for key, value in process_tags(root).items():
-        store.client.set_tag(parent, key, value)
-    tags = {"modelyard.stage": stage, "mlflow.parentRunId": parent, **process_tags(root)}
+        store.client.set_tag(parent.run_id, key, value)
+    tags = {"modelyard.stage": stage, "mlflow.parentRunId": parent.run_id, **process_tags(root)}
     run_id = store.client.create_run(store.experiment_id, run_name=stage, tags=tags).info.run_id
+    parent.summarise()
     status = "FINISHED"
     try:
-        yield StageTracker(store, stage, run_id)
+        with system_metrics(store.client, run_id):
+            yield StageTracker(store, stage, run_id)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -169,12 +178,22 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
         status = "FAILED"
         store.client.set_tag(run_id, "modelyard.error", f"{type(error).__name__}: {error}"[:5000])
         if isinstance(error, GateError):
-            store.client.log_dict(run_id, error.report, REPORT)
+            note_refusal(store, run_id, error)
         raise
     finally:
         store.client.set_terminated(run_id, status)
-        store.end_parent(parent, status)
-        store.describe(parent)
+        parent.end(status)
+        parent.summarise()
+
+
+def note_refusal(store: Store, run_id: str, error: GateError) -> None:
+    """The report that a gate judged, its figures too: what was refused is compared with what was not."""
+    now = int(time.time() * 1000)
+    report: dict[str, Any] = dict(error.report)
+    for name, value in report.items():
+        if is_number(value):
+            store.client.log_metric(run_id, name, float(value), timestamp=now, step=0)
+    store.client.log_dict(run_id, report, REPORT)
 
 
 @contextmanager
@@ -202,11 +221,3 @@ def pipeline_name() -> str:
             if any(Path(word).name == "dvc" for word in process.cmdline()[:3]):
                 return f"dvc {identity(process)}"
     return f"stage {identity()}"
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b.c: value`; a list stays one value."""
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= flatten(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
-    return flat

@@ -181,6 +181,7 @@ def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Re
         write_json(traffic_folder(root, name) / VERDICT, told(verdict))  # the service tells it, and its page shows it
     write_report(page, name, verdict, window, reference)
     with watching_run(root, name, NAME) as tracker:
+        tracker.name(f"{NAME}: {verdict.state}")
         tracker.log_metrics(figures(verdict), step=0)
         tracker.log_file(folder / "verdict.json")
         tracker.log_file(page)

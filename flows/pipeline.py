@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from components.errors import StoreError
 from components.locks import hold
+from components.pipeline_run import PipelineRun
 from components.recipes import load_recipe
 from components.store import Store
 from components.tracking import PIPELINE_VARIABLE
@@ -101,24 +102,23 @@ def run_pipeline(
             raise
         finally:
             APILogHandler().flush()  # while the server is still there
-    store = opening.result()
-    parent = store.parent(pipeline_name)
-    store.link_cached(parent, [outcome.stage for outcome in outcomes])
-    store.end_parent(parent, "FINISHED")
-    made_by = store.made_by(parent)
+    parent = PipelineRun.of(opening.result(), pipeline_name)
+    parent.link_cached([outcome.stage for outcome in outcomes])
+    parent.end("FINISHED")
+    parent.summarise()
+    made_by = parent.made_by()
     return Outcome(
         recipe=recipe,
         stages=[replace(outcome, run_id=made_by.get(outcome.stage)) for outcome in outcomes],
         seconds=time.monotonic() - started,
-        parent_run_id=parent,
+        parent_run_id=parent.run_id,
     )
 
 
 def close_parent(opening: Future[Store], pipeline_name: str, status: str) -> None:
     """End the parent run of a pipeline that stopped, though its stage may never have come to say so."""
     if opening.done() and opening.exception() is None:
-        store = opening.result()
-        store.end_parent(store.parent(pipeline_name), status)
+        PipelineRun.of(opening.result(), pipeline_name).end(status)
 
 
 def check_prefect() -> None:

@@ -23,6 +23,7 @@ from components.environment import prepare_environment
 from components.errors import GateError, InputError, ModelyardError
 from components.locks import hold
 from components.monitoring.causes import comes_to_a_verdict
+from components.pipeline_run import PipelineRun
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
 from components.store import Store, store_errors
@@ -123,10 +124,10 @@ def champion_gate(root: Path, recipe: str, parent_run_id: str, cause: str) -> De
     try:
         decision = promote_made(root, recipe, digest=digest, through=f"retrain, {cause}")
     except GateError as error:
-        Store(root, recipe).note_gate(parent_run_id, error.report, "refused")
+        PipelineRun(Store(root, recipe), parent_run_id).note_gate(error.report, "refused")
         raise
     if decision.figures:
-        Store(root, recipe).note_gate(parent_run_id, decision.figures, decision.state)
+        PipelineRun(Store(root, recipe), parent_run_id).note_gate(decision.figures, decision.state)
     return decision
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from components.headline import flatten
 from components.locks import hold
 from components.recipes import PARAMS, load_recipe, load_yaml
-from components.tracking import flatten
 from flows.changes import are_gone, changes_of
 from flows.graph import Stage, open_repo, read_graph
 

@@ -113,6 +113,14 @@ def compressed_arrays(trained_arrays: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
+def packaged_arrays(compressed_arrays: Path, bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with package: the Bento is in `bento_home`."""
+    root = Path(shutil.copytree(compressed_arrays, tmp_path_factory.mktemp("packaged_arrays") / "project"))
+    run_stage(root, "tiny", "package", tracker=NullTracker())
+    return root
+
+
+@pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with the artifacts of a generator of images, recipe `tiny`, up to evaluate."""
     root = make_generating(tmp_path_factory.mktemp("generated"))

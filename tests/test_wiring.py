@@ -22,17 +22,20 @@ PLUMBING = {
     "components/errors.py": "what is said when there is no result",
     "components/logs.py": "what is said meanwhile",
     "components/pages.py": "what the pages in observations look like",
+    "components/headline.py": "what of a result is shown",
+    "components/pipeline_run.py": "where observations are kept",
     "components/processes.py": "who is at work",
     "components/progress.py": "what is shown meanwhile",
     "components/registry.py": "where a bundle is kept once it is whole",
     "components/recipes.py": "reads params.yaml, whose sections are dependencies",
     "components/store.py": "where observations are kept",
+    "components/system_metrics.py": "what is seen meanwhile",
     "components/tracking.py": "where observations go",
     "serving/__init__.py": "empty",
 }
-# Whole folders of the same kind: the shape of values that the stage's params dependency holds; and what is told and
-# refused before a training, without a part in it.
-PLUMBING_FOLDERS = ("components/params/", "components/estimate/")
+# Whole folders of the same kind: the shape of values that the stage's params dependency holds; what is told and refused
+# before a training, without a part in it; and what MLflow wraps around a bundle once it is whole.
+PLUMBING_FOLDERS = ("components/params/", "components/estimate/", "components/pyfunc/")
 
 
 def code_dependencies(stage: str) -> list[str]:

@@ -55,7 +55,7 @@ def statuses(folder: Path) -> dict[str, str]:
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-    return {run.info.run_name: run.info.status for run in runs}
+    return {run.data.tags["modelyard.stage"]: run.info.status for run in runs}
 
 
 def artifact_of(folder: Path, stage: str) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from components.recipes import stages
+from components.store import Store
 from tests.projects import edit, git_commit, make_project, run
 
 
@@ -49,9 +50,10 @@ def shape_of_runs(folder: Path) -> list[tuple]:
             run.info.status,
             run.data.tags.get("mlflow.parentRunId") in parents,
             tuple(sorted(run.data.params)),
-            tuple(sorted(run.data.metrics)),
+            tuple(sorted(name for name in run.data.metrics if not name.startswith("system/gpu"))),
             tuple(sorted(file.path for file in client.list_artifacts(run.info.run_id))),
             tuple(sorted((i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs)),
+            len(run.outputs.model_outputs) if run.outputs else 0,
         )
         for run in runs
     )
@@ -63,8 +65,44 @@ def test_both_drivers_leave_the_same_lock(by_flow, by_dvc):
 
 def test_both_drivers_leave_the_same_shape_of_runs(by_flow, by_dvc):
     shape = shape_of_runs(by_dvc)
-    assert [entry[0] for entry in shape] == sorted(["pipeline", *stages()])
+    assert [entry[0] for entry in shape] == sorted(["ingest to package", *stages()])
     assert shape == shape_of_runs(by_flow)
+
+
+@pytest.mark.parametrize("driver", ["by_flow", "by_dvc"])
+def test_pipeline_run_has_what_one_compares(driver, request):
+    folder = request.getfixturevalue(driver)
+    store = Store(folder, "tiny")
+    (run,) = store.search("tags.`modelyard.stage` = 'pipeline'")
+    report, compressed = (json.loads((folder / f"artifacts/tiny/{stage}/report.json").read_text())
+                          for stage in ("evaluate", "compress"))  # fmt: skip
+    figures = run.data.metrics
+    for name in ("accuracy", "accuracy_low", "accuracy_high", "baseline_accuracy", "gain"):
+        assert figures[name] == report[name]
+    assert figures["served_accuracy"] == compressed["quality"]
+    assert figures["served_size_ratio"] == compressed["size_ratio"]
+    assert figures["served_speedup"] > 0
+    settings = run.data.params
+    assert settings["finetune.optimizer.learning_rate"] == "0.003"
+    assert (settings["finetune.batch_size"], settings["finetune.way.name"], settings["pretrain.mode"]) == (
+        "16", "full", "load",
+    )  # fmt: skip
+    assert settings["compress.chosen"].startswith(("int8", "pruned_int8"))
+    assert not [name for name in settings if name.startswith(("ingest", "evaluate", "compress.gate"))]
+    tags = run.data.tags
+    packaged = json.loads((folder / "artifacts/tiny/package/report.json").read_text())
+    assert tags["modelyard.bundle"] == packaged["tag"]
+    assert tags["mlflow.source.git.commit"]
+    assert tags["mlflow.source.name"] == {"by_flow": "modelyard run tiny", "by_dvc": "dvc repro"}[driver]
+    (data,) = [one.dataset for one in run.inputs.dataset_inputs]
+    locked = YAML(typ="safe").load(folder / "dvc.lock")["stages"]["ingest@tiny"]["outs"]
+    assert (data.name, data.digest) in {("tiny", out["md5"]) for out in locked if out["path"].endswith("data.parquet")}
+    (model,) = run.outputs.model_outputs
+    assert store.client.get_model_version_by_alias("tiny", "champion").model_id == model.model_id
+    for stage in stages():
+        (child,) = store.search(f"tags.`modelyard.stage` = '{stage}'")
+        assert f"runs/{child.info.run_id})" in tags["mlflow.note.content"]
+        assert child.data.metrics["system/cpu_utilization_percentage"] >= 0
 
 
 def test_model_is_registered_as_champion_with_its_bundle(by_flow):
@@ -89,9 +127,11 @@ def test_nothing_changed_means_nothing_runs(by_flow, prefect_api):
     outcome = modelyard(by_flow, prefect_api, "run", "tiny")
     assert states(outcome) == dict.fromkeys(stages(), "cached")
     after = Counter(entry[0] for entry in shape_of_runs(by_flow))
-    assert after == Counter(entry[0] for entry in before) + Counter(["pipeline"])
+    assert after == Counter(entry[0] for entry in before) + Counter(["nothing ran"])
     client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
-    tags = client.get_run(outcome["parent_run_id"]).data.tags
+    found = client.get_run(outcome["parent_run_id"]).data
+    assert (found.tags["modelyard.ran"], found.metrics, found.params) == ("nothing", {}, {})
+    tags = found.tags
     made_by = {client.get_run(tags[f"modelyard.cached.{stage}"]).info.run_name for stage in stages()}
     assert made_by == set(stages())
 

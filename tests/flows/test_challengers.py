@@ -38,7 +38,7 @@ def register(project: Path, text: str) -> Version:
     shutil.copytree(project / "artifacts/tiny/package/bundle", bundle)
     write_json(bundle / "card.json", text)
     files = {name: sha256_of(bundle / name) for name in ("service.json", "card.json")}
-    write_json(bundle / MANIFEST, {"files": files})
+    write_json(bundle / MANIFEST, {"files": files, "metrics": {}})
     (project / text / "weights").mkdir()
     digest = sha256_of(bundle / MANIFEST)
     with stage_run(project, "tiny", "package") as run:

@@ -14,6 +14,7 @@ from components.artifacts import files_of, read_json, sha256_of, write_json
 from components.registry import Registry
 from components.store import open_registry
 from components.tracking import stage_run
+from tests.tiny_bundles import complete
 
 SPLIT = {"validation": 0.2, "test": 0.2, "seed": 0, "group": None}
 
@@ -22,10 +23,13 @@ def make_bundle(root: Path, folder: Path, change: Callable[[Path], None] = lambd
     """A bundle of the project's compressed model, changed as told, with what the gate reads of its manifest."""
     shutil.copytree(root / "artifacts/tiny/compress/model", folder)
     change(folder)
+    task = read_json(folder / "predictor.json")["task"]
+    figures = complete(folder, task=task)
     test = root / "artifacts/tiny/preprocess/test.parquet"
     outs = {test.relative_to(root).as_posix(): hashlib.md5(test.read_bytes(), usedforsecurity=False).hexdigest()}
     manifest = {
-        "task": read_json(folder / "predictor.json")["task"],
+        "task": task,
+        **figures,
         "made_from": {"preprocess": {"params": {"split": SPLIT}, "outs": outs}},
         "files": files_of(folder),
     }

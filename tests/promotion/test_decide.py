@@ -237,14 +237,14 @@ def test_recipe_without_margins_is_told_what_to_add(project: Path):
 def test_damaged_bundle_of_the_registry_is_never_served(project: Path, tmp_path: Path):
     number = register(project, make_bundle(project, tmp_path / "fourth", note("fourth")))
     kept = registry(project).version(number)
-    path = Path(registry(project).client.get_run(kept.run_id).info.artifact_uri.removeprefix("file://"))
-    with (path / "bundle" / "model.onnx").open("r+b") as file:
+    path = Path(kept.bundle.removeprefix("file://"))
+    with (path / "model.onnx").open("r+b") as file:
         file.seek(100)
         file.write(b"\x00")
     with pytest.raises(ArtifactError, match=r"bundle of version 4 of tiny is not .*: model.onnx is another"):
         promote(project, "tiny", number=number, force="test", through="test")
     assert champion(project) == 1
-    path.joinpath("bundle", MANIFEST).unlink()
+    path.joinpath(MANIFEST).unlink()
     with pytest.raises(ArtifactError, match=r"manifest.json is missing"):
         promote(project, "tiny", number=number, force="test", through="test")
 

@@ -1,0 +1,200 @@
+"""The MLflow run of a whole pipeline run: the parent of its stages' runs, and what one compares with other runs.
+
+Whoever drives (the flow, or `dvc repro`), it is the same: it has the settings that matter, the headline figures
+(components/headline.py), the data set, the bundle and the model of its stages, those that ran and those that were found
+unchanged. A stage that was unchanged is a link to the run that made its output. A run in which nothing ran says so, and
+has no figures: it made nothing that could be compared.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from components.artifacts import Layout, digest_of
+from components.headline import figures_of, settings_of
+from components.recipes import stages
+from components.store import Store, process_tags
+
+CACHED = "modelyard.cached."
+"""Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
+EXPERIMENT_VARIABLE = "DVC_EXP_NAME"
+"""Set by `dvc exp run` for what it starts: the experiment's name, given or made up."""
+NOTHING = "nothing ran"
+DATA = "ingest/data.parquet"
+MAX_NAMED = 2
+"""Changed settings that a run's name holds; more are in its description only."""
+DRIVERS = ("modelyard", "dvc")
+
+
+class PipelineRun:
+    """One of them, in a recipe's experiment."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.store, self.client, self.run_id = store, store.client, run_id
+
+    @classmethod
+    def of(cls, store: Store, pipeline: str) -> "PipelineRun":
+        """That of a pipeline run, by the name that its stages share; made if it is not there."""
+        found = store.search(f"tags.`modelyard.pipeline` = '{pipeline}' AND tags.`modelyard.stage` = 'pipeline'")
+        if found:
+            return cls(store, found[0].info.run_id)
+        tags = {
+            "modelyard.pipeline": pipeline, "modelyard.stage": "pipeline", "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": source_name(), **process_tags(store.root),
+        }  # fmt: skip
+        if experiment := os.environ.get(EXPERIMENT_VARIABLE):
+            tags["modelyard.dvc_experiment"] = experiment
+        made = store.client.create_run(store.experiment_id, run_name="pipeline", tags=tags)
+        return cls(store, made.info.run_id)
+
+    def children(self) -> list[Any]:
+        """The runs of the stages that ran, the newest first."""
+        return self.store.search(f"tags.`mlflow.parentRunId` = '{self.run_id}'")
+
+    def link_cached(self, names: Iterable[str]) -> None:
+        """Note, for each stage that did not run, the run that made its output."""
+        ran = {run.data.tags["modelyard.stage"] for run in self.children()}
+        for stage in names:
+            made_by = self.store.run_of(digest_of(Layout(self.store.root, self.store.recipe, stage).artifact))
+            if stage not in ran and made_by:
+                self.client.set_tag(self.run_id, f"{CACHED}{stage}", made_by)
+
+    def made_by(self) -> dict[str, str]:
+        """The run that made each stage's output, as this pipeline run has it: its own child, or an earlier run."""
+        tags = self.client.get_run(self.run_id).data.tags
+        cached = {key.removeprefix(CACHED): value for key, value in tags.items() if key.startswith(CACHED)}
+        return cached | {run.data.tags["modelyard.stage"]: run.info.run_id for run in reversed(self.children())}
+
+    def end(self, status: str) -> None:
+        self.client.set_terminated(self.run_id, status)
+
+    def note_gate(self, figures: Mapping[str, Any], verdict: str) -> None:
+        """The champion gate's figures, on the pipeline run that made the challenger."""
+        now = int(time.time() * 1000)
+        self.client.set_tag(self.run_id, "modelyard.promotion", verdict)
+        for name, value in figures.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self.client.log_metric(self.run_id, f"promotion.{name}", float(value), timestamp=now, step=0)
+            else:
+                self.client.set_tag(self.run_id, f"promotion.{name}", str(value)[:5000])
+
+    def summarise(self) -> None:
+        """Bring up to date what the pipeline's run says of its stages: name, settings, figures, data, model, links."""
+        own = self.client.get_run(self.run_id)
+        ran = {run.data.tags["modelyard.stage"]: run for run in reversed(self.children())}
+        made_by = self.made_by()
+        if not ran:
+            self.client.set_tag(self.run_id, "modelyard.ran", "nothing")
+            self.name([], {}, own)
+            self.describe(made_by, ran, {})
+            return
+        runs = {s: ran.get(s) or self.client.get_run(made_by[s]) for s in stages() if s in made_by}
+        settings = settings_of({stage: run.data.params for stage, run in runs.items()})
+        if chosen := chosen_by(runs):
+            settings["compress.chosen"] = chosen
+        changed = self.changed(settings, own)
+        self.log(own, settings, figures_of({stage: reported(run) for stage, run in runs.items()}))
+        self.show_data(own, runs)
+        self.show_model(own, runs)
+        self.client.set_tag(self.run_id, "modelyard.ran", ", ".join(stage for stage in stages() if stage in ran))
+        self.name([stage for stage in stages() if stage in ran], changed, own)
+        self.describe(made_by, ran, changed)
+
+    def log(self, own: Any, settings: Mapping[str, str], figures: Mapping[str, float]) -> None:
+        """What is new of the settings and the figures; a parameter of a run never changes."""
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(k, v, now, 0) for k, v in figures.items() if own.data.metrics.get(k) != v]
+        params = [Param(k, v) for k, v in settings.items() if k not in own.data.params]
+        if metrics or params:
+            self.client.log_batch(self.run_id, metrics=metrics, params=params)
+
+    def changed(self, settings: Mapping[str, str], own: Any) -> dict[str, str]:
+        """The settings that are others than in the pipeline run before that had these."""
+        query = f"tags.`modelyard.stage` = 'pipeline' AND attributes.start_time < {own.info.start_time}"
+        before = next((run for run in self.store.search(query, max_results=20) if run.data.params), None)
+        if before is None:
+            return {}
+        return {k: v for k, v in settings.items() if k in before.data.params and before.data.params[k] != v}
+
+    def show_data(self, own: Any, runs: Mapping[str, Any]) -> None:
+        """The rows that were read, with the digest that DVC has of them, which is a column of MLflow's table."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        given = [one.dataset for run in runs.values() for one in run.inputs.dataset_inputs if one.dataset.name == DATA]
+        if not given or own.inputs.dataset_inputs:
+            return
+        source = json.dumps({"uri": f"artifacts/{self.store.recipe}/{DATA}"})
+        rows = runs["ingest"].data.metrics.get("num_rows") if "ingest" in runs else None
+        profile = json.dumps({"num_rows": int(rows)}) if rows is not None else None
+        data = Dataset(self.store.recipe, given[0].digest, source_type="local", source=source, profile=profile)
+        tags = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(self.run_id, [DatasetInput(data, tags=tags)])
+
+    def show_model(self, own: Any, runs: Mapping[str, Any]) -> None:
+        """The bundle's tag, and the logged model that it lies in."""
+        from mlflow.entities import LoggedModelOutput
+
+        if (package := runs.get("package")) is None:
+            return
+        if tag := package.data.tags.get("report.tag"):
+            self.client.set_tag(self.run_id, "modelyard.bundle", tag)
+        models = {one.model_id for one in package.outputs.model_outputs} if package.outputs else set[str]()
+        known = {one.model_id for one in own.outputs.model_outputs} if own.outputs else set[str]()
+        if models - known:
+            self.client.log_outputs(self.run_id, [LoggedModelOutput(one, step=0) for one in sorted(models - known)])
+
+    def name(self, ran: list[str], changed: Mapping[str, str], own: Any) -> None:
+        """Which stages ran, and what was changed, where that is little."""
+        words = NOTHING if not ran else f"{ran[0]} alone" if len(ran) == 1 else f"{ran[0]} to {ran[-1]}"
+        if 0 < len(changed) <= MAX_NAMED:
+            words += "".join(f", {path.rpartition('.')[2]} {value}" for path, value in changed.items())
+        if experiment := own.data.tags.get("modelyard.dvc_experiment"):
+            words = f"{experiment}: {words}"
+        if words != own.info.run_name:
+            self.client.update_run(self.run_id, name=words[:250])
+
+    def describe(self, made_by: Mapping[str, str], ran: Mapping[str, Any], changed: Mapping[str, str]) -> None:
+        """The note in MLflow's page: what was changed, and one line a stage, ran or cached, with the run to look at."""
+        lines = [f"- `{path}` is now {value}" for path, value in changed.items()]
+        lines += [*([""] if lines else []), "| stage | | run |", "|---|---|---|"]
+        for stage in stages():
+            if run_id := made_by.get(stage):
+                link = f"[{run_id[:8]}](#/experiments/{self.store.experiment_id}/runs/{run_id})"
+                lines.append(f"| {stage} | {'ran' if stage in ran else 'cached'} | {link} |")
+        self.client.set_tag(self.run_id, "mlflow.note.content", "\n".join(lines))
+
+
+def reported(run: Any) -> dict[str, Any]:
+    """The figures of a stage's run, and the name of the one that it compares."""
+    report = {name.removeprefix("report."): value for name, value in run.data.metrics.items()}
+    return {**report, "metric": run.data.tags.get("report.metric", "quality")}
+
+
+def chosen_by(runs: Mapping[str, Any]) -> str:
+    """The candidate that compress chose."""
+    compressed = runs.get("compress")
+    if compressed is None:
+        return ""
+    sparsity = compressed.data.metrics.get("sparsity", 0)
+    method = compressed.data.tags.get("report.method", "")
+    return f"{method} {sparsity:g}" if sparsity else method
+
+
+def source_name() -> str:
+    """The command behind this process: `modelyard run digits`, `dvc repro`."""
+    for process in (psutil.Process(), *psutil.Process().parents()):
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            place = next((n for n, word in enumerate(words[:3]) if Path(word).name in DRIVERS), None)
+            if place is not None:
+                given = [word for word in words[place + 1 :] if not word.startswith("-") and "/" not in word]
+                return " ".join([Path(words[place]).name, *given[:2]])
+    return "python -m components"

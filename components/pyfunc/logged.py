@@ -1,0 +1,49 @@
+"""Logs a bundle as an MLflow model of the run that made it, with its figures, so that MLflow's pages show both."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from components.artifacts import read_json
+from components.headline import figures_of
+from components.pyfunc.saving import save_model
+from serving.bundle import CARD, MANIFEST, load_about
+
+MAX_DESCRIPTION = 5000
+
+
+def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:
+    """Gives MLflow's `LoggedModel`. One that could not be written whole is marked as failed."""
+    from mlflow.entities import LoggedModelOutput
+
+    about = load_about(bundle)
+    experiment_id = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(experiment_id, about.name, run_id, model_type=about.task)
+    status = "FAILED"
+    try:
+        with TemporaryDirectory(prefix="modelyard-model-") as scratch:
+            folder = Path(scratch) / "model"
+            save_model(bundle, folder, run_id=run_id, model_id=model.model_id)
+            client.log_model_artifacts(model.model_id, str(folder))
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        log_figures(client, read_json(bundle / MANIFEST)["metrics"], model_id=model.model_id, run_id=run_id)
+        status = "READY"
+    finally:
+        model = client.finalize_logged_model(model.model_id, status)
+    return model
+
+
+def log_figures(client: Any, reports: dict[str, dict[str, Any]], *, model_id: str, run_id: str) -> None:
+    """What was measured of the model, by the names that its pipeline run has them under."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    figures = figures_of(reports)
+    of_model = [Metric(name, value, now, 0, model_id=model_id, run_id=run_id) for name, value in figures.items()]
+    client.log_batch(run_id, metrics=of_model)
+
+
+def description_of(bundle: Path) -> str:
+    """Its card, as far as MLflow's databases keep one."""
+    return (bundle / CARD).read_text(encoding="utf-8")[:MAX_DESCRIPTION]

@@ -1,0 +1,31 @@
+"""What the machine does while a stage runs, in MLflow: processor, memory, disk, network, and a GPU where there is one.
+
+MLflow's own monitor, in a thread that ends with the stage.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psutil
+
+INTERVAL_S = 5
+
+
+@contextmanager
+def system_metrics(client: Any, run_id: str) -> Generator[None]:
+    """Log them for the block, and once at its end, so that a short stage has some, too."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    psutil.cpu_percent()  # the next call gives the share since this one; the first ever would give 0
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=INTERVAL_S, tracking_uri=client.tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+        with suppress(MlflowException):
+            monitor.collect_metrics()
+            monitor.publish_metrics(monitor.aggregate_metrics())
+            monitor.mlflow_logger.flush()

@@ -1,0 +1,24 @@
+"""What makes a folder a bundle that the registry takes, for tests that need no model that answers."""
+
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import write_json
+
+REQUESTS: dict[str, Any] = {
+    "text_classification": {"texts": ["a text"]},
+    "array_classification": {"arrays": [[0.0]]},
+    "text_generation": {"prompt": "a text"},
+    "image_generation": {"seed": 0, "count": 1},
+}
+
+
+def complete(folder: Path, *, task: str = "text_classification") -> dict[str, Any]:
+    """Add what describes and asks the model, and gives its figures, which are part of the manifest."""
+    write_json(folder / "service.json", {"name": "tiny", "task": task, "limits": {"threads": 1, "max_new_tokens": 8}})
+    write_json(folder / "golden.json", [{"route": "/", "request": REQUESTS[task], "answer": None}])
+    (folder / "serving").mkdir()
+    (folder / "serving/__init__.py").write_text("")
+    if not (folder / "card.md").is_file():
+        (folder / "card.md").write_text("# tiny\n")
+    return {"metrics": {"evaluate": {"accuracy": 0.9}}}
