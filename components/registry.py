@@ -6,6 +6,7 @@ What comes back from here has been checked against that digest first. The bundle
 weights are artifacts of that run, and so are the bundles of versions that were registered without such a model.
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,8 @@ WEIGHTS_FILES = "weights.json"
 """Beside it, the sha256 of each of its files."""
 WEIGHTS_TAG = "modelyard.weights"
 """The version's tag with the sha256 of that list."""
+MODEL_TAG = "modelyard.model_id"
+"""The version's tag with the id of its logged model, which MLflow's databases do not keep."""
 MANIFEST = "manifest.json"
 """Of a bundle; its sha256 is the bundle's digest."""
 PROVENANCE = "provenance.json"
@@ -80,15 +83,18 @@ class Registry:
         known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{digest}'")
         if known:
             version = known[0]
-            if version.model_id:
-                client.log_outputs(run_id, [LoggedModelOutput(version.model_id, step=0)])
+            if model_id := version.tags.get(MODEL_TAG):
+                client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         else:
             model = log_model(client, folder, run_id=run_id)
-            tags = {"digest": digest, WEIGHTS_TAG: self.log_weights(weights, run_id)}
+            weights_digest = self.log_weights(weights, run_id)
+            tags = {"digest": digest, WEIGHTS_TAG: weights_digest, MODEL_TAG: model.model_id}
             version = client.create_model_version(
                 name, model.artifact_location, run_id, tags=tags, description=description_of(folder),
                 model_id=model.model_id,
             )  # fmt: skip
+            named = json.dumps([{"name": name, "version": int(version.version)}])
+            client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})  # its page then links here
         champion = self.at(CHAMPION)
         alias = CHAMPION if champion is None or champion.number == int(version.version) else CHALLENGER
         client.set_registered_model_alias(name, alias, version.version)
@@ -210,7 +216,7 @@ class Registry:
             number=int(found.version),
             digest=found.tags.get("digest", ""),
             run_id=found.run_id,
-            model_id=found.model_id or None,
+            model_id=found.tags.get(MODEL_TAG),
             source=found.source.rstrip("/"),
         )
 

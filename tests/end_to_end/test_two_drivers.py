@@ -98,7 +98,7 @@ def test_pipeline_run_has_what_one_compares(driver, request):
     locked = YAML(typ="safe").load(folder / "dvc.lock")["stages"]["ingest@tiny"]["outs"]
     assert (data.name, data.digest) in {("tiny", out["md5"]) for out in locked if out["path"].endswith("data.parquet")}
     (model,) = run.outputs.model_outputs
-    assert store.client.get_model_version_by_alias("tiny", "champion").model_id == model.model_id
+    assert store.client.get_model_version_by_alias("tiny", "champion").tags["modelyard.model_id"] == model.model_id
     for stage in stages():
         (child,) = store.search(f"tags.`modelyard.stage` = '{stage}'")
         assert f"runs/{child.info.run_id})" in tags["mlflow.note.content"]

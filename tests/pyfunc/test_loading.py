@@ -127,7 +127,7 @@ def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp
     version = client.get_model_version_by_alias("tiny", CHAMPION)
     card = (bundle / "card.md").read_text()
     assert version.description == client.get_registered_model("tiny").description == card
-    logged = client.get_logged_model(version.model_id)
+    logged = client.get_logged_model(version.tags["modelyard.model_id"])
     assert (logged.status, logged.model_type, logged.source_run_id) == ("READY", "text_classification", version.run_id)
     figures = {metric.key: metric.value for metric in logged.metrics}
     assert figures["accuracy"] == read_json(bundle / "manifest.json")["metrics"]["evaluate"]["accuracy"]
