@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 FIGURES: Mapping[str, tuple[str, ...]] = {
-    "preprocess": ("num_train", "num_test"),
-    "finetune": ("num_parameters", "num_epochs"),
     "evaluate": (
         "accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_macro_low", "f1_macro_high", "mcc", "ece",
         "baseline_accuracy", "gain", "gain_low", "gain_high",

@@ -146,7 +146,8 @@ class PipelineRun:
             return
         if tag := package.data.tags.get("report.tag"):
             self.client.set_tag(self.run_id, "modelyard.bundle", tag)
-        models = {one.model_id for one in package.outputs.model_outputs} if package.outputs else set[str]()
+        outputs = self.client.get_run(package.info.run_id).outputs  # which a search does not give
+        models = {one.model_id for one in outputs.model_outputs} if outputs else set[str]()
         known = {one.model_id for one in own.outputs.model_outputs} if own.outputs else set[str]()
         if models - known:
             self.client.log_outputs(self.run_id, [LoggedModelOutput(one, step=0) for one in sorted(models - known)])
