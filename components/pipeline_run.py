@@ -101,7 +101,8 @@ class PipelineRun:
         changed = self.changed(settings, own)
         self.log(own, settings, figures_of({stage: reported(run) for stage, run in runs.items()}))
         self.show_data(own, runs)
-        self.show_model(own, runs)
+        if "package" in runs:
+            self.show_model(runs["package"])
         self.client.set_tag(self.run_id, "modelyard.ran", ", ".join(stage for stage in stages() if stage in ran))
         self.name([stage for stage in stages() if stage in ran], changed, own)
         self.describe(made_by, ran, changed)
@@ -138,19 +139,15 @@ class PipelineRun:
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, [DatasetInput(data, tags=tags)])
 
-    def show_model(self, own: Any, runs: Mapping[str, Any]) -> None:
+    def show_model(self, package: Any) -> None:
         """The bundle's tag, and the logged model that it lies in."""
-        from mlflow.entities import LoggedModelOutput
+        from components.pyfunc.logged import show_model  # which reads more of MLflow than the rest
 
-        if (package := runs.get("package")) is None:
-            return
         if tag := package.data.tags.get("report.tag"):
             self.client.set_tag(self.run_id, "modelyard.bundle", tag)
         outputs = self.client.get_run(package.info.run_id).outputs  # which a search does not give
-        models = {one.model_id for one in outputs.model_outputs} if outputs else set[str]()
-        known = {one.model_id for one in own.outputs.model_outputs} if own.outputs else set[str]()
-        if models - known:
-            self.client.log_outputs(self.run_id, [LoggedModelOutput(one, step=0) for one in sorted(models - known)])
+        for one in outputs.model_outputs if outputs else ():
+            show_model(self.client, one.model_id, run_id=self.run_id)
 
     def name(self, ran: list[str], changed: Mapping[str, str], own: Any) -> None:
         """Which stages ran, and what was changed, where that is little."""

@@ -71,10 +71,13 @@ class Registry:
     def register(self, folder: Path, *, weights: Path, digest: str, run_id: str) -> dict[str, str]:
         """Make a bundle a version, unless it is one; the first is the champion, a later one the challenger."""
         client, name = self.client, self.recipe
-        from mlflow.entities import LoggedModelOutput
         from mlflow.exceptions import MlflowException
 
-        from components.pyfunc.logged import description_of, log_model  # it reads the whole of MLflow's models
+        from components.pyfunc.logged import (  # it reads the whole of MLflow's models
+            description_of,
+            log_model,
+            show_model,
+        )
 
         try:
             client.get_registered_model(name)
@@ -84,7 +87,7 @@ class Registry:
         if known:
             version = known[0]
             if model_id := version.tags.get(MODEL_TAG):
-                client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+                show_model(client, model_id, run_id=run_id)
         else:
             model = log_model(client, folder, run_id=run_id)
             weights_digest = self.log_weights(weights, run_id)

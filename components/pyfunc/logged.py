@@ -15,8 +15,6 @@ MAX_DESCRIPTION = 5000
 
 def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:
     """Gives MLflow's `LoggedModel`. One that could not be written whole is marked as failed."""
-    from mlflow.entities import LoggedModelOutput
-
     about = load_about(bundle)
     experiment_id = client.get_run(run_id).info.experiment_id
     model = client.create_logged_model(experiment_id, about.name, run_id, model_type=about.task)
@@ -26,12 +24,21 @@ def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:
             folder = Path(scratch) / "model"
             save_model(bundle, folder, run_id=run_id, model_id=model.model_id)
             client.log_model_artifacts(model.model_id, str(folder))
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        show_model(client, model.model_id, run_id=run_id)
         log_figures(client, read_json(bundle / MANIFEST)["metrics"], model_id=model.model_id, run_id=run_id)
         status = "READY"
     finally:
         model = client.finalize_logged_model(model.model_id, status)
     return model
+
+
+def show_model(client: Any, model_id: str, *, run_id: str) -> None:
+    """Name a model as what came of a run, which MLflow refuses to be told twice."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run_id).outputs  # which a search does not give
+    if model_id not in {one.model_id for one in (outputs.model_outputs if outputs else ())}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def log_figures(client: Any, reports: dict[str, dict[str, Any]], *, model_id: str, run_id: str) -> None:
