@@ -46,10 +46,10 @@ class Version:
     digest: str
     """The sha256 of its manifest, which names the sha256 of every other file."""
     run_id: str
-    model_id: str | None
-    """Of the logged model that the bundle lies in; None of a version whose bundle is an artifact of its run."""
     source: str
-    """Where MLflow keeps that model, or that bundle."""
+    """Where MLflow keeps the logged model that the bundle lies in, or the bundle itself, where it has no model."""
+    model_id: str | None = None
+    """Of that model; None of a version whose bundle is an artifact of its run."""
 
     @property
     def bundle(self) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import read_json, sha256_of, write_json, writing
+from components.artifacts import files_of, read_json, sha256_of, write_json, writing
 from components.errors import InputError
 from components.tracking import stage_run
 from flows.up.challengers import challenge, withdraw
@@ -12,6 +12,7 @@ from flows.up.router import challenger_of, champion_of, promote, rules_of
 from serving.bundle import MANIFEST
 from serving.router.versions import Version
 from tests.projects import ROOT, edit, tiny_recipe, write_params
+from tests.tiny_bundles import complete
 
 
 @pytest.fixture
@@ -23,8 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with writing(tmp_path / "artifacts/tiny/package") as folder:
         bundle = folder / "bundle"
         bundle.mkdir()
-        write_json(bundle / "service.json", {"name": "tiny", "task": "text_classification", "limits": {}})
-        write_json(bundle / MANIFEST, {"files": {"service.json": sha256_of(bundle / "service.json")}})
+        write_json(bundle / MANIFEST, {**complete(bundle), "files": files_of(bundle)})
     return tmp_path
 
 
@@ -37,7 +37,7 @@ def register(project: Path, text: str) -> Version:
     bundle = project / text / "bundle"
     shutil.copytree(project / "artifacts/tiny/package/bundle", bundle)
     write_json(bundle / "card.json", text)
-    files = {name: sha256_of(bundle / name) for name in ("service.json", "card.json")}
+    files = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
     write_json(bundle / MANIFEST, {"files": files, "metrics": {}})
     (project / text / "weights").mkdir()
     digest = sha256_of(bundle / MANIFEST)
