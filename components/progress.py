@@ -2,23 +2,32 @@
 
 A process shows one bar at a time, in the last line of the terminal. What is logged meanwhile goes above it
 (`components/logs.py`), also by another process: each line begins by clearing the line that it is written to.
+
+Who starts a process may ask it to leave its progress in a file, too, to be shown elsewhere.
 """
 
 import logging
+import os
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from components.artifacts import write_json
 from components.logs import clears_lines
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 15.0
+PROGRESS_VARIABLE = "MODELYARD_PROGRESS"
+"""Names the file to leave the progress in, by whoever starts a process."""
+LEAVE_EVERY_S = 1.0
+MAX_MILESTONES = 20
 
 
 class Bar:
@@ -29,11 +38,14 @@ class Bar:
         self._live = live
         self.task: TaskID | None = live.add_task(title, total=total, figures="") if live else None
         self._started = self._spoke = time.monotonic()
+        self._text = ""
+        self.leave()
 
     def update(self, done: int, figures: Mapping[str, float] = MappingProxyType({})) -> None:
         """Say that `done` of the steps are done."""
         self.done = done
-        text = "  ".join(f"{name} {shown(value)}" for name, value in figures.items())
+        self._text = text = "  ".join(f"{name} {shown(value)}" for name, value in figures.items())
+        self.leave()
         if self._live is not None and self.task is not None:
             self._live.update(self.task, completed=done, figures=text)
             return
@@ -43,12 +55,31 @@ class Bar:
             left_s = (now - self._started) / max(done, 1) * (self.total - done)
             logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
 
+    def milestone(self, text: str) -> None:
+        """Keep a line on what was reached (an epoch and its figures) beside the progress that is left in the file."""
+        Shown.milestones = [*Shown.milestones, text][-MAX_MILESTONES:]
+        self.leave(at_once=True)
+
+    def leave(self, *, at_once: bool = False) -> None:
+        """Leave the progress in the file, where one is asked for: once a second, or at once."""
+        now = time.monotonic()
+        if now - Shown.left < LEAVE_EVERY_S and not at_once:
+            return
+        Shown.left = now
+        if path := os.environ.get(PROGRESS_VARIABLE):
+            state = {"title": self.title, "done": self.done, "total": self.total, "figures": self._text}
+            with suppress(OSError):  # a disk that is full stops what must be written, not this
+                write_json(Path(path), {**state, "milestones": Shown.milestones})
+
 
 class Shown:
     """What this process shows: the bars that are open, each within the one before; the last is the one to be seen."""
 
     live: Progress | None = None
     bars: list[Bar] = []  # noqa: RUF012  (one for the process, which has one terminal)
+    milestones: list[str] = []  # noqa: RUF012
+    left: float = -LEAVE_EVERY_S
+    """When the progress was last left in the file."""
 
 
 def shown(value: float) -> str:
@@ -64,6 +95,16 @@ def live_console() -> Console | None:
 @contextmanager
 def progress(title: str, *, total: int) -> Generator[Bar]:
     """A bar for `total` steps of work, shown on standard error."""
+    with shown_bar(title, total) as bar:
+        try:
+            yield bar
+        finally:
+            bar.leave(at_once=True)
+
+
+@contextmanager
+def shown_bar(title: str, total: int) -> Generator[Bar]:
+    """A bar of its own, or within the one that is shown."""
     if Shown.live is not None:
         with shown_last(title, total, Shown.live) as bar:
             yield bar

@@ -38,6 +38,7 @@ from components.processes import identity
 from components.recipes import load_recipe
 from components.tracking import watching_run
 from flows.alerts import alerting, tell_of_crash, tell_of_verdict
+from flows.artifacts import tell_pages
 from flows.changes import when_unlocked
 from flows.due import stand_for_overdue
 from flows.graph import open_repo
@@ -99,6 +100,7 @@ def monitor(recipe: str, root: str = ".") -> State[None]:
         except NoTrafficError as error:
             return Completed(name="Nothing new", message=str(error))
         tell_of_verdict(folder, recipe, outcome.verdict.state, outcome.said, outcome.verdict.version)
+        tell_pages(folder, recipe, NAME, outcome.said)
         get_run_logger().info("%s: %s", recipe, outcome.said)  # which Prefect's pages and a worker show
         if not outcome.is_due:
             return Completed(name=outcome.verdict.state.capitalize(), message=outcome.said)

@@ -22,6 +22,7 @@ from components.pipeline_run import PipelineRun
 from components.recipes import load_recipe
 from components.store import Store
 from components.tracking import PIPELINE_VARIABLE
+from flows.artifacts import tell_mlflow
 from flows.graph import check_reached, check_stage, open_repo, read_graph
 from flows.running import known_by_its_process
 from flows.stage import StageOutcome, changed_stages, run_stage
@@ -45,7 +46,8 @@ def pipeline(
     root: Path, recipe: str, *, refresh: bool, force: tuple[str, ...], until: str | None, store: Future[Store]
 ) -> list[StageOutcome]:
     """Bring every stage of a recipe up to date, or those as far as `until`."""
-    store.result()  # a store that cannot be reached stops the flow before any work
+    opened = store.result()  # a store that cannot be reached stops the flow before any work
+    tell_mlflow(PipelineRun.of(opened, os.environ[PIPELINE_VARIABLE]))
     outcomes: list[StageOutcome] = []
     stages = read_graph(open_repo(root), recipe)
     changed = changed_stages(root, stages)

@@ -28,6 +28,7 @@ from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
 from components.store import Store, store_errors
 from flows.alerts import alerting, tell_of_champion, tell_of_crash
+from flows.artifacts import tell_gate
 from flows.due import stand_for_overdue
 from flows.pipeline import Outcome, check_prefect, prefect_errors, run_pipeline
 from flows.running import known_by_its_process, time_limit
@@ -125,9 +126,11 @@ def champion_gate(root: Path, recipe: str, parent_run_id: str, cause: str) -> De
         decision = promote_made(root, recipe, digest=digest, through=f"retrain, {cause}")
     except GateError as error:
         PipelineRun(Store(root, recipe), parent_run_id).note_gate(error.report, "refused")
+        tell_gate(root, recipe, "promotion", error.report, str(error))
         raise
     if decision.figures:
         PipelineRun(Store(root, recipe), parent_run_id).note_gate(decision.figures, decision.state)
+        tell_gate(root, recipe, "promotion", decision.figures, f"{decision.state}: {decision.why}")
     return decision
 
 

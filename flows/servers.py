@@ -29,6 +29,8 @@ from flows.ports import HOST, check_free, is_free
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.2
+MLFLOW_SERVER = ".modelyard/mlflow-server.json"
+"""Where `modelyard ui` leaves the address of the MLflow server that it runs."""
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -129,8 +131,11 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
         for (server, process), (_, address) in zip(started, servers, strict=True):
             wait_until_ready(server, process)
             click.echo(f"{server.name:8} {address}")
-        if any(server.name == "Prefect" for server, _ in started):
-            stack.enter_context(known_to_runs(root, f"http://{HOST}:{prefect_port}/api"))
+        for server, _ in started:
+            if server.name == "Prefect":
+                stack.enter_context(known_to_runs(root / PREFECT_SERVER, f"http://{HOST}:{prefect_port}/api"))
+            else:
+                stack.enter_context(known_to_runs(root / MLFLOW_SERVER, f"http://{HOST}:{mlflow_port}"))
         if started:
             click.echo("Ctrl-C ends them." if len(started) > 1 else "Ctrl-C ends it.")
             wait_for_any(started)
@@ -193,9 +198,10 @@ def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
 
 
 @contextmanager
-def known_to_runs(root: Path, url: str) -> Generator[None]:
-    """Leave the address where `modelyard run` finds it: runs go to this server instead of starting one each."""
-    note = root / PREFECT_SERVER
+def known_to_runs(note: Path, url: str) -> Generator[None]:
+    """Leave the address where `modelyard run` finds it: runs go to this Prefect server instead of starting one each,
+    and link to this MLflow server.
+    """
     note.write_text(json.dumps({"url": url}) + "\n", encoding="utf-8")
     try:
         yield

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from components.artifacts import ERROR, REPORT, Layout, read_json
 from components.errors import GateError, InputError, ModelyardError
+from flows.artifacts import showing_progress, tell_figures, tell_gate
 from flows.changes import chain_of, changes_of, restore, when_unlocked
 from flows.graph import Stage, open_repo
 
@@ -96,7 +97,7 @@ def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
         is_restored = is_changed and not force and restore(root, stage)
         if is_changed and not is_restored:
             logger.info("%-10s starts: %s", stage.name, stage.desc.removesuffix("."))
-        ran = is_changed and not is_restored and _reproduce(root, stage, force=force)
+        ran = is_changed and not is_restored and _shown(root, stage, force=force)
     seconds = time.monotonic() - started
     happened = "ran" if ran else "taken from DVC's cache" if is_restored else "unchanged,"
     logger.info("%-10s %s in %.1f s", stage.name, happened, seconds)
@@ -110,6 +111,20 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     except Exception as error:
         return isinstance(error, StageError) and error.is_transient
     return False
+
+
+def _shown(root: Path, stage: Stage, *, force: bool) -> bool:
+    """Let the stage run, with what Prefect's pages show of it."""
+    try:
+        with showing_progress(root, stage.recipe, stage.name):
+            ran = _reproduce(root, stage, force=force)
+    except StageError as error:
+        if error.report:
+            tell_gate(root, stage.recipe, stage.name, read_json(error.report), str(error))
+        raise
+    if ran:
+        tell_figures(root, stage.recipe, stage.name)
+    return ran
 
 
 def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:

@@ -62,7 +62,7 @@ def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
     assert len(with_bar) > 10
     for lines, bars in with_bar:
         assert bars == [lines[-1]], lines  # one, and below what was logged
-        assert lines[-1].startswith(("finetune ━", "inner"))
+        assert lines[-1].startswith(("finetune ━", "finetune ╸", "inner"))
         assert "says" not in lines[-1]
     assert any("/40 loss 0.5  lr 0.001  rows/s 12,345 " in bars[0] for _, bars in with_bar)
 

@@ -157,7 +157,9 @@ def train(
             position.loss_sum = {}
             position.history.append({"epoch": position.epoch, **figures})
             tracker.log_metrics(position.history[-1], step=position.step)
-            logger.info("epoch %d of %d  %s", position.epoch, plan.num_epochs, as_text(figures))
+            reached = f"epoch {position.epoch} of {plan.num_epochs}  {as_text(figures)}"
+            logger.info(reached)
+            bar.milestone(reached)
             if plan.early_stopping and is_better(figures, position.best_value, plan.early_stopping):
                 position.best_value = figures[key_of(plan.early_stopping)]
                 position.best_epoch = position.epoch

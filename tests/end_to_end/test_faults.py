@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 
@@ -78,6 +79,11 @@ def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, pre
     report = json.loads((project / "observations/tiny/evaluate/report.json").read_text())
     assert 0 < report["accuracy"] <= 1
     assert statuses(project)["evaluate"] == "FAILED"
+    asked = {"limit": 200, "artifacts": {"key": {"any_": ["tiny-evaluate-gate"]}}}
+    gates = httpx.post(f"{prefect_api}/artifacts/filter", json=asked).json()
+    verdict = done.stderr.splitlines()[-1].removeprefix("modelyard: ")
+    (gate,) = [one for one in gates if one["description"].startswith(verdict)]
+    assert {"figure": "accuracy", "value": report["accuracy"]} in json.loads(gate["data"])
     edit(project, "tiny.evaluate.gate.min", 0.5)
 
 

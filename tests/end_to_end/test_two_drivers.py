@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
@@ -103,6 +104,26 @@ def test_pipeline_run_has_what_one_compares(driver, request):
         (child,) = store.search(f"tags.`modelyard.stage` = '{stage}'")
         assert f"runs/{child.info.run_id})" in tags["mlflow.note.content"]
         assert child.data.metrics["system/cpu_utilization_percentage"] >= 0
+
+
+def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_api):
+    client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`modelyard.stage` = 'ingest'")
+    pipeline_run = runs[-1].data.tags["mlflow.parentRunId"]
+    everything = httpx.post(f"{prefect_api}/artifacts/filter", json={"limit": 200}).json()
+    (link,) = [one for one in everything if one["key"] == "tiny-mlflow" and pipeline_run in one["data"]]
+    assert "modelyard ui" in link["data"]
+    shown = {one["key"]: one for one in everything if one["flow_run_id"] == link["flow_run_id"]}
+    assert {f"tiny-{stage}" for stage in stages()} <= shown.keys()
+    progress = shown["tiny-finetune-progress"]
+    assert (progress["type"], progress["data"]) == ("progress", 100)
+    assert "epoch 1 of " in progress["description"]
+    assert progress["task_run_id"] == shown["tiny-finetune"]["task_run_id"]
+    assert str(by_flow / "observations/tiny/validate/data_docs.html") in shown["tiny-validate"]["data"]
+    assert "| accuracy |" in shown["tiny-evaluate"]["data"]
+    assert not list((by_flow / ".modelyard/run/progress").iterdir())
 
 
 def test_model_is_registered_as_champion_with_its_bundle(by_flow):

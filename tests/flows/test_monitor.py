@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -416,6 +417,11 @@ def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: P
     serve(project, FILMS, day=1)
     assert seen().startswith("Steady steady")
     assert "nothing was asked and nothing was told since" in seen()
+    asked = {"limit": 200, "artifacts": {"key": {"any_": ["tiny-monitor"]}}}
+    artifacts = httpx.post(f"{prefect_api}/artifacts/filter", json=asked).json()
+    page = f"`{project / 'observations/tiny/monitor/report.html'}`"
+    (shown,) = [one for one in artifacts if page in one["data"]]  # of the run that judged, not of the two others
+    assert shown["data"].startswith("steady")
     serve(project, OTHERS, day=2)
     assert "no retraining: monitoring.retrain is false" in seen()
 
