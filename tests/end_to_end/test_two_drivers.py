@@ -112,10 +112,14 @@ def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_ap
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`modelyard.stage` = 'ingest'")
     pipeline_run = runs[-1].data.tags["mlflow.parentRunId"]
-    everything = httpx.post(f"{prefect_api}/artifacts/filter", json={"limit": 200}).json()
-    (link,) = [one for one in everything if one["key"] == "tiny-mlflow" and pipeline_run in one["data"]]
+
+    def artifacts(**wanted: str) -> list[dict]:
+        asked = {"limit": 200, "artifacts": {name: {"any_": [value]} for name, value in wanted.items()}}
+        return httpx.post(f"{prefect_api}/artifacts/filter", json=asked).raise_for_status().json()
+
+    (link,) = [one for one in artifacts(key="tiny-mlflow") if pipeline_run in one["data"]]
     assert "modelyard ui" in link["data"]
-    shown = {one["key"]: one for one in everything if one["flow_run_id"] == link["flow_run_id"]}
+    shown = {one["key"]: one for one in artifacts(flow_run_id=link["flow_run_id"])}
     assert {f"tiny-{stage}" for stage in stages()} <= shown.keys()
     progress = shown["tiny-finetune-progress"]
     assert (progress["type"], progress["data"]) == ("progress", 100)
