@@ -5,7 +5,7 @@ RECIPE ?= movie_sentiment
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run test test-long lint types contracts bench page ui lock clean
+.PHONY: help run test test-long lint types contracts bench page run-picture ui lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo 'make lint    ruff: faults and format'
 	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
 	@echo 'make page    docs/page.png, from the served bundle of movie_sentiment and a Chromium'
+	@echo 'make run-picture   docs/run.svg, the end of the last run here that trained movie_sentiment (or RECIPE=name)'
 	@echo 'make ui      the web pages of MLflow and Prefect, on this machine'
 	@echo 'make lock    resolve requirements.lock again from pyproject.toml'
 	@echo 'make clean   remove .venv and the caches of the tools; artifacts and runs stay'
@@ -57,6 +58,9 @@ bench: $(STAMP)
 
 page: $(STAMP)
 	@$(BIN)/python -m tests.screenshot
+
+run-picture: $(STAMP)
+	@$(BIN)/python -m tests.picture_of_run $(RECIPE)
 
 ui: $(STAMP)
 	@$(BIN)/modelyard ui

@@ -14,8 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -25,7 +25,8 @@ from urllib.parse import urlsplit
 from components.artifacts import read_json, write_json
 from components.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError
 from components.params.notify import Email, Event, Notify, Slack, Webhook
-from components.recipes import load_notify, load_recipe
+from components.recipes import PARAMS, load_notify, load_recipe, load_yaml
+from components.store import Store, tracking_uri
 from serving.keys import is_loopback
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Alert:
     where: str
     """The command that shows more."""
     figures: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    run_id: str = ""
+    """In MLflow, of the run that it is about; empty where there is none."""
+    link: str = ""
+    """To that run's page, where a server shows it."""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
@@ -65,7 +70,8 @@ class Alert:
     @property
     def lines(self) -> list[str]:
         figures = [f"{name}: {value}" for name, value in self.figures.items()]
-        return [self.verdict, *figures, f"See: {self.where}", f"At {self.at}"]
+        run = [f"MLflow run: {self.link or self.run_id}"] if self.run_id else []
+        return [self.verdict, *figures, f"See: {self.where}", *run, f"At {self.at}"]
 
 
 class PermanentError(Exception):
@@ -82,6 +88,8 @@ def send(root: Path, alert: Alert) -> dict[str, str]:
     except ModelyardError as error:
         logger.warning("nobody was told of %s: %s", alert.event, error)
         return {"notify": str(error)}
+    if alert.run_id:
+        alert = replace(alert, link=link_to(root, alert.run_id))
     wanted = {name: target for name, target in targets.items() if alert.event in (*target.events, "test")}
     faults: dict[str, str] = {}
     give_up_at = time.monotonic() + LIMIT_S
@@ -100,6 +108,21 @@ def send(root: Path, alert: Alert) -> dict[str, str]:
     return faults
 
 
+def link_to(root: Path, run_id: str) -> str:
+    """A run's page on the server that MLFLOW_TRACKING_URI names, or that `modelyard up` runs here; else empty."""
+    from flows.up.processes import process_of, records
+
+    server = tracking_uri(root)
+    if not server.startswith(("http://", "https://")):
+        here = records(root).get("mlflow")
+        server = here.address if here and process_of(here) else ""
+    address = urlsplit(server)
+    if not address.netloc:
+        return ""
+    host = address.netloc.rpartition("@")[2]  # without a password
+    return f"{address.scheme}://{host}{address.path.rstrip('/')}/#/runs/{run_id}"
+
+
 def tell(name: str, target: Webhook | Slack | Email, alert: Alert, faults: dict[str, str], give_up_at: float) -> None:
     """Tell one target, and again where it did not answer; what went wrong at last goes to `faults`."""
     missing = [variable for variable in target.variables if not os.environ.get(variable)]
@@ -113,6 +136,9 @@ def tell(name: str, target: Webhook | Slack | Email, alert: Alert, faults: dict[
             faults[name] = str(error)
             return
         except Exception as error:  # whatever a network does; without its words, which may hold the address
+            if refused := certificate_fault(error):
+                faults[name] = refused
+                return
             faults[name] = f"it did not answer ({type(error).__name__})"
         else:
             faults.pop(name, None)
@@ -120,6 +146,17 @@ def tell(name: str, target: Webhook | Slack | Email, alert: Alert, faults: dict[
         if pause_s is None or time.monotonic() + pause_s + TIMEOUT_S > give_up_at:
             return
         time.sleep(pause_s)
+
+
+def certificate_fault(error: Exception) -> str:
+    """What is wrong with a server's certificate; empty where something else went wrong."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return ""
+    return (
+        f"its certificate is not trusted ({cause.verify_message}); the environment variable SSL_CERT_FILE may name a "
+        "file with the certificate of your own authority"
+    )
 
 
 def deliver(target: Webhook | Slack | Email, alert: Alert) -> None:
@@ -184,7 +221,16 @@ def mail(target: Email, alert: Alert) -> None:
                 server.starttls(context=context)
             if target.user is not None and target.password_variable is not None:
                 server.login(target.user, os.environ[target.password_variable])
-            server.send_message(message)
+            if refused := server.send_message(message):
+                raise PermanentError(f"it refused {', '.join(refused)}; the others were told")
+    except smtplib.SMTPNotSupportedError as error:
+        raise PermanentError(f"it cannot do what is asked of it: {error}") from None
+    except smtplib.SMTPRecipientsRefused as error:
+        if all(code >= 500 for code, _ in error.recipients.values()):
+            raise PermanentError(f"it refused {', '.join(error.recipients)}") from None
+        raise
+    except smtplib.SMTPAuthenticationError as error:
+        raise PermanentError(f"it refused the user or the password ({error.smtp_code})") from None
     except smtplib.SMTPResponseException as error:
         if error.smtp_code >= 500:
             raise PermanentError(f"it answered {error.smtp_code}") from None
@@ -194,23 +240,42 @@ def mail(target: Email, alert: Alert) -> None:
 # ---------------------------------------------------------------- what happens to a recipe
 
 
+@dataclass
+class Course:
+    """What became known of a run on its way."""
+
+    run_id: str = ""
+    """In MLflow."""
+
+
 @contextmanager
-def alerting(root: Path, recipe: str, *, where: str, is_by_hand: bool = False) -> Generator[None]:
+def alerting(root: Path, recipe: str, *, where: str, is_by_hand: bool = False) -> Generator[Course]:
     """Say who cannot be told, and tell of a gate that fails or a run that crashes in the block. Not of Ctrl-C, of a run
     that another one keeps from starting, nor, by hand, of words that cannot be used."""
     warn_of_missing(root, recipe)
+    course = Course()
     try:
-        yield
+        yield course
     except Exception as error:
         is_refused = isinstance(error, BusyError | NoTrafficError) or (is_by_hand and isinstance(error, InputError))
         if not is_refused and not getattr(error, "is_told", False):
             is_gate = isinstance(error, ModelyardError) and error.exit_code == GateError.exit_code
-            figures = error.report if isinstance(error, GateError) else {}
+            figures = report_of(error)
             event: Event = "failed_gate" if is_gate else "crash"
             said = str(error) if isinstance(error, ModelyardError) else f"{type(error).__name__}: {error}"
-            send(root, Alert(recipe, event, " ".join(said.split())[:500], where, flat(figures)))
+            run_id: str = getattr(error, "run_id", "") or course.run_id
+            send(root, Alert(recipe, event, " ".join(said.split())[:500], where, flat(figures), run_id))
             error.is_told = True  # pyright: ignore[reportAttributeAccessIssue]  (by the innermost of several blocks)
         raise
+
+
+def report_of(error: Exception) -> Mapping[str, Any]:
+    """What a failed gate judged: it has it, or, where a stage of its own process failed, the file with it."""
+    report = getattr(error, "report", None)
+    if isinstance(report, Path):
+        with suppress(ModelyardError, OSError, ValueError):
+            report = read_json(report)
+    return report if isinstance(report, dict) else {}
 
 
 def warn_of_missing(root: Path, recipe: str) -> None:
@@ -227,7 +292,16 @@ def missing_variables(targets: Notify) -> dict[str, str]:
     }
 
 
-def tell_of_verdict(root: Path, recipe: str, state: str, said: str, version: str) -> None:
+def targets_of_all(root: Path) -> Notify:
+    """Those of the project, and of every recipe that has its own, which `recipe.` begins."""
+    targets = load_notify(root)
+    for recipe, raw in load_yaml(root / PARAMS)["recipes"].items():
+        if isinstance(raw, dict) and raw.get("notify"):
+            targets |= {f"{recipe}.{name}": target for name, target in load_notify(root, recipe).items()}
+    return targets
+
+
+def tell_of_verdict(root: Path, recipe: str, state: str, said: str, version: str, run_id: str) -> None:
     """Tell of drift or of a degraded service: once for a version, until a verdict is another one."""
     note = root / TOLD / f"{recipe}.json"
     seen = {"state": state, "version": version}
@@ -236,21 +310,36 @@ def tell_of_verdict(root: Path, recipe: str, state: str, said: str, version: str
     note.parent.mkdir(parents=True, exist_ok=True)
     write_json(note, seen)
     if state in ("drift", "degraded"):
-        send(root, Alert(recipe, "drift", said, f"modelyard monitor {recipe}", {"version": version, "state": state}))
+        figures = {"version": version, "state": state}
+        send(root, Alert(recipe, "drift", said, f"modelyard monitor {recipe}", figures, run_id))
 
 
-def tell_of_champion(root: Path, recipe: str, state: str, why: str, version: int, figures: Mapping[str, Any]) -> None:
+def tell_of_champion(
+    root: Path, recipe: str, state: str, why: str, version: int, figures: Mapping[str, Any], run_id: str
+) -> None:
     """Tell that another version is the champion; nothing where it stayed."""
     if state in ("promoted", "rolled back"):
         said = f"version {version} is the champion ({state}): {why}" if why else f"version {version} is the champion"
-        send(root, Alert(recipe, "promotion", said, f"modelyard ledger {recipe}", flat(figures)))
+        send(root, Alert(recipe, "promotion", said, f"modelyard ledger {recipe}", flat(figures), run_id))
 
 
 def tell_of_killed(root: Path, recipes: set[str]) -> None:
     """Tell of runs whose process was killed, found later."""
     for recipe in sorted(recipes):
         said = "the process of its run was killed; the next run carries on"
-        send(root, Alert(recipe, "crash", said, f"modelyard why {recipe}"))
+        send(root, Alert(recipe, "crash", said, f"modelyard why {recipe}", run_id=unfinished_run(root, recipe)))
+
+
+def unfinished_run(root: Path, recipe: str) -> str:
+    """The newest pipeline run in MLflow, where it did not come to its end."""
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        return ""  # opening it would make it
+    with suppress(Exception):
+        (newest,) = Store(root, recipe).search("tags.`modelyard.stage` = 'pipeline'", max_results=1)
+        if newest.info.status != "FINISHED":
+            return newest.info.run_id
+    return ""
 
 
 def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:

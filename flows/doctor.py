@@ -18,7 +18,7 @@ import psutil
 
 from components.environment import QUIET
 from components.errors import ModelyardError, examples
-from components.recipes import PARAMS, load_notify, load_recipe, load_yaml, stages
+from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.ports import holder_of, is_free, name_of
 from serving.keys import VARIABLE as KEYS
 from serving.keys import is_loopback
@@ -351,11 +351,9 @@ def dead_holders(rwlock: Path) -> set[int]:
 
 def look_at_notify(root: Path) -> list[Check]:
     """Whether everybody who is to be told could be."""
-    from flows.alerts import missing_variables
+    from flows.alerts import missing_variables, targets_of_all
 
-    targets = load_notify(root)
-    for name in load_yaml(root / PARAMS)["recipes"]:
-        targets = targets | load_notify(root, name)
+    targets = targets_of_all(root)
     if missing := missing_variables(targets):
         found = examples(f"{name}: {variable} is not set" for name, variable in missing.items())
         return [Check("notify", "warn", found, "set it where runs and the worker start; 'modelyard notify --test'")]

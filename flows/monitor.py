@@ -69,6 +69,8 @@ class Outcome:
     """Whether a retraining was claimed, and is to start."""
     retrain: str
     """What was started, or why nothing; empty without drift."""
+    run_id: str
+    """In MLflow."""
     ended: str
     """How the last retraining before ended where it promoted nothing; else empty."""
 
@@ -99,7 +101,7 @@ def monitor(recipe: str, root: str = ".") -> State[None]:
                 outcome = judge_recipe(folder, recipe, only_new=True)
         except NoTrafficError as error:
             return Completed(name="Nothing new", message=str(error))
-        tell_of_verdict(folder, recipe, outcome.verdict.state, outcome.said, outcome.verdict.version)
+        tell_of_verdict(folder, recipe, outcome.verdict.state, outcome.said, outcome.verdict.version, outcome.run_id)
         tell_pages(folder, recipe, NAME, outcome.said)
         get_run_logger().info("%s: %s", recipe, outcome.said)  # which Prefect's pages and a worker show
         if not outcome.is_due:
@@ -113,7 +115,7 @@ def monitor_recipe(
 ) -> Outcome:
     """Judge a window as `judge_recipe` does, and start a retraining where one is due."""
     outcome = judge_recipe(root, name, last=last, since=since)
-    tell_of_verdict(root, name, outcome.verdict.state, outcome.said, outcome.verdict.version)
+    tell_of_verdict(root, name, outcome.verdict.state, outcome.said, outcome.verdict.version, outcome.run_id)
     return replace(outcome, retrain=(start or start_retrain)(root, name)) if outcome.is_due else outcome
 
 
@@ -145,16 +147,26 @@ def judge_recipe(
             root, name, recipe, window.version, params, cached=lambda md5: cached_file(root, md5)
         )
         verdict = judge_window(window, reference, params, notes=notes)
-        report = leave(root, name, verdict, window, reference)
+        report, run_id = leave(root, name, verdict, window, reference)
         end = last_end(root, name)
         ended = end.said if end else ""
         if not verdict.drifted:
-            return Outcome(name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="", ended=ended)
+            return Outcome(
+                name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="", run_id=run_id, ended=ended
+            )
         whole = read_window(folder, last=MAX_ROWS, since=None, newest=params.min_rows) or window
         learned = learn(root, name, recipe, whole)  # what was told of earlier answers, too
         why_not = claim_retraining(root, name, verdict, params, told_at=learned.told_at)
     return Outcome(
-        name, verdict, report, learned.num_new, learned.left_out, is_due=not why_not, retrain=why_not, ended=ended
+        name,
+        verdict,
+        report,
+        learned.num_new,
+        learned.left_out,
+        is_due=not why_not,
+        retrain=why_not,
+        run_id=run_id,
+        ended=ended,
     )
 
 
@@ -173,8 +185,8 @@ def is_judged(root: Path, name: str, window: Window) -> bool:
     return False
 
 
-def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> Path:
-    """Write the verdict and the page, and log both to MLflow; gives the page."""
+def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> tuple[Path, str]:
+    """Write the verdict and the page, and log both to MLflow; gives the page and that run's id."""
     folder = Layout(root, name, NAME).observations
     page = folder / "report.html"
     with disk_errors(folder):
@@ -188,7 +200,7 @@ def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Re
         tracker.log_file(folder / "verdict.json")
         tracker.log_file(page)
         tracker.tag({"verdict": verdict.state, "version": verdict.version, "reasons": "; ".join(verdict.reasons)})
-    return page
+    return page, tracker.run_id
 
 
 def feedback_path(root: Path, name: str, recipe: Recipe) -> Path:

@@ -20,8 +20,10 @@ from components.errors import StoreError
 from components.locks import hold
 from components.pipeline_run import PipelineRun
 from components.recipes import load_recipe
+from components.registry import CHAMPION
 from components.store import Store
 from components.tracking import PIPELINE_VARIABLE
+from flows.alerts import tell_of_champion
 from flows.artifacts import tell_mlflow
 from flows.graph import check_reached, check_stage, open_repo, read_graph
 from flows.running import known_by_its_process
@@ -100,7 +102,8 @@ def run_pipeline(
             with prefect_errors(), temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until, store=opening)
         except BaseException as error:
-            close_parent(opening, pipeline_name, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            error.run_id = close_parent(opening, pipeline_name, status)  # pyright: ignore[reportAttributeAccessIssue]
             raise
         finally:
             APILogHandler().flush()  # while the server is still there
@@ -109,18 +112,37 @@ def run_pipeline(
     parent.end("FINISHED")
     parent.summarise()
     made_by = parent.made_by()
-    return Outcome(
+    outcome = Outcome(
         recipe=recipe,
         stages=[replace(outcome, run_id=made_by.get(outcome.stage)) for outcome in outcomes],
         seconds=time.monotonic() - started,
         parent_run_id=parent.run_id,
     )
+    tell_of_first(root, recipe, parent.store, outcome)
+    return outcome
 
 
-def close_parent(opening: Future[Store], pipeline_name: str, status: str) -> None:
-    """End the parent run of a pipeline that stopped, though its stage may never have come to say so."""
-    if opening.done() and opening.exception() is None:
-        PipelineRun.of(opening.result(), pipeline_name).end(status)
+def close_parent(opening: Future[Store], pipeline_name: str, status: str) -> str:
+    """End the parent run of a pipeline that stopped, though its stage may never have come to say so; gives its id, or
+    nothing where MLflow does not answer."""
+    if not opening.done() or opening.exception() is not None:
+        return ""
+    parent = PipelineRun.of(opening.result(), pipeline_name)
+    parent.end(status)
+    return parent.run_id
+
+
+def tell_of_first(root: Path, recipe: str, store: Store, outcome: Outcome) -> None:
+    """Tell of a champion that `package` made by registering the first version."""
+    made = next((stage.run_id for stage in outcome.stages if stage.stage == "package" and stage.state == "ran"), None)
+    try:
+        champion = store.registry.at(CHAMPION) if made else None
+    except Exception as error:  # the run is over, and stays as good as it was
+        logger.warning("nobody was told whether %s has a champion: %s", recipe, type(error).__name__)
+        return
+    if champion is not None and champion.run_id == made:
+        why = "the first that was registered"
+        tell_of_champion(root, recipe, "promoted", why, champion.number, {}, outcome.parent_run_id)
 
 
 def check_prefect() -> None:

@@ -47,6 +47,8 @@ class Decision:
     why: str
     figures: dict[str, Any]
     """Of the gate; empty where none was asked."""
+    run_id: str
+    """In MLflow, of the run that made the champion."""
 
 
 def promote(root: Path, recipe: str, *, number: int | None, force: str | None, through: str) -> Decision:
@@ -89,7 +91,9 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
         figures = passed(root, settings, registry, champion, made, through=through)
         if settings.promotion is not None and settings.promotion.then == "trial":
             why = f"version {made.number} passed the gate; the service tries it and promotes it"
-            return Decision(recipe, "on trial", champion.number, champion.number, champion.tag, why, figures)
+            return Decision(
+                recipe, "on trial", champion.number, champion.number, champion.tag, why, figures, champion.run_id
+            )
         return crown(root, registry, champion, made, through=through, figures=figures, force=None)
 
 
@@ -114,7 +118,9 @@ def rollback(root: Path, recipe: str, *, number: int | None, through: str, reaso
             reason=reason or "asked for",
         )  # fmt: skip
         enthrone(root, registry, version, entry)
-        return Decision(recipe, "rolled back", version.number, champion.number, version.tag, entry["reason"], {})
+        return Decision(
+            recipe, "rolled back", version.number, champion.number, version.tag, entry["reason"], {}, version.run_id
+        )
 
 
 def champion_of(root: Path, recipe: str) -> Champion | None:
@@ -164,11 +170,13 @@ def crown(
     enthrone(root, registry, version, entry)
     before = champion.number if champion else None
     logger.info("%s: version %d is the champion (%s)", registry.recipe, version.number, reason)
-    return Decision(registry.recipe, "promoted", version.number, before, version.tag, reason, figures)
+    return Decision(registry.recipe, "promoted", version.number, before, version.tag, reason, figures, version.run_id)
 
 
 def unchanged(champion: Version, why: str) -> Decision:
-    return Decision(champion.recipe, "unchanged", champion.number, champion.number, champion.tag, why, {})
+    return Decision(
+        champion.recipe, "unchanged", champion.number, champion.number, champion.tag, why, {}, champion.run_id
+    )
 
 
 def chosen(root: Path, registry: Registry, number: int | None) -> Version:

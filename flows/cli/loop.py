@@ -29,9 +29,11 @@ def monitor(project: Project, recipe: str, last: int | None, since: str | None, 
 
     root, start = project.root, time_of(since)
     with reporting(as_json) as report:
+        from flows.alerts import alerting
         from flows.monitor import monitor_recipe, monitor_summary, monitor_tables
 
-        outcome = monitor_recipe(root, recipe, last=last, since=start)
+        with alerting(root, recipe, where=f"modelyard monitor {recipe}", is_by_hand=True):
+            outcome = monitor_recipe(root, recipe, last=last, since=start)
         report(monitor_summary(outcome), monitor_tables)
     if outcome.verdict.state in ("drift", "degraded"):
         raise click.exceptions.Exit(3)
@@ -137,7 +139,8 @@ def promote(project: Project, recipe: str, number: int | None, force: str | None
         with alerting(root, recipe, where=f"modelyard promote {recipe}", is_by_hand=True):
             decision = decide(root, recipe, number=number, force=force, through=f"promote, {cause}")
         report(decision_summary(decision), decision_lines)
-    tell_of_champion(root, recipe, decision.state, decision.why, decision.version, decision.figures or {})
+    figures, run_id = decision.figures, decision.run_id
+    tell_of_champion(root, recipe, decision.state, decision.why, decision.version, figures, run_id)
 
 
 @cli.command()
@@ -164,7 +167,8 @@ def rollback(project: Project, recipe: str, number: int | None, reason: str, as_
         with alerting(root, recipe, where=f"modelyard rollback {recipe}", is_by_hand=True):
             decision = decide(root, recipe, number=number, through="modelyard rollback", reason=reason)
         report(decision_summary(decision), decision_lines)
-    tell_of_champion(root, recipe, decision.state, decision.why, decision.version, decision.figures or {})
+    figures, run_id = decision.figures, decision.run_id
+    tell_of_champion(root, recipe, decision.state, decision.why, decision.version, figures, run_id)
 
 
 @cli.command()

@@ -13,10 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from components.package.bento import free_port
 from components.recipes import stages
 from flows.servers import prefect_server
+from tests.hooks import listening, webhook
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
 
@@ -39,8 +41,10 @@ def long_finetune(project) -> Iterator[None]:
     edit(project, "tiny.finetune.early_stopping.patience", 6)
 
 
-def flow(folder: Path, prefect_api: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return run(["modelyard", "run", "tiny", *words], folder, check=check, PREFECT_API_URL=prefect_api)
+def flow(
+    folder: Path, prefect_api: str, *words: str, check: bool = True, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    return run(["modelyard", "run", "tiny", *words], folder, check=check, PREFECT_API_URL=prefect_api, **extra)
 
 
 def started(
@@ -50,13 +54,18 @@ def started(
     return at_work(["modelyard", "run", "tiny", *words], folder, PREFECT_API_URL=prefect_api, **extra)
 
 
-def statuses(folder: Path) -> dict[str, str]:
-    """The newest run of each name in MLflow, and how it stands."""
+def newest(folder: Path) -> dict[str, Run]:
+    """The newest run of each stage in MLflow, and of the pipeline."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-    return {run.data.tags["modelyard.stage"]: run.info.status for run in runs}
+    return {run.data.tags["modelyard.stage"]: run for run in runs}
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """How they stand."""
+    return {stage: run.info.status for stage, run in newest(folder).items()}
 
 
 def artifact_of(folder: Path, stage: str) -> dict[str, bytes]:
@@ -70,14 +79,25 @@ def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, pre
     good = artifact_of(project, "evaluate")
     lock = (project / "dvc.lock").read_bytes()
     edit(project, "tiny.evaluate.gate.min", 2.0)
-    done = flow(project, prefect_api, "--until", "evaluate", check=False)
+    edit(project, "tiny.notify", {"team": webhook(), "dead": webhook(variable="DEAD")})
+    dead = f"http://127.0.0.1:{free_port()}/SECRET"
+    with listening() as hook:
+        done = flow(project, prefect_api, "--until", "evaluate", check=False, HOOK=hook.url, DEAD=dead)
+    edit(project, "tiny.notify", {})
     assert done.returncode == 3, done.stderr
+    (told,) = hook.got
+    assert (told["event"], told["recipe"], told["where"]) == ("failed_gate", "tiny", "modelyard run tiny")
+    assert f"modelyard: {told['verdict']}" in done.stderr
+    assert told["run_id"] == newest(project)["pipeline"].info.run_id
+    assert done.stderr.count("notify.dead was not told of failed_gate: it did not answer (URLError)") == 1
+    assert "SECRET" not in done.stderr
     assert "evaluate@tiny: " in done.stderr
     assert "Traceback" not in done.stderr
     assert artifact_of(project, "evaluate") == good
     assert (project / "dvc.lock").read_bytes() == lock
     report = json.loads((project / "observations/tiny/evaluate/report.json").read_text())
     assert 0 < report["accuracy"] <= 1
+    assert told["figures"]["accuracy"] == report["accuracy"]
     assert statuses(project)["evaluate"] == "FAILED"
     asked = {"limit": 200, "artifacts": {"key": {"any_": ["tiny-evaluate-gate"]}}}
     gates = httpx.post(f"{prefect_api}/artifacts/filter", json=asked).json()

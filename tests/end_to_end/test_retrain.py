@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from components.monitoring.causes import last_end
 from components.promotion.ledger import entries, verify
+from tests.hooks import VARIABLE, Hook, listening, webhook
 from tests.processes import at_work, stage_process
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
@@ -19,11 +21,29 @@ A_YEAR = {"cron": "0 0 31 12 *", "timezone": "UTC", "limit_s": 3600}  # so that 
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
+def listener() -> Generator[Hook]:
+    """Who is told."""
+    with pytest.MonkeyPatch.context() as patch, listening() as server:
+        patch.setenv(VARIABLE, server.url)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, listener: Hook) -> Path:
     """A project whose first version is the champion."""
     folder = make_project(tmp_path_factory.mktemp("loop") / "project", num_rows=240)
+    edit(folder, "tiny.notify", {"team": webhook()})
     run(["modelyard", "run", "tiny"], folder, PREFECT_API_URL=prefect_api)
+    (told,) = listener.got
+    assert (told["event"], told["recipe"]) == ("promotion", "tiny")
+    assert told["verdict"] == "version 1 is the champion (promoted): the first that was registered"
     return folder
+
+
+@pytest.fixture
+def hook(listener: Hook) -> Hook:
+    listener.got.clear()
+    return listener
 
 
 @pytest.fixture
@@ -37,7 +57,7 @@ def champion(folder: Path) -> int:
 
 
 @pytest.mark.timeout(900)
-def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str):
+def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str, hook: Hook):
     done = run(["modelyard", "retrain", "tiny", "--json"], project, PREFECT_API_URL=prefect_api)
     said = json.loads(done.stdout)
     assert said["state"] == "nothing new"
@@ -47,11 +67,12 @@ def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str):
     assert end is not None
     assert (end.cause, end.state, end.why) == ("by hand", said["state"], said["why"])
     assert champion(project) == said["version"] == 1
+    assert hook.got == []
     assert [entry["action"] for entry in entries(project, "tiny")] == ["adopt"]
 
 
 @pytest.mark.timeout(900)
-def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: Path, prefect_api: str):
+def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: Path, prefect_api: str, hook: Hook):
     write_rows(project / "data/rows.csv", tiny_rows(280))
     edit(project, "tiny.promotion.max_size_ratio", 0.5)
     refused = run(["modelyard", "retrain", "tiny"], project, check=False, PREFECT_API_URL=prefect_api)
@@ -60,6 +81,10 @@ def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: 
     end = last_end(project, "tiny")
     assert end is not None
     assert (end.state, end.why in refused.stderr) == ("stopped", True)
+    (told,) = hook.got
+    assert (told["event"], told["verdict"]) == ("failed_gate", end.why)
+    assert told["figures"]["size_ratio"] > 0.5
+    assert told["run_id"]
     assert champion(project) == 1
     again = run(["modelyard", "retrain", "tiny", "--json"], project, PREFECT_API_URL=prefect_api)
     assert json.loads(again.stdout)["state"] == "nothing new"  # what was refused is not judged again by itself
@@ -69,6 +94,10 @@ def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: 
     assert [entry["action"] for entry in entries(project, "tiny")] == ["adopt", "refuse", "promote"]
     run(["modelyard", "rollback", "tiny"], project)
     assert champion(project) == 1
+    assert [(one["event"], one["figures"].get("judged") is not None) for one in hook.got[1:]] == [
+        ("promotion", True), ("promotion", False),
+    ]  # fmt: skip
+    assert "version 1 is the champion (rolled back)" in hook.got[-1]["verdict"]
     assert verify(project) == []
     run(["modelyard", "ledger", "tiny"], project)
     ledger = project / ".modelyard/ledger.jsonl"
@@ -92,7 +121,9 @@ def start_now(api: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(project: Path, prefect_api: str):
+def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
+    project: Path, prefect_api: str, hook: Hook
+):
     write_rows(project / "data/rows.csv", tiny_rows(280))
     edit(project, "tiny.schedule", A_YEAR)
     edit(project, "tiny.finetune.epochs", 5000)
@@ -102,6 +133,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
         stage = stage_process("finetune", project, limit_s=200)
         worker.kill()
         stage.wait(timeout=60)
+    assert hook.got == []  # nobody was left to say it
     edit(project, "tiny.finetune.epochs", 6)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api):
         start_now(prefect_api)
@@ -111,6 +143,9 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
             time.sleep(1)
         assert champion(project) == 2
         time.sleep(3)  # the run says so last
+    assert hook.events == ["crash", "promotion"]
+    assert hook.got[0]["verdict"] == "the process of its run was killed; the next run carries on"
+    assert hook.got[0]["run_id"] != hook.got[1]["run_id"] != ""
     with httpx.Client(base_url=prefect_api, timeout=30) as client:
         runs = client.post("/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 4}).json()
     assert sorted(run["state_type"] for run in runs) == ["COMPLETED", "COMPLETED", "CRASHED", "CRASHED"]
@@ -138,12 +173,15 @@ def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_ap
 
 
 @pytest.mark.timeout(900)
-def test_run_over_its_limit_is_stopped_and_the_champion_stays(project: Path, prefect_api: str):
+def test_run_over_its_limit_is_stopped_and_the_champion_stays(project: Path, prefect_api: str, hook: Hook):
     edit(project, "tiny.finetune.epochs", 5000)
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
     done = run(["modelyard", "retrain", "tiny", "--limit", "20"], project, check=False, PREFECT_API_URL=prefect_api)
     assert done.returncode == 1
     assert "tiny: the run took longer than 20 s and was stopped" in done.stderr.splitlines()[-1]
+    (told,) = hook.got
+    assert (told["event"], told["where"]) == ("crash", "modelyard retrain tiny")
+    assert "took longer than 20 s" in told["verdict"]
     assert "evaluate" not in done.stderr  # the stage itself was stopped, not only those after it
     listed = run(["modelyard", "ledger", "--json"], project)
     assert "refuse" not in listed.stdout

@@ -38,6 +38,7 @@ from flows.monitor import Outcome, monitor_recipe, start_retrain
 from flows.stage import StageError
 from serving.bundle import MANIFEST
 from serving.predictors.text_classification import Predictor
+from tests.hooks import listening, webhook
 from tests.projects import edit, run
 from tests.tiny import MOODS, tiny_rows
 from tests.tiny_model import finish, write_split
@@ -301,10 +302,17 @@ def test_promoted_version_is_compared_with_its_own_splits_wherever_dvc_keeps_the
 def test_command_ends_with_3_on_drift_and_says_why(project: Path):
     edit(project, "tiny.monitoring.retrain", False)
     serve(project, OTHERS, day=1)
-    done = run(["python", "-m", "flows.cli", "--project", str(project), "monitor", "tiny", "--json"],
-               Path.cwd(), check=False)  # fmt: skip
+    edit(project, "tiny.notify", {"team": webhook("drift")})
+    with listening() as hook:
+        done = run(["python", "-m", "flows.cli", "--project", str(project), "monitor", "tiny", "--json"],
+                   Path.cwd(), check=False, HOOK=hook.url)  # fmt: skip
     assert done.returncode == 3, done.stderr
     data = json.loads(done.stdout)
+    (told,) = hook.got
+    assert (told["event"], told["where"]) == ("drift", "modelyard monitor tiny")
+    assert all(reason in told["verdict"] for reason in data["reasons"])
+    (seen,) = Store(project, "tiny").search("tags.`modelyard.stage` = 'monitor'")
+    assert told["run_id"] == seen.info.run_id
     assert data["state"] == "drift"
     assert any("a classifier tells the window" in reason for reason in data["reasons"])
 
