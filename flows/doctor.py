@@ -355,7 +355,7 @@ def look_at_notify(root: Path) -> list[Check]:
 
     targets = targets_of_all(root)
     if missing := missing_variables(targets):
-        found = examples(f"{name}: {variable} is not set" for name, variable in missing.items())
+        found = "; ".join(f"{name}: {variable} is not set" for name, variable in missing.items())
         return [Check("notify", "warn", found, "set it where runs and the worker start; 'modelyard notify --test'")]
     told = f"{len(targets)} targets can be told" if targets else "nobody is to be told"
     return [Check("notify", "ok", told)]
