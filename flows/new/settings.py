@@ -55,7 +55,6 @@ class Settings:
     cut_share: float
     """Of texts that are longer than that."""
     epochs: int
-    learning_rate: str
     batch_size: int
     freeze: tuple[str, ...]
     training_s: float
@@ -103,7 +102,6 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
         max_tokens=max_tokens,
         cut_share=statistics.fmean(float(tokens > max_tokens) for tokens in figures.tokens),
         epochs=epochs,
-        learning_rate="2.0e-4" if max_positions is None else "1.0e-4",  # larger encoders want less than MiniLM
         batch_size=batch_size,
         freeze=freeze,
         training_s=epochs * train_tokens / speed,

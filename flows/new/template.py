@@ -119,7 +119,7 @@ def training_text(s: Settings, *, encoder: str) -> str:
       way: {{name: full, freeze: {scalar(s.freeze)}}}
       dropout: 0.1
       precision: auto
-      optimizer: {{name: adamw, learning_rate: {s.learning_rate}, weight_decay: 0.01, betas: [0.9, 0.999]}}
+      optimizer: {{name: adamw, learning_rate: 1.0e-4, weight_decay: 0.01, betas: [0.9, 0.999]}}
       schedule: {{name: linear, warmup_share: 0.1}}
       clip: {{by: norm, limit: 1.0}}
       class_weights: {weights}
