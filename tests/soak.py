@@ -174,7 +174,9 @@ def count(account: Account, api: str, *, began: datetime, ended: datetime, inter
             else:
                 account.missing.append(f"{name} {time_due:%H:%M:%S}")
     account.open_runs = [
-        f"{flows[one['flow_id']]} {one['expected_start_time'][11:19]} {one['state_name']}" for one in asked(api, OPEN)
+        f"{flows[one['flow_id']]} {one['expected_start_time'][11:19]} {one['state_name']}"
+        for one in asked(api, OPEN)
+        if datetime.fromisoformat(one["expected_start_time"]) < ended  # later ones go on falling due
     ]
 
 
