@@ -14,7 +14,7 @@ INTERVAL_S = 5
 
 @contextmanager
 def system_metrics(client: Any, run_id: str) -> Generator[None]:
-    """Log them for the block, and once at its end, so that a short stage has some, too."""
+    """Log them for the block, and once at its end, so that a short stage has some, too, unless it ends by an error."""
     from mlflow.exceptions import MlflowException
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -25,7 +25,7 @@ def system_metrics(client: Any, run_id: str) -> Generator[None]:
         yield
     finally:
         monitor.finish()
-        with suppress(MlflowException):
-            monitor.collect_metrics()
-            monitor.publish_metrics(monitor.aggregate_metrics())
-            monitor.mlflow_logger.flush()
+    with suppress(MlflowException):
+        monitor.collect_metrics()
+        monitor.publish_metrics(monitor.aggregate_metrics())
+        monitor.mlflow_logger.flush()

@@ -166,9 +166,9 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
         store.client.set_tag(parent.run_id, key, value)
     tags = {"modelyard.stage": stage, "mlflow.parentRunId": parent.run_id, **process_tags(root)}
     run_id = store.client.create_run(store.experiment_id, run_name=stage, tags=tags).info.run_id
-    parent.summarise()
     status = "FINISHED"
-    try:
+    try:  # at once: whatever ends the stage from here on must not leave its run as RUNNING
+        parent.summarise()
         with system_metrics(store.client, run_id):
             yield StageTracker(store, stage, run_id)
     except KeyboardInterrupt:
