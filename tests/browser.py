@@ -53,7 +53,10 @@ def browsing(chromium: str, home: Path) -> Generator["Browser"]:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        with connect(address_of(process, home), max_size=None, open_timeout=TIMEOUT_S) as connection:
+        # No pings: on a busy machine Chromium may not answer one in time, and is well all the same.
+        with connect(
+            address_of(process, home), max_size=None, open_timeout=TIMEOUT_S, ping_interval=None
+        ) as connection:
             yield Browser(connection)
     finally:
         process.terminate()

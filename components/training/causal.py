@@ -10,6 +10,7 @@ Legend: B windows of a batch, T tokens of the context, N tokens of all documents
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -113,8 +114,9 @@ def prepare(
 
 def check_model(model: nn.Module, params: PretrainFromData, facts: Facts, *, device: torch.device) -> None:
     """InputError where the model does not give logits of the next token."""
-    with torch.inference_mode():
-        found: Any = model(torch.zeros((1, 2), dtype=torch.int64, device=device))
+    found: Any = None
+    with torch.inference_mode(), suppress(TypeError):  # a network for another objective may want more than tokens
+        found = model(torch.zeros((1, 2), dtype=torch.int64, device=device))
     if not isinstance(found, Tensor) or found.shape != (1, 2, facts.vocab_size):
         raise InputError(
             f"pretrain.objective is 'causal', which trains a language model, but the family '{params.model.family}' "
