@@ -71,6 +71,7 @@ def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str, h
     assert [entry["action"] for entry in entries(project, "tiny")] == ["adopt"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: Path, prefect_api: str, hook: Hook):
     write_rows(project / "data/rows.csv", tiny_rows(280))
@@ -154,6 +155,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
         assert store.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_api: str, tmp_path: Path):
     edit(project, "tiny.package.num_golden", 10)  # the same model in another bundle
