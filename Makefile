@@ -5,13 +5,14 @@ RECIPE ?= movie_sentiment
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run test test-long lint types contracts bench page run-picture ui lock clean
+.PHONY: help run test test-long soak lint types contracts bench page run-picture ui lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run     all stages of movie_sentiment (or RECIPE=name), from rows to bundle'
 	@echo 'make test    lint, types, import contracts and every test but the longest'
 	@echo 'make test-long   the tests that take minutes each: the closed loop, servers that are away, a killed worker'
+	@echo 'make soak    the README typed as printed, and schedules that fall due while servers are killed; a quiet machine'
 	@echo 'make lint    ruff: faults and format'
 	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
 	@echo 'make page    docs/page.png, from the served bundle of movie_sentiment and a Chromium'
@@ -38,10 +39,14 @@ run: $(STAMP)
 
 # Tests run side by side, a file at a time, each on one thread; they often wait for servers, so one more than two cores.
 test: lint types contracts
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long and not soak' -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 3 --dist loadfile
+
+# By themselves: they use the ports that the README names, and kill servers by the clock.
+soak: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .
