@@ -61,6 +61,7 @@ def small_recipe() -> dict[str, Any]:
     recipe["pretrain"] |= {"source": {"kind": "file", "path": "encoder"}}
     recipe["finetune"] |= {"epochs": 6, "batch_size": 32, "precision": "fp32", "way": {"name": "full", "freeze": []}}
     recipe["finetune"]["optimizer"] |= {"learning_rate": 2.0e-3}
+    recipe["finetune"]["early_stopping"] |= {"patience": 6}
     recipe["evaluate"]["gate"] |= {"min": 0.6, "min_gain": -0.5}
     recipe["compress"]["gate"] = {"max_drop": 0.05, "min_speedup": 0.01, "max_size_ratio": 10.0}
     recipe["package"] |= {"ready_timeout_s": 60}
