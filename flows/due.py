@@ -198,7 +198,7 @@ def catch_up(client: "SyncPrefectClient", deployment: Any, *, since: datetime) -
         time
         for one in deployment.schedules
         if one.active and not deployment.paused and since < until
-        for time in times_of(flat(one.schedule), start=since + timedelta(seconds=1), end=until)
+        for time in times_of(one.schedule, start=since + timedelta(seconds=1), end=until)
     ]
     if not missed:
         return False
@@ -213,14 +213,6 @@ def catch_up(client: "SyncPrefectClient", deployment: Any, *, since: datetime) -
         f"{max(missed):%Y-%m-%d %H:%M}",
     )
     return True
-
-
-def flat(schedule: Any) -> Any:
-    """A schedule as the server gives it, with all four fields of which it has one kind."""
-    from types import SimpleNamespace
-
-    fields = ("cron", "interval", "anchor_date", "rrule", "timezone")
-    return SimpleNamespace(**{name: getattr(schedule, name, None) for name in fields})
 
 
 def last_due(client: "SyncPrefectClient", deployment: Any) -> datetime | None:

@@ -86,12 +86,10 @@ def times_of(schedule: Any, *, start: datetime, end: datetime | None = None) -> 
 
     from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
-    if schedule.cron:
-        known: Any = CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
-    elif schedule.interval:
-        known = IntervalSchedule(
-            interval=schedule.interval, anchor_date=schedule.anchor_date, timezone=schedule.timezone
-        )
+    if cron := getattr(schedule, "cron", None):  # the server gives the fields of one kind alone
+        known: Any = CronSchedule(cron=cron, timezone=schedule.timezone)
+    elif interval := getattr(schedule, "interval", None):
+        known = IntervalSchedule(interval=interval, anchor_date=schedule.anchor_date, timezone=schedule.timezone)
     else:
         known = RRuleSchedule(rrule=schedule.rrule, timezone=schedule.timezone)
     try:

@@ -22,7 +22,7 @@ from components.locks import hold
 from components.processes import identity
 from components.recipes import PARAMS
 from flows.deployments import deployments_of, faulty_recipes, own_deployments, readable, remove_others
-from flows.due import asking, catch_up, coming_runs, flat, free_slots, last_due, skip_all_but_newest
+from flows.due import asking, catch_up, coming_runs, free_slots, last_due, skip_all_but_newest
 from flows.running import WORKER_VARIABLE, mark_killed
 from flows.servers import until_interrupted
 from flows.times import described
@@ -122,8 +122,8 @@ def take_up(root: Path, deployments: list["RunnerDeployment"]) -> None:
 
 def times(deployment: Any) -> list[tuple[Any, ...]]:
     """What a deployment's schedules say, but for the anchor, which the server writes in its own way."""
-    all_of_it = [flat(one.schedule) for one in deployment.schedules]
-    return [(one.cron, one.interval, one.rrule, one.timezone) for one in all_of_it]
+    fields = ("cron", "interval", "rrule", "timezone")  # of which the server gives those of one kind alone
+    return [tuple(getattr(one.schedule, name, None) for name in fields) for one in deployment.schedules]
 
 
 @contextmanager
@@ -150,9 +150,9 @@ def look_after(root: Path, names: list[str], since: datetime, done: threading.Ev
                 for one in own_deployments(client, root, pool=None):
                     catch_up(client, one, since=since)
             for coming in coming_runs(root):
-                if coming.fault and coming.fault not in named:
+                if coming.fault and str(coming) not in named:
                     logger.error("%s", coming)
-                    named.add(coming.fault)
+                    named.add(str(coming))
         except Exception as error:
             if not is_of_the_server(error):
                 logger.warning("the schedules could not be looked after: %s", error)

@@ -28,6 +28,8 @@ def test_progress_reaches_prefect_while_the_stage_works_and_ends_whole(
     monkeypatch.setattr(module, "create_progress_artifact", noting("create"))
     monkeypatch.setattr(module, "update_progress_artifact", noting("update"))
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.02)
+    with progress("another training of this process", total=1) as other:
+        other.milestone("epoch 1 of 1  loss 0.9")  # before anybody asked
     with showing_progress(tmp_path, "tiny", "finetune"), progress("finetune", total=40) as bar:
         bar.update(10, {"loss": 0.5})
         bar.milestone("epoch 1 of 4  loss 0.5")
