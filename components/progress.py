@@ -56,8 +56,10 @@ class Bar:
             logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
 
     def milestone(self, text: str) -> None:
-        """Keep a line on what was reached (an epoch and its figures) beside the progress that is left in the file; where
-        no file is asked for, nobody would read it."""
+        """Keep a line on what was reached (an epoch and its figures) beside the progress that is left in the file.
+
+        Where no file is asked for, nobody would read it.
+        """
         if PROGRESS_VARIABLE not in os.environ:
             return
         Shown.milestones = [*Shown.milestones, text][-MAX_MILESTONES:]
