@@ -12,7 +12,7 @@ help:
 	@echo 'make run     all stages of movie_sentiment (or RECIPE=name), from rows to bundle'
 	@echo 'make test    lint, types, import contracts and every test but the longest'
 	@echo 'make test-long   the tests that take minutes each: the closed loop, servers that are away, a killed worker'
-	@echo 'make soak    the README typed as printed, and schedules that fall due while servers are killed; a quiet machine'
+	@echo 'make soak    the README typed as printed, in order; it needs the ports 3000, 4200 and 5000'
 	@echo 'make lint    ruff: faults and format'
 	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
 	@echo 'make page    docs/page.png, from the served bundle of movie_sentiment and a Chromium'
@@ -44,7 +44,7 @@ test: lint types contracts
 test-long: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 3 --dist loadfile
 
-# By themselves: they use the ports that the README names, and kill servers by the clock.
+# By itself: it uses the ports that the README names.
 soak: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 

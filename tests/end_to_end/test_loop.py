@@ -140,11 +140,11 @@ def wait_for(is_there: Callable[[], bool], root: Path, *, limit_s: float) -> Non
 
 
 def run_of_monitor(api: str) -> tuple[str, str]:
-    """Type and name of the newest run's state."""
+    """Type and name of the newest run's state; that it is scheduled, before the first began."""
     began = {"start_time": {"is_null_": False}}  # coming runs are written ahead
     given = {"flows": {"name": {"any_": ["monitor"]}}, "flow_runs": began, "sort": "START_TIME_DESC", "limit": 1}
-    (found,) = httpx.post(f"{api}/flow_runs/filter", json=given, timeout=30).json()
-    return found["state_type"], found["state_name"]
+    found = httpx.post(f"{api}/flow_runs/filter", json=given, timeout=30).json()
+    return (found[0]["state_type"], found[0]["state_name"]) if found else ("SCHEDULED", "Scheduled")
 
 
 def is_served(root: Path, address: str, number: int) -> bool:

@@ -9,7 +9,7 @@ from tests.soak import soak
 MINUTES = 4
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_every_time_that_falls_due_is_accounted_for(tmp_path: Path):
     account = soak(tmp_path / "project", minutes=MINUTES, kills=2, seed=3, monitor_s=60, retrain_s=120)
