@@ -5,14 +5,13 @@ RECIPE ?= movie_sentiment
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run test test-long soak lint types contracts bench page run-picture ui lock clean
+.PHONY: help run test test-long lint types contracts bench page run-picture ui lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run     all stages of movie_sentiment (or RECIPE=name), from rows to bundle'
 	@echo 'make test    lint, types, import contracts and every test but the longest'
 	@echo 'make test-long   the tests that take minutes each: the closed loop, servers that are away, a killed worker'
-	@echo 'make soak    the README typed as printed, in order; it needs the ports 3000, 4200 and 5000'
 	@echo 'make lint    ruff: faults and format'
 	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
 	@echo 'make page    docs/page.png, from the served bundle of movie_sentiment and a Chromium'
@@ -39,14 +38,10 @@ run: $(STAMP)
 
 # Tests run side by side, a file at a time, each on one thread; they often wait for servers, so one more than two cores.
 test: lint types contracts
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long and not soak' -n 3 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 3 --dist loadfile
-
-# By itself: it uses the ports that the README names.
-soak: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .

@@ -188,7 +188,7 @@ def follow(clone: Path, names: tuple[str, ...]) -> None:
             shell("git add -A && git commit -qm 'Run movie_sentiment'", here)
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_day_with_the_readme(tmp_path: Path):
     clone = clone_of_the_project(tmp_path, is_tiny=True)
