@@ -1,9 +1,12 @@
 """What makes a folder a bundle that the registry takes, for tests that need no model that answers."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from components.artifacts import write_json
+from components.recipes import stages
+from tests.projects import ROOT
 
 REQUESTS: dict[str, Any] = {
     "text_classification": {"texts": ["a text"]},
@@ -22,3 +25,10 @@ def complete(folder: Path, *, task: str = "text_classification") -> dict[str, An
     if not (folder / "card.md").is_file():
         (folder / "card.md").write_text("# tiny\n")
     return {"metrics": {"evaluate": {"accuracy": 0.9}}}
+
+
+def project_of(folder: Path, recipe: str) -> Path:
+    """A folder with what DVC says of a recipe, none of whose outputs it knows."""
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    write_json(folder / "dvc.lock", {"stages": {f"{stage}@{recipe}": {"outs": []} for stage in stages()}})
+    return folder

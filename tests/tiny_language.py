@@ -10,16 +10,20 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from components.artifacts import Layout, write_json, writing
+from components.artifacts import Layout, read_json, write_json, writing
 from components.compress import stage
 from components.models.facts import read_facts
 from components.models.settings import settings_of
 from components.models.storage import build, save
-from components.params import Compress, CompressionGate, Int8, TrainedTokenizer
+from components.package.bundle import write_bundle
+from components.params import Compress, CompressionGate, Int8, TextGenerationServing, TrainedTokenizer
 from components.preprocess.tokenizer_training import train_tokenizer
+from components.recipes import load_yaml
 from components.tracking import NullTracker
 from serving.predictors.text_generation import load_tokenizer
+from tests.projects import ROOT
 from tests.tiny import tiny_rows
+from tests.tiny_bundles import project_of
 
 CONTEXT = 16
 VOCAB_SIZE = 320
@@ -106,3 +110,22 @@ def compress(root: Path, family: str) -> Path:
         report = stage.run(params, layout.inputs(stage.Inputs), outputs, tracker=NullTracker())
         write_json(folder / "report.json", asdict(report))
     return layout.artifact
+
+
+def write_language_bundle(folder: Path) -> Path:
+    """The bundle of a tiny language model, which may write for minutes."""
+    compressed = compress(folder, "gpt")
+    limits = load_yaml(ROOT / "params.yaml")["recipes"]["speech_gpt"]["package"]["serving"]
+    reports = {
+        "card": {"licence": "CC0", "num_rows": 40}, "verdict": {"passed": True}, "evaluated": {},
+        "compressed": read_json(compressed / "report.json"),
+    }  # fmt: skip
+    bundle = folder / "artifacts/tiny/package/bundle"
+    bundle.parent.mkdir(parents=True)
+    write_bundle(
+        bundle, recipe="tiny_language", model=compressed / "model",
+        golden=read_json(compressed / "results/golden.json"),
+        serving=TextGenerationServing(**limits | {"max_prompt_tokens": 12, "max_new_tokens": 1_000_000}),
+        project=project_of(folder, "tiny_language"), reports=reports,
+    )  # fmt: skip
+    return bundle

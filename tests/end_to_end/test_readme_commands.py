@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from components.package.bento import stop
@@ -179,6 +180,12 @@ def follow(clone: Path, names: tuple[str, ...]) -> None:
                     assert shell(printed(asked), here).stdout.startswith(("[", "{"))
             continue
         done = shell(printed(name), here)
+        if name.startswith("dvc exp run -n slower"):
+            # MLflow's page shows the experiment under the name that DVC has it by.
+            client = MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
+            (experiment,) = [one for one in client.search_experiments() if one.name == "movie_sentiment"]
+            runs = client.search_runs([experiment.experiment_id], "tags.`modelyard.dvc_experiment` = 'slower'")
+            assert [one.info.run_name.partition(":")[0] for one in runs] == ["slower"]
         if "cd ../elsewhere" in name:
             here = here.parent / "elsewhere"
         if name == "make run":

@@ -18,6 +18,7 @@ from components.registry import CHAMPION, fault_of
 from components.store import open_registry
 from components.tracking import stage_run
 from tests.projects import environment
+from tests.tiny_language import write_language_bundle
 
 LOADED = """
 import json, sys
@@ -97,13 +98,18 @@ def no_other_store(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.mark.parametrize("task", ["texts", "arrays", "images"])
+@pytest.fixture
+def language(tmp_path: Path, bento_home: Path) -> Path:
+    """A project with the bundle of a tiny language model."""
+    write_language_bundle(tmp_path / "language")
+    return tmp_path / "language"
+
+
+@pytest.mark.parametrize("project", ["packaged", "packaged_arrays", "generator_bundle", "language"])
 def test_alias_loads_without_the_project_and_answers_as_the_bundle(
-    task: str, request: pytest.FixtureRequest, tmp_path: Path
+    project: str, request: pytest.FixtureRequest, tmp_path: Path
 ):
-    root = request.getfixturevalue(
-        {"texts": "packaged", "arrays": "packaged_arrays", "images": "generator_bundle"}[task]
-    )
+    root = request.getfixturevalue(project)
     bundle = root / "artifacts/tiny/package/bundle"
     register(tmp_path / "store", bundle)
     golden = read_json(bundle / "golden.json")[:5]

@@ -1,4 +1,3 @@
-import shutil
 import socket
 import threading
 import time
@@ -17,14 +16,13 @@ from starlette.routing import Mount, Route
 from components.artifacts import read_json, write_json
 from components.package.bento import build_bento, serving
 from components.package.bundle import write_bundle
-from components.params import ArrayClassificationServing, TextGenerationServing
-from components.recipes import load_yaml, stages
+from components.params import ArrayClassificationServing
 from serving.service import pages
 from serving.traffic import FOLDER as TRAFFIC
 from serving.traffic import INPUT
-from tests.projects import ROOT
 from tests.tiny_arrays import array_recipe
-from tests.tiny_language import compress
+from tests.tiny_bundles import project_of
+from tests.tiny_language import write_language_bundle
 
 MANIFEST: dict[str, Any] = {
     "task": "text_classification",
@@ -103,33 +101,13 @@ def picture_url(
 @pytest.fixture(scope="session")
 def language_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny language model, which may write for minutes."""
-    folder = tmp_path_factory.mktemp("language")
-    compressed = compress(folder, "gpt")
-    limits = load_yaml(ROOT / "params.yaml")["recipes"]["speech_gpt"]["package"]["serving"]
-    reports = {
-        "card": {"licence": "CC0", "num_rows": 40}, "verdict": {"passed": True}, "evaluated": {},
-        "compressed": read_json(compressed / "report.json"),
-    }  # fmt: skip
-    write_bundle(
-        folder / "bundle", recipe="tiny_language", model=compressed / "model",
-        golden=read_json(compressed / "results/golden.json"),
-        serving=TextGenerationServing(**limits | {"max_prompt_tokens": 12, "max_new_tokens": 1_000_000}),
-        project=project_of(folder, "tiny_language"), reports=reports,
-    )  # fmt: skip
-    return folder / "bundle"
+    return write_language_bundle(tmp_path_factory.mktemp("language"))
 
 
 @pytest.fixture(scope="session")
 def language_url(language_bundle: Path, bento_home: Path, traffic: Path) -> Generator[str]:
     with served(build_bento(language_bundle, None), language_bundle.parent, traffic=traffic) as url:
         yield url
-
-
-def project_of(folder: Path, recipe: str) -> Path:
-    """A folder with what DVC says of a recipe, none of whose outputs it knows."""
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    write_json(folder / "dvc.lock", {"stages": {f"{stage}@{recipe}": {"outs": []} for stage in stages()}})
-    return folder
 
 
 @pytest.fixture
