@@ -14,10 +14,13 @@ from ruamel.yaml import YAML
 from components.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
 from components.environment import forgo_last_collection, prepare_environment
 from components.errors import GateError, ModelyardError
+from components.last_good import bring_back
 from components.locks import hold
 from components.logs import configure_logging
 from components.logs import say as write_line
+from components.params.recipe import NO_CHAMPION
 from components.recipes import load_recipe, section_of, stages
+from components.registry import noted_weights
 from components.stopping import Stopping
 from components.store import store_errors
 from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
@@ -29,11 +32,15 @@ def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[
 
     A failed gate leaves the report that it judged in `observations/`, and the last good artifact where it was.
     """
-    params = section_of(load_recipe(root, recipe), stage)
+    settings = load_recipe(root, recipe)
+    params = section_of(settings, stage)
     module = importlib.import_module(f"components.{stage}")
     layout = Layout(root, recipe, stage)
     inputs = layout.inputs(module.Inputs)
-    fingerprint = fingerprint_of(params.model_dump(mode="json"), layout.input_digests(module.Inputs))
+    read = layout.input_digests(module.Inputs)
+    if settings.champion != NO_CHAMPION:
+        read["champion"] = noted_weights(root, recipe) or ""
+    fingerprint = fingerprint_of(params.model_dump(mode="json"), read)
     layout.renew_observations()
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(module.Outputs, folder=folder, fingerprint=fingerprint)
@@ -73,11 +80,16 @@ def main(argv: list[str] | None = None) -> int:
     except ModelyardError as error:
         if args.debug:
             traceback.print_exc()
+        bring_back(root, [recipe])
         say(Layout(root, recipe, stage), error)
         return error.exit_code
     except KeyboardInterrupt:
+        bring_back(root, [recipe])
         write_line(f"{stage}@{recipe}: interrupted; the next run carries on")
         return 130
+    except BaseException:
+        bring_back(root, [recipe])
+        raise
     return 0
 
 

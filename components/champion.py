@@ -4,7 +4,28 @@ from pathlib import Path
 
 from components.artifacts import TOKENIZER
 from components.errors import InputError
+from components.params.recipe import NO_CHAMPION
+from components.recipes import load_recipe
+from components.registry import note_weights, noted_weights
+from components.store import Store
 from components.tracking import Tracker
+
+NONE_YET = (
+    "no champion of this recipe is registered with its weights yet; run it once with another {thing} and 'champion: "
+    + NO_CHAMPION
+    + "', or set the alias 'champion' in the model registry"
+)
+
+
+def note_champion(store: Store) -> None:
+    """Write down the weights of the present champion, which DVC then finds changed or not.
+
+    InputError where the recipe starts from a champion that there is not.
+    """
+    note_weights(store.root, store.registry)
+    is_needed = load_recipe(store.root, store.recipe).champion != NO_CHAMPION
+    if is_needed and noted_weights(store.root, store.recipe) is None:
+        raise InputError(f"{store.recipe} starts from its champion, but {NONE_YET.format(thing='source')}")
 
 
 def champion_folder(tracker: Tracker, folder: Path, *, setting: str) -> Path:
@@ -12,10 +33,7 @@ def champion_folder(tracker: Tracker, folder: Path, *, setting: str) -> Path:
     asks for it."""
     found = tracker.champion_weights(folder)
     if found is None:
-        raise InputError(
-            f"{setting} is 'champion', but no champion of this recipe is registered yet; run it once with another "
-            "source (null trains from scratch), or set the alias 'champion' in the model registry"
-        )
+        raise InputError(f"{setting} is 'champion', but {NONE_YET.format(thing='source (null trains from scratch)')}")
     return found
 
 
@@ -23,10 +41,8 @@ def champion_tokenizer(tracker: Tracker, folder: Path) -> Path:
     """The champion's model with its tokenizer.json, brought into `folder`. InputError where there is none."""
     found = tracker.champion_weights(folder)
     if found is None:
-        raise InputError(
-            "preprocess.tokenizer is 'champion', but no champion of this recipe is registered yet; run it once with "
-            "another tokenizer (kind: train, or a folder), or set the alias 'champion' in the model registry"
-        )
+        wanted = NONE_YET.format(thing="tokenizer (kind: train, or a folder)")
+        raise InputError(f"preprocess.tokenizer is 'champion', but {wanted}")
     if not (found / TOKENIZER).is_file():
         raise InputError(
             f"preprocess.tokenizer is 'champion', but the champion was registered without {TOKENIZER}; name the source "

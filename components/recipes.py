@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 from components.errors import ParamsError, did_you_mean
 from components.params import Name, Recipe, Section
 from components.params.notify import Notify
+from components.params.recipe import fault_of_champion
 
 PARAMS = "params.yaml"
 
@@ -90,6 +91,8 @@ def parse_recipe(name: str, raw: object) -> Recipe:
     except ValidationError as error:
         faults += [fault_line(where, raw, fault) for fault in error.errors(include_url=False)]
     else:
+        if fault := fault_of_champion(name, recipe):
+            faults.append(f"{where}.{fault}")
         if not faults:
             return recipe
     count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"

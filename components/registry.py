@@ -15,6 +15,7 @@ from typing import Any
 
 from components.artifacts import files_of, read_json, sha256_of, write_json
 from components.errors import ArtifactError, InputError
+from components.params.recipe import champion_file
 from components.pyfunc import BUNDLE
 
 CHAMPION = "champion"
@@ -113,20 +114,26 @@ class Registry:
             self.client.log_artifact(run_id, str(files))
             return sha256_of(files)
 
-    def champion_weights(self, folder: Path) -> Path | None:
-        """Bring the champion's float weights into `folder`; None where no version is the champion."""
+    def champion_weights(self) -> str | None:
+        """The digest of the champion's float weights; None where no version is the champion, or it came without."""
+        version = self._raw_at(CHAMPION)
+        return None if version is None else version.tags.get(WEIGHTS_TAG)
+
+    def bring_weights(self, digest: str, folder: Path) -> Path:
+        """Bring float weights into `folder`; gives where they lie.
+
+        ArtifactError where no version has them, or they are not what was registered.
+        """
         from mlflow.exceptions import MlflowException
 
-        version = self._raw_at(CHAMPION)
-        if version is None:
-            return None
-        called = f"version {version.version} of {self.recipe}, the champion,"
-        registered = version.tags.get(WEIGHTS_TAG)
-        if registered is None:
+        found = self.client.search_model_versions(f"name = '{self.recipe}' AND tags.`{WEIGHTS_TAG}` = '{digest}'")
+        if not found:
             raise ArtifactError(
-                f"{called} was registered without its float weights; set the alias '{CHAMPION}' to a newer version, "
-                "or start from another pretrain.source"
+                f"no version of {self.recipe} has the weights {digest[:12]}, which the last champion here had; "
+                f"'modelyard run {self.recipe}' starts from the present champion"
             )
+        version = found[0]
+        called = f"version {version.version} of {self.recipe}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -134,7 +141,7 @@ class Registry:
             weights = Path(self.client.download_artifacts(version.run_id, WEIGHTS, str(folder)))
         except (MlflowException, OSError) as error:
             raise ArtifactError(f"the weights of {called} are gone from MLflow's artifacts: {error}") from error
-        if sha256_of(files) != registered or files_of(weights) != read_json(files):
+        if sha256_of(files) != digest or files_of(weights) != read_json(files):
             shutil.rmtree(folder)
             raise ArtifactError(
                 f"the weights of {called} are not those that were registered; they were not opened. Set the alias "
@@ -247,3 +254,23 @@ def fault_of(bundle: Path, digest: str, *, is_served: bool = False) -> str | Non
         if recorded.get(name) != seen[name]:
             return f"{name} is another" if name in recorded else f"{name} was never recorded"
     return None
+
+
+def note_weights(root: Path, registry: Registry) -> None:
+    """Write down which weights the champion has, where that changed: what starts from them depends on this file.
+
+    The file goes where there is no champion with weights.
+    """
+    path, digest = root / champion_file(registry.recipe), registry.champion_weights()
+    if digest is None:
+        path.unlink(missing_ok=True)
+    elif noted_weights(root, registry.recipe) != digest:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"weights": digest})
+
+
+def noted_weights(root: Path, recipe: str) -> str | None:
+    """The digest of the weights that a training of the recipe starts from where its source is `champion`; None where
+    no champion was noted."""
+    path = root / champion_file(recipe)
+    return read_json(path)["weights"] if path.is_file() else None

@@ -21,6 +21,7 @@ from components.headline import flatten, is_number
 from components.pipeline_run import PipelineRun
 from components.processes import identity
 from components.recipes import stages
+from components.registry import note_weights, noted_weights
 from components.store import Store, git_commit, process_tags
 from components.system_metrics import system_metrics
 
@@ -114,10 +115,14 @@ class StageTracker:
         return {"git_commit": git_commit(root), "runs": runs}
 
     def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
-        return self.store.registry.register(folder, weights=weights, digest=digest, run_id=self.run_id)
+        registry = self.store.registry
+        registered = registry.register(folder, weights=weights, digest=digest, run_id=self.run_id)
+        note_weights(self.store.root, registry)  # of the first, which is the champion at once
+        return registered
 
     def champion_weights(self, folder: Path) -> Path | None:
-        return self.store.registry.champion_weights(folder)
+        digest = noted_weights(self.store.root, self.store.recipe)
+        return self.store.registry.bring_weights(digest, folder) if digest else None
 
     def log_start(self, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         """The parameters that run, and the inputs by name and digest."""

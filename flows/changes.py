@@ -28,21 +28,26 @@ def are_gone(changes: Sequence[Any]) -> bool:
     return set(only.get("changed outs", {}).values()) == {"deleted"}
 
 
-def restore(root: Path, stage: Stage) -> bool:
-    """Take outputs that are gone from DVC's cache. Whether that brought the stage up to date."""
+def is_in_run_cache(root: Path, address: str) -> bool:
+    """Whether DVC's cache has what a stage makes of its present code, parameters and inputs: it ran with them before.
+
+    What it reads must be there.
+    """
     from dvc.exceptions import DvcException
+    from dvc_data.hashfile.hash_info import HashInfo
 
-    def checkout() -> bool:
-        repo = open_repo(root)
-        if not are_gone(repo.status(stage.address).get(stage.address, [])):
-            return False
-        repo.checkout(stage.address)
-        return True
-
+    repo = open_repo(root)
     try:
-        return when_unlocked(checkout, stage.address)
-    except DvcException:
-        return False  # then it runs, or says what is wrong
+        stage = repo.stage.load_one(name=address)  # a copy: the look changes it
+        with repo.lock:
+            if stage.changed_stage() or not stage.deps_cached():
+                stage.save_deps()
+                for out in stage.outs:
+                    out.hash_info = HashInfo()  # what dvc.lock has is of other inputs
+            repo.stage_cache.restore(stage, dry=True)
+    except DvcException:  # RunCacheNotFoundError among them
+        return False
+    return True
 
 
 def to_commit(root: Path) -> list[str]:

@@ -16,7 +16,9 @@ from prefect import flow
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+from components.champion import note_champion
 from components.errors import StoreError
+from components.last_good import bring_back
 from components.locks import hold
 from components.pipeline_run import PipelineRun
 from components.recipes import load_recipe
@@ -50,13 +52,14 @@ def pipeline(
     """Bring every stage of a recipe up to date, or those as far as `until`."""
     opened = store.result()  # a store that cannot be reached stops the flow before any work
     tell_mlflow(PipelineRun.of(opened, os.environ[PIPELINE_VARIABLE]))
+    note_champion(opened)
     outcomes: list[StageOutcome] = []
     stages = read_graph(open_repo(root), recipe)
     changed = changed_stages(root, stages)
     with known_by_its_process(root):
         for stage in stages:
             is_source = not stage.upstream
-            is_changed = stage.address in changed or any(outcome.state == "ran" for outcome in outcomes)
+            is_changed = stage.address in changed or any(one.state == "ran" or one.is_restored for one in outcomes)
             is_forced = stage.name in force or (refresh and is_source)
             outcomes.append(run_stage(root, stage, is_changed=is_changed, force=is_forced))
             if stage.name == until:
@@ -103,6 +106,7 @@ def run_pipeline(
                 outcomes = pipeline(root, recipe, refresh=refresh, force=force, until=until, store=opening)
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            bring_back(root, [recipe])  # where its stage could not do so itself
             error.run_id = close_parent(opening, pipeline_name, status)  # pyright: ignore[reportAttributeAccessIssue]
             raise
         finally:

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from components.artifacts import ERROR, REPORT, Layout, read_json
 from components.errors import GateError, InputError, ModelyardError
 from flows.artifacts import showing_progress, tell_figures, tell_gate
-from flows.changes import chain_of, changes_of, restore, when_unlocked
+from flows.changes import chain_of, changes_of, is_in_run_cache, when_unlocked
 from flows.graph import Stage, open_repo
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class StageOutcome:
     state: Literal["ran", "cached"]
     seconds: float
     is_restored: bool = False
-    """Whether its outputs were gone, and came back from DVC's cache."""
+    """Whether its outputs came from DVC's cache: it ran before with the same code, parameters and inputs."""
     run_id: str | None = None
     """The MLflow run that made its output."""
 
@@ -88,16 +88,17 @@ def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:
-    """Let DVC bring one stage up to date: it runs, or its outputs, where they are only gone, come from DVC's cache, or
-    it is found unchanged (at once, where that is known).
+    """Let DVC bring one stage up to date: it runs, or its outputs come from DVC's cache, where it ran with the same
+    inputs before, or it is found unchanged (at once, where that is known).
     """
     started = time.monotonic()
     (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
-        is_restored = is_changed and not force and restore(root, stage)
-        if is_changed and not is_restored:
+        is_known = is_changed and not force and is_in_run_cache(root, stage.address)
+        if is_changed and not is_known:
             logger.info("%-10s starts: %s", stage.name, stage.desc.removesuffix("."))
-        ran = is_changed and not is_restored and _shown(root, stage, force=force)
+        is_reproduced = is_changed and _shown(root, stage, force=force)
+        is_restored, ran = is_reproduced and is_known, is_reproduced and not is_known
     seconds = time.monotonic() - started
     happened = "ran" if ran else "taken from DVC's cache" if is_restored else "unchanged,"
     logger.info("%-10s %s in %.1f s", stage.name, happened, seconds)

@@ -36,6 +36,10 @@ OBJECTIVES = {
 """What pretrain can train on the rows of each task."""
 
 
+NO_CHAMPION = "components/champion.py"
+"""What a recipe's `champion` is where neither its weights nor its tokenizer come from the champion."""
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
     """One model, from its source to its bundle. Its fields are the stages; dvc.yaml says how they hang together.
@@ -51,6 +55,9 @@ class Recipe:
     evaluate: Evaluate
     compress: Compress
     package: Package
+    champion: str | None = None
+    """The file whose change makes preprocess and the trainings run again: `NO_CHAMPION`, or the recipe's champion.json
+    where a source or the tokenizer is `champion`. dvc.yaml needs a path here, so a recipe must have one."""
     monitoring: Monitoring | None = None
     promotion: Promotion | None = None
     schedule: RunSchedule | None = None
@@ -162,3 +169,26 @@ def faults_of_service(recipe: Recipe) -> Iterator[str]:
 def is_of_images(preprocess: Preprocess) -> bool:
     """Whether the rows have a height and a width."""
     return isinstance(preprocess, ArrayData) and len(preprocess.shape) == 2
+
+
+def champion_file(name: str) -> str:
+    """Which weights the champion of a recipe has, by their digest: a dependency of what starts from them."""
+    return f"artifacts/{name}/champion.json"
+
+
+def fault_of_champion(name: str, recipe: Recipe) -> str | None:
+    """What is wrong with a recipe's `champion`, which DVC watches."""
+    users = [
+        where
+        for where, source in (
+            ("preprocess.tokenizer", getattr(recipe.preprocess, "tokenizer", None)),
+            ("pretrain.source", getattr(recipe.pretrain, "source", None)),
+            ("finetune.source", getattr(recipe.finetune, "source", None)),
+        )
+        if source == "champion"
+    ]
+    wanted = champion_file(name) if users else NO_CHAMPION
+    if recipe.champion == wanted:
+        return None
+    why = f"{users[0]} is 'champion'" if users else "neither a source nor the tokenizer is 'champion'"
+    return f"champion is {recipe.champion!r}, but {why}; write 'champion: {wanted}'"

@@ -22,7 +22,7 @@ from components.artifacts import REPORT, Layout, disk_errors, read_json, write_j
 from components.errors import ArtifactError
 from components.locks import hold
 from components.promotion.ledger import CHANGES, Action, Entry, append, entries
-from components.registry import CHALLENGER, CHAMPION, Registry, Version
+from components.registry import CHALLENGER, CHAMPION, Registry, Version, note_weights
 from components.store import masked, tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,8 @@ def record(root: Path, entry: Entry) -> Entry:
 
 
 def publish(root: Path, registry: Registry, version: Version) -> None:
-    """Name the champion's bundle in the file that the service watches."""
+    """Name the champion's bundle in the file that the service watches, and its weights in the one that DVC watches."""
+    note_weights(root, registry)
     name_version(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
     challenger = registry.at(CHALLENGER)
     kept = [one.digest[:12] for one in (version, challenger) if one is not None]

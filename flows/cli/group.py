@@ -22,9 +22,11 @@ class Project:
     def root(self) -> Path:
         """The project's folder, with the environment prepared for it."""
         from components.environment import prepare_environment
+        from components.last_good import bring_back
 
         root = find_project(self.folder or Path.cwd())
         prepare_environment(root)
+        bring_back(root)  # what a stage that was killed has left without an artifact
         return root
 
 

@@ -63,6 +63,7 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
   # Proposed by 'modelyard new' from {figures.num_rows:,} rows: {len(figures.labels)} classes, {shape}, texts of about \
 {figures.median_length:,} characters.
   {name}:
+    champion: components/champion.py  # artifacts/{name}/champion.json where it starts from its champion
     ingest:
       source: {{kind: file, path: &{name}_data {scalar(path)}}}
       format: {scalar(format_values(measured))}
