@@ -1,6 +1,6 @@
 """For each stage of a recipe, whether it would run, and the file, parameter or upstream output that makes it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from components.headline import flatten
 from components.locks import hold
 from components.recipes import PARAMS, load_recipe, load_yaml
-from flows.changes import are_gone, changes_of
+from flows.changes import are_gone, changes_of, is_in_run_cache
 from flows.graph import Stage, open_repo, read_graph
 
 SHOWN = 80
@@ -24,7 +24,7 @@ class Reason:
     stage: str
     would_run: bool
     would_restore: bool = False
-    """Whether its outputs are gone, and would come back from DVC's cache."""
+    """Whether its outputs would come from DVC's cache: they are gone, or it ran before with what it has now."""
     causes: list[str] = field(default_factory=list)
 
 
@@ -34,33 +34,43 @@ def explain(root: Path, recipe: str) -> list[Reason]:
     # DVC gives paths as they are seen from the working folder.
     with chdir(root), hold(root, recipe, doing=f"modelyard why {recipe}", wait=False):
         stages = read_graph(open_repo(root), recipe)
-        return reasons_of(root, stages, changes_of(root, stages))
+        return reasons_of(root, stages, changes_of(root, stages), lambda address: is_in_run_cache(root, address))
 
 
-def reasons_of(root: Path, stages: list[Stage], changes: Mapping[str, list[Any]]) -> list[Reason]:
-    """One reason a stage, by what DVC finds changed."""
+def reasons_of(
+    root: Path, stages: list[Stage], changes: Mapping[str, list[Any]], is_known: Callable[[str], bool]
+) -> list[Reason]:
+    """One reason a stage, by what DVC finds changed; `is_known` says of a stage that DVC's run cache has what it makes
+    of what it would read now.
+    """
     lock = root / "dvc.lock"
     locked: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {}) if lock.is_file() else {}
     reasons: list[Reason] = []
     restored: dict[str, str] = {}
+    moving: dict[str, str] = {}
+    """What would become of each stage whose outputs may be others than now."""
     for stage in stages:
         entry = locked.get(stage.address, {})
-        running = {reason.stage for reason in reasons if reason.would_run}
         left = once_restored(changes.get(stage.address, []), entry, restored) if entry else []
-        if are_gone(left) and not running & set(stage.upstream):
+        if are_gone(left) and not moving.keys() & set(stage.upstream):
             restored |= digests(entry, "outs")
             cause = "its outputs are gone, and DVC's cache has them"
             reasons.append(Reason(stage.name, would_run=False, would_restore=True, causes=[cause]))
             continue
         causes = [cause for change in left for cause in causes_of(change, root, entry)]
-        causes += [
-            f"{upstream} would run, and may change what this reads"
-            for upstream in stage.upstream
-            if upstream in running
+        upstream = [
+            f"{name} {moving[name]}, and may change what this reads" for name in stage.upstream if name in moving
         ]
+        causes += upstream
         if not entry:
             causes.insert(0, "it never ran here (dvc.lock has no entry)")
-        reasons.append(Reason(stage.name, would_run=bool(causes), causes=causes))
+        is_restored = bool(causes) and not upstream and is_known(stage.address)
+        if is_restored:
+            causes.append("DVC's cache has what it made of these before")
+        if causes:
+            moving[stage.name] = "would come from DVC's cache" if is_restored else "would run"
+        would_run = bool(causes) and not is_restored
+        reasons.append(Reason(stage.name, would_run=would_run, would_restore=is_restored, causes=causes))
     return reasons
 
 

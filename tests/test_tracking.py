@@ -10,7 +10,7 @@ import pytest
 from components.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
 from components.errors import ArtifactError, QualityError, StoreError
 from components.pipeline_run import PipelineRun
-from components.registry import WEIGHTS_TAG
+from components.registry import WEIGHTS_TAG, note_weights
 from components.store import Store, check_store, masked, stale_runs, tracking_uri
 from components.tracking import PIPELINE_VARIABLE, stage_run
 from tests.tiny_bundles import complete
@@ -177,6 +177,8 @@ def test_weights_of_the_champion_come_back_as_they_were_registered(project, bund
         taken = run.champion_weights(tmp_path / "source")
         assert files_of(taken) == files_of(first)
         project.store.client.set_registered_model_alias("tiny", "champion", "2")
+        assert files_of(run.champion_weights(tmp_path / "source")) == files_of(first)  # as was written down
+        note_weights(project.root, project.store.registry)
         assert files_of(run.champion_weights(tmp_path / "source")) == files_of(second)
 
 
@@ -185,6 +187,7 @@ def test_no_champion_gives_no_weights(project, bundle, tmp_path):
         assert run.champion_weights(tmp_path / "source") is None
         run.register_model(bundle, weights=folder_with(tmp_path / "model", {"a": "1"}), digest="aa")
         project.store.client.delete_registered_model_alias("tiny", "champion")
+        note_weights(project.root, project.store.registry)
         assert run.champion_weights(tmp_path / "source") is None
 
 
@@ -194,17 +197,19 @@ def test_weights_that_are_not_those_that_were_registered_are_refused(name, proje
     kept = Path(project.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
     (kept / name).write_text('{"model.safetensors": "0"}')
     with stage_run(project.root, "tiny", "pretrain") as run:
-        with pytest.raises(ArtifactError, match=r"version 1 of tiny, the champion, are not those that were registered"):
+        with pytest.raises(ArtifactError, match=r"version 1 of tiny are not those that were registered"):
             run.champion_weights(tmp_path / "source")
     assert not (tmp_path / "source").exists()
 
 
-def test_champion_without_weights_says_what_to_do(project, bundle, tmp_path):
+def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path):
     register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
     project.store.client.delete_model_version_tag("tiny", "1", WEIGHTS_TAG)
     with stage_run(project.root, "tiny", "pretrain") as run:
-        with pytest.raises(ArtifactError, match="without its float weights; set the alias 'champion'"):
+        with pytest.raises(ArtifactError, match=r"no version of tiny has the weights .*; 'modelyard run tiny' starts"):
             run.champion_weights(tmp_path / "source")
+        note_weights(project.root, project.store.registry)
+        assert run.champion_weights(tmp_path / "source") is None  # which the stage says in its own words
 
 
 def test_provenance_names_the_runs_of_the_stages_before(project):

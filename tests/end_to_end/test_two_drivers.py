@@ -12,7 +12,13 @@ from ruamel.yaml import YAML
 
 from components.recipes import stages
 from components.store import Store
+from tests.processes import at_work, stage_process
 from tests.projects import edit, git_commit, make_project, run
+
+COMMANDS = {"modelyard": ("modelyard", "run", "tiny"), "dvc": ("dvc", "repro")}
+TAKEN = {"modelyard": "from DVC's cache", "dvc": "is cached - skipping run"}
+"""What each driver says of a stage whose outputs come from DVC's run cache."""
+AFTER_A_LEARNING_RATE = ("finetune", "evaluate", "compress", "package")
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +196,110 @@ def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api):
     assert "cached" in shown["finetune"]
     assert "ran" in shown["package"]
     assert files_of(folder) == before
+
+
+@pytest.mark.parametrize("driver", ["modelyard", "dvc"])
+def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_flow, folder, symlinks=True)
+    before, lock = files_of(folder), (folder / "dvc.lock").read_bytes()
+
+    def again() -> str:
+        return run([*COMMANDS[driver]], folder, PREFECT_API_URL=prefect_api).stdout
+
+    edit(folder, "tiny.finetune.optimizer.learning_rate", 0.002)
+    again()
+    other = files_of(folder)
+    assert other["tiny/finetune/model/model.safetensors"] != before["tiny/finetune/model/model.safetensors"]
+    edit(folder, "tiny.finetune.optimizer.learning_rate", 0.003)
+    reasons = {one["stage"]: one for one in modelyard(folder, prefect_api, "why", "tiny")["stages"]}
+    assert reasons["finetune"]["would_restore"]
+    assert not reasons["finetune"]["would_run"]
+    said = again()
+    assert said.count(TAKEN[driver]) >= len(AFTER_A_LEARNING_RATE), said
+    assert files_of(folder) == before
+    assert (folder / "dvc.lock").read_bytes() == lock
+    ran = [run[0] for run in shape_of_runs(folder) if run[0] in stages()]
+    assert Counter(ran) == Counter([*stages(), *AFTER_A_LEARNING_RATE])
+
+
+def test_experiment_that_is_applied_runs_nothing(tmp_path: Path, by_dvc: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_dvc, folder, symlinks=True)
+    run(["git", "add", "dvc.lock"], folder)
+    run(git_commit("Run tiny"), folder)
+    run(["dvc", "exp", "run", "-n", "other", "-S", "recipes.tiny.compress.num_latency_rows=21"], folder)
+    other = files_of(folder)
+    run(["git", "checkout", "-q", "params.yaml", "dvc.lock"], folder)
+    run(["dvc", "checkout", "-q"], folder)
+    run(["dvc", "exp", "apply", "other"], folder)
+    assert "Running stage" not in run(["dvc", "repro"], folder).stdout
+    assert files_of(folder) == other
+
+
+def test_another_champion_makes_what_starts_from_it_run_again(tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_flow, folder, symlinks=True)
+    edit(folder, "tiny.preprocess.tokenizer", "champion")
+    edit(folder, "tiny.pretrain.source", "champion")
+    done = run(["modelyard", "run", "tiny"], folder, check=False, PREFECT_API_URL=prefect_api)
+    assert done.returncode == 2
+    assert "write 'champion: artifacts/tiny/champion.json'" in done.stderr
+    edit(folder, "tiny.champion", "artifacts/tiny/champion.json")
+    outcome = modelyard(folder, prefect_api, "run", "tiny")
+    assert states(outcome) | {"ingest": "cached", "validate": "cached"} == states(outcome)
+    assert {states(outcome)[stage] for stage in ("preprocess", "pretrain", "finetune")} == {"ran"}
+    assert set(states(modelyard(folder, prefect_api, "run", "tiny")).values()) == {"cached"}
+
+    run(["modelyard", "promote", "tiny", "--force", "to start from it"], folder)
+    (changed,) = json.loads(run(["dvc", "status", "--json", "pretrain@tiny"], folder).stdout)["pretrain@tiny"]
+    assert changed["changed deps"] == {"artifacts/tiny/champion.json": "modified"}
+    reasons = {one["stage"]: one for one in modelyard(folder, prefect_api, "why", "tiny")["stages"]}
+    assert "artifacts/tiny/champion.json is modified" in reasons["preprocess"]["causes"]
+    run(["modelyard", "rollback", "tiny"], folder)
+    assert set(states(modelyard(folder, prefect_api, "run", "tiny")).values()) == {"cached"}
+
+
+def test_failed_gate_of_dvc_repro_leaves_the_last_good_artifact(tmp_path: Path, by_dvc: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_dvc, folder, symlinks=True)
+    before, lock = files_of(folder), (folder / "dvc.lock").read_bytes()
+    edit(folder, "tiny.evaluate.gate.min", 2.0)
+    done = run(["dvc", "repro"], folder, check=False)
+    assert done.returncode != 0
+    assert "evaluate@tiny: its last good artifact is in place again" in done.stderr + done.stdout
+    assert files_of(folder) == before
+    assert (folder / "dvc.lock").read_bytes() == lock
+
+
+def test_artifact_of_a_killed_stage_is_back_at_the_next_command(tmp_path: Path, by_dvc: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_dvc, folder, symlinks=True)
+    before = files_of(folder)
+    edit(folder, "tiny.finetune.epochs", 5000)
+    edit(folder, "tiny.finetune.early_stopping.patience", 5000)
+    with at_work(["dvc", "repro"], folder) as process:
+        stage = stage_process("finetune", folder)
+        assert not (folder / "artifacts/tiny/finetune/files.json").exists()  # DVC took it away
+        process.kill()
+        stage.kill()
+        process.communicate(timeout=60)
+    done = run(["modelyard", "recipes"], folder)
+    assert "finetune@tiny: its last good artifact is in place again" in done.stderr
+    assert files_of(folder) == before
+
+
+def test_damaged_object_of_the_cache_is_not_brought_back(tmp_path: Path, by_dvc: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_dvc, folder, symlinks=True)
+    (folder / "artifacts/tiny/evaluate/report.json").unlink()
+    outs = YAML(typ="safe").load(folder / "dvc.lock")["stages"]["evaluate@tiny"]["outs"]
+    (md5,) = [out["md5"] for out in outs if out["path"].endswith("report.json")]
+    kept = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes().replace(b"0", b"1", 1))
+    run(["modelyard", "recipes"], folder)
+    assert not (folder / "artifacts/tiny/evaluate/report.json").exists()
 
 
 def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api):
