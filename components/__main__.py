@@ -18,6 +18,7 @@ from components.last_good import bring_back
 from components.locks import hold
 from components.logs import configure_logging
 from components.logs import say as write_line
+from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
 from components.recipes import load_recipe, section_of, stages
 from components.registry import noted_weights
@@ -27,12 +28,15 @@ from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
 from serving.predictors.session import VARIABLE as DEVICE
 
 
-def run_stage(root: Path, recipe: str, stage: str, *, tracker: Tracker) -> dict[str, Any]:
+def run_stage(
+    root: Path, recipe: str, stage: str, *, tracker: Tracker, settings: Recipe | None = None
+) -> dict[str, Any]:
     """Run one stage: bind its paths, check its inputs, put its artifact in place. Gives its report.
 
+    `settings` are the recipe's, read from params.yaml where they are not given.
     A failed gate leaves the report that it judged in `observations/`, and the last good artifact where it was.
     """
-    settings = load_recipe(root, recipe)
+    settings = settings or load_recipe(root, recipe)
     params = section_of(settings, stage)
     module = importlib.import_module(f"components.{stage}")
     layout = Layout(root, recipe, stage)
@@ -67,15 +71,16 @@ def main(argv: list[str] | None = None) -> int:
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
     stopping = Stopping()
     try:
-        params = section_of(load_recipe(root, recipe), stage)
+        settings = load_recipe(root, recipe)  # once: what is logged is what runs
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False),
             store_errors(root),
             stage_run(root, recipe, stage) as run,
             stopping.work(),
         ):
-            run.log_start(params.model_dump(mode="json"), locked_digests(root, recipe, stage))
-            run_stage(root, recipe, stage, tracker=run)
+            params = section_of(settings, stage).model_dump(mode="json")
+            run.log_start(params, locked_digests(root, recipe, stage))
+            run_stage(root, recipe, stage, tracker=run, settings=settings)
             run.log_end(Layout(root, recipe, stage).artifact)
     except ModelyardError as error:
         if args.debug:

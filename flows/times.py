@@ -40,7 +40,7 @@ class Due:
 
 
 def when(due: Due) -> "Schedule":
-    """A schedule in Prefect's terms; ParamsError where it cannot read cron, or cron names a day that never comes."""
+    """A schedule in Prefect's terms; ParamsError where it reads cron otherwise than we do, and cannot."""
     from prefect.schedules import Cron
 
     schedule = due.schedule
@@ -54,11 +54,6 @@ def when(due: Due) -> "Schedule":
             f"recipes.{due.recipe}.{due.key}.cron is '{schedule.cron}', which is no cron expression ({error}); for "
             "example '0 3 * * 1-5'"
         ) from error
-    if next(times_of(made, start=datetime.now(UTC)), None) is None:
-        raise ParamsError(
-            f"recipes.{due.recipe}.{due.key}.cron is '{schedule.cron}': no day is ever the one that it names; for "
-            "example '0 3 1 * *' is 3 in the night on the first of each month"
-        )
     return made
 
 

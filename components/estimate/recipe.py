@@ -23,9 +23,9 @@ from components.estimate.parts import parameters_by_part
 from components.estimate.prediction import BUDGET_S, predict_trace, typical_batch
 from components.estimate.rows import Counts, write_predictor
 from components.estimate.training import Step, Trained, numbers_needed, one_step
-from components.finetune.ways import restrict
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of, config_of
 from components.models.encoder.settings import Settings as EncoderSettings
+from components.models.encoder.ways import restrict
 from components.models.facts import Facts, read_facts
 from components.models.storage import CONFIG, build
 from components.params import (

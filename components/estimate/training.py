@@ -1,6 +1,5 @@
 """One training of a recipe, before it starts: what its step does, by the objective's own code on a made-up batch."""
 
-import importlib
 import logging
 import tempfile
 import traceback
@@ -29,6 +28,7 @@ from components.models.facts import Facts
 from components.params import Adapt, PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
 from components.training.objective import Data, Objective
+from components.training.objectives import prepare
 from components.training.precision import Precision, choose_precision
 
 Trained = PretrainFromData | TrainFromLabels | Adapt
@@ -74,7 +74,7 @@ def check_memory(
     try:
         with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
             memory = memory_of(step.trace)
-    except Exception as error:
+    except (ModelyardError, *NEEDS_NUMBERS, NotImplementedError) as error:
         if isinstance(error, ModelyardError) and numbers_needed(error) is None:
             raise
         logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
@@ -161,20 +161,16 @@ def step_of(
         data = write_rows(Path(folder), facts, written, predictor=predictor)
         with made_in(mode, device):
             model = network().to(device)
-            objective: Objective = importlib.import_module(f"components.training.{objective_of(params)}").prepare(
-                params, model=model, facts=facts, data=data, tracker=NullTracker(), device=device, precision=precision
-            )
+            objective = prepare(
+                params, model=model, facts=facts, data=data, tracker=NullTracker(),
+                device=device, precision=precision,
+            )  # fmt: skip
         batch = next(iter(objective.batches(0, 0)))
         trained = objective.model or model
         trace = trace_step(trained, objective, batch=batch, clip=params.clip, precision=precision, mode=mode)
         scale = (counts.num_train + counts.num_unlabelled) / max(1, written.num_train + written.num_unlabelled)
         num_steps = params.steps_per_epoch or max(1, round(objective.num_steps_per_epoch * scale))
         yield Step(trained, objective, batch, 1, num_steps, trace)
-
-
-def objective_of(params: Trained) -> str:
-    """The module of components.training that trains it."""
-    return params.objective.name if isinstance(params, PretrainFromData) else "classification"
 
 
 def rows_of_a_batch(counts: Counts, params: Trained) -> int:

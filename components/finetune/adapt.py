@@ -7,24 +7,23 @@ that of transformers' own class for classifying texts, and `way` says which weig
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from components.artifacts import PREDICTOR, read_json
 from components.errors import InputError
-from components.estimate.training import check_memory
 from components.finetune.control import ControlTracker, write_no_control
-from components.finetune.labels import Trained, train_on_labels
+from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
-from components.finetune.ways import merge, restrict
-from components.models import storage
+from components.fitting import fit
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
+from components.models.encoder.ways import merge, restrict
 from components.models.facts import Facts, read_facts
 from components.models.opening import make_openable
+from components.models.storage import save
 from components.params import Adapt, Full
 from components.tracking import Tracker
 from components.training.checkpoint import Position
 from components.training.history import write_history
-from components.training.machine import start
 from components.training.objective import Data
 
 
@@ -63,19 +62,10 @@ def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) ->
 
 
 def adapt(
-    params: Adapt,
-    inputs: Inputs,
-    facts: Facts,
-    *,
-    to: Path,
-    outputs: Outputs,
-    tracker: Tracker,
+    params: Adapt, inputs: Inputs, facts: Facts, *, to: Path, outputs: Outputs, tracker: Tracker,
     pretrained: bool = True,
-) -> tuple[Trained, Position]:
-    """Train one classifier, and save it in the folder `to`."""
-    machine = start(params, outputs.checkpoints / to.name)
-    data = Data(inputs.train, inputs.validation, None, inputs.predictor)
-
+) -> tuple[Trained, Position]:  # fmt: skip
+    """Train one classifier, and save it in the folder `to`; from random weights where it is not `pretrained`."""
     labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
 
     def network(*, pretrained: bool) -> EncoderClassifier:
@@ -83,18 +73,15 @@ def adapt(
         restrict(model, params.way)
         return model
 
-    check_memory(
-        params, facts, network=partial(network, pretrained=False), data=data, stage="finetune", device=machine.device
-    )
-    model = network(pretrained=pretrained)
-    trained, position = train_on_labels(
-        model, params, facts=facts, data=data,
-        machine=machine, checkpoints=outputs.checkpoints / to.name, tracker=tracker, title=f"finetune {to.name}",
+    fitted = fit(
+        params, facts, Data(inputs.train, inputs.validation, None, inputs.predictor),
+        network=partial(network, pretrained=False), first=partial(network, pretrained=pretrained),
+        stage="finetune", checkpoints=outputs.checkpoints / to.name, tracker=tracker, title=f"finetune {to.name}",
     )  # fmt: skip
-    merged = merge(model).cpu()
-    storage.save(merged, to, family="encoder", settings=None, facts=facts)
+    merged = merge(cast(EncoderClassifier, fitted.model))
+    save(merged, to, family="encoder", settings=None, facts=facts)
     make_openable(to, predictor=inputs.predictor)
-    return replace(trained, num_parameters=sum(p.numel() for p in merged.parameters())), position
+    return trained_on_labels(replace(fitted, model=merged)), fitted.position
 
 
 def adapt_nothing(

@@ -1,22 +1,8 @@
-"""What the modes that train on labels share: one training, and the figures of its report."""
+"""The figures that the modes that train on labels report."""
 
-import logging
 from dataclasses import dataclass
-from pathlib import Path
 
-from torch import nn
-
-from components.estimate.prediction import foretold
-from components.models.facts import Facts
-from components.params import Adapt, TrainFromLabels
-from components.tracking import Tracker
-from components.training import classification
-from components.training.checkpoint import Position
-from components.training.loop import plan_of, train
-from components.training.machine import Machine
-from components.training.objective import Data
-
-logger = logging.getLogger(__name__)
+from components.fitting import Fitted
 
 
 @dataclass(frozen=True)
@@ -39,29 +25,18 @@ class Trained:
     validation_f1_macro: float
 
 
-def train_on_labels(
-    model: nn.Module, params: Adapt | TrainFromLabels, *, facts: Facts, data: Data, machine: Machine,
-    checkpoints: Path, tracker: Tracker, title: str,
-) -> tuple[Trained, Position]:  # fmt: skip
-    """Train a classifier in place; gives its figures and its history."""
-    model.to(machine.device)
-    objective = classification.prepare(
-        params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device, precision=machine.precision
-    )
-    plan = plan_of(params, objective, machine.precision)
-    with foretold(model, plan, objective, data=data, checkpoints=checkpoints, tracker=tracker):
-        position = train(model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=title)
-    best = position.history[position.best_epoch - 1]
-    trained = Trained(
-        num_parameters=sum(p.numel() for p in model.parameters()),
-        num_trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        num_steps=position.step,
-        num_epochs=position.epoch,
-        best_epoch=position.best_epoch,
-        precision=machine.precision,
-        train_loss=position.history[-1]["train_loss"],
+def trained_on_labels(fitted: Fitted) -> Trained:
+    """What a report says of a training on labels."""
+    best = fitted.best
+    return Trained(
+        num_parameters=fitted.num_parameters,
+        num_trained_parameters=fitted.num_trained_parameters,
+        num_steps=fitted.position.step,
+        num_epochs=fitted.position.epoch,
+        best_epoch=fitted.position.best_epoch,
+        precision=fitted.precision,
+        train_loss=fitted.train_loss,
         validation_loss=best["validation_loss"],
         validation_accuracy=best["validation_accuracy"],
         validation_f1_macro=best["validation_f1_macro"],
     )
-    return trained, position

@@ -1,40 +1,29 @@
 """finetune by training a model of the recipe's own on the labels, from random weights or from another training's."""
 
-from components.estimate.training import check_memory
 from components.finetune.control import write_no_control
-from components.finetune.labels import Trained, train_on_labels
+from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
-from components.models import storage
+from components.fitting import fit_family
 from components.models.facts import read_facts
 from components.models.opening import make_openable
+from components.models.storage import save
 from components.params import TrainFromLabels
 from components.tracking import Tracker
 from components.training.history import write_history
-from components.training.machine import start
 from components.training.objective import Data
-from components.training.starting import first_weights
 
 
 def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
     """Train the family's network on the data, and save it with its settings. InputError where the training cannot fit
     into memory, or the source is of another model."""
-    machine = start(params, outputs.checkpoints)
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
-    check_memory(
-        params, facts, network=lambda: storage.build(params.model, facts), data=data, stage="finetune",
-        device=machine.device,
+    fitted = fit_family(
+        params, facts, data, stage="finetune", root=inputs.project, checkpoints=outputs.checkpoints,
+        source_folder=outputs.checkpoints / "source", tracker=tracker, title="finetune",
     )  # fmt: skip
-    model = first_weights(
-        params.model, facts, params.source, stage="finetune", predictor=inputs.predictor, root=inputs.project,
-        work=outputs.checkpoints / "source", tracker=tracker,
-    )  # fmt: skip
-    trained, position = train_on_labels(
-        model, params, facts=facts, data=data,
-        machine=machine, checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
-    )  # fmt: skip
-    storage.save(model.cpu(), outputs.model, family=params.model.family, settings=params.model, facts=facts)
+    save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=facts)
     make_openable(outputs.model, predictor=inputs.predictor)
     write_no_control(outputs.control)
-    write_history(outputs.history, position.history)
-    return trained
+    write_history(outputs.history, fitted.position.history)
+    return trained_on_labels(fitted)

@@ -3,9 +3,11 @@
 Not a stage: DVC knows nothing of it.
 """
 
+from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
+from cronsim import CronSim, CronSimError
 from pydantic import Field, model_validator
 
 from components.errors import did_you_mean
@@ -35,6 +37,12 @@ class RunSchedule(Section):
                 f"cron '{self.cron}' has {len(self.cron.split())} fields; it needs {NUM_CRON_FIELDS}: minute, hour, "
                 "day of month, month, day of week"
             )
+        if self.cron is not None:
+            try:
+                next(CronSim(self.cron, datetime.now()))
+            except (CronSimError, StopIteration) as error:
+                why = str(error)[:1].lower() + str(error)[1:] or "no day is ever the one that it names"
+                raise ValueError(f"'{self.cron}' is no cron expression ({why}); for example '0 3 * * 1-5'") from error
         try:
             ZoneInfo(self.timezone)
         except (OSError, ValueError, LookupError):

@@ -1,4 +1,3 @@
-import importlib
 import time
 from pathlib import Path
 
@@ -11,12 +10,13 @@ from components.estimate import memory, training
 from components.estimate.prediction import foretold, predict
 from components.estimate.recipe import Training, estimate_training
 from components.estimate.rows import Counts, num_tokens, write_predictor, write_rows
-from components.estimate.training import check_memory, objective_of, one_step
+from components.estimate.training import check_memory, one_step
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
 from components.params import PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
 from components.training.loop import plan_of, train
+from components.training.objectives import prepare
 
 CPU = torch.device("cpu")
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.99]}
@@ -94,8 +94,14 @@ def test_step_of_every_family_is_told_from_its_settings(name, tmp_path):
     real = build(params.model, facts)
     torch.set_rng_state(state)
     assert sum(p.numel() for p in kept.parameters()) == sum(p.numel() for p in real.parameters())
-    objective = importlib.import_module(f"components.training.{objective_of(params)}").prepare(
-        params, model=real, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
+    objective = prepare(
+        params,
+        model=real,
+        facts=facts,
+        data=data,
+        tracker=NullTracker(),
+        device=CPU,
+        precision="fp32",
     )
     assert step.num_steps_per_epoch == objective.num_steps_per_epoch
     trained = sum(p.numel() for player in objective.players for _, p in player.parameters)
@@ -275,8 +281,14 @@ def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tm
     for number, is_told in enumerate((False, True)):
         torch.manual_seed(0)
         model = build(params.model, facts)
-        objective = importlib.import_module(f"components.training.{objective_of(params)}").prepare(
-            params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
+        objective = prepare(
+            params,
+            model=model,
+            facts=facts,
+            data=data,
+            tracker=NullTracker(),
+            device=CPU,
+            precision="fp32",
         )
         plan, trained = plan_of(params, objective, "fp32"), objective.model or model
         work = tmp_path / f"checkpoints{number}"
@@ -300,7 +312,7 @@ def test_more_steps_take_longer(tmp_path):
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     model = build(params.model, facts)
-    objective = importlib.import_module("components.training.classification").prepare(
+    objective = prepare(
         params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
     )
     plan = plan_of(params, objective, "fp32")
@@ -318,7 +330,7 @@ def test_what_logging_takes_counts_too(tmp_path):
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     model = build(params.model, facts)
-    objective = importlib.import_module("components.training.classification").prepare(
+    objective = prepare(
         params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
     )
     plan, slow = plan_of(params, objective, "fp32"), Slow()

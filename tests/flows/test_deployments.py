@@ -121,17 +121,17 @@ def test_gate_that_could_not_be_judged_is_refused(project: Path, path: str, valu
 def test_cron_that_names_no_day_is_refused_and_holds_up_no_other_recipe(project: Path):
     edit(project, "movie_sentiment.monitoring.schedule.cron", "0 3 31 2 *")
     edit(project, "digits.schedule", A_YEAR)
-    with pytest.raises(ParamsError, match=r"monitoring.schedule.cron is '0 3 31 2 \*': no day is ever the one"):
-        deployments_of(project)
+    with pytest.raises(ParamsError, match=r"monitoring.schedule: '0 3 31 2 \*' is no cron expression \(bad day-of"):
+        load_recipe(project, "movie_sentiment")
     faulty = faulty_recipes(project)
     assert list(faulty) == ["movie_sentiment"]
     assert [one.parameters["recipe"] for one in deployments_of(project, without=faulty)] == ["digits"]
 
 
-def test_cron_of_monitoring_is_named_by_its_place(project: Path):
+def test_bad_cron_is_refused_when_params_are_read(project: Path):
     edit(project, "movie_sentiment.monitoring.schedule.cron", "0 99 * * 1")
-    with pytest.raises(ParamsError, match=r"recipes.movie_sentiment.monitoring.schedule.cron is '0 99 \* \* 1'"):
-        deployments_of(project)
+    with pytest.raises(ParamsError, match=r"recipes.movie_sentiment.monitoring.schedule: '0 99 \* \* 1' is no cron"):
+        load_recipe(project, "movie_sentiment")
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from components.errors import InputError
-from components.finetune.ways import attention_of, merge, restrict
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of
+from components.models.encoder.ways import attention_of, merge, restrict
 from components.params import Full, LastLayers, Lora
 from tests.tiny import make_tiny_encoder
 
