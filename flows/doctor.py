@@ -18,6 +18,7 @@ import psutil
 
 from components.environment import QUIET
 from components.errors import ModelyardError, examples
+from components.locks import held, read_holder
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.ports import holder_of, is_free, name_of
 from serving.keys import VARIABLE as KEYS
@@ -318,10 +319,11 @@ def look_at_stale_runs(root: Path) -> list[Check]:
 
 def look_at_locks(root: Path) -> list[Check]:
     """Who holds a recipe now, and what a killed process left behind."""
-    notes = {path.stem: note for path in sorted((root / ".modelyard" / "locks").glob("*.json")) if (note := read(path))}
-    held = [f"{name}: {note['doing']} (process {note['pid']})" for name, note in notes.items() if is_alive(note)]
-    checks = [Check("locks", "ok", f"held now: {'; '.join(held)}" if held else "no recipe is in use")]
-    dead = [note["pid"] for note in notes.values() if not is_alive(note)]
+    holders = held(root)
+    shown = "; ".join(f"{name}: {holder.doing} (process {holder.pid})" for name, holder in holders.items())
+    checks = [Check("locks", "ok", f"held now: {shown}" if shown else "no recipe is in use")]
+    notes = sorted((root / ".modelyard" / "locks").glob("*.json"))
+    dead = {pid for note in notes if note.stem not in holders and (pid := read_holder(note).pid)}
     left = sorted({*dead, *dead_holders(root / ".dvc" / "tmp" / "rwlock")})
     if left:
         found = f"notes of processes that are gone: {examples(left)}"
@@ -335,18 +337,24 @@ def read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def is_alive(note: dict[str, Any]) -> bool:
-    return psutil.pid_exists(note["pid"])
-
-
 def dead_holders(rwlock: Path) -> set[int]:
-    """Processes that hold paths in DVC's read-write lock, and are gone."""
-    held = read(rwlock)
+    """Processes that hold paths in DVC's read-write lock, and are gone.
+
+    DVC writes down their numbers alone; a process that began after the file was written is another with the same one.
+    """
+    noted = read(rwlock)
     holders = [
-        *held.get("write", {}).values(),
-        *(note for several in held.get("read", {}).values() for note in several),
+        *noted.get("write", {}).values(),
+        *(note for several in noted.get("read", {}).values() for note in several),
     ]
-    return {note["pid"] for note in holders if not is_alive(note)}
+    return {note["pid"] for note in holders if not began_before(note["pid"], rwlock.stat().st_mtime)}
+
+
+def began_before(pid: int, moment: float) -> bool:
+    """Whether a process of this number is there, and began before a moment (seconds since 1970)."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).create_time() <= moment
+    return False
 
 
 def look_at_notify(root: Path) -> list[Check]:

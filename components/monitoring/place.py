@@ -5,6 +5,9 @@ from pathlib import Path
 from components.params import Recipe
 from serving.traffic import FOLDER, INPUT
 
+HASHES = "hash"
+"""What is kept of inputs where a recipe has no section `service` that says it: nothing that could be read."""
+
 
 def traffic_folder(root: Path, recipe: str) -> Path:
     """The folder of a recipe's log and feedback."""
@@ -13,5 +16,5 @@ def traffic_folder(root: Path, recipe: str) -> Path:
 
 def traffic_environment(root: Path, name: str, recipe: Recipe) -> dict[str, str]:
     """The variables with which the service of a recipe logs; it keeps hashes unless `service.traffic` says text."""
-    service = getattr(recipe, "service", None)
-    return {FOLDER: str(traffic_folder(root, name)), INPUT: getattr(service, "traffic", "hash")}
+    kept = recipe.service.traffic if recipe.service else HASHES
+    return {FOLDER: str(traffic_folder(root, name)), INPUT: kept}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import uvloop
@@ -225,7 +226,7 @@ def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
     about = load_about(bundle)
     endpoint = endpoint_of(about.task)
     most = LARGE_REQUEST_BYTES
-    with suppress(TypeError):  # a bundle of another release, whose limits have other names
+    if {limit.name for limit in fields(endpoint.Limits)} == about.limits.keys():  # those of another release may differ
         most = max(endpoint.max_bytes(bundle, endpoint.Limits(**about.limits)).values())
     return Prepared(endpoint.ROUTE, most, ready_timeout_s)
 

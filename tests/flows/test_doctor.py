@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from components.locks import hold
 from components.store import Store
 from flows.doctor import EXTRAS, Check, examine, look_at_disk, look_at_exposed_servers, look_at_versions
 from tests.projects import ROOT, edit, run
@@ -159,17 +160,24 @@ def test_store_that_does_not_answer_is_a_fault(project: Path, monkeypatch: pytes
 
 
 def test_locks_of_living_and_dead_processes(project: Path, dead_process: int) -> None:
-    locks = project / ".modelyard" / "locks"
+    locks, rwlock, ours = project / ".modelyard" / "locks", project / ".dvc" / "tmp" / "rwlock", psutil.Process().pid
     locks.mkdir(parents=True)
-    for name, pid in (("living", psutil.Process().pid), ("dead", dead_process)):
+    # A number says nothing: "dead" is not held, though a process has its number.
+    for name, pid in (("dead", dead_process), ("reused", ours)):
         note = {"pid": pid, "doing": f"modelyard run {name}", "since": time.time()}
         (locks / f"{name}.json").write_text(json.dumps(note), encoding="utf-8")
-    held = {"write": {"a": {"pid": dead_process, "cmd": "dvc repro"}}, "read": {}}
-    (project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(held), encoding="utf-8")
-    checks = checks_of(project)
-    assert checks["locks"].found == f"held now: living: modelyard run living (process {psutil.Process().pid})"
+    rwlock.write_text(json.dumps({"write": {"a": {"pid": ours, "cmd": "dvc repro"}}, "read": {}}), encoding="utf-8")
+    with hold(project, "living", doing="modelyard run living", wait=False):
+        checks = checks_of(project)
+    assert checks["locks"].found == f"held now: living: modelyard run living (process {ours})"
     assert checks["stale locks"].state == "warn"
-    assert checks["stale locks"].found.endswith(f": {dead_process}")
+    gone = ", ".join(map(str, sorted((ours, dead_process))))
+    assert checks["stale locks"].found == f"notes of processes that are gone: {gone}"
+    for note in locks.glob("*.json"):
+        note.unlink()
+    assert "stale locks" not in checks_of(project)
+    os.utime(rwlock, (0, 0))  # written before this process began: its number is another's
+    assert checks_of(project)["stale locks"].found == f"notes of processes that are gone: {ours}"
 
 
 def test_port_that_is_held_names_the_process(
