@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from tests.projects import ROOT, run, tiny_recipe, write_params, write_rows
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 
+@pytest.mark.long
 def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path):
     clone = tmp_path / "clone"
     run(["git", "clone", "-q", str(ROOT), str(clone)], tmp_path)

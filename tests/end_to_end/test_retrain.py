@@ -175,6 +175,7 @@ def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_ap
     assert "finished successfully in 'Nothing new'" in monitored  # nobody asked it anything
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_run_over_its_limit_is_stopped_and_the_champion_stays(project: Path, prefect_api: str, hook: Hook):
     edit(project, "tiny.finetune.epochs", 5000)

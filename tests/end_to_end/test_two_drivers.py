@@ -198,7 +198,7 @@ def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api):
     assert files_of(folder) == before
 
 
-@pytest.mark.parametrize("driver", ["modelyard", "dvc"])
+@pytest.mark.parametrize("driver", ["modelyard", pytest.param("dvc", marks=pytest.mark.long)])
 def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
@@ -223,6 +223,7 @@ def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flo
     assert Counter(ran) == Counter([*stages(), *AFTER_A_LEARNING_RATE])
 
 
+@pytest.mark.long
 def test_experiment_that_is_applied_runs_nothing(tmp_path: Path, by_dvc: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_dvc, folder, symlinks=True)
@@ -237,6 +238,7 @@ def test_experiment_that_is_applied_runs_nothing(tmp_path: Path, by_dvc: Path) -
     assert files_of(folder) == other
 
 
+@pytest.mark.long
 def test_another_champion_makes_what_starts_from_it_run_again(tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
