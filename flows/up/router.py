@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -226,7 +227,8 @@ def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
     about = load_about(bundle)
     endpoint = endpoint_of(about.task)
     most = LARGE_REQUEST_BYTES
-    if {limit.name for limit in fields(endpoint.Limits)} == about.limits.keys():  # those of another release may differ
+    limits: Any = endpoint.Limits  # a dataclass, which its protocol cannot say
+    if {limit.name for limit in fields(limits)} == set(about.limits):  # those of another release may differ
         most = max(endpoint.max_bytes(bundle, endpoint.Limits(**about.limits)).values())
     return Prepared(endpoint.ROUTE, most, ready_timeout_s)
 
