@@ -28,6 +28,8 @@ from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 
 START_ROWS, MORE_ROWS = 240, 20
+ADDED_S = 90
+"""So long a worker that has just started may take to add what fell due while it was away."""
 SETTLE_S = 240
 """Runs that are at work when the time is over get so long to end."""
 
@@ -102,8 +104,15 @@ def soak(folder: Path, *, minutes: float, kills: int, seed: int, monitor_s: int,
                     httpx.post(f"{service}/classify", json={"texts": texts}, timeout=10)
             time.sleep(1)
         run(up, folder, check=False, **mine)
-        settle(api)
-        count(account, api, began=began, ended=ends, intervals={"monitor": monitor_s, "retrain": retrain_s})
+        intervals = {"monitor": monitor_s, "retrain": retrain_s}
+        give_up_at = time.monotonic() + ADDED_S
+        while True:
+            settle(api)
+            account.due, account.became, account.missing = Counter(), Counter(), []
+            count(account, api, began=began, ended=ends, intervals=intervals)
+            if not account.missing or time.monotonic() > give_up_at:
+                break
+            time.sleep(5)
         listed = json.loads(run(["modelyard", "ledger", "tiny", "--json"], folder, **mine).stdout)
         account.ledger = Counter(entry["action"] for entry in listed["entries"])
     finally:
