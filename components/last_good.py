@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from components.artifacts import FILES, disk_errors, md5_of, replace
-from components.errors import ArtifactError, BusyError
+from components.errors import ArtifactError, ModelyardError
 from components.locks import hold
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,11 @@ def bring_back(root: Path, recipes: Iterable[str] | None = None) -> list[str]:
         return []
     from dvc.exceptions import DvcException
 
-    locked: dict[str, Any] = YAML(typ="safe").load(root / "dvc.lock").get("stages", {})
+    try:
+        locked: dict[str, Any] = YAML(typ="safe").load(root / "dvc.lock").get("stages", {})
+    except (OSError, YAMLError, AttributeError) as error:  # such as one with a merge's marks in it, which DVC tells of
+        logger.debug("dvc.lock cannot be read, and nothing is brought back: %s", error)
+        return []
     back: list[str] = []
     for folder in lost:
         stage, recipe = folder.name, folder.parent.name
@@ -39,7 +44,7 @@ def bring_back(root: Path, recipes: Iterable[str] | None = None) -> list[str]:
         try:
             if entry and restore(root, folder, entry):
                 back.append(f"{stage}@{recipe}")
-        except (ArtifactError, BusyError, DvcException) as error:
+        except (ModelyardError, DvcException, OSError, ValueError) as error:  # what stopped the stage is to be told
             logger.debug("%s is not brought back: %s", folder, error)
     for address in back:
         logger.info("%s: its last good artifact is in place again, from DVC's cache", address)

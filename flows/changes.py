@@ -37,7 +37,8 @@ def is_in_run_cache(root: Path, address: str) -> bool:
     from dvc_data.hashfile.hash_info import HashInfo
 
     repo = open_repo(root)
-    try:
+
+    def look() -> None:
         stage = repo.stage.load_one(name=address)  # a copy: the look changes it
         with repo.lock:
             if stage.changed_stage() or not stage.deps_cached():
@@ -45,6 +46,9 @@ def is_in_run_cache(root: Path, address: str) -> bool:
                 for out in stage.outs:
                     out.hash_info = HashInfo()  # what dvc.lock has is of other inputs
             repo.stage_cache.restore(stage, dry=True)
+
+    try:
+        when_unlocked(look, address)
     except DvcException:  # RunCacheNotFoundError among them
         return False
     return True

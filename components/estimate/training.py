@@ -74,7 +74,7 @@ def check_memory(
     try:
         with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
             memory = memory_of(step.trace)
-    except (ModelyardError, *NEEDS_NUMBERS, NotImplementedError) as error:
+    except (ModelyardError, *NEEDS_NUMBERS, NotImplementedError) as error:  # the last: an operation without a fake form
         if isinstance(error, ModelyardError) and numbers_needed(error) is None:
             raise
         logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
