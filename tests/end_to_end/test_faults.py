@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from components.package.bento import free_port
 from components.recipes import stages
 from flows.servers import prefect_server
+from flows.up.processes import is_running
 from tests.hooks import listening, webhook
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
@@ -142,7 +143,7 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
             process.send_signal(number)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    assert not stage.is_running()
+    assert not is_running(stage)  # ended; whoever inherited it may not have asked yet
     assert statuses(project)["finetune"] == "KILLED"
     assert statuses(project)["pipeline"] == "KILLED"
 

@@ -57,6 +57,7 @@ def champion(folder: Path) -> int:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str, hook: Hook):
     done = run(["modelyard", "retrain", "tiny", "--json"], project, PREFECT_API_URL=prefect_api)
     said = json.loads(done.stdout)
