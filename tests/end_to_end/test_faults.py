@@ -210,6 +210,7 @@ def test_store_that_does_not_answer_is_named(project, prefect_api, variable, pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path):
     server = prefect_server(project, free_port())
     api = server.health.removesuffix("/health")

@@ -70,6 +70,7 @@ def wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postgres: str, prefect_api: str):
     root = make_project(tmp_path / "project", num_rows=240)
     extra = {"MLFLOW_TRACKING_URI": postgres, "PREFECT_API_URL": prefect_api}

@@ -198,7 +198,8 @@ def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api):
     assert files_of(folder) == before
 
 
-@pytest.mark.parametrize("driver", ["modelyard", pytest.param("dvc", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("driver", ["modelyard", "dvc"])
 def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)

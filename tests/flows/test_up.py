@@ -69,6 +69,7 @@ def project(tmp_path: Path, packaged: Path, bento_home: Path) -> Generator[tuple
 
 
 @pytest.mark.timeout(600)  # three servers, twice
+@pytest.mark.long
 def test_two_at_once_start_each_part_once_and_a_killed_one_is_seen_and_brought_back(
     project: tuple[Path, dict[str, str]],
 ):
