@@ -10,16 +10,18 @@ import platform
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from components.errors import StoreError
-from components.processes import identity, is_alive
+from components.processes import identity, is_alive, uninterrupted
 from components.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+SERVERS = ("http://", "https://")
 
 
 def tracking_uri(root: Path) -> str:
@@ -42,7 +44,7 @@ def check_store(root: Path) -> None:
     """Raise StoreError where the MLflow store does not answer within a few seconds."""
     uri = tracking_uri(root)
     try:
-        if uri.startswith(("http://", "https://")):
+        if uri.startswith(SERVERS):
             import httpx
 
             httpx.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
@@ -122,7 +124,7 @@ class Store:
             if found.lifecycle_stage == "deleted":  # in MLflow's pages, where its name stays taken
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
-        has_server = tracking_uri(self.root).startswith(("http://", "https://"))  # which then has a place of its own
+        has_server = tracking_uri(self.root).startswith(SERVERS)  # which then has a place of its own
         location = None if has_server else (self.root / "mlartifacts" / self.recipe).as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}  # its pages then open on runs, with their charts
         try:
@@ -177,7 +179,29 @@ def open_client(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     client = MlflowClient(uri, registry_uri=uri)
     client.search_experiments(max_results=1)
-    return client
+    return client if uri.startswith(SERVERS) else WholeCalls(client)
+
+
+class WholeCalls:
+    """MLflow's client on a database: an interrupt waits for the end of a call.
+
+    In the middle of one it leaves the transaction open, and the database locked for all that is written afterwards.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if not callable(call):
+            return call
+
+        @wraps(call)
+        def whole(*args: Any, **kwargs: Any) -> Any:
+            with uninterrupted():
+                return call(*args, **kwargs)
+
+        return whole
 
 
 def process_tags(root: Path) -> dict[str, str]:

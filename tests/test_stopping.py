@@ -6,6 +6,8 @@ from collections.abc import Generator
 
 import pytest
 
+from components.processes import uninterrupted
+
 WORK = """
 import time
 from components import stopping
@@ -70,3 +72,22 @@ def worker_of(shell: subprocess.Popen[str]) -> int:
     worker = int(shell.stdout.readline())
     assert shell.stdout.readline() == "at work\n"
     return worker
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_comes_at_the_end_of_what_must_not_be_interrupted(number: signal.Signals) -> None:
+    done: list[str] = []
+
+    def taken(_number: int, _frame: object) -> None:
+        done.append("signal")
+
+    before = signal.signal(number, taken)
+    try:
+        with uninterrupted():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            done.append("work")
+        assert done == ["work", "signal"]
+        assert signal.getsignal(number) is taken
+    finally:
+        signal.signal(number, before)

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ import psutil
 
 from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError, BusyError, ModelyardError
+from components.processes import uninterrupted
 from serving.bundle import MANIFEST, PROVENANCE, load_about
 from serving.keys import VARIABLE
 
@@ -185,19 +185,6 @@ def stop(process: subprocess.Popen[bytes]) -> bool:
                 member.kill()
         process.wait()
     return not alive
-
-
-@contextmanager
-def uninterrupted() -> Generator[None]:
-    """Take no Ctrl-C during the block."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def family(pid: int) -> list[psutil.Process]:
