@@ -25,6 +25,7 @@ from components.monitoring.reference import Reference, read_reference
 from components.params import Monitoring, RegistrySource
 from components.recipes import load_recipe
 from components.sources import fetch
+from components.tasks import task_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "movie_sentiment"
@@ -42,12 +43,15 @@ def main() -> None:
     params = recipe.monitoring
     assert params is not None
     assert isinstance(recipe.ingest.source, RegistrySource)
+    kind = task_of(recipe.task).monitored()
+    assert kind is not None
     artifacts: Path = args.project / "artifacts" / RECIPE
     if not (artifacts / "package" / "bundle").is_dir():
         raise SystemExit(f"{artifacts} has no bundle; run 'modelyard run {RECIPE}' first")
     with TemporaryDirectory() as folder:
         reference = read_reference(
             artifacts / "package" / "bundle",
+            kind,
             train=artifacts / "preprocess" / "train.parquet",
             validation=artifacts / "preprocess" / "validation.parquet",
             kept=Path(folder) / "validation-scores.parquet",

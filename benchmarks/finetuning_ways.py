@@ -101,11 +101,11 @@ def measure(trial: Trial, project: Path, *, epochs: int, steps: int | None) -> N
     from components.finetune.adapt import run
     from components.models import storage
     from components.models.facts import read_facts
+    from components.objectives.classification import measure as judge
+    from components.objectives.classification import of_texts
     from components.params import Adapt
     from components.recipes import load_recipe
     from components.tracking import NullTracker
-    from components.training.classification import measure as judge
-    from components.training.classification import of_texts
     from components.training.machine import start
     from components.training.objective import Data
 

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from components.compress.export import quantize
-from components.compress.text_generation import export_step
 from components.models.facts import Facts
-from components.models.settings import settings_of
-from components.models.stepping import stepping_of
 from components.models.storage import build
+from components.params.families import FAMILIES
 from components.recipes import load_yaml
+from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.stepping import stepping_of
 from serving.predictors.text_generation import OnnxStep, Reading, Step
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]
 DATA: dict[str, Any] = RECIPES["speech_gpt"]["preprocess"]
 CONTEXT, VOCAB_SIZE = int(DATA["context"]), int(DATA["tokenizer"]["vocab_size"])
 NUM_TOKENS = 2 * CONTEXT
-FAMILIES: dict[str, Any] = {family: RECIPES[f"speech_{family}"]["pretrain"]["model"] for family in ("gpt", "lstm")}
+MODELS: dict[str, Any] = {family: RECIPES[f"speech_{family}"]["pretrain"]["model"] for family in ("gpt", "lstm")}
 EVERY = 32  # positions between two that are timed by reading again
 COLORS = {"fp32": "#b06a3b", "int8": "#1f5fa8"}
 INK, GRID = "#22303c", "#e7eaee"
@@ -64,7 +64,7 @@ def main() -> None:
     args = parser.parse_args()
     ids = np.random.default_rng(0).integers(0, VOCAB_SIZE, NUM_TOKENS).tolist()
     with tempfile.TemporaryDirectory() as folder:
-        steps = {name: step for family in FAMILIES for name, step in make_steps(family, Path(folder)).items()}
+        steps = {name: step for family in MODELS for name, step in make_steps(family, Path(folder)).items()}
     rounds: dict[tuple[str, str], list[Times]] = {name: [] for name in steps}
     for _ in range(args.rounds + 1):  # the first round warms up, and is not counted
         for name, step in steps.items():
@@ -84,7 +84,7 @@ def main() -> None:
 def make_steps(family: str, folder: Path) -> dict[tuple[str, str], Step]:
     """The family's model as it is served, by (family, fp32 or int8)."""
     torch.manual_seed(0)
-    settings: Any = settings_of(family).model_validate(FAMILIES[family])
+    settings: Any = FAMILIES[family].model_validate({"family": family, **MODELS[family]})
     model = build(settings, Facts(vocab_size=VOCAB_SIZE, context=CONTEXT)).eval()
     graph = export_step(stepping_of(model, family=family))
     onnx.save(graph, folder / f"{family}-fp32.onnx")
@@ -132,8 +132,8 @@ def show(times: dict[tuple[str, str], Times]) -> None:
 def draw(times: dict[tuple[str, str], Times], path: Path) -> None:
     """A panel a family: solid with the state, dotted without."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(FAMILIES), sharey=True)
-    for axes, family in zip(panels, FAMILIES, strict=True):
+    panels = figure.subplots(1, len(MODELS), sharey=True)
+    for axes, family in zip(panels, MODELS, strict=True):
         for kind, color in COLORS.items():
             found = times[family, kind]
             axes.plot(np.arange(NUM_TOKENS) + 1, found.kept, color=color, lw=1.2, label=f"{kind}, state kept")

@@ -1,7 +1,6 @@
 """`python -m components <stage> <recipe>`: one stage of one recipe, as dvc.yaml calls it."""
 
 import argparse
-import importlib
 import os
 import sys
 import traceback
@@ -22,6 +21,7 @@ from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
 from components.recipes import load_recipe, section_of, stages
 from components.registry import noted_weights
+from components.stages import STAGES
 from components.stopping import Stopping
 from components.store import store_errors
 from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
@@ -37,19 +37,18 @@ def run_stage(
     A failed gate leaves the report that it judged in `observations/`, and the last good artifact where it was.
     """
     settings = settings or load_recipe(root, recipe)
-    params = section_of(settings, stage)
-    module = importlib.import_module(f"components.{stage}")
+    work = STAGES[stage]()
     layout = Layout(root, recipe, stage)
-    inputs = layout.inputs(module.Inputs)
-    read = layout.input_digests(module.Inputs)
+    inputs = layout.inputs(work.Inputs)
+    read = layout.input_digests(work.Inputs)
     if settings.champion != NO_CHAMPION:
         read["champion"] = noted_weights(root, recipe) or ""
-    fingerprint = fingerprint_of(params.model_dump(mode="json"), read)
+    fingerprint = fingerprint_of(section_of(settings, stage).model_dump(mode="json"), read)
     layout.renew_observations()
     with writing(layout.artifact) as folder:
-        outputs = layout.outputs(module.Outputs, folder=folder, fingerprint=fingerprint)
+        outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
         try:
-            report: dict[str, Any] = asdict(module.run(params, inputs, outputs, tracker=tracker))
+            report: dict[str, Any] = asdict(work.run(settings, inputs, outputs, tracker))
         except GateError as error:
             write_json(layout.observations / REPORT, error.report)
             raise
@@ -115,7 +114,7 @@ def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:
     locked = YAML(typ="safe").load(lock).get("stages", {})
     prefix = f"artifacts/{recipe}/"
     outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
-    names = artifact_names(importlib.import_module(f"components.{stage}").Inputs)
+    names = artifact_names(STAGES[stage]().Inputs)
     return {name: outs[prefix + name.rstrip("/")] for name in names if prefix + name.rstrip("/") in outs}
 
 

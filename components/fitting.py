@@ -15,13 +15,13 @@ from components.estimate.prediction import foretold
 from components.estimate.training import Trained, check_memory
 from components.models.facts import Facts
 from components.models.storage import build
+from components.objectives import prepare
 from components.params import PretrainFromData, TrainFromLabels
 from components.tracking import Tracker
 from components.training.checkpoint import Position
 from components.training.loop import plan_of, train
 from components.training.machine import start
 from components.training.objective import Data
-from components.training.objectives import prepare
 from components.training.precision import Precision
 from components.training.starting import first_weights
 

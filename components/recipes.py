@@ -1,5 +1,6 @@
 """Reads params.yaml into typed recipes, and reports every fault of it at once."""
 
+import copy
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -10,9 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components.errors import ParamsError, did_you_mean
-from components.params import Name, Recipe, Section
+from components.params import FAMILIES, SECTIONS, Name, Recipe, Section
 from components.params.notify import Notify
-from components.params.recipe import fault_of_champion
+from components.params.recipe import LABELS, TOP, fault_of_champion
 
 PARAMS = "params.yaml"
 
@@ -26,7 +27,7 @@ UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 def stages() -> list[str]:
     """The stages that a recipe has a section for: the sections that it must have."""
-    return [field.name for field in fields(Recipe) if field.default is MISSING]
+    return [field.name for field in fields(Recipe) if field.default is MISSING and field.name not in TOP]
 
 
 def section_of(recipe: Recipe, stage: str) -> Section:
@@ -85,11 +86,14 @@ def parse_recipe(name: str, raw: object) -> Recipe:
         TypeAdapter[str](Name).validate_python(name)
     except ValidationError:
         faults.append(f"{where}: a name is lower-case letters, digits and underscores, and begins with a letter")
+    whole = faults_of_top(where, raw)
+    faults += whole
     # JSON mode: strict about types, while a list may stand for a tuple and 1 for 1.0.
     try:
-        recipe = TypeAdapter(Recipe).validate_json(json.dumps(raw, default=str))
+        recipe = TypeAdapter(Recipe).validate_json(json.dumps(spread(raw), default=str))
     except ValidationError as error:
-        faults += [fault_line(where, raw, fault) for fault in error.errors(include_url=False)]
+        told = error.errors(include_url=False)
+        faults += [fault_line(where, raw, fault) for fault in told if not is_of_top(fault, is_told=bool(whole))]
     else:
         if fault := fault_of_champion(name, recipe):
             faults.append(f"{where}.{fault}")
@@ -97,6 +101,71 @@ def parse_recipe(name: str, raw: object) -> Recipe:
             return recipe
     count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
     raise ParamsError(f"{PARAMS} has {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def faults_of_top(where: str, raw: object) -> list[str]:
+    """What is wrong with what a recipe says once, at its top."""
+    if not isinstance(raw, dict):
+        return []
+    faults: list[str] = []
+    for key, known in {"task": [*SECTIONS], "family": [*FAMILIES], "objective": objectives()}.items():
+        given = raw.get(key)
+        if key not in raw:
+            faults.append(f"{where}.{key}: missing; it is one of {', '.join(known)}")
+        elif given not in known:
+            hint = did_you_mean(str(given), known)
+            faults.append(
+                f"{where}.{key}: there is no {key} {json.dumps(given)[:80]}{hint}; it is one of {', '.join(known)}"
+            )
+    objective, pretrain = raw.get("objective"), raw.get("pretrain")
+    if objective == LABELS and isinstance(pretrain, dict) and pretrain.get("mode") == "train":
+        others = ", ".join(name for name in objectives() if name != LABELS)
+        faults.append(
+            f"{where}.objective: pretrain.mode is 'train', which learns from rows without their labels, but objective "
+            f"is '{LABELS}'; it is one of {others}"
+        )
+    for key, places in TOP.items():
+        for place in places:
+            *sections, last = place
+            node: Any = raw
+            for section in sections:
+                node = part_of(node, section)
+            if isinstance(node, dict) and last in node:
+                faults.append(
+                    f"{where}.{'.'.join(place)}: {key} stands once, at the top of the recipe; take it out here"
+                )
+    return faults
+
+
+def objectives() -> list[str]:
+    """What some task's model may first learn."""
+    return sorted({objective for sections in SECTIONS.values() for objective in sections.objectives})
+
+
+def spread(raw: object) -> object:
+    """A recipe as it is typed: what stands once at its top is put into the sections that have it."""
+    if not isinstance(raw, dict):
+        return raw
+    whole: dict[str, Any] = copy.deepcopy(raw)
+    pretrain = whole.get("pretrain")
+    if isinstance(pretrain, dict) and pretrain.get("mode") == "train" and whole.get("objective") != LABELS:
+        pretrain.setdefault("objective", {})  # of one that has no settings
+    for key, places in TOP.items():
+        for *sections, last in places:
+            node: Any = whole
+            for section in sections:
+                node = part_of(node, section)
+            if isinstance(node, dict) and key in whole:
+                node[last] = whole[key]
+    return whole
+
+
+def is_of_top(fault: Any, *, is_told: bool) -> bool:
+    """Whether a fault of pydantic's comes of what stands at the top, and is told already."""
+    of_union = fault["type"] in ("union_tag_invalid", "union_tag_not_found")
+    place = tuple(str(part) for part in fault["loc"])
+    of_key = any(place == place_of_key for key, places in TOP.items() for place_of_key in ((key,), *places))
+    return is_told and (of_union or (of_key and place != ("threads",)) or place == ("pretrain", "objective"))
 
 
 def fault_line(where: str, raw: object, fault: Any) -> str:

@@ -30,8 +30,10 @@ from components.artifacts import REPORT, Layout, read_json
 from components.headline import flatten
 from components.pipeline_run import PipelineRun
 from components.progress import PROGRESS_VARIABLE
+from components.recipes import load_recipe
+from components.summary import shown, size_rows
+from components.tasks import task_of
 from flows.servers import MLFLOW_SERVER
-from flows.summary import quality_table, shown, size_rows
 from flows.up.processes import process_of, records
 
 logger = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ def tell_figures(root: Path, recipe: str, stage: str) -> None:
     with shown_as_artifacts():
         layout = Layout(root, recipe, stage)
         report: dict[str, Any] = read_json(layout.artifact / REPORT)
-        head, rows = figures_of(stage, report, layout.observations)
+        head, rows = figures_of(root, recipe, stage, report)
         text = "\n\n".join([markdown_table(head, rows), *pages_of(layout.observations)])
         create_markdown_artifact(text, key=key_of(recipe, stage), description=f"{stage} of {recipe}: its figures")
 
@@ -180,15 +182,17 @@ def mlflow_address(root: Path) -> str | None:
     return None
 
 
-def figures_of(stage: str, report: Mapping[str, Any], observations: Path) -> tuple[Sequence[str], list[Sequence[str]]]:
+def figures_of(
+    root: Path, recipe: str, stage: str, report: Mapping[str, Any]
+) -> tuple[Sequence[str], list[Sequence[str]]]:
     """The heads and rows of a stage's table: those that `modelyard run` prints, where it prints some."""
     given = dict(report)
     if stage == "evaluate":
-        head, quality = quality_table(given)
+        head, quality = task_of(load_recipe(root, recipe).task).summary().table(given, None)
         if quality:
             return head, list(quality)
     if stage == "compress":
-        speeds = observations / "speeds.json"
+        speeds = Layout(root, recipe, stage).observations / "speeds.json"
         return ("", "before", "after", ""), list(size_rows(given, read_json(speeds) if speeds.is_file() else None))
     plain = [(shown(k), str(short(v))) for k, v in given.items() if isinstance(v, int | float | str) and v != ""]
     return ("figure", "value"), list(plain[:MAX_FIGURES])

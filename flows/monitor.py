@@ -26,6 +26,7 @@ from components.environment import prepare_environment
 from components.errors import ArtifactError, InputError, NoTrafficError
 from components.locks import hold
 from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to, last_end
+from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.learned import Learned, add_rows
 from components.monitoring.origins import reference_of
 from components.monitoring.place import traffic_folder
@@ -36,6 +37,7 @@ from components.monitoring.windows import Window, read_window
 from components.params import Recipe
 from components.processes import identity
 from components.recipes import load_recipe
+from components.tasks import task_of
 from components.tracking import watching_run
 from flows.alerts import alerting, tell_of_crash, tell_of_verdict
 from flows.artifacts import tell_pages
@@ -143,9 +145,12 @@ def judge_recipe(
             )
         if only_new and is_judged(root, name, window):
             raise NoTrafficError(f"{name}: nothing was asked and nothing was told since the last verdict")
-        reference, notes = reference_of(
-            root, name, recipe, window.version, params, cached=lambda md5: cached_file(root, md5)
-        )
+        kind = task_of(recipe.task).monitored()
+        reference, notes = None, [f"the inputs of {recipe.task} are not compared with what the model was trained on"]
+        if kind is not None:
+            reference, notes = reference_of(
+                root, name, kind, window.version, params, cached=lambda md5: cached_file(root, md5)
+            )
         verdict = judge_window(window, reference, params, notes=notes)
         report, run_id = leave(root, name, verdict, window, reference)
         end = last_end(root, name)
@@ -155,7 +160,7 @@ def judge_recipe(
                 name, verdict, report, num_learned=0, left_out="", is_due=False, retrain="", run_id=run_id, ended=ended
             )
         whole = read_window(folder, last=MAX_ROWS, since=None, newest=params.min_rows) or window
-        learned = learn(root, name, recipe, whole)  # what was told of earlier answers, too
+        learned = learn(root, name, recipe, kind, whole)  # what was told of earlier answers, too
         why_not = claim_retraining(root, name, verdict, params, told_at=learned.told_at)
     return Outcome(
         name,
@@ -208,11 +213,13 @@ def feedback_path(root: Path, name: str, recipe: Recipe) -> Path:
     return root / (recipe.ingest.feedback or f"{FEEDBACK}/{name}.parquet")
 
 
-def learn(root: Path, name: str, recipe: Recipe, window: Window) -> Learned:
-    """Add the window's rows with feedback to the data set, as a new version under DVC."""
+def learn(root: Path, name: str, recipe: Recipe, kind: MonitoredInputs | None, window: Window) -> Learned:
+    """Add the window's rows with feedback to the data set, as a new version under DVC; none of a task whose inputs are
+    not compared, since feedback does not make a row of them."""
+    if kind is None:
+        return Learned(num_new=0, num_rows=0, left_out="")
     path = feedback_path(root, name, recipe)
-    task, contract = recipe.preprocess.task, recipe.validate.contract
-    learned = add_rows(path, window.rows, task=task, contract=contract, version=window.version)
+    learned = add_rows(path, window.rows, kind=kind, contract=recipe.validate.contract, version=window.version)
     note = path.with_name(f"{path.name}.dvc")
     if path.is_file() and not (note.is_file() and md5_of(path) in note.read_text(encoding="utf-8")):
         when_unlocked(lambda: open_repo(root).add(str(path)), f"dvc add {path}")

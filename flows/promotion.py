@@ -9,8 +9,8 @@ from rich.text import Text
 
 from components.errors import ArtifactError
 from components.promotion.ledger import HEAD, LEDGER, Fault, entries, read_head, verify
+from components.summary import named as shown
 from flows.reporting import Data, plain_table, stages_table
-from flows.summary import named as shown
 
 if TYPE_CHECKING:
     from components.promotion.decide import Decision

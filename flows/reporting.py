@@ -18,9 +18,10 @@ from rich.text import Text
 from components.artifacts import REPORT, Layout, read_json
 from components.logs import clear_note
 from components.recipes import PARAMS, load_yaml, stages
+from components.summary import CLASSIFIER, headline, seconds_rows, size_rows
+from components.tasks import TASKS, task_of
 from flows.changes import to_commit
 from flows.cli.answer import keep
-from flows.summary import headline, headline_key, quality_table, seconds_rows, size_rows
 
 if TYPE_CHECKING:
     from flows.doctor import Check
@@ -75,6 +76,7 @@ def plain_table(*columns: str) -> Table:
 
 def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
     """The outcome with the report of every stage, and the measured speeds where they were measured here."""
+    raw = load_yaml(root / PARAMS)["recipes"][recipe]
     return {
         "recipe": recipe,
         "seconds": round(seconds_since_start(), 2),
@@ -84,7 +86,8 @@ def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
         "speeds": speeds_of(root, recipe),
         "to_commit": to_commit(root),
         "bentoml_home": store_of_bentos(root),
-        "order": load_yaml(root / PARAMS)["recipes"][recipe]["evaluate"].get("order"),  # of a language model's n-grams
+        "task": raw["task"],
+        "order": raw["evaluate"].get("order"),  # of a language model's n-grams
     }
 
 
@@ -122,7 +125,7 @@ def run_tables(data: Data, console: Console) -> None:
     """Stages, the figures of the model, and what to do next."""
     console.print(stages_table(data))
     reports = data["reports"]
-    heads, quality = quality_table(reports.get("evaluate", {}), order=data["order"])
+    heads, quality = task_of(data["task"]).summary().table(reports.get("evaluate", {}), data["order"])
     compressed = reports.get("compress", {})
     changed = ("", "trained", f"served ({method_of(compressed)})", "")
     for columns, rows in ((heads, quality), (changed, size_rows(compressed, data["speeds"]))):
@@ -222,20 +225,22 @@ def recipes_summary(root: Path) -> Data:
 def recipe_summary(root: Path, name: str, raw: Any) -> Data:
     done = [stage for stage in stages() if (Layout(root, name, stage).artifact / REPORT).is_file()]
     reports = {stage: read_json(Layout(root, name, stage).artifact / REPORT) for stage in done}
+    task = raw.get("task") if isinstance(raw, dict) else None  # which a recipe with faults may lack
     source = raw.get("ingest", {}).get("source", {}) if isinstance(raw, dict) else {}
     return {
         "recipe": name,
         "source": " ".join(str(source[key]) for key in ("kind", "path", "package", "repo", "url") if key in source),
         "stages_done": done,
-        **quality_of(reports.get("evaluate", {}), reports.get("compress", {})),
+        **quality_of(task, reports.get("evaluate", {}), reports.get("compress", {})),
         "tag": reports.get("package", {}).get("tag"),
     }
 
 
-def quality_of(evaluated: Data, compressed: Data) -> Data:
+def quality_of(task: str | None, evaluated: Data, compressed: Data) -> Data:
     """The quality on the test split of the trained and of the served model, plain and in words; None where it is not
     made yet."""
-    told, key = headline(evaluated, compressed), headline_key(evaluated)
+    summary = TASKS[task]().summary() if task in TASKS else CLASSIFIER
+    told, key = headline(summary, evaluated, compressed), summary.headline(evaluated)
     return {
         "metric": key or None,
         "quality": evaluated[key] if key else None,

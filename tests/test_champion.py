@@ -18,9 +18,10 @@ from components.champion import champion_folder, champion_tokenizer
 from components.errors import InputError, SourceError
 from components.models.encoder.network import classifier_from_encoder
 from components.models.facts import Facts
-from components.models.gpt.settings import Settings
 from components.models.storage import build, load, save
 from components.params import Load, PretrainFromData, TextClassificationData, TextGenerationData
+from components.params.families.gpt import GptSettings
+from components.tasks import task_of
 from components.tracking import NullTracker, Tracker, stage_run
 from tests.finetune.rows import array_inputs, outputs_in
 from tests.finetune.test_train import params as of_its_own
@@ -31,7 +32,7 @@ from tests.tiny_documents import tiny_documents
 from tests.training.test_causal import SETTINGS as CAUSAL
 
 OLD, NEW = tiny_documents(40), tiny_documents(80)[40:]
-GPT = Settings(family="gpt", hidden_size=16, num_layers=1, num_heads=2, dropout=0.0)
+GPT = GptSettings(family="gpt", hidden_size=16, num_layers=1, num_heads=2, dropout=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def prepare(
     places = [out / name for name in artifact_names(preprocess.Outputs)]
     outputs = preprocess.Outputs(*places, work=folder / "work", observations=folder / "observations")
     inputs = preprocess.Inputs(folder / "data.parquet", folder / "verdict.json", folder)
-    preprocess.run(params, inputs, outputs, tracker=tracker)
+    preprocess.run(params, inputs, outputs, tracker=tracker, prepare=task_of(params.task).preprocess)
     assert not outputs.work.exists()
     return pretrain.Inputs(outputs.train, outputs.validation, outputs.unlabelled, outputs.predictor, folder)
 

@@ -58,8 +58,8 @@ def test_commands_of_the_readme_exist():
 def test_figures_of_the_readme_are_those_of_the_reports():
     """Of the recipes whose committed artifacts are here: what `modelyard recipes` and `run` say of them."""
     from components.recipes import load_yaml
+    from components.tasks import task_of
     from flows.reporting import recipe_summary
-    from flows.summary import quality_table
 
     locked = {
         out["path"]: out["md5"]
@@ -76,7 +76,9 @@ def test_figures_of_the_readme_are_those_of_the_reports():
         evaluated, compressed = (json.loads((ROOT / path).read_text(encoding="utf-8")) for path in reports[:2])
         model, served = rows[name]["on the test split"], rows[name]["served as int8"]
         assert told["on_test"] in model, f"{name}: the README says '{model}', the report {told['on_test']}"
-        shown = {row[0]: row for row in quality_table(evaluated, order=raw["evaluate"].get("order"))[1]}
+        shown = {
+            row[0]: row for row in task_of(raw["task"]).summary().table(evaluated, raw["evaluate"].get("order"))[1]
+        }
         _, figure, interval, _ = next(
             row for key, row in shown.items() if told["on_test"].startswith(key.split(" to ")[0])
         )

@@ -38,16 +38,17 @@ def tiny_pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
 def array_recipe() -> dict[str, Any]:
     """The tiny recipe, for pictures."""
     recipe = tiny_recipe()
+    recipe |= {"task": "array_classification", "family": "mlp"}
     recipe["preprocess"] = {
-        "task": "array_classification", "shape": list(SHAPE), "offset": 127.5, "scale": 127.5, "conflicts": "remove",
+        "shape": list(SHAPE), "offset": 127.5, "scale": 127.5, "conflicts": "remove",
         "split": recipe["preprocess"]["split"],
     }  # fmt: skip
     recipe["pretrain"] = {"mode": "none"}
     finetune = {key: value for key, value in recipe["finetune"].items() if key not in ("way", "dropout", "control")}
-    model = {"family": "mlp", "hidden_sizes": [16], "activation": "relu", "batch_norm": True, "dropout": 0.0}
+    model = {"hidden_sizes": [16], "activation": "relu", "batch_norm": True, "dropout": 0.0}
     recipe["finetune"] = finetune | {"mode": "train", "source": None, "model": model, "augment": None}
-    recipe["evaluate"] |= {"task": "array_classification", "baseline": {"C": 1.0}}
-    recipe["package"]["serving"] = {"task": "array_classification", **LIMITS}
+    recipe["evaluate"] |= {"baseline": {"C": 1.0}}
+    recipe["package"]["serving"] = {name: limit for name, limit in LIMITS.items() if name != "threads"}
     return recipe
 
 
@@ -56,9 +57,9 @@ def make_trained_arrays(root: Path) -> Path:
     import torch
 
     from components.models.facts import read_facts
-    from components.models.float_arrays import float_array_predictor
-    from components.models.mlp.settings import Settings
     from components.models.storage import build, load, save
+    from components.params.families.mlp import MlpSettings
+    from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
     from serving.predictors.array_classification import load_settings
 
     write_params(root, {"tiny": array_recipe()})
@@ -67,7 +68,7 @@ def make_trained_arrays(root: Path) -> Path:
     write_json(new(preprocess / "predictor") / "predictor.json", SETTINGS)
     write_arrays(preprocess / "validation.parquet", pictures, label_id, range(180, 240))
     write_arrays(preprocess / "test.parquet", pictures, label_id, range(240, 300))
-    family = Settings.model_validate(array_recipe()["finetune"]["model"], strict=False)
+    family = MlpSettings.model_validate({"family": "mlp", **array_recipe()["finetune"]["model"]}, strict=False)
     facts = read_facts(preprocess / "predictor")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -64,8 +64,9 @@ def gan_recipe() -> dict[str, Any]:
         "values": {"length": 64, "min": 0.0, "max": 255.0}, "max_null_share": 0.0, "max_duplicate_share": 0.5,
         "max_conflict_share": 0.5, "min_class_share": 0.1,
     }  # fmt: skip
+    recipe |= {"task": "image_generation", "family": "gan", "objective": "adversarial"}
     recipe["preprocess"] = {
-        "task": "image_generation", "shape": list(SHAPE), "offset": 127.5, "scale": 127.5, "conflicts": "remove",
+        "shape": list(SHAPE), "offset": 127.5, "scale": 127.5, "conflicts": "remove",
         "split": {"validation": 0.2, "test": 0.2, "seed": 0, "group": None},
     }  # fmt: skip
     recipe["pretrain"] = {
@@ -73,16 +74,16 @@ def gan_recipe() -> dict[str, Any]:
         "precision": "fp32", "optimizer": ADAM, "schedule": {"name": "constant", "warmup_share": 0.0}, "clip": None,
         "early_stopping": None,
         "model": {
-            "family": "gan", "latent_size": 8, "generator_sizes": [32, 64], "discriminator_sizes": [64, 32],
+            "latent_size": 8, "generator_sizes": [32, 64], "discriminator_sizes": [64, 32],
             "batch_norm": True, "dropout": 0.1,
         },
         "objective": {
-            "name": "adversarial", "label_smoothing": 0.1, "discriminator": ADAM, "max_shift": 0, "averaging": 0.9,
+            "label_smoothing": 0.1, "discriminator": ADAM, "max_shift": 0, "averaging": 0.9,
         },
     }  # fmt: skip
     recipe["finetune"] = {"mode": "none"}
     recipe["evaluate"] = {
-        "task": "image_generation", "num_samples": 400, "seed": 0, "classifier_epochs": 8,
+        "num_samples": 400, "seed": 0, "classifier_epochs": 8,
         "gate": {
             "max_frechet_ratio": 0.5, "max_class_share": 0.6, "min_diversity": 0.3, "min_classifier_accuracy": 0.9,
         },
@@ -93,7 +94,7 @@ def gan_recipe() -> dict[str, Any]:
     }
     recipe["package"] |= {"num_golden": 12, "max_difference": 1.0}
     recipe["package"]["serving"] = {
-        "task": "image_generation", "threads": 2, "max_samples": 32, "max_requests": 64, "max_read_ms": 5000,
+        "max_samples": 32, "max_requests": 64, "max_read_ms": 5000,
         "max_latency_ms": 1000,
     }  # fmt: skip
     return recipe

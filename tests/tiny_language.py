@@ -13,12 +13,13 @@ from torch import nn
 from components.artifacts import Layout, read_json, write_json, writing
 from components.compress import stage
 from components.models.facts import read_facts
-from components.models.settings import settings_of
 from components.models.storage import build, save
 from components.package.bundle import write_bundle
 from components.params import Compress, CompressionGate, Int8, TextGenerationServing, TrainedTokenizer
+from components.params.families import FAMILIES
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.recipes import load_yaml
+from components.tasks import task_of
 from components.tracking import NullTracker
 from serving.predictors.text_generation import load_tokenizer
 from tests.projects import ROOT
@@ -63,7 +64,7 @@ def make_predictor(folder: Path) -> Path:
 def make_model(folder: Path, family: str) -> nn.Module:
     """A model of large random weights, so that what it says hangs on what it has read; saved below `folder`."""
     predictor = make_predictor(folder / "predictor")
-    settings = settings_of(family).model_validate({"family": family, **SETTINGS[family]})
+    settings = FAMILIES[family].model_validate({"family": family, **SETTINGS[family]})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(settings, read_facts(predictor)).eval()
@@ -105,9 +106,17 @@ def compress(root: Path, family: str) -> Path:
         threads=2,
         num_latency_rows=20,
     )
+    task = task_of("text_generation")
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(stage.Outputs, folder=folder, fingerprint="")
-        report = stage.run(params, layout.inputs(stage.Inputs), outputs, tracker=NullTracker())
+        report = stage.run(
+            params,
+            layout.inputs(stage.Inputs),
+            outputs,
+            tracker=NullTracker(),
+            make_trial=task.compress,
+            drop=task.drop,
+        )
         write_json(folder / "report.json", asdict(report))
     return layout.artifact
 

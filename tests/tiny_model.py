@@ -33,9 +33,9 @@ def make_trained(root: Path) -> Path:
 
     from components.models.encoder.network import classifier_from_encoder
     from components.models.facts import read_facts
-    from components.models.float_predictor import float_predictor
     from components.models.opening import make_openable
     from components.models.storage import load, save
+    from components.tasks.text_classification.judging.torch_predictor import float_predictor
 
     rows = tiny_rows(300)
     artifacts = root / "artifacts" / "tiny"

@@ -86,9 +86,6 @@ class ClassifierTrial:
     def quality(self, runner: Runner) -> float:
         return accuracy_of(runner.predict(self.validation.rows), self.validation)
 
-    def drop(self, float_quality: float, quality: float) -> float:
-        return float_quality - quality
-
     def work(self, runner: Runner, items: Sequence[Any]) -> int:
         runner.predict(items)
         return len(items)

@@ -6,10 +6,9 @@ the same run. Writes `model/` (the folder that serving/predictors loads), `resul
 and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures that one
 compares); the measured speeds are observations.
 
-What a task needs is its `Trial`: the module here that bears the task's name.
+What a task needs is its `Trial`.
 """
 
-import importlib
 import logging
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,7 +22,7 @@ import onnx
 import pyarrow.parquet as pq
 import torch
 
-from components.artifacts import METRICS, PREDICTOR, artifact, observations, read_json, write_json
+from components.artifacts import METRICS, artifact, observations, write_json
 from components.compress.export import prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
@@ -124,13 +123,22 @@ class Candidate:
     size_ratio: float
 
 
-def run(params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+Drop = Callable[[float, float], float]
+"""How much worse a quality (the second) is than the float model's (the first)."""
+
+
+def run(
+    params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker,
+    make_trial: Callable[[Inputs], Trial[Any]], drop: Drop,
+) -> Report:  # fmt: skip
+    """Make the candidates, judge each, keep the smallest within the limits. `make_trial` and `drop` are the task's.
+    CompressionError where none is within them."""
     trial = make_trial(inputs)
     judged = trial.judge_float()
     judged = FloatFigures(quality=round(judged.quality, DIGITS), units_per_s=judged.units_per_s)
     reference = trial.float_runner(threads=params.threads)
     with TemporaryDirectory(prefix="modelyard-compress-") as scratch:
-        candidates = make_candidates(params, trial, inputs.predictor, judged, scratch=Path(scratch))
+        candidates = make_candidates(params, trial, inputs.predictor, judged, drop=drop, scratch=Path(scratch))
         with torch_threads(1):
             speeds = measure_speeds(
                 {FLOAT: reference} | {candidate.name: candidate.runner for candidate in candidates},
@@ -150,15 +158,8 @@ def run(params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker)
     return report
 
 
-def make_trial(inputs: Inputs) -> Trial[Any]:
-    """The trial of the task that predictor.json names."""
-    task = read_json(inputs.predictor / PREDICTOR)["task"]
-    trial: Trial[Any] = importlib.import_module(f"components.compress.{task}").make_trial(inputs)
-    return trial
-
-
 def make_candidates(
-    params: Compress, trial: Trial[Any], predictor: Path, judged: FloatFigures, *, scratch: Path
+    params: Compress, trial: Trial[Any], predictor: Path, judged: FloatFigures, *, drop: Drop, scratch: Path
 ) -> list[Candidate]:
     """Write every candidate of the recipe below `scratch`, and judge it on the validation split."""
     graphs = trial.export()
@@ -181,7 +182,7 @@ def make_candidates(
                     runner=runner,
                     folder=folder,
                     quality=quality,
-                    drop=round(trial.drop(judged.quality, quality), DIGITS),
+                    drop=round(drop(judged.quality, quality), DIGITS),
                     size_bytes=size_bytes,
                     size_ratio=round(size_bytes / trial.float_size_bytes, DIGITS),
                 )

@@ -1,4 +1,4 @@
-"""What compress asks of a task: a `Trial`, made by `make_trial(inputs)` of the module here that bears the task's name.
+"""What compress asks of a task: a `Trial`, which its `compress` makes.
 
 The stage makes the candidates, times them, judges them and chooses; a trial knows what the model's graphs are, how they
 are run as they are served, and how good their answers are. A runner is what answers: the predictor of serving/ around
@@ -105,11 +105,6 @@ class Trial(Protocol[Runner]):
 
     def quality(self, runner: Runner) -> float:
         """On the validation split."""
-        ...
-
-    def drop(self, float_quality: float, quality: float) -> float:
-        """How much worse `quality` is than the float model's, in the terms of compress.gate.max_drop; below 0 where it
-        is better."""
         ...
 
     def work(self, runner: Runner, items: Sequence[Any]) -> int:

@@ -24,12 +24,13 @@ from components.estimate.prediction import BUDGET_S, predict_trace, typical_batc
 from components.estimate.rows import Counts, write_predictor
 from components.estimate.training import Step, Trained, numbers_needed, one_step
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of, config_of
-from components.models.encoder.settings import Settings as EncoderSettings
 from components.models.encoder.ways import restrict
 from components.models.facts import Facts, read_facts
 from components.models.storage import CONFIG, build
+from components.objectives.causal import MAX_VALIDATION_WINDOWS
 from components.params import (
     Adapt,
+    ArrayData,
     FileSource,
     Full,
     GeneratorSource,
@@ -44,8 +45,8 @@ from components.params import (
     TrainedTokenizer,
     TrainFromLabels,
 )
+from components.params.families.encoder import EncoderSettings
 from components.sources import fetch_folder
-from components.training.causal import MAX_VALIDATION_WINDOWS
 from components.training.precision import choose_precision
 
 CHARACTERS_A_TOKEN = 4
@@ -110,7 +111,7 @@ def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
         facts = facts_of(root, name, recipe, Path(work))
         counts, length = counts_of(root, name, recipe, facts, assumptions)
         predictor = Path(work) / "predictor"
-        write_predictor(predictor, recipe.preprocess.task, facts)
+        write_predictor(predictor, recipe.task, facts)
         trainings = trainings_of(root, name, recipe, facts, Path(work))
         found = [
             estimate_training(
@@ -281,8 +282,13 @@ def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
     if left and not outdated(root, name, recipe):
         return left
     data, labels = recipe.preprocess, recipe.validate.contract.labels or ()
-    if not isinstance(data, TextClassificationData | TextGenerationData):
+    if isinstance(data, ArrayData):
         return Facts(num_labels=len(labels), shape=data.shape)
+    if not isinstance(data, TextClassificationData | TextGenerationData):
+        raise InputError(
+            f"the sizes of a model of {recipe.task} are not known here yet; 'modelyard run {name} --until preprocess' "
+            "leaves them"
+        )
     context = data.context if isinstance(data, TextGenerationData) else data.max_tokens
     if isinstance(data.tokenizer, TrainedTokenizer):
         return Facts(num_labels=len(labels), vocab_size=data.tokenizer.vocab_size, context=context)
@@ -312,12 +318,12 @@ def outdated(root: Path, name: str, recipe: Recipe) -> str:
 def sizes_of(recipe: Recipe) -> dict[str, object]:
     """What the config alone says of predictor.json, by its keys there."""
     data = recipe.preprocess
-    found: dict[str, object] = {"task": data.task}
+    found: dict[str, object] = {"task": recipe.task}
     if isinstance(data, TextClassificationData):
         found["max_tokens"] = data.max_tokens
     elif isinstance(data, TextGenerationData):
         found["context"] = data.context
-    else:
+    elif isinstance(data, ArrayData):
         found["shape"] = list(data.shape)
     if isinstance(data, TextClassificationData | TextGenerationData) and isinstance(data.tokenizer, TrainedTokenizer):
         found["vocab_size"] = data.tokenizer.vocab_size

@@ -25,10 +25,10 @@ from components.estimate.memory import Memory, available_bytes, memory_of, refus
 from components.estimate.rows import Counts, num_tokens, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
+from components.objectives import prepare
 from components.params import Adapt, PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
 from components.training.objective import Data, Objective
-from components.training.objectives import prepare
 from components.training.precision import Precision, choose_precision
 
 Trained = PretrainFromData | TrainFromLabels | Adapt

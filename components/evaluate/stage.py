@@ -3,14 +3,13 @@
 Reads the training and test splits and the predictor's settings of preprocess, and the model (and the control model,
 where there is one) of finetune, which it judges through serving/predictors as the service will run it. Writes
 `results/` (tables), `plots/` and `metrics.json` (the few figures that one compares). Which figures, which baseline and
-which bar is the task's own module's business.
+which bar is the task's business.
 """
 
-import importlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from components.artifacts import METRICS, artifact, observations, write_json
 from components.errors import QualityError
@@ -35,16 +34,29 @@ class Outputs:
     observations: Path = observations()
 
 
-def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
+class Judgement(Protocol):
+    """A task's report: a dataclass."""
+
+    def headline(self) -> dict[str, float]:
+        """The few figures that one compares."""
+        ...
+
+
+class Measure(Protocol):
+    """A task's part of the stage."""
+
+    def __call__(self, params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Judgement: ...
+
+
+def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, measure: Measure) -> Judgement:
     """Measure as the task asks for; gives the task's report.
 
     Before it raises QualityError, it leaves the tables and plots where a person can read them.
     """
     outputs.results.mkdir()
     outputs.plots.mkdir()
-    task = importlib.import_module(f"components.evaluate.{params.task}")
     try:
-        report = task.measure(params, inputs, outputs, tracker=tracker)
+        report = measure(params, inputs, outputs, tracker=tracker)
     except QualityError:
         for folder in (outputs.results, outputs.plots):
             shutil.copytree(folder, outputs.observations / folder.name, dirs_exist_ok=True)

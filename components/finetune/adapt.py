@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from components.artifacts import PREDICTOR, read_json
-from components.errors import InputError
 from components.finetune.control import ControlTracker, write_no_control
 from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
@@ -42,9 +41,6 @@ class ReportWithControl(Report):
 
 def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Train the adapted encoder, and its control where the recipe asks for one."""
-    task = read_json(inputs.predictor / PREDICTOR)["task"]
-    if task != "text_classification":
-        raise InputError(f"finetune.mode 'adapt' puts a head on an encoder of texts, but preprocess.task is '{task}'")
     facts = read_facts(inputs.predictor)
     trained, position = adapt(params, inputs, facts, to=outputs.model, outputs=outputs, tracker=tracker)
     write_history(outputs.history, position.history)

@@ -6,10 +6,10 @@ is trained). How is the mode's business: `adapt` puts a head on the pretrained e
 own, `none` passes the pretrained model on. Seeded: on one machine two runs give the same weights, bit for bit.
 """
 
-import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.artifacts import artifact, checkpoints, project
 from components.params import Finetune
@@ -33,7 +33,33 @@ class Outputs:
     checkpoints: Path = checkpoints()
 
 
+class Make(Protocol):
+    """A mode's part of the stage; `params` is the section of that mode."""
+
+    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
+
+
+def _adapt() -> Make:
+    from components.finetune.adapt import run
+
+    return run
+
+
+def _none() -> Make:
+    from components.finetune.none import run
+
+    return run
+
+
+def _train() -> Make:
+    from components.finetune.train import run
+
+    return run
+
+
+MODES: dict[str, Callable[[], Make]] = {"adapt": _adapt, "none": _none, "train": _train}
+
+
 def run(params: Finetune, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
     """Make the model in the way that `mode` says; gives the mode's report."""
-    mode = importlib.import_module(f"components.finetune.{params.mode}")
-    return mode.run(params, inputs, outputs, tracker=tracker)
+    return MODES[params.mode]()(params, inputs, outputs, tracker=tracker)

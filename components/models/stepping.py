@@ -1,36 +1,9 @@
-"""A language model as serving drives it: some tokens and a state in, logits and what changes of the state out.
+"""A language model as serving drives it: some tokens and a state in, logits and what changes of the state out."""
 
-A network with a method `step(input_ids, state)` is enough for that: it gives the logits and the state after, a tuple of
-tensors (L, B, C), and takes None for the state before any token, which is all zeros. A family whose state is another,
-or whose method does not export to good operators, gives `step_of(model)` in its `export.py`: a module whose inputs and
-outputs bear the names of serving/predictors/text_generation.py. The module is exported to ONNX, and run by torch for
-comparison.
-
-Legend: B rows of a batch, T tokens, L layers, C width of the state, V tokens of the vocabulary.
-"""
-
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-
-from components.artifacts import read_json
-from components.errors import ArtifactError
-from components.models.storage import FAMILY, load
-from serving.predictors.text_generation import (
-    SETTINGS,
-    TOKENIZER,
-    Arrays,
-    TextGenerator,
-    load_settings,
-    load_tokenizer,
-)
 
 
 @dataclass(frozen=True)
@@ -41,74 +14,3 @@ class Stepping:
     inputs: Mapping[str, Tensor]
     """`input_ids`, of four tokens; `position`, where the model has positions; and the states."""
     outputs: Sequence[str]
-
-
-def stepping_of(model: nn.Module, *, family: str) -> Stepping:
-    """The stepping module around a model's own weights. ArtifactError where the family gives none."""
-    if importlib.util.find_spec(f"components.models.{family}.export") is not None:
-        made: Stepping = importlib.import_module(f"components.models.{family}.export").step_of(model)
-        return made
-    if not hasattr(model, "step"):
-        raise ArtifactError(
-            f"a model of the family '{family}' cannot write token by token: give its network a method `step`, or its "
-            "folder an export.py with `step_of` (components/models/stepping.py says what they give)"
-        )
-    return recurrent_stepping(model)
-
-
-def recurrent_stepping(model: nn.Module) -> Stepping:
-    """The method `step` of a model, each part of its state an input and an output."""
-    module = RecurrentStep(model).eval()
-    with torch.inference_mode():
-        _, *after = module(torch.zeros((1, 1), dtype=torch.int64))
-    states = {f"state_{number}": torch.zeros(part.shape) for number, part in enumerate(after)}
-    return Stepping(
-        module=module,
-        inputs={"input_ids": torch.ones((1, 4), dtype=torch.int64), **states},
-        outputs=["logits", *(f"next_{name}" for name in states)],
-    )
-
-
-class RecurrentStep(nn.Module):
-    """A model's own step, with a flat row of inputs and outputs."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model: Any = model
-
-    def forward(self, input_ids: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """input_ids (1, T), the parts of the state (L, 1, C) each → logits (1, T, V), the parts after."""
-        logits, after = self.model.step(input_ids, state or None)
-        return logits, *after
-
-
-def load_stepping(folder: Path) -> Stepping:
-    """The same of a model that `storage.save` wrote."""
-    return stepping_of(load(folder), family=read_json(folder / FAMILY)["family"])
-
-
-def float_generator(stepping: Stepping, predictor: Path, *, threads: int) -> TextGenerator:
-    """What serves the compressed model, around the float model in torch. `predictor` is preprocess's folder."""
-    return TextGenerator(
-        tokenizer=load_tokenizer(predictor / TOKENIZER),
-        settings=load_settings(predictor / SETTINGS),
-        step=TorchStep(stepping),
-        threads=threads,
-    )
-
-
-class TorchStep:
-    """A step in torch, from arrays to arrays."""
-
-    def __init__(self, stepping: Stepping) -> None:
-        self.stepping = stepping
-        self.state_shapes = {
-            name: tuple(example.shape) for name, example in stepping.inputs.items() if name.startswith("state_")
-        }
-        self.takes_position = "position" in stepping.inputs
-
-    @torch.inference_mode()
-    def run(self, inputs: Arrays) -> Arrays:
-        given: list[Any] = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.stepping.inputs]
-        outputs: tuple[Tensor, ...] = self.stepping.module(*given)
-        return {name: output.numpy() for name, output in zip(self.stepping.outputs, outputs, strict=True)}

@@ -1,15 +1,12 @@
 """Models on disk: `family.json` says what they are, `model.safetensors` holds the weights. No pickle, no code.
 
 A model of transformers also has its `config.json`, and opens with transformers' own `from_pretrained`; `README.md`, its
-card, says how, and of any other that transformers does not know it. Each family's `network.py` gives
-`build(settings, facts)`, and may give `from_config(folder, facts)` where that is not enough to make it again. A network
-that only covers a model of transformers has it as `hosted`, which is what is written.
+card, says how, and of any other that transformers does not know it. A network that only covers a model of transformers
+has it as `hosted`, which is what is written.
 """
 
-import importlib
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.artifacts import read_json, write_json
-from components.errors import ArtifactError, did_you_mean, examples
+from components.errors import ArtifactError, examples
 from components.models.facts import Facts
-from components.models.settings import ModelSettings, families, settings_of
+from components.models.networks import network_of
+from components.params import FAMILIES, ModelSettings
 
 FAMILY = "family.json"
 CONFIG = "config.json"
@@ -31,19 +29,9 @@ WEIGHTS = "model.safetensors"
 ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")
 
 
-def network(family: str) -> ModuleType:
-    """The module that makes a family's networks. ArtifactError where there is no such family."""
-    if family not in families():
-        raise ArtifactError(
-            f"no family '{family}'{did_you_mean(family, families())}; there are {', '.join(families())}"
-        )
-    return importlib.import_module(f"components.models.{family}.network")
-
-
 def build(settings: ModelSettings, facts: Facts) -> nn.Module:
     """A new network of random weights, drawn from torch's current random state."""
-    model: nn.Module = network(settings.family).build(settings, facts)
-    return model
+    return network_of(settings.family).build(settings, facts)
 
 
 def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings | None, facts: Facts) -> None:
@@ -86,15 +74,15 @@ def load(folder: Path) -> nn.Module:
     """The model that `save` wrote, in fp32 and ready to predict. ArtifactError where the weights are not its own."""
     found: dict[str, Any] = read_json(folder / FAMILY)
     family = found["family"]
-    module = network(family)
+    network = network_of(family)
     facts = Facts(**found["facts"] | {"shape": tuple(found["facts"]["shape"])})
     with torch.random.fork_rng(devices=[]):
         if found["settings"] is None:
-            if not hasattr(module, "from_config"):
+            if network.from_config is None:
                 raise ArtifactError(f"{folder / FAMILY} has no settings, which a model of the family '{family}' needs")
-            model: nn.Module = module.from_config(folder, facts)
+            model = network.from_config(folder, facts)
         else:
-            model = module.build(settings_of(family).model_validate(found["settings"], strict=False), facts)
+            model = network.build(FAMILIES[family].model_validate(found["settings"], strict=False), facts)
     fill(written(model), folder / WEIGHTS)
     return model.float().eval()
 

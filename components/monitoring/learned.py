@@ -14,17 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.artifacts import disk_errors
 from components.errors import SourceError
-from components.monitoring.reference import COLUMNS
+from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.windows import Row
 from components.params import Contract
 
-TYPES = {"text": pa.string(), "values": pa.list_(pa.float32())}
 ORDER = ("time", "request_id", "item")
 
 
@@ -42,12 +40,11 @@ class Learned:
     """When each row in the file was told."""
 
 
-def schema_of(task: str) -> pa.Schema:
-    """The columns of a task's file."""
-    column = COLUMNS[task]
+def schema_of(kind: MonitoredInputs) -> pa.Schema:
+    """The columns of the file."""
     return pa.schema(
         [
-            (column, TYPES[column]),
+            (kind.COLUMN, kind.TYPE),
             ("label", pa.string()),
             ("request_id", pa.string()),
             ("item", pa.int64()),
@@ -58,18 +55,18 @@ def schema_of(task: str) -> pa.Schema:
     )
 
 
-def add_rows(path: Path, rows: Sequence[Row], *, task: str, contract: Contract, version: str) -> Learned:
+def add_rows(path: Path, rows: Sequence[Row], *, kind: MonitoredInputs, contract: Contract, version: str) -> Learned:
     """Add the rows that have feedback and their input: of each text or array the last word, also on what was learned
     before. What is said again changes nothing. The order is that of time, so that the same rows give the same bytes.
     """
-    schema = schema_of(task)
+    schema = schema_of(kind)
     before = read_records(path, schema)
-    old = [{**record, "text": record["text"].strip()} if "text" in record else record for record in before]
-    given = [record_of(row, task, version) for row in rows if row.actual is not None and row.input is not None]
+    old = [{**record, kind.COLUMN: kind.kept(record[kind.COLUMN])} for record in before]
+    given = [record_of(row, kind, version) for row in rows if row.actual is not None and row.input is not None]
     known: dict[Any, dict[str, Any]] = {}
     for record in in_order([*old, *given]):
-        if known.get(key_of(record, task), {}).get("label") != record["label"]:
-            known[key_of(record, task)] = record
+        if known.get(key_of(record, kind), {}).get("label") != record["label"]:
+            known[key_of(record, kind)] = record
     faults = {key: fault for key, record in known.items() if (fault := fault_of(key, record["label"], contract))}
     kept = in_order([record for key, record in known.items() if key not in faults])
     if kept != before:
@@ -78,9 +75,9 @@ def add_rows(path: Path, rows: Sequence[Row], *, task: str, contract: Contract, 
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.Table.from_pylist(kept, schema=schema), partial, compression="zstd")
             os.replace(partial, path)
-    labels = {key_of(record, task): record["label"] for record in before}
+    labels = {key_of(record, kind): record["label"] for record in before}
     return Learned(
-        num_new=sum(labels.get(key_of(record, task)) != record["label"] for record in kept),
+        num_new=sum(labels.get(key_of(record, kind)) != record["label"] for record in kept),
         num_rows=len(kept),
         left_out=in_words(Counter(faults.values()), num_rows=len(known)),
         told_at=tuple(datetime.fromisoformat(record["time"]) for record in kept),
@@ -114,9 +111,9 @@ def in_order(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: tuple(record[name] for name in ORDER))
 
 
-def record_of(row: Row, task: str, version: str) -> dict[str, Any]:
+def record_of(row: Row, kind: MonitoredInputs, version: str) -> dict[str, Any]:
     return {
-        COLUMNS[task]: row.input.strip() if task == "text_classification" else flat(row.input),
+        kind.COLUMN: kind.kept(row.input),
         "label": row.actual,
         "request_id": row.request_id,
         "item": row.item,
@@ -126,15 +123,9 @@ def record_of(row: Row, task: str, version: str) -> dict[str, Any]:
     }
 
 
-def flat(values: Any) -> list[float]:
-    """The numbers of an array as the file keeps them, whatever lists they stand in."""
-    return np.asarray(values, np.float32).ravel().tolist()
-
-
-def key_of(record: dict[str, Any], task: str) -> str | tuple[float, ...]:
+def key_of(record: dict[str, Any], kind: MonitoredInputs) -> Any:
     """What makes two rows one: the text without the blanks around it, or the numbers."""
-    content = record[COLUMNS[task]]
-    return content.strip() if task == "text_classification" else tuple(content)
+    return kind.key(record[kind.COLUMN])
 
 
 def fault_of(content: str | tuple[float, ...], label: str, contract: Contract) -> str:

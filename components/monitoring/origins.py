@@ -7,9 +7,10 @@ from typing import Any
 
 from components.artifacts import Layout, md5_of, read_json, sha256_of, verify
 from components.errors import InputError
-from components.monitoring.reference import COLUMNS, Reference, read_reference
+from components.monitoring.inputs import MonitoredInputs
+from components.monitoring.reference import Reference, read_reference
 from components.package.bento import bento_folder
-from components.params import Monitoring, Recipe
+from components.params import Monitoring
 from components.promotion.champions import FOLDER as PROMOTED
 from serving.bundle import MANIFEST, BundleError, verify_bundle
 
@@ -18,20 +19,18 @@ Cached = Callable[[str], Path]
 
 
 def reference_of(
-    root: Path, name: str, recipe: Recipe, version: str, params: Monitoring, *, cached: Cached
-) -> tuple[Reference | None, list[str]]:
+    root: Path, name: str, kind: MonitoredInputs, version: str, params: Monitoring, *, cached: Cached
+) -> tuple[Reference, list[str]]:
     """The rows that a version was made from with its answers on them, and notes for the report where others stand in.
 
-    None for a task whose inputs are not compared.
+    `kind` is how the inputs of the recipe's task are read.
     """
-    task = recipe.preprocess.task
-    if task not in COLUMNS:
-        return None, [f"the inputs of {task} are not compared: a prompt is not drawn from what the model has read"]
     bundle = bundle_of(root, name, version)
     splits = [split_of(root, name, bundle, split, cached=cached) for split in ("train.parquet", "validation.parquet")]
     kept = root / ".modelyard" / "monitoring" / f"{name}-{version}-{md5_of(splits[1][0])[:12]}.parquet"
     reference = read_reference(
         bundle,
+        kind,
         train=splits[0][0],
         validation=splits[1][0],
         kept=kept,

@@ -16,24 +16,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.artifacts import disk_errors
-from components.errors import InputError
-from components.monitoring.tokens import Tokens, count_tokens
+from components.monitoring.inputs import MonitoredInputs
+from components.monitoring.tokens import Tokens
 from serving.bundle import load_about
-from serving.predictors import array_classification, text_classification
 from serving.predictors.scores import Scores
 
-COLUMNS = {"text_classification": "text", "array_classification": "values"}
-"""Of a split, by the tasks whose inputs can be compared; a prompt is not drawn from what a language model has read."""
-PREDICTORS: dict[str, Any] = {
-    "text_classification": text_classification.Predictor,
-    "array_classification": array_classification.Predictor,
-}
 ROWS_A_CALL = 256
 
 
 @dataclass(frozen=True)
 class Reference:
-    task: str
+    kind: MonitoredInputs
     labels: Sequence[str]
     inputs: Sequence[Any]
     """Texts, or arrays, of the training split."""
@@ -47,14 +40,12 @@ class Reference:
     """Of the texts of the training split; None for arrays."""
 
 
-def read_reference(bundle: Path, *, train: Path, validation: Path, kept: Path, max_rows: int, seed: int) -> Reference:
-    """The reference of a bundle; `kept` is where its predictions for this validation split are, or will be. InputError
-    for a task without one."""
-    about = load_about(bundle)
-    if about.task not in COLUMNS:
-        raise InputError(f"the inputs of {about.task} cannot be compared with a training split")
-    column = COLUMNS[about.task]
-    predictor = PREDICTORS[about.task].load(bundle, threads=max(1, min(about.limits["threads"], os.cpu_count() or 1)))
+def read_reference(
+    bundle: Path, kind: MonitoredInputs, *, train: Path, validation: Path, kept: Path, max_rows: int, seed: int
+) -> Reference:
+    """The reference of a bundle; `kept` is where its predictions for this validation split are, or will be."""
+    column = kind.COLUMN
+    predictor = kind.load(bundle, threads=max(1, min(load_about(bundle).limits["threads"], os.cpu_count() or 1)))
     rows = pq.read_table(train, columns=[column])[column]
     if len(rows) > max_rows:
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), max_rows, replace=False))
@@ -62,13 +53,13 @@ def read_reference(bundle: Path, *, train: Path, validation: Path, kept: Path, m
     labelled = pq.read_table(validation, columns=[column, "label_id"])
     inputs: list[Any] = rows.to_pylist()
     return Reference(
-        task=about.task,
+        kind=kind,
         labels=predictor.labels,
         inputs=inputs,
         scores=predictions(predictor, labelled[column], kept),
         actual=labelled["label_id"].to_numpy().astype(np.int64),
         predictor=predictor,
-        tokens=count_tokens(inputs, predictor) if about.task == "text_classification" else None,
+        tokens=kind.tokens(inputs, predictor),
     )
 
 

@@ -96,7 +96,7 @@ def pictures(verdict: Verdict, window: Window, reference: Reference | None) -> l
         found.append(themed_svg(draw_findings, verdict.findings))
     if reference is not None:
         scores = scores_of(window.rows, reference.labels)
-        if reference.task == "text_classification":
+        if reference.kind.HAS_LENGTHS:
             lengths = np.array([row.length or 0 for row in window.rows], np.float64)
             known = np.array([len(text) for text in reference.inputs], np.float64)
             found.append(themed_svg(draw_distribution, "Length of the texts", "characters", lengths, known))

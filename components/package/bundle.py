@@ -13,7 +13,7 @@ import serving as served_code
 from components.artifacts import files_of, read_json, write_json
 from components.errors import ArtifactError
 from components.package.card import card_text
-from components.package.gates import gates_passed
+from components.package.gates import Drop, gates_passed
 from components.package.smoke import Golden
 from components.params import Serving
 from components.recipes import stages
@@ -39,7 +39,7 @@ docker:
 
 def write_bundle(
     folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], serving: Serving, project: Path,
-    reports: Mapping[str, Any],
+    reports: Mapping[str, Any], drop: Drop,
 ) -> None:  # fmt: skip
     """Write everything that is served; the manifest last, since it names all the others."""
     copy_code(folder / "serving")
@@ -52,7 +52,7 @@ def write_bundle(
     (folder / "bentofile.yaml").write_text(BENTOFILE.format(recipe=recipe, packages=packages), encoding="utf-8")
     origin = made_from(project, recipe)
     params = {stage: entry["params"] for stage, entry in origin.items()}
-    gates = gates_passed(serving.task, reports=reports, params=params, num_golden=len(golden))
+    gates = gates_passed(reports=reports, params=params, num_golden=len(golden), drop=drop)
     card = card_text(
         recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates
     )  # fmt: skip
@@ -96,7 +96,7 @@ def made_from(project: Path, recipe: str) -> dict[str, Any]:
         entries[stage] = locked[name]
     return {
         stage: {
-            "params": next(iter(next(iter(entry.get("params", {}).values()), {}).values()), {}),
+            "params": next(iter(entry.get("params", {}).values()), {}).get(f"recipes.{recipe}.{stage}", {}),
             "outs": {out["path"]: out["md5"] for out in entry.get("outs", []) if out["path"].rstrip("/") in read},
         }
         for stage, entry in entries.items()

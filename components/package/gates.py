@@ -9,13 +9,8 @@ from typing import Any, Literal, TypedDict
 
 DIGITS = 6
 
-DROPS: Mapping[str, Callable[[float, float], float]] = {
-    "text_classification": lambda float_quality, quality: float_quality - quality,
-    "array_classification": lambda float_quality, quality: float_quality - quality,
-    "text_generation": lambda float_quality, quality: quality - float_quality,
-    "image_generation": lambda float_quality, quality: (quality - float_quality) / (float_quality or 1),
-}
-"""How much worse than the float model, as `drop` of the task's trial in components/compress tells it."""
+Drop = Callable[[float, float], float]
+"""How much worse a quality (the second) is than the float model's (the first): a task's `drop`."""
 
 Bound = Literal["at least", "at most", "above"]
 
@@ -30,7 +25,7 @@ class Gate(TypedDict):
     limit: float
 
 
-def gates_passed(task: str, *, reports: Mapping[str, Any], params: Mapping[str, Any], num_golden: int) -> list[Gate]:
+def gates_passed(*, reports: Mapping[str, Any], params: Mapping[str, Any], num_golden: int, drop: Drop) -> list[Gate]:
     """Every limit that was kept, in the order of the stages. `params` are the stages' sections by their names."""
     evaluate, compress = (params.get(stage, {}).get("gate", {}) for stage in ("evaluate", "compress"))
     expectations = reports["verdict"].get("expectations", [])
@@ -39,7 +34,7 @@ def gates_passed(task: str, *, reports: Mapping[str, Any], params: Mapping[str, 
         gate("validate", "expectations of the data contract met", met, "at least", len(expectations)),
         gate("preprocess", "rows that come again in another split", None, "at most", 0),
         *quality_gates(evaluate, reports["evaluated"]),
-        *compression_gates(compress, reports["compressed"], task=task),
+        *compression_gates(compress, reports["compressed"], drop=drop),
         gate("package", "requests answered as the measured model did", num_golden, "at least", num_golden),
     ]
 
@@ -64,12 +59,12 @@ def quality_gates(limits: Mapping[str, Any], evaluated: Mapping[str, Any]) -> Ge
             yield gate("evaluate", figure, evaluated[figure], bound, limit)
 
 
-def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], *, task: str) -> Generator[Gate]:
+def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], *, drop: Drop) -> Generator[Gate]:
     """The limits of compress, on the validation split."""
     if not limits:
         return
-    drop = DROPS[task](compressed["float_validation_quality"], compressed["validation_quality"])
+    dropped = drop(compressed["float_validation_quality"], compressed["validation_quality"])
     worse = f"{compressed['metric']}, worse than the float model's"
-    yield gate("compress", worse, round(drop, DIGITS), "at most", limits["max_drop"])
+    yield gate("compress", worse, round(dropped, DIGITS), "at most", limits["max_drop"])
     yield gate("compress", "size_ratio", compressed["size_ratio"], "at most", limits["max_size_ratio"])
     yield gate("compress", "speedup", None, "at least", limits["min_speedup"])

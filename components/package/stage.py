@@ -21,6 +21,7 @@ from components.artifacts import artifact, observations, project, read_json, rec
 from components.errors import ModelyardError, ParityError
 from components.package.bento import build_bento, remove_bento, serving, tag_of
 from components.package.bundle import write_bundle
+from components.package.gates import Drop
 from components.package.smoke import Golden, Parity, ask, read_golden
 from components.params import Package
 from components.tracking import Tracker
@@ -65,7 +66,8 @@ class Report:
     """Between a number of a served answer and the measured model's."""
 
 
-def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, drop: Drop) -> Report:
+    """Write the bundle, serve it, ask it, register it. `drop` is the task's. ParityError where it answers otherwise."""
     golden = read_golden(inputs.results / "golden.json", limit=params.num_golden)
     write_bundle(
         outputs.bundle,
@@ -75,6 +77,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) 
         serving=params.serving,
         project=inputs.project,
         reports={name: read_json(getattr(inputs, name)) for name in ("card", "verdict", "evaluated", "compressed")},
+        drop=drop,
     )
     provenance = outputs.observations / PROVENANCE
     speeds = inputs.project / "observations" / inputs.recipe / "compress" / "speeds.json"

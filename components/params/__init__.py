@@ -1,25 +1,13 @@
-"""The typed sections of params.yaml, key for key: one file a stage, and one for each of the
+"""The typed sections of params.yaml, key for key: one file a stage, a task and a family, and one for each of the
 optional sections of what happens to the model afterwards, gathered in `Recipe`.
 
 Every value that changes results stands in params.yaml; nothing here has a default, except keys that a source, a format
 or a contract does not need at all (None then means 'not given').
 """
 
+from components.params.arrays import ArrayData
 from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned
-from components.params.evaluate import (
-    ArrayClassificationFigures,
-    Baseline,
-    Bootstrap,
-    Evaluate,
-    ImageGenerationFigures,
-    LanguageGate,
-    LogisticBaseline,
-    QualityGate,
-    SampleGate,
-    Samples,
-    TextClassificationFigures,
-    TextGenerationFigures,
-)
+from components.params.families import FAMILIES, EncoderSettings, FamilySettings, ModelSettings
 from components.params.finetune import (
     Adapt,
     Augment,
@@ -32,25 +20,9 @@ from components.params.finetune import (
     TrainFromLabels,
 )
 from components.params.ingest import CsvFormat, Format, Ingest, PlainFormat
+from components.params.judging import Bootstrap, ClassifierFigures, QualityGate
 from components.params.monitoring import Effects, Limits, Monitoring, Quality
-from components.params.package import (
-    ArrayClassificationServing,
-    ImageGenerationServing,
-    Package,
-    Serving,
-    TextClassificationServing,
-    TextGenerationServing,
-)
-from components.params.preprocess import (
-    ArrayData,
-    NearDuplicates,
-    Preprocess,
-    Split,
-    TextClassificationData,
-    TextGenerationData,
-    Tokenizer,
-    TrainedTokenizer,
-)
+from components.params.package import Package
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
 from components.params.promotion import LatencyGate, Promotion, SliceGate
 from components.params.recipe import Recipe
@@ -68,12 +40,43 @@ from components.params.sources import (
     SqlSource,
     UrlSource,
 )
+from components.params.split import Split
+from components.params.tasks import SECTIONS, Evaluate, Preprocess, Serving
+from components.params.tasks.array_classification import (
+    ArrayClassificationData,
+    ArrayClassificationFigures,
+    ArrayClassificationServing,
+    LogisticBaseline,
+)
+from components.params.tasks.image_generation import (
+    ImageGenerationData,
+    ImageGenerationFigures,
+    ImageGenerationServing,
+    SampleGate,
+)
+from components.params.tasks.text_classification import (
+    Baseline,
+    TextClassificationData,
+    TextClassificationFigures,
+    TextClassificationServing,
+)
+from components.params.tasks.text_generation import (
+    LanguageGate,
+    Samples,
+    TextGenerationData,
+    TextGenerationFigures,
+    TextGenerationServing,
+)
+from components.params.texts import NearDuplicates, Tokenizer, TrainedTokenizer
 from components.params.training import Clip, EarlyStopping, Optimizer, Schedule, Training
 from components.params.validate import Between, Contract, Validate, Values
 
 __all__ = [
+    "FAMILIES",
+    "SECTIONS",
     "Adapt",
     "Adversarial",
+    "ArrayClassificationData",
     "ArrayClassificationFigures",
     "ArrayClassificationServing",
     "ArrayData",
@@ -83,6 +86,7 @@ __all__ = [
     "Bootstrap",
     "Canary",
     "Causal",
+    "ClassifierFigures",
     "Clip",
     "Compress",
     "CompressionGate",
@@ -91,7 +95,9 @@ __all__ = [
     "DataSource",
     "EarlyStopping",
     "Effects",
+    "EncoderSettings",
     "Evaluate",
+    "FamilySettings",
     "FileSource",
     "Finetune",
     "FolderSource",
@@ -101,6 +107,7 @@ __all__ = [
     "GeneratorSource",
     "HeadOnly",
     "HubSource",
+    "ImageGenerationData",
     "ImageGenerationFigures",
     "ImageGenerationServing",
     "Ingest",
@@ -113,6 +120,7 @@ __all__ = [
     "LogisticBaseline",
     "Lora",
     "Masked",
+    "ModelSettings",
     "ModelSource",
     "Monitoring",
     "Name",

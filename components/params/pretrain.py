@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.models.settings import ModelSettings
+from components.params.families import ModelSettings
 from components.params.section import Section, Share
 from components.params.sources import ModelSource
 from components.params.training import Optimizer, Training

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.params.evaluate import Bootstrap
+from components.params.judging import Bootstrap
 from components.params.section import Positive, Section
 
 

@@ -5,36 +5,32 @@ from collections.abc import Iterator
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
+from components.params.arrays import ArrayData
 from components.params.compress import Compress
-from components.params.evaluate import Evaluate
 from components.params.finetune import Adapt, Finetune, NoFinetuning, TrainFromLabels
 from components.params.ingest import Ingest
 from components.params.monitoring import Monitoring
 from components.params.notify import Notify
-from components.params.package import Package, TextGenerationServing
-from components.params.preprocess import ArrayData, Preprocess, TextGenerationData
+from components.params.package import Package
 from components.params.pretrain import Load, NoPretraining, Pretrain, PretrainFromData
 from components.params.promotion import Promotion
 from components.params.schedule import RunSchedule
+from components.params.section import Positive
 from components.params.service import Canary, Service
+from components.params.tasks import SECTIONS, Evaluate, Preprocess
+from components.params.tasks.text_generation import TextGenerationData, TextGenerationServing
 from components.params.validate import Validate
 
-FINETUNING = {
-    "text_classification": ("adapt", "train"),
-    "array_classification": ("train",),
-    "text_generation": ("none",),
-    "image_generation": ("none",),
+TOP = {
+    "task": (("preprocess", "task"), ("evaluate", "task"), ("package", "serving", "task")),
+    "family": (("pretrain", "model", "family"), ("finetune", "model", "family")),
+    "objective": (("pretrain", "objective", "name"),),
+    "threads": (("compress", "threads"), ("package", "serving", "threads")),
 }
-"""The modes of finetune that give a model for each task."""
+"""What a recipe says once, at its top, and where the typed sections have it."""
 
-OBJECTIVES = {
-    "text_classification": ("masked",),
-    "array_classification": (),
-    "text_generation": ("causal",),
-    "image_generation": ("adversarial",),
-}
-"""What pretrain can train on the rows of each task."""
-
+LABELS = "classification"
+"""The objective of what learns from labels alone."""
 
 NO_CHAMPION = "components/champion.py"
 """What a recipe's `champion` is where neither its weights nor its tokenizer come from the champion."""
@@ -42,11 +38,19 @@ NO_CHAMPION = "components/champion.py"
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
-    """One model, from its source to its bundle. Its fields are the stages; dvc.yaml says how they hang together.
+    """One model, from its source to its bundle: what it is, then the stages; dvc.yaml says how they hang together.
 
     What follows them is no stage, and None where it is not wanted.
     """
 
+    task: str
+    """What the model does; components/tasks has one folder for each."""
+    family: str
+    """What network it is; components/models has one folder for each."""
+    objective: str
+    """What it first learns from the recipe's rows: `classification` is of their labels alone."""
+    threads: Positive
+    """Rows (or requests) that the service computes at once, and compress while it measures."""
     ingest: Ingest
     validate: Validate
     preprocess: Preprocess
@@ -77,25 +81,25 @@ class Recipe:
 
 def faults_of_task(recipe: Recipe) -> Iterator[str]:
     """What another task's section would be needed for."""
-    task = recipe.preprocess.task
-    for name, found in (("evaluate.task", recipe.evaluate.task), ("package.serving.task", recipe.package.serving.task)):
-        if found != task:
-            yield f"{name} is '{found}', but preprocess.task is '{task}'; they are one task"
-    if recipe.finetune.mode not in FINETUNING[task]:
-        yield f"finetune.mode is '{recipe.finetune.mode}', but for {task} it is one of {list(FINETUNING[task])}"
-    pretrain = recipe.pretrain
-    if isinstance(pretrain, PretrainFromData) and pretrain.objective.name not in OBJECTIVES[task]:
-        allowed = f"it is one of {list(OBJECTIVES[task])}" if OBJECTIVES[task] else "pretrain.mode must be 'none'"
-        yield f"pretrain.objective.name is '{pretrain.objective.name}', but for {task} {allowed}"
-    if isinstance(pretrain, Load) and task != "text_classification":
-        yield f"pretrain.mode is 'load', which takes an encoder of texts, but preprocess.task is '{task}'"
-    if recipe.validate.contract.max_unlabelled_share is not None and task != "text_classification":
-        yield f"max_unlabelled_share is for texts to pretrain on, but preprocess.task is '{task}', which uses none"
+    task, sections, pretrain = recipe.task, SECTIONS[recipe.task], recipe.pretrain
+    if recipe.finetune.mode not in sections.finetuning:
+        yield f"finetune.mode is '{recipe.finetune.mode}', but for {task} it is one of {list(sections.finetuning)}"
+    if recipe.objective not in sections.objectives:
+        yield f"objective is '{recipe.objective}', but for {task} it is one of {list(sections.objectives)}"
+    elif recipe.objective != LABELS and not isinstance(pretrain, PretrainFromData):
+        yield f"objective is '{recipe.objective}', which pretrain.mode 'train' learns, but it is '{pretrain.mode}'"
+    if isinstance(pretrain, Load) and not sections.can_load:
+        yield f"pretrain.mode is 'load', which takes an encoder of texts, but task is '{task}'"
+    if recipe.validate.contract.max_unlabelled_share is not None and not sections.can_load:
+        yield f"max_unlabelled_share is for texts to pretrain on, but task is '{task}', which uses none"
 
 
 def faults_of_training(recipe: Recipe) -> Iterator[str]:
     """Modes of pretrain and finetune that do not go together, and settings without effect."""
     pretrain, finetune = recipe.pretrain, recipe.finetune
+    loaded = isinstance(pretrain, Load) or isinstance(finetune, Adapt)
+    if loaded and recipe.family != "encoder":
+        yield f"family is '{recipe.family}', but only an encoder's weights are loaded and adapted; write 'encoder'"
     if isinstance(finetune, Adapt) and isinstance(pretrain, NoPretraining):
         yield "finetune.mode is 'adapt', which adapts a pretrained model, but pretrain.mode is 'none'"
     if isinstance(finetune, NoFinetuning) and not isinstance(pretrain, PretrainFromData):
@@ -114,11 +118,6 @@ def faults_of_training(recipe: Recipe) -> Iterator[str]:
 def faults_of_serving(recipe: Recipe) -> Iterator[str]:
     """Limits of the service that could not be kept."""
     preprocess, serving = recipe.preprocess, recipe.package.serving
-    if recipe.compress.threads != serving.threads:
-        yield (
-            f"compress.threads is {recipe.compress.threads}, but package.serving.threads is {serving.threads}; they "
-            "are one number, so that what is measured is what is served"
-        )
     if isinstance(preprocess, TextGenerationData) and isinstance(serving, TextGenerationServing):
         most = preprocess.context - 1
         if serving.max_prompt_tokens > most:
@@ -130,7 +129,7 @@ def faults_of_serving(recipe: Recipe) -> Iterator[str]:
 
 def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
     """A gate that could not be judged, and a schedule without a gate."""
-    task, promotion = recipe.preprocess.task, recipe.promotion
+    task, promotion = recipe.task, recipe.promotion
     if recipe.schedule is not None and promotion is None:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
     if recipe.monitoring is not None and recipe.monitoring.retrain and promotion is None:
@@ -138,8 +137,8 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
     slices = promotion.slices if promotion is not None else None
     if slices is None:
         return
-    if task not in ("text_classification", "array_classification"):
-        yield f"promotion.slices is for classifiers, but preprocess.task is '{task}'; set it to null"
+    if not SECTIONS[task].gives_labels:
+        yield f"promotion.slices is for classifiers, but task is '{task}'; set it to null"
     elif "slice" in slices.by and getattr(recipe.preprocess, "slice", None) is None:
         yield "promotion.slices.by has 'slice', but preprocess.slice names no column; name one, or leave it out"
 
@@ -156,12 +155,12 @@ def faults_of_service(recipe: Recipe) -> Iterator[str]:
             "'shadow' or 'canary', or promotion.then to 'promote'"
         )
     if isinstance(canary, Canary):
-        has_labels = recipe.preprocess.task.endswith("_classification")
+        has_labels = SECTIONS[recipe.task].gives_labels
         if has_labels and canary.min_agreement is None:
             yield "service.canary.min_agreement is null, but the answers have labels to compare; give a share"
         if not has_labels and canary.min_agreement is not None:
             yield (
-                f"service.canary.min_agreement is {canary.min_agreement:g}, but answers of {recipe.preprocess.task} "
+                f"service.canary.min_agreement is {canary.min_agreement:g}, but answers of {recipe.task} "
                 "have no labels to compare; set it to null"
             )
 

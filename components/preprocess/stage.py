@@ -2,14 +2,13 @@
 
 Reads the rows of ingest and the verdict of validate. Writes the three splits, the rows without a label (texts to
 pretrain on; most recipes have none), and `predictor/`, all that the predictor needs to read a request as training did:
-`predictor.json`, and `tokenizer.json` where there are texts. How is the task's own module's business; what all share is
+`predictor.json`, and `tokenizer.json` where there are texts. How is the task's business; what all share is
 that no row of one split comes again, or nearly, in another.
 """
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.artifacts import artifact, checkpoints, observations, project
 from components.params import Preprocess
@@ -34,8 +33,13 @@ class Outputs:
     observations: Path = observations()
 
 
-def run(params: Preprocess, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
+class Prepare(Protocol):
+    """A task's part of the stage."""
+
+    def __call__(self, params: Preprocess, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
+
+
+def run(params: Preprocess, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, prepare: Prepare) -> Any:
     """Do what the task asks for; gives the task's report. Raises InputError and LeakageError."""
     outputs.predictor.mkdir(parents=True)
-    task = importlib.import_module(f"components.preprocess.{params.task}")
-    return task.run(params, inputs, outputs, tracker=tracker)
+    return prepare(params, inputs, outputs, tracker=tracker)

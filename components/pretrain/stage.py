@@ -5,10 +5,10 @@ an epoch; none where nothing is trained). How is the mode's business: `load` tak
 of the recipe's own rows, `none` leaves it to finetune.
 """
 
-import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.artifacts import artifact, checkpoints, project
 from components.params import Pretrain
@@ -31,7 +31,33 @@ class Outputs:
     checkpoints: Path = checkpoints()
 
 
+class Make(Protocol):
+    """A mode's part of the stage; `params` is the section of that mode."""
+
+    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
+
+
+def _load() -> Make:
+    from components.pretrain.load import run
+
+    return run
+
+
+def _none() -> Make:
+    from components.pretrain.none import run
+
+    return run
+
+
+def _train() -> Make:
+    from components.pretrain.train import run
+
+    return run
+
+
+MODES: dict[str, Callable[[], Make]] = {"load": _load, "none": _none, "train": _train}
+
+
 def run(params: Pretrain, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
     """Make the model in the way that `mode` says; gives the mode's report."""
-    mode = importlib.import_module(f"components.pretrain.{params.mode}")
-    return mode.run(params, inputs, outputs, tracker=tracker)
+    return MODES[params.mode]()(params, inputs, outputs, tracker=tracker)

@@ -9,7 +9,6 @@ Not worse (a non-inferiority test; Wellek 2010): the upper end of the paired boo
 above the recipe's margin. The same rows are timed in turns.
 """
 
-import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +18,15 @@ from typing import Any
 import numpy as np
 
 from components.artifacts import Layout, md5_of, read_json, verify
+from components.comparison.duel import Comparison, Duel, HeldOut
 from components.compress.measure import measure_latencies
 from components.errors import ArtifactError, ParamsError, PromotionError
 from components.params import Promotion, Recipe, SliceGate
-from components.promotion.duel import Comparison, Duel, HeldOut
 from components.registry import MANIFEST, Version
+from components.tasks import task_of
 
 logger = logging.getLogger(__name__)
 
-METRICS = {"text_generation": "bits_per_byte", "image_generation": "frechet_distance"}
-"""Of the tasks whose section of evaluate names none."""
 CHAMPION, CHALLENGER = "champion", "challenger"
 NUM_WARM_UP = 8
 DIGITS = 6
@@ -73,10 +71,9 @@ def judge(root: Path, recipe: Recipe, champion: Contender, challenger: Contender
             f"recipes.{name} has no section 'promotion', which says what a challenger must hold to; add it (see "
             "docs/operating.md), or promote without a comparison: modelyard promote --force REASON"
         )
-    task = check_comparable(champion, challenger)
+    task = task_of(check_comparable(champion, challenger))
     data = held_out(root, name, challenger)
-    module = importlib.import_module(f"components.promotion.{task}")
-    duel: Duel[Any] = module.make_duel(data, metric=metric_of(recipe))
+    duel = task.duel(data, metric=task.promotion_metric(recipe.evaluate))
     threads = recipe.package.serving.threads
     runners = {
         CHAMPION: duel.load(champion.bundle, threads=threads),
@@ -134,12 +131,6 @@ def is_same_split(champion: Contender, challenger: Contender) -> bool:
             "which makes it look better", *rules,
         )  # fmt: skip
     return rules[0] == rules[1]
-
-
-def metric_of(recipe: Recipe) -> str:
-    """The name of what both are judged by."""
-    evaluate = recipe.evaluate
-    return METRICS[evaluate.task] if evaluate.task in METRICS else getattr(evaluate.gate, "metric")  # noqa: B009
 
 
 def figures_of(

@@ -15,9 +15,9 @@ from components.artifacts import TOKENIZER, sha256_of
 from components.champion import champion_folder
 from components.errors import InputError, SourceError, examples
 from components.models.facts import Facts
-from components.models.settings import ModelSettings
 from components.models.storage import FAMILY, build, load
 from components.params import ModelSource
+from components.params.families import ModelSettings
 from components.sources import fetch_folder
 from components.sources.pickles import refuse_pickles
 from components.tracking import Tracker

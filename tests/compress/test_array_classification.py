@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from components.__main__ import run_stage
 from components.artifacts import files_of, read_json
-from components.compress.array_classification import export_classifier, shortest
 from components.models.storage import load
+from components.tasks.array_classification.compress import export_classifier, shortest
 from components.tracking import NullTracker
 from serving.predictors.array_classification import Predictor
 

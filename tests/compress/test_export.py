@@ -11,9 +11,9 @@ from onnx import numpy_helper
 from torch.nn.utils.prune import l1_unstructured
 
 from components.compress.export import prune, quantize, without_smallest
-from components.compress.text_classification import export_classifier
 from components.models.encoder.network import EncoderClassifier
 from components.models.storage import load
+from components.tasks.text_classification.compress import export_classifier
 
 
 @pytest.fixture(scope="module")

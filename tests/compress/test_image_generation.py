@@ -8,10 +8,10 @@ import torch
 
 from components.__main__ import run_stage
 from components.artifacts import FILES, files_of, read_json, write_json
-from components.compress.image_generation import ImageTrial, export_generator, folded, golden_of, make_trial
 from components.compress.stage import Inputs
 from components.errors import ArtifactError, CompressionError
-from components.models.float_sampler import float_sampler
+from components.tasks.image_generation.compress import ImageTrial, export_generator, folded, golden_of, make_trial
+from components.tasks.image_generation.judging.torch_sampler import float_sampler
 from components.tracking import NullTracker
 from serving.predictors.image_generation import Sampler
 from tests.projects import edit
@@ -75,11 +75,6 @@ def test_exported_generator_gives_the_float_models_images(trial: ImageTrial, tmp
 def test_same_weights_are_exported_to_the_same_bytes(trial: ImageTrial):
     one, two = (export_generator(trial.model).SerializeToString(deterministic=True) for _ in range(2))
     assert one == two
-
-
-def test_drop_is_a_share_of_the_float_models_distance(trial: ImageTrial):
-    assert trial.drop(20.0, 21.0) == pytest.approx(0.05)
-    assert trial.drop(20.0, 19.0) == pytest.approx(-0.05)
 
 
 def test_float_model_is_judged_as_evaluate_judged_it(trial: ImageTrial, generated: Path):

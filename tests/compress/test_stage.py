@@ -13,12 +13,13 @@ from components.__main__ import run_stage
 from components.artifacts import Layout, files_of, read_json
 from components.compress.classification import golden_numbers
 from components.compress.measure import Speed, measure_speeds
-from components.compress.stage import Candidate, Inputs, choose, make_trial
+from components.compress.stage import Candidate, Inputs, choose
 from components.compress.trial import MAX_GOLDEN, Trial
 from components.errors import ArtifactError, CompressionError, ParamsError
 from components.evaluate.figures import shortened
 from components.params import CompressionGate
 from components.recipes import parse_recipe
+from components.tasks import task_of
 from components.tracking import NullTracker
 from serving.predictors.text_classification import Predictor
 from tests.projects import edit, tiny_recipe
@@ -35,7 +36,7 @@ def project(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trial(trained: Path) -> Trial[Any]:
-    return make_trial(Layout(trained, "tiny", "compress").inputs(Inputs))
+    return task_of("text_classification").compress(Layout(trained, "tiny", "compress").inputs(Inputs))
 
 
 def candidate(name: str, **changed: Any) -> Candidate:
@@ -169,11 +170,6 @@ def test_figures_at_the_limit_pass(trial: Trial[Any]):
     at_limit = candidate("int8", quality=0.85, drop=0.01, size_ratio=0.3)
     speeds = {"int8": Speed(1.0, 3.0, 1.0, 1.0)}
     assert choose([at_limit], speeds, GATE, trial=trial, float_quality=0.86) is at_limit
-
-
-def test_drop_is_how_much_accuracy_is_lost(trial: Trial[Any]):
-    assert trial.drop(0.86, 0.85) == pytest.approx(0.01)
-    assert trial.drop(0.85, 0.86) == pytest.approx(-0.01)
 
 
 def test_rates_count_units_and_speedup_is_over_the_reference():

@@ -8,8 +8,8 @@ import torch
 
 from components.artifacts import Layout, read_json
 from components.compress.stage import Inputs
-from components.compress.text_generation import MAX_TOKENS, TextGenerationTrial, make_trial, read_excerpts
 from components.models.storage import load
+from components.tasks.text_generation.compress import MAX_TOKENS, TextGenerationTrial, make_trial, read_excerpts
 from serving.predictors.text_generation import TextGenerator
 from tests.tiny_language import CONTEXT, TEXTS, compress, make_predictor, write_documents
 
@@ -78,10 +78,6 @@ def test_report_says_that_beginnings_were_judged(trial: TextGenerationTrial, fol
         f"{sum(lengths):,} tokens of the test split, the beginnings of {len(lengths)} of its documents "
         f"({max(lengths):,} tokens each at most)"
     )
-
-
-def test_worse_is_more_bits(trial: TextGenerationTrial):
-    assert trial.drop(2.0, 2.25) == 0.25
 
 
 def test_work_counts_the_tokens_that_were_written(trial: TextGenerationTrial):

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from components.models.facts import Facts
 from components.models.gpt.network import build as build_gpt
-from components.models.gpt.settings import Settings as GptSettings
 from components.params import Optimizer
+from components.params.families.gpt import GptSettings
 from components.training.objective import Objective, Player
 
 ADAMW = Optimizer(name="adamw", learning_rate=1e-3, weight_decay=0.01, betas=(0.9, 0.99))

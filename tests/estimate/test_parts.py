@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from components.estimate.parts import parameters_by_part
-from components.models.encoder.settings import Settings as EncoderSettings
 from components.models.facts import Facts
-from components.models.gan.settings import Settings as GanSettings
-from components.models.gpt.settings import Settings as GptSettings
-from components.models.lstm.settings import Settings as LstmSettings
-from components.models.mlp.settings import Settings as MlpSettings
 from components.models.storage import build
+from components.params.families.encoder import EncoderSettings
+from components.params.families.gan import GanSettings
+from components.params.families.gpt import GptSettings
+from components.params.families.lstm import LstmSettings
+from components.params.families.mlp import MlpSettings
 
 FACTS = Facts(num_labels=10, vocab_size=300, context=32)
 IMAGES = replace(FACTS, shape=(28, 28))

@@ -13,10 +13,10 @@ from components.estimate.rows import Counts, num_tokens, write_predictor, write_
 from components.estimate.training import check_memory, one_step
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
+from components.objectives import prepare
 from components.params import PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
 from components.training.loop import plan_of, train
-from components.training.objectives import prepare
 
 CPU = torch.device("cpu")
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.99]}

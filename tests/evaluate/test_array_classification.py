@@ -1,5 +1,6 @@
 import json
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
 from components.errors import ArtifactError, InputError, QualityError
-from components.evaluate import Inputs, Outputs, run
+from components.evaluate import Inputs, Outputs, stage
 from components.evaluate.classification.report import Report
 from components.models.facts import Facts
 from components.models.mlp.network import Perceptron, build
-from components.models.mlp.settings import Settings
 from components.models.storage import save
 from components.params import ArrayClassificationFigures
+from components.params.families.mlp import MlpSettings
+from components.tasks import task_of
 from components.tracking import NullTracker
 
+run = partial(stage.run, measure=task_of("array_classification").evaluate)
+
 LABELS = ["in", "out"]
-MLP = Settings(family="mlp", hidden_sizes=(16,), activation="relu", batch_norm=False, dropout=0.0)
+MLP = MlpSettings(family="mlp", hidden_sizes=(16,), activation="relu", batch_norm=False, dropout=0.0)
 FACTS = Facts(num_labels=2, shape=(1, 2))
 FIGURES: dict[str, Any] = {
     "task": "array_classification", "bootstrap": {"num_samples": 200, "seed": 0, "confidence": 0.95},

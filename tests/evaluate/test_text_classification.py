@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ from sklearn import metrics as reference
 
 from components.artifacts import files_of, read_json
 from components.errors import ArtifactError, InputError, QualityError
-from components.evaluate import Inputs, Outputs, run
+from components.evaluate import Inputs, Outputs, stage
 from components.evaluate.classification.report import Report, ReportWithBoth
 from components.evaluate.classification.tfidf import tfidf_scores
 from components.evaluate.figures import shortened
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts
-from components.models.float_predictor import float_predictor
 from components.models.storage import load, save
 from components.params import Baseline, Bootstrap, QualityGate, TextClassificationFigures
+from components.tasks import task_of
+from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking import NullTracker
 from serving.predictors.text_classification import load_settings, load_tokenizer
 from tests.tiny import MOODS, make_tiny_encoder, tiny_rows
+
+run = partial(stage.run, measure=task_of("text_classification").evaluate)
 
 PLOTS = [
     "calibration.csv",

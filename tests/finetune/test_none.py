@@ -7,12 +7,12 @@ from components.artifacts import read_json, sha256_of
 from components.finetune import run
 from components.models import storage
 from components.models.facts import Facts
-from components.models.mlp.settings import Settings
 from components.params import NoFinetuning
+from components.params.families.mlp import MlpSettings
 from components.tracking import NullTracker
 from tests.finetune.rows import array_inputs, outputs_in
 
-MLP = Settings(family="mlp", hidden_sizes=(3,), activation="relu", batch_norm=False, dropout=0.0)
+MLP = MlpSettings(family="mlp", hidden_sizes=(3,), activation="relu", batch_norm=False, dropout=0.0)
 
 
 @pytest.fixture

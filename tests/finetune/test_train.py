@@ -106,7 +106,7 @@ def test_family_that_is_no_classifier_is_refused(images, tmp_path, model, reason
 def test_class_weights_are_those_of_scikit_learn():
     from sklearn.utils.class_weight import compute_class_weight
 
-    from components.training.classification import class_weights
+    from components.objectives.classification import class_weights
 
     label_id = np.array([0] * 7 + [1] * 2 + [2])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=label_id)

@@ -1,4 +1,4 @@
-from flows.summary import Headline, headline, quality_rows, quality_table, seconds_rows, size_rows
+from components.summary import Headline, headline, quality_rows, quality_table, seconds_rows, size_rows
 
 
 def test_figures_with_a_baseline_are_shown_beside_it() -> None:

@@ -15,15 +15,15 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from components.artifacts import read_json, write_json
 from components.compress.export import quantize
-from components.compress.text_classification import export_classifier
 from components.errors import ArtifactError, SourceError
 from components.finetune.adapt import run as finetune
 from components.models.encoder.kinds import HEAD_DROPOUT
 from components.models.encoder.network import classifier_from_encoder
-from components.models.float_predictor import float_predictor
 from components.models.storage import load
 from components.params import Adapt, Load
 from components.pretrain import Inputs, Outputs, run
+from components.tasks.text_classification.compress import export_classifier
+from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking import NullTracker
 from serving.predictors.text_classification import load_settings, load_tokenizer
 from tests.finetune.rows import inputs_in, outputs_in, write_tokens

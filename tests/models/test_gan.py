@@ -6,14 +6,14 @@ from torch import nn
 
 from components.models.facts import Facts
 from components.models.gan.network import Gan, build
-from components.models.gan.settings import Settings
 from components.models.storage import load, save
+from components.params.families.gan import GanSettings
 
-LARGE = Settings(
+LARGE = GanSettings(
     family="gan", latent_size=100, generator_sizes=(128, 256, 512, 1024), discriminator_sizes=(1024, 512, 256),
     batch_norm=False, dropout=0.3,
 )  # fmt: skip
-SMALL = Settings(
+SMALL = GanSettings(
     family="gan", latent_size=3, generator_sizes=(8,), discriminator_sizes=(8, 4), batch_norm=True, dropout=0.0
 )
 

@@ -7,12 +7,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 from components.artifacts import read_json
 from components.models.facts import Facts
 from components.models.gpt.network import Gpt, build
-from components.models.gpt.settings import Settings
 from components.models.opening import make_openable
 from components.models.storage import load, save
+from components.params.families.gpt import GptSettings
 from tests.tiny_documents import tiny_documents, write_documents_of
 
-SETTINGS = Settings(family="gpt", hidden_size=32, num_layers=2, num_heads=4, dropout=0.1)
+SETTINGS = GptSettings(family="gpt", hidden_size=32, num_layers=2, num_heads=4, dropout=0.1)
 FACTS = Facts(vocab_size=300, context=16)
 
 
@@ -76,4 +76,4 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_heads_divide_the_width() -> None:
     with pytest.raises(ValueError, match="hidden_size 32 is no multiple of num_heads 5"):
-        Settings(family="gpt", hidden_size=32, num_layers=2, num_heads=5, dropout=0.0)
+        GptSettings(family="gpt", hidden_size=32, num_layers=2, num_heads=5, dropout=0.0)

@@ -5,14 +5,14 @@ import torch
 
 from components.models.facts import Facts
 from components.models.lstm.network import Lstm, build
-from components.models.lstm.settings import Settings
 from components.models.storage import load, save
+from components.params.families.lstm import LstmSettings
 
 FACTS = Facts(vocab_size=50, context=8)
 
 
-def settings(hidden_size: int) -> Settings:
-    return Settings(family="lstm", embedding_size=16, hidden_size=hidden_size, num_layers=2, dropout=0.1)
+def settings(hidden_size: int) -> LstmSettings:
+    return LstmSettings(family="lstm", embedding_size=16, hidden_size=hidden_size, num_layers=2, dropout=0.1)
 
 
 def network(hidden_size: int) -> Lstm:

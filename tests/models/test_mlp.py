@@ -7,7 +7,7 @@ import torch
 from components.models import storage
 from components.models.facts import Facts
 from components.models.mlp.network import ACTIVATIONS, build
-from components.models.mlp.settings import Settings
+from components.params.families.mlp import MlpSettings
 
 SETTINGS: dict[str, Any] = {
     "family": "mlp", "hidden_sizes": (6, 5), "activation": "relu", "batch_norm": False, "dropout": 0.0,
@@ -17,7 +17,7 @@ FACTS = Facts(num_labels=3, shape=(2, 4))
 
 def mlp(**settings: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    return build(Settings.model_validate(SETTINGS | settings), FACTS)
+    return build(MlpSettings.model_validate(SETTINGS | settings), FACTS)
 
 
 def test_widths_follow_from_the_settings_and_the_data() -> None:
@@ -57,7 +57,7 @@ def test_batch_norm_and_dropout_act_in_training_only() -> None:
 
 
 def test_saved_model_comes_back_with_its_running_means(tmp_path: Path) -> None:
-    settings = Settings.model_validate(SETTINGS | {"batch_norm": True})
+    settings = MlpSettings.model_validate(SETTINGS | {"batch_norm": True})
     model = build(settings, FACTS)
     model(torch.randn(64, 8) + 3)
     storage.save(model, tmp_path, family="mlp", settings=settings, facts=FACTS)

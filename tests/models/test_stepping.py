@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from components.compress.export import quantize
-from components.compress.text_generation import export_step
 from components.errors import ArtifactError
-from components.models.stepping import TorchStep, load_stepping, stepping_of
+from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.stepping import TorchStep, load_stepping, stepping_of
 from serving.predictors.text_generation import OnnxStep, Reading, Step, log2_probability
 from tests.tiny_language import CONTEXT, VOCAB_SIZE, make_model
 

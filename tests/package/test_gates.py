@@ -20,7 +20,7 @@ def gates_of(recipe: str, evaluated: dict[str, Any]) -> dict[tuple[str, str], tu
         "evaluated": evaluated,
         "compressed": COMPRESSED,
     }
-    found = gates_passed(params["evaluate"]["task"], reports=reports, params=params, num_golden=7)
+    found = gates_passed(reports=reports, params=params, num_golden=7, drop=task_of(task).drop)
     return {(one["stage"], one["figure"]): (one["value"], one["bound"], one["limit"]) for one in found}
 
 

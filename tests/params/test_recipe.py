@@ -14,7 +14,7 @@ OF_ITS_OWN = {
     "epochs": 1,
     "steps_per_epoch": None,
     "batch_size": "full",
-    "model": {"family": "mlp", "hidden_sizes": [4], "activation": "relu", "batch_norm": False, "dropout": 0.0},
+    "model": {"hidden_sizes": [4], "activation": "relu", "batch_norm": False, "dropout": 0.0},
     "augment": None,
     "precision": "fp32",
     "optimizer": {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "momentum": 0.9},
@@ -39,7 +39,7 @@ def test_mode_that_gives_no_model_for_the_task_is_refused(raw):
 
 
 def test_augmentation_of_what_is_no_image_is_refused(raw):
-    raw |= {"pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN}
+    raw |= {"family": "mlp", "pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN}
     parse_recipe("movie", raw)
     raw["finetune"] = OF_ITS_OWN | {"augment": {"shift": 1, "rotate": 5.0}}
     with pytest.raises(ParamsError, match=r"finetune.augment moves images, but preprocess makes none; set it to null"):
@@ -58,7 +58,7 @@ def test_augmentation_of_what_is_no_image_is_refused(raw):
     ],
 )
 def test_setting_of_a_training_out_of_its_range_is_refused(raw, key, value, message):
-    raw |= {"pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN | {key: value}}
+    raw |= {"family": "mlp", "pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN | {key: value}}
     with pytest.raises(ParamsError, match=message):
         parse_recipe("movie", raw)
 
@@ -70,16 +70,31 @@ def recipe(name: str) -> dict:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("speech_gpt", lambda r: r["pretrain"].update(objective={"name": "masked", "share": 0.2, "mean_span": 1.0}),
-         r"pretrain.objective.name is 'masked', but for text_generation it is one of .'causal'"),
-        ("digit_gan", lambda r: r["pretrain"].update(objective={"name": "causal"}),
+        ("speech_gpt",
+         lambda r: r.update(objective="masked") or r["pretrain"].update(objective={"share": 0.2, "mean_span": 1.0}),
+         r"objective is 'masked', but for text_generation it is one of .'causal'"),
+        ("digit_gan", lambda r: r.update(objective="causal") or r["pretrain"].pop("objective"),
          r"'causal', but for image_generation it is one of .'adversarial'"),
+        ("speech_gpt", lambda r: r.update(objective="classification"),
+         r"learns from rows without their labels, but objective is 'classification'"),
+        ("movie_sentiment", lambda r: r.update(objective="masked"),
+         r"objective is 'masked', which pretrain.mode 'train' learns, but it is 'load'"),
+        ("review_sentiment_zh", lambda r: r.update(objective="classification") or r["pretrain"].pop("objective"),
+         r"review_sentiment_zh.objective: pretrain.mode is 'train'"),
+        ("movie_sentiment", lambda r: r.update(family="mlp"), r"family is 'mlp', but only an encoder's weights"),
+        ("movie_sentiment", lambda r: r.update(task="text_clasification"),
+         r"task: there is no task .text_clasification. .did you mean 'text_classification'"),
+        ("movie_sentiment", lambda r: r.pop("task"), r"recipes.movie_sentiment.task: missing; it is one of array"),
+        ("movie_sentiment", lambda r: r.update(threads=0), r"recipes.movie_sentiment.threads: input should be"),
+        ("digits", lambda r: r["preprocess"].update(task="array_classification"),
+         r"preprocess.task: task stands once, at the top"),
+        ("digits", lambda r: r["finetune"]["model"].update(family="mlp"), r"finetune.model.family: family stands once"),
         ("digit_gan", lambda r: r["pretrain"].update(early_stopping={"metric": "loss", "patience": 1}),
          r"the loss of a GAN does not tell"),
         ("speech_gpt", lambda r: r["pretrain"].update(early_stopping={"metric": "accuracy", "patience": 1}),
          r"without labels it is 'loss'"),
         ("speech_gpt", lambda r: r["package"]["serving"].update(max_prompt_tokens=256), r"reads 255 and one more"),
-        ("digits", lambda r: r["compress"].update(threads=1), r"compress.threads is 1, but package"),
+        ("digits", lambda r: r["compress"].update(threads=1), r"compress.threads: threads stands once, at the top"),
         ("digits", lambda r: r["validate"]["contract"].update(max_unlabelled_share=0.5), r"which uses none"),
         ("digits", lambda r: r["finetune"].update(seed=-1), r"finetune.seed: input should be greater than"),
     ],

@@ -10,9 +10,10 @@ import pytest
 
 from components.artifacts import read_json, sha256_of, write_json
 from components.errors import InputError, LeakageError
-from components.params import ArrayData
+from components.params import SECTIONS
 from components.preprocess import Inputs, Outputs, run
 from components.preprocess.arrays import Report, check_leakage
+from components.tasks import task_of
 from components.tracking import NullTracker
 
 SPLITS = ("train", "validation", "test")
@@ -42,7 +43,9 @@ def prepare(
     paths = {name: out / f"{name}.parquet" for name in (*SPLITS, "unlabelled")}
     outputs = Outputs(**paths, predictor=out / "predictor", work=folder / "work", observations=out)
     inputs = Inputs(data=folder / "data.parquet", verdict=folder / "verdict.json", project=folder)
-    return run(ArrayData.model_validate_json(json.dumps(SETTINGS | settings)), inputs, outputs, tracker=NullTracker())
+    given = SETTINGS | settings
+    params = SECTIONS[given["task"]].preprocess.model_validate_json(json.dumps(given))
+    return run(params, inputs, outputs, tracker=NullTracker(), prepare=task_of(given["task"]).preprocess)
 
 
 def table_of(folder: Path, name: str) -> pa.Table:

@@ -13,7 +13,8 @@ from components.artifacts import artifact_names, files_of, write_json
 from components.errors import InputError, SourceError
 from components.params import FileSource, NearDuplicates, Split, TextClassificationData, TrainedTokenizer
 from components.preprocess import Inputs, Outputs, run
-from components.preprocess.text_classification import Report
+from components.tasks import task_of
+from components.tasks.text_classification.preprocess import Report
 from components.tracking import NullTracker
 from serving.predictors.text_classification import load_settings, load_tokenizer
 from serving.text import clean
@@ -21,6 +22,7 @@ from tests.tiny import make_tiny_encoder, tiny_rows
 
 ROWS = tiny_rows(300)
 LABELS = ["negative", "positive"]
+PREPARE = task_of("text_classification").preprocess
 SPLITS = ("train", "validation", "test")
 
 
@@ -62,7 +64,13 @@ def preprocess(
     write_json(work / "verdict.json", {"labels": LABELS})
     places = [target / name for name in artifact_names(Outputs)]
     outputs = Outputs(*places, work=work / "fetched", observations=work / "observations")
-    report = run(params, Inputs(work / "data.parquet", work / "verdict.json", folder), outputs, tracker=NullTracker())
+    report = run(
+        params,
+        Inputs(work / "data.parquet", work / "verdict.json", folder),
+        outputs,
+        tracker=NullTracker(),
+        prepare=PREPARE,
+    )
     return report, outputs
 
 
@@ -265,7 +273,7 @@ def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: 
 
 def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassificationData, monkeypatch: pytest.MonkeyPatch):
     from components.errors import LeakageError
-    from components.preprocess import text_classification as stage
+    from components.tasks.text_classification import preprocess as stage
 
     # The split is made to put every row of test into train as well.
     divided = stage.divided
@@ -285,7 +293,7 @@ def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData,
     work = tmp_path / "a" / "work"
     inputs = Inputs(work / "data.parquet", work / "verdict.json", encoder.parent)
     again = replace(outputs, predictor=tmp_path / "predictor")
-    assert run(inputs_of_project, inputs, again, tracker=NullTracker()) == report
+    assert run(inputs_of_project, inputs, again, tracker=NullTracker(), prepare=PREPARE) == report
 
 
 def test_the_leak_of_the_raw_rows_is_told(tmp_path: Path, params: TextClassificationData):

@@ -13,8 +13,9 @@ from components.params import TextGenerationData, TrainedTokenizer
 from components.preprocess import stage
 from components.preprocess.documents import clean_document
 from components.preprocess.leakage import check_leakage
-from components.preprocess.text_generation import Report
 from components.preprocess.tokenizer_training import train_tokenizer
+from components.tasks.text_generation.preprocess import Report
+from components.tasks.text_generation.preprocess import run as prepare
 from components.tracking import NullTracker
 from tests.tiny import make_tiny_tokenizer
 from tests.tiny_documents import tiny_documents
@@ -44,7 +45,7 @@ def preprocess(
     names = ("train.parquet", "validation.parquet", "test.parquet", "unlabelled.parquet", "predictor")
     outputs = stage.Outputs(*(out / name for name in names), folder / "work", folder / "observations")
     params = TextGenerationData.model_validate(SETTINGS | changes, strict=False)
-    return stage.run(params, inputs, outputs, tracker=NullTracker()), outputs
+    return stage.run(params, inputs, outputs, tracker=NullTracker(), prepare=prepare), outputs
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

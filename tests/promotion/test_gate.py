@@ -11,12 +11,12 @@ import pytest
 
 from components.artifacts import FILES, files_of, read_json, sha256_of, write_json
 from components.errors import ArtifactError
-from components.evaluate.image_generation.frechet import moments_of
 from components.params import Promotion, Recipe
 from components.promotion.gate import Contender, Verdict, faults_of, judge
-from components.promotion.image_generation import weighted
 from components.recipes import load_recipe
 from components.registry import Version
+from components.tasks.image_generation.duel import weighted
+from components.tasks.image_generation.judging.frechet import moments_of
 from tests.projects import ROOT
 from tests.promotion.bundles import make_bundle, note, spoil
 from tests.tiny_language import compress
@@ -98,7 +98,7 @@ def test_figure_that_is_no_number_does_not_pass(compressed: Path, tmp_path: Path
     assert settings.promotion is not None
     champion = contender(compressed, 1, tmp_path / "1")
     verdict = judge(compressed, settings, champion, contender(compressed, 2, tmp_path / "2", note("same")))
-    from components.promotion.duel import Comparison
+    from components.comparison.duel import Comparison
 
     found = Comparison("rows", 0.9, float("nan"), float("nan"), float("nan"), float("nan"))
     assert faults_of(verdict.figures, found, settings.promotion)

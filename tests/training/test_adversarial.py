@@ -10,12 +10,12 @@ from torch import nn
 from components.errors import InputError
 from components.models.facts import Facts
 from components.models.gan.network import Gan
-from components.models.gan.settings import Settings
+from components.objectives.adversarial import Averaged, Game, is_shown, kept, prepare
 from components.params import Adversarial, Optimizer, PretrainFromData
+from components.params.families.gan import GanSettings
 from components.recipes import load_recipe
 from components.tracking import NullTracker
 from components.training import loop
-from components.training.adversarial import Averaged, Game, is_shown, kept, prepare
 from components.training.loop import Seat, plan_of, train
 from components.training.objective import Data, Objective
 from tests.tiny_images import SHAPE, make_generating, write_images
@@ -59,7 +59,7 @@ def objective_of(
     root: Path, params: PretrainFromData, *, tracker: NullTracker | None = None, model: nn.Module | None = None
 ) -> tuple[Gan, Objective]:
     torch.manual_seed(0)
-    assert isinstance(params.model, Settings)
+    assert isinstance(params.model, GanSettings)
     folder = root / "artifacts/tiny/preprocess"
     gan = Gan(params.model, num_values=64)
     objective = prepare(

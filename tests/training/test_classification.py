@@ -11,9 +11,9 @@ from torch import nn
 
 from components.artifacts import read_json, write_json
 from components.models.facts import read_facts
+from components.objectives.classification import prepare
 from components.params import TrainFromLabels
 from components.tracking import NullTracker
-from components.training.classification import prepare
 from components.training.objective import Data
 from tests.finetune.rows import array_inputs
 from tests.finetune.test_train import PARAMS

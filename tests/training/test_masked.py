@@ -16,17 +16,9 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertCon
 from components.artifacts import files_of, write_json
 from components.errors import InputError
 from components.models.encoder.network import EncoderForMasking, build, classifier_from_encoder
-from components.models.encoder.settings import Settings
 from components.models.facts import Facts, read_facts
 from components.models.storage import load
-from components.params import Masked, PretrainFromData, TrainedTokenizer
-from components.preprocess.tokenizer_training import train_tokenizer
-from components.pretrain import Inputs, Outputs, run
-from components.tracking import NullTracker
-from components.training import loop
-from components.training.batches import Rows, collate
-from components.training.loop import plan_of, train
-from components.training.masked import (
+from components.objectives.masked import (
     HIDDEN_STEP,
     NOT_COUNTED,
     Tokens,
@@ -36,6 +28,14 @@ from components.training.masked import (
     read_tokens,
     spans,
 )
+from components.params import Masked, PretrainFromData, TrainedTokenizer
+from components.params.families.encoder import EncoderSettings
+from components.preprocess.tokenizer_training import train_tokenizer
+from components.pretrain import Inputs, Outputs, run
+from components.tracking import NullTracker
+from components.training import loop
+from components.training.batches import Rows, collate
+from components.training.loop import plan_of, train
 from components.training.objective import Data, Objective
 from tests.tiny import make_tiny_tokenizer
 
@@ -105,7 +105,7 @@ def prepared(data: Data, **changes: Any) -> tuple[Objective, PretrainFromData]:
     facts = read_facts(data.predictor)
     torch.manual_seed(0)
     settings = params.model
-    model = build(settings, facts) if isinstance(settings, Settings) else nn.Linear(1, 1)
+    model = build(settings, facts) if isinstance(settings, EncoderSettings) else nn.Linear(1, 1)
     objective = prepare(
         params, model=model, facts=facts, data=data, tracker=NullTracker(), device=torch.device("cpu"), precision="fp32"
     )
@@ -280,7 +280,7 @@ def test_what_is_kept_opens_in_transformers_and_for_finetuning(data: Data, tmp_p
 def build_again(params: PretrainFromData, data: Data) -> Tensor:
     """The table of an untrained encoder of the same seed."""
     torch.manual_seed(params.seed)
-    assert isinstance(params.model, Settings)
+    assert isinstance(params.model, EncoderSettings)
     return build(params.model, read_facts(data.predictor)).encoder.state_dict()["embeddings.word_embeddings.weight"]
 
 
@@ -316,7 +316,7 @@ def test_texts_without_a_known_token_are_refused(data: Data, tmp_path: Path):
 
 def test_facts_make_the_encoder(data: Data):
     params = PretrainFromData.model_validate(SETTINGS, strict=False)
-    assert isinstance(params.model, Settings)
+    assert isinstance(params.model, EncoderSettings)
     model: Any = build(params.model, Facts(vocab_size=70, context=24, pad_token_id=1)).encoder
     assert model.embeddings.word_embeddings.weight.shape == (70, 32)
     assert model.embeddings.position_embeddings.weight.shape == (24, 32)

@@ -8,9 +8,9 @@ from torch import nn
 from components.errors import InputError, SourceError
 from components.models.encoder.network import EncoderForMasking, classifier_of, config_of
 from components.models.facts import Facts
-from components.models.settings import settings_of
 from components.models.storage import build, save
 from components.params import FileSource
+from components.params.families import FAMILIES
 from components.tracking import NullTracker
 from components.training.starting import first_weights
 
@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def settings(family: str) -> Any:
-    return settings_of(family).model_validate({"family": family, **SETTINGS[family]}, strict=False)
+    return FAMILIES[family].model_validate({"family": family, **SETTINGS[family]}, strict=False)
 
 
 def start(family: str, root: Path, *, source: FileSource | None, seed: int = 1) -> nn.Module:
@@ -84,7 +84,7 @@ def test_random_state_is_the_same_from_scratch_and_from_a_source(tmp_path: Path)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path):
-    wider = settings_of("mlp").model_validate({"family": "mlp", **SETTINGS["mlp"], "hidden_sizes": [5]}, strict=False)
+    wider = FAMILIES["mlp"].model_validate({"family": "mlp", **SETTINGS["mlp"], "hidden_sizes": [5]}, strict=False)
     save(build(wider, FACTS["mlp"]), tmp_path / "model", family="mlp", settings=wider, facts=FACTS["mlp"])
     with pytest.raises(
         InputError,

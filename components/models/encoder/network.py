@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 
 from components.errors import ArtifactError, examples
 from components.models.encoder.kinds import HEAD_DROPOUT, refusal
-from components.models.encoder.settings import Settings
 from components.models.facts import Facts
+from components.params.families.encoder import EncoderSettings
 
 POOLER = "pooler."
 """Begins the names of an encoder's weights that belong to the head: they read the first token for a task of its own,
@@ -62,14 +62,14 @@ class EncoderForMasking(nn.Module):
         return self.hosted.cls(found.last_hidden_state.flatten(0, 1)[position])
 
 
-def build(settings: Settings, facts: Facts) -> EncoderForMasking:
+def build(settings: EncoderSettings, facts: Facts) -> EncoderForMasking:
     """A new encoder with the head of masked language modelling."""
     hosted = BertForMaskedLM(config_of(settings, facts))
     choose_attention(hosted)
     return EncoderForMasking(hosted)
 
 
-def config_of(settings: Settings, facts: Facts) -> BertConfig:
+def config_of(settings: EncoderSettings, facts: Facts) -> BertConfig:
     """The settings in transformers' words."""
     return BertConfig(
         vocab_size=facts.vocab_size,

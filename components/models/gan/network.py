@@ -12,7 +12,7 @@ from math import prod
 from torch import Tensor, nn
 
 from components.models.facts import Facts
-from components.models.gan.settings import Settings
+from components.params.families.gan import GanSettings
 
 SLOPE = 0.2  # of the leaky ReLU, as in DCGAN
 
@@ -20,7 +20,7 @@ SLOPE = 0.2  # of the leaky ReLU, as in DCGAN
 class Gan(nn.Module):
     """The two players; as a model it is its generator."""
 
-    def __init__(self, settings: Settings, *, num_values: int) -> None:
+    def __init__(self, settings: GanSettings, *, num_values: int) -> None:
         super().__init__()
         self.latent_size = settings.latent_size
         self.generator = nn.Sequential(
@@ -51,6 +51,6 @@ def hidden(sizes: Sequence[int], *, batch_norm: bool, dropout: float) -> list[nn
     return layers
 
 
-def build(settings: Settings, facts: Facts) -> Gan:
+def build(settings: GanSettings, facts: Facts) -> Gan:
     """A new GAN for rows of the data's shape."""
     return Gan(settings, num_values=prod(facts.shape))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
 from components.models.facts import Facts
-from components.models.gpt.settings import Settings
+from components.params.families.gpt import GptSettings
 
 
 class Gpt(nn.Module):
@@ -25,7 +25,7 @@ class Gpt(nn.Module):
         return nn.functional.linear(hidden, self.transformer.wte.weight)  # (B, T, V)
 
 
-def build(settings: Settings, facts: Facts) -> Gpt:
+def build(settings: GptSettings, facts: Facts) -> Gpt:
     """A new network of random weights."""
     config = GPT2Config(
         vocab_size=facts.vocab_size,

@@ -7,7 +7,7 @@ vocabulary.
 from torch import Tensor, nn
 
 from components.models.facts import Facts
-from components.models.lstm.settings import Settings
+from components.params.families.lstm import LstmSettings
 
 State = tuple[Tensor, Tensor]
 """Hidden and cell state after the last token, (L, B, C) each."""
@@ -17,7 +17,7 @@ class Lstm(nn.Module):
     """Embedding, LSTM layers, and the embedding again for the logits (Press & Wolf 2017), through a projection where
     the widths differ."""
 
-    def __init__(self, settings: Settings, *, vocab_size: int) -> None:
+    def __init__(self, settings: LstmSettings, *, vocab_size: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, settings.embedding_size)
         self.dropout = nn.Dropout(settings.dropout)
@@ -62,6 +62,6 @@ class Lstm(nn.Module):
         return nn.functional.linear(projected, self.embedding.weight, self.bias), after  # (B, T, V)
 
 
-def build(settings: Settings, facts: Facts) -> Lstm:
+def build(settings: LstmSettings, facts: Facts) -> Lstm:
     """A new network of random weights."""
     return Lstm(settings, vocab_size=facts.vocab_size)

@@ -9,7 +9,7 @@ from math import prod
 from torch import Tensor, nn
 
 from components.models.facts import Facts
-from components.models.mlp.settings import Settings
+from components.params.families.mlp import MlpSettings
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class Perceptron(nn.Module):
     """Hidden layers (product, batch norm, activation, dropout), then one product."""
 
-    def __init__(self, settings: Settings, *, num_values: int, num_labels: int) -> None:
+    def __init__(self, settings: MlpSettings, *, num_values: int, num_labels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for num_in, num_out in pairwise((num_values, *settings.hidden_sizes)):
@@ -41,6 +41,6 @@ class Perceptron(nn.Module):
         return self.head(self.hidden(values))
 
 
-def build(settings: Settings, facts: Facts) -> Perceptron:
+def build(settings: MlpSettings, facts: Facts) -> Perceptron:
     """A new perceptron, as wide as the data at both ends."""
     return Perceptron(settings, num_values=prod(facts.shape), num_labels=facts.num_labels)

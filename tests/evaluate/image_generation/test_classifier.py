@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from components.errors import ArtifactError
-from components.evaluate.image_generation.classifier import (
+from components.tasks.image_generation.judging.classifier import (
     FILE,
     judge_images,
     load_classifier,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.evaluate.image_generation.distances import mean_nearest, mean_pairwise
+from components.tasks.image_generation.evaluate.distances import mean_nearest, mean_pairwise
 
 
 def test_images_that_are_all_alike_lie_no_distance_apart():

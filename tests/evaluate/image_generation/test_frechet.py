@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from components.evaluate.image_generation.frechet import Moments, frechet_distance, moments_of
+from components.tasks.image_generation.judging.frechet import Moments, frechet_distance, moments_of
 
 
 def test_distance_of_normal_distributions_in_one_dimension_is_the_known_one():

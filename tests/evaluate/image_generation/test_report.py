@@ -12,12 +12,12 @@ from components.__main__ import run_stage
 from components.artifacts import FILES, files_of, read_json, write_json
 from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate.figures import shortened
-from components.evaluate.image_generation.judged import Judged
-from components.evaluate.image_generation.plots import walk
-from components.evaluate.image_generation.report import Report, judge, reset
 from components.models.gan.network import Gan
 from components.models.storage import load
 from components.params import SampleGate
+from components.tasks.image_generation.evaluate.judged import Judged
+from components.tasks.image_generation.evaluate.plots import walk
+from components.tasks.image_generation.evaluate.report import Report, judge, reset
 from components.tracking import NullTracker
 from tests.projects import edit
 from tests.tiny_images import LABELS, SHAPE, copy_of

@@ -3,7 +3,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from components.evaluate.text_generation.kneser_ney import Symbols, discounts, log2_probabilities
+from components.tasks.text_generation.evaluate.kneser_ney import Symbols, discounts, log2_probabilities
 
 END = 0
 

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from components.errors import ArtifactError
-from components.evaluate.text_generation.documents import Documents, Vocabulary
-from components.evaluate.text_generation.reading import read, windows_of
 from components.models.facts import Facts
 from components.models.gpt.network import build as build_gpt
-from components.models.gpt.settings import Settings as GptSettings
 from components.models.lstm.network import build as build_lstm
-from components.models.lstm.settings import Settings as LstmSettings
-from components.models.stepping import float_generator, stepping_of
+from components.params.families.gpt import GptSettings
+from components.params.families.lstm import LstmSettings
+from components.tasks.text_generation.evaluate.documents import Documents, Vocabulary
+from components.tasks.text_generation.evaluate.reading import read, windows_of
+from components.tasks.text_generation.judging.stepping import float_generator, stepping_of
 from tests.tiny_documents import tiny_documents, write_documents_of
 
 CONTEXT, SIZE = 8, 30

@@ -12,17 +12,17 @@ import torch
 from components.errors import InputError, QualityError
 from components.evaluate import stage
 from components.evaluate.figures import shortened
-from components.evaluate.text_generation.baselines import as_bytes, byte_ngram, xz_bits_per_byte
-from components.evaluate.text_generation.documents import Documents, read_documents
-from components.evaluate.text_generation.plots import by_position, edges_of
-from components.evaluate.text_generation.report import Report
-from components.evaluate.text_generation.writing import alike, distinct, variety
 from components.models.facts import read_facts
-from components.models.gpt.settings import Settings
 from components.models.storage import build, save
+from components.objectives.causal import prepare
 from components.params import PretrainFromData, TextGenerationFigures
+from components.params.families.gpt import GptSettings
+from components.tasks.text_generation.evaluate.baselines import as_bytes, byte_ngram, xz_bits_per_byte
+from components.tasks.text_generation.evaluate.documents import Documents, read_documents
+from components.tasks.text_generation.evaluate.plots import by_position, edges_of
+from components.tasks.text_generation.evaluate.report import Report, measure
+from components.tasks.text_generation.evaluate.writing import alike, distinct, variety
 from components.tracking import NullTracker
-from components.training.causal import prepare
 from components.training.loop import plan_of, train
 from components.training.objective import Data
 from tests.tiny_documents import tiny_documents, write_documents_of
@@ -57,7 +57,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
     )  # fmt: skip
     plan = plan_of(params, objective, "fp32")
     train(model, plan, objective, checkpoints=folder / "checkpoints", tracker=NullTracker(), title="test")
-    save(model, folder / "model", family="gpt", settings=Settings.model_validate(MODEL), facts=facts)
+    save(model, folder / "model", family="gpt", settings=GptSettings.model_validate(MODEL), facts=facts)
     control = folder / "control"
     return stage.Inputs(
         folder / "train.parquet", folder / "test.parquet", folder / "predictor", folder / "model", control
@@ -70,7 +70,7 @@ def evaluate(inputs: stage.Inputs, folder: Path, **changes: Any) -> tuple[Report
     names = ("results", "plots", "metrics.json", "observations")
     outputs = stage.Outputs(*(folder / name for name in names))
     params = TextGenerationFigures.model_validate(FIGURES | changes, strict=False)
-    return stage.run(params, inputs, outputs, tracker=NullTracker()), outputs
+    return stage.run(params, inputs, outputs, tracker=NullTracker(), measure=measure), outputs
 
 
 @pytest.fixture(scope="module")

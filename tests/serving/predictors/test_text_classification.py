@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from components.models.float_predictor import float_predictor
 from components.models.storage import load
+from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from serving.predictors.scores import answers_of, softmax
 from serving.predictors.text_classification import Predictor, load_settings, load_tokenizer
 from tests.tiny import tiny_rows

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from components.compress.text_generation import export_step
-from components.models.stepping import float_generator, load_stepping
+from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.stepping import float_generator, load_stepping
 from serving.predictors.sampling import RequestError
 from serving.predictors.text_generation import Spelling, Stops, TextGenerator, load_tokenizer
 from tests.tiny import make_tiny_tokenizer

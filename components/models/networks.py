@@ -1,0 +1,68 @@
+"""The networks of the families by name. Each is imported only when it is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from components.errors import ArtifactError, did_you_mean
+from components.models.facts import Facts
+
+
+@dataclass(frozen=True)
+class Network:
+    """What makes the networks of a family."""
+
+    build: Callable[[Any, Facts], nn.Module]
+    """From the family's settings (components/params/families) and what follows from the data: a network of random
+    weights, drawn from torch's current random state."""
+    from_config: Callable[[Path, Facts], nn.Module] | None = None
+    """From the folder of a model that came with a config.json of its own; None where the settings always say enough."""
+
+
+def _encoder() -> Network:
+    from components.models.encoder.network import build, from_config
+
+    return Network(build, from_config)
+
+
+def _gan() -> Network:
+    from components.models.gan.network import build
+
+    return Network(build)
+
+
+def _gpt() -> Network:
+    from components.models.gpt.network import build
+
+    return Network(build)
+
+
+def _lstm() -> Network:
+    from components.models.lstm.network import build
+
+    return Network(build)
+
+
+def _mlp() -> Network:
+    from components.models.mlp.network import build
+
+    return Network(build)
+
+
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "encoder": _encoder,
+    "gan": _gan,
+    "gpt": _gpt,
+    "lstm": _lstm,
+    "mlp": _mlp,
+}
+
+
+def network_of(family: str) -> Network:
+    """What makes a family's networks. ArtifactError where there is no such family."""
+    if family not in NETWORKS:
+        raise ArtifactError(f"no family '{family}'{did_you_mean(family, NETWORKS)}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[family]()

@@ -1,0 +1,70 @@
+"""The objectives by name. Each is imported only when it is asked for."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from components.models.facts import Facts
+from components.params import Adapt, PretrainFromData, TrainFromLabels
+from components.params.recipe import LABELS
+from components.tracking import Tracker
+from components.training.objective import Data, Objective
+from components.training.precision import Precision
+
+
+class Prepare(Protocol):
+    """What an objective's module has under the name `prepare`. `params` is the section that it is for."""
+
+    def __call__(
+        self, params: Any, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
+        precision: Precision,
+    ) -> Objective: ...  # fmt: skip
+
+
+def _adversarial() -> Prepare:
+    from components.objectives.adversarial import prepare
+
+    return prepare
+
+
+def _causal() -> Prepare:
+    from components.objectives.causal import prepare
+
+    return prepare
+
+
+def _classification() -> Prepare:
+    from components.objectives.classification import prepare
+
+    return prepare
+
+
+def _masked() -> Prepare:
+    from components.objectives.masked import prepare
+
+    return prepare
+
+
+OBJECTIVES: dict[str, Callable[[], Prepare]] = {
+    "adversarial": _adversarial,
+    "causal": _causal,
+    "classification": _classification,
+    "masked": _masked,
+}
+
+
+def objective_of(params: PretrainFromData | TrainFromLabels | Adapt) -> str:
+    """The name of the objective that a section trains with: its own, or the one for labels."""
+    return params.objective.name if isinstance(params, PretrainFromData) else LABELS
+
+
+def prepare(
+    params: PretrainFromData | TrainFromLabels | Adapt, *, model: nn.Module, facts: Facts, data: Data,
+    tracker: Tracker, device: torch.device, precision: Precision,
+) -> Objective:  # fmt: skip
+    """The objective of a section, ready for the loop; `model` is on `device` already."""
+    return OBJECTIVES[objective_of(params)]()(
+        params, model=model, facts=facts, data=data, tracker=tracker, device=device, precision=precision
+    )

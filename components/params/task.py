@@ -1,0 +1,53 @@
+"""What the sections of every task have, and what makes a task's recipe whole."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from components.params.section import Positive, Section
+from components.params.split import Split
+
+
+class TaskData(Section):
+    """The section preprocess of a task."""
+
+    task: Any
+    """Each class allows its own task alone. A recipe says it once, at its top."""
+    split: Split
+
+
+class TaskFigures(Section):
+    """The section evaluate of a task."""
+
+    task: Any
+
+
+class TaskServing(Section):
+    """The section package.serving of a task: the limits of its service."""
+
+    task: Any
+    threads: Positive
+    """Computed at once: rows, or requests where one keeps a core busy. A recipe says it once, at its top."""
+    max_requests: Positive
+    """Read, waiting or computed at once; one more is turned away with 503."""
+    max_read_ms: Positive
+    """For the whole of a request to arrive."""
+    max_latency_ms: Positive
+    """A request that would wait longer for its answer (for its first word, where answers are streamed) is turned away
+    with 503."""
+
+
+@dataclass(frozen=True)
+class TaskSections:
+    """What a recipe of a task may say."""
+
+    preprocess: type[TaskData]
+    evaluate: type[TaskFigures]
+    serving: type[TaskServing]
+    finetuning: tuple[str, ...]
+    """The modes of finetune that make a model for the task."""
+    objectives: tuple[str, ...]
+    """What a model of the task may first learn from its rows; `classification` is of their labels alone."""
+    can_load: bool = False
+    """Whether an existing model can be the start (pretrain.mode `load`), and rows without labels be learned from."""
+    gives_labels: bool = False
+    """Whether the answers are labels, which can be compared one by one and by slices of the rows."""

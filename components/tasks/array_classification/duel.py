@@ -1,0 +1,16 @@
+"""The champion gate for arrays and their labels."""
+
+from components.comparison.classifiers import ClassifierDuel
+from components.comparison.duel import HeldOut
+from components.compress.classification import read_split
+from serving.predictors.array_classification import SETTINGS, Predictor, load_settings
+
+
+def make_duel(data: HeldOut, *, metric: str) -> ClassifierDuel:
+    return ClassifierDuel(
+        metric=metric,
+        labels=load_settings(data.predictor / SETTINGS).labels,
+        split=read_split(data.test, "values"),
+        slices=None,
+        load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
+    )

@@ -1,0 +1,64 @@
+"""The pictures of a generator: samples, a walk between latents, the share of each class. The same samples give the same
+bytes.
+
+Legend: S samples, Z numbers of a latent, W walks of P steps.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from components.evaluate.classification.plots import MAJORITY, MODEL, STYLE, shown
+from components.tasks.image_generation.evaluate.judged import Judged
+from serving.pictures import png_of, tiled
+from serving.predictors.image_generation import Latents, Sampler, draw_latents
+
+NUM_SHOWN = 100
+NUM_WALKS, NUM_STEPS = 8, 12
+ZOOM = 2
+
+
+def draw_plots(folder: Path, judged: Judged, sampler: Sampler, *, seed: int) -> None:
+    """Write samples.png, walk.png and classes.png."""
+    (folder / "samples.png").write_bytes(png_of(tiled(judged.images[:NUM_SHOWN]), zoom=ZOOM))
+    steps = walk(draw_latents(seed, NUM_WALKS + 1, size=sampler.latent_size), num_steps=NUM_STEPS)
+    (folder / "walk.png").write_bytes(png_of(tiled(sampler.draw(steps), columns=NUM_STEPS), zoom=ZOOM))
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        draw_classes(judged).savefig(folder / "classes.png", metadata={"Software": None})
+
+
+def walk(latents: Latents, *, num_steps: int) -> Latents:
+    """From each latent (W + 1, Z) to the next in even steps, (W * P, Z), the next one itself left out.
+
+    Along the sphere (White 2016): the length of a normal latent hardly varies, and a straight line would leave that
+    length, which the generator never saw.
+    """
+    share = np.linspace(0, 1, num_steps, endpoint=False)[:, None]  # (P, 1)
+    found: list[Latents] = []
+    for start, end in pairwise(latents):
+        cosine = np.clip(start @ end / (np.linalg.norm(start) * np.linalg.norm(end)), -1, 1)
+        angle = max(float(np.arccos(cosine)), 1e-6)
+        steps = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+        found.append(steps.astype(np.float32))
+    return np.concatenate(found)
+
+
+def draw_classes(judged: Judged) -> Figure:
+    """Share of each class among the samples, beside its share of the real rows."""
+    names = [shown(label, label_id) for label_id, label in enumerate(judged.labels)]
+    figure = Figure(figsize=(max(5.0, 0.7 * len(names)), 3.6), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    axes.bar(places - 0.2, judged.real_shares, 0.38, color=MAJORITY, label="training split")
+    axes.bar(places + 0.2, judged.shares, 0.38, color=MODEL, label=f"{len(judged.images)} samples")
+    axes.set_xticks(places, names, rotation=90 if max(map(len, names)) > 4 else 0)
+    axes.grid(False, axis="x")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set(ylabel="share", title="What the classifier takes samples for")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure

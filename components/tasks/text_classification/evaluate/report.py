@@ -1,0 +1,82 @@
+"""evaluate for texts with labels: the figures of a classifier, beside TF-IDF and logistic regression."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from components.evaluate.classification.judged import Judged, check_finite
+from components.evaluate.classification.metrics import Scores
+from components.evaluate.classification.report import Report, report_on
+from components.evaluate.classification.slices import read_slices
+from components.evaluate.classification.split import read_splits, read_texts
+from components.evaluate.classification.tfidf import tfidf_scores
+from components.evaluate.stage import Inputs, Outputs
+from components.models.storage import FAMILY, load
+from components.params import TextClassificationFigures
+from components.progress import progress
+from components.tasks.text_classification.judging.torch_predictor import float_predictor
+from components.tracking import Tracker
+from serving.predictors.text_classification import (
+    SETTINGS,
+    TOKENIZER,
+    Predictor,
+    Settings,
+    load_settings,
+    load_tokenizer,
+)
+
+TEXTS_A_CALL = 256  # the steps of the progress bar
+
+
+def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Judge the model on the test split. InputError where a split lacks classes, QualityError where the gate fails."""
+    settings = load_settings(inputs.predictor / SETTINGS)
+    train, test = read_splits(inputs, settings.labels)
+    train_texts, test_texts = read_texts(inputs.train), read_texts(inputs.test)
+
+    tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
+    started = time.perf_counter()
+    scores = predict(float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings), test_texts)
+    tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
+
+    baseline = tfidf_scores(
+        test_texts,
+        train=train_texts,
+        train_labels=train.label_id,
+        num_classes=len(settings.labels),
+        settings=params.baseline,
+    )
+    judged = Judged(
+        labels=settings.labels,
+        row=test.row,
+        texts=test_texts,
+        actual=test.label_id,
+        scores=scores,
+        baseline=baseline,
+        baseline_name="TF-IDF",
+        control=scores_of_control(inputs, tokenizer, settings, test_texts),
+        slices=read_slices(inputs.test),
+    )
+    return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+
+
+def scores_of_control(inputs: Inputs, tokenizer: Tokenizer, settings: Settings, texts: Sequence[str]) -> Scores | None:
+    """What the same model without pretraining says; None where finetune trained none."""
+    if not (inputs.control / FAMILY).is_file():
+        return None
+    return predict(float_predictor(load(inputs.control), tokenizer=tokenizer, settings=settings), texts)
+
+
+def predict(predictor: Predictor, texts: Sequence[str]) -> Scores:
+    """The scores of each text, (N, K), in steps of texts of like lengths. ArtifactError where one is not finite."""
+    scores = np.zeros((len(texts), len(predictor.labels)), np.float32)
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    with progress("evaluate", total=len(texts)) as bar:
+        for start in range(0, len(order), TEXTS_A_CALL):
+            chosen = order[start : start + TEXTS_A_CALL]
+            scores[chosen] = predictor.predict([texts[index] for index in chosen])
+            bar.update(start + len(chosen))
+    check_finite(scores)
+    return scores

@@ -1,0 +1,82 @@
+"""The champion gate for language models: bits per byte of the same texts, each read with its model's own tokenizer.
+
+The texts are the beginnings of the test split's documents, as many bytes as take seconds to read. The bootstrap draws
+documents, since the tokens of one are no independent rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.comparison.duel import Comparison, HeldOut, paired
+from components.evaluate.classification.metrics import Figures, Statistic, Weights
+from components.params import Bootstrap
+from components.tasks.text_generation.compress import MAX_PROMPTS, greedy
+from serving.predictors.text_generation import SETTINGS, TextGenerator, load_settings
+
+MAX_CHARACTERS = 80_000
+"""Of the texts in all: about 20,000 tokens."""
+LEAST_CHARACTERS = 500
+PROMPT_CHARACTERS = 60
+BYTES_A_CHARACTER = 4
+"""At most, and as many tokens: a prompt must fit into the context, whatever the tokenizer."""
+
+
+def make_duel(data: HeldOut, *, metric: str) -> "LanguageDuel":
+    texts: list[str] = pq.read_table(data.test, columns=["text"])["text"].to_pylist()
+    share = max(MAX_CHARACTERS // max(len(texts), 1), LEAST_CHARACTERS)
+    beginnings = [text[:share] for text in texts if text][: MAX_CHARACTERS // LEAST_CHARACTERS]
+    room = load_settings(data.predictor / SETTINGS).context // BYTES_A_CHARACTER
+    prompts = [text.strip()[: max(min(PROMPT_CHARACTERS, room), 1)] for text in beginnings[:MAX_PROMPTS]]
+    return LanguageDuel(metric=metric, texts=beginnings, items=[prompt for prompt in prompts if prompt])
+
+
+@dataclass(frozen=True)
+class LanguageDuel:
+    metric: str
+    texts: Sequence[str]
+    items: Sequence[Any]
+    """Prompts."""
+    unit: str = "prompt"
+
+    def load(self, bundle: Path, *, threads: int) -> TextGenerator:
+        return TextGenerator.load(bundle, threads=threads)
+
+    def work(self, runner: TextGenerator, items: Sequence[Any]) -> int:
+        return sum(answer["num_tokens"] for answer in runner.answers([greedy(prompt) for prompt in items]))
+
+    def compare(self, champion: TextGenerator, challenger: TextGenerator, *, bootstrap: Bootstrap) -> Comparison:
+        size = np.array([len(text.encode()) for text in self.texts], np.float64)
+        ours, theirs = (per_byte(self.metric, bits_of(runner, self.texts), size) for runner in (champion, challenger))
+        before, after, drop = paired(
+            ours, theirs, self.metric, num_rows=len(self.texts), bootstrap=bootstrap, sign=-1.0
+        )
+        return Comparison(
+            judged=f"{size.sum():,.0f} bytes of the test split, the beginnings of {len(self.texts):,} of its documents",
+            champion=before,
+            challenger=after,
+            drop=float(drop[0]),
+            drop_low=float(drop[1]),
+            drop_high=float(drop[2]),
+        )
+
+
+def bits_of(runner: TextGenerator, texts: Sequence[str]) -> NDArray[np.float64]:
+    """What each text costs, (N,)."""
+    ids = [runner.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    return np.array([-found.sum() for found in runner.log2_probabilities(ids)])
+
+
+def per_byte(name: str, bits: NDArray[np.float64], size: NDArray[np.float64]) -> Statistic:
+    """Bits per byte of each resample of the documents."""
+
+    def statistic(weights: Weights) -> Figures:
+        drawn = weights.T.astype(np.float64)  # (S, N)
+        return {name: drawn @ bits / (drawn @ size)}
+
+    return statistic
