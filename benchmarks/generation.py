@@ -30,7 +30,7 @@ from components.params.families import FAMILIES
 from components.recipes import load_yaml
 from components.tasks.text_generation.compress import export_step
 from components.tasks.text_generation.judging.stepping import stepping_of
-from serving.predictors.text_generation import OnnxStep, Reading, Step
+from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step
 
 ROOT = Path(__file__).parent.parent
 RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]

@@ -106,7 +106,7 @@ def check_bindable(host: str, port: int) -> None:
 def example_command(bundle: Path, address: str) -> str:
     """A command that asks a served bundle."""
     from serving.bundle import load_about
-    from serving.endpoints import endpoint_of
+    from serving.tasks import endpoint_of
 
     endpoint = endpoint_of(load_about(bundle).task)
     return f"curl -s {address}{endpoint.ROUTE} {endpoint.example(bundle)}"

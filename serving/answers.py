@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from serving.backlog import Backlog, Overdue, Reply
-from serving.endpoints import Endpoint, Limits, Refused
+from serving.endpoint import Endpoint, Limits, Refused
 from serving.requests import App, Message, Receive, Send, asked, header_of, overloaded, read_request, send_refusal
 
 logger = logging.getLogger(__name__)

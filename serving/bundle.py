@@ -24,7 +24,7 @@ class About:
     name: str
     """The recipe's."""
     task: str
-    """Which of serving/endpoints and serving/predictors it is served with."""
+    """Which of serving/tasks it is served with."""
     limits: Mapping[str, int]
     """What the endpoint takes; its own class `Limits` says what each means."""
 

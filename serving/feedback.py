@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from serving.endpoints import Refused, media_type
+from serving.endpoint import Refused, media_type
 from serving.requests import TOKEN, Message, Receive, header_of, read_body, refusal
 from serving.segments import TRAFFIC, Segments, as_line, last_line_with, now
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from serving.endpoints import Endpoint, Limits, Refused, media_type
+from serving.endpoint import Endpoint, Limits, Refused, media_type
 
 FULL_HEADER = b"modelyard-full"
 """For the router: for so many milliseconds every request would be refused."""

@@ -1,4 +1,4 @@
-"""The BentoML service of a bundle: what its task answers (serving/endpoints), GET /lineage, /card and / (the page).
+"""The BentoML service of a bundle: what its task answers (serving/tasks), GET /lineage, /card and / (the page).
 
 `/livez`, `/readyz`, `/metrics` and `/docs.json` are BentoML's own.
 """
@@ -21,12 +21,12 @@ from starlette.routing import Route
 from serving.answers import Answers
 from serving.backlog import Backlog
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
-from serving.endpoints import endpoint_of
 from serving.keys import VARIABLE, Keys, given_keys, is_text_of_keys
 from serving.page import make_page
 from serving.predictors.session import check_device
 from serving.requests import Refusals
 from serving.shortcut import Shortcut
+from serving.tasks import endpoint_of
 from serving.traffic import Traffic, read_settings
 
 

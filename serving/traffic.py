@@ -18,15 +18,15 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from starlette.responses import JSONResponse
 
-from serving.bundle import MANIFEST, load_about
-from serving.endpoints import Endpoint, Limits, media_type
+from serving.bundle import MANIFEST
+from serving.endpoint import Endpoint, Limits, Pair, hashed, media_type
 from serving.feedback import labels_of, take_feedback
 from serving.lines import Line, TurnedAway
 from serving.requests import TOKEN, App, Message, Receive, Send, header_of
@@ -90,7 +90,7 @@ class Traffic:
     """Logs the requests of the bundle's route, and answers POST /feedback and GET /status itself."""
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits) -> None:
-        self.app, self.route, self.task = app, endpoint.ROUTE, load_about(folder).task
+        self.app, self.route, self.endpoint = app, endpoint.ROUTE, endpoint
         self.version = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
         self.labels = labels_of(folder)
         self.check = endpoint.make_check(folder, limits)
@@ -232,14 +232,14 @@ class Exchange:
             for item, (asked, output) in enumerate(pairs)
         )
 
-    def pairs(self) -> list[tuple[Any, Any]]:
+    def pairs(self) -> Sequence[Pair]:
         """Each text or array with its answer."""
         kind, body = header_of(self.scope, b"content-type"), bytes(self.asked)
         if media_type(kind) == "application/json":
             request = json.loads(body)
         else:  # an upload, whose images are read once more
             request = {"arrays": self.traffic.check(kind, body)}
-        return READERS[self.traffic.task](request, bytes(self.answered), self.is_hashed)
+        return self.traffic.endpoint.pairs(request, bytes(self.answered), is_hashed=self.is_hashed)
 
     @property
     def is_hashed(self) -> bool:
@@ -247,42 +247,3 @@ class Exchange:
 
     def shown(self, asked: Any) -> Any:
         return hashed(asked) if self.is_hashed else asked
-
-
-def pairs_of_classification(request: Any, answered: bytes, is_hashed: bool) -> list[tuple[Any, Any]]:
-    """The texts or arrays, each with its label and scores."""
-    del is_hashed  # a label tells little of the text
-    (asked,) = request.values()
-    return list(zip(asked, json.loads(answered), strict=True))
-
-
-def pairs_of_text_generation(request: Any, answered: bytes, is_hashed: bool) -> list[tuple[Any, Any]]:
-    """The prompt with the text, whole again where it was streamed, and what was said of it at its end."""
-    if answered.startswith(b"data: "):
-        events = [json.loads(event.removeprefix(b"data: ")) for event in answered.split(b"\n\n") if event]
-        answer = {**events[-1], "text": "".join(event.get("text", "") for event in events)}
-    else:
-        answer = json.loads(answered)
-    if is_hashed:
-        answer["text"] = hashed(answer["text"])
-    return [(request["prompt"], answer)]
-
-
-def pairs_of_image_generation(request: Any, answered: bytes, is_hashed: bool) -> list[tuple[Any, Any]]:
-    """The request, which says all: the same seed gives the same images."""
-    del is_hashed
-    return [(request, {"sha256": hashlib.sha256(answered).hexdigest(), "size_bytes": len(answered)})]
-
-
-READERS: dict[str, Callable[[Any, bytes, bool], list[tuple[Any, Any]]]] = {
-    "text_classification": pairs_of_classification,
-    "array_classification": pairs_of_classification,
-    "text_generation": pairs_of_text_generation,
-    "image_generation": pairs_of_image_generation,
-}
-
-
-def hashed(asked: Any) -> str:
-    """Of a text its UTF-8, of anything else its JSON without spaces."""
-    text = asked if isinstance(asked, str) else json.dumps(asked, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

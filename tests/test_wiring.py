@@ -1,15 +1,24 @@
 """One word for one thing: the sections, the DAG and the modules say the same."""
 
 import ast
-import importlib
 import importlib.util
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from components.artifacts import FILES, METRICS, REPORT, artifact_names
+from components.finetune.stage import MODES as FINETUNE_MODES
+from components.models.networks import NETWORKS
+from components.objectives import OBJECTIVES
+from components.params.recipe import LABELS, TOP
+from components.pretrain.stage import MODES as PRETRAIN_MODES
 from components.recipes import load_yaml, stages
+from components.stages import STAGES
+from components.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 DAG = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -30,16 +39,38 @@ PLUMBING = {
     "components/recipes.py": "reads params.yaml, whose sections are dependencies",
     "components/store.py": "where observations are kept",
     "components/system_metrics.py": "what is seen meanwhile",
+    "components/tasks/task.py": "which parts a task has",
     "components/tracking.py": "where observations go",
+    "components/finetune/__init__.py": "names what the stage has",
+    "components/pretrain/__init__.py": "names what the stage has",
+    "components/objectives/__init__.py": "picks the objective",
     "serving/__init__.py": "empty",
 }
+BROUGHT = ("preprocess", "pretrain", "finetune")
+"""The stages whose parameters name the bytes that components/sources brings by their hash: the code that brings them
+changes nothing that they make."""
 # Whole folders of the same kind: the shape of values that the stage's params dependency holds; what is told and refused
 # before a training, without a part in it; and what MLflow wraps around a bundle once it is whole.
 PLUMBING_FOLDERS = ("components/params/", "components/estimate/", "components/pyfunc/")
 
 
-def code_dependencies(stage: str) -> list[str]:
-    return [dep for dep in DAG[stage]["do"]["deps"] if not dep.startswith((PREFIX, "${item"))]
+RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]
+BY_NAME = {*TASKS, *NETWORKS, *OBJECTIVES, *PRETRAIN_MODES, *FINETUNE_MODES}
+"""What is loaded by its name, each by a function `_<name>` that imports it."""
+
+
+def code_dependencies(stage: str, recipe: str) -> list[str]:
+    """The code that dvc.yaml lists for a stage of a recipe."""
+    given = RECIPES[recipe]
+
+    def of_recipe(found: re.Match[str]) -> str:
+        value: Any = given
+        for key in found[1].split("."):
+            value = value[key]
+        return str(value)
+
+    written = [dep for dep in DAG[stage]["do"]["deps"] if dep not in ("${item.champion}", "${item.ingest.watch}")]
+    return [re.sub(r"\$\{item\.([\w.]+)\}", of_recipe, dep) for dep in written if not dep.startswith(PREFIX)]
 
 
 def outputs(stage: str) -> list[str]:
@@ -49,14 +80,16 @@ def outputs(stage: str) -> list[str]:
     return listed
 
 
-def imported_files(module: str) -> set[str]:
-    """The project's files that a module imports, and those that they import, as paths in the project.
+def imported_files(stage: str, recipe: str) -> set[str]:
+    """The project's files that a stage imports for a recipe, and those that they import, as paths in the project.
 
-    Where a module is chosen by name (`import_module(f"components.evaluate.{task}")`), all of that folder count. The
-    settings of families do not: components.params imports them, and the stage's params dependency holds their values.
+    Of what is loaded by its name, only the recipe's own counts; of its task, only the part that is the stage's.
     """
+    given = RECIPES[recipe]
+    names = {given["task"], given["family"], given[stage].get("mode", "")}
+    names |= {LABELS if stage == "finetune" else given["objective"]}
     seen: set[str] = set()
-    todo = [module]
+    todo = [f"components.{stage}", f"components.tasks.{given['task']}"]
     while todo:
         spec = importlib.util.find_spec(todo.pop())
         assert spec is not None
@@ -65,26 +98,28 @@ def imported_files(module: str) -> set[str]:
         if path in seen or path.startswith(PLUMBING_FOLDERS):
             continue
         seen.add(path)
-        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-            names: list[str] = []
+        for node in executed(ast.parse((ROOT / path).read_text(encoding="utf-8")), names, stage=stage):
+            found: list[str] = []
             if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
+                found = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.JoinedStr) and path != "components/models/settings.py":
-                names = chosen_by_name(node)
-            todo += [name for name in names if name.split(".")[0] in ("components", "serving") and is_module(name)]
-    return {path for path in seen if not path.endswith("/settings.py")}
+                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            todo += [name for name in found if name.split(".")[0] in ("components", "serving") and is_module(name)]
+    return seen
 
 
-def chosen_by_name(text: ast.JoinedStr) -> list[str]:
-    """The modules that an f-string such as "components.models.{family}.network" may name."""
-    parts = [str(part.value) if isinstance(part, ast.Constant) else "*" for part in text.values]
-    if not parts[0].startswith(("components.", "serving.")) or not parts[0].endswith("."):
-        return []
-    pattern = "".join(parts).replace(".", "/")
-    found = [path for end in (".py", "/__init__.py") for path in ROOT.glob(pattern + end)]
-    return [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in found]
+def executed(node: ast.AST, names: set[str], *, stage: str) -> Iterator[ast.AST]:
+    """What runs of a module for a recipe: no hints of types, no loader of another name, no other part of a task."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.FunctionDef) and child.name[1:] in BY_NAME - names and child.name.startswith("_"):
+            continue
+        is_task = isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Task" for base in node.bases)
+        if is_task and isinstance(child, ast.FunctionDef) and child.name not in (stage, "drop"):
+            continue
+        yield child
+        yield from executed(child, names, stage=stage)
 
 
 def is_module(name: str) -> bool:
@@ -98,9 +133,8 @@ def test_sections_stages_and_modules_have_the_same_names():
     assert stages() == list(DAG)
     for name, recipe in load_yaml(ROOT / "params.yaml")["recipes"].items():
         assert [section for section in recipe if section in stages()] == stages(), name
-        assert list(recipe)[: 1 + len(stages())] == ["champion", *stages()], name
-    for stage in stages():
-        assert is_module(f"components.{stage}")
+        assert list(recipe)[: 1 + len(TOP) + len(stages())] == ["champion", *TOP, *stages()], name
+    assert list(STAGES) == stages()
 
 
 def test_no_second_list_of_stages_exists():
@@ -117,13 +151,15 @@ def test_no_second_list_of_stages_exists():
 def test_command_and_params_are_of_the_stage(stage: str):
     entry = DAG[stage]["do"]
     assert entry["cmd"] == f"python -m components {stage} ${{key}}"
-    assert entry["params"] == [f"recipes.${{key}}.{stage}"]
+    *top, section = entry["params"]
+    assert section == f"recipes.${{key}}.{stage}"
+    assert {one.removeprefix("recipes.${key}.") for one in top} <= TOP.keys()
     assert entry["desc"]
 
 
 @pytest.mark.parametrize("stage", stages())
 def test_outs_are_the_outputs_of_the_module(stage: str):
-    module = importlib.import_module(f"components.{stage}")
+    module = STAGES[stage]()
     expected = [*artifact_names(module.Outputs), REPORT, FILES]
     assert sorted(outputs(stage)) == sorted(f"{PREFIX}{stage}/{name}" for name in expected)
 
@@ -151,22 +187,34 @@ def test_what_reads_the_champion_depends_on_its_weights():
 
 @pytest.mark.parametrize("stage", stages())
 def test_artifact_deps_are_the_inputs_of_the_module(stage: str):
-    module = importlib.import_module(f"components.{stage}")
+    module = STAGES[stage]()
     listed = [dep.removeprefix(PREFIX) for dep in DAG[stage]["do"]["deps"] if dep.startswith(PREFIX)]
     assert sorted(listed) == sorted(artifact_names(module.Inputs))
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("stage", stages())
-def test_code_deps_cover_what_the_module_imports(stage: str):
-    listed = code_dependencies(stage)
+def test_code_deps_cover_what_a_stage_of_a_recipe_imports(stage: str, recipe: str) -> None:
+    listed = code_dependencies(stage, recipe)
     assert listed
-    for path in imported_files(f"components.{stage}") - PLUMBING.keys():
+    for path in imported_files(stage, recipe) - PLUMBING.keys():
         covered = any(path == dep or path.startswith(f"{dep}/") for dep in listed)
-        assert covered, f"{stage} imports {path}, which dvc.yaml does not list"
+        covered |= path.startswith("components/sources/") and stage in BROUGHT
+        covered |= path == f"components/tasks/{RECIPES[recipe]['task']}/__init__.py"
+        assert covered, f"{stage} of {recipe} imports {path}, which dvc.yaml does not list"
 
 
 @pytest.mark.parametrize("stage", stages())
-def test_code_deps_are_all_imported(stage: str):
-    imported = imported_files(f"components.{stage}")
-    for dep in code_dependencies(stage):
-        assert any(path == dep or path.startswith(f"{dep}/") for path in imported), f"{stage} does not use {dep}"
+def test_code_deps_are_all_imported(stage: str) -> None:
+    for recipe in RECIPES:
+        for dep in code_dependencies(stage, recipe):
+            assert (ROOT / dep).exists(), f"{stage} of {recipe} depends on {dep}, which is not there"
+    imported = {recipe: imported_files(stage, recipe) for recipe in RECIPES}
+    for number, dep in enumerate(code_dependencies(stage, next(iter(RECIPES)))):
+        used = any(
+            path == mine or path.startswith(f"{mine}/")
+            for recipe in RECIPES
+            for mine in [code_dependencies(stage, recipe)[number]]
+            for path in imported[recipe]
+        )
+        assert used, f"no recipe's {stage} uses {dep}"

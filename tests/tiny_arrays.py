@@ -60,7 +60,7 @@ def make_trained_arrays(root: Path) -> Path:
     from components.models.storage import build, load, save
     from components.params.families.mlp import MlpSettings
     from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
-    from serving.predictors.array_classification import load_settings
+    from serving.tasks.array_classification.predictor import load_settings
 
     write_params(root, {"tiny": array_recipe()})
     preprocess, finetune, evaluate = (new(root / "artifacts/tiny" / n) for n in ("preprocess", "finetune", "evaluate"))

@@ -21,7 +21,7 @@ from components.preprocess.tokenizer_training import train_tokenizer
 from components.recipes import load_yaml
 from components.tasks import task_of
 from components.tracking import NullTracker
-from serving.predictors.text_generation import load_tokenizer
+from serving.tasks.text_generation.predictor import load_tokenizer
 from tests.projects import ROOT
 from tests.tiny import tiny_rows
 from tests.tiny_bundles import project_of

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from components.artifacts import FILES, REPORT, files_of, sha256_of, write_json
 from components.recipes import stages
-from serving.predictors.text_classification import load_settings, load_tokenizer
+from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.projects import ROOT, tiny_recipe, write_params
 from tests.tiny import make_tiny_encoder, tiny_rows
 

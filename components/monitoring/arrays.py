@@ -13,7 +13,7 @@ from components.monitoring.inputs import MonitoredInputs, Nulls, areas, rows_to_
 from components.monitoring.permutations import draw, kolmogorov_smirnov
 from components.monitoring.tokens import Tokens
 from components.params import Monitoring
-from serving.predictors.array_classification import Predictor
+from serving.tasks.array_classification.predictor import Predictor
 
 if TYPE_CHECKING:
     from components.monitoring.reference import Reference

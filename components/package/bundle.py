@@ -18,7 +18,7 @@ from components.package.smoke import Golden
 from components.params import Serving
 from components.recipes import stages
 from serving.bundle import ABOUT, CARD, MANIFEST
-from serving.endpoints import endpoint_of
+from serving.tasks import endpoint_of
 
 GOLDEN = "golden.json"
 PREDICTOR = "predictor.json"
@@ -42,7 +42,7 @@ def write_bundle(
     reports: Mapping[str, Any], drop: Drop,
 ) -> None:  # fmt: skip
     """Write everything that is served; the manifest last, since it names all the others."""
-    copy_code(folder / "serving")
+    copy_code(folder / "serving", task=serving.task)
     shutil.copytree(model, folder, dirs_exist_ok=True)
     endpoint = endpoint_of(serving.task)
     limits = serving.model_dump(mode="json", exclude={"task"})
@@ -72,10 +72,19 @@ def write_bundle(
     write_json(folder / MANIFEST, manifest)
 
 
-def copy_code(folder: Path) -> None:
-    """The package `serving`, as it is imported here, without the router, which stands before a bundle."""
-    (source,) = served_code.__path__
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "router"))
+def copy_code(folder: Path, *, task: str) -> None:
+    """The package `serving`, as it is imported here, with the one task of the bundle."""
+    (source,) = map(Path, served_code.__path__)
+    others = {path.name for path in (source / "tasks").iterdir() if path.is_dir()} - {task}
+
+    def left_out(where: str, names: list[str]) -> set[str]:
+        bytecode = {name for name in names if name == "__pycache__" or name.endswith(".pyc")}
+        # The router stands before a bundle, in no bundle.
+        return bytecode | (
+            {"router"} if Path(where) == source else others if Path(where) == source / "tasks" else set()
+        )
+
+    shutil.copytree(source, folder, ignore=left_out)
 
 
 def made_from(project: Path, recipe: str) -> dict[str, Any]:

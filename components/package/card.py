@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.package.gates import Gate
-from serving.endpoints import Endpoint
+from serving.endpoint import Endpoint
 
 CARD = """\
 # {recipe}

@@ -37,21 +37,21 @@ class BundleModel(PythonModel):
 
 
 def classify_texts(folder: Path, threads: int) -> Answering:
-    from serving.predictors.text_classification import Predictor
+    from serving.tasks.text_classification.predictor import Predictor
 
     predictor = Predictor.load(folder, threads=threads)
     return lambda rows, _: pd.DataFrame(predictor.answers(predictor.predict(rows["text"].tolist())))
 
 
 def classify_arrays(folder: Path, threads: int) -> Answering:
-    from serving.predictors.array_classification import Predictor
+    from serving.tasks.array_classification.predictor import Predictor
 
     predictor = Predictor.load(folder, threads=threads)
     return lambda rows, _: pd.DataFrame(predictor.answers(predictor.predict(rows)))
 
 
 def generate_texts(folder: Path, threads: int) -> Answering:
-    from serving.predictors.text_generation import TextGenerator
+    from serving.tasks.text_generation.predictor import TextGenerator
 
     generator = TextGenerator.load(folder, threads=threads)
 
@@ -67,7 +67,7 @@ def generate_texts(folder: Path, threads: int) -> Answering:
 
 
 def sample_images(folder: Path, threads: int) -> Answering:
-    from serving.predictors.image_generation import Sampler
+    from serving.tasks.image_generation.predictor import Sampler
 
     sampler = Sampler.load(folder, threads=threads)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.pyfunc.signatures import signature_of
 from serving.bundle import load_about
-from serving.endpoints import endpoint_of
+from serving.tasks import endpoint_of
 
 SCRIPT = Path(__file__).with_name("bundle_model.py")
 NEEDED = ("mlflow", "numpy", "onnxruntime", "pandas")

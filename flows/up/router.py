@@ -39,13 +39,13 @@ from flows.ports import HOST
 from flows.up.challengers import asked_file, verdict_file
 from flows.up.processes import last_line
 from serving.bundle import MANIFEST, load_about
-from serving.endpoints import endpoint_of
 from serving.router.bentos import Launcher, Prepared
 from serving.router.keeper import UNDER_WAY, Places, Wishes
 from serving.router.run import run_router
 from serving.router.trial import Rules
 from serving.router.versions import Version, read_version
 from serving.segments import TRAFFIC, Segments
+from serving.tasks import endpoint_of
 from serving.traffic import SHADOW, read_settings
 
 logger = logging.getLogger(__name__)

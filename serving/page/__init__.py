@@ -1,7 +1,7 @@
 """The page that a bundle serves at `/`: ask the model, and read what it was made from and how good it is.
 
-One HTML document without an address in it. Its parts lie here: those of every task, and the form
-and the script of each. The policy lets the browser run that one script and no other, ask
+One HTML document without an address in it. Its parts lie here, the form and the script of a task in serving/tasks. The
+policy lets the browser run that one script and no other, ask
 this service only, and make no HTML of a string: whatever the model or a user says can only be put in as text.
 """
 
@@ -17,11 +17,12 @@ from typing import Any
 from urllib.parse import quote
 
 from serving.bundle import MANIFEST, load_about
-from serving.endpoints import endpoint_of
-from serving.page.examples import examples_of
 from serving.predictors import MAX_SEED
+from serving.tasks import endpoint_of
 
 PARTS = Path(__file__).parent
+TASKS = PARTS.parent / "tasks"
+GOLDEN = "golden.json"
 STYLES = ("page.css", "form.css", "answer.css", "about.css")
 SCRIPTS = ("page.js", "feedback.js", "about.js")
 PREDICTOR = "predictor.json"
@@ -42,14 +43,14 @@ class Page:
 def make_page(folder: Path, *, has_examples: bool = True) -> Page:
     """The page of the bundle in `folder`; with `has_examples`, it offers a few rows that the bundle was proven with."""
     facts = facts_of(folder)
-    facts["examples"] = examples_of(folder, facts["task"]) if has_examples else []
+    facts["examples"] = endpoint_of(facts["task"]).examples(golden_of(folder)) if has_examples else []
     style = "\n".join(map(part, STYLES))
-    script = "\n".join(map(part, (*SCRIPTS, f"{facts['task']}.js")))
+    script = "\n".join([*map(part, SCRIPTS), part("form.js", folder=TASKS / facts["task"])])
     holds = {
         "title": html.escape(facts["name"]),
         "icon": quote(part(ICON).strip()),
         "style": style,
-        "form": MARK.sub(lambda found: part(f"{found[1]}.html"), part(f"{facts['task']}.html")),
+        "form": MARK.sub(lambda found: part(f"{found[1]}.html"), part("form.html", folder=TASKS / facts["task"])),
         "facts": as_data(facts),
         "script": script,
     }
@@ -85,8 +86,14 @@ def facts_of(folder: Path) -> dict[str, Any]:
     }
 
 
-def part(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
+def golden_of(folder: Path) -> list[dict[str, Any]]:
+    """The requests that a bundle was proven with; none where it holds none."""
+    golden = folder / GOLDEN
+    return json.loads(golden.read_text(encoding="utf-8")) if golden.is_file() else []
+
+
+def part(name: str, *, folder: Path = PARTS) -> str:
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def as_data(facts: Mapping[str, Any]) -> str:

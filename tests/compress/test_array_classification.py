@@ -13,7 +13,7 @@ from components.artifacts import files_of, read_json
 from components.models.storage import load
 from components.tasks.array_classification.compress import export_classifier, shortest
 from components.tracking import NullTracker
-from serving.predictors.array_classification import Predictor
+from serving.tasks.array_classification.predictor import Predictor
 
 
 def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path):

@@ -13,7 +13,7 @@ from components.errors import ArtifactError, CompressionError
 from components.tasks.image_generation.compress import ImageTrial, export_generator, folded, golden_of, make_trial
 from components.tasks.image_generation.judging.torch_sampler import float_sampler
 from components.tracking import NullTracker
-from serving.predictors.image_generation import Sampler
+from serving.tasks.image_generation.predictor import Sampler
 from tests.projects import edit
 from tests.tiny_images import copy_of
 

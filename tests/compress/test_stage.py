@@ -21,7 +21,7 @@ from components.params import CompressionGate
 from components.recipes import parse_recipe
 from components.tasks import task_of
 from components.tracking import NullTracker
-from serving.predictors.text_classification import Predictor
+from serving.tasks.text_classification.predictor import Predictor
 from tests.projects import edit, tiny_recipe
 from tests.tiny_model import finish
 

@@ -10,7 +10,7 @@ from components.artifacts import Layout, read_json
 from components.compress.stage import Inputs
 from components.models.storage import load
 from components.tasks.text_generation.compress import MAX_TOKENS, TextGenerationTrial, make_trial, read_excerpts
-from serving.predictors.text_generation import TextGenerator
+from serving.tasks.text_generation.predictor import TextGenerator
 from tests.tiny_language import CONTEXT, TEXTS, compress, make_predictor, write_documents
 
 

@@ -28,7 +28,7 @@ from components.params import Baseline, Bootstrap, QualityGate, TextClassificati
 from components.tasks import task_of
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking import NullTracker
-from serving.predictors.text_classification import load_settings, load_tokenizer
+from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.tiny import MOODS, make_tiny_encoder, tiny_rows
 
 run = partial(stage.run, measure=task_of("text_classification").evaluate)

@@ -37,7 +37,7 @@ from flows.cli import cli
 from flows.monitor import Outcome, monitor_recipe, start_retrain
 from flows.stage import StageError
 from serving.bundle import MANIFEST
-from serving.predictors.text_classification import Predictor
+from serving.tasks.text_classification.predictor import Predictor
 from tests.hooks import listening, webhook
 from tests.projects import edit, run
 from tests.tiny import MOODS, tiny_rows

@@ -25,7 +25,7 @@ from components.pretrain import Inputs, Outputs, run
 from components.tasks.text_classification.compress import export_classifier
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking import NullTracker
-from serving.predictors.text_classification import load_settings, load_tokenizer
+from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.finetune.rows import inputs_in, outputs_in, write_tokens
 from tests.finetune.test_adapt import LORA, PARAMS
 from tests.tiny import tiny_rows

@@ -11,7 +11,7 @@ from components.compress.export import quantize
 from components.errors import ArtifactError
 from components.tasks.text_generation.compress import export_step
 from components.tasks.text_generation.judging.stepping import TorchStep, load_stepping, stepping_of
-from serving.predictors.text_generation import OnnxStep, Reading, Step, log2_probability
+from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step, log2_probability
 from tests.tiny_language import CONTEXT, VOCAB_SIZE, make_model
 
 IDS = np.random.default_rng(0).integers(0, VOCAB_SIZE, 3 * CONTEXT + 5).tolist()

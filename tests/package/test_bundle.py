@@ -14,7 +14,7 @@ from components.package.bundle import made_from, write_bundle
 from components.package.smoke import Golden, read_golden
 from components.params import TextClassificationServing
 from serving.bundle import load_about
-from serving.endpoints import endpoint_of
+from serving.tasks import endpoint_of
 from tests.tiny_model import EVALUATED
 
 SERVING = TextClassificationServing(
@@ -60,7 +60,7 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     code = {f"serving/{path.relative_to(source).as_posix()}" for path in source.rglob("*") if path.suffix in ends}
     code = {path for path in code if not path.startswith("serving/router/")}  # which stands before a bundle
     assert {"serving/endpoints/text_classification.py", "serving/predictors/text_classification.py"} <= code
-    assert {"serving/page/page.html", "serving/page/text_classification.js"} <= code
+    assert {"serving/page/page.html", "serving/tasks/text_classification/form.js"} <= code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     model = {"model.onnx", "tokenizer.json", "predictor.json"}
     assert files == code | model | {"manifest.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}

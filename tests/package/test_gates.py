@@ -4,6 +4,7 @@ import pytest
 
 from components.package.gates import gates_passed
 from components.recipes import load_yaml
+from components.tasks import task_of
 from tests.projects import ROOT
 
 RECIPES = load_yaml(ROOT / "params.yaml")["recipes"]
@@ -20,7 +21,7 @@ def gates_of(recipe: str, evaluated: dict[str, Any]) -> dict[tuple[str, str], tu
         "evaluated": evaluated,
         "compressed": COMPRESSED,
     }
-    found = gates_passed(reports=reports, params=params, num_golden=7, drop=task_of(task).drop)
+    found = gates_passed(reports=reports, params=params, num_golden=7, drop=task_of(params["task"]).drop)
     return {(one["stage"], one["figure"]): (one["value"], one["bound"], one["limit"]) for one in found}
 
 

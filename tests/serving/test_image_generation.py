@@ -12,10 +12,10 @@ from PIL import Image
 
 from components.artifacts import read_json
 from components.package.bento import serving
-from serving.endpoints import endpoint_of
-from serving.endpoints.image_generation import Wanted
 from serving.pictures import tiled
-from serving.predictors.image_generation import Sampler, draw_latents
+from serving.tasks import endpoint_of
+from serving.tasks.image_generation.endpoint import Wanted
+from serving.tasks.image_generation.predictor import Sampler, draw_latents
 from tests.serving.bundles import with_limits
 
 JSON = {"content-type": "application/json"}

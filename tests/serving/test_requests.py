@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from serving.endpoints import Refused
+from serving.endpoint import Refused
 from serving.requests import Refusals
 
 

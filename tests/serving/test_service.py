@@ -17,7 +17,7 @@ from components.package.bento import build_bento, free_port, serve_command, serv
 from serving.bundle import BundleError, verify_bundle
 from serving.keys import add_key
 from serving.lines import COUNTED_S
-from serving.predictors.text_classification import Predictor
+from serving.tasks.text_classification.predictor import Predictor
 from tests.serving.bundles import with_limits
 from tests.tiny import tiny_rows
 

@@ -12,7 +12,7 @@ from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.torch_predictor import float_array_forward, float_array_predictor
-from serving.predictors.array_classification import MODEL, ROUTE, SETTINGS, Predictor, load_settings
+from serving.tasks.array_classification.predictor import MODEL, ROUTE, SETTINGS, Predictor, load_settings
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:

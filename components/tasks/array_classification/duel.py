@@ -3,7 +3,7 @@
 from components.comparison.classifiers import ClassifierDuel
 from components.comparison.duel import HeldOut
 from components.compress.classification import read_split
-from serving.predictors.array_classification import SETTINGS, Predictor, load_settings
+from serving.tasks.array_classification.predictor import SETTINGS, Predictor, load_settings
 
 
 def make_duel(data: HeldOut, *, metric: str) -> ClassifierDuel:

@@ -30,7 +30,7 @@ from components.tasks.image_generation.judging.images import Real, Scale, read_r
 from components.tasks.image_generation.judging.tables import SAMPLES, Samples, read_samples, sample_table
 from components.tasks.image_generation.judging.torch_sampler import float_sampler
 from serving.pictures import WHITE, Images
-from serving.predictors.image_generation import MODEL, ROUTE, Sampler, draw_latents
+from serving.tasks.image_generation.predictor import MODEL, ROUTE, Sampler, draw_latents
 
 NUM_ITEMS = 500  # samples of the speed rounds: a second of work for torch
 NUM_GOLDEN = 40

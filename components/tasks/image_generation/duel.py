@@ -23,7 +23,7 @@ from components.tasks.image_generation.judging.frechet import Moments, frechet_d
 from components.tasks.image_generation.judging.images import read_real, read_scale
 from components.tasks.image_generation.judging.tables import read_samples
 from serving.pictures import Images
-from serving.predictors.image_generation import Sampler
+from serving.tasks.image_generation.predictor import Sampler
 
 NUM_ITEMS = 500
 

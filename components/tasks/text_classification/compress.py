@@ -13,7 +13,7 @@ from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.text_classification.judging.torch_predictor import float_forward, float_predictor
-from serving.predictors.text_classification import (
+from serving.tasks.text_classification.predictor import (
     MODEL,
     ROUTE,
     SETTINGS,

@@ -4,7 +4,7 @@ from components.comparison.classifiers import ClassifierDuel
 from components.comparison.duel import HeldOut
 from components.compress.classification import read_split
 from components.evaluate.classification.slices import read_slices
-from serving.predictors.text_classification import SETTINGS, Predictor, load_settings
+from serving.tasks.text_classification.predictor import SETTINGS, Predictor, load_settings
 
 
 def make_duel(data: HeldOut, *, metric: str) -> ClassifierDuel:

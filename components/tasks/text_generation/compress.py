@@ -24,7 +24,7 @@ from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Tested
 from components.models.storage import WEIGHTS
 from components.tasks.text_generation.judging.stepping import Stepping, float_generator, load_stepping
-from serving.predictors.text_generation import (
+from serving.tasks.text_generation.predictor import (
     MODEL,
     ROUTE,
     SETTINGS,

@@ -17,7 +17,7 @@ from components.comparison.duel import Comparison, HeldOut, paired
 from components.evaluate.classification.metrics import Figures, Statistic, Weights
 from components.params import Bootstrap
 from components.tasks.text_generation.compress import MAX_PROMPTS, greedy
-from serving.predictors.text_generation import SETTINGS, TextGenerator, load_settings
+from serving.tasks.text_generation.predictor import SETTINGS, TextGenerator, load_settings
 
 MAX_CHARACTERS = 80_000
 """Of the texts in all: about 20,000 tokens."""

@@ -15,9 +15,9 @@ from components.__main__ import run_stage
 from components.artifacts import read_json
 from components.package.bento import serving
 from components.tracking import NullTracker
-from serving.endpoints import Refused
-from serving.endpoints import array_classification as endpoint
-from serving.predictors.array_classification import Predictor
+from serving.endpoint import Refused
+from serving.endpoint import array_classification as endpoint
+from serving.tasks.array_classification.predictor import Predictor
 from tests.tiny_arrays import LABELS, LIMITS, tiny_pictures
 
 PICTURES, LABEL_ID = tiny_pictures(24)

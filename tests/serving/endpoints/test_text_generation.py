@@ -15,7 +15,7 @@ from components.package.bundle import write_bundle
 from components.package.smoke import ask
 from components.params import TextGenerationServing
 from components.recipes import stages
-from serving.predictors.text_generation import TextGenerator
+from serving.tasks.text_generation.predictor import TextGenerator
 from tests.projects import ROOT
 from tests.tiny_language import compress
 

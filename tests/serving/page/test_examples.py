@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving.page.examples import examples_of
 
 from components.artifacts import write_json
 from serving.page import make_page
-from serving.page.examples import examples_of
 from serving.service import pages
 from serving.traffic import FOLDER, INPUT
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.predictors.text_generation import TextGenerator
+from serving.tasks.text_generation.predictor import TextGenerator
 from tests.browser import Browser
 from tests.serving.page.asking import bodies, complaint
 from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.pictures import tiled
-from serving.predictors.image_generation import Sampler
+from serving.tasks.image_generation.predictor import Sampler
 from tests.browser import Browser
 from tests.serving.page.asking import ask, bodies
 from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one

@@ -10,7 +10,7 @@ import pytest
 from components.artifacts import read_json
 from components.package.bento import tag_of
 from serving.page import make_page
-from serving.predictors.text_classification import Predictor
+from serving.tasks.text_classification.predictor import Predictor
 from tests.browser import Browser, Page
 from tests.serving.page import every_task
 from tests.serving.page.asking import ANSWERED, READY, TEXT, ask, bodies, complaint

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from serving.predictors.array_classification import Predictor
+from serving.tasks.array_classification.predictor import Predictor
 from tests.tiny_arrays import LABELS, SHAPE, tiny_pictures
 
 PICTURES, LABEL_ID = tiny_pictures(24)
@@ -53,7 +53,7 @@ def test_model_reads_scaled_values(folder: Path):
 
 def test_predictor_needs_neither_training_nor_pictures(folder: Path):
     code = (
-        "import sys; from pathlib import Path; from serving.predictors.array_classification import Predictor\n"
+        "import sys; from pathlib import Path; from serving.tasks.array_classification.predictor import Predictor\n"
         f"Predictor.load(Path({str(folder)!r}), threads=1).predict([[0] * 54])\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from components.models.storage import load
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from serving.predictors.scores import answers_of, softmax
-from serving.predictors.text_classification import Predictor, load_settings, load_tokenizer
+from serving.tasks.text_classification.predictor import Predictor, load_settings, load_tokenizer
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(40)] + ["", "dull", "dull " * 500, "\u5b57\u5b57 \u00e9", "a\x00b"]
@@ -113,9 +113,9 @@ def test_label_is_that_of_the_highest_score():
 
 def test_serving_needs_no_training_library(compressed: Path):
     code = (
-        "import sys; from pathlib import Path; from serving.predictors.text_classification import Predictor\n"
+        "import sys; from pathlib import Path; from serving.tasks.text_classification.predictor import Predictor\n"
         f"Predictor.load(Path({str(compressed / 'artifacts/tiny/compress/model')!r}), threads=1).predict(['dull'])\n"
-        "import serving.service, serving.endpoints.text_classification\n"
+        "import serving.service, serving.tasks.text_classification.endpoint\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from components.tasks.text_generation.compress import export_step
 from components.tasks.text_generation.judging.stepping import float_generator, load_stepping
 from serving.predictors.sampling import RequestError
-from serving.predictors.text_generation import Spelling, Stops, TextGenerator, load_tokenizer
+from serving.tasks.text_generation.predictor import Spelling, Stops, TextGenerator, load_tokenizer
 from tests.tiny import make_tiny_tokenizer
 from tests.tiny_language import CONTEXT, TEXTS, make_model, make_predictor
 
@@ -225,7 +225,7 @@ def test_what_may_begin_a_stop_text_waits(stops: list[str], pieces: list[str], g
 
 def test_generating_needs_no_training_library(folder: Path):
     code = (
-        "import sys; from pathlib import Path; from serving.predictors.text_generation import TextGenerator\n"
+        "import sys; from pathlib import Path; from serving.tasks.text_generation.predictor import TextGenerator\n"
         f"model = TextGenerator.load(Path({str(folder / 'predictor')!r}), threads=1)\n"
         f"model.generate('warm', **{GREEDY!r}).answer()\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"

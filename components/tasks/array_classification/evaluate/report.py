@@ -21,7 +21,7 @@ from components.params import ArrayClassificationFigures
 from components.progress import progress
 from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
 from components.tracking import Tracker
-from serving.predictors.array_classification import SETTINGS, Predictor, load_settings
+from serving.tasks.array_classification.predictor import SETTINGS, Predictor, load_settings
 
 ARRAYS_A_CALL = 256  # the steps of the progress bar
 

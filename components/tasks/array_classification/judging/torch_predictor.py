@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serving.predictors.array_classification import Forward, Predictor, Settings, Values
+from serving.tasks.array_classification.predictor import Forward, Predictor, Settings, Values
 
 BATCH_SIZE = 256  # torch is at its fastest on batches, and fp32 rows do not disturb each other
 

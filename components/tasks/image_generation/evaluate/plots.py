@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from components.evaluate.classification.plots import MAJORITY, MODEL, STYLE, shown
 from components.tasks.image_generation.evaluate.judged import Judged
 from serving.pictures import png_of, tiled
-from serving.predictors.image_generation import Latents, Sampler, draw_latents
+from serving.tasks.image_generation.predictor import Latents, Sampler, draw_latents
 
 NUM_SHOWN = 100
 NUM_WALKS, NUM_STEPS = 8, 12

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from components.models.generating import generating
-from serving.predictors.image_generation import Forward, Latents, Sampler
+from serving.tasks.image_generation.predictor import Forward, Latents, Sampler
 
 BATCH_SIZE = 250  # where torch is at its fastest; fp32 rows do not disturb each other
 

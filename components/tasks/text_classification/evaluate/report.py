@@ -18,7 +18,7 @@ from components.params import TextClassificationFigures
 from components.progress import progress
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking import Tracker
-from serving.predictors.text_classification import (
+from serving.tasks.text_classification.predictor import (
     SETTINGS,
     TOKENIZER,
     Predictor,

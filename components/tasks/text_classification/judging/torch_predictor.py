@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import nn
 
-from serving.predictors.text_classification import Forward, Ids, Predictor, Settings
+from serving.tasks.text_classification.predictor import Forward, Ids, Predictor, Settings
 
 BATCH_SIZE = 32  # torch is at its fastest on padded batches of like lengths, and fp32 rows do not disturb each other
 

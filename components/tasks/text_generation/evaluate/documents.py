@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from components.artifacts import read_json
 from components.errors import InputError
-from serving.predictors.text_generation import SETTINGS
+from serving.tasks.text_generation.predictor import SETTINGS
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from components.tasks.text_generation.evaluate.plots import draw_plots
 from components.tasks.text_generation.evaluate.reading import read
 from components.tasks.text_generation.evaluate.writing import Sample, alike, tokens_of, variety, write_samples
 from components.tracking import Tracker
-from serving.predictors.text_generation import TOKENIZER, load_tokenizer
+from serving.tasks.text_generation.predictor import TOKENIZER, load_tokenizer
 
 WRITING_THREADS = 2
 MAX_SHOWN = 200  # characters of the sample in the report

@@ -3,8 +3,8 @@
 A network with a method `step(input_ids, state)` is enough for that: it gives the logits and the state after, a tuple of
 tensors (L, B, C), and takes None for the state before any token, which is all zeros. A family whose state is another,
 or whose method does not export to good operators, has a `step_of(model)`, named in `STEPS`: it gives a module whose
-inputs and outputs bear the names of serving/predictors/text_generation.py. The module is exported to ONNX, and run by
-torch for comparison.
+inputs and outputs bear the names of serving/tasks/text_generation/predictor.py. The module is exported to ONNX, and run
+by torch for comparison.
 
 Legend: B rows of a batch, T tokens, L layers, C width of the state, V tokens of the vocabulary.
 """
@@ -21,7 +21,7 @@ from components.artifacts import read_json
 from components.errors import ArtifactError
 from components.models.stepping import Stepping
 from components.models.storage import FAMILY, load
-from serving.predictors.text_generation import (
+from serving.tasks.text_generation.predictor import (
     SETTINGS,
     TOKENIZER,
     Arrays,

@@ -2,6 +2,7 @@
 away with 503 when its answer would take too long.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from serving.backlog import Backlog, Reply
-from serving.endpoints import Check, Refused, media_type
+from serving.endpoint import Check, Pair, Refused, media_type
+from serving.examples import MOST
 from serving.pictures import png_of, tiled
 from serving.predictors import MAX_SEED
-from serving.predictors.image_generation import ROUTE, SETTINGS, Sampler, load_shape
+from serving.tasks.image_generation.predictor import ROUTE, SETTINGS, Sampler, load_shape
 
 __all__ = [
     "IS_STREAMED",
@@ -20,10 +22,12 @@ __all__ = [
     "ROUTE",
     "Limits",
     "example",
+    "examples",
     "how_to_ask",
     "make_api",
     "make_check",
     "max_bytes",
+    "pairs",
     "what_it_is",
 ]
 
@@ -150,3 +154,15 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 def example(folder: Path) -> str:
     """The options of a curl command."""
     return f"-H 'content-type: application/json' -d '{REQUEST}' -o samples.png"
+
+
+def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
+    """The request, which says all: the same seed gives the same images."""
+    del is_hashed
+    return [(request, {"sha256": hashlib.sha256(answered).hexdigest(), "size_bytes": len(answered)})]
+
+
+def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Seeds."""
+    seeds = dict.fromkeys(one["request"]["seed"] for one in golden)
+    return [{"name": f"Seed {seed}", "value": seed} for seed in list(seeds)[:MOST]]

@@ -1,7 +1,8 @@
-"""What a bundle answers over HTTP, one module a task. Each gives what `Endpoint` lists."""
+"""What a task's bundle answers over HTTP, and what is told of it: the parts of an `Endpoint`."""
 
-import importlib
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,18 +41,30 @@ class Limits(Protocol):
     def max_latency_ms(self) -> int: ...
 
 
+Pair = tuple[Any, Any]
+"""What was asked, and the answer to it."""
+
+
 class Endpoint(Protocol):
-    """A module of this package.
+    """A task's module `endpoint`, in its folder of serving/tasks, beside `form.html` and `form.js` for the page.
 
     BentoML is imported inside `make_api` only: the stage `package` reads the rest, and needs no server for it.
     """
 
-    ROUTE: str
-    """The path that is posted to."""
-    IS_STREAMED: bool
-    """Whether an answer is sent while it is made; then BentoML's class answers it, else serving/answers.py."""
-    PACKAGES: tuple[str, ...]
-    """What the bundle needs beside bentoml, numpy and onnxruntime."""
+    @property
+    def ROUTE(self) -> str:
+        """The path that is posted to."""
+        ...
+
+    @property
+    def IS_STREAMED(self) -> bool:
+        """Whether an answer is sent while it is made; then BentoML's class answers it, else serving/answers.py."""
+        ...
+
+    @property
+    def PACKAGES(self) -> tuple[str, ...]:
+        """What the bundle needs beside bentoml, numpy and onnxruntime."""
+        ...
 
     Limits: Callable[..., Any]
     """A frozen dataclass: the fields of the task's section in components/params/package.py, but for `task`."""
@@ -81,14 +94,22 @@ class Endpoint(Protocol):
         """The options of a curl command that asks ROUTE."""
         ...
 
+    def pairs(self, request: Any, answered: bytes, *, is_hashed: bool) -> Sequence[Pair]:
+        """For the traffic log: each text, array or prompt of a request that was answered, with its answer; a text that
+        the answer holds by its hash, where the log keeps no texts (`is_hashed`)."""
+        ...
+
+    def examples(self, golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """For the page: a few of the golden requests, each with its `name` and the `value` that its form takes."""
+        ...
+
 
 def media_type(content_type: str) -> str:
     """The type that a header names, without its parameters."""
     return content_type.split(";")[0].strip().lower()
 
 
-def endpoint_of(task: str) -> Endpoint:
-    """The module of a task."""
-    module: Any = importlib.import_module(f"serving.endpoints.{task}")
-    endpoint: Endpoint = module
-    return endpoint
+def hashed(asked: Any) -> str:
+    """Of a text its UTF-8, of anything else its JSON without spaces."""
+    text = asked if isinstance(asked, str) else json.dumps(asked, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

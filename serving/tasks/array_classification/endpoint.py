@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from serving.backlog import Backlog, Reply
-from serving.endpoints import Check, Refused, media_type
+from serving.endpoint import Check, Pair, Refused, media_type
+from serving.examples import of_every_label
 from serving.images import ImageError, read_grey
-from serving.predictors.array_classification import ROUTE, SETTINGS, Predictor, Settings, load_settings
 from serving.predictors.scores import Answer
+from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, Settings, load_settings
 from serving.uploads import Part, TooManyParts, UploadError, parts_of
 
 __all__ = [
@@ -22,16 +23,19 @@ __all__ = [
     "ROUTE",
     "Limits",
     "example",
+    "examples",
     "how_to_ask",
     "make_api",
     "make_check",
     "max_bytes",
+    "pairs",
     "what_it_is",
 ]
 
 IS_STREAMED = False
 PACKAGES = ("pillow", "python-multipart")
 FIELD = "images"
+MAX_SHOWN = 2_000  # numbers of an example; more would make the page heavy
 MAX_HEADERS_BYTES = 1024  # of one part of an upload
 MAX_VALUE_BYTES = 32  # of one number as JSON, its comma and some space
 MAX_SCALED = 1e6  # far outside of anything that was trained on, and far from where fp32 products overflow
@@ -249,3 +253,17 @@ def example(folder: Path) -> str:
         return f"-F {FIELD}=@picture.png"
     zeros = f"$(yes 0 | head -n {settings.num_values} | paste -sd, -)"
     return f"""-H 'content-type: application/json' -d "{{\\"arrays\\": [[{zeros}]]}}\""""
+
+
+def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
+    """The arrays, each with its label and scores."""
+    del is_hashed  # a label tells little of what was asked
+    (asked,) = request.values()
+    return list(zip(asked, json.loads(answered), strict=True))
+
+
+def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Arrays of every label."""
+    arrays = [(one["answer"][0]["label"], one["request"]["arrays"][0]) for one in golden]
+    chosen = of_every_label([(label, array) for label, array in arrays if len(array) <= MAX_SHOWN])
+    return [{"name": f"Example {number}", "value": array} for number, array in enumerate(chosen, start=1)]

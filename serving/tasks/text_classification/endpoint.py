@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from serving.backlog import Backlog, Reply
-from serving.endpoints import Check, Refused, media_type
+from serving.endpoint import Check, Pair, Refused, media_type
+from serving.examples import named, of_every_label, rank
 from serving.predictors.scores import Answer
-from serving.predictors.text_classification import ROUTE, SETTINGS, Predictor, load_settings
+from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
 
 __all__ = [
     "IS_STREAMED",
@@ -19,10 +20,12 @@ __all__ = [
     "ROUTE",
     "Limits",
     "example",
+    "examples",
     "how_to_ask",
     "make_api",
     "make_check",
     "max_bytes",
+    "pairs",
     "what_it_is",
 ]
 
@@ -147,3 +150,16 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 def example(folder: Path) -> str:
     """The options of a curl command."""
     return """-H 'content-type: application/json' -d '{"texts": ["What a wonderful film!"]}'"""
+
+
+def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
+    """The texts, each with its label and scores."""
+    del is_hashed  # a label tells little of what was asked
+    (asked,) = request.values()
+    return list(zip(asked, json.loads(answered), strict=True))
+
+
+def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Texts of every label, those that can be read at a glance first."""
+    texts = [(one["answer"][0]["label"], one["request"]["texts"][0]) for one in golden]
+    return [named(text) for text in of_every_label(sorted(texts, key=lambda one: rank(one[1])))]

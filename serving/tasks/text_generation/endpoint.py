@@ -6,18 +6,19 @@ than `max_latency_ms` is turned away with 503. A client that goes away is comput
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
 from serving.backlog import Backlog
-from serving.endpoints import Check, Refused, media_type
+from serving.endpoint import Check, Pair, Refused, hashed, media_type
+from serving.examples import MOST, named, rank
 from serving.places import Places
 from serving.predictors import MAX_SEED
 from serving.predictors.sampling import MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
-from serving.predictors.text_generation import (
+from serving.tasks.text_generation.predictor import (
     ROUTE,
     SETTINGS,
     TOKENIZER,
@@ -35,10 +36,12 @@ __all__ = [
     "ROUTE",
     "Limits",
     "example",
+    "examples",
     "how_to_ask",
     "make_api",
     "make_check",
     "max_bytes",
+    "pairs",
     "what_it_is",
 ]
 
@@ -213,3 +216,21 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 def example(folder: Path) -> str:
     """The options of a curl command."""
     return """-N -H 'content-type: application/json' -d '{"prompt": "The", "max_tokens": 40, "temperature": 0.8}'"""
+
+
+def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
+    """The prompt with the text, whole again where it was streamed, and what was said of it at its end."""
+    if answered.startswith(b"data: "):
+        events = [json.loads(event.removeprefix(b"data: ")) for event in answered.split(b"\n\n") if event]
+        answer = {**events[-1], "text": "".join(event.get("text", "") for event in events)}
+    else:
+        answer = json.loads(answered)
+    if is_hashed:
+        answer["text"] = hashed(answer["text"])
+    return [(request["prompt"], answer)]
+
+
+def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Prompts, those that can be read at a glance first."""
+    prompts = sorted({one["request"]["prompt"] for one in golden} - {""}, key=rank)
+    return [named(prompt) for prompt in prompts[:MOST]]
