@@ -86,14 +86,15 @@ def parse_recipe(name: str, raw: object) -> Recipe:
         TypeAdapter[str](Name).validate_python(name)
     except ValidationError:
         faults.append(f"{where}: a name is lower-case letters, digits and underscores, and begins with a letter")
-    whole = faults_of_top(where, raw)
-    faults += whole
+    at_top = faults_of_top(where, raw)
+    faults += at_top
+    whole = spread(raw)
     # JSON mode: strict about types, while a list may stand for a tuple and 1 for 1.0.
     try:
-        recipe = TypeAdapter(Recipe).validate_json(json.dumps(spread(raw), default=str))
+        recipe = TypeAdapter(Recipe).validate_json(json.dumps(whole, default=str))
     except ValidationError as error:
         told = error.errors(include_url=False)
-        faults += [fault_line(where, raw, fault) for fault in told if not is_of_top(fault, is_told=bool(whole))]
+        faults += [fault_line(where, whole, fault) for fault in told if not is_of_top(fault, is_told=bool(at_top))]
     else:
         if fault := fault_of_champion(name, recipe):
             faults.append(f"{where}.{fault}")

@@ -16,6 +16,7 @@ from components.monitoring.plots import draw_labels
 from components.monitoring.quality import Interval, Judgement
 from components.monitoring.reference import Reference
 from components.monitoring.report import write_report
+from components.monitoring.texts import TextInputs
 from components.monitoring.verdict import Service, Verdict
 from components.monitoring.windows import Window
 from tests.browser import Browser
@@ -65,9 +66,7 @@ def window(num_rows: int) -> Window:
 def reference(num_rows: int) -> Reference:
     scores = np.tile(np.array([[0.1, 0.9]], np.float32), (num_rows, 1))
     texts = ["a text"] * num_rows
-    return Reference(
-        "text_classification", LABELS, texts, scores, np.zeros(num_rows, np.int64), predictor=None, tokens=None
-    )
+    return Reference(TextInputs(), LABELS, texts, scores, np.zeros(num_rows, np.int64), predictor=None, tokens=None)
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])

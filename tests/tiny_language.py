@@ -124,6 +124,7 @@ def compress(root: Path, family: str) -> Path:
 def write_language_bundle(folder: Path) -> Path:
     """The bundle of a tiny language model, which may write for minutes."""
     compressed = compress(folder, "gpt")
+    of_top: Any = {"task": "text_generation", "threads": 2}
     limits = load_yaml(ROOT / "params.yaml")["recipes"]["speech_gpt"]["package"]["serving"]
     reports = {
         "card": {"licence": "CC0", "num_rows": 40}, "verdict": {"passed": True}, "evaluated": {},
@@ -134,7 +135,7 @@ def write_language_bundle(folder: Path) -> Path:
     write_bundle(
         bundle, recipe="tiny_language", model=compressed / "model",
         golden=read_json(compressed / "results/golden.json"),
-        serving=TextGenerationServing(**limits | {"max_prompt_tokens": 12, "max_new_tokens": 1_000_000}),
-        project=project_of(folder, "tiny_language"), reports=reports,
+        serving=TextGenerationServing(**of_top, **limits | {"max_prompt_tokens": 12, "max_new_tokens": 1_000_000}),
+        project=project_of(folder, "tiny_language"), reports=reports, drop=task_of("text_generation").drop,
     )  # fmt: skip
     return bundle

@@ -64,6 +64,10 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
 {figures.median_length:,} characters.
   {name}:
     champion: components/champion.py  # artifacts/{name}/champion.json where it starts from its champion
+    task: text_classification
+    family: encoder
+    objective: classification  # what it first learns: of the labels alone
+    threads: 2
     ingest:
       source: {{kind: file, path: &{name}_data {scalar(path)}}}
       format: {scalar(format_values(measured))}
@@ -86,7 +90,6 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
         max_conflict_share: {s.max_conflict_share}
         min_class_share: {s.min_class_share}
     preprocess:
-      task: text_classification
       unicode: NFKC
       mask: [email, phone, card, url]
       conflicts: remove
@@ -133,7 +136,6 @@ def judging_text(s: Settings) -> str:
     """The gates, and what is served."""
     return f"""\
     evaluate:
-      task: text_classification
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
       baseline: {{analyzer: {s.analyzer}, ngrams: [1, 2], C: 10.0}}
       # min: just above {s.baseline_score:.3f}, which naming the largest class each time reaches.
@@ -150,14 +152,11 @@ stops a model
       # max_drop: about three of the validation rows, and at least two points.
       gate: {{max_drop: {s.max_drop}, min_speedup: 1.0, max_size_ratio: 0.5}}
       num_latency_rows: 200
-      threads: 2
     package:
       num_golden: {s.num_golden}
       max_difference: 0.001
       ready_timeout_s: 30
       serving:
-        task: text_classification
-        threads: 2
         max_texts: 128
         max_text_length: {s.max_served_length}
         max_body_bytes: 4000000

@@ -18,6 +18,7 @@ import pytest
 
 from components.monitoring.detectors import detect
 from components.monitoring.reference import read_reference
+from components.monitoring.texts import TextInputs
 from components.package.bento import free_port
 from components.params import RegistrySource
 from components.promotion.ledger import entries, verify
@@ -115,6 +116,7 @@ def num_alarms(root: Path, texts: Sequence[str], *, num_windows: int, num_rows: 
     assert params is not None
     reference = read_reference(
         artifacts / "package/bundle",
+        TextInputs(),
         train=artifacts / "preprocess/train.parquet",
         validation=artifacts / "preprocess/validation.parquet",
         kept=root / "validation-scores.parquet",

@@ -37,9 +37,7 @@ def encoder(tmp_path) -> Path:
 
 
 def test_vector_recipe_is_told_from_its_config_alone(tmp_path):
-    small = {
-        "model": {"family": "mlp", "hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}
-    }
+    small = {"model": {"hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}}
     found = estimate_recipe(tmp_path, "wide_mlp", recipe("wide_mlp", finetune=small))
     (training,) = found.trainings
     raw = RAW["wide_mlp"]
@@ -139,9 +137,7 @@ def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path):
 
 
 def test_estimate_changes_with_an_edited_shape(tmp_path):
-    small = {
-        "model": {"family": "mlp", "hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}
-    }
+    small = {"model": {"hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}}
     folder = tmp_path / "artifacts" / "wide_mlp" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     told = {"task": "array_classification", "shape": [700], "labels": [str(n) for n in range(10)]}

@@ -1,13 +1,11 @@
 import csv
 import re
-from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from components.artifacts import read_json, sha256_of, write_json
-from components.errors import InputError
+from components.artifacts import read_json, sha256_of
 from components.finetune import run
 from components.models import storage
 from components.models.encoder.network import classifier_from_encoder
@@ -202,15 +200,6 @@ def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path):
     for name in ("model", "control"):
         one, two = whole.model.parent / name, resumed.model.parent / name
         assert sha256_of(one / "model.safetensors") == sha256_of(two / "model.safetensors")
-
-
-def test_another_task_is_refused(inputs, tmp_path):
-    folder = tmp_path / "predictor"
-    folder.mkdir()
-    write_json(folder / "predictor.json", {"task": "array_classification", "labels": ["a", "b"]})
-    other = replace(inputs, predictor=folder)
-    with pytest.raises(InputError, match=r"'adapt' puts a head .*, but .*task is 'array_classification'"):
-        run(params(), other, outputs_in(tmp_path / "out"), tracker=NullTracker())
 
 
 def test_unknown_way_is_refused():

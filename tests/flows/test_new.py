@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from components.__main__ import run_stage
 from components.errors import ModelyardError, ParamsError, SourceError
 from components.monitoring.learned import add_rows
+from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import CsvFormat, FileSource, PlainFormat
 from components.recipes import load_recipe, parse_recipe
@@ -118,7 +119,7 @@ def test_feedback_of_any_kind_passes_the_contract_that_was_proposed(project: Pat
         for number, (text, label) in enumerate([*known, *odd])
     ]
     path = project / "data/feedback/mine.parquet"
-    learned = add_rows(path, told, task="text_classification", contract=contract, version="v1")
+    learned = add_rows(path, told, kind=TextInputs(), contract=contract, version="v1")
     assert (learned.num_new, learned.num_rows) == (40, 40)
     assert "1 longer than the contract's" in learned.left_out
     assert "1 empty" in learned.left_out

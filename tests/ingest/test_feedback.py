@@ -13,6 +13,7 @@ from components.artifacts import read_json, sha256_of
 from components.errors import SourceError
 from components.ingest import Inputs, Outputs, run
 from components.monitoring.learned import add_rows
+from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import Contract, Ingest
 from components.tracking import NullTracker
@@ -44,7 +45,7 @@ def told(root: Path, *said: tuple[str, str]) -> None:
     """Keep what was said of these texts."""
     time = datetime(2026, 11, 22, tzinfo=UTC)
     rows = [Row(f"r{n}", 0, time, text, 7, {"label": "good"}, label, time) for n, (text, label) in enumerate(said)]
-    add_rows(root / FEEDBACK, rows, task="text_classification", contract=CONTRACT, version="0123456789ab")
+    add_rows(root / FEEDBACK, rows, kind=TextInputs(), contract=CONTRACT, version="0123456789ab")
 
 
 def ingested(root: Path, query: str = BOTH) -> tuple[list[dict[str, str]], Any]:

@@ -9,9 +9,10 @@ import pytest
 
 from components.monitoring.detectors import Finding, detect
 from components.monitoring.reference import Reference
-from components.monitoring.tokens import count_tokens
 from components.params import Effects, Limits, Monitoring, Quality
-from serving.predictors import array_classification, text_classification
+from components.tasks import task_of
+from serving.tasks.array_classification import predictor as array_classification
+from serving.tasks.text_classification import predictor as text_classification
 from tests.tiny import make_tiny_tokenizer, tiny_rows
 
 PARAMS = Monitoring(
@@ -52,10 +53,11 @@ def arrays_of(number: int, *, seed: int, shift: float = 0.0) -> list[list[list[f
 
 
 def reference(task: str, predictor: Any, inputs: list[Any], validation: list[Any]) -> Reference:
-    is_text = task == "text_classification"
+    kind = task_of(task).monitored()
+    assert kind is not None
     return Reference(
-        task=task, labels=LABELS, inputs=inputs, scores=predictor.predict(validation), predictor=predictor,
-        actual=np.zeros(len(validation), np.int64), tokens=count_tokens(inputs, predictor) if is_text else None,
+        kind=kind, labels=LABELS, inputs=inputs, scores=predictor.predict(validation), predictor=predictor,
+        actual=np.zeros(len(validation), np.int64), tokens=kind.tokens(inputs, predictor),
     )  # fmt: skip
 
 

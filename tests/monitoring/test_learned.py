@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.errors import SourceError
+from components.monitoring.arrays import ArrayInputs
 from components.monitoring.learned import Learned, add_rows
+from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import Contract
 
@@ -38,7 +40,7 @@ def row(number: int, actual: str | None, *, input: object = "", item: int = 0, a
 
 
 def learn(path: Path, *rows: Row) -> Learned:
-    return add_rows(path, rows, task="text_classification", contract=TEXTS, version="v1")
+    return add_rows(path, rows, kind=TextInputs(), contract=TEXTS, version="v1")
 
 
 def labels(path: Path) -> dict[str, str]:
@@ -104,7 +106,7 @@ def test_what_was_learned_before_keeps_to_the_contract_too(tmp_path: Path):
     path = tmp_path / "feedback.parquet"
     wide = TEXTS.model_copy(update={"text_length": None})
     rows = [row(1, "positive", input="x" * 2000), row(2, "negative")]
-    assert add_rows(path, rows, task="text_classification", contract=wide, version="v1").num_rows == 2
+    assert add_rows(path, rows, kind=TextInputs(), contract=wide, version="v1").num_rows == 2
     assert learn(path).left_out.startswith("1 of 2 rows with feedback are left out: 1 longer")
     assert labels(path) == {"film 2 0": "negative"}
 
@@ -115,7 +117,7 @@ def test_arrays_are_kept_flat_and_within_the_contract(tmp_path: Path):
     def learn_arrays() -> Learned:
         inputs: list[Any] = [[[1, 2], [3, 4.1]], [[1, 2], [3, 4.1]], [1, 2, 3], [0, 0, 0, 10]]
         rows = [row(number, "7", input=values) for number, values in enumerate(inputs)]
-        return add_rows(path, rows, task="array_classification", contract=ARRAYS, version="v1")
+        return add_rows(path, rows, kind=ArrayInputs(), contract=ARRAYS, version="v1")
 
     assert learn_arrays() == Learned(
         num_new=1, num_rows=1,
@@ -137,6 +139,6 @@ def test_file_that_is_cut_off_is_named_with_what_brings_it_back(tmp_path: Path, 
 
 def test_file_with_other_columns_is_named(tmp_path: Path):
     path = tmp_path / "feedback.parquet"
-    add_rows(path, [row(1, "7", input=[1, 2, 3, 4])], task="array_classification", contract=ARRAYS, version="v1")
+    add_rows(path, [row(1, "7", input=[1, 2, 3, 4])], kind=ArrayInputs(), contract=ARRAYS, version="v1")
     with pytest.raises(SourceError, match="cannot be read"):
         learn(path, row(2, "positive"))

@@ -13,6 +13,7 @@ from components.package.bento import tag_of
 from components.package.bundle import made_from, write_bundle
 from components.package.smoke import Golden, read_golden
 from components.params import TextClassificationServing
+from components.tasks import task_of
 from serving.bundle import load_about
 from serving.tasks import endpoint_of
 from tests.tiny_model import EVALUATED
@@ -42,7 +43,7 @@ def write(compressed: Path) -> Callable[[Path], Path]:
         }
         write_bundle(
             folder, recipe="tiny", model=artifacts / "compress/model", golden=golden(compressed, limit=10),
-            serving=SERVING, project=compressed, reports=reports,
+            serving=SERVING, project=compressed, reports=reports, drop=task_of(SERVING.task).drop,
         )  # fmt: skip
         return folder
 
@@ -59,8 +60,10 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     ends = {".py", ".html", ".css", ".js", ".svg"}  # the page's parts too
     code = {f"serving/{path.relative_to(source).as_posix()}" for path in source.rglob("*") if path.suffix in ends}
     code = {path for path in code if not path.startswith("serving/router/")}  # which stands before a bundle
-    assert {"serving/endpoints/text_classification.py", "serving/predictors/text_classification.py"} <= code
-    assert {"serving/page/page.html", "serving/tasks/text_classification/form.js"} <= code
+    own = {path for path in code if path.startswith("serving/tasks/text_classification/")}
+    assert {Path(path).name for path in own} == {"__init__.py", "endpoint.py", "predictor.py", "form.html", "form.js"}
+    code = {path for path in code if not path.startswith("serving/tasks/")} | own | {"serving/tasks/__init__.py"}
+    assert "serving/page/page.html" in code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     model = {"model.onnx", "tokenizer.json", "predictor.json"}
     assert files == code | model | {"manifest.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}

@@ -81,9 +81,10 @@ def test_a_changed_file_of_the_snapshot_is_refused(tmp_path: Path):
 
 def test_the_documented_swap_is_a_valid_recipe():
     text = (Path(__file__).parents[2] / "docs" / "review_sentiment_zh.md").read_text(encoding="utf-8")
-    block = textwrap.dedent(text[text.index("    preprocess:\n") :].split("\n\n")[0])
+    block = textwrap.dedent(text[text.index("    objective: ") :].split("\n\n")[0])
     documented = YAML(typ="safe").load(block)
     swapped = load_yaml(Path(__file__).parents[2] / "params.yaml")["recipes"]["review_sentiment_zh"]
+    swapped["objective"] = documented["objective"]
     swapped["preprocess"] |= documented["preprocess"]
     swapped["pretrain"] = documented["pretrain"]
     recipe = parse_recipe("review_sentiment_zh", swapped)
