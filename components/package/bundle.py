@@ -73,9 +73,9 @@ def write_bundle(
 
 
 def copy_code(folder: Path) -> None:
-    """The package `serving`, as it is imported here, without the router, which stands before a bundle."""
+    """The package `serving`, as it is imported here."""
     (source,) = served_code.__path__
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "router"))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
 def made_from(project: Path, recipe: str) -> dict[str, Any]:

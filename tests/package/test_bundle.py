@@ -58,7 +58,6 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     source = Path(serving.__path__[0])
     ends = {".py", ".html", ".css", ".js", ".svg"}  # the page's parts too
     code = {f"serving/{path.relative_to(source).as_posix()}" for path in source.rglob("*") if path.suffix in ends}
-    code = {path for path in code if not path.startswith("serving/router/")}  # which stands before a bundle
     assert {"serving/endpoints/text_classification.py", "serving/predictors/text_classification.py"} <= code
     assert {"serving/page/page.html", "serving/page/text_classification.js"} <= code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
