@@ -3,7 +3,6 @@
 Each server is a process group of its own, so that Ctrl-C reaches it once: from here.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 import click
 import psutil
 
-from components.artifacts import Layout, verify
+from components.artifacts import Layout, verify, write_json
 from components.environment import PREFECT_SERVER, has_prefect_profile
 from components.errors import ArtifactError, InputError, ModelyardError
 from components.monitoring.place import traffic_environment
@@ -203,7 +202,7 @@ def known_to_runs(note: Path, url: str) -> Generator[None]:
     """Leave the address where `modelyard run` finds it: runs go to this Prefect server instead of starting one each,
     and link to this MLflow server.
     """
-    note.write_text(json.dumps({"url": url}) + "\n", encoding="utf-8")
+    write_json(note, {"url": url})
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import write_json
+from components.errors import DiskFullError
 from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
 from flows.router.challenge import Challenge, now
 from flows.router.project import UNDER_WAY, Project
@@ -323,9 +324,8 @@ class Keeper:
 def write_whole(path: Path, value: object) -> bool:
     """Write JSON whole or not at all; gives whether it could be: a full disk must not end the service."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, value)
-    except OSError as error:
+        write_json(path, value, durable=False)  # it may change with every request
+    except (OSError, DiskFullError) as error:
         logger.warning("%s could not be written: %s", path, error)
         return False
     return True

@@ -6,7 +6,6 @@ state.json, verdict.json and comparisons/ there.
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import httpx
 import psutil
 import uvloop
 
+from components.artifacts import write_json
 from components.package.bento import free_port
 from components.processes import start
 from flows.router.bentos import Launcher, Prepared
@@ -98,10 +98,8 @@ def make_version(folder: Path, number: int, **spec: object) -> Version:
 
 def name_version(folder: Path, role: str, version: Version) -> None:
     """Write champion.json or challenger.json, as promotion does."""
-    partial = folder / f".{role}.partial"
     fields = {"version": int(version.version), "digest": version.digest, "tag": version.tag}
-    partial.write_text(json.dumps({**fields, "bundle": str(version.bundle)}))
-    os.replace(partial, folder / f"{role}.json")
+    write_json(folder / f"{role}.json", {**fields, "bundle": str(version.bundle)})
 
 
 class Router:
