@@ -323,7 +323,7 @@ def routed(recipe: str, bundle: Path, project: Path) -> Callable[[int], list[str
     def command(port: int) -> list[str]:
         params["recipes"][recipe].setdefault("service", {})["port"] = port
         YAML().dump(params, project / "params.yaml")
-        return [sys.executable, "-m", "flows.up.router", str(project), recipe]
+        return [sys.executable, "-m", "flows.router", str(project), recipe]
 
     return command
 
@@ -335,7 +335,7 @@ def running(command: Callable[[int], list[str]], log: Path) -> Generator[Running
     port = free_port()
     started = time.perf_counter()
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             words := command(port), stdout=output, stderr=output, cwd=log.parent, start_new_session=True,
             env=os.environ | (OUR_SETTINGS if "bentoml" in words else {}),
         )  # fmt: skip

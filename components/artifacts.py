@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -225,23 +226,47 @@ def disk_errors(path: Path) -> Generator[None]:
         ) from error
 
 
-def write_json(path: Path, value: object, *, durable: bool = False) -> None:
-    """Write JSON whole or not at all; the same value gives the same bytes. `durable` survives a power cut, too."""
-    partial = path.with_name(f".{path.name}.partial")
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Generator[Path]:
+    """Yield a new path beside `path`; the file that the block writes there takes its place, whole or not at all.
+
+    Whatever was at `path` stays until then, and stays for good if the block fails. Once the block is left the file
+    survives a power cut, unless `durable` is False: for what is written several times a second.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            if durable:
+                sync(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
         if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(partial, path)
-    if durable:
-        sync_folder(path.parent)
+            sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the disk keep which files a folder holds."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path, durable=durable) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode(), durable=durable)
+
+
+def write_json(path: Path, value: object, *, durable: bool = True) -> None:
+    """Write JSON whole or not at all; the same value gives the same bytes."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", durable=durable)
+
+
+def sync(path: Path) -> None:
+    """Have the disk keep a file's bytes, or which files a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

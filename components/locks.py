@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from components.errors import BusyError
+from components.processes import identity, is_alive
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +28,13 @@ def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        busy = f"{name} is in use: {read_holder(holder)}"
+        busy = f"{name} is in use: {present_holder(holder)}"
         if not wait:
             raise BusyError(f"{busy}; wait for it, or stop it") from None
         logger.warning("%s; waiting for it to end", busy)
         lock.acquire()
     try:
-        holder.write_text(json.dumps({"pid": os.getpid(), "doing": doing, "since": time.time()}), encoding="utf-8")
+        holder.write_text(json.dumps({"process": identity(), "doing": doing, "since": time.time()}), encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -43,11 +43,17 @@ def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock; a holder that has not said so yet is process 0."""
+    """Who holds a lock; of one that has not said so yet nothing is known."""
 
-    pid: int = 0
+    process: str = ""
+    """Its identity (components/processes.py)."""
     doing: str = "another process"
     since: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        """The number of the process, for people; 0 where it is not known."""
+        return int(self.process.partition(":")[0] or 0)
 
     def __str__(self) -> str:
         return f"{self.doing} (process {self.pid}, for {time.time() - self.since:.0f} s)" if self.pid else self.doing
@@ -59,6 +65,12 @@ def read_holder(file: Path) -> Holder:
     return Holder()
 
 
+def present_holder(file: Path) -> Holder:
+    """Who holds a lock now: the note of one that was killed may still be there."""
+    holder = read_holder(file)
+    return holder if is_alive(holder.process) else Holder()
+
+
 def held(root: Path) -> dict[str, Holder]:
     """The project's locks that a process holds now."""
     found: dict[str, Holder] = {}
@@ -67,7 +79,7 @@ def held(root: Path) -> dict[str, Holder]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            found[file.stem] = read_holder(file)
+            found[file.stem] = present_holder(file)
         else:
             lock.release()
     return found

@@ -1,11 +1,37 @@
-"""A process, known by its number and its start time: the number alone is used again."""
+"""Processes: known, started, waited for, watched and ended, each in one way.
 
+A process is known by its number and the time of its start, its identity: the number alone is used again.
+"""
+
+import ctypes
+import logging
+import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import psutil
+
+from components.errors import ModelyardError
+
+DRIVER_VARIABLE = "MODELYARD_DRIVER"
+"""The identity of the process that drives the stages, for what it starts: that ends when the driver is gone."""
+SAME_START_S = 2.0
+"""Two readings of one start time may differ by so much: a clock that is set moves them."""
+POLL_S = 0.05
+LEFTOVERS_S = 5
+"""What is left once its leader is gone may take so long to end."""
+SHOWN_LINES = 5
+SHELLS = {"sh", "dash", "bash", "ksh", "zsh", "fish"}
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
+
+
+# ---------------------------------------------------------------- known
 
 
 def identity(process: psutil.Process | None = None) -> str:
@@ -14,12 +40,214 @@ def identity(process: psutil.Process | None = None) -> str:
     return f"{process.pid}:{int(process.create_time())}"
 
 
-def is_alive(known: str) -> bool:
-    """Whether the process with this identity is there, and has not ended (one that nobody asked about stays listed)."""
+def find(known: str) -> psutil.Process | None:
+    """The process with this identity, where it is there and has not ended."""
     with suppress(psutil.Error, ValueError):
-        process = psutil.Process(int(known.split(":")[0]))
-        return identity(process) == known and process.status() != psutil.STATUS_ZOMBIE
+        number, _, created = known.partition(":")
+        process = psutil.Process(int(number))
+        if abs(process.create_time() - float(created)) < SAME_START_S and is_running(process):
+            return process
+    return None
+
+
+def is_alive(known: str) -> bool:
+    """Whether the process with this identity is there and has not ended."""
+    return find(known) is not None
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it has not ended (one that nobody asked about stays listed)."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def began_before(pid: int, moment: float) -> bool:
+    """Whether a process of this number is there, and began before a moment (seconds since 1970): for a number that
+    another tool wrote down at that moment, without a start time."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).create_time() <= moment
+    return False
+
+
+def age_s() -> float:
+    """Seconds since this process began, with what its tools took to load."""
+    return time.time() - psutil.Process().create_time()
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process that runs, and all that it started."""
+    with suppress(psutil.Error):
+        if is_running(process):
+            return [process, *process.children(recursive=True)]
+    return []
+
+
+# ---------------------------------------------------------------- started
+
+
+def start(
+    command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> psutil.Popen:
+    """Start a process whose words go into a new log, in a session of its own, so that Ctrl-C does not reach it.
+
+    Where the thread that calls this ends, even by a kill, the process is asked to end (on Linux). `environment` stands
+    in for this process's own.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        return psutil.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, preexec_fn=end_with_parent(),
+        )  # fmt: skip
+
+
+def start_to_stay(
+    command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> psutil.Process:
+    """Start a process that outlives this one; its words are added to the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    known = psutil.Process(process.pid)
+    process.returncode = 0  # it is not waited for here, and Popen would warn
+    return known
+
+
+@contextmanager
+def started(
+    command: Sequence[str], *, folder: Path, log: Path, stop_timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+) -> Generator[psutil.Popen]:  # fmt: skip
+    """A process for the block; it is then ended with all that it started, whatever signal comes meanwhile."""
+    process = start(command, folder=folder, log=log, environment=environment)
+    try:
+        yield process
+    finally:
+        with uninterrupted():
+            end([process], timeout_s=stop_timeout_s)
+
+
+# ---------------------------------------------------------------- waited for
+
+
+def wait_until_ready(
+    process: subprocess.Popen[bytes] | psutil.Popen, health: str, *, name: str, timeout_s: float, log: Path,
+    setting: str = "",
+) -> None:  # fmt: skip
+    """Return once the address `health` answers that all is well.
+
+    ModelyardError, with the last lines of the log, where the process ends or takes longer; `setting` is what the limit
+    is called.
+    """
+    import httpx
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
+    give_up_at = time.monotonic() + timeout_s
+    with httpx.Client(timeout=2, trust_env=False) as client:
+        while process.poll() is None and time.monotonic() < give_up_at:
+            with suppress(httpx.HTTPError):
+                if client.get(health).is_success:
+                    return
+            time.sleep(POLL_S)
+    late = f"was not ready after {timeout_s:g} s" + (f" ({setting})" if setting else "")
+    raise ModelyardError(f"{name} {late if process.poll() is None else 'ended'}; {last_words(log)}")
+
+
+def last_words(log: Path) -> str:
+    """The last lines of a log, for a message."""
+    return f"the last lines of {log}:\n{last_lines(log.read_text(encoding='utf-8', errors='replace'))}"
+
+
+def last_lines(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines()[-SHOWN_LINES:])
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something; empty where there is none."""
+    with suppress(OSError):
+        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "")
+    return ""
+
+
+# ---------------------------------------------------------------- watched
+
+
+def end_with_parent() -> Callable[[], object] | None:
+    """What a new process does first, so that it is asked to end when its parent is gone: Linux only, elsewhere nothing.
+
+    For Popen's `preexec_fn`.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)  # loaded before the fork: afterwards little is safe
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def drivers() -> list[str]:
+    """The identities of those that this process works for: of what started it and, where that is a shell with one
+    command, of the one behind it; and of the driver that the environment names.
+
+    DVC starts a stage through the user's shell; some shells, like dash, stay between the two. The one that the
+    environment names may have ended before this process could ask who its parent is.
+    """
+    named = os.environ.get(DRIVER_VARIABLE)
+    found = [named] if named else []
+    with suppress(psutil.Error):  # one ended between two looks
+        process = psutil.Process(os.getppid())
+        found.append(identity(process))
+        while "-c" in process.cmdline()[1:-1] and process.name() in SHELLS:
+            process = psutil.Process(process.ppid())
+            found.append(identity(process))
+    return found
+
+
+# ---------------------------------------------------------------- ended
+
+
+def end(
+    asked: Sequence[psutil.Process], *, timeout_s: float, kin: Callable[[], list[psutil.Process]] = lambda: []
+) -> bool:
+    """End processes with all that they started: asked first, killed when they do not. Gives whether none was killed.
+
+    They have `timeout_s` to end what they started themselves; what is left then is asked, too. `kin` finds what belongs
+    to them where a parent is gone. psutil sends no signal to a number that another process has got meanwhile.
+    """
+    known = [member for one in asked for member in family(one)]
+    for process in asked:
+        with suppress(psutil.Error):
+            process.terminate()
+    wait_until_gone(asked, timeout_s)
+    for process in (left := running([*known, *kin()])):
+        if process not in asked:
+            with suppress(psutil.Error):
+                process.terminate()
+    wait_until_gone(left, LEFTOVERS_S)
+    stubborn = running([*known, *kin()])
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+    wait_until_gone(stubborn, LEFTOVERS_S)
+    for process in asked:
+        if isinstance(process, psutil.Popen):
+            process.wait()  # ours to reap
+    return not stubborn
+
+
+def running(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended, each once."""
+    return [process for process in dict.fromkeys(processes) if is_running(process)]
+
+
+def wait_until_gone(processes: Sequence[psutil.Process], timeout_s: float) -> None:
+    """Return once none of them runs, or after `timeout_s`."""
+    give_up_at = time.monotonic() + timeout_s
+    while any(map(is_running, processes)) and time.monotonic() < give_up_at:
+        time.sleep(POLL_S)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 
 from components.artifacts import write_json
+from components.errors import DiskFullError
 from components.logs import clears_lines
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class Bar:
         Shown.left = now
         if path := os.environ.get(PROGRESS_VARIABLE):
             state = {"title": self.title, "done": self.done, "total": self.total, "figures": self._text}
-            with suppress(OSError):  # a disk that is full stops what must be written, not this
-                write_json(Path(path), {**state, "milestones": Shown.milestones})
+            with suppress(OSError, DiskFullError):  # a disk that is full stops what must be written, not this
+                write_json(Path(path), {**state, "milestones": Shown.milestones}, durable=False)
 
 
 class Shown:

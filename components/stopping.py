@@ -1,4 +1,4 @@
-"""How a stage ends early: on Ctrl-C, on SIGTERM, and when the process that started it is gone.
+"""How a stage ends early: on Ctrl-C, on SIGTERM, and when a process that it works for is gone.
 
 Each raises KeyboardInterrupt in the main thread. Python drops one that is raised in a finalizer or in a callback of a
 library, and some libraries catch it while they are imported; so it is raised again until the work is left.
@@ -12,18 +12,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-import psutil
+from components.processes import drivers, is_alive
 
 LOOK_EVERY_S = 1.0
 ASK_AGAIN_AFTER_S = 5.0
-SHELLS = {"sh", "dash", "bash", "ksh", "zsh", "fish"}
 
 
 class Stopping:
     """Asks the work to end, as often as it takes. To be made once, in the main thread."""
 
     def __init__(self) -> None:
-        self.parents = parents_to_driver()
+        self.drivers = drivers()
         self.is_asked = False
         self.is_at_work = False
         signal.signal(signal.SIGTERM, self.ask)
@@ -47,7 +46,7 @@ class Stopping:
             self.is_at_work = False
 
     def _watch(self) -> None:
-        while parents_to_driver() == self.parents and not self.is_asked:
+        while all(map(is_alive, self.drivers)) and not self.is_asked:
             time.sleep(LOOK_EVERY_S)
         if not self.is_asked:
             os.kill(os.getpid(), signal.SIGINT)
@@ -55,20 +54,3 @@ class Stopping:
             time.sleep(ASK_AGAIN_AFTER_S)
             if self.is_at_work:
                 os.kill(os.getpid(), signal.SIGINT)
-
-
-def parents_to_driver() -> list[int]:
-    """Ids of the process that started this one and, where that is a shell with one command, of the one behind it.
-
-    DVC starts a stage through the user's shell; some shells, like dash, stay between the two.
-    """
-    found: list[int] = []
-    try:
-        process = psutil.Process(os.getppid())
-        found.append(process.pid)
-        while "-c" in process.cmdline()[1:-1] and process.name() in SHELLS:
-            found.append(process.ppid())
-            process = psutil.Process(found[-1])
-    except psutil.Error:
-        pass  # it ended between two looks: the next one finds another
-    return found

@@ -19,6 +19,7 @@ import psutil
 from components.environment import QUIET
 from components.errors import ModelyardError, examples
 from components.locks import held, read_holder
+from components.processes import began_before
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.ports import holder_of, is_free, name_of
 from serving.keys import VARIABLE as KEYS
@@ -348,13 +349,6 @@ def dead_holders(rwlock: Path) -> set[int]:
         *(note for several in noted.get("read", {}).values() for note in several),
     ]
     return {note["pid"] for note in holders if not began_before(note["pid"], rwlock.stat().st_mtime)}
-
-
-def began_before(pid: int, moment: float) -> bool:
-    """Whether a process of this number is there, and began before a moment (seconds since 1970)."""
-    with suppress(psutil.Error):
-        return psutil.Process(pid).create_time() <= moment
-    return False
 
 
 def look_at_notify(root: Path) -> list[Check]:

@@ -8,14 +8,12 @@ when the run is.
 """
 
 import os
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import psutil
 from prefect import State, flow, get_run_logger
 from prefect.states import Completed
 from rich.console import Console
@@ -35,7 +33,7 @@ from components.monitoring.report import write_report
 from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told
 from components.monitoring.windows import Window, read_window
 from components.params import Recipe
-from components.processes import identity
+from components.processes import identity, start_to_stay
 from components.recipes import load_recipe
 from components.tasks import task_of
 from components.tracking import watching_run
@@ -231,15 +229,11 @@ def start_retrain(root: Path, name: str) -> str:
     log = root / ".modelyard" / "logs" / f"retrain-{name}.log"
     command = modelyard(root, "retrain", name, "--cause", "drift")
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+        process = start_to_stay(command, folder=root, log=log)
     except OSError:
         drop_claim(root, name)
         raise
-    hand_claim_to(root, name, identity(psutil.Process(process.pid)))
+    hand_claim_to(root, name, identity(process))
     return f"'modelyard retrain {name}' was started (process {process.pid}; its log is {log})"
 
 

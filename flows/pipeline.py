@@ -21,6 +21,7 @@ from components.errors import StoreError
 from components.last_good import bring_back
 from components.locks import hold
 from components.pipeline_run import PipelineRun
+from components.processes import DRIVER_VARIABLE, identity
 from components.recipes import load_recipe
 from components.registry import CHAMPION
 from components.store import Store
@@ -183,9 +184,11 @@ def prefect_errors() -> Generator[None]:
 
 @contextmanager
 def in_project(root: Path, pipeline_name: str) -> Generator[None]:
-    """Work in the project's folder, with the pipeline's name for its stages, and end on SIGTERM as on Ctrl-C."""
-    before, folder = os.environ.get(PIPELINE_VARIABLE), Path.cwd()
-    os.environ[PIPELINE_VARIABLE] = pipeline_name
+    """Work in the project's folder, and end on SIGTERM as on Ctrl-C. The stages are told the pipeline's name, and which
+    process drives them, so that none outlives it."""
+    given = {PIPELINE_VARIABLE: pipeline_name, DRIVER_VARIABLE: identity()}
+    before, folder = {name: os.environ.get(name) for name in given}, Path.cwd()
+    os.environ |= given
     os.chdir(root)
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -193,6 +196,7 @@ def in_project(root: Path, pipeline_name: str) -> Generator[None]:
     finally:
         signal.signal(signal.SIGTERM, handler)
         os.chdir(folder)
-        os.environ.pop(PIPELINE_VARIABLE)
-        if before is not None:
-            os.environ[PIPELINE_VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

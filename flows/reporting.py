@@ -3,20 +3,19 @@
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from components.artifacts import REPORT, Layout, read_json
 from components.logs import clear_note
+from components.processes import age_s
 from components.recipes import PARAMS, load_yaml, stages
 from components.summary import CLASSIFIER, headline, seconds_rows, size_rows
 from components.tasks import TASKS, task_of
@@ -79,7 +78,7 @@ def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
     raw = load_yaml(root / PARAMS)["recipes"][recipe]
     return {
         "recipe": recipe,
-        "seconds": round(seconds_since_start(), 2),
+        "seconds": round(age_s(), 2),
         "parent_run_id": outcome.parent_run_id,
         "stages": [asdict(stage) for stage in outcome.stages],
         "reports": {s.stage: read_json(Layout(root, recipe, s.stage).artifact / REPORT) for s in outcome.stages},
@@ -95,11 +94,6 @@ def store_of_bentos(root: Path) -> str:
     """Where BentoML's store is, as a shell in the project's folder names it."""
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     return str(home.relative_to(root)) if home.is_relative_to(root) else str(home)
-
-
-def seconds_since_start() -> float:
-    """Since this process began, with what its tools take to load: what the user waited."""
-    return time.time() - psutil.Process().create_time()
 
 
 def stages_table(data: Data) -> Table:

@@ -3,26 +3,26 @@
 Each server is a process group of its own, so that Ctrl-C reaches it once: from here.
 """
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
 import click
-import httpx
+import psutil
 
-from components.artifacts import Layout, verify
+from components.artifacts import Layout, verify, write_json
 from components.environment import PREFECT_SERVER, has_prefect_profile
 from components.errors import ArtifactError, InputError, ModelyardError
 from components.monitoring.place import traffic_environment
-from components.package.bento import build_bento, end_with_parent, free_port, last_lines, serve_command, stop
+from components.package.bento import STOP_TIMEOUT_S, build_bento, free_port, serve_command
+from components.processes import last_words, started, wait_until_ready
 from components.recipes import load_recipe
 from flows.keys import has_keys, keys_file
 from flows.ports import HOST, check_free, is_free
@@ -127,18 +127,18 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
         check_free(prefect_port, "--prefect-port")
         servers.append((prefect_server(root, prefect_port), f"http://{HOST}:{prefect_port}"))
     with until_interrupted(), ExitStack() as stack:
-        started = [(server, stack.enter_context(starting(root, server))) for server, _ in servers]
-        for (server, process), (_, address) in zip(started, servers, strict=True):
-            wait_until_ready(server, process)
+        begun = [(server, stack.enter_context(starting(root, server))) for server, _ in servers]
+        for (server, process), (_, address) in zip(begun, servers, strict=True):
+            wait_for(server, process)
             click.echo(f"{server.name:8} {address}")
-        for server, _ in started:
+        for server, _ in begun:
             if server.name == "Prefect":
                 stack.enter_context(known_to_runs(root / PREFECT_SERVER, f"http://{HOST}:{prefect_port}/api"))
             else:
                 stack.enter_context(known_to_runs(root / MLFLOW_SERVER, f"http://{HOST}:{mlflow_port}"))
-        if started:
-            click.echo("Ctrl-C ends them." if len(started) > 1 else "Ctrl-C ends it.")
-            wait_for_any(started)
+        if begun:
+            click.echo("Ctrl-C ends them." if len(begun) > 1 else "Ctrl-C ends it.")
+            wait_for_any(begun)
 
 
 def mlflow_server(root: Path, port: int) -> Server:
@@ -194,7 +194,7 @@ def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
     command = [sys.executable, "-m", "uvicorn", *factory, "--host", HOST, "--port", address.rsplit(":", 1)[-1]]
     server = Server("Prefect", command, f"{address}/api/health", root / ".modelyard" / "logs" / "prefect-run.log")
     with starting(root, server) as process:
-        yield lambda: wait_until_ready(server, process)
+        yield lambda: wait_for(server, process)
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def known_to_runs(note: Path, url: str) -> Generator[None]:
     """Leave the address where `modelyard run` finds it: runs go to this Prefect server instead of starting one each,
     and link to this MLflow server.
     """
-    note.write_text(json.dumps({"url": url}) + "\n", encoding="utf-8")
+    write_json(note, {"url": url})
     try:
         yield
     finally:
@@ -210,50 +210,34 @@ def known_to_runs(note: Path, url: str) -> Generator[None]:
 
 
 @contextmanager
-def running(root: Path, server: Server) -> Generator[subprocess.Popen[bytes]]:
+def running(root: Path, server: Server) -> Generator[psutil.Popen]:
     """A server that is ready, for the block."""
     with starting(root, server) as process:
-        wait_until_ready(server, process)
+        wait_for(server, process)
         yield process
 
 
 @contextmanager
-def starting(root: Path, server: Server) -> Generator[subprocess.Popen[bytes]]:
+def starting(root: Path, server: Server) -> Generator[psutil.Popen]:
     """The server's process; at the end of the block it is ended, with all that it started."""
-    server.log.parent.mkdir(parents=True, exist_ok=True)
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(
-            server.command, cwd=root, env={**os.environ, **server.environment}, stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log, start_new_session=True, preexec_fn=end_with_parent(),
-        )  # fmt: skip
-    try:
+    environment = {**os.environ, **server.environment}
+    with started(
+        server.command, folder=root, log=server.log, environment=environment, stop_timeout_s=STOP_TIMEOUT_S
+    ) as process:
         yield process
-    finally:
-        stop(process)
 
 
-def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+def wait_for(server: Server, process: subprocess.Popen[bytes] | psutil.Popen) -> None:
     """Return when the server answers; ModelyardError with its last lines where it ends or stays silent."""
-    give_up_at = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < give_up_at and process.poll() is None:
-        with suppress(httpx.HTTPError):
-            if httpx.get(server.health, timeout=2).is_success:
-                return
-        time.sleep(POLL_S)
-    happened = "ended" if process.poll() is not None else f"did not answer within {READY_TIMEOUT_S} s"
-    raise ModelyardError(f"{server.name} {happened}; the last lines of {server.log}:\n{said(server)}")
+    wait_until_ready(process, server.health, name=server.name, timeout_s=READY_TIMEOUT_S, log=server.log)
 
 
-def said(server: Server) -> str:
-    return last_lines(server.log.read_text(encoding="utf-8", errors="replace"))
-
-
-def wait_for_any(started: list[tuple[Server, subprocess.Popen[bytes]]]) -> None:
+def wait_for_any(servers: list[tuple[Server, psutil.Popen]]) -> None:
     """Return never: ModelyardError when a server ends of itself."""
     while True:
-        for server, process in started:
+        for server, process in servers:
             if process.poll() is not None:
-                raise ModelyardError(f"{server.name} ended; the last lines of {server.log}:\n{said(server)}")
+                raise ModelyardError(f"{server.name} ended; {last_words(server.log)}")
         time.sleep(POLL_S)
 
 

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from components.artifacts import ERROR, REPORT, Layout, read_json
 from components.errors import GateError, InputError, ModelyardError
+from components.processes import end, family
 from flows.artifacts import showing_progress, tell_figures, tell_gate
 from flows.changes import chain_of, changes_of, is_in_run_cache, when_unlocked
 from flows.graph import Stage, open_repo
@@ -185,13 +186,7 @@ def children_end_with_us() -> Generator[None]:
     try:
         yield
     except BaseException:
-        children = psutil.Process().children(recursive=True)
-        stages = [child for child in children if is_stage(child)]
-        for child in stages:
-            child.terminate()
-        _, alive = psutil.wait_procs(stages, timeout=STOP_WAIT_S)
-        for child in alive:
-            child.kill()
+        end([child for child in family(psutil.Process()) if is_stage(child)], timeout_s=STOP_WAIT_S)
         raise
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from components.package.bento import family
-from flows.servers import Server, wait_until_ready
+from components.processes import family
+from flows.servers import Server, wait_for
 from tests.projects import environment
 
 
@@ -26,7 +26,7 @@ def at_work(command: list[str], folder: Path, **extra: str) -> Generator[subproc
             yield process
         finally:
             # Not the group alone: the worker of a pool gives each of its runs a session of its own.
-            for member in family(process.pid) if process.poll() is None else []:
+            for member in family(psutil.Process(process.pid)) if process.poll() is None else []:
                 with suppress(psutil.NoSuchProcess):
                     member.kill()
             with suppress(ProcessLookupError):
@@ -45,7 +45,7 @@ def answering(*servers: Server, **extra: str) -> Generator[None]:
                 start_new_session=True,
             )  # fmt: skip
             stack.callback(kill, process)
-            wait_until_ready(server, process)
+            wait_for(server, process)
         yield
 
 

@@ -24,6 +24,7 @@ import psutil
 
 from components.package.bento import free_port
 from flows.times import every, times_of
+from flows.up.processes import process_of, records
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 
@@ -122,10 +123,10 @@ def soak(folder: Path, *, minutes: float, kills: int, seed: int, monitor_s: int,
 
 def kill(folder: Path, name: str) -> str:
     """Kill what `modelyard up` started, with no time to say anything; gives what, and when."""
-    with suppress(OSError, ValueError, psutil.Error):
-        record = json.loads((folder / f".modelyard/run/{name}.json").read_text())
-        process = psutil.Process(record["pid"])
-        if abs(process.create_time() - record["created"]) < 2:
+    record = records(folder).get(name)
+    process = process_of(record) if record else None
+    if process is not None:
+        with suppress(psutil.Error):
             process.kill()
             return f"{datetime.now(UTC):%H:%M:%S} {name}"
     return f"{datetime.now(UTC):%H:%M:%S} {name} (was down)"

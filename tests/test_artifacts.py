@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from components.artifacts import (
     digest_of,
     observations,
     read_json,
+    replacing,
     write_json,
+    write_text,
     writing,
 )
 from components.errors import ArtifactError, DiskFullError
@@ -143,3 +146,26 @@ def test_json_is_refused_where_it_would_not_be_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "report.json", {"loss": float("nan")})
     assert not (tmp_path / "report.json").exists()
+
+
+def test_file_that_cannot_be_written_leaves_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "kept.txt"
+    write_text(path, "before")
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert path.read_text() == "before"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_threads_that_write_one_file_leave_one_whole_text(tmp_path: Path) -> None:
+    texts = [str(number) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: write_text(tmp_path / "kept", text, durable=False), texts * 4))
+    assert (tmp_path / "kept").read_text() in texts
+    assert list(tmp_path.iterdir()) == [tmp_path / "kept"]

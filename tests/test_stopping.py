@@ -3,10 +3,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
+import psutil
 import pytest
 
-from components.processes import uninterrupted
+from components.processes import DRIVER_VARIABLE, identity
+from tests.projects import ROOT, environment, make_project
 
 WORK = """
 import time
@@ -74,20 +77,15 @@ def worker_of(shell: subprocess.Popen[str]) -> int:
     return worker
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_comes_at_the_end_of_what_must_not_be_interrupted(number: signal.Signals) -> None:
-    done: list[str] = []
-
-    def taken(_number: int, _frame: object) -> None:
-        done.append("signal")
-
-    before = signal.signal(number, taken)
-    try:
-        with uninterrupted():
-            signal.raise_signal(number)
-            signal.raise_signal(number)
-            done.append("work")
-        assert done == ["work", "signal"]
-        assert signal.getsignal(number) is taken
-    finally:
-        signal.signal(number, before)
+def test_stage_whose_driver_ended_before_it_looked_ends_by_itself(tmp_path: Path) -> None:
+    """A stage takes seconds to import; a driver that is killed meanwhile is known by what the environment says."""
+    driver = psutil.Popen([sys.executable, "-c", "pass"])
+    known = identity(driver)
+    driver.wait()
+    project = make_project(tmp_path / "project")
+    done = subprocess.run(
+        [sys.executable, "-m", "components", "ingest", "tiny"], cwd=project, timeout=60, capture_output=True,
+        text=True, env=environment(PYTHONPATH=str(ROOT), **{DRIVER_VARIABLE: known}),
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "ingest@tiny: interrupted" in done.stderr

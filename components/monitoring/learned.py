@@ -6,7 +6,6 @@ what the recipe's contract allows of a row, and each text or array once: the ser
 and one such row would stop every training.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts import disk_errors
+from components.artifacts import replacing
 from components.errors import SourceError
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.windows import Row
@@ -70,11 +69,8 @@ def add_rows(path: Path, rows: Sequence[Row], *, kind: MonitoredInputs, contract
     faults = {key: fault for key, record in known.items() if (fault := fault_of(key, record["label"], contract))}
     kept = in_order([record for key, record in known.items() if key not in faults])
     if kept != before:
-        partial = path.with_name(f".{path.name}.partial")
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
             pq.write_table(pa.Table.from_pylist(kept, schema=schema), partial, compression="zstd")
-            os.replace(partial, path)
     labels = {key_of(record, kind): record["label"] for record in before}
     return Learned(
         num_new=sum(labels.get(key_of(record, kind)) != record["label"] for record in kept),

@@ -1,10 +1,7 @@
 """The pictures of the report, as SVG to stand inside of a page."""
 
-import io
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -12,30 +9,19 @@ from numpy.typing import NDArray
 from components.monitoring.detectors import Finding
 from components.monitoring.quality import Judgement
 from components.pages import LIGHT
+from components.plots import style, svg_of
 from serving.predictors.scores import Scores
 
 WINDOW, REFERENCE, ALARM, INK = (LIGHT[role] for role in ("window", "reference", "alarm", "ink"))
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 10, "text.parse_math": False, "text.color": INK,
-    "axes.edgecolor": LIGHT["faint"], "axes.labelcolor": INK, "xtick.color": LIGHT["faint"],
-    "ytick.color": LIGHT["faint"], "figure.facecolor": "none", "axes.facecolor": "none",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": LIGHT["line"], "legend.frameon": False, "svg.hashsalt": "modelyard", "svg.fonttype": "path",
-}  # fmt: skip
 MAX_LABELS = 24
 
 
-def svg_of(draw: Callable[..., None], *args: object) -> str:
+def picture_of(draw: Callable[..., None], *args: object) -> str:
     """What a function draws onto a new figure, as SVG without its XML header; the same figures give the same bytes."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with style(in_page=True):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         draw(figure, *args)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+        return svg_of(figure)
 
 
 def draw_findings(figure: Figure, findings: Sequence[Finding]) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.artifacts import disk_errors
+from components.artifacts import replacing
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.tokens import Tokens
 from serving.bundle import load_about
@@ -70,9 +70,6 @@ def predictions(predictor: Any, column: pa.ChunkedArray, kept: Path) -> Scores:
     inputs: list[Any] = column.to_pylist()
     starts = range(0, len(inputs), ROWS_A_CALL)
     found = np.concatenate([predictor.predict(inputs[start : start + ROWS_A_CALL]) for start in starts])
-    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
-    with disk_errors(kept):
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(kept) as partial:
         pq.write_table(pa.table({"scores": pa.array(found.tolist(), pa.list_(pa.float32()))}), partial)
-        os.replace(partial, kept)
     return found

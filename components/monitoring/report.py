@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import disk_errors
+from components.artifacts import write_text
 from components.monitoring.plots import (
     draw_calibration,
     draw_distribution,
     draw_findings,
     draw_labels,
     draw_latency,
-    svg_of,
+    picture_of,
 )
 from components.monitoring.reference import Reference
 from components.monitoring.verdict import Verdict, scores_of
@@ -37,11 +37,7 @@ def write_report(path: Path, recipe: str, verdict: Verdict, window: Window, refe
         f"<h2>Answers and service</h2>\n{table((), figure_rows(verdict))}\n"
         f'<h2>Pictures</h2>\n<div class="pictures">\n{drawn}\n</div>'
     )
-    page = document(f"{recipe}: {verdict.state}", heading, body)
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(path):
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+    write_text(path, document(f"{recipe}: {verdict.state}", heading, body))
 
 
 def findings_table(verdict: Verdict) -> str:
@@ -112,7 +108,7 @@ def pictures(verdict: Verdict, window: Window, reference: Reference | None) -> l
 
 
 def themed_svg(draw: Callable[..., None], *args: object) -> str:
-    return themed(svg_of(draw, *args))
+    return themed(picture_of(draw, *args))
 
 
 def top(scores: NDArray[np.float32]) -> NDArray[np.float64]:

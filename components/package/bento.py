@@ -3,38 +3,31 @@
 BentoML runs in processes of its own: it imports the bundle's `serving`, which must not be taken for ours.
 """
 
-import ctypes
-import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from tempfile import TemporaryDirectory
 
-import httpx
 import psutil
 
 from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError, BusyError, ModelyardError
-from components.processes import uninterrupted
+from components.processes import end, family, last_lines, start, uninterrupted, wait_until_ready
 from serving.bundle import MANIFEST, PROVENANCE, load_about
 from serving.keys import VARIABLE
 
 HOST = "127.0.0.1"
-POLL_S = 0.05
 STOP_TIMEOUT_S = 10
-SHOWN_LINES = 5
 PORTS = range(15_000, 32_000)  # below what Linux, macOS and Windows give to clients
 NUM_TRIES = 100
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
 @dataclass(frozen=True)
@@ -116,20 +109,27 @@ def serving(tag: str, *, ready_timeout_s: float, log: Path) -> Generator[Served]
 
     ModelyardError where it does not get ready, or does not stop when it is asked to.
     """
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
     port = free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            serve_command(tag, HOST, port), cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, preexec_fn=end_with_parent(), env=without_keys(),
-        )  # fmt: skip
+    began = time.monotonic()
+    process = start(serve_command(tag, HOST, port), folder=log.parent, log=log, environment=without_keys())
     try:
-        yield wait_until_ready(process, f"http://{HOST}:{port}", tag, ready_timeout_s=ready_timeout_s, log=log)
+        wait_until_ready(
+            process, f"http://{HOST}:{port}/readyz", name=f"the server of {tag}", timeout_s=ready_timeout_s, log=log,
+            setting="ready_timeout_s",
+        )  # fmt: skip
+        ready_s = time.monotonic() - began
+        yield Served(f"http://{HOST}:{port}", ready_s, sum(member.memory_info().rss for member in family(process)))
     except BaseException:
         stop(process)
         raise
     if not stop(process):
         raise ModelyardError(f"{tag} did not stop within {STOP_TIMEOUT_S} s of SIGTERM; its log is {log}")
+
+
+def stop(process: psutil.Process) -> bool:
+    """End a server; gives whether all of it ended when asked. Its workers are in process groups of their own."""
+    with uninterrupted():
+        return end([process], timeout_s=STOP_TIMEOUT_S)
 
 
 def without_keys() -> dict[str, str]:
@@ -145,55 +145,3 @@ def free_port() -> int:
             probe.bind((HOST, port))
             return port
     raise BusyError(f"{NUM_TRIES} ports of {HOST} between {PORTS.start} and {PORTS.stop} are in use")
-
-
-def end_with_parent() -> Callable[[], object] | None:
-    """What the new process does first, so that a killed stage leaves no server: Linux only, elsewhere nothing."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)  # loaded before the fork: afterwards little is safe
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def wait_until_ready(
-    process: subprocess.Popen[bytes], url: str, tag: str, *, ready_timeout_s: float, log: Path
-) -> Served:
-    """Return once the server answers that it is ready; ModelyardError where it ends, or takes too long."""
-    started = time.monotonic()
-    while process.poll() is None and time.monotonic() - started < ready_timeout_s:
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/readyz", timeout=1).is_success:
-                ready_s = time.monotonic() - started
-                return Served(url, ready_s, sum(member.memory_info().rss for member in family(process.pid)))
-        time.sleep(POLL_S)
-    happened = "ended" if process.poll() is not None else f"was not ready after {ready_timeout_s:g} s (ready_timeout_s)"
-    lines = last_lines(log.read_text(encoding="utf-8", errors="replace"))
-    raise ModelyardError(f"the server of {tag} {happened}; the last lines of {log}:\n{lines}")
-
-
-def stop(process: subprocess.Popen[bytes]) -> bool:
-    """End a server, asked first and killed when it does not; gives whether all of it ended when asked.
-
-    Its workers are in process groups of their own, so what is left of them is ended one by one.
-    """
-    members = family(process.pid)
-    with uninterrupted():
-        process.terminate()
-        _, alive = psutil.wait_procs(members, timeout=STOP_TIMEOUT_S)
-        for member in alive:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
-        process.wait()
-    return not alive
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all that it started."""
-    with suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    return []
-
-
-def last_lines(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.strip().splitlines()[-SHOWN_LINES:])

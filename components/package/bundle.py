@@ -79,10 +79,7 @@ def copy_code(folder: Path, *, task: str) -> None:
 
     def left_out(where: str, names: list[str]) -> set[str]:
         bytecode = {name for name in names if name == "__pycache__" or name.endswith(".pyc")}
-        # The router stands before a bundle, in no bundle.
-        return bytecode | (
-            {"router"} if Path(where) == source else others if Path(where) == source / "tasks" else set()
-        )
+        return bytecode | others if Path(where) == source / "tasks" else bytecode
 
     shutil.copytree(source, folder, ignore=left_out)
 

@@ -132,7 +132,7 @@ def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> 
     """
     bundle_of(root, registry, version)
     intent = intent_file(root, registry.recipe)
-    write_json(intent, entry, durable=True)
+    write_json(intent, entry)
     registry.crown(version)
     written = record(root, entry)
     publish(root, registry, version)
@@ -170,7 +170,7 @@ def name_version(path: Path, version: Version, bundle: Path) -> None:
     """Write which version it is and where its bundle lies, where the file says another."""
     said = asdict(Champion(version.number, version.digest, version.tag, str(bundle)))
     if not path.is_file() or read_json(path) != said:
-        write_json(path, said, durable=True)
+        write_json(path, said)
 
 
 def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from components.artifacts import disk_errors, read_json, sync_folder, write_json
+from components.artifacts import disk_errors, read_json, sync, write_json
 from components.locks import hold
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def append(root: Path, entry: Mapping[str, Any]) -> Entry:
                 raise
         finally:
             os.close(descriptor)
-        sync_folder(path.parent)
-        write_json(root / HEAD, {"line": number + 1, "sha256": sha256(line)}, durable=True)
+        sync(path.parent)
+        write_json(root / HEAD, {"line": number + 1, "sha256": sha256(line)})
     return written
 
 

@@ -4,7 +4,6 @@ The folder `last/` holds the model, the optimizers, the random state and the cou
 `best.safetensors` the weights of the best epoch so far. Resuming gives the same weights as never having stopped.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
-from components.artifacts import disk_errors, read_json, replace, write_json
+from components.artifacts import disk_errors, read_json, replace, replacing, write_json
 from components.training.precision import Precision
 
 
@@ -95,11 +94,8 @@ def random_state() -> dict[str, Tensor]:
 
 def save_best(folder: Path, model: nn.Module) -> None:
     """Keep the model's weights as the best so far."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".best.partial"
-    with disk_errors(folder):
+    with replacing(folder / "best.safetensors") as partial:
         save_model(model, str(partial))
-        os.replace(partial, folder / "best.safetensors")
 
 
 def load_best(folder: Path, model: nn.Module) -> None:

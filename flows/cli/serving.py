@@ -38,7 +38,7 @@ def canary(project: Project, recipe: str, number: int | None, withdraw: bool) ->
     Example:
       modelyard canary movie_sentiment
     """
-    from flows.up import challengers
+    from flows.router import challengers
 
     root = project.root
     if withdraw:

@@ -4,12 +4,12 @@ Reads the rows once with the reader of `ingest`, proposes the data contract and 
 recipe as text, so that every comment of params.yaml stays. Nothing is changed unless the recipe is whole and valid.
 """
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.artifacts import replacing
 from components.errors import ParamsError, examples
 from components.locks import hold
 from components.params import FileSource
@@ -78,17 +78,13 @@ def encoder_source(root: Path, encoder: Path) -> dict[str, str]:
 
 def replace_params(params: Path, before: str, after: str, name: str) -> None:
     """Put the new text in place, whole or not at all, once it is found to hold the old recipes and a valid new one."""
-    partial = params.with_name(f".{params.name}.partial")
-    try:
+    with replacing(params) as partial:
         partial.write_bytes(after.encode("utf-8"))
         shutil.copymode(params, partial)
         old, new = load_yaml(params), load_yaml(partial)
         parse_recipe(name, new["recipes"].pop(name))
         if new != old:
             raise ParamsError(f"{params} is laid out in a way that a recipe cannot be added to; nothing was changed")
-        os.replace(partial, params)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:

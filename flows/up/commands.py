@@ -13,24 +13,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import psutil
 
 from components.artifacts import read_json, write_json
 from components.environment import PREFECT_SERVER
 from components.errors import ArtifactError, BusyError, ParamsError
 from components.locks import held, hold
 from components.monitoring.causes import last_end
+from components.processes import find, last_line
 from components.promotion.champions import champion_file, changes
 from flows.ports import check_free
 from flows.up.parts import Part, noted_prefect, plan
 from flows.up.processes import (
     Record,
-    end,
-    last_line,
     leader_of,
     members,
     process_of,
     records,
     start,
+    stop,
     unreadable,
     unrecorded,
 )
@@ -74,7 +75,7 @@ def bring_up(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -
         missing = [part for part in whole if part.server and not is_up(known.get(part.name))]
         for part in missing:
             if part.name in known:
-                end(root, known[part.name])  # what a killed one left behind may hold its port
+                stop(root, known[part.name])  # what a killed one left behind may hold its port
         for part in missing:
             if part.port is not None:
                 check_free(part.port, part.option)
@@ -166,7 +167,7 @@ def with_fault(row: Seen, fault: str) -> Seen:
 def without_record(root: Path, name: str, path: Path) -> str:
     """How a part whose record cannot be read comes back under control."""
     running = leader_of(root, name)
-    ended = f"end it (kill {running}), " if running else ""
+    ended = f"end it (kill {running.pid}), " if running else ""
     return f"its record cannot be read: {ended}remove {path}, and 'modelyard up' starts it again"
 
 
@@ -290,7 +291,7 @@ def bring_down(root: Path, *, force: bool = False) -> list[tuple[str, bool]]:
         done: list[tuple[str, bool]] = []
         for names in groups:
             with ThreadPoolExecutor(8) as pool:
-                done += zip(names, pool.map(lambda name: end(root, known[name]), names), strict=True)
+                done += zip(names, pool.map(lambda name: stop(root, known[name]), names), strict=True)
         if "prefect" in known:
             (root / PREFECT_SERVER).unlink(missing_ok=True)
         for name, path in unreadable(root).items():
@@ -300,10 +301,10 @@ def bring_down(root: Path, *, force: bool = False) -> list[tuple[str, bool]]:
 
 def check_unused(root: Path, known: Mapping[str, Record]) -> None:
     """BusyError where somebody else's run is at work; the worker's own end with it."""
-    ours = {os.getpid(), *(process.pid for record in known.values() for process in members(record))}
-    ours |= unrecorded(root)
+    members_of_all = [process for record in known.values() for process in members(record)]
+    ours = {psutil.Process(), *members_of_all, *unrecorded(root)}
     for name, holder in held(root).items():
         # A stage alone is a part of a run that has a lock of its own, or of `dvc repro`, which asks no server.
-        if holder.pid not in ours and not name.endswith(".stage"):
+        if find(holder.process) not in ours and not name.endswith(".stage"):
             mend = "wait for it, or end it ('modelyard down --force' stops the servers anyway)"
             raise BusyError(f"{name} is in use: {holder}; {mend}")

@@ -132,7 +132,7 @@ def faulty_part(root: Path, recipe: str, error: ParamsError, record: Record | No
 
 def router_part(root: Path, recipe: str, service: Service) -> Part:
     address = f"http://{HOST}:{service.port}"
-    command = [*CODE, "flows.up.router", str(root), recipe]
+    command = [*CODE, "flows.router", str(root), recipe]
     server = Server(recipe, command, f"{address}/readyz", root / ".modelyard" / "logs" / f"router-{recipe}.log")
     option = f"recipes.{recipe}.service.port in {PARAMS}"
     return Part(recipe, "router", server, address, service.port, option, stop_s=service.drain_timeout_s + 30)

@@ -5,8 +5,6 @@ known by a mark in its environment, so that it is found even where the process i
 """
 
 import os
-import subprocess
-import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,13 +15,11 @@ import psutil
 
 from components.artifacts import read_json, write_json
 from components.errors import ArtifactError
+from components.processes import end, family, find, is_running, running, start_to_stay
 from flows.servers import Server
 
 MARK = "MODELYARD_UP"
 """In the environment of whatever `up` starts: which start it belongs to."""
-SAME_START_S = 1.0
-"""The system tells a start time to a hundredth; a clock that is set moves it."""
-LEFTOVERS_S = 5
 OLD = ".1"
 """Ends the name of the log of the start before."""
 
@@ -76,14 +72,11 @@ def start(
     if server.log.exists():
         os.replace(server.log, server.log.with_name(server.log.name + OLD))
     mark = f"{name} {uuid.uuid4().hex}"
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(
-            server.command, cwd=root, env={**os.environ, **server.environment, **(environment or {}), MARK: mark},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    created = psutil.Process(process.pid).create_time()
-    process.returncode = 0  # it is not waited for here, and Popen would warn
-    record = Record(name, process.pid, created, mark, address, port, str(server.log), stop_s)
+    process = start_to_stay(
+        server.command, folder=root, log=server.log,
+        environment={**os.environ, **server.environment, **(environment or {}), MARK: mark},
+    )  # fmt: skip
+    record = Record(name, process.pid, process.create_time(), mark, address, port, str(server.log), stop_s)
     path = record_file(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(record))
@@ -92,90 +85,41 @@ def start(
 
 def process_of(record: Record) -> psutil.Process | None:
     """The process of a record, where it still runs."""
-    with suppress(psutil.Error):
-        process = psutil.Process(record.pid)
-        is_same = abs(process.create_time() - record.created) < SAME_START_S
-        if is_same and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None
+    return find(f"{record.pid}:{record.created}")
 
 
 def members(record: Record) -> list[psutil.Process]:
     """The process, what it started, and what that started, also where a parent is gone."""
-    found: dict[int, psutil.Process] = {}
     leader = process_of(record)
-    if leader is not None:
-        with suppress(psutil.Error):
-            found |= {process.pid: process for process in (leader, *leader.children(recursive=True))}
+    found = [] if leader is None else family(leader)
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid not in found and process.pid != os.getpid() and process.environ().get(MARK) == record.mark:
-                found[process.pid] = process
-    return [process for process in found.values() if is_running(process)]
+            if process.pid != os.getpid() and process.environ().get(MARK) == record.mark:
+                found.append(process)
+    return running(found)
 
 
-def leader_of(root: Path, name: str) -> int | None:
-    """The number of the process that was started under a name and still runs, where its record is of no use."""
+def leader_of(root: Path, name: str) -> psutil.Process | None:
+    """The process that was started under a name and still runs, where its record is of no use."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             began_here = (
                 process.environ().get(MARK, "").startswith(f"{name} ") and Path(process.cwd()) == root.resolve()
             )
             if began_here and is_running(process) and os.getpgid(process.pid) == process.pid:
-                return process.pid
+                return process
     return None
 
 
-def unrecorded(root: Path) -> set[int]:
-    """The numbers of the processes of which the record is of no use, and of what they started."""
-    found: set[int] = set()
-    for leader in (leader_of(root, name) for name in unreadable(root)):
-        if leader is not None:
-            with suppress(psutil.Error):
-                found |= {leader, *(child.pid for child in psutil.Process(leader).children(recursive=True))}
-    return found
+def unrecorded(root: Path) -> list[psutil.Process]:
+    """The processes of which the record is of no use, and what they started."""
+    leaders = [leader for name in unreadable(root) if (leader := leader_of(root, name)) is not None]
+    return [member for leader in leaders for member in family(leader)]
 
 
-def is_running(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def end(root: Path, record: Record) -> bool:
-    """End a record's process and all that it started: asked first, killed when it does not. Gives whether none was.
-
-    psutil sends no signal to a number that another process has got meanwhile.
-    """
+def stop(root: Path, record: Record) -> bool:
+    """End a record's process and all that it started, and forget it; gives whether none had to be killed."""
     leader = process_of(record)
-    if leader is not None:
-        with suppress(psutil.Error):
-            leader.terminate()
-        wait_until_gone([leader], record.stop_s)
-    left = [process for process in members(record) if leader is None or process.pid != leader.pid]
-    for process in left:
-        with suppress(psutil.Error):
-            process.terminate()
-    wait_until_gone(left, LEFTOVERS_S)
-    stubborn = members(record)
-    for process in stubborn:
-        with suppress(psutil.Error):
-            process.kill()
-    wait_until_gone(stubborn, LEFTOVERS_S)
+    when_asked = end([] if leader is None else [leader], timeout_s=record.stop_s, kin=lambda: members(record))
     record_file(root, record.name).unlink(missing_ok=True)
-    return not stubborn
-
-
-def wait_until_gone(processes: list[psutil.Process], timeout_s: float) -> None:
-    """Return once none of them runs, or after `timeout_s`. What is ours to wait for is waited for."""
-    give_up_at = time.monotonic() + timeout_s
-    while any(map(is_running, processes)) and time.monotonic() < give_up_at:
-        time.sleep(0.05)
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
-    with suppress(OSError):
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "")
-    return ""
+    return when_asked

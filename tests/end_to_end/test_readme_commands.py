@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
@@ -153,7 +154,7 @@ def going(command: str, folder: Path, says: str) -> Generator[None]:
     """A command that goes on, for the block, from when it said so until Ctrl-C, after which it ends well."""
     log = folder.parent / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             ["bash", "-ec", command], cwd=folder, env=environment(), stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip

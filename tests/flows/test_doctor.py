@@ -162,9 +162,9 @@ def test_store_that_does_not_answer_is_a_fault(project: Path, monkeypatch: pytes
 def test_locks_of_living_and_dead_processes(project: Path, dead_process: int) -> None:
     locks, rwlock, ours = project / ".modelyard" / "locks", project / ".dvc" / "tmp" / "rwlock", psutil.Process().pid
     locks.mkdir(parents=True)
-    # A number says nothing: "dead" is not held, though a process has its number.
+    # A number says nothing: "reused" is not held, though a process has its number.
     for name, pid in (("dead", dead_process), ("reused", ours)):
-        note = {"pid": pid, "doing": f"modelyard run {name}", "since": time.time()}
+        note = {"process": f"{pid}:0", "doing": f"modelyard run {name}", "since": time.time()}
         (locks / f"{name}.json").write_text(json.dumps(note), encoding="utf-8")
     rwlock.write_text(json.dumps({"write": {"a": {"pid": ours, "cmd": "dvc repro"}}, "read": {}}), encoding="utf-8")
     with hold(project, "living", doing="modelyard run living", wait=False):

@@ -21,6 +21,7 @@ from components.errors import BusyError, InputError, ParamsError
 from components.locks import Holder, held
 from components.monitoring.causes import causes_file, comes_to_a_verdict
 from components.package.bento import free_port, tag_of
+from components.processes import last_line
 from components.promotion.ledger import append
 from components.recipes import load_yaml
 from flows.ports import is_free
@@ -29,7 +30,7 @@ from flows.stage import StageError
 from flows.up import bring_down
 from flows.up.commands import Seen, look, routed
 from flows.up.parts import check_recipes, plan
-from flows.up.processes import Record, end, last_line, process_of, records, start
+from flows.up.processes import Record, process_of, records, start, stop
 from serving.bundle import MANIFEST
 from tests.projects import ROOT, environment, run, tiny_recipe, write_params
 
@@ -65,7 +66,7 @@ def project(tmp_path: Path, packaged: Path, bento_home: Path) -> Generator[tuple
     ports = {"MODELYARD_MLFLOW_PORT": str(free_port()), "MODELYARD_PREFECT_PORT": str(free_port())}
     yield project, ports | {"BENTOML_HOME": str(bento_home)}
     for record in records(project).values():
-        end(project, record)
+        stop(project, record)
 
 
 @pytest.mark.timeout(600)  # three servers, twice
@@ -245,7 +246,7 @@ def kept(tmp_path: Path) -> Generator[Path]:
     root = make_served(tmp_path / "project")
     yield root
     for record in records(root).values():
-        end(root, record)
+        stop(root, record)
 
 
 def serving(root: Path, recipe: str) -> int:
@@ -320,7 +321,7 @@ def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str
         (kept / f".modelyard/run/{name}.json").write_text(content)
     rows = status_of(kept)
     done = run(["modelyard", "down"], kept, check=False)
-    end(kept, running)
+    stop(kept, running)
     assert done.stdout.split() == ["worker", "stopped"]
     assert f"tiny was not stopped; {rows['tiny'].note}" in " ".join(done.stderr.split())
     assert f"(kill {running.pid})" in rows["tiny"].note
@@ -383,7 +384,7 @@ def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool):
     assert leader is not None
     while len(children := leader.children()) < 2:
         pass
-    assert end(tmp_path, record) is not stubborn
+    assert stop(tmp_path, record) is not stubborn
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in [leader, *children])
     assert records(tmp_path) == {}
 
@@ -428,7 +429,7 @@ def test_worker_without_a_readable_record_does_not_keep_down_from_the_others(tmp
     assert wait_until_held(tmp_path) == record.pid
     (tmp_path / ".modelyard/run/worker.json").write_text("{")
     assert bring_down(tmp_path) == [("sleeper", True)]
-    end(tmp_path, record)
+    stop(tmp_path, record)
 
 
 def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path):
@@ -437,7 +438,7 @@ def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path):
     write_json(path, {**read_json(path), "created": record.created - 100, "mark": "another start"})
     older = records(tmp_path)["sleeper"]
     assert process_of(older) is None
-    end(tmp_path, older)
+    stop(tmp_path, older)
     assert process_of(record) is not None
-    end(tmp_path, record)
+    stop(tmp_path, record)
     assert process_of(record) is None

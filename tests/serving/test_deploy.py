@@ -3,17 +3,18 @@ files of docs/deploy beside the service that runs."""
 
 import importlib.metadata
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
 from components.artifacts import read_json
-from components.package.bento import free_port, stop, wait_until_ready
+from components.package.bento import free_port, stop
+from components.processes import wait_until_ready
 from serving.keys import OPEN, add_key
 from serving.keys import VARIABLE as KEYS
 from serving.predictors.session import VARIABLE as DEVICE
@@ -45,7 +46,7 @@ def dockerfile(home: Path) -> str:
     return (home / "bento/env/docker/Dockerfile").read_text(encoding="utf-8")
 
 
-def start(home: Path, log: Path, **variables: str) -> tuple[subprocess.Popen[bytes], str]:
+def start(home: Path, log: Path, **variables: str) -> tuple[psutil.Popen, str]:
     """What the Dockerfile's ENTRYPOINT does, with its variables and these; its paths lie in `home`."""
     told = dict(re.findall(r"^ENV (\w+)=(\S*)$", dockerfile(home), re.M)) | variables
     told = {name: value.replace(HOME, str(home)) for name, value in told.items() if name not in ("PATH", "VIRTUAL_ENV")}
@@ -54,7 +55,7 @@ def start(home: Path, log: Path, **variables: str) -> tuple[subprocess.Popen[byt
     (entrypoint,) = re.findall(r'^ENTRYPOINT \[ "(\S+)" \]$', dockerfile(home), re.M)
     plain = {"PATH": environment()["PATH"]}
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             [entrypoint.replace(HOME, str(home))], cwd=home / "bento", env=plain | told | {"PORT": str(port)},
             stdout=output, stderr=output,
         )  # fmt: skip
@@ -115,7 +116,7 @@ def test_entry_point_serves_with_keys_and_answers_the_probes(container: Path, tm
     told = {KEYS: str(keys) if by == "file" else keys.read_text(), "BENTOML_HOME": str(tmp_path / "bentoml")}
     process, url = start(container, tmp_path / "log", **told)
     try:
-        wait_until_ready(process, url, "tiny", ready_timeout_s=60, log=tmp_path / "log")
+        wait_until_ready(process, f"{url}/readyz", name="tiny", timeout_s=60, log=tmp_path / "log")
         for name, path in probes().items():
             assert httpx.get(f"{url}{path}").status_code == 200, name
         assert httpx.post(f"{url}/classify", **REQUEST).status_code == 401

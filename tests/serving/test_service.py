@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from components.artifacts import read_json
-from components.package.bento import build_bento, free_port, serve_command, serving, stop, wait_until_ready
+from components.package.bento import build_bento, free_port, serve_command, serving, stop
+from components.processes import start, wait_until_ready
 from serving.bundle import BundleError, verify_bundle
 from serving.keys import add_key
 from serving.lines import COUNTED_S
@@ -242,11 +243,10 @@ def test_keys_are_asked_for_where_there_are_any(packaged: Path, tmp_path: Path, 
     key = add_key(tmp_path / "keys.json", "shop", scopes=["predict"], per_minute=600)
     monkeypatch.setenv("MODELYARD_KEYS", str(tmp_path / "keys.json"))
     tag, port = read_json(packaged / "artifacts/tiny/package/report.json")["tag"], free_port()
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(serve_command(tag, "127.0.0.1", port), cwd=tmp_path, stdout=log, stderr=log)
+    process = start(serve_command(tag, "127.0.0.1", port), folder=tmp_path, log=tmp_path / "log")
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, tag, ready_timeout_s=60, log=tmp_path / "log")
+        wait_until_ready(process, f"{url}/readyz", name=tag, timeout_s=60, log=tmp_path / "log")
         request = {"json": {"texts": ["a"]}}
         assert httpx.post(f"{url}/classify", **request).status_code == 401
         wrong = httpx.post(f"{url}/classify", **request, headers={"authorization": f"Bearer {key}x"})

@@ -14,10 +14,12 @@ from typing import Any
 
 import duckdb
 import httpx
+import psutil
 import pytest
 
 from components.artifacts import read_json
-from components.package.bento import family, serving
+from components.package.bento import serving
+from components.processes import family
 from serving.segments import paths_of
 from serving.traffic import LAST_EVENT, pairs_of_image_generation, pairs_of_text_generation, read_settings
 from tests.tiny import tiny_rows
@@ -231,7 +233,7 @@ def test_answered_requests_survive_a_kill_under_load(packaged: Path, tmp_path: P
             thread.start()
         while len(answered) < 100:
             time.sleep(0.01)
-        for process in family(bento_pid(client)):
+        for process in family(server_of(client)):
             os.kill(process.pid, signal.SIGKILL)
         for thread in threads:
             thread.join()
@@ -241,14 +243,12 @@ def test_answered_requests_survive_a_kill_under_load(packaged: Path, tmp_path: P
     assert all(logged.count(request_id) == len(TEXTS) for request_id in answered)
 
 
-def bento_pid(client: httpx.Client) -> int:
+def server_of(client: httpx.Client) -> psutil.Process:
     """The server that listens, by its port."""
-    import psutil
-
     port = client.base_url.port
     own = psutil.Process().children(recursive=True)
     listening = [p for p in own if any(c.laddr and c.laddr.port == port for c in p.net_connections("tcp"))]
-    return min(listening, key=lambda process: process.create_time()).pid
+    return min(listening, key=lambda process: process.create_time())
 
 
 def test_a_full_disk_keeps_the_service_and_shows(packaged: Path, tmp_path: Path):

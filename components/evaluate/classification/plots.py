@@ -1,18 +1,11 @@
-"""The pictures of evaluate, readable for two classes and for forty; the same figures give the same bytes.
-
-Only the font that matplotlib ships is used, so that a picture does not depend on the machine; a label that it cannot
-write is shown by its number.
-"""
+"""The pictures of evaluate, readable for two classes and for forty; the same figures give the same bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -20,33 +13,8 @@ from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import calibration_curve, ranking_metrics
 from components.evaluate.classification.slices import Slices
 from components.params import ArrayClassificationFigures, TextClassificationFigures
+from components.plots import BASELINE, CLASS, CONTROL, INK, MAJORITY, MODEL, save, shown, style
 
-FONT = "DejaVu Sans"
-MODEL, BASELINE, MAJORITY, CLASS, INK = "#1f5fa8", "#dd8a2f", "#b4bcc6", "#a9c4e4", "#22303c"
-CONTROL = "#6aa384"
-STYLE: dict[Any, Any] = {
-    "font.family": FONT,
-    "font.size": 10,
-    "text.parse_math": False,  # a label may hold a dollar sign
-    "text.color": INK,
-    "axes.edgecolor": "#8a94a0",
-    "axes.labelcolor": INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e7eaee",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "savefig.dpi": 130,
-}
-MAX_LABEL = 22
 MAX_NAMED_CURVES = 8
 MAX_COUNTED_CLASSES = 24
 MAX_SLICES = 24
@@ -61,9 +29,7 @@ def draw_plots(
     params: TextClassificationFigures | ArrayClassificationFigures,
 ) -> None:  # fmt: skip
     """Write every picture into the folder."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with style():
         names = [shown(label, label_id) for label_id, label in enumerate(judged.labels)]
         figures = {
             "confusion": draw_confusion(judged, names),
@@ -77,16 +43,7 @@ def draw_plots(
         if slices:
             figures["slices"] = draw_slices(slices, judged.baseline_name, confidence=params.bootstrap.confidence)
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-
-
-def shown(label: str, label_id: int, *, what: str = "class") -> str:
-    """A label as a picture can show it: on one line, not too long, in letters that the font has."""
-    text = " ".join(label.split())
-    known = get_font(findfont(FONT)).get_charmap()
-    if not text or any(ord(letter) not in known for letter in text):
-        return f"{what} {label_id}"
-    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+            save(figure, folder / f"{name}.png")
 
 
 def draw_confusion(judged: Judged, names: Sequence[str]) -> Figure:

@@ -7,11 +7,10 @@ Legend: S samples, Z numbers of a latent, W walks of P steps.
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from components.evaluate.classification.plots import MAJORITY, MODEL, STYLE, shown
+from components.plots import MAJORITY, MODEL, save, shown, style
 from components.tasks.image_generation.evaluate.judged import Judged
 from serving.pictures import png_of, tiled
 from serving.tasks.image_generation.predictor import Latents, Sampler, draw_latents
@@ -26,10 +25,8 @@ def draw_plots(folder: Path, judged: Judged, sampler: Sampler, *, seed: int) -> 
     (folder / "samples.png").write_bytes(png_of(tiled(judged.images[:NUM_SHOWN]), zoom=ZOOM))
     steps = walk(draw_latents(seed, NUM_WALKS + 1, size=sampler.latent_size), num_steps=NUM_STEPS)
     (folder / "walk.png").write_bytes(png_of(tiled(sampler.draw(steps), columns=NUM_STEPS), zoom=ZOOM))
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        draw_classes(judged).savefig(folder / "classes.png", metadata={"Software": None})
+    with style():
+        save(draw_classes(judged), folder / "classes.png")
 
 
 def walk(latents: Latents, *, num_steps: int) -> Latents:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from components.evaluate.classification.plots import BASELINE, CONTROL, INK, MAJORITY, STYLE
-from components.evaluate.classification.plots import MODEL as BLUE
 from components.evaluate.figures import rounded
+from components.plots import BASELINE, CONTROL, INK, MAJORITY, save, style
+from components.plots import MODEL as BLUE
 from components.tasks.text_generation.evaluate.judged import MODEL, Found, Judged
 
 COLOURS = {"xz": MAJORITY, "byte_ngram": CONTROL, "token_ngram": BASELINE, MODEL: BLUE}
@@ -22,16 +21,14 @@ NAMES = {"xz": "xz -9", "byte_ngram": "byte n-gram", "token_ngram": "token n-gra
 def draw_plots(folder: Path, judged: Judged, found: Found, *, confidence: float) -> None:
     """Write comparison.png, position.png, documents.png and comparison.csv."""
     write_comparison(folder / "comparison.csv", judged, found)
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with style():
         figures = {
             "comparison": draw_comparison(judged, found, confidence=confidence),
             "position": draw_position(judged),
             "documents": draw_documents(judged),
         }
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+            save(figure, folder / f"{name}.png")
 
 
 def write_comparison(path: Path, judged: Judged, found: Found) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.router.trial import Answer, Rules, Trial, labels_of
-from tests.serving.router.routing import Router, routing
+from flows.router.trial import Answer, Rules, Trial, labels_of
+from tests.flows.router.routing import Router, routing
 
 RULES = {
     "mode": "shadow",

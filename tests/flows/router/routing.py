@@ -1,4 +1,4 @@
-"""A router in a process of its own, before stand-ins for Bentos: python -m tests.serving.router.routing FOLDER PORT.
+"""A router in a process of its own, before stand-ins for Bentos: python -m tests.flows.router.routing FOLDER PORT.
 
 FOLDER holds champion.json, challenger.json, rules.json, and refusal.txt where promotion is to say no; the router writes
 state.json, verdict.json and comparisons/ there.
@@ -6,7 +6,6 @@ state.json, verdict.json and comparisons/ there.
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,63 +18,67 @@ import httpx
 import psutil
 import uvloop
 
+from components.artifacts import write_json
 from components.package.bento import free_port
-from serving.router.bentos import Launcher, Prepared
-from serving.router.keeper import Places, Wishes
-from serving.router.run import run_router
-from serving.router.trial import Rules
-from serving.router.versions import Version, read_version
+from components.processes import start
+from flows.router.bentos import Launcher, Prepared
+from flows.router.keeper import Places
+from flows.router.project import Project
+from flows.router.run import run_router
+from flows.router.trial import Rules
+from flows.router.versions import Version, read_version
 from serving.segments import TRAFFIC, Rotation, Segments
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 TIMEOUT_S = 30
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait()
+class StandIns(Launcher):
+    """Starts stand-ins, in milliseconds, where the router would start Bentos."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self, version: Version) -> Prepared:
+        spec = json.loads(version.bundle.read_text())
+        if spec.get("is_changed"):
+            raise ValueError("it is not the bundle that was promoted")
+        return Prepared(route="/classify", max_bytes=2**20, ready_timeout_s=spec.get("ready_timeout_s", 10))
+
+    def start(self, version: Version, port: int) -> psutil.Popen:
+        command = [sys.executable, str(STAND_IN), str(version.bundle), str(port)]
+        return start(command, folder=self.folder, log=self.log_of(version))
+
+    def log_of(self, version: Version) -> Path:
+        return self.folder / f"{version.digest}.log"
 
 
-def prepare(version: Version) -> Prepared:
-    spec = json.loads(version.bundle.read_text())
-    if spec.get("is_changed"):
-        raise ValueError("it is not the bundle that was promoted")
-    return Prepared(route="/classify", max_bytes=2**20, ready_timeout_s=spec.get("ready_timeout_s", 10))
+class Files(Project):
+    """A folder in place of a project."""
+
+    def champion(self) -> Version | None:
+        return read_version(self.root / "champion.json", root=self.root)
+
+    def challenger(self) -> Version | None:
+        return read_version(self.root / "challenger.json", root=self.root)
+
+    def rules(self) -> Rules | None:
+        path = self.root / "rules.json"
+        return Rules(**json.loads(path.read_text())) if path.exists() else None
+
+    def promote(self, version: Version) -> str | None:
+        if (self.root / "refusal.txt").exists():
+            return (self.root / "refusal.txt").read_text()
+        name_version(self.root, "champion", version)
+        return None
 
 
 def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-
-    def start(version: Version, on: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(STAND_IN), str(version.bundle), str(on)]
-        with (folder / f"{version.digest}.log").open("wb") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-    def rules() -> Rules | None:
-        path = folder / "rules.json"
-        return Rules(**json.loads(path.read_text())) if path.exists() else None
-
-    def promote(version: Version) -> str | None:
-        if (folder / "refusal.txt").exists():
-            return (folder / "refusal.txt").read_text()
-        name_version(folder, "champion", version)
-        return None
-
     uvloop.run(
         run_router(
-            Wishes(
-                champion=lambda: read_version(folder / "champion.json", root=folder),
-                challenger=lambda: read_version(folder / "challenger.json", root=folder),
-                rules=rules,
-                promote=promote,
-            ),
-            launcher=Launcher(
-                prepare=prepare,
-                start=start,
-                stop=stop,
-                said=lambda version: (folder / f"{version.digest}.log").read_text().strip(),
-                free_port=free_port,
-            ),
+            Files(folder, "tiny"),
+            launcher=StandIns(folder),
             places=Places(folder / "state.json", folder / "verdict.json", folder / "comparisons"),
             host="127.0.0.1",
             port=port,
@@ -95,10 +98,8 @@ def make_version(folder: Path, number: int, **spec: object) -> Version:
 
 def name_version(folder: Path, role: str, version: Version) -> None:
     """Write champion.json or challenger.json, as promotion does."""
-    partial = folder / f".{role}.partial"
     fields = {"version": int(version.version), "digest": version.digest, "tag": version.tag}
-    partial.write_text(json.dumps({**fields, "bundle": str(version.bundle)}))
-    os.replace(partial, folder / f"{role}.json")
+    write_json(folder / f"{role}.json", {**fields, "bundle": str(version.bundle)})
 
 
 class Router:
@@ -160,7 +161,7 @@ class Router:
 def routing(folder: Path) -> Generator[Router]:
     """A router that listens; it ends with the block, and nothing of it is left."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.serving.router.routing", str(folder), str(port)]
+    command = [sys.executable, "-m", "tests.flows.router.routing", str(folder), str(port)]
     with (folder / "router.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     router = Router(folder, process, port)

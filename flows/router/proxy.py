@@ -18,14 +18,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from flows.router.bentos import Bento
+from flows.router.challenge import Challenge
+from flows.router.keeper import Keeper
+from flows.router.trial import SERVER_ERROR, Answer
 from serving.keys import VARIABLE
 from serving.lag import Lag
 from serving.lines import Line, TurnedAway
 from serving.requests import FULL_HEADER
-from serving.router.bentos import Bento
-from serving.router.challenge import Challenge
-from serving.router.keeper import Keeper
-from serving.router.trial import SERVER_ERROR, Answer
 from serving.segments import Segments, now
 from serving.traffic import PURPOSE_HEADER, SHADOW_HEADER
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving.router.bentos import Bento
-from serving.router.trial import Answer, Rules, Trial
-from serving.router.versions import Version
+from flows.router.bentos import Bento
+from flows.router.trial import Answer, Rules, Trial
+from flows.router.versions import Version
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import pytest
 
 from serving.lines import COUNTED_S
 from serving.segments import TRAFFIC, paths_of
-from tests.serving.router.routing import Router, make_version, routing
+from tests.flows.router.routing import Router, make_version, routing
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router):
     ("spec", "reason"),
     [
         ({"never_ready": True, "ready_timeout_s": 0.5}, "was not ready after 0.5 s"),
-        ({"dies": True}, "ended before it was ready; it said: it will not start"),
+        ({"dies": True}, ".log: it will not start"),
         ({"is_changed": True}, "it is not the bundle that was promoted"),
     ],
 )

@@ -7,10 +7,10 @@ import pytest
 from components.artifacts import files_of, read_json, sha256_of, write_json, writing
 from components.errors import InputError
 from components.tracking import stage_run
-from flows.up.challengers import challenge, withdraw
-from flows.up.router import challenger_of, champion_of, promote, rules_of
+from flows.router.challengers import challenge, withdraw
+from flows.router.project import Project
+from flows.router.versions import Version
 from serving.bundle import MANIFEST
-from serving.router.versions import Version
 from tests.projects import ROOT, edit, tiny_recipe, write_params
 from tests.tiny_bundles import complete
 
@@ -47,7 +47,7 @@ def register(project: Path, text: str) -> Version:
 
 
 def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path):
-    challenger = challenger_of(project, "tiny")
+    challenger = Project(project, "tiny").challenger
     with pytest.raises(InputError, match="has no version in the model registry"):
         challenge(project, "tiny", number=None)
     first, second = register(project, "first"), register(project, "second")
@@ -78,15 +78,15 @@ def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path
 
 
 def test_recipe_that_wants_no_trial_says_what_to_do(project: Path):
-    assert rules_of(project, "tiny") is not None
+    assert Project(project, "tiny").rules() is not None
     edit(project, "tiny.service.canary", {"mode": "none"})
-    assert rules_of(project, "tiny") is None
+    assert Project(project, "tiny").rules() is None
     with pytest.raises(InputError, match="modelyard promote tiny"):
         challenge(project, "tiny", number=None)
 
 
 def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_start(project: Path):
-    champion = champion_of(project, "tiny")
+    champion = Project(project, "tiny").champion
     first = champion()
     assert first is not None
     assert (first.version, first.digest) == ("", digest_of(project))
@@ -100,6 +100,6 @@ def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_star
 
 
 def test_promotion_that_fails_is_told_in_its_own_words(project: Path):
-    refusal = promote(project, "nobody", Version("7", "d", "tiny:d", project))
+    refusal = Project(project, "nobody").promote(Version("7", "d", "tiny:d", project))
     assert refusal is not None
     assert refusal.startswith("'modelyard promote' ended with 2: ")

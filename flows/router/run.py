@@ -7,9 +7,10 @@ import signal
 
 from aiohttp import web
 
-from serving.router.bentos import Launcher
-from serving.router.keeper import Keeper, Places, Wishes
-from serving.router.proxy import Proxy, new_session
+from flows.router.bentos import Launcher
+from flows.router.keeper import Keeper, Places
+from flows.router.project import Project
+from flows.router.proxy import Proxy, new_session
 from serving.segments import Segments
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ BACKLOG = 1024
 
 
 async def run_router(
-    wishes: Wishes, *, launcher: Launcher, places: Places, host: str, port: int, drain_timeout_s: float, secret: str,
+    project: Project, *, launcher: Launcher, places: Places, host: str, port: int, drain_timeout_s: float, secret: str,
     log: Segments | None,
 ) -> None:  # fmt: skip
     """Serve on a port until a signal comes; every Bento is then stopped.
@@ -30,7 +31,7 @@ async def run_router(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with new_session() as session:
-        keeper = Keeper(wishes, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s, session=session)
+        keeper = Keeper(project, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s)
         proxy = Proxy(keeper, session, secret=secret, log=log)
         proxy.lag.start()
         # A client that goes away is asked for no longer, so that its Bento stops computing.

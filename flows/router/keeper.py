@@ -7,19 +7,18 @@ stopped. Where the new one cannot be served, the old one keeps serving, and the 
 import asyncio
 import json
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
-from serving.router.bentos import Bento, Launcher, start_bento
-from serving.router.challenge import Challenge, now
-from serving.router.trial import Rules
-from serving.router.versions import Version
+from components.artifacts import write_json
+from components.errors import DiskFullError
+from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
+from flows.router.challenge import Challenge, now
+from flows.router.project import UNDER_WAY, Project
+from flows.router.versions import Version
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +29,7 @@ STEADY_S = 60
 ADOPTION_S = 10
 """A promoted challenger is named champion within this time, or stopped."""
 AFTER_FAULT_S = 5
-UNDER_WAY = (None, "running", "promoting")
-"""States of a trial that has no verdict yet, or whose router was killed before it had one."""
 SMALLEST_LIMIT = 2**16
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the router is to do, asked for again and again; handed in by who starts it."""
-
-    champion: Callable[[], Version | None]
-    challenger: Callable[[], Version | None]
-    rules: Callable[[], Rules | None]
-    """How a challenger is tried; None: not at all."""
-    promote: Callable[[Version], str | None]
-    """Makes a challenger the champion; gives why not, or None. Called on a thread."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +61,8 @@ class Backoff:
 class Keeper:
     """The state of one recipe's service. One thread, the event loop's, changes it."""
 
-    def __init__(
-        self, wishes: Wishes, *, launcher: Launcher, places: Places, drain_timeout_s: float,
-        session: aiohttp.ClientSession,
-    ) -> None:  # fmt: skip
-        self.wishes, self.launcher, self.places, self.session = wishes, launcher, places, session
+    def __init__(self, project: Project, *, launcher: Launcher, places: Places, drain_timeout_s: float) -> None:
+        self.project, self.launcher, self.places = project, launcher, places
         self.drain_timeout_s = drain_timeout_s
         self.current: Bento | None = None
         self.last: Version | None = None
@@ -129,7 +111,7 @@ class Keeper:
     async def follow_champion(self) -> None:
         self.notice_crash()
         try:
-            wanted = self.wishes.champion()
+            wanted = self.project.champion()
         except Exception as error:
             self.refuse(None, str(error))
             wanted = self.current.version if self.current else self.last
@@ -175,10 +157,10 @@ class Keeper:
             return
         self.write_state()
         try:
-            bento = self.adopted(version) or await start_bento(version, self.launcher, self.session)
+            bento = self.adopted(version) or await start_bento(version, self.launcher)
         except Exception as error:  # whatever is wrong with the new one, the old one keeps serving
             self.backoff_of(version).failed()
-            self.refuse(version, str(error))
+            self.refuse(version, " ".join(str(error).split()))
             return
         old, self.current, self.last = self.current, bento, bento.version
         logger.info("%s is served", version.name)
@@ -210,7 +192,7 @@ class Keeper:
 
         async def run() -> None:
             await bento.drained(self.drain_timeout_s)
-            await asyncio.to_thread(self.launcher.stop, bento.process)
+            await stop_bento(bento)
             logger.info("%s is stopped", bento.version.name)
 
         task = asyncio.create_task(run())
@@ -230,7 +212,7 @@ class Keeper:
             await asyncio.sleep(POLL_S)
 
     async def follow_challenger(self) -> None:
-        challenge, wanted, champion = self.challenge, self.wishes.challenger(), self.current
+        challenge, wanted, champion = self.challenge, self.project.challenger(), self.current
         if challenge is None:
             if wanted and champion and not self.is_served(wanted) and not self.is_judged(wanted):
                 await self.begin(wanted, champion.version)
@@ -257,14 +239,14 @@ class Keeper:
         return seen.get("digest") == version.digest and seen.get("state") not in UNDER_WAY
 
     async def begin(self, version: Version, champion: Version) -> None:
-        rules = self.wishes.rules()
+        rules = self.project.rules()
         if rules is None or not self.backoff_of(version).is_due:
             return
         try:
-            bento = await start_bento(version, self.launcher, self.session)
+            bento = await start_bento(version, self.launcher)
         except Exception as error:
             figures = {"version": version.version, "digest": version.digest, "tag": version.tag, "mode": rules.mode}
-            self.write_verdict({**figures, "ended": now()}, "failed", str(error))
+            self.write_verdict({**figures, "ended": now()}, "failed", " ".join(str(error).split()))
             logger.error("the challenger %s is dropped: %s", version.name, error)
             return
         if self.is_served(version):  # promoted by hand meanwhile, and started twice
@@ -290,7 +272,7 @@ class Keeper:
         challenge.is_over = True
         version = challenge.bento.version
         self.write_verdict(challenge.figures(), "promoting", "no regression")
-        refusal = await asyncio.to_thread(self.wishes.promote, version)
+        refusal = await asyncio.to_thread(self.project.promote, version)
         give_up = time.monotonic() + ADOPTION_S
         while refusal is None and not self.is_served(version) and time.monotonic() < give_up:
             await asyncio.sleep(POLL_S)
@@ -334,19 +316,16 @@ class Keeper:
         if self.challenge is not None:
             self.challenge.is_over = True
         self.current, self.challenge = None, None
-        stops = [asyncio.to_thread(self.launcher.stop, bento.process) for bento in bentos if bento is not None]
+        stops = [stop_bento(bento) for bento in bentos if bento is not None]
         await asyncio.gather(*stops, *self.retiring, return_exceptions=True)
         self.places.state.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, value: object) -> bool:
     """Write JSON whole or not at all; gives whether it could be: a full disk must not end the service."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
+        write_json(path, value, durable=False)  # it may change with every request
+    except (OSError, DiskFullError) as error:
         logger.warning("%s could not be written: %s", path, error)
         return False
     return True

@@ -1,0 +1,161 @@
+"""A Bento that is served beside others: its process, what it is answering now, and its end."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from components.artifacts import Layout
+from components.errors import ArtifactError
+from components.monitoring.place import traffic_environment
+from components.package.bento import bento_folder, build_bento, free_port, remove_bento, serve_command, stop
+from components.params import Recipe
+from components.processes import start, wait_until_ready
+from components.registry import fault_of
+from flows.ports import HOST
+from flows.router.versions import Version
+from serving.bundle import load_about
+from serving.tasks import endpoint_of
+from serving.traffic import SHADOW
+
+LARGE_REQUEST_BYTES = 64 * 2**20
+"""Where a bundle of another release says its limits otherwise; its service keeps them in any case."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the router must know of a version before it starts."""
+
+    route: str
+    """The path that the model answers on."""
+    max_bytes: int
+    """The longest body that is read."""
+    ready_timeout_s: float
+
+
+class Launcher:
+    """How a recipe's Bentos are made and started."""
+
+    def __init__(self, root: Path, recipe: str, settings: Recipe, *, secret: str) -> None:
+        self.root, self.recipe, self.settings, self.secret = root, recipe, settings, secret
+
+    def prepare(self, version: Version) -> Prepared:
+        """Put a version's Bento into the store. ArtifactError where its bundle is not the one that was promoted.
+
+        The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
+        """
+        stored = bento_folder(version.tag) / "src"
+        if version.bundle.is_dir() or fault_of(stored, version.digest, is_served=True) is not None:
+            if fault := fault_of(version.bundle, version.digest):
+                raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
+            if fault_of(stored, version.digest, is_served=True) is not None:
+                self.build(version)
+        return described(stored, ready_timeout_s=self.settings.package.ready_timeout_s)
+
+    def build(self, version: Version) -> None:
+        """Make the version's Bento anew. ArtifactError where it is another one."""
+        remove_bento(version.tag)
+        provenance = Layout(self.root, self.recipe, "package").observations / "provenance.json"
+        built = build_bento(version.bundle, provenance)
+        if built != version.tag:
+            remove_bento(built)
+            raise ArtifactError(f"the bundle of {version.name} gives the Bento {built}; promote a version again")
+
+    def start(self, version: Version, port: int) -> psutil.Popen:
+        """Start a version's Bento on a port."""
+        log = self.log_of(version)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        more = {**traffic_environment(self.root, self.recipe, self.settings), SHADOW: self.secret}
+        command = serve_command(version.tag, HOST, port)
+        return start(command, folder=log.parent, log=log, environment={**os.environ, **more})
+
+    def log_of(self, version: Version) -> Path:
+        """Where a version's Bento says what it does."""
+        return self.root / ".modelyard" / "logs" / f"bento-{self.recipe}-{version.digest[:12]}.log"
+
+
+def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
+    """What the router must know of a bundle."""
+    about = load_about(bundle)
+    endpoint = endpoint_of(about.task)
+    most = LARGE_REQUEST_BYTES
+    limits: Any = endpoint.Limits  # a dataclass, which its protocol cannot say
+    if {limit.name for limit in fields(limits)} == set(about.limits):  # those of another release may differ
+        most = max(endpoint.max_bytes(bundle, endpoint.Limits(**about.limits)).values())
+    return Prepared(endpoint.ROUTE, most, ready_timeout_s)
+
+
+class Bento:
+    """One version, served on a port of its own."""
+
+    def __init__(self, version: Version, prepared: Prepared, process: psutil.Popen, port: int) -> None:
+        self.version, self.prepared, self.process = version, prepared, process
+        self.url = f"http://127.0.0.1:{port}"
+        self.started = time.monotonic()
+        self.full_until, self.retry_after_s = 0.0, 0
+        self.in_flight = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def said_full(self, seconds: float, *, retry_after_s: int) -> None:
+        """It refuses whatever it is asked for so long."""
+        self.full_until, self.retry_after_s = time.monotonic() + seconds, retry_after_s
+
+    @property
+    def is_full(self) -> bool:
+        return time.monotonic() < self.full_until
+
+    @contextlib.contextmanager
+    def busy(self) -> Generator[None]:
+        """It has a request for the block, so that it is not stopped."""
+        self.in_flight += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.idle.set()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Return when it has no request any more, or after `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.idle.wait()
+
+    def seen(self) -> Mapping[str, object]:
+        """For the state that is written."""
+        return {"version": self.version.version, "tag": self.version.tag, "url": self.url, "pid": self.process.pid}
+
+
+async def start_bento(version: Version, launcher: Launcher) -> Bento:
+    """A Bento that is ready. Raises what `prepare` raises, or ModelyardError where it ends or takes too long; nothing
+    is then left running."""
+    prepared = await asyncio.to_thread(launcher.prepare, version)
+    port = free_port()
+    # On this thread: Linux ends the process with the thread that started it.
+    bento = Bento(version, prepared, launcher.start(version, port), port)
+    try:
+        await asyncio.to_thread(
+            wait_until_ready, bento.process, f"{bento.url}/readyz", name=f"the Bento of {version.name}",
+            timeout_s=prepared.ready_timeout_s, log=launcher.log_of(version), setting="ready_timeout_s",
+        )  # fmt: skip
+    except BaseException:
+        await asyncio.shield(stop_bento(bento))
+        raise
+    return bento
+
+
+async def stop_bento(bento: Bento) -> None:
+    """End a Bento, and all that it started."""
+    await asyncio.to_thread(stop, bento.process)

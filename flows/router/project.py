@@ -1,0 +1,88 @@
+"""What a project's files say of who is served and who is tried, asked again and again."""
+
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from components.artifacts import Layout, read_json, sha256_of
+from components.errors import ArtifactError
+from components.package.bento import tag_of
+from components.params import Canary, Recipe
+from components.promotion.champions import challenger_file, champion_file
+from components.recipes import PARAMS, load_recipe
+from flows.itself import modelyard
+from flows.router.challengers import asked_file, verdict_file
+from flows.router.trial import Rules
+from flows.router.versions import Version, read_version
+from serving.bundle import MANIFEST
+
+PROMOTE_TIMEOUT_S = 1800
+UNDER_WAY = (None, "running", "promoting")
+"""States of a trial that has no verdict yet, or whose router was killed before it had one."""
+
+
+class Project:
+    """One recipe of a project."""
+
+    def __init__(self, root: Path, recipe: str) -> None:
+        self.root, self.recipe = root, recipe
+        self.packaged: Version | None = None
+        self.read: tuple[int, Recipe] | None = None
+
+    def champion(self) -> Version | None:
+        """Whom promotion names, and before it has named one, the bundle that is packaged at the start."""
+        named = read_version(champion_file(self.root, self.recipe), root=self.root)
+        if named is not None:
+            return named
+        bundle = Layout(self.root, self.recipe, "package").artifact / "bundle"
+        if self.packaged is None and (bundle / MANIFEST).is_file():
+            self.packaged = Version("", sha256_of(bundle / MANIFEST), tag_of(bundle), bundle)
+        return self.packaged
+
+    def challenger(self) -> Version | None:
+        """Who is to be tried: who was asked for; else, where the recipe tries all challengers, whom promotion names."""
+        asked = read_version(asked_file(self.root, self.recipe), root=self.root)
+        if asked is not None and not is_decided(self.root, self.recipe, asked):
+            return asked
+        named = read_version(challenger_file(self.root, self.recipe), root=self.root)
+        promotion = self.settings().promotion if named is not None else None
+        return named if promotion is not None and promotion.then == "trial" else None
+
+    def rules(self) -> Rules | None:
+        """How a challenger is tried, as `service.canary` has it now; None: not at all."""
+        service = self.settings().service
+        canary = service.canary if service else None
+        return Rules(**canary.model_dump()) if isinstance(canary, Canary) else None
+
+    def settings(self) -> Recipe:
+        """The recipe as params.yaml has it now, read again where the file has changed: reading it takes long."""
+        changed = (self.root / PARAMS).stat().st_mtime_ns
+        if self.read is None or self.read[0] != changed:
+            self.read = changed, load_recipe(self.root, self.recipe)
+        return self.read[1]
+
+    def promote(self, version: Version) -> str | None:
+        """Ask promotion to make a challenger the champion; gives why it does not. It takes long."""
+        words = ("promote", self.recipe, "--version", version.version, "--cause", "its trial on requests")
+        try:
+            done = subprocess.run(
+                modelyard(self.root, *words), cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=PROMOTE_TIMEOUT_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"'modelyard promote' took longer than {PROMOTE_TIMEOUT_S} s"
+        if done.returncode == 0:
+            return None
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        return f"'modelyard promote' ended with {done.returncode}: {lines[-1] if lines else 'it said nothing'}"
+
+
+def is_decided(root: Path, recipe: str, version: Version) -> bool:
+    """Whether the trial of a version has ended, or it became champion meanwhile."""
+    champion = read_version(champion_file(root, recipe), root=root)
+    if champion is not None and champion.digest == version.digest:
+        return True
+    with suppress(ArtifactError):
+        verdict = read_json(verdict_file(root, recipe))
+        return verdict.get("digest") == version.digest and verdict.get("state") not in UNDER_WAY
+    return False
