@@ -27,7 +27,7 @@ from components.errors import BusyError, GateError, InputError, ModelyardError, 
 from components.params.notify import Email, Event, Notify, Slack, Webhook
 from components.recipes import PARAMS, load_notify, load_recipe, load_yaml
 from components.store import Store, tracking_uri
-from serving.keys import is_loopback
+from serving.requests.keys import is_loopback
 
 if TYPE_CHECKING:
     from rich.console import Console

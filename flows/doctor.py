@@ -22,8 +22,8 @@ from components.locks import held, read_holder
 from components.processes import began_before
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.ports import holder_of, is_free, name_of
-from serving.keys import VARIABLE as KEYS
-from serving.keys import is_loopback
+from serving.requests.keys import VARIABLE as KEYS
+from serving.requests.keys import is_loopback
 
 LOCK = "requirements.lock"
 LOCK_MENDED = "delete .venv and run 'make run', or: pip install -r requirements.lock"

@@ -1,4 +1,4 @@
-"""keys: who may ask a service that other machines can reach. The commands; serving/keys.py is what they change."""
+"""keys: who may ask a service that other machines can reach. The commands; serving/requests/keys.py is their file."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ def add(project: Project, client: str, scopes: tuple[str, ...], per_minute: int)
       modelyard keys add shop
       modelyard keys add monitoring --scope admin --per-minute 60
     """
-    from serving.keys import add_key
+    from serving.requests.keys import add_key
 
     with explained():
         click.echo(add_key(keys_file(project.root), client, scopes=scopes, per_minute=per_minute))
@@ -69,7 +69,7 @@ def list_keys(project: Project, as_json: bool) -> None:
       modelyard keys list
     """
     from flows.reporting import reporting
-    from serving.keys import load_keys
+    from serving.requests.keys import load_keys
 
     file = keys_file(project.root)
     with reporting(as_json) as report, explained():
@@ -87,7 +87,7 @@ def remove(project: Project, client: str) -> None:
     Example:
       modelyard keys remove shop
     """
-    from serving.keys import remove_key
+    from serving.requests.keys import remove_key
 
     with explained():
         remove_key(keys_file(project.root), client)
@@ -101,7 +101,7 @@ def keys_file(root: Path) -> Path:
 
 def has_keys(root: Path) -> bool:
     """Whether anybody has a key; InputError where the file cannot be read."""
-    from serving.keys import load_keys
+    from serving.requests.keys import load_keys
 
     with explained():
         return bool(load_keys(keys_file(root)))
@@ -110,7 +110,7 @@ def has_keys(root: Path) -> bool:
 @contextmanager
 def explained() -> Generator[None]:
     """What is wrong with the keys, as the error of a command."""
-    from serving.keys import KeysError
+    from serving.requests.keys import KeysError
 
     try:
         yield

@@ -45,7 +45,7 @@ from flows.graph import open_repo
 from flows.itself import modelyard
 from flows.reporting import Data, plain_table
 from flows.running import known_by_its_process, time_limit
-from serving.traffic import VERDICT
+from serving.log.traffic import VERDICT
 
 NAME = "monitor"
 MAX_ROWS = 100_000  # of a window that is given by its start, and of the rows with feedback

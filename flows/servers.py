@@ -79,7 +79,7 @@ def serve_recipe(root: Path, recipe: str, *, port: int, host: str = HOST) -> Non
 
 def reachable(root: Path, host: str) -> str:
     """The address by which this machine reaches a server on `host`; asks for keys where others reach it, too."""
-    from serving.keys import VARIABLE, is_loopback
+    from serving.requests.keys import VARIABLE, is_loopback
 
     try:
         address = ip_address(host)

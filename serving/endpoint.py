@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.backlog import Backlog
+from serving.overload.backlog import Backlog
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Endpoint(Protocol):
 
     @property
     def IS_STREAMED(self) -> bool:
-        """Whether an answer is sent while it is made; then BentoML's class answers it, else serving/answers.py."""
+        """Whether an answer is sent while it is made; then BentoML's class answers it, else serving/requests."""
         ...
 
     @property

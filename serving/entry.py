@@ -10,8 +10,8 @@ import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.bundle import BundleError
-from serving.keys import KeysError, check_address
 from serving.predictors.session import DeviceError
+from serving.requests.keys import KeysError, check_address
 from serving.service import make_service
 
 

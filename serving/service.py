@@ -18,16 +18,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.answers import Answers
-from serving.backlog import Backlog
 from serving.bundle import CARD, load_about, load_lineage, verify_bundle
-from serving.keys import VARIABLE, Keys, given_keys, is_text_of_keys
+from serving.early_refusal import EarlyRefusal
+from serving.log.traffic import Traffic, read_settings
+from serving.overload.backlog import Backlog
 from serving.page import make_page
 from serving.predictors.session import check_device
-from serving.requests import Refusals
-from serving.shortcut import Shortcut
+from serving.requests.answering import Answers
+from serving.requests.keys import VARIABLE, Keys, given_keys, is_text_of_keys
+from serving.requests.reading import Refusals
 from serving.tasks import endpoint_of
-from serving.traffic import Traffic, read_settings
 
 
 def make_service(folder: Path) -> Any:
@@ -54,7 +54,7 @@ def make_service(folder: Path) -> Any:
         tracing={"excluded_urls": ".*"},
     )(Service)
     if not endpoint.IS_STREAMED:
-        service.add_asgi_middleware(Shortcut, route=endpoint.ROUTE, backlog=backlog)
+        service.add_asgi_middleware(EarlyRefusal, route=endpoint.ROUTE, backlog=backlog)
     keys = os.environ.get(VARIABLE, "")
     fixed = given_keys(keys) if is_text_of_keys(keys) else None
     path = Path(keys) if keys and not is_text_of_keys(keys) else None

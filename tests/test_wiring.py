@@ -90,6 +90,7 @@ def imported_files(stage: str, recipe: str) -> set[str]:
     names |= {LABELS if stage == "finetune" else given["objective"]}
     seen: set[str] = set()
     todo = [f"components.{stage}", f"components.tasks.{given['task']}"]
+    todo += ["serving.entry"] if stage == "package" else []  # which goes into the bundle, with what it imports
     while todo:
         spec = importlib.util.find_spec(todo.pop())
         assert spec is not None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from components.params import Recipe
-from serving.traffic import FOLDER, INPUT
+from serving.log.traffic import FOLDER, INPUT
 
 HASHES = "hash"
 """What is kept of inputs where a recipe has no section `service` that says it: nothing that could be read."""

@@ -13,8 +13,8 @@ from components.monitoring.inputs import MonitoredInputs, Nulls, areas, compared
 from components.monitoring.permutations import draw, kolmogorov_smirnov, population_stability, rise
 from components.monitoring.tokens import Tokens, commonest, count_tokens
 from components.params import Monitoring
+from serving.predictors.text import clean
 from serving.tasks.text_classification.predictor import Predictor
-from serving.text import clean
 
 if TYPE_CHECKING:
     from components.monitoring.reference import Reference

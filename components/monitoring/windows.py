@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from serving.segments import FEEDBACK, TRAFFIC, paths_of
+from serving.log.segments import FEEDBACK, TRAFFIC, paths_of
 
 HASH = re.compile("sha256:[0-9a-f]{64}")
 LINES = {

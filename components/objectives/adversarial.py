@@ -32,7 +32,7 @@ from components.tracking import Tracker
 from components.training.batches import check_batch_norm, num_batches, read_arrays, rows_of_a_step, training_members
 from components.training.objective import Data, Objective, Player
 from components.training.precision import Precision
-from serving.pictures import grey_levels, png_of, tiled
+from serving.predictors.pictures import grey_levels, png_of, tiled
 
 NUM_PICTURES = 12
 """Grids of samples that a training shows, the last epoch's among them."""

@@ -22,7 +22,7 @@ from components.artifacts import read_json, sha256_of
 from components.errors import ArtifactError, BusyError, ModelyardError
 from components.processes import end, family, last_lines, start, uninterrupted, wait_until_ready
 from serving.bundle import MANIFEST, PROVENANCE, load_about
-from serving.keys import VARIABLE
+from serving.requests.keys import VARIABLE
 
 HOST = "127.0.0.1"
 STOP_TIMEOUT_S = 10

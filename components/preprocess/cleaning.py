@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from components.progress import progress
-from serving.text import clean, cut
+from serving.predictors.text import clean, cut
 
 BATCH_ROWS = 16_384
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them

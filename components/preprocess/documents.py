@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from components.artifacts import TOKENIZER
 from components.errors import MAX_EXAMPLES, InputError, examples
 from components.preprocess.tokens import load_vocabulary
-from serving.text import clean_lines
+from serving.predictors.text import clean_lines
 
 END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 GROUP_ROWS = 256

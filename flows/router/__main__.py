@@ -18,8 +18,8 @@ from flows.router.challengers import verdict_file
 from flows.router.keeper import Places
 from flows.router.project import Project
 from flows.router.run import run_router
-from serving.segments import TRAFFIC, Segments
-from serving.traffic import read_settings
+from serving.log.segments import TRAFFIC, Segments
+from serving.log.traffic import read_settings
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from components.registry import fault_of
 from flows.ports import HOST
 from flows.router.versions import Version
 from serving.bundle import load_about
+from serving.log.traffic import SHADOW
 from serving.tasks import endpoint_of
-from serving.traffic import SHADOW
 
 LARGE_REQUEST_BYTES = 64 * 2**20
 """Where a bundle of another release says its limits otherwise; its service keeps them in any case."""

@@ -22,12 +22,12 @@ from flows.router.bentos import Bento
 from flows.router.challenge import Challenge
 from flows.router.keeper import Keeper
 from flows.router.trial import SERVER_ERROR, Answer
-from serving.keys import VARIABLE
-from serving.lag import Lag
-from serving.lines import Line, TurnedAway
-from serving.requests import FULL_HEADER
-from serving.segments import Segments, now
-from serving.traffic import PURPOSE_HEADER, SHADOW_HEADER
+from serving.log.record import Line, TurnedAway
+from serving.log.segments import Segments, now
+from serving.log.traffic import PURPOSE_HEADER, SHADOW_HEADER
+from serving.overload.lateness import Lateness
+from serving.requests.keys import VARIABLE
+from serving.requests.reading import FULL_HEADER
 
 REQUEST_ID = "X-Request-Id"
 FULL, PURPOSE = FULL_HEADER.decode(), PURPOSE_HEADER.decode()
@@ -80,7 +80,7 @@ class Proxy:
         self.keeper, self.session, self.secret = keeper, session, secret
         self.turned_away = TurnedAway(log) if log is not None else None
         self.has_keys = VARIABLE in os.environ
-        self.lag = Lag()
+        self.lag = Lateness()
         self.held_bytes = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

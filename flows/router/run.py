@@ -11,7 +11,7 @@ from flows.router.bentos import Launcher
 from flows.router.keeper import Keeper, Places
 from flows.router.project import Project
 from flows.router.proxy import Proxy, new_session
-from serving.segments import Segments
+from serving.log.segments import Segments
 
 logger = logging.getLogger(__name__)
 

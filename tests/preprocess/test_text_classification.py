@@ -16,8 +16,8 @@ from components.preprocess import Inputs, Outputs, run
 from components.tasks import task_of
 from components.tasks.text_classification.preprocess import Report
 from components.tracking import NullTracker
+from serving.predictors.text import clean
 from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
-from serving.text import clean
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 ROWS = tiny_rows(300)

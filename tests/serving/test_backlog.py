@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.backlog import Backlog, Overdue, Reply
+from serving.overload.backlog import Backlog, Overdue, Reply
 
 
 class Slow:

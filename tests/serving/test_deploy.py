@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 from components.artifacts import read_json
 from components.package.bento import free_port, stop
 from components.processes import wait_until_ready
-from serving.keys import OPEN, add_key
-from serving.keys import VARIABLE as KEYS
 from serving.predictors.session import VARIABLE as DEVICE
+from serving.requests.keys import OPEN, add_key
+from serving.requests.keys import VARIABLE as KEYS
 from tests.projects import ROOT, environment, run
 
 DEPLOY = ROOT / "docs" / "deploy"

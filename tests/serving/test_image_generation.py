@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.artifacts import read_json
 from components.package.bento import serving
-from serving.pictures import tiled
+from serving.predictors.pictures import tiled
 from serving.tasks import endpoint_of
 from serving.tasks.image_generation.endpoint import Wanted
 from serving.tasks.image_generation.predictor import Sampler, draw_latents

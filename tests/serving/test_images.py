@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from serving.images import ImageError, read_grey
+from serving.requests.images import ImageError, read_grey
 
 HEIGHT, WIDTH = 6, 9
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)

@@ -6,7 +6,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.keys import CLIENT, Keys, KeysError, add_key, check_address, given_keys, is_loopback, load_keys, remove_key
+from serving.requests.keys import (
+    CLIENT,
+    Keys,
+    KeysError,
+    add_key,
+    check_address,
+    given_keys,
+    is_loopback,
+    load_keys,
+    remove_key,
+)
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def test_key_that_asks_too_often_waits_and_another_does_not(file: Path):
 
 
 def test_added_and_removed_keys_count_without_a_restart(file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serving.keys.LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("serving.requests.keys.LOOK_AGAIN_S", 0.0)
     middleware = Keys(echo, path=file)
     assert ask(middleware, auth="Bearer my_0_0").status_code == 401
     key = add_key(file, "shop", scopes=["predict"], per_minute=600)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.pictures import grey_levels, png_of, tiled
+from serving.predictors.pictures import grey_levels, png_of, tiled
 
 
 def test_grey_levels_go_from_black_to_white():

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from serving.endpoint import Refused
-from serving.requests import Refusals
+from serving.requests.reading import Refusals
 
 
 async def echo(scope, receive, send) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.segments import Rotation, Segments, last_line_with, paths_of
+from serving.log.segments import Rotation, Segments, last_line_with, paths_of
 
 LARGE = Rotation(max_bytes=10**6, max_age_s=3600, max_files=3)
 
@@ -30,7 +30,7 @@ def test_a_record_is_in_the_file_once_append_returns(tmp_path: Path):
 
 def test_what_a_killed_process_appended_is_there(tmp_path: Path):
     code = (
-        "import sys; from pathlib import Path; from serving.segments import Rotation, Segments\n"
+        "import sys; from pathlib import Path; from serving.log.segments import Rotation, Segments\n"
         "log = Segments(Path(sys.argv[1]), kind='log', rotation=Rotation(20000, 60, 1000))\n"
         "for n in range(10**9):\n"
         '    assert log.append(b\'{"id": "%d"}\\n\' % n); print(n, flush=True)'

@@ -16,8 +16,8 @@ from components.artifacts import read_json
 from components.package.bento import build_bento, free_port, serve_command, serving, stop
 from components.processes import start, wait_until_ready
 from serving.bundle import BundleError, verify_bundle
-from serving.keys import add_key
-from serving.lines import COUNTED_S
+from serving.log.record import COUNTED_S
+from serving.requests.keys import add_key
 from serving.tasks.text_classification.predictor import Predictor
 from tests.serving.bundles import with_limits
 from tests.tiny import tiny_rows

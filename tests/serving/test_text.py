@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.text import MAX_MARKS, clean, cut, has_luhn_checksum
+from serving.predictors.text import MAX_MARKS, clean, cut, has_luhn_checksum
 
 ALL = ("email", "phone", "card", "url")
 NUM_CHARACTERS = 10_000_000

@@ -20,8 +20,8 @@ import pytest
 from components.artifacts import read_json
 from components.package.bento import serving
 from components.processes import family
-from serving.segments import paths_of
-from serving.traffic import LAST_EVENT, pairs_of_image_generation, pairs_of_text_generation, read_settings
+from serving.log.segments import paths_of
+from serving.log.traffic import LAST_EVENT, pairs_of_image_generation, pairs_of_text_generation, read_settings
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(8)]

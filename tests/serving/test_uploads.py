@@ -3,7 +3,7 @@ import tracemalloc
 import httpx
 import pytest
 
-from serving.uploads import TooManyParts, UploadError, parts_of
+from serving.requests.uploads import TooManyParts, UploadError, parts_of
 
 TYPE = "multipart/form-data; boundary=x"
 

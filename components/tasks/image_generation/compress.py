@@ -29,7 +29,7 @@ from components.tasks.image_generation.judging.frechet import Moments, frechet_d
 from components.tasks.image_generation.judging.images import Real, Scale, read_real, read_scale
 from components.tasks.image_generation.judging.tables import SAMPLES, Samples, read_samples, sample_table
 from components.tasks.image_generation.judging.torch_sampler import float_sampler
-from serving.pictures import WHITE, Images
+from serving.predictors.pictures import WHITE, Images
 from serving.tasks.image_generation.predictor import MODEL, ROUTE, Sampler, draw_latents
 
 NUM_ITEMS = 500  # samples of the speed rounds: a second of work for torch

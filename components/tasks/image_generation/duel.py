@@ -22,7 +22,7 @@ from components.tasks.image_generation.judging.classifier import Classifier, jud
 from components.tasks.image_generation.judging.frechet import Moments, frechet_distance, moments_of
 from components.tasks.image_generation.judging.images import read_real, read_scale
 from components.tasks.image_generation.judging.tables import read_samples
-from serving.pictures import Images
+from serving.predictors.pictures import Images
 from serving.tasks.image_generation.predictor import Sampler
 
 NUM_ITEMS = 500

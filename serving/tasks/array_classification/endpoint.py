@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.backlog import Backlog, Reply
 from serving.endpoint import Check, Pair, Refused, media_type
-from serving.examples import of_every_label
-from serving.images import ImageError, read_grey
+from serving.overload.backlog import Backlog, Reply
 from serving.predictors.scores import Answer
+from serving.requests.images import ImageError, read_grey
+from serving.requests.uploads import Part, TooManyParts, UploadError, parts_of
 from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, Settings, load_settings
-from serving.uploads import Part, TooManyParts, UploadError, parts_of
+from serving.tasks.examples import of_every_label
 
 __all__ = [
     "IS_STREAMED",

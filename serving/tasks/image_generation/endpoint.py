@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.backlog import Backlog, Reply
 from serving.endpoint import Check, Pair, Refused, media_type
-from serving.examples import MOST
-from serving.pictures import png_of, tiled
+from serving.overload.backlog import Backlog, Reply
 from serving.predictors import MAX_SEED
+from serving.predictors.pictures import png_of, tiled
+from serving.tasks.examples import MOST
 from serving.tasks.image_generation.predictor import ROUTE, SETTINGS, Sampler, load_shape
 
 __all__ = [

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.pictures import Images, grey_levels
+from serving.predictors.pictures import Images, grey_levels
 from serving.predictors.session import open_session
 
 ROUTE = "/sample"

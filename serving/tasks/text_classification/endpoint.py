@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.backlog import Backlog, Reply
 from serving.endpoint import Check, Pair, Refused, media_type
-from serving.examples import named, of_every_label, rank
+from serving.overload.backlog import Backlog, Reply
 from serving.predictors.scores import Answer
+from serving.tasks.examples import named, of_every_label, rank
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
 
 __all__ = [

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from serving.predictors.scores import Answer, Scores, answers_of, softmax
 from serving.predictors.session import open_session
-from serving.text import clean, cut
+from serving.predictors.text import clean, cut
 
 ROUTE = "/classify"
 """Where the service answers."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from serving.backlog import Backlog
 from serving.endpoint import Check, Pair, Refused, hashed, media_type
-from serving.examples import MOST, named, rank
-from serving.places import Places
+from serving.overload.backlog import Backlog
+from serving.overload.slots import Slots
 from serving.predictors import MAX_SEED
 from serving.predictors.sampling import MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
+from serving.predictors.text import MAX_CHARACTERS_PER_TOKEN
+from serving.tasks.examples import MOST, named, rank
 from serving.tasks.text_generation.predictor import (
     ROUTE,
     SETTINGS,
@@ -28,7 +29,6 @@ from serving.tasks.text_generation.predictor import (
     load_settings,
     load_tokenizer,
 )
-from serving.text import MAX_CHARACTERS_PER_TOKEN
 
 __all__ = [
     "IS_STREAMED",
@@ -80,7 +80,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
         def __init__(self) -> None:
             self.model = TextGenerator.load(folder, threads=limits.threads)
             self.model.answers([WARM_UP])
-            self.places = Places(limits.threads, max_latency_ms=limits.max_latency_ms)
+            self.places = Slots(limits.threads, max_latency_ms=limits.max_latency_ms)
 
         @bentoml.api(route=ROUTE)
         async def generate(

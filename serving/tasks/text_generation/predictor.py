@@ -35,7 +35,7 @@ from tokenizers import Tokenizer
 
 from serving.predictors.sampling import RequestError, Sampling, generator_of, next_token
 from serving.predictors.session import open_session
-from serving.text import MAX_CHARACTERS_PER_TOKEN, clean_lines
+from serving.predictors.text import MAX_CHARACTERS_PER_TOKEN, clean_lines
 
 ROUTE = "/generate"
 MODEL = "model.onnx"

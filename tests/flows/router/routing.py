@@ -27,7 +27,7 @@ from flows.router.project import Project
 from flows.router.run import run_router
 from flows.router.trial import Rules
 from flows.router.versions import Version, read_version
-from serving.segments import TRAFFIC, Rotation, Segments
+from serving.log.segments import TRAFFIC, Rotation, Segments
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 TIMEOUT_S = 30

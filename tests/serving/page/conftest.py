@@ -17,9 +17,9 @@ from components.artifacts import read_json, write_json
 from components.package.bento import build_bento, serving
 from components.package.bundle import write_bundle
 from components.params import ArrayClassificationServing
+from serving.log.traffic import FOLDER as TRAFFIC
+from serving.log.traffic import INPUT
 from serving.service import pages
-from serving.traffic import FOLDER as TRAFFIC
-from serving.traffic import INPUT
 from tests.tiny_arrays import array_recipe
 from tests.tiny_bundles import project_of
 from tests.tiny_language import write_language_bundle

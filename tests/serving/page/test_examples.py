@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving.page.examples import examples_of
 
 from components.artifacts import write_json
+from serving.log.traffic import FOLDER, INPUT
 from serving.page import make_page
 from serving.service import pages
-from serving.traffic import FOLDER, INPUT
+from serving.tasks.examples import examples_of
 
 
 def texts(*labelled: tuple[str, str]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from components.artifacts import read_json, write_json
-from serving.segments import FEEDBACK, TRAFFIC
+from serving.log.segments import FEEDBACK, TRAFFIC
 from tests.browser import Browser, Page
 from tests.serving.page.asking import READY, TEXT, ask, bodies
 from tests.serving.page.conftest import Tell, served

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.pictures import tiled
+from serving.predictors.pictures import tiled
 from serving.tasks.image_generation.predictor import Sampler
 from tests.browser import Browser
 from tests.serving.page.asking import ask, bodies

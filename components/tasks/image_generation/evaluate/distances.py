@@ -6,7 +6,7 @@ Legend: N and M images, H and W their sides.
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.pictures import Images
+from serving.predictors.pictures import Images
 
 TOGETHER = 500
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.tasks.image_generation.judging.classifier import Labels
-from serving.pictures import Images
+from serving.predictors.pictures import Images
 
 
 @dataclass(frozen=True)

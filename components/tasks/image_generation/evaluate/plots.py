@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from components.plots import MAJORITY, MODEL, save, shown, style
 from components.tasks.image_generation.evaluate.judged import Judged
-from serving.pictures import png_of, tiled
+from serving.predictors.pictures import png_of, tiled
 from serving.tasks.image_generation.predictor import Latents, Sampler, draw_latents
 
 NUM_SHOWN = 100

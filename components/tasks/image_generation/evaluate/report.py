@@ -36,7 +36,7 @@ from components.tasks.image_generation.judging.images import Real, Scale, read_r
 from components.tasks.image_generation.judging.tables import write_samples
 from components.tasks.image_generation.judging.torch_sampler import float_sampler
 from components.tracking import Tracker
-from serving.pictures import Images
+from serving.predictors.pictures import Images
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from components.errors import ArtifactError
 from components.models.shifting import shifted
 from components.progress import progress
-from serving.pictures import WHITE, Images
+from serving.predictors.pictures import WHITE, Images
 
 CHANNELS = (16, 32)
 NUM_FEATURES = 64

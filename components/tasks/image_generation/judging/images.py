@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from components.artifacts import PREDICTOR, read_json
 from components.errors import InputError
 from components.tasks.image_generation.judging.classifier import Labels
-from serving.pictures import Images, grey_levels
+from serving.predictors.pictures import Images, grey_levels
 
 
 @dataclass(frozen=True)

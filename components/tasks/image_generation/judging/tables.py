@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.tasks.image_generation.judging.classifier import Labels
-from serving.pictures import Images
+from serving.predictors.pictures import Images
 
 SAMPLES = "samples.parquet"
 

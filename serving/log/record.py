@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serving.segments import Segments, as_line
+from serving.log.segments import Segments, as_line
 
 COUNTED_S = 1.0  # for how long requests that are turned away unread are one line
 

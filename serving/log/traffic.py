@@ -2,7 +2,7 @@
 
 The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
-sent, one JSON line for each text or array (serving/lines.py). The files are those of serving/segments.py,
+sent, one JSON line for each text or array (serving/log/record.py). The files are those of serving/log/segments.py,
 `traffic-*.jsonl` and `feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without
 input and output; those that were turned away unread are counted, and written once a second. The purpose is what a
 client says in the header `Modelyard-Purpose`.
@@ -27,10 +27,10 @@ from starlette.responses import JSONResponse
 
 from serving.bundle import MANIFEST
 from serving.endpoint import Endpoint, Limits, Pair, hashed, media_type
-from serving.feedback import labels_of, take_feedback
-from serving.lines import Line, TurnedAway
-from serving.requests import TOKEN, App, Message, Receive, Send, header_of
-from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, shown_time
+from serving.log.feedback import labels_of, take_feedback
+from serving.log.record import Line, TurnedAway
+from serving.log.segments import FEEDBACK, TRAFFIC, Rotation, Segments, shown_time
+from serving.requests.reading import TOKEN, App, Message, Receive, Send, header_of
 
 FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
 MAX_BYTES, MAX_AGE_S, MAX_FILES = (

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from serving.lag import Lag
+from serving.overload.lateness import Lateness
 
 SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a request may be expected to wait; the rest is for the unexpected
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
@@ -77,7 +77,7 @@ class Backlog:
     def __init__(self, *, threads: int, max_latency_ms: int) -> None:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
         self.max_wait_s = self.max_latency_s * SHARE_OF_LATENCY
-        self.lag = Lag()
+        self.lag = Lateness()
         self.queue: SimpleQueue[tuple[Job, int]] = SimpleQueue()
         self.lock = threading.Lock()
         self.weight_left = 0.0

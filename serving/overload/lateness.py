@@ -7,7 +7,7 @@ import time
 PERIOD_S = 0.05
 
 
-class Lag:
+class Lateness:
     """Of the loop that starts it: how much later than asked for its timer rings, time after time.
 
     One late ring is a hiccup, and tells nothing of what comes next (Nichols and Jacobson, "Controlling Queue Delay",

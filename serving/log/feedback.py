@@ -1,4 +1,4 @@
-"""POST /feedback: what was right for an earlier request, as one more line beside the log of serving/traffic.py."""
+"""POST /feedback: what was right for an earlier request, as one more line beside the log of serving/log/traffic.py."""
 
 import asyncio
 import json
@@ -8,8 +8,8 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from serving.endpoint import Refused, media_type
-from serving.requests import TOKEN, Message, Receive, header_of, read_body, refusal
-from serving.segments import TRAFFIC, Segments, as_line, last_line_with, now
+from serving.log.segments import TRAFFIC, Segments, as_line, last_line_with, now
+from serving.requests.reading import TOKEN, Message, Receive, header_of, read_body, refusal
 
 MAX_BYTES = 8192
 MAX_NOTE_LENGTH = 1000

@@ -11,12 +11,12 @@ from typing import Any
 from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 
-from serving.backlog import Backlog
-from serving.lines import COUNTED_S
-from serving.requests import App, Message, Receive, Send, asked
+from serving.log.record import COUNTED_S
+from serving.overload.backlog import Backlog
+from serving.requests.reading import App, Message, Receive, Send, asked
 
 
-class Shortcut:
+class EarlyRefusal:
     """The first of our middlewares. While the backlog is full, requests of the task's route come here first.
 
     They are still counted in BentoML's `bentoml_service_request_total`, within a second, and in none of its other

@@ -6,7 +6,7 @@ import time
 LATEST = 0.2  # how much the latest request counts in the mean of how long one takes
 
 
-class Places:
+class Slots:
     """A place is taken in an `async with` block.
 
     BentoML's ServiceUnavailable, which is answered with 503, where none gets free within `max_latency_ms`: at once

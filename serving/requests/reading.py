@@ -1,7 +1,7 @@
 """How a request is read, and how one is refused.
 
 A request whose answer is streamed is judged here and goes on to BentoML (`Refusals`); one that is answered whole is
-answered by serving/answers.py.
+answered by serving/requests/answering.py.
 """
 
 import asyncio

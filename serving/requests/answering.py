@@ -10,9 +10,19 @@ import logging
 import math
 from pathlib import Path
 
-from serving.backlog import Backlog, Overdue, Reply
 from serving.endpoint import Endpoint, Limits, Refused
-from serving.requests import App, Message, Receive, Send, asked, header_of, overloaded, read_request, send_refusal
+from serving.overload.backlog import Backlog, Overdue, Reply
+from serving.requests.reading import (
+    App,
+    Message,
+    Receive,
+    Send,
+    asked,
+    header_of,
+    overloaded,
+    read_request,
+    send_refusal,
+)
 
 logger = logging.getLogger(__name__)
 

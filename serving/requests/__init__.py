@@ -1,0 +1,1 @@
+"""How requests are let in, read, judged, answered and refused."""
