@@ -37,7 +37,7 @@ def run_stage(
     A failed gate leaves the report that it judged in `observations/`, and the last good artifact where it was.
     """
     settings = settings or load_recipe(root, recipe)
-    work = STAGES[stage]()
+    work = STAGES[stage](settings)
     layout = Layout(root, recipe, stage)
     inputs = layout.inputs(work.Inputs)
     read = layout.input_digests(work.Inputs)
@@ -48,7 +48,7 @@ def run_stage(
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
         try:
-            report: dict[str, Any] = asdict(work.run(settings, inputs, outputs, tracker))
+            report: dict[str, Any] = asdict(work.run(inputs, outputs, tracker=tracker))
         except GateError as error:
             write_json(layout.observations / REPORT, error.report)
             raise
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             stopping.work(),
         ):
             params = section_of(settings, stage).model_dump(mode="json")
-            run.log_start(params, locked_digests(root, recipe, stage))
+            run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
             run_stage(root, recipe, stage, tracker=run, settings=settings)
             run.log_end(Layout(root, recipe, stage).artifact)
     except ModelyardError as error:
@@ -106,7 +106,7 @@ def say(layout: Layout, error: ModelyardError) -> None:
         write_line(f"{layout.stage}@{layout.recipe}: {error}")
 
 
-def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:
+def locked_digests(root: Path, recipe: str, inputs: type[Any]) -> dict[str, str]:
     """The md5 of each artifact that the stage reads, as dvc.lock has it; empty where DVC has not made them."""
     lock = root / "dvc.lock"
     if not lock.is_file():
@@ -114,7 +114,7 @@ def locked_digests(root: Path, recipe: str, stage: str) -> dict[str, str]:
     locked = YAML(typ="safe").load(lock).get("stages", {})
     prefix = f"artifacts/{recipe}/"
     outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
-    names = artifact_names(STAGES[stage]().Inputs)
+    names = artifact_names(inputs)
     return {name: outs[prefix + name.rstrip("/")] for name in names if prefix + name.rstrip("/") in outs}
 
 

@@ -14,16 +14,13 @@ from torch import nn
 from components.estimate.prediction import foretold
 from components.estimate.training import Trained, check_memory
 from components.models.facts import Facts
-from components.models.storage import build
-from components.objectives import prepare
-from components.params import PretrainFromData, TrainFromLabels
+from components.objectives import OBJECTIVES, objective_of
 from components.tracking import Tracker
 from components.training.checkpoint import Position
 from components.training.loop import plan_of, train
 from components.training.machine import start
 from components.training.objective import Data
 from components.training.precision import Precision
-from components.training.starting import first_weights
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def fit(
     machine = start(params, checkpoints)
     check_memory(params, facts, network=network, data=data, stage=stage, device=machine.device)
     model = (first or network)().to(machine.device)
-    objective = prepare(
+    objective = OBJECTIVES[objective_of(params)]()(
         params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device,
         precision=machine.precision,
     )  # fmt: skip
@@ -76,22 +73,3 @@ def fit(
         position = train(trained, plan, objective, checkpoints=checkpoints, tracker=tracker, title=title)
     num_trained = sum(p.numel() for p in trained.parameters() if p.requires_grad)
     return Fitted(objective.result(trained.cpu()), num_trained, position, machine.precision)
-
-
-def fit_family(
-    params: PretrainFromData | TrainFromLabels, facts: Facts, data: Data, *, stage: str, root: Path, checkpoints: Path,
-    source_folder: Path, tracker: Tracker, title: str,
-) -> Fitted:  # fmt: skip
-    """Train a network of the recipe's own (`params.model`), from random weights or from those of `params.source`.
-
-    `root` is the project's folder, and `source_folder` a place for what has to be fetched, which is removed again.
-    """
-    return fit(
-        params, facts, data,
-        network=lambda: build(params.model, facts),
-        first=lambda: first_weights(
-            params.model, facts, params.source, stage=stage, predictor=data.predictor, root=root, work=source_folder,
-            tracker=tracker,
-        ),
-        stage=stage, checkpoints=checkpoints, tracker=tracker, title=title,
-    )  # fmt: skip

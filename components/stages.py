@@ -2,99 +2,79 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from components.params import Recipe
 from components.tasks import task_of
 from components.tracking import Tracker
 
-Run = Callable[[Recipe, Any, Any, Tracker], Any]
-"""Runs a stage on a recipe, its inputs and its outputs; gives the report, a dataclass."""
+
+class Run(Protocol):
+    """Runs a stage of a recipe on its inputs and outputs; gives the report, a dataclass."""
+
+    def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the DAG, whose code is the package of its name."""
+    """One stage of the DAG, for one recipe. Its code is the package of its name."""
 
     Inputs: type[Any]
     Outputs: type[Any]
     run: Run
 
 
-def _ingest() -> Stage:
+def _ingest(recipe: Recipe) -> Stage:
     from components.ingest import Inputs, Outputs, run
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.ingest, inputs, outputs, tracker=tracker)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(run, recipe.ingest))
 
 
-def _validate() -> Stage:
+def _validate(recipe: Recipe) -> Stage:
     from components.validate import Inputs, Outputs, run
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.validate, inputs, outputs, tracker=tracker)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(run, recipe.validate))
 
 
-def _preprocess() -> Stage:
+def _preprocess(recipe: Recipe) -> Stage:
     from components.preprocess import Inputs, Outputs, run
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.preprocess, inputs, outputs, tracker=tracker, prepare=task_of(recipe.task).preprocess)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(run, recipe.preprocess, prepare=task_of(recipe.task).preprocess))
 
 
-def _pretrain() -> Stage:
-    from components.pretrain import Inputs, Outputs, run
+def _pretrain(recipe: Recipe) -> Stage:
+    from components.pretrain import MODES, Inputs, Outputs
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.pretrain, inputs, outputs, tracker=tracker)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(MODES[recipe.pretrain.mode](), recipe.pretrain))
 
 
-def _finetune() -> Stage:
-    from components.finetune import Inputs, Outputs, run
+def _finetune(recipe: Recipe) -> Stage:
+    from components.finetune import MODES, Inputs, Outputs
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.finetune, inputs, outputs, tracker=tracker)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(MODES[recipe.finetune.mode](), recipe.finetune))
 
 
-def _evaluate() -> Stage:
+def _evaluate(recipe: Recipe) -> Stage:
     from components.evaluate import Inputs, Outputs, run
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.evaluate, inputs, outputs, tracker=tracker, measure=task_of(recipe.task).evaluate)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(run, recipe.evaluate, measure=task_of(recipe.task).evaluate))
 
 
-def _compress() -> Stage:
+def _compress(recipe: Recipe) -> Stage:
     from components.compress import Inputs, Outputs, run
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        task = task_of(recipe.task)
-        return run(recipe.compress, inputs, outputs, tracker=tracker, make_trial=task.compress, drop=task.drop)
-
-    return Stage(Inputs, Outputs, work)
+    task = task_of(recipe.task)
+    return Stage(Inputs, Outputs, partial(run, recipe.compress, make_trial=task.compress, drop=task.drop))
 
 
-def _package() -> Stage:
+def _package(recipe: Recipe) -> Stage:
     from components.package import Inputs, Outputs, run
 
-    def work(recipe: Recipe, inputs: Inputs, outputs: Outputs, tracker: Tracker) -> Any:
-        return run(recipe.package, inputs, outputs, tracker=tracker, drop=task_of(recipe.task).drop)
-
-    return Stage(Inputs, Outputs, work)
+    return Stage(Inputs, Outputs, partial(run, recipe.package, drop=task_of(recipe.task).drop))
 
 
-STAGES: dict[str, Callable[[], Stage]] = {
+STAGES: dict[str, Callable[[Recipe], Stage]] = {
     "ingest": _ingest,
     "validate": _validate,
     "preprocess": _preprocess,

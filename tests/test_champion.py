@@ -16,6 +16,7 @@ from components import finetune, preprocess, pretrain
 from components.artifacts import artifact_names, files_of, write_json
 from components.champion import champion_folder, champion_tokenizer
 from components.errors import InputError, SourceError
+from components.finetune.train import run as train_on_labels
 from components.models.encoder.network import classifier_from_encoder
 from components.models.facts import Facts
 from components.models.storage import build, load, save
@@ -86,7 +87,7 @@ def train(folder: Path, read: pretrain.Inputs, *, source: str | None, tracker: T
 def pretrained(target: Path, params: PretrainFromData | Load, read: pretrain.Inputs, *, tracker: Tracker) -> Path:
     target.mkdir()
     outputs = pretrain.Outputs(target / "model", target / "history.csv", target / "checkpoints")
-    pretrain.run(params, read, outputs, tracker=tracker)
+    pretrain.MODES[params.mode]()(params, read, outputs, tracker=tracker)
     return outputs.model
 
 
@@ -169,7 +170,7 @@ def test_labels_of_new_rows_are_learnt_sooner_from_the_champion(project: Path, t
 def fitted(folder: Path, read: finetune.Inputs, *, source: str | None, tracker: Tracker) -> finetune.Outputs:
     """Run finetune in the mode `train`; gives where it wrote."""
     outputs = outputs_in(folder)
-    finetune.run(of_its_own(source=source), read, outputs, tracker=tracker)
+    train_on_labels(of_its_own(source=source), read, outputs, tracker=tracker)
     return outputs
 
 

@@ -16,7 +16,7 @@ from components.models.networks import NETWORKS
 from components.objectives import OBJECTIVES
 from components.params.recipe import LABELS, TOP
 from components.pretrain.stage import MODES as PRETRAIN_MODES
-from components.recipes import load_yaml, stages
+from components.recipes import load_recipe, load_yaml, stages
 from components.stages import STAGES
 from components.tasks import TASKS
 
@@ -160,7 +160,7 @@ def test_command_and_params_are_of_the_stage(stage: str):
 
 @pytest.mark.parametrize("stage", stages())
 def test_outs_are_the_outputs_of_the_module(stage: str):
-    module = STAGES[stage]()
+    module = STAGES[stage](load_recipe(ROOT, "digits"))
     expected = [*artifact_names(module.Outputs), REPORT, FILES]
     assert sorted(outputs(stage)) == sorted(f"{PREFIX}{stage}/{name}" for name in expected)
 
@@ -188,7 +188,7 @@ def test_what_reads_the_champion_depends_on_its_weights():
 
 @pytest.mark.parametrize("stage", stages())
 def test_artifact_deps_are_the_inputs_of_the_module(stage: str):
-    module = STAGES[stage]()
+    module = STAGES[stage](load_recipe(ROOT, "digits"))
     listed = [dep.removeprefix(PREFIX) for dep in DAG[stage]["do"]["deps"] if dep.startswith(PREFIX)]
     assert sorted(listed) == sorted(artifact_names(module.Inputs))
 

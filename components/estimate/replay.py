@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from statistics import mean, median
 
 import torch
@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from components.estimate.trace import Operand, Operation, Phase, Turn, fake_mode, trace_step
 from components.params import Optimizer
 from components.training.objective import Objective, Player
+from components.training.optimizers import build_optimizer
 
 MAX_FLOPS = 2e10
 """Of one run of a product: a tenth of a second on a slow processor. What is bigger is cut to fewer rows."""
@@ -237,7 +238,9 @@ def call_overhead(device: torch.device) -> float:
     model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6))).to(device)
     rows = torch.zeros(8, 8, device=device)
     optimizer = Optimizer(name="adam", learning_rate=1e-3, weight_decay=0.0, betas=(0.9, 0.999))
-    player = Player("", optimizer, [*model.named_parameters()], lambda model, rows: model(rows).sum())
+    player = Player(
+        "", partial(build_optimizer, optimizer), [*model.named_parameters()], lambda model, rows: model(rows).sum()
+    )
     objective = Objective([player], lambda epoch, start: [], 1, lambda model: {}, "rows")
     trace = trace_step(model, objective, batch=rows, clip=None, precision="fp32", mode=fake_mode())
     counts: Counter[Operation] = sum(trace.operations.values(), Counter())

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components.params import Clip
 from components.training.objective import Objective, Player
-from components.training.optimizers import build_optimizer, clip_gradients
+from components.training.optimizers import clip_gradients
 from components.training.precision import Precision
 
 Phase = Literal["forward", "backward", "update"]
@@ -197,7 +197,7 @@ class Turn:
         named = [(name, own.get(id(parameter), parameter)) for name, parameter in player.parameters]
         self.trained = [parameter for _, parameter in named if parameter.requires_grad]
         self.all = [p for p in own.values() if p.requires_grad]
-        self.optimizer = build_optimizer(player.optimizer, named)
+        self.optimizer = player.make_optimizer(named)
 
     def begin(self) -> None:
         """Be where a first step leaves it: with gradients, and the optimizer's state."""

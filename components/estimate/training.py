@@ -25,7 +25,7 @@ from components.estimate.memory import Memory, available_bytes, memory_of, refus
 from components.estimate.rows import Counts, num_tokens, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
-from components.objectives import prepare
+from components.objectives import OBJECTIVES, objective_of
 from components.params import Adapt, PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
 from components.training.objective import Data, Objective
@@ -161,7 +161,7 @@ def step_of(
         data = write_rows(Path(folder), facts, written, predictor=predictor)
         with made_in(mode, device):
             model = network().to(device)
-            objective = prepare(
+            objective = OBJECTIVES[objective_of(params)]()(
                 params, model=model, facts=facts, data=data, tracker=NullTracker(),
                 device=device, precision=precision,
             )  # fmt: skip

@@ -1,5 +1,5 @@
 """finetune: train on the labels."""
 
-from components.finetune.stage import Inputs, Outputs, run
+from components.finetune.stage import MODES, Inputs, Outputs
 
-__all__ = ["Inputs", "Outputs", "run"]
+__all__ = ["MODES", "Inputs", "Outputs"]

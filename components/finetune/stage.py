@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.artifacts import artifact, checkpoints, project
-from components.params import Finetune
 from components.tracking import Tracker
 
 
@@ -58,8 +57,3 @@ def _train() -> Make:
 
 
 MODES: dict[str, Callable[[], Make]] = {"adapt": _adapt, "none": _none, "train": _train}
-
-
-def run(params: Finetune, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
-    """Make the model in the way that `mode` says; gives the mode's report."""
-    return MODES[params.mode]()(params, inputs, outputs, tracker=tracker)

@@ -1,16 +1,19 @@
 """finetune by training a model of the recipe's own on the labels, from random weights or from another training's."""
 
+from functools import partial
+
 from components.finetune.control import write_no_control
 from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
-from components.fitting import fit_family
+from components.fitting import fit
 from components.models.facts import read_facts
 from components.models.opening import make_openable
-from components.models.storage import save
+from components.models.storage import build, save
 from components.params import TrainFromLabels
 from components.tracking import Tracker
 from components.training.history import write_history
 from components.training.objective import Data
+from components.training.starting import first_weights
 
 
 def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
@@ -18,9 +21,13 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
     into memory, or the source is of another model."""
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
-    fitted = fit_family(
-        params, facts, data, stage="finetune", root=inputs.project, checkpoints=outputs.checkpoints,
-        source_folder=outputs.checkpoints / "source", tracker=tracker, title="finetune",
+    first = partial(
+        first_weights, params.model, facts, params.source, stage="finetune", predictor=inputs.predictor,
+        root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
+    )  # fmt: skip
+    fitted = fit(
+        params, facts, data, network=partial(build, params.model, facts), first=first, stage="finetune",
+        checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
     )  # fmt: skip
     save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=facts)
     make_openable(outputs.model, predictor=inputs.predictor)

@@ -58,13 +58,3 @@ OBJECTIVES: dict[str, Callable[[], Prepare]] = {
 def objective_of(params: PretrainFromData | TrainFromLabels | Adapt) -> str:
     """The name of the objective that a section trains with: its own, or the one for labels."""
     return params.objective.name if isinstance(params, PretrainFromData) else LABELS
-
-
-def prepare(
-    params: PretrainFromData | TrainFromLabels | Adapt, *, model: nn.Module, facts: Facts, data: Data,
-    tracker: Tracker, device: torch.device, precision: Precision,
-) -> Objective:  # fmt: skip
-    """The objective of a section, ready for the loop; `model` is on `device` already."""
-    return OBJECTIVES[objective_of(params)]()(
-        params, model=model, facts=facts, data=data, tracker=tracker, device=device, precision=precision
-    )

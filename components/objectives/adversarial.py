@@ -13,6 +13,7 @@ Legend: B rows of a batch, Z numbers of a latent, N numbers of a row, H and W th
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,7 @@ from components.params import Adversarial, PretrainFromData
 from components.tracking import Tracker
 from components.training.batches import check_batch_norm, num_batches, read_arrays, rows_of_a_step, training_members
 from components.training.objective import Data, Objective, Player
+from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from serving.predictors.pictures import grey_levels, png_of, tiled
 
@@ -220,13 +222,13 @@ def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Playe
     return [
         Player(
             name="discriminator",
-            optimizer=params.objective.discriminator,
+            make_optimizer=partial(build_optimizer, params.objective.discriminator),
             parameters=list(gan.discriminator.named_parameters(prefix="discriminator")),
             loss_of=game.discriminator_loss,
         ),
         Player(
             name="generator",
-            optimizer=params.optimizer,
+            make_optimizer=partial(build_optimizer, params.optimizer),
             parameters=list(gan.generator.named_parameters(prefix="generator")),
             loss_of=game.generator_loss,
         ),

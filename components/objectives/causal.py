@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from components.params import PretrainFromData
 from components.tracking import Tracker
 from components.training.batches import rows_of_a_step
 from components.training.objective import Data, Objective, Player
+from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 
 MAX_VALIDATION_WINDOWS = 256  # evenly over the split: enough for the third digit, and seconds for a large split
@@ -104,7 +105,7 @@ def prepare(
         return figures
 
     return Objective(
-        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
+        players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,

@@ -8,6 +8,7 @@ Legend: B rows of a batch, N numbers of a row, K labels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from components.training.batches import (
     training_members,
 )
 from components.training.objective import Data, Objective, Player
+from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 
 MEASURED_TOGETHER = 128
@@ -76,7 +78,7 @@ def prepare(
         return functional.cross_entropy(logits.float(), batch.label_id.to(device), weight=weights)
 
     return Objective(
-        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
+        players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
         batches=task.batches,
         num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
         validate=lambda model: measure(model, task, device=device, precision=precision),

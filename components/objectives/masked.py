@@ -15,6 +15,7 @@ the vocabulary.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from components.training.batches import (
     training_batches,
 )
 from components.training.objective import Data, Objective, Player
+from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 
 MASK_TOKENS = ("[MASK]", "<mask>")
@@ -129,7 +131,7 @@ def prepare(
         return measure(model, hidden, precision=precision)
 
     return Objective(
-        players=[Player("", params.optimizer, list(model.named_parameters()), loss_of)],
+        players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,

@@ -1,5 +1,5 @@
 """pretrain: the model that finetune starts from."""
 
-from components.pretrain.stage import Inputs, Outputs, run
+from components.pretrain.stage import MODES, Inputs, Outputs
 
-__all__ = ["Inputs", "Outputs", "run"]
+__all__ = ["MODES", "Inputs", "Outputs"]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.artifacts import artifact, checkpoints, project
-from components.params import Pretrain
 from components.tracking import Tracker
 
 
@@ -56,8 +55,3 @@ def _train() -> Make:
 
 
 MODES: dict[str, Callable[[], Make]] = {"load": _load, "none": _none, "train": _train}
-
-
-def run(params: Pretrain, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any:
-    """Make the model in the way that `mode` says; gives the mode's report."""
-    return MODES[params.mode]()(params, inputs, outputs, tracker=tracker)

@@ -1,16 +1,18 @@
 """pretrain by training on the recipe's own rows, with the objective that the recipe names."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from components.fitting import fit_family
+from components.fitting import fit
 from components.models.facts import read_facts
 from components.models.opening import make_openable
-from components.models.storage import WEIGHTS, save
+from components.models.storage import WEIGHTS, build, save
 from components.params import PretrainFromData
 from components.pretrain.stage import Inputs, Outputs
 from components.tracking import Tracker
 from components.training.history import write_history
 from components.training.objective import Data
+from components.training.starting import first_weights
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
     """Train, and save what is kept. InputError where the training cannot fit into memory."""
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor)
-    fitted = fit_family(
-        params, facts, data, stage="pretrain", root=inputs.project, checkpoints=outputs.checkpoints / "train",
-        source_folder=outputs.checkpoints / "source", tracker=tracker, title="pretrain",
+    first = partial(
+        first_weights, params.model, facts, params.source, stage="pretrain", predictor=inputs.predictor,
+        root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
+    )  # fmt: skip
+    fitted = fit(
+        params, facts, data, network=partial(build, params.model, facts), first=first, stage="pretrain",
+        checkpoints=outputs.checkpoints / "train", tracker=tracker, title="pretrain",
     )  # fmt: skip
     save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=facts)
     make_openable(outputs.model, predictor=inputs.predictor)

@@ -25,7 +25,7 @@ from components.training.checkpoint import (
     save_checkpoint,
 )
 from components.training.objective import Batch, Objective, Player
-from components.training.optimizers import build_optimizer, clip_gradients, rate_factor
+from components.training.optimizers import clip_gradients, rate_factor
 from components.training.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -74,12 +74,12 @@ class Seat:
         self.player = player
         self.prefix = f"{player.name}_" if player.name else ""
         self.trained = [p for _, p in player.parameters if p.requires_grad]
-        self.optimizer = build_optimizer(player.optimizer, player.parameters)
+        self.optimizer = player.make_optimizer(player.parameters)
 
     def step(self, model: nn.Module, batch: Batch, *, plan: Plan, position: Position) -> dict[str, float]:
         """One step on the batch; gives its loss, learning rate and gradient norm. TrainingError before a bad step."""
         factor = rate_factor(position.step, schedule=plan.schedule, num_steps=plan.num_steps)
-        rate = factor * self.player.optimizer.learning_rate
+        rate = factor * self.optimizer.defaults["lr"]
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.trained[0].device

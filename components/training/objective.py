@@ -1,4 +1,4 @@
-"""What an objective gives the training loop. Each objective is a module here with a function `prepare`:
+"""What an objective gives the training loop. Each is a module of components/objectives with a function `prepare`:
 
     prepare(params, *, model, facts, data, tracker, device, precision) -> Objective
 
@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
-
-from components.params import Optimizer
 
 
 class Batch(Protocol):
@@ -36,7 +35,8 @@ class Player:
 
     name: str
     """Begins the names of its figures (`generator_loss`); empty where there is no other."""
-    optimizer: Optimizer
+    make_optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
+    """Over its parameters, or others that stand in for them."""
     parameters: Sequence[tuple[str, nn.Parameter]]
     """Its own; those that are frozen are left out by the loop."""
     loss_of: Callable[[nn.Module, Any], Tensor]

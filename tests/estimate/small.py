@@ -1,6 +1,7 @@
 """Small networks with an objective, for the tests of this folder."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from components.models.gpt.network import build as build_gpt
 from components.params import Optimizer
 from components.params.families.gpt import GptSettings
 from components.training.objective import Objective, Player
+from components.training.optimizers import build_optimizer
 
 ADAMW = Optimizer(name="adamw", learning_rate=1e-3, weight_decay=0.01, betas=(0.9, 0.99))
 SGD = Optimizer(name="sgd", learning_rate=1e-3, weight_decay=0.0, momentum=0.0)
@@ -29,7 +31,7 @@ class Case:
 
 def objective_of(model, loss_of, batch, optimizer) -> Objective:
     return Objective(
-        players=[Player("", optimizer, list(model.named_parameters()), loss_of)],
+        players=[Player("", partial(build_optimizer, optimizer), list(model.named_parameters()), loss_of)],
         batches=lambda epoch, start: [batch],
         num_steps_per_epoch=10,
         validate=lambda model: {},

@@ -1,4 +1,5 @@
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch
 from components.estimate.replay import MAX_FLOPS, is_safe, smaller, time_operations
 from components.estimate.trace import fake_mode, trace_step
 from components.training.objective import Objective, Player
+from components.training.optimizers import build_optimizer
 from tests.estimate.small import ADAMW, gpt_case, mlp_case
 
 CPU = torch.device("cpu")
@@ -36,7 +38,12 @@ def test_what_the_budget_does_not_reach_is_told_by_its_bytes():
 def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forward():
     model = torch.nn.LSTM(64, 64, batch_first=True)
     rows = torch.zeros(8, 16, 64)
-    player = Player("", ADAMW, list(model.named_parameters()), lambda model, rows: model(rows)[0].float().sum())
+    player = Player(
+        "",
+        partial(build_optimizer, ADAMW),
+        list(model.named_parameters()),
+        lambda model, rows: model(rows)[0].float().sum(),
+    )
     objective = Objective([player], lambda epoch, start: [rows], 1, lambda model: {}, "rows")
     trace = trace_step(model, objective, batch=rows, clip=None, precision="bf16", mode=fake_mode())
     operations = [op for phase in trace.operations.values() for op in phase]

@@ -93,7 +93,9 @@ def test_recurrent_layer_counts_each_weight_once_a_token():
     case = mlp_case()
     rows = torch.zeros(4, 10, 16)
     player = case.objective.players[0]
-    new = type(player)("", player.optimizer, list(model.named_parameters()), lambda model, rows: model(rows)[0].sum())
+    new = type(player)(
+        "", player.make_optimizer, list(model.named_parameters()), lambda model, rows: model(rows)[0].sum()
+    )
     objective = type(case.objective)([new], lambda e, s: [rows], 1, lambda m: {}, "rows")
     for precision in ("fp32", "bf16"):
         flops = trace_step(model, objective, batch=rows, clip=None, precision=precision, mode=fake_mode()).flops

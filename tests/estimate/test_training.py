@@ -13,7 +13,7 @@ from components.estimate.rows import Counts, num_tokens, write_predictor, write_
 from components.estimate.training import check_memory, one_step
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
-from components.objectives import prepare
+from components.objectives import OBJECTIVES, objective_of
 from components.params import PretrainFromData, TrainFromLabels
 from components.tracking import NullTracker
 from components.training.loop import plan_of, train
@@ -94,7 +94,7 @@ def test_step_of_every_family_is_told_from_its_settings(name, tmp_path):
     real = build(params.model, facts)
     torch.set_rng_state(state)
     assert sum(p.numel() for p in kept.parameters()) == sum(p.numel() for p in real.parameters())
-    objective = prepare(
+    objective = OBJECTIVES[objective_of(params)]()(
         params,
         model=real,
         facts=facts,
@@ -281,7 +281,7 @@ def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tm
     for number, is_told in enumerate((False, True)):
         torch.manual_seed(0)
         model = build(params.model, facts)
-        objective = prepare(
+        objective = OBJECTIVES[objective_of(params)]()(
             params,
             model=model,
             facts=facts,
@@ -312,7 +312,7 @@ def test_more_steps_take_longer(tmp_path):
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     model = build(params.model, facts)
-    objective = prepare(
+    objective = OBJECTIVES[objective_of(params)]()(
         params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
     )
     plan = plan_of(params, objective, "fp32")
@@ -330,7 +330,7 @@ def test_what_logging_takes_counts_too(tmp_path):
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     model = build(params.model, facts)
-    objective = prepare(
+    objective = OBJECTIVES[objective_of(params)]()(
         params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
     )
     plan, slow = plan_of(params, objective, "fp32"), Slow()

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from components.artifacts import read_json, sha256_of
-from components.finetune import run
+from components.finetune.adapt import run
 from components.models import storage
 from components.models.encoder.network import classifier_from_encoder
 from components.params import Adapt

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from components.artifacts import read_json, sha256_of
-from components.finetune import run
+from components.finetune.none import run
 from components.models import storage
 from components.models.facts import Facts
 from components.params import NoFinetuning

@@ -4,7 +4,7 @@ import torch
 
 from components.artifacts import read_json, sha256_of
 from components.errors import InputError
-from components.finetune import run
+from components.finetune.train import run
 from components.models import storage
 from components.params import TrainFromLabels
 from components.tracking import NullTracker

@@ -21,7 +21,8 @@ from components.models.encoder.kinds import HEAD_DROPOUT
 from components.models.encoder.network import classifier_from_encoder
 from components.models.storage import load
 from components.params import Adapt, Load
-from components.pretrain import Inputs, Outputs, run
+from components.pretrain import Inputs, Outputs
+from components.pretrain.load import run
 from components.tasks.text_classification.compress import export_classifier
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking import NullTracker

@@ -14,7 +14,8 @@ from components.artifacts import sha256_of
 from components.errors import SourceError
 from components.models.encoder.network import classifier_from_encoder
 from components.params import HubSource, Load, TextClassificationData
-from components.pretrain import Inputs, Outputs, run
+from components.pretrain import Inputs, Outputs
+from components.pretrain.load import run
 from components.recipes import load_yaml, parse_recipe
 from components.tracking import NullTracker
 from tests.tiny import make_tiny_encoder

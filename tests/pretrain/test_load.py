@@ -14,8 +14,8 @@ from transformers import AutoModel, BertConfig, BertForMaskedLM
 from components.artifacts import files_of, sha256_of
 from components.errors import SourceError
 from components.params import FileSource, Load
-from components.pretrain import Inputs, Outputs, run
-from components.pretrain.load import Report
+from components.pretrain import Inputs, Outputs
+from components.pretrain.load import Report, run
 from components.tracking import NullTracker
 from tests.tiny import make_tiny_encoder, tiny_rows
 

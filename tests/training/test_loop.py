@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from components.training.batches import Batch, Rows, training_batches
 from components.training.checkpoint import Position, kept_precision
 from components.training.loop import Plan, train
 from components.training.objective import Objective, Player
+from components.training.optimizers import build_optimizer
 from components.training.precision import choose_precision
 
 ROWS = Rows(
@@ -87,7 +89,7 @@ def validate(model: nn.Module) -> dict[str, float]:
 
 
 def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches, optimizer=ADAMW):
-    player = Player("", optimizer, list(model.named_parameters()), loss)
+    player = Player("", partial(build_optimizer, optimizer), list(model.named_parameters()), loss)
     return Objective([player], batches, 10, check, "tokens")
 
 
@@ -124,8 +126,8 @@ def run_pair(folder: Path, *, losses=None, tracker=None, plan=None) -> tuple[Tin
     model = TinyPair()
     loss_of_one, loss_of_two = losses or pair_losses()
     players = [
-        Player("one", ADAMW, list(model.one.named_parameters()), loss_of_one),
-        Player("two", SGD, list(model.two.named_parameters()), loss_of_two),
+        Player("one", partial(build_optimizer, ADAMW), list(model.one.named_parameters()), loss_of_one),
+        Player("two", partial(build_optimizer, SGD), list(model.two.named_parameters()), loss_of_two),
     ]
     objective = Objective(players, batches, 10, lambda _: {"validation_loss": 1.0}, "rows")
     plan = plan or make_plan(early_stopping=None)

@@ -31,7 +31,8 @@ from components.objectives.masked import (
 from components.params import Masked, PretrainFromData, TrainedTokenizer
 from components.params.families.encoder import EncoderSettings
 from components.preprocess.tokenizer_training import train_tokenizer
-from components.pretrain import Inputs, Outputs, run
+from components.pretrain import Inputs, Outputs
+from components.pretrain.train import run
 from components.tracking import NullTracker
 from components.training import loop
 from components.training.batches import Rows, collate

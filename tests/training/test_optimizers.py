@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def ours(folder: Path, settings: Optimizer, *, batch_size: int, schedule: Schedu
     """Train with the project's own loop."""
     model, _ = twins()
     snapshots = Snapshots()
-    player = Player("", settings, list(model.named_parameters()), snapshots.loss_of)
+    player = Player("", partial(build_optimizer, settings), list(model.named_parameters()), snapshots.loss_of)
     num_steps = -(-NUM_ROWS // batch_size)
     objective = Objective([player], batches_of(batch_size), num_steps, lambda _: {"validation_loss": 0.0}, "rows")
     plan = Plan(EPOCHS, num_steps, schedule, clip, None, "fp32", "rows")
