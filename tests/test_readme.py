@@ -58,8 +58,8 @@ def test_commands_of_the_readme_exist():
 def test_figures_of_the_readme_are_those_of_the_reports():
     """Of the recipes whose committed artifacts are here: what `modelyard recipes` and `run` say of them."""
     from components.recipes import load_yaml
-    from flows.reporting import recipe_summary
-    from flows.summary import quality_table
+    from flows.pipeline.tables import recipe_summary
+    from flows.telling.summary import quality_table
 
     locked = {
         out["path"]: out["md5"]
