@@ -38,6 +38,8 @@ QUIET = {
 PREFECT_CHOICES = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 PREFECT_SERVER = ".modelyard/prefect-server.json"
 """Where `modelyard ui` leaves the address of the Prefect server that it runs."""
+MLFLOW_SERVER = ".modelyard/mlflow-server.json"
+"""The same for MLflow's."""
 
 
 def forgo_last_collection() -> None:

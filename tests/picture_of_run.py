@@ -17,9 +17,9 @@ from components.environment import prepare_environment
 from components.pipeline_run import PipelineRun
 from components.recipes import stages
 from components.store import Store
-from flows.pipeline import Outcome
-from flows.reporting import run_summary, run_tables
-from flows.stage import StageOutcome
+from flows.pipeline.run import Outcome
+from flows.pipeline.stage import StageOutcome
+from flows.pipeline.tables import run_summary, run_tables
 from tests.projects import ROOT
 
 WIDTH = 80

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from components.processes import family
-from flows.servers import Server, wait_for
+from flows.servers.server import Server, wait_for
 from tests.projects import environment
 
 

@@ -23,8 +23,8 @@ import httpx
 import psutil
 
 from components.package.bento import free_port
-from flows.times import every, times_of
-from flows.up.processes import process_of, records
+from flows.servers.records import process_of, records
+from flows.upkeep.times import every, times_of
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 

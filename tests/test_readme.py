@@ -59,7 +59,7 @@ def test_figures_of_the_readme_are_those_of_the_reports():
     """Of the recipes whose committed artifacts are here: what `modelyard recipes` and `run` say of them."""
     from components.recipes import load_yaml
     from components.tasks import task_of
-    from flows.reporting import recipe_summary
+    from flows.pipeline.tables import recipe_summary
 
     locked = {
         out["path"]: out["md5"]

@@ -11,11 +11,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from components.artifacts import FILES, METRICS, REPORT, artifact_names
-from components.finetune.stage import MODES as FINETUNE_MODES
+from components.finetune import MODES as FINETUNE_MODES
 from components.models.networks import NETWORKS
 from components.objectives import OBJECTIVES
 from components.params.recipe import LABELS, TOP
-from components.pretrain.stage import MODES as PRETRAIN_MODES
+from components.pretrain import MODES as PRETRAIN_MODES
 from components.recipes import load_recipe, load_yaml, stages
 from components.stages import STAGES
 from components.tasks import TASKS
@@ -42,7 +42,9 @@ PLUMBING = {
     "components/tasks/task.py": "which parts a task has",
     "components/tracking.py": "where observations go",
     "components/finetune/__init__.py": "names what the stage has",
+    "components/finetune/modes.py": "picks the mode",
     "components/pretrain/__init__.py": "names what the stage has",
+    "components/pretrain/modes.py": "picks the mode",
     "components/objectives/__init__.py": "picks the objective",
     "serving/__init__.py": "empty",
 }

@@ -1,5 +1,6 @@
 """finetune: train on the labels."""
 
-from components.finetune.stage import MODES, Inputs, Outputs
+from components.finetune.modes import MODES
+from components.finetune.stage import Inputs, Outputs
 
 __all__ = ["MODES", "Inputs", "Outputs"]

@@ -6,13 +6,10 @@ is trained). How is the mode's business: `adapt` puts a head on the pretrained e
 own, `none` passes the pretrained model on. Seeded: on one machine two runs give the same weights, bit for bit.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from components.artifacts import artifact, checkpoints, project
-from components.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -30,30 +27,3 @@ class Outputs:
     control: Path = artifact("control/")
     history: Path = artifact("history.csv")
     checkpoints: Path = checkpoints()
-
-
-class Make(Protocol):
-    """A mode's part of the stage; `params` is the section of that mode."""
-
-    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
-
-
-def _adapt() -> Make:
-    from components.finetune.adapt import run
-
-    return run
-
-
-def _none() -> Make:
-    from components.finetune.none import run
-
-    return run
-
-
-def _train() -> Make:
-    from components.finetune.train import run
-
-    return run
-
-
-MODES: dict[str, Callable[[], Make]] = {"adapt": _adapt, "none": _none, "train": _train}

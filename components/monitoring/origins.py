@@ -11,7 +11,7 @@ from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.reference import Reference, read_reference
 from components.package.bento import bento_folder
 from components.params import Monitoring
-from components.promotion.champions import FOLDER as PROMOTED
+from components.registry import CHAMPIONS
 from serving.bundle import MANIFEST, BundleError, verify_bundle
 
 Cached = Callable[[str], Path]
@@ -47,7 +47,7 @@ def bundle_of(root: Path, name: str, version: str) -> Path:
     if (made / MANIFEST).is_file() and sha256_of(made / MANIFEST).startswith(version):
         verify(layout.artifact, "bundle/")
         return made
-    promoted, stored = root / PROMOTED / name / version, bento_folder(f"{name}:{version}") / "src"
+    promoted, stored = root / CHAMPIONS / name / version, bento_folder(f"{name}:{version}") / "src"
     for kept in (promoted, stored):
         if is_whole(kept, version):
             return kept

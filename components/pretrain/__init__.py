@@ -1,5 +1,6 @@
 """pretrain: the model that finetune starts from."""
 
-from components.pretrain.stage import MODES, Inputs, Outputs
+from components.pretrain.modes import MODES
+from components.pretrain.stage import Inputs, Outputs
 
 __all__ = ["MODES", "Inputs", "Outputs"]

@@ -22,12 +22,11 @@ from components.artifacts import REPORT, Layout, disk_errors, read_json, write_j
 from components.errors import ArtifactError
 from components.locks import hold
 from components.promotion.ledger import CHANGES, Action, Entry, append, entries
-from components.registry import CHALLENGER, CHAMPION, Registry, Version, note_weights
+from components.registry import CHALLENGER, CHAMPION, CHAMPIONS, Registry, Version, note_weights
 from components.store import masked, tracking_uri
 
 logger = logging.getLogger(__name__)
 
-FOLDER = ".modelyard/champions"
 CHALLENGERS = ".modelyard/challengers"
 KEPT_BUNDLES = 3
 """Bundles of former champions that stay on this machine, so that a rollback copies nothing."""
@@ -51,7 +50,7 @@ def promotion_lock(root: Path, recipe: str, *, doing: str) -> AbstractContextMan
 
 
 def champion_file(root: Path, recipe: str) -> Path:
-    return root / FOLDER / f"{recipe}.json"
+    return root / CHAMPIONS / f"{recipe}.json"
 
 
 def challenger_file(root: Path, recipe: str) -> Path:
@@ -59,7 +58,7 @@ def challenger_file(root: Path, recipe: str) -> Path:
 
 
 def intent_file(root: Path, recipe: str) -> Path:
-    return root / FOLDER / f"{recipe}.intent.json"
+    return root / CHAMPIONS / f"{recipe}.intent.json"
 
 
 def published(root: Path, recipe: str) -> Champion | None:
@@ -70,7 +69,7 @@ def published(root: Path, recipe: str) -> Champion | None:
 
 def bundle_of(root: Path, registry: Registry, version: Version) -> Path:
     """A version's bundle on this machine, checked against its digest."""
-    folder = root / FOLDER / version.recipe / version.digest[:12]
+    folder = root / CHAMPIONS / version.recipe / version.digest[:12]
     with disk_errors(folder):
         registry.bring(version, folder)
     return folder
@@ -175,7 +174,7 @@ def name_version(path: Path, version: Version, bundle: Path) -> None:
 
 def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:
     """Remove the bundles that have not been champion for longest; the registry still has them."""
-    folder = root / FOLDER / recipe
+    folder = root / CHAMPIONS / recipe
     recent = [entry["to"]["digest"][:12] for entry in reversed(changes(root, recipe))]
     kept = keep | set(list(dict.fromkeys(recent))[:KEPT_BUNDLES])
     for one in folder.iterdir():

@@ -13,11 +13,12 @@ import click
 from components.environment import forgo_last_collection
 from components.errors import ModelyardError
 from components.logs import clear_note
-from flows.cli import answer, loop, machine, pipeline, serving
+from flows.cli import machine, pipeline, serving, upkeep
 from flows.cli.group import cli, find_project
-from flows.keys import keys
+from flows.cli.keys import keys
+from flows.telling import answer
 
-__all__ = ["cli", "explained", "find_project", "loop", "machine", "main", "pipeline", "serving"]
+__all__ = ["cli", "explained", "find_project", "machine", "main", "pipeline", "serving", "upkeep"]
 
 INTERRUPTED = 130
 # What the machine refuses, and its own words say whole.

@@ -15,8 +15,9 @@ def doctor(project: Project, as_json: bool) -> None:
     Example:
       modelyard doctor
     """
-    from flows.doctor import examine
-    from flows.reporting import doctor_summary, doctor_table, reporting
+    from flows.operate.doctor import examine
+    from flows.operate.tables import doctor_summary, doctor_table
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:

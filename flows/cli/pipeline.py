@@ -36,7 +36,8 @@ def new(project: Project, name: str, data: Path, text: str, label: str, encoder:
       modelyard run tickets
     """
     from flows.new import add_recipe
-    from flows.reporting import new_notes, new_summary, reporting
+    from flows.new.tables import new_notes, new_summary
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:
@@ -54,7 +55,8 @@ def recipes(project: Project, as_json: bool) -> None:
     Example:
       modelyard recipes
     """
-    from flows.reporting import recipes_summary, recipes_table, reporting
+    from flows.pipeline.tables import recipes_summary, recipes_table
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:
@@ -90,7 +92,7 @@ def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **
       modelyard estimate --params 7e9
       modelyard estimate --params 70B --tokens 1.4e12 --device-memory 141GB --days 14
     """
-    from flows.estimate import (
+    from flows.pipeline.estimate import (
         answer_summary,
         answer_tables,
         estimate_summary,
@@ -98,7 +100,7 @@ def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **
         question_of,
         recipe_estimate,
     )
-    from flows.reporting import reporting
+    from flows.telling.output import reporting
 
     if (recipe is None) == (options["params"] is None):
         raise InputError("name a recipe, or a size with --params, and not both: modelyard estimate RECIPE")
@@ -133,8 +135,9 @@ def why(project: Project, recipe: str, as_json: bool) -> None:
     Example:
       modelyard why movie_sentiment
     """
-    from flows.reporting import reporting, why_summary, why_table
-    from flows.why import explain
+    from flows.pipeline.tables import why_summary, why_table
+    from flows.pipeline.why import explain
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:
@@ -164,16 +167,23 @@ def run(
     from components.logs import say
 
     say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
-    from flows.reporting import reporting, run_summary, run_tables
-    from flows.servers import prefect_for_a_run
+    from flows.pipeline.tables import run_summary, run_tables
+    from flows.servers.tools import prefect_for_a_run
+    from flows.telling.output import reporting
 
     root = project.root
-    with prefect_for_a_run(root) as prefect_is_up, reporting(as_json) as report:
-        from flows.alerts import alerting
-        from flows.pipeline import run_pipeline  # takes seconds, in which the server starts
+    with prefect_for_a_run(root) as wait_for_prefect, reporting(as_json) as report:
+        from flows.pipeline.run import run_pipeline  # takes seconds, in which the server starts
+        from flows.telling.alerts import alerting
 
         with alerting(root, recipe, where=f"modelyard run {recipe}", is_by_hand=True):
             outcome = run_pipeline(
-                root, recipe, refresh=refresh, force=force, until=until, wait=not no_wait, prefect_is_up=prefect_is_up
+                root,
+                recipe,
+                refresh=refresh,
+                force=force,
+                until=until,
+                wait=not no_wait,
+                wait_for_prefect=wait_for_prefect,
             )
         report(run_summary(root, recipe, outcome), run_tables)

@@ -18,7 +18,7 @@ def serve(project: Project, recipe: str, port: int, host: str) -> None:
       modelyard serve movie_sentiment
       curl -s http://127.0.0.1:3000/classify -H 'content-type: application/json' -d '{"texts": ["What a film!"]}'
     """
-    from flows.servers import serve_recipe
+    from flows.operate.serve import serve_recipe
 
     serve_recipe(project.root, recipe, port=port, host=host)
 
@@ -61,8 +61,10 @@ def up(project: Project, mlflow_port: int | None, prefect_port: int | None, as_j
     Example:
       modelyard up
     """
-    from flows.reporting import reporting, up_summary, up_table
-    from flows.up import bring_up, check_recipes
+    from flows.operate.plan import check_recipes
+    from flows.operate.tables import up_summary, up_table
+    from flows.operate.up import bring_up
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:
@@ -84,8 +86,9 @@ def status(project: Project, mlflow_port: int | None, prefect_port: int | None, 
     Example:
       modelyard status
     """
-    from flows.reporting import reporting, up_summary, up_table
-    from flows.up import look
+    from flows.operate.tables import up_summary, up_table
+    from flows.operate.up import look
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:
@@ -106,8 +109,9 @@ def down(project: Project, force: bool, as_json: bool) -> None:
     Example:
       modelyard down
     """
-    from flows.reporting import down_lines, down_summary, reporting
-    from flows.up import bring_down
+    from flows.operate.tables import down_lines, down_summary
+    from flows.operate.up import bring_down
+    from flows.telling.output import reporting
 
     root = project.root
     with reporting(as_json) as report:
@@ -124,7 +128,7 @@ def ui(project: Project, mlflow_port: int | None, prefect_port: int | None) -> N
     Example:
       modelyard ui
     """
-    from flows.ports import MLFLOW_PORT, PREFECT_PORT
-    from flows.servers import open_ui
+    from flows.operate.ui import open_ui
+    from flows.servers.ports import MLFLOW_PORT, PREFECT_PORT
 
     open_ui(project.root, mlflow_port=mlflow_port or MLFLOW_PORT, prefect_port=prefect_port or PREFECT_PORT)

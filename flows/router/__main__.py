@@ -12,12 +12,12 @@ from components.environment import prepare_environment
 from components.errors import ModelyardError
 from components.monitoring.place import traffic_environment
 from components.recipes import load_recipe
-from flows.ports import HOST
 from flows.router.bentos import Launcher
 from flows.router.challengers import verdict_file
 from flows.router.keeper import Places
 from flows.router.project import Project
 from flows.router.run import run_router
+from flows.servers.ports import HOST
 from serving.log.segments import TRAFFIC, Segments
 from serving.log.traffic import read_settings
 

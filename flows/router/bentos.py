@@ -18,8 +18,8 @@ from components.package.bento import bento_folder, build_bento, free_port, remov
 from components.params import Recipe
 from components.processes import start, wait_until_ready
 from components.registry import fault_of
-from flows.ports import HOST
 from flows.router.versions import Version
+from flows.servers.ports import HOST
 from serving.bundle import load_about
 from serving.log.traffic import SHADOW
 from serving.tasks import endpoint_of

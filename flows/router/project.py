@@ -10,10 +10,10 @@ from components.package.bento import tag_of
 from components.params import Canary, Recipe
 from components.promotion.champions import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
-from flows.itself import modelyard
 from flows.router.challengers import asked_file, verdict_file
 from flows.router.trial import Rules
 from flows.router.versions import Version, read_version
+from flows.servers.own_command import modelyard
 from serving.bundle import MANIFEST
 
 PROMOTE_TIMEOUT_S = 1800

@@ -16,9 +16,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.package.bento import free_port
+from components.processes import is_running
 from components.recipes import stages
-from flows.servers import prefect_server
-from flows.up.processes import is_running
+from flows.servers.tools import prefect_server
 from tests.hooks import listening, webhook
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run

@@ -24,7 +24,8 @@ from components.params import RegistrySource
 from components.promotion.ledger import entries, verify
 from components.recipes import load_recipe, load_yaml
 from components.sources import fetch
-from flows.up.processes import end, records
+from flows.operate.up import end
+from flows.servers.records import records
 from tests.projects import ROOT, edit, make_project, run, write_params
 from tests.tiny import make_tiny_encoder
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.package.bento import free_port
-from flows.servers import mlflow_server, prefect_server
+from flows.servers.tools import mlflow_server, prefect_server
 from tests.processes import answering, at_work
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows

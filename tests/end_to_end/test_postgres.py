@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from components.package.bento import free_port
-from flows.servers import mlflow_server
+from flows.servers.tools import mlflow_server
 from tests.processes import answering
 from tests.projects import make_project, run
 

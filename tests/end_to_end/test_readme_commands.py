@@ -76,11 +76,11 @@ SERVERS = {
 """What goes on until Ctrl-C, and what it says once it is there."""
 ELSEWHERE = {
     "make test": "this is part of it",
-    "modelyard doctor": "tests/flows/test_doctor.py: its exit code is that of the machine",
+    "modelyard doctor": "tests/flows/operate/test_doctor.py: its exit code is that of the machine",
     "modelyard estimate speech_gpt": "tests/estimate: minutes of a real recipe's rows",
-    "modelyard notify --test": "tests/flows/test_alerts.py: needs somebody who is told",
-    "modelyard deploy POOL": "tests/flows/test_deployments.py: with a pool of its own name",
-    "pip install -c requirements.lock -e '.[s3]'": "tests/flows/test_doctor.py: needs a network",
+    "modelyard notify --test": "tests/flows/telling/test_alerts.py: needs somebody who is told",
+    "modelyard deploy POOL": "tests/flows/upkeep/test_deployments.py: with a pool of its own name",
+    "pip install -c requirements.lock -e '.[s3]'": "tests/flows/operate/test_doctor.py: needs a network",
     "curl -s localhost:3000/classify -F images=@seven.png": "tests/serving/endpoints/test_array_classification.py",
     "curl -sN localhost:3000/generate -H 'content-type: application/json' "
     """-d '{"prompt": "The state of our Union", "max_tokens": 60, "seed": 1}'""": (

@@ -17,7 +17,7 @@ from components.promotion.champions import champion_file, intent_file, published
 from components.promotion.decide import champion_of, promote, promote_made, rollback
 from components.promotion.ledger import entries, verify
 from components.registry import CHALLENGER, CHAMPION, fault_of
-from flows.doctor import look_at_champions
+from flows.operate.doctor import look_at_champions
 from serving.bundle import MANIFEST
 from tests.projects import edit
 from tests.promotion.bundles import make_bundle, note, register, registry

@@ -6,14 +6,14 @@ from bentoml.exceptions import ServiceUnavailable
 from serving.overload.slots import Slots
 
 
-def test_no_more_than_there_are_places_and_who_waits_too_long_is_turned_away():
+def test_no_more_than_there_are_slots_and_who_waits_too_long_is_turned_away():
     async def ask() -> None:
-        places = Slots(2, max_latency_ms=20)
-        async with places, places:
-            with pytest.raises(ServiceUnavailable, match="no place got free in time"):
-                async with places:
+        slots = Slots(2, max_latency_ms=20)
+        async with slots, slots:
+            with pytest.raises(ServiceUnavailable, match="no slot got free in time"):
+                async with slots:
                     pytest.fail("there is no third place")
-        async with places, places:
+        async with slots, slots:
             pass
 
     asyncio.run(ask())
@@ -21,10 +21,10 @@ def test_no_more_than_there_are_places_and_who_waits_too_long_is_turned_away():
 
 def test_place_is_free_again_after_an_error_and_who_waited_gets_it():
     async def ask() -> list[str]:
-        places, done = Slots(1, max_latency_ms=5000), []
+        slots, done = Slots(1, max_latency_ms=5000), []
 
         async def one(name: str) -> None:
-            async with places:
+            async with slots:
                 await asyncio.sleep(0)
                 done.append(name)
                 raise ValueError(name)

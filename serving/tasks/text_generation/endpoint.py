@@ -1,6 +1,6 @@
 """POST /generate: a prompt in, text out, as server-sent events token by token, or in one piece.
 
-A request holds one of `threads` places from its first token to its last; one that would wait for a place for longer
+A request holds one of `threads` slots from its first token to its last; one that would wait for a slot for longer
 than `max_latency_ms` is turned away with 503. A client that goes away is computed for no longer.
 """
 
@@ -80,7 +80,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
         def __init__(self) -> None:
             self.model = TextGenerator.load(folder, threads=limits.threads)
             self.model.answers([WARM_UP])
-            self.places = Slots(limits.threads, max_latency_ms=limits.max_latency_ms)
+            self.slots = Slots(limits.threads, max_latency_ms=limits.max_latency_ms)
 
         @bentoml.api(route=ROUTE)
         async def generate(
@@ -99,7 +99,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
                 prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop
             )
             answer = self.answer(generation, stream=stream)
-            await anext(answer)  # that no place is free must be known before an answer is begun
+            await anext(answer)  # that no slot is free must be known before an answer is begun
             return StreamingResponse(  # pyright: ignore[reportReturnType]: what is described here is what it holds
                 answer,
                 media_type="text/event-stream" if stream else "application/json",
@@ -107,9 +107,9 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             )
 
         async def answer(self, generation: Generation, *, stream: bool) -> AsyncGenerator[str]:
-            """The parts of the answer, made on the predictor's threads; the first is empty, and says that a place is
+            """The parts of the answer, made on the predictor's threads; the first is empty, and says that a slot is
             taken."""
-            async with self.places:
+            async with self.slots:
                 yield ""
                 texts: list[str] = []
                 loop = asyncio.get_running_loop()

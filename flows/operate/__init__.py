@@ -1,0 +1,1 @@
+"""What an operator asks for: serve, ui, up, status, down, keys, doctor."""

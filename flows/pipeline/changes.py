@@ -1,0 +1,90 @@
+"""What DVC says of a recipe's stages: which changed, and which only lost outputs that its cache still has."""
+
+import subprocess
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.errors import BusyError
+from flows.pipeline.graph import Stage, open_repo
+
+LOCK_WAIT_S = 60
+
+
+def changes_of(root: Path, stages: Sequence[Stage]) -> dict[str, list[Any]]:
+    """What DVC finds changed, by the addresses of the stages, looked up together: each look reads all of dvc.lock.
+
+    `stages` are all of a recipe's.
+    """
+    last = [stage.address for stage in stages if not any(stage.name in other.upstream for other in stages)]
+    return when_unlocked(lambda: open_repo(root).status(last, with_deps=True), ", ".join(last))
+
+
+def are_gone(changes: Sequence[Any]) -> bool:
+    """Whether a stage lacks nothing but outputs that DVC's cache has: it calls those "deleted" and others "not in
+    cache"."""
+    only = changes[0] if len(changes) == 1 and isinstance(changes[0], dict) else {}
+    return set(only.get("changed outs", {}).values()) == {"deleted"}
+
+
+def is_in_run_cache(root: Path, address: str) -> bool:
+    """Whether DVC's cache has what a stage makes of its present code, parameters and inputs: it ran with them before.
+
+    What it reads must be there.
+    """
+    from dvc.exceptions import DvcException
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    repo = open_repo(root)
+
+    def look() -> None:
+        stage = repo.stage.load_one(name=address)  # a copy: the look changes it
+        with repo.lock:
+            if stage.changed_stage() or not stage.deps_cached():
+                stage.save_deps()
+                for out in stage.outs:
+                    out.hash_info = HashInfo()  # what dvc.lock has is of other inputs
+            repo.stage_cache.restore(stage, dry=True)
+
+    try:
+        when_unlocked(look, address)
+    except DvcException:  # RunCacheNotFoundError among them
+        return False
+    return True
+
+
+def to_commit(root: Path) -> list[str]:
+    """Which of the files that say how an artifact was made are other than in the last commit; none without git."""
+    command = ["git", "status", "--porcelain", "--", "params.yaml", "dvc.lock"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return []
+    return [line[3:] for line in done.stdout.splitlines()]
+
+
+def when_unlocked(call: Callable[[], Any], what: str) -> Any:
+    """What a call to DVC gives, once no other DVC command holds its lock. BusyError where one holds it for long."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    give_up_at = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return call()
+        except DvcException as error:
+            locked = next((cause for cause in chain_of(error) if isinstance(cause, LockError)), None)
+            if locked is None:
+                raise
+            if time.monotonic() > give_up_at:
+                raise BusyError(f"{what}: {' '.join(str(locked).split())}") from error
+            time.sleep(0.5)
+
+
+def chain_of(error: BaseException) -> Generator[BaseException]:
+    """An error and its causes."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__

@@ -1,0 +1,1 @@
+"""The processes that serve something: started, recorded, found again; their ports."""

@@ -1,0 +1,125 @@
+"""Processes in the background: started with a log and a record, found again, and ended; never anybody else's.
+
+A process is known by its number and the time of its start, since numbers are used again. What it started in turn is
+known by a mark in its environment, so that it is found even where the process itself was killed.
+"""
+
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from components.artifacts import read_json, write_json
+from components.errors import ArtifactError
+from components.processes import end, family, find, is_running, running, start_to_stay
+from flows.servers.server import Server
+
+MARK = "MODELYARD_UP"
+"""In the environment of whatever `up` starts: which start it belongs to."""
+OLD = ".1"
+"""Ends the name of the log of the start before."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """`.modelyard/run/<name>.json`."""
+
+    name: str
+    pid: int
+    created: float
+    """When the process began, in seconds since 1970."""
+    mark: str
+    address: str
+    port: int | None
+    log: str
+    stop_s: int
+
+
+def records(root: Path) -> dict[str, Record]:
+    """What was started and not stopped, running or not; a file that is no record is left out."""
+    return {name: one for name, one in noted(root).items() if isinstance(one, Record)}
+
+
+def unreadable(root: Path) -> dict[str, Path]:
+    """The files that should be records and are none, by the name of what they would be of."""
+    return {name: one for name, one in noted(root).items() if isinstance(one, Path)}
+
+
+def noted(root: Path) -> dict[str, Record | Path]:
+    found: dict[str, Record | Path] = {}
+    for path in sorted((root / ".modelyard" / "run").glob("*.json")):
+        try:
+            found[path.stem] = Record(**read_json(path))
+        except (TypeError, ArtifactError):
+            found[path.stem] = path
+    return found
+
+
+def record_file(root: Path, name: str) -> Path:
+    return root / ".modelyard" / "run" / f"{name}.json"
+
+
+def start(
+    root: Path, name: str, server: Server, *, address: str, port: int | None, stop_s: int,
+    environment: Mapping[str, str] | None = None,
+) -> Record:  # fmt: skip
+    """Start a server that outlives this process; the log of the start before is kept beside its own."""
+    server.log.parent.mkdir(parents=True, exist_ok=True)
+    if server.log.exists():
+        os.replace(server.log, server.log.with_name(server.log.name + OLD))
+    mark = f"{name} {uuid.uuid4().hex}"
+    process = start_to_stay(
+        server.command, folder=root, log=server.log,
+        environment={**os.environ, **server.environment, **(environment or {}), MARK: mark},
+    )  # fmt: skip
+    record = Record(name, process.pid, process.create_time(), mark, address, port, str(server.log), stop_s)
+    path = record_file(root, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(record))
+    return record
+
+
+def process_of(record: Record) -> psutil.Process | None:
+    """The process of a record, where it still runs."""
+    return find(f"{record.pid}:{record.created}")
+
+
+def members(record: Record) -> list[psutil.Process]:
+    """The process, what it started, and what that started, also where a parent is gone."""
+    leader = process_of(record)
+    found = [] if leader is None else family(leader)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == record.mark:
+                found.append(process)
+    return running(found)
+
+
+def leader_of(root: Path, name: str) -> psutil.Process | None:
+    """The process that was started under a name and still runs, where its record is of no use."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            began_here = (
+                process.environ().get(MARK, "").startswith(f"{name} ") and Path(process.cwd()) == root.resolve()
+            )
+            if began_here and is_running(process) and os.getpgid(process.pid) == process.pid:
+                return process
+    return None
+
+
+def unrecorded(root: Path) -> list[psutil.Process]:
+    """The processes of which the record is of no use, and what they started."""
+    leaders = [leader for name in unreadable(root) if (leader := leader_of(root, name)) is not None]
+    return [member for leader in leaders for member in family(leader)]
+
+
+def stop(root: Path, record: Record) -> bool:
+    """End a record's process and all that it started, and forget it; gives whether none had to be killed."""
+    leader = process_of(record)
+    when_asked = end([] if leader is None else [leader], timeout_s=record.stop_s, kin=lambda: members(record))
+    record_file(root, record.name).unlink(missing_ok=True)
+    return when_asked

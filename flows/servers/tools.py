@@ -1,0 +1,81 @@
+"""MLflow's and Prefect's servers: what starts them, and how runs find them."""
+
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.artifacts import write_json
+from components.environment import has_prefect_profile
+from components.package.bento import free_port
+from flows.servers.ports import HOST
+from flows.servers.server import Server, starting, wait_for
+
+
+def mlflow_server(root: Path, port: int) -> Server:
+    from components.store import tracking_uri
+
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
+        "--default-artifact-root", (root / "mlartifacts").as_uri(),
+    ]  # fmt: skip
+    # Not an option of the command: the address may hold a password, and commands are seen by every user.
+    # Its runners of jobs, which nothing here asks for, would be eight more processes of 250 MB.
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri(root), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log = root / ".modelyard" / "logs" / "mlflow.log"
+    return Server("MLflow", command, f"http://{HOST}:{port}/health", log, environment)
+
+
+def prefect_server(root: Path, port: int) -> Server:
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    # In memory, it would forget with its end who holds the place of a deployment, which would then be held for ever.
+    environment = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+    log = root / ".modelyard" / "logs" / "prefect.log"
+    return Server("Prefect", command, f"http://{HOST}:{port}/api/health", log, environment | page_settings(port))
+
+
+def page_settings(port: int) -> dict[str, str]:
+    """What Prefect's page needs on a port of our choice, and what keeps it from asking for anything elsewhere; what the
+    user has set stays.
+
+    Its second version asks an analytics host on each load, whatever is set, so the first one is what opens.
+    """
+    wanted = {
+        "PREFECT_SERVER_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"http://{HOST}:{port}/api"),
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+@contextmanager
+def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
+    """Start a Prefect server for the block, unless the user has chosen one; gives what waits until it answers.
+
+    Prefect would start one itself, but only after it is imported itself: this one starts meanwhile. To be entered
+    before Prefect is imported.
+    """
+    if os.environ.get("PREFECT_API_URL") or has_prefect_profile():
+        yield lambda: None
+        return
+    address = f"http://{HOST}:{free_port()}"
+    os.environ["PREFECT_API_URL"] = f"{address}/api"
+    os.environ.setdefault("PREFECT_UI_ENABLED", "0")
+    factory = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
+    command = [sys.executable, "-m", "uvicorn", *factory, "--host", HOST, "--port", address.rsplit(":", 1)[-1]]
+    server = Server("Prefect", command, f"{address}/api/health", root / ".modelyard" / "logs" / "prefect-run.log")
+    with starting(root, server) as process:
+        yield lambda: wait_for(server, process)
+
+
+@contextmanager
+def known_to_runs(note: Path, url: str) -> Generator[None]:
+    """Leave the address where `modelyard run` finds it: runs go to this Prefect server instead of starting one each,
+    and link to this MLflow server.
+    """
+    write_json(note, {"url": url})
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""What params.yaml schedules, and which deployments on Prefect's server are of it."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import ParamsError
+from components.recipes import PARAMS, load_recipe, load_yaml
+from flows.upkeep.times import Due, when
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+
+ANY = "any"
+"""Pool or worker."""
+TAG = "modelyard"
+"""Of every deployment of ours."""
+DESCRIPTIONS = {
+    "retrain": "Train {recipe} again, and promote what is not worse.",
+    "monitor": "Compare what {recipe} is asked with what it was made from, and train it again on drift.",
+}
+
+
+def faulty_recipes(root: Path) -> dict[str, ParamsError]:
+    """The recipes that cannot be read, or whose schedules never come, and why."""
+    found: dict[str, ParamsError] = {}
+    for name in load_yaml(root / PARAMS)["recipes"]:
+        try:
+            for due in schedules_of(root, name):
+                when(due)
+        except ParamsError as error:
+            found[name] = error
+    return found
+
+
+def scheduled(root: Path, *, without: Collection[str] = ()) -> list[Due]:
+    """Every schedule of params.yaml, but those of some recipes. ParamsError where another has faults."""
+    names = load_yaml(root / PARAMS)["recipes"]
+    return [due for name in names if name not in without for due in schedules_of(root, name)]
+
+
+def readable(root: Path) -> list[Due]:
+    """Every schedule of the recipes that have no faults."""
+    return scheduled(root, without=faulty_recipes(root))
+
+
+def schedules_of(root: Path, name: str) -> list[Due]:
+    """Those of one recipe; ParamsError where it has faults."""
+    recipe = load_recipe(root, name)
+    found: list[Due] = []
+    if recipe.schedule is not None:
+        found.append(Due("retrain", name, recipe.schedule))
+    if recipe.monitoring is not None and recipe.monitoring.schedule is not None:
+        found.append(Due("monitor", name, recipe.monitoring.schedule))
+    return found
+
+
+def deployment_name(recipe: str, *, pool: str | None) -> str:
+    """As it is called beside its flow: `retrain/movie_sentiment`."""
+    return recipe if pool is None else f"{recipe}-{pool}"
+
+
+def own_deployments(client: "SyncPrefectClient", root: Path, *, pool: str | None = ANY) -> list["DeploymentResponse"]:
+    """What this project has put on Prefect's server, for this pool (None: for its own worker) or for any."""
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(deployment_filter=ours, offset=len(found)):
+        found += page
+    return [one for one in found if is_own(one, root, pool=one.work_pool_name if pool == ANY else pool)]
+
+
+def is_own(deployment: "DeploymentResponse", root: Path, *, pool: str | None) -> bool:
+    """Whether it is one that `deployments_of` this project made, then or now."""
+    given = deployment.parameters
+    return (
+        given.get("root") == str(root)
+        and deployment.work_pool_name == pool
+        and deployment.name == deployment_name(given.get("recipe", ""), pool=pool)
+        and (deployment.entrypoint or "").startswith("flows.")
+        and (deployment.entrypoint or "").rpartition(".")[2] in DESCRIPTIONS
+    )

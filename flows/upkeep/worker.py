@@ -1,0 +1,183 @@
+"""worker: runs what params.yaml schedules, when it is due, and keeps the schedules in order meanwhile.
+
+Twice a minute it looks after them: a run whose process is gone is marked, the place that it held is given back, a run
+that nobody wrote ahead is added, and a schedule that has no coming run is named. A Prefect server that goes away is
+waited for.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from components.errors import StoreError
+from components.locks import hold
+from components.processes import identity
+from components.recipes import PARAMS
+from flows.pipeline.running import WORKER_VARIABLE, mark_killed
+from flows.servers.server import until_interrupted
+from flows.upkeep.deployments import deployments_of, remove_others
+from flows.upkeep.due import asking, catch_up, coming_runs, free_slots, last_due, skip_all_but_newest
+from flows.upkeep.planned import faulty_recipes, own_deployments, readable
+from flows.upkeep.times import described
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 30.0
+WAIT_S = 5.0
+"""Between two tries to reach a server that is away."""
+
+
+def serve_schedules(root: Path) -> None:
+    """Run what is due, when it is due, until Ctrl-C or SIGTERM. BusyError where this project has a worker already,
+    StoreError where Prefect's server does not answer at the start.
+
+    The schedules of a recipe with faults wait until it is mended and the worker started again.
+    """
+    with hold(root, "worker.process", doing="modelyard worker", wait=False), for_runs(root):
+        from flows.pipeline.run import check_prefect
+
+        faulty = faulty_recipes(root)
+        for error in faulty.values():
+            logger.error("%s", error)
+        deployments = deployments_of(root, without=faulty)
+        if not deployments:
+            logger.info("no recipe of %s has a 'schedule': there is nothing to run", PARAMS)
+            if os.environ.get("PREFECT_API_URL"):
+                with suppress(StoreError):
+                    check_prefect()
+                    remove_others(root, deployments, pool=None, spared=faulty)
+            with until_interrupted():
+                threading.Event().wait()
+            return
+        check_prefect()
+        remove_others(root, deployments, pool=None, spared=faulty)
+        for due in readable(root):
+            logger.info("%s: %s", due, described(due.schedule))
+        while not served(root, deployments):
+            wait_for_prefect()
+
+
+def served(root: Path, deployments: list["RunnerDeployment"]) -> bool:
+    """Serve until asked to end, which gives True; False where Prefect's server went away."""
+    from prefect import serve
+
+    names = [one.name for one in deployments]
+    try:
+        tidy(root, names)
+        take_up(root, deployments)
+        with looked_after(root, names):
+            serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
+    except Exception as error:
+        if not is_of_the_server(error):
+            raise
+        return False
+    return True
+
+
+def is_of_the_server(error: BaseException) -> bool:
+    """Whether the server's absence is all that an error tells of."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_of_the_server(one) for one in error.exceptions)
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_server_error
+    # Prefect's loops end so after a few failures in a row.
+    return isinstance(error, httpx.TransportError) or "Service exceeded error threshold" in str(error)
+
+
+def wait_for_prefect() -> None:
+    """Return once the server answers."""
+    from flows.pipeline.run import check_prefect
+
+    logger.warning("Prefect's server went away; the schedules wait until it answers again")
+    while True:
+        with suppress(StoreError):
+            check_prefect()
+            logger.info("Prefect's server answers again")
+            return
+        time.sleep(WAIT_S)
+
+
+def take_up(root: Path, deployments: list["RunnerDeployment"]) -> None:
+    """One run for all that fell due while no worker was there, of each schedule that is as it was."""
+    with asking(root) as client:
+        for known in own_deployments(client, root, pool=None):
+            same = any(
+                (one.entrypoint, one.name) == (known.entrypoint, known.name) and times(one) == times(known)
+                for one in deployments
+            )
+            if same and (since := last_due(client, known)):
+                catch_up(client, known, since=since)
+        skip_all_but_newest(client, own_deployments(client, root, pool=None))
+
+
+def times(deployment: Any) -> list[tuple[Any, ...]]:
+    """What a deployment's schedules say, but for the anchor, which the server writes in its own way."""
+    fields = ("cron", "interval", "rrule", "timezone")  # of which the server gives those of one kind alone
+    return [tuple(getattr(one.schedule, name, None) for name in fields) for one in deployment.schedules]
+
+
+@contextmanager
+def looked_after(root: Path, names: list[str]) -> Generator[None]:
+    """Look after the schedules while the block runs."""
+    done, since = threading.Event(), datetime.now(UTC)
+    watch = threading.Thread(target=look_after, args=(root, names, since, done), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watch.join(timeout=LOOK_EVERY_S)
+
+
+def look_after(root: Path, names: list[str], since: datetime, done: threading.Event) -> None:
+    """Every half a minute: runs that were killed, places that nobody holds, times that nobody wrote ahead, schedules
+    that will not fire. Each of the last is named once."""
+    named: set[str] = set()
+    while not done.wait(LOOK_EVERY_S):
+        try:
+            tidy(root, names, is_running=True)
+            with asking(root) as client:
+                for one in own_deployments(client, root, pool=None):
+                    catch_up(client, one, since=since)
+            for coming in coming_runs(root):
+                if coming.fault and str(coming) not in named:
+                    logger.error("%s", coming)
+                    named.add(str(coming))
+        except Exception as error:
+            if not is_of_the_server(error):
+                logger.warning("the schedules could not be looked after: %s", error)
+
+
+def tidy(root: Path, names: list[str], *, is_running: bool = False) -> None:
+    """Mark the runs that were killed, and give back the places that they held."""
+    mark_killed(root, names, is_worker_there=is_running)
+    with asking(root) as client:
+        free_slots(client, own_deployments(client, root, pool=None))
+
+
+@contextmanager
+def for_runs(root: Path) -> Generator[None]:
+    """What the runs of a worker inherit: that they end with it, where they work, and that they say what they do.
+
+    To be entered before Prefect is imported.
+    """
+    before, folder = dict(os.environ), Path.cwd()
+    os.environ |= {WORKER_VARIABLE: identity(), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+    os.chdir(root)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(before)
