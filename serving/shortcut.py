@@ -12,8 +12,8 @@ from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 
 from serving.backlog import Backlog
+from serving.lines import COUNTED_S
 from serving.requests import App, Message, Receive, Send, asked
-from serving.traffic_lines import COUNTED_S
 
 
 class Shortcut:

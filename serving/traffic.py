@@ -2,7 +2,7 @@
 
 The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
 `X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
-sent, one JSON line for each text or array (serving/traffic_lines.py). The files are those of serving/segments.py,
+sent, one JSON line for each text or array (serving/lines.py). The files are those of serving/segments.py,
 `traffic-*.jsonl` and `feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without
 input and output; those that were turned away unread are counted, and written once a second. The purpose is what a
 client says in the header `Modelyard-Purpose`.
@@ -28,9 +28,9 @@ from starlette.responses import JSONResponse
 from serving.bundle import MANIFEST, load_about
 from serving.endpoints import Endpoint, Limits, media_type
 from serving.feedback import labels_of, take_feedback
+from serving.lines import Line, TurnedAway
 from serving.requests import TOKEN, App, Message, Receive, Send, header_of
 from serving.segments import FEEDBACK, TRAFFIC, Rotation, Segments, shown_time
-from serving.traffic_lines import Line, TurnedAway
 
 FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
 MAX_BYTES, MAX_AGE_S, MAX_FILES = (

@@ -24,10 +24,10 @@ from flows.router.keeper import Keeper
 from flows.router.trial import SERVER_ERROR, Answer
 from serving.keys import VARIABLE
 from serving.lag import Lag
+from serving.lines import Line, TurnedAway
 from serving.requests import FULL_HEADER
 from serving.segments import Segments, now
 from serving.traffic import PURPOSE_HEADER, SHADOW_HEADER
-from serving.traffic_lines import Line, TurnedAway
 
 REQUEST_ID = "X-Request-Id"
 FULL, PURPOSE = FULL_HEADER.decode(), PURPOSE_HEADER.decode()

@@ -1,6 +1,6 @@
 """POST /generate: a prompt in, text out, as server-sent events token by token, or in one piece.
 
-A request holds one of `threads` slots from its first token to its last; one that would wait for a slot for longer
+A request holds one of `threads` places from its first token to its last; one that would wait for a place for longer
 than `max_latency_ms` is turned away with 503. A client that goes away is computed for no longer.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from serving.backlog import Backlog
 from serving.endpoints import Check, Refused, media_type
+from serving.places import Places
 from serving.predictors import MAX_SEED
 from serving.predictors.sampling import MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
 from serving.predictors.text_generation import (
@@ -26,7 +27,6 @@ from serving.predictors.text_generation import (
     load_settings,
     load_tokenizer,
 )
-from serving.slots import Slots
 from serving.text import MAX_CHARACTERS_PER_TOKEN
 
 __all__ = [
@@ -77,7 +77,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
         def __init__(self) -> None:
             self.model = TextGenerator.load(folder, threads=limits.threads)
             self.model.answers([WARM_UP])
-            self.slots = Slots(limits.threads, max_latency_ms=limits.max_latency_ms)
+            self.places = Places(limits.threads, max_latency_ms=limits.max_latency_ms)
 
         @bentoml.api(route=ROUTE)
         async def generate(
@@ -96,7 +96,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
                 prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop
             )
             answer = self.answer(generation, stream=stream)
-            await anext(answer)  # that no slot is free must be known before an answer is begun
+            await anext(answer)  # that no place is free must be known before an answer is begun
             return StreamingResponse(  # pyright: ignore[reportReturnType]: what is described here is what it holds
                 answer,
                 media_type="text/event-stream" if stream else "application/json",
@@ -104,9 +104,9 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             )
 
         async def answer(self, generation: Generation, *, stream: bool) -> AsyncGenerator[str]:
-            """The parts of the answer, made on the predictor's threads; the first is empty, and says that a slot is
+            """The parts of the answer, made on the predictor's threads; the first is empty, and says that a place is
             taken."""
-            async with self.slots:
+            async with self.places:
                 yield ""
                 texts: list[str] = []
                 loop = asyncio.get_running_loop()

@@ -17,8 +17,8 @@ from components.package.bento import build_bento, free_port, serve_command, serv
 from components.processes import start, wait_until_ready
 from serving.bundle import BundleError, verify_bundle
 from serving.keys import add_key
+from serving.lines import COUNTED_S
 from serving.predictors.text_classification import Predictor
-from serving.traffic_lines import COUNTED_S
 from tests.serving.bundles import with_limits
 from tests.tiny import tiny_rows
 

@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from serving.lines import COUNTED_S
 from serving.segments import TRAFFIC, paths_of
-from serving.traffic_lines import COUNTED_S
 from tests.flows.router.routing import Router, make_version, routing
 
 

@@ -1,4 +1,4 @@
-"""How many requests are computed at once: as many as there are slots, and none waits in vain for one."""
+"""How many requests are computed at once: as many as there are places, and none waits in vain for one."""
 
 import asyncio
 import time
@@ -6,8 +6,8 @@ import time
 LATEST = 0.2  # how much the latest request counts in the mean of how long one takes
 
 
-class Slots:
-    """A slot is taken in an `async with` block.
+class Places:
+    """A place is taken in an `async with` block.
 
     BentoML's ServiceUnavailable, which is answered with 503, where none gets free within `max_latency_ms`: at once
     where those before it are expected to take longer than that, else when the time is over.
@@ -26,13 +26,13 @@ class Slots:
         from bentoml.exceptions import ServiceUnavailable  # the stage `package` reads the endpoints without a server
 
         if self.wait_s() > self.max_latency_s:
-            raise ServiceUnavailable("no slot is expected to get free in time")
+            raise ServiceUnavailable("no place is expected to get free in time")
         self.num_waiting += 1
         try:
             async with asyncio.timeout(self.max_latency_s):
                 await self.free.acquire()
         except TimeoutError as error:
-            raise ServiceUnavailable("no slot got free in time") from error
+            raise ServiceUnavailable("no place got free in time") from error
         finally:
             self.num_waiting -= 1
         self.taken.append(time.monotonic())
