@@ -343,7 +343,8 @@ def unfinished_run(root: Path, recipe: str) -> str:
 
 
 def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:
-    """For Prefect, which calls it where a run crashed: of one that was killed, its note is left (flows/running.py)."""
+    """For Prefect, which calls it where a run crashed: of one that was killed, its note is left
+    (flows/pipeline/running.py)."""
     del flow, state
     root = Path(flow_run.parameters.get("root", "."))
     if (root / ".modelyard/run/flows" / f"{flow_run.id}.json").is_file():

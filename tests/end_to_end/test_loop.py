@@ -24,8 +24,7 @@ from components.params import RegistrySource
 from components.promotion.ledger import entries, verify
 from components.recipes import load_recipe, load_yaml
 from components.sources import fetch
-from flows.operate.up import end
-from flows.servers.records import records
+from flows.servers.records import records, stop
 from tests.projects import ROOT, edit, make_project, run, write_params
 from tests.tiny import make_tiny_encoder
 
@@ -89,7 +88,7 @@ def project(tmp_path: Path) -> Generator[tuple[Path, dict[str, Snippets], dict[s
     (root / "another").rename(root / "encoder")
     write_params(root, {"film": small_recipe()})
     with ExitStack() as stack:
-        stack.callback(lambda: [stack.callback(end, root, record) for record in records(root).values()])
+        stack.callback(lambda: [stack.callback(stop, root, record) for record in records(root).values()])
         yield root, dict(zip(OTHERS, others, strict=True)), {"BENTOML_HOME": str(tmp_path / "bentos")}
 
 

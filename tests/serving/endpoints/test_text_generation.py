@@ -136,7 +136,7 @@ def test_request_waits_for_a_place_and_is_turned_away(client: httpx.Client, endl
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
         assert "overloaded" in response.json()["error"]
-    assert client.post("/generate", json=short).status_code == 200  # those who went away hold no slot
+    assert client.post("/generate", json=short).status_code == 200  # those who went away hold no place
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
 

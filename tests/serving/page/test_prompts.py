@@ -51,7 +51,7 @@ def test_stop_ends_the_answer_and_frees_the_service(browser: Browser, language_u
     page.fill("#prompt", endless(language_bundle))
     page.fill("#temperature", "0")
     page.fill("#max_tokens", "1000000")
-    for _ in range(3):  # more than the service has slots
+    for _ in range(3):  # more than the service has places
         page.click("button.main")
         page.wait("document.querySelector('#answer').textContent.length > 20")
         assert page.text("#status") == "Writing …"
