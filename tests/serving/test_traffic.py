@@ -21,7 +21,8 @@ from components.artifacts import read_json
 from components.package.bento import serving
 from components.processes import family
 from serving.log.segments import paths_of
-from serving.log.traffic import LAST_EVENT, pairs_of_image_generation, pairs_of_text_generation, read_settings
+from serving.log.traffic import LAST_EVENT, read_settings
+from serving.tasks import endpoint_of
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(8)]
@@ -295,9 +296,11 @@ def test_a_streamed_answer_is_whole_again():
     streamed = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
     request = {"prompt": "State", "seed": 1}
     whole = {**summary, "text": 'of \n\n the "finish_reason" '}
-    assert pairs_of_text_generation(request, streamed, False) == [("State", whole)]
-    assert pairs_of_text_generation(request, json.dumps(whole).encode(), False) == [("State", whole)]
-    ((prompt, answer),) = pairs_of_text_generation(request, streamed, True)
+    assert endpoint_of("text_generation").pairs(request, streamed, is_hashed=False) == [("State", whole)]
+    assert endpoint_of("text_generation").pairs(request, json.dumps(whole).encode(), is_hashed=False) == [
+        ("State", whole)
+    ]
+    ((prompt, answer),) = endpoint_of("text_generation").pairs(request, streamed, is_hashed=True)
     assert prompt == "State"
     assert answer["text"] == "sha256:" + hashlib.sha256(whole["text"].encode()).hexdigest()
     assert LAST_EVENT not in b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events[:2])
@@ -307,4 +310,6 @@ def test_a_streamed_answer_is_whole_again():
 def test_a_picture_is_logged_by_its_digest():
     request = {"seed": 1, "count": 2, "format": "png"}
     digest = hashlib.sha256(b"png").hexdigest()
-    assert pairs_of_image_generation(request, b"png", False) == [(request, {"sha256": digest, "size_bytes": 3})]
+    assert endpoint_of("image_generation").pairs(request, b"png", is_hashed=False) == [
+        (request, {"sha256": digest, "size_bytes": 3})
+    ]

@@ -16,7 +16,7 @@ from components.artifacts import read_json
 from components.package.bento import serving
 from components.tracking import NullTracker
 from serving.endpoint import Refused
-from serving.endpoint import array_classification as endpoint
+from serving.tasks.array_classification import endpoint
 from serving.tasks.array_classification.predictor import Predictor
 from tests.tiny_arrays import LABELS, LIMITS, tiny_pictures
 

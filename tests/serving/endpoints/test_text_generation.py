@@ -15,6 +15,7 @@ from components.package.bundle import write_bundle
 from components.package.smoke import ask
 from components.params import TextGenerationServing
 from components.recipes import stages
+from components.tasks import task_of
 from serving.tasks.text_generation.predictor import TextGenerator
 from tests.projects import ROOT
 from tests.tiny_language import compress
@@ -40,6 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bundle(
         root / "bundle", recipe="tiny", model=compressed / "model", golden=golden,
         serving=TextGenerationServing(task="text_generation", **LIMITS), project=root,
+        drop=task_of("text_generation").drop,
         reports={
             "card": {"licence": "CC0", "num_rows": 40}, "verdict": {"passed": True}, "evaluated": {},
             "compressed": read_json(compressed / "report.json"),

@@ -17,10 +17,11 @@ from components.artifacts import read_json, write_json
 from components.package.bento import build_bento, serving
 from components.package.bundle import write_bundle
 from components.params import ArrayClassificationServing
+from components.tasks import task_of
 from serving.log.traffic import FOLDER as TRAFFIC
 from serving.log.traffic import INPUT
 from serving.service import pages
-from tests.tiny_arrays import array_recipe
+from tests.tiny_arrays import LIMITS
 from tests.tiny_bundles import project_of
 from tests.tiny_language import write_language_bundle
 
@@ -91,8 +92,8 @@ def picture_url(
     write_bundle(
         folder / "bundle", recipe="tiny_pictures", model=artifacts / "compress/model",
         golden=read_json(artifacts / "compress/results/golden.json")[:4],
-        serving=ArrayClassificationServing(**array_recipe()["package"]["serving"]),
-        project=project_of(folder, "tiny_pictures"), reports=reports,
+        serving=ArrayClassificationServing(task="array_classification", **LIMITS),
+        project=project_of(folder, "tiny_pictures"), reports=reports, drop=task_of("array_classification").drop,
     )  # fmt: skip
     with served(build_bento(folder / "bundle", None), folder, traffic=traffic) as url:
         yield url

@@ -7,9 +7,9 @@ import pytest
 
 from components.artifacts import write_json
 from serving.log.traffic import FOLDER, INPUT
-from serving.page import make_page
+from serving.page import golden_of, make_page
 from serving.service import pages
-from serving.tasks.examples import examples_of
+from serving.tasks import endpoint_of
 
 
 def texts(*labelled: tuple[str, str]) -> list[dict[str, Any]]:
@@ -22,11 +22,11 @@ def test_every_label_comes_with_texts_that_can_be_read_at_a_glance(tmp_path: Pat
         tmp_path / "golden.json",
         texts(("a", "no"), ("a", long), ("a", f"{good} 1"), ("a", f"{good} 22"), ("a", f"{good} 333"), ("b", "b")),
     )
-    assert [one["value"] for one in examples_of(tmp_path, "text_classification")] == [
+    assert [one["value"] for one in endpoint_of("text_classification").examples(golden_of(tmp_path))] == [
         f"{good} 1", "b", f"{good} 22", f"{good} 333",
     ]  # fmt: skip
     write_json(tmp_path / "golden.json", texts(("a", long)))
-    (only,) = examples_of(tmp_path, "text_classification")
+    (only,) = endpoint_of("text_classification").examples(golden_of(tmp_path))
     assert only["value"] == long
     assert len(only["name"]) == 60
 
@@ -36,7 +36,9 @@ def test_arrays_that_would_make_the_page_heavy_are_left_out(tmp_path: Path):
         tmp_path / "golden.json",
         [{"request": {"arrays": [[0] * size]}, "answer": [{"label": "a"}]} for size in (2001, 4)],
     )
-    assert examples_of(tmp_path, "array_classification") == [{"name": "Example 1", "value": [0] * 4}]
+    assert endpoint_of("array_classification").examples(golden_of(tmp_path)) == [
+        {"name": "Example 1", "value": [0] * 4}
+    ]
 
 
 @pytest.mark.parametrize(("kind", "is_offered"), [("text", True), ("hash", False)])

@@ -1,4 +1,5 @@
-from components.summary import Headline, headline, quality_rows, quality_table, seconds_rows, size_rows
+from components.summary import CLASSIFIER, Headline, headline, quality_rows, seconds_rows, size_rows
+from components.tasks import task_of
 
 
 def test_figures_with_a_baseline_are_shown_beside_it() -> None:
@@ -46,7 +47,7 @@ def test_language_model_stands_beside_each_system() -> None:
         "byte_ngram_bits_per_byte": 1.6, "token_ngram_bits_per_byte": 1.3, "xz_bits_per_byte": 2.1,
         "perplexity": 79.74,
     }  # fmt: skip
-    heads, rows = quality_table(report | {"confidence": 0.9}, order=5)
+    heads, rows = task_of("text_generation").summary().table(report | {"confidence": 0.9}, 5)
     assert heads == ("on the test split", "model", "90% interval", "baseline")
     assert rows == [
         ("bits per byte", "1.400", "1.300 to 1.500", "1.600 (byte 5-gram)"),
@@ -63,7 +64,7 @@ def test_generator_stands_beside_real_rows_and_an_untrained_one() -> None:
         "untrained_frechet_distance": 1502.2, "test_frechet_distance": 40.1, "real_nearest_distance": 45.0,
         "num_classes": 10, "num_classes_present": 9, "max_class": "3", "max_class_share": 0.1146, "diversity": 0.98,
     }  # fmt: skip
-    heads, rows = quality_table(report)
+    heads, rows = task_of("image_generation").summary().table(report, None)
     assert heads == ("5,000 samples", "model", "real", "untrained")
     assert rows[0] == ("Fréchet distance to the test split", "40.1", "6.0", "")
     assert rows[1] == ("to training and test rows", "32.6", "6.0", "1,502.2")
@@ -86,15 +87,17 @@ def test_small_models_show_two_digits() -> None:
 def test_headline_is_the_test_splits_figure_of_both_models() -> None:
     figures = with_interval(accuracy=0.9731) | {"gate_metric": "accuracy", "baseline_accuracy": 0.9}
     compressed = {"metric": "accuracy", "quality": 0.9738, "float_quality": 0.9731}
-    assert headline({}, {}) == Headline("", "", "")
-    assert headline(figures, {}) == Headline("accuracy", "accuracy 0.973", "")
-    assert headline(figures, compressed) == Headline("accuracy", "accuracy 0.973", "0.974")
+    assert headline(CLASSIFIER, {}, {}) == Headline("", "", "")
+    assert headline(CLASSIFIER, figures, {}) == Headline("accuracy", "accuracy 0.973", "")
+    assert headline(CLASSIFIER, figures, compressed) == Headline("accuracy", "accuracy 0.973", "0.974")
     # Those of a generator are both distances to the test split; those of a language model are read in two ways.
     distances = {"frechet_distance": 35.06, "test_frechet_distance": 42.774, "num_samples": 5000}
     compressed = {"metric": "frechet_distance", "quality": 42.768, "float_quality": 42.774}
-    assert headline(distances, compressed) == Headline("Fréchet distance", "Fréchet distance 42.8", "42.8")
+    assert headline(task_of("image_generation").summary(), distances, compressed) == Headline(
+        "Fréchet distance", "Fréchet distance 42.8", "42.8"
+    )
     bits = {"metric": "bits_per_byte", "quality": 1.4503, "float_quality": 1.4502}
-    assert headline(with_interval(bits_per_byte=1.448), bits).served == "+0.0001"
+    assert headline(task_of("text_generation").summary(), with_interval(bits_per_byte=1.448), bits).served == "+0.0001"
 
 
 def test_seconds_add_up_as_they_are_shown() -> None:
