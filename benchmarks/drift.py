@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from components.errors import ModelyardError
 from components.monitoring.detectors import detect
 from components.monitoring.reference import Reference, read_reference
 from components.params import Monitoring, RegistrySource
+from components.plumbing.errors import ModelyardError
 from components.recipes import load_recipe
 from components.sources import fetch
 from components.tasks import task_of

@@ -93,10 +93,9 @@ def in_own_process(name: str, arguments: list[str]) -> dict[str, float]:
 
 def measure(trial: Trial, project: Path, *, epochs: int, steps: int | None) -> None:
     """Fine-tune, and print the figures as JSON. Memory is what the process held at most, and when it had loaded."""
-    from components.environment import prepare_environment
+    from components.plumbing.environment import prepare_environment
 
     prepare_environment()
-    from components.artifacts import Layout
     from components.finetune import Inputs, Outputs
     from components.finetune.adapt import run
     from components.models import storage
@@ -104,8 +103,9 @@ def measure(trial: Trial, project: Path, *, epochs: int, steps: int | None) -> N
     from components.objectives.classification import measure as judge
     from components.objectives.classification import of_texts
     from components.params import Adapt
+    from components.plumbing.artifacts import Layout
     from components.recipes import load_recipe
-    from components.tracking import NullTracker
+    from components.tracking.tracker import NullTracker
     from components.training.machine import start
     from components.training.objective import Data
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from components.ingest import Inputs, Outputs, run
 from components.params import CsvFormat, FileSource, Ingest
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 
 GIB = 2**30
 

@@ -31,7 +31,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from components.environment import QUIET
+from components.plumbing.environment import QUIET
 
 ROOT = Path(__file__).parent.parent
 OURS, TORCH, ONNX = "modelyard", "FastAPI, torch fp32", "FastAPI, onnxruntime int8"

@@ -10,21 +10,21 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
-from components.environment import forgo_last_collection, prepare_environment
-from components.errors import GateError, ModelyardError
-from components.last_good import bring_back
-from components.locks import hold
-from components.logs import configure_logging
-from components.logs import say as write_line
 from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
+from components.plumbing.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
+from components.plumbing.environment import forgo_last_collection, prepare_environment
+from components.plumbing.errors import GateError, ModelyardError
+from components.plumbing.last_good import bring_back
+from components.plumbing.locks import hold
+from components.plumbing.logs import configure_logging
+from components.plumbing.logs import say as write_line
+from components.plumbing.stopping import Stopping
 from components.recipes import load_recipe, section_of, stages
-from components.registry import noted_weights
 from components.stages import STAGES
-from components.stopping import Stopping
-from components.store import store_errors
-from components.tracking import PIPELINE_VARIABLE, Tracker, stage_run
+from components.tracking.registry import noted_weights
+from components.tracking.store import store_errors
+from components.tracking.tracker import PIPELINE_VARIABLE, Tracker, stage_run
 from serving.predictors.session import VARIABLE as DEVICE
 
 

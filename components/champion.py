@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from components.artifacts import TOKENIZER
-from components.errors import InputError
 from components.params.recipe import NO_CHAMPION
+from components.plumbing.artifacts import TOKENIZER
+from components.plumbing.errors import InputError
 from components.recipes import load_recipe
-from components.registry import note_weights, noted_weights
-from components.store import Store
-from components.tracking import Tracker
+from components.tracking.registry import note_weights, noted_weights
+from components.tracking.store import Store
+from components.tracking.tracker import Tracker
 
 NONE_YET = (
     "no champion of this recipe is registered with its weights yet; run it once with another {thing} and 'champion: "

@@ -15,7 +15,7 @@ from components.estimate.prediction import foretold
 from components.estimate.training import Trained, check_memory
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position
 from components.training.loop import plan_of, train
 from components.training.machine import start

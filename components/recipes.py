@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components.errors import ParamsError, did_you_mean
 from components.params import FAMILIES, SECTIONS, Name, Recipe, Section
 from components.params.notify import Notify
 from components.params.recipe import LABELS, TOP, fault_of_champion
+from components.plumbing.errors import ParamsError, did_you_mean
 
 PARAMS = "params.yaml"
 

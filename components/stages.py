@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from components.params import Recipe
 from components.tasks import task_of
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 
 class Run(Protocol):

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from components.__main__ import run_stage
-from components.environment import prepare_environment
 from components.package.bento import free_port
-from components.tracking import NullTracker
+from components.plumbing.environment import prepare_environment
+from components.tracking.tracker import NullTracker
 from tests.browser import Browser, browsing, find_chromium
 from tests.projects import environment
 from tests.tiny_arrays import make_trained_arrays

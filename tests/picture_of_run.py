@@ -12,11 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
-from components.artifacts import REPORT, Layout, digest_of
-from components.environment import prepare_environment
-from components.pipeline_run import PipelineRun
+from components.plumbing.artifacts import REPORT, Layout, digest_of
+from components.plumbing.environment import prepare_environment
 from components.recipes import stages
-from components.store import Store
+from components.tracking.pipeline_run import PipelineRun
+from components.tracking.store import Store
 from flows.pipeline.run import Outcome
 from flows.pipeline.stage import StageOutcome
 from flows.pipeline.tables import run_summary, run_tables

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from components.processes import family
+from components.plumbing.processes import family
 from flows.servers.server import Server, wait_for
 from tests.projects import environment
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import (
+from components.plumbing.artifacts import (
     FILES,
     Layout,
     artifact,
@@ -23,7 +23,7 @@ from components.artifacts import (
     write_text,
     writing,
 )
-from components.errors import ArtifactError, DiskFullError
+from components.plumbing.errors import ArtifactError, DiskFullError
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def test_failed_work_leaves_the_last_good_artifact(tmp_path):
 def test_killed_work_leaves_the_last_good_artifact_and_the_next_run_succeeds(tmp_path):
     folder = make_artifact(tmp_path / "ingest")
     code = (
-        "import os, sys, signal; from pathlib import Path; from components.artifacts import writing\n"
+        "import os, sys, signal; from pathlib import Path; from components.plumbing.artifacts import writing\n"
         "with writing(Path(sys.argv[1])) as partial:\n"
         "    (partial / 'data.txt').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

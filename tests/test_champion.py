@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from components import finetune, preprocess, pretrain
-from components.artifacts import artifact_names, files_of, write_json
 from components.champion import champion_folder, champion_tokenizer
-from components.errors import InputError, SourceError
 from components.finetune.train import run as train_on_labels
 from components.models.encoder.network import classifier_from_encoder
 from components.models.facts import Facts
 from components.models.storage import build, load, save
 from components.params import Load, PretrainFromData, TextClassificationData, TextGenerationData
 from components.params.families.gpt import GptSettings
+from components.plumbing.artifacts import artifact_names, files_of, write_json
+from components.plumbing.errors import InputError, SourceError
 from components.tasks import task_of
-from components.tracking import NullTracker, Tracker, stage_run
+from components.tracking.tracker import NullTracker, Tracker, stage_run
 from tests.finetune.rows import array_inputs, outputs_in
 from tests.finetune.test_train import params as of_its_own
 from tests.preprocess.test_text_generation import SETTINGS as DOCUMENTS

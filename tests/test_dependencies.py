@@ -44,7 +44,7 @@ EDITS: dict[str, set[str]] = {
     "serving/requests/answering.py": {f"package@{name}" for name in RECIPES},
     # that no stage reads
     "components/summary.py": set(),
-    "components/tracking.py": set(),
+    "components/tracking/tracker.py": set(),
 }  # fmt: skip
 
 

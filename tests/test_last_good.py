@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from components import last_good
-from components.artifacts import writing
-from components.errors import DiskFullError
-from components.last_good import bring_back, is_lost
-from components.locks import hold
+from components.plumbing import last_good
+from components.plumbing.artifacts import writing
+from components.plumbing.errors import DiskFullError
+from components.plumbing.last_good import bring_back, is_lost
+from components.plumbing.locks import hold
 from tests.projects import run
 
 DVC_YAML = """

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from components.errors import BusyError
-from components.locks import hold
+from components.plumbing.errors import BusyError
+from components.plumbing.locks import hold
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from components.locks import hold
+from components.plumbing.locks import hold
 with hold(Path(sys.argv[1]), "tiny", doing="modelyard run tiny", wait=False):
     print("held", flush=True)
     time.sleep(60)

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.errors import ModelyardError
-from components.processes import (
+from components.plumbing.errors import ModelyardError
+from components.plumbing.processes import (
     end,
     family,
     find,
@@ -87,7 +87,7 @@ def test_server_that_ends_or_stays_silent_shows_its_last_words(tmp_path: Path) -
 @pytest.mark.parametrize(("how", "stays"), [("start", False), ("start_to_stay", True)])
 def test_what_is_started_ends_with_who_started_it_unless_it_is_to_stay(tmp_path: Path, how: str, stays: bool) -> None:
     code = (
-        f"from pathlib import Path; from components.processes import {how}, identity; import time\n"
+        f"from pathlib import Path; from components.plumbing.processes import {how}, identity; import time\n"
         f"print(identity({how}(['sleep', '60'], folder=Path('.'), log=Path('log'))), flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

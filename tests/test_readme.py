@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from components.artifacts import md5_of
+from components.plumbing.artifacts import md5_of
 
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = {"README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"}  # a reader finds these without a phrase

@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.processes import DRIVER_VARIABLE, identity
+from components.plumbing.processes import DRIVER_VARIABLE, identity
 from tests.projects import ROOT, environment, make_project
 
 WORK = """
 import time
-from components import stopping
+from components.plumbing import stopping
 stopping.LOOK_EVERY_S, stopping.ASK_AGAIN_AFTER_S = 0.05, 0.1
 asked = stopping.Stopping()
 {before}

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from components.store import open_client
+from components.tracking.store import open_client
 
 
 @pytest.fixture

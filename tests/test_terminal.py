@@ -11,8 +11,8 @@ from tests.terminal import on_terminal
 # flow does.
 STAGE = """
 import logging, sys, time, warnings
-from components.logs import configure_logging
-from components.progress import progress
+from components.plumbing.logs import configure_logging
+from components.plumbing.progress import progress
 configure_logging()
 log = logging.getLogger("components.training")
 with progress("finetune", total=40) as bar:
@@ -31,7 +31,7 @@ log.info("took 1 s")
 """
 FLOW = """
 import logging, subprocess, sys, time
-from components.logs import configure_logging
+from components.plumbing.logs import configure_logging
 configure_logging()
 log = logging.getLogger("flows")
 log.info("finetune   starts")
@@ -69,7 +69,7 @@ def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
 
 def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import components.progress as p; p.INTERVAL_S = 0.5\n" + STAGE],
+        [sys.executable, "-c", "import components.plumbing.progress as p; p.INTERVAL_S = 0.5\n" + STAGE],
         cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "\x1b" not in done.stderr

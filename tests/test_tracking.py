@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
-from components.errors import ArtifactError, QualityError, StoreError
-from components.pipeline_run import PipelineRun
-from components.registry import WEIGHTS_TAG, note_weights
-from components.store import Store, check_store, masked, stale_runs, tracking_uri
-from components.tracking import PIPELINE_VARIABLE, stage_run
+from components.plumbing.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
+from components.plumbing.errors import ArtifactError, QualityError, StoreError
+from components.tracking.pipeline_run import PipelineRun
+from components.tracking.registry import WEIGHTS_TAG, note_weights
+from components.tracking.store import Store, check_store, masked, stale_runs, tracking_uri
+from components.tracking.tracker import PIPELINE_VARIABLE, stage_run
 from tests.tiny_bundles import complete
 
 
@@ -114,7 +114,7 @@ def test_interrupt_marks_run_and_parent_killed(project):
 
 def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project):
     code = (
-        "import os, sys, signal; from pathlib import Path; from components.tracking import stage_run\n"
+        "import os, sys, signal; from pathlib import Path; from components.tracking.tracker import stage_run\n"
         "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

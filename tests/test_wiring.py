@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from components.artifacts import FILES, METRICS, REPORT, artifact_names
 from components.finetune import MODES as FINETUNE_MODES
 from components.models.networks import NETWORKS
 from components.objectives import OBJECTIVES
 from components.params.recipe import LABELS, TOP
+from components.plumbing.artifacts import FILES, METRICS, REPORT, artifact_names
 from components.pretrain import MODES as PRETRAIN_MODES
 from components.recipes import load_recipe, load_yaml, stages
 from components.stages import STAGES
@@ -27,20 +27,20 @@ PREFIX = "artifacts/${key}/"
 # What a stage imports without its result depending on it, each with its reason.
 PLUMBING = {
     "components/__init__.py": "empty",
-    "components/artifacts.py": "where files lie; their content is the stage's",
-    "components/errors.py": "what is said when there is no result",
-    "components/logs.py": "what is said meanwhile",
-    "components/pages.py": "what the pages in observations look like",
-    "components/headline.py": "what of a result is shown",
-    "components/pipeline_run.py": "where observations are kept",
-    "components/processes.py": "who is at work",
-    "components/progress.py": "what is shown meanwhile",
-    "components/registry.py": "where a bundle is kept once it is whole",
+    "components/plumbing/artifacts.py": "where files lie; their content is the stage's",
+    "components/plumbing/errors.py": "what is said when there is no result",
+    "components/plumbing/logs.py": "what is said meanwhile",
+    "components/plumbing/pages.py": "what the pages in observations look like",
+    "components/tracking/headline.py": "what of a result is shown",
+    "components/tracking/pipeline_run.py": "where observations are kept",
+    "components/plumbing/processes.py": "who is at work",
+    "components/plumbing/progress.py": "what is shown meanwhile",
+    "components/tracking/registry.py": "where a bundle is kept once it is whole",
     "components/recipes.py": "reads params.yaml, whose sections are dependencies",
-    "components/store.py": "where observations are kept",
-    "components/system_metrics.py": "what is seen meanwhile",
+    "components/tracking/store.py": "where observations are kept",
+    "components/tracking/system_metrics.py": "what is seen meanwhile",
     "components/tasks/task.py": "which parts a task has",
-    "components/tracking.py": "where observations go",
+    "components/tracking/tracker.py": "where observations go",
     "components/finetune/__init__.py": "names what the stage has",
     "components/finetune/modes.py": "picks the mode",
     "components/pretrain/__init__.py": "names what the stage has",
@@ -53,7 +53,7 @@ BROUGHT = ("preprocess", "pretrain", "finetune")
 changes nothing that they make."""
 # Whole folders of the same kind: the shape of values that the stage's params dependency holds; what is told and refused
 # before a training, without a part in it; and what MLflow wraps around a bundle once it is whole.
-PLUMBING_FOLDERS = ("components/params/", "components/estimate/", "components/pyfunc/")
+PLUMBING_FOLDERS = ("components/params/", "components/estimate/", "components/tracking/pyfunc/")
 
 
 RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts import write_json
+from components.plumbing.artifacts import write_json
 from tests.projects import tiny_recipe, write_params
 from tests.tiny_model import finish_all, new
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import write_json
+from components.plumbing.artifacts import write_json
 from components.recipes import stages
 from tests.projects import ROOT
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.artifacts import write_json
 from components.params import TrainedTokenizer
+from components.plumbing.artifacts import write_json
 from components.preprocess.documents import encode, read_vocabulary, write_documents
 from components.preprocess.tokenizer_training import train_tokenizer
 from tests.tiny import WORDS

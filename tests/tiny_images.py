@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from components.artifacts import write_json
+from components.plumbing.artifacts import write_json
 from components.recipes import stages
 from tests.projects import ROOT, tiny_recipe, write_params
 from tests.tiny_model import finish, new

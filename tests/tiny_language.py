@@ -10,17 +10,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from components.artifacts import Layout, read_json, write_json, writing
 from components.compress import stage
 from components.models.facts import read_facts
 from components.models.storage import build, save
 from components.package.bundle import write_bundle
 from components.params import Compress, CompressionGate, Int8, TextGenerationServing, TrainedTokenizer
 from components.params.families import FAMILIES
+from components.plumbing.artifacts import Layout, read_json, write_json, writing
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.recipes import load_yaml
 from components.tasks import task_of
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.tasks.text_generation.predictor import load_tokenizer
 from tests.projects import ROOT
 from tests.tiny import tiny_rows

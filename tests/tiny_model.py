@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from components.artifacts import FILES, REPORT, files_of, sha256_of, write_json
+from components.plumbing.artifacts import FILES, REPORT, files_of, sha256_of, write_json
 from components.recipes import stages
 from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.projects import ROOT, tiny_recipe, write_params

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
-from components.errors import ArtifactError
+from components.plumbing.errors import ArtifactError
 
 PREDICTIONS = "predictions.parquet"
 MAX_ITEMS = 500  # seconds of work for torch, and enough for a ratio that is steady to a few percent

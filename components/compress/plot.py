@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from components.plots import INK, MAJORITY, MODEL, save, style
+from components.plumbing.plots import INK, MAJORITY, MODEL, save, style
 
 
 def draw_tradeoff(path: Path, points: Sequence[tuple[str, float, float, int]], *, metric: str, unit: str) -> None:

@@ -22,16 +22,16 @@ import onnx
 import pyarrow.parquet as pq
 import torch
 
-from components.artifacts import METRICS, artifact, observations, write_json
 from components.compress.export import prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
 from components.compress.trial import FloatFigures, Tested, Trial
-from components.errors import CompressionError
 from components.evaluate.figures import shortened
 from components.params import Compress, CompressionGate, Pruned
-from components.progress import progress
-from components.tracking import Tracker
+from components.plumbing.artifacts import METRICS, artifact, observations, write_json
+from components.plumbing.errors import CompressionError
+from components.plumbing.progress import progress
+from components.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 

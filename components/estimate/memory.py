@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from components.errors import InputError
 from components.estimate.trace import Trace
+from components.plumbing.errors import InputError
 
 GROUPS = Path("/sys/fs/cgroup")
 GB = 1e9

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from components.artifacts import PREDICTOR, read_json
 from components.estimate.replay import Timing, time_operations
 from components.estimate.rows import num_tokens
 from components.estimate.trace import Trace, fake_mode, trace_step
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
-from components.tracking import Tracker
+from components.plumbing.artifacts import PREDICTOR, read_json
+from components.tracking.tracker import Tracker
 from components.training.checkpoint import has_checkpoint
 from components.training.loop import POINTS_OF_A_CURVE, Plan
 from components.training.objective import Batch, Data, Objective

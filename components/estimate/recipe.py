@@ -16,8 +16,6 @@ import torch
 from tokenizers import Tokenizer as Tokens
 from torch import nn
 
-from components.artifacts import PREDICTOR, REPORT, TOKENIZER, Layout, read_json
-from components.errors import InputError
 from components.estimate.memory import Memory, available_bytes, memory_of
 from components.estimate.parts import parameters_by_part
 from components.estimate.prediction import BUDGET_S, predict_trace, typical_batch
@@ -46,6 +44,8 @@ from components.params import (
     TrainFromLabels,
 )
 from components.params.families.encoder import EncoderSettings
+from components.plumbing.artifacts import PREDICTOR, REPORT, TOKENIZER, Layout, read_json
+from components.plumbing.errors import InputError
 from components.sources import fetch_folder
 from components.training.precision import choose_precision
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from components.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 from components.models.facts import Facts
+from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 from components.training.objective import Data
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")

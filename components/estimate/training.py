@@ -19,15 +19,15 @@ from torch._subclasses.fake_tensor import (
     UnsupportedFakeTensorException,
 )
 
-from components.artifacts import PREDICTOR, read_json
-from components.errors import ModelyardError
 from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
 from components.estimate.rows import Counts, num_tokens, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.params import Adapt, PretrainFromData, TrainFromLabels
-from components.tracking import NullTracker
+from components.plumbing.artifacts import PREDICTOR, read_json
+from components.plumbing.errors import ModelyardError
+from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
 from components.training.precision import Precision, choose_precision
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from components.artifacts import METRICS, artifact, observations, write_json
-from components.errors import QualityError
 from components.params import Evaluate
-from components.tracking import Tracker
+from components.plumbing.artifacts import METRICS, artifact, observations, write_json
+from components.plumbing.errors import QualityError
+from components.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from components.artifacts import PREDICTOR, read_json
 from components.finetune.control import ControlTracker, write_no_control
 from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
@@ -20,7 +19,8 @@ from components.models.facts import Facts, read_facts
 from components.models.opening import make_openable
 from components.models.storage import save
 from components.params import Adapt, Full
-from components.tracking import Tracker
+from components.plumbing.artifacts import PREDICTOR, read_json
+from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position
 from components.training.history import write_history
 from components.training.objective import Data

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import write_json
-from components.tracking import Tracker
+from components.plumbing.artifacts import write_json
+from components.tracking.tracker import Tracker
 
 CONTROL = "control.json"
 PREFIX = "control_"

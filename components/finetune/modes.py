@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from components.finetune.stage import Inputs, Outputs
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 
 class Make(Protocol):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from components.artifacts import read_json
 from components.finetune.control import write_no_control
 from components.finetune.stage import Inputs, Outputs
 from components.models.storage import FAMILY, WEIGHTS
 from components.params import NoFinetuning
-from components.tracking import Tracker
+from components.plumbing.artifacts import read_json
+from components.tracking.tracker import Tracker
 from components.training.history import write_history
 
 

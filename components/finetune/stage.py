@@ -9,7 +9,7 @@ own, `none` passes the pretrained model on. Seeded: on one machine two runs give
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import artifact, checkpoints, project
+from components.plumbing.artifacts import artifact, checkpoints, project
 
 
 @dataclass(frozen=True)

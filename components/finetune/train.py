@@ -10,7 +10,7 @@ from components.models.facts import read_facts
 from components.models.opening import make_openable
 from components.models.storage import build, save
 from components.params import TrainFromLabels
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from components.training.history import write_history
 from components.training.objective import Data
 from components.training.starting import first_weights

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts import sha256_of
-from components.errors import SourceError
 from components.ingest.session import first_line
+from components.plumbing.artifacts import sha256_of
+from components.plumbing.errors import SourceError
 
 if TYPE_CHECKING:
     import duckdb

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import SourceError, did_you_mean, examples
 from components.ingest.session import first_line
+from components.plumbing.errors import SourceError, did_you_mean, examples
 
 if TYPE_CHECKING:
     import duckdb

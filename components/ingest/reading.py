@@ -15,9 +15,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from components.errors import SourceError, examples
 from components.ingest.session import first_line
 from components.params import CsvFormat, PlainFormat
+from components.plumbing.errors import SourceError, examples
 from components.sources import Fetched
 
 if TYPE_CHECKING:

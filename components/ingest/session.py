@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import DiskFullError, SourceError
+from components.plumbing.errors import DiskFullError, SourceError
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import artifact, checkpoints, observations, project, write_json
-from components.errors import SourceError, examples
 from components.ingest.feedback import load_feedback
 from components.ingest.query import Column, write_query
 from components.ingest.reading import Loaded, load
 from components.ingest.session import session
 from components.params import FileSource, GeneratorSource, Ingest, UrlSource
+from components.plumbing.artifacts import artifact, checkpoints, observations, project, write_json
+from components.plumbing.errors import SourceError, examples
 from components.sources import Fetched, fetch
 from components.sources.generator import ORIGINS
 from components.sources.web import named
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

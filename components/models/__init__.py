@@ -1,4 +1,1 @@
-"""Models, one family a folder; `settings.py` says which families there are. Nothing heavy is imported here."""
-
-# The families' settings are sections, and the sections name the families: whoever comes first, the sections load first.
-from components import params as params
+"""Models: the networks of the families, one a folder, and how a model lies on disk. Nothing heavy is imported here."""

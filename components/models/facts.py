@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import PREDICTOR, read_json
+from components.plumbing.artifacts import PREDICTOR, read_json
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from torch import nn
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 
 
 class Generating(Protocol):

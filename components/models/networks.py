@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from components.errors import ArtifactError, did_you_mean
 from components.models.facts import Facts
+from components.plumbing.errors import ArtifactError, did_you_mean
 
 
 @dataclass(frozen=True)

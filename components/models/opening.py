@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 from components.models.storage import CONFIG, FAMILY
+from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 
 CARD = "README.md"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -15,11 +15,11 @@ from safetensors.torch import load_model as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from components.artifacts import read_json, write_json
-from components.errors import ArtifactError, examples
 from components.models.facts import Facts
 from components.models.networks import network_of
 from components.params import FAMILIES, ModelSettings
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.errors import ArtifactError, examples
 
 FAMILY = "family.json"
 CONFIG = "config.json"

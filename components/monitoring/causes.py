@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts import read_json, write_json
-from components.errors import ArtifactError, BusyError, ModelyardError, TimeLimitError
-from components.locks import hold
 from components.params import Monitoring
-from components.processes import identity, is_alive
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.errors import ArtifactError, BusyError, ModelyardError, TimeLimitError
+from components.plumbing.locks import hold
+from components.plumbing.processes import identity, is_alive
 
 if TYPE_CHECKING:
     from components.monitoring.verdict import Verdict

@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts import replacing
-from components.errors import SourceError
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.windows import Row
 from components.params import Contract
+from components.plumbing.artifacts import replacing
+from components.plumbing.errors import SourceError
 
 ORDER = ("time", "request_id", "item")
 

@@ -5,13 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import Layout, md5_of, read_json, sha256_of, verify
-from components.errors import InputError
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.reference import Reference, read_reference
 from components.package.bento import bento_folder
 from components.params import Monitoring
-from components.registry import CHAMPIONS
+from components.plumbing.artifacts import Layout, md5_of, read_json, sha256_of, verify
+from components.plumbing.errors import InputError
+from components.tracking.registry import CHAMPIONS
 from serving.bundle import MANIFEST, BundleError, verify_bundle
 
 Cached = Callable[[str], Path]

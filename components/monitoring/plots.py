@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from components.monitoring.detectors import Finding
 from components.monitoring.quality import Judgement
-from components.pages import LIGHT
-from components.plots import style, svg_of
+from components.plumbing.pages import LIGHT
+from components.plumbing.plots import style, svg_of
 from serving.predictors.scores import Scores
 
 WINDOW, REFERENCE, ALARM, INK = (LIGHT[role] for role in ("window", "reference", "alarm", "ink"))

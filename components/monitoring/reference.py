@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.artifacts import replacing
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.tokens import Tokens
+from components.plumbing.artifacts import replacing
 from serving.bundle import load_about
 from serving.predictors.scores import Scores
 

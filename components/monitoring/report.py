@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts import write_text
 from components.monitoring.plots import (
     draw_calibration,
     draw_distribution,
@@ -20,7 +19,8 @@ from components.monitoring.plots import (
 from components.monitoring.reference import Reference
 from components.monitoring.verdict import Verdict, scores_of
 from components.monitoring.windows import Window
-from components.pages import bullets, document, span, table, themed
+from components.plumbing.artifacts import write_text
+from components.plumbing.pages import bullets, document, span, table, themed
 
 KINDS = {"drift": "alarm", "degraded": "warning", "steady": "good"}
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from serving.log.segments import FEEDBACK, TRAFFIC, paths_of
 
 HASH = re.compile("sha256:[0-9a-f]{64}")

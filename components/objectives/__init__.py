@@ -9,7 +9,7 @@ from torch import nn
 from components.models.facts import Facts
 from components.params import Adapt, PretrainFromData, TrainFromLabels
 from components.params.recipe import LABELS
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from components.training.objective import Data, Objective
 from components.training.precision import Precision
 

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import PREDICTOR, read_json
-from components.errors import InputError
 from components.models.facts import Facts
 from components.models.generating import Contesting, contesting
 from components.models.shifting import shifted
 from components.params import Adversarial, PretrainFromData
-from components.tracking import Tracker
+from components.plumbing.artifacts import PREDICTOR, read_json
+from components.plumbing.errors import InputError
+from components.tracking.tracker import Tracker
 from components.training.batches import check_batch_norm, num_batches, read_arrays, rows_of_a_step, training_members
 from components.training.objective import Data, Objective, Player
 from components.training.optimizers import build_optimizer

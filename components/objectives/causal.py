@@ -24,11 +24,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import PREDICTOR, TOKENIZER, read_json
-from components.errors import InputError
 from components.models.facts import Facts
 from components.params import PretrainFromData
-from components.tracking import Tracker
+from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json
+from components.plumbing.errors import InputError
+from components.tracking.tracker import Tracker
 from components.training.batches import rows_of_a_step
 from components.training.objective import Data, Objective, Player
 from components.training.optimizers import build_optimizer

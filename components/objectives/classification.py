@@ -17,11 +17,11 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import PREDICTOR, read_json
-from components.errors import InputError
 from components.models.facts import Facts
 from components.params import Adapt, Augment, TrainFromLabels
-from components.tracking import Tracker
+from components.plumbing.artifacts import PREDICTOR, read_json
+from components.plumbing.errors import InputError
+from components.tracking.tracker import Tracker
 from components.training.augmenting import draw_moves, move
 from components.training.batches import (
     ArrayBatch,

@@ -25,12 +25,12 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.artifacts import TOKENIZER
-from components.errors import InputError
 from components.models.encoder.network import EncoderForMasking
 from components.models.facts import Facts
 from components.params import Masked, PretrainFromData
-from components.tracking import Tracker
+from components.plumbing.artifacts import TOKENIZER
+from components.plumbing.errors import InputError
+from components.tracking.tracker import Tracker
 from components.training.batches import (
     Batch,
     Rows,

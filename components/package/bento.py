@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from components.artifacts import read_json, sha256_of
-from components.errors import ArtifactError, BusyError, ModelyardError
-from components.processes import end, family, last_lines, start, uninterrupted, wait_until_ready
+from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.errors import ArtifactError, BusyError, ModelyardError
+from components.plumbing.processes import end, family, last_lines, start, uninterrupted, wait_until_ready
 from serving.bundle import MANIFEST, PROVENANCE, load_about
 from serving.requests.keys import VARIABLE
 

@@ -10,12 +10,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 import serving as served_code
-from components.artifacts import files_of, read_json, write_json
-from components.errors import ArtifactError
 from components.package.card import card_text
 from components.package.gates import Drop, gates_passed
 from components.package.smoke import Golden
 from components.params import Serving
+from components.plumbing.artifacts import files_of, read_json, write_json
+from components.plumbing.errors import ArtifactError
 from components.recipes import stages
 from serving.bundle import ABOUT, CARD, MANIFEST
 from serving.tasks import endpoint_of

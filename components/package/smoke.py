@@ -10,8 +10,8 @@ from typing import Any, TypedDict
 import httpx
 import numpy as np
 
-from components.artifacts import read_json
-from components.errors import ModelyardError, examples
+from components.plumbing.artifacts import read_json
+from components.plumbing.errors import ModelyardError, examples
 
 NUM_CLIENTS = 4  # at once, so that an answer that depends on who else asks is found
 DIGITS = 6

@@ -17,14 +17,14 @@ from typing import Any
 
 import psutil
 
-from components.artifacts import artifact, observations, project, read_json, recipe_name, sha256_of, write_json
-from components.errors import ModelyardError, ParityError
 from components.package.bento import build_bento, remove_bento, serving, tag_of
 from components.package.bundle import write_bundle
 from components.package.gates import Drop
 from components.package.smoke import Golden, Parity, ask, read_golden
 from components.params import Package
-from components.tracking import Tracker
+from components.plumbing.artifacts import artifact, observations, project, read_json, recipe_name, sha256_of, write_json
+from components.plumbing.errors import ModelyardError, ParityError
+from components.tracking.tracker import Tracker
 from serving.bundle import MANIFEST, PROVENANCE
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 from pydantic import Field, model_validator
 
-from components.errors import did_you_mean
 from components.params.section import Section
+from components.plumbing.errors import did_you_mean
 
 NUM_CRON_FIELDS = 5
 

@@ -22,15 +22,15 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.artifacts import PREDICTOR, read_json, write_json
-from components.errors import MAX_EXAMPLES, InputError, LeakageError, examples
 from components.params import ArrayData
+from components.plumbing.artifacts import PREDICTOR, read_json, write_json
+from components.plumbing.errors import MAX_EXAMPLES, InputError, LeakageError, examples
 from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
 from components.preprocess.duplicates import CONFLICTING, DUPLICATE, FATES, OUTVOTED, settle, write_removed
 from components.preprocess.split import NAMES, divided
 from components.preprocess.stage import Inputs, Outputs
 from components.preprocess.timings import timed, write_timings
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 GROUP_ROWS = 1_024
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute
 
-from components.progress import progress
+from components.plumbing.progress import progress
 from serving.predictors.text import clean, cut
 
 BATCH_ROWS = 16_384

@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.errors import InputError, did_you_mean, examples
+from components.plumbing.errors import InputError, did_you_mean, examples
 from components.preprocess.duplicates import KEPT, Verdicts
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them

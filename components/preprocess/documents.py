@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from components.artifacts import TOKENIZER
-from components.errors import MAX_EXAMPLES, InputError, examples
+from components.plumbing.artifacts import TOKENIZER
+from components.plumbing.errors import MAX_EXAMPLES, InputError, examples
 from components.preprocess.tokens import load_vocabulary
 from serving.predictors.text import clean_lines
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.errors import LeakageError, examples
 from components.params import NearDuplicates
+from components.plumbing.errors import LeakageError, examples
 from components.preprocess.neighbours import Rows, likely, neighbours
 from components.preprocess.shingles import signatures
 

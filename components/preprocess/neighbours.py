@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from components.plumbing.progress import progress
 from components.preprocess.shingles import Signatures
-from components.progress import progress
 
 Rows = NDArray[np.int64]
 Confirm = Callable[[Rows, Rows], NDArray[np.bool_]]

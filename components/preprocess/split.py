@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.errors import InputError
 from components.params import Split
+from components.plumbing.errors import InputError
 
 NAMES = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)

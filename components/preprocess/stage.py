@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.artifacts import artifact, checkpoints, observations, project
 from components.params import Preprocess
-from components.tracking import Tracker
+from components.plumbing.artifacts import artifact, checkpoints, observations, project
+from components.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.artifacts import write_json
+from components.plumbing.artifacts import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 
-from components.errors import InputError
 from components.params import TrainedTokenizer
+from components.plumbing.errors import InputError
 
 END_OF_TEXT = "<|endoftext|>"
 PAD, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"

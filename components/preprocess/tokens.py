@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from components.artifacts import TOKENIZER
 from components.champion import champion_tokenizer
-from components.errors import MAX_EXAMPLES, InputError, SourceError, examples
 from components.estimate.lengths import longest_text
 from components.params import FolderSource
+from components.plumbing.artifacts import TOKENIZER
+from components.plumbing.errors import MAX_EXAMPLES, InputError, SourceError, examples
+from components.plumbing.progress import progress
 from components.preprocess.stage import Inputs, Outputs
-from components.progress import progress
 from components.sources import fetch_folder
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 GROUP_ROWS = 16_384

@@ -19,9 +19,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from components.artifacts import TOKENIZER, sha256_of
 from components.champion import champion_folder
-from components.errors import InputError, SourceError, examples
 from components.models.encoder.kinds import refusal
 from components.models.encoder.network import POOLER
 from components.models.facts import read_facts
@@ -29,10 +27,12 @@ from components.models.opening import make_openable
 from components.models.storage import CONFIG, FAMILY, WEIGHTS, save
 from components.models.storage import load as load_saved
 from components.params import FolderSource, Load
+from components.plumbing.artifacts import TOKENIZER, sha256_of
+from components.plumbing.errors import InputError, SourceError, examples
 from components.pretrain.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.sources.pickles import refuse_pickles
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from components.training.history import write_history
 from components.training.starting import check_same_tokenizer
 

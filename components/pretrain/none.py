@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from components.artifacts import write_json
 from components.params import NoPretraining
+from components.plumbing.artifacts import write_json
 from components.pretrain.stage import Inputs, Outputs
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from components.training.history import write_history
 
 

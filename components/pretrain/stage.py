@@ -8,7 +8,7 @@ of the recipe's own rows, `none` leaves it to finetune.
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import artifact, checkpoints, project
+from components.plumbing.artifacts import artifact, checkpoints, project
 
 
 @dataclass(frozen=True)

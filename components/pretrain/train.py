@@ -9,7 +9,7 @@ from components.models.opening import make_openable
 from components.models.storage import WEIGHTS, build, save
 from components.params import PretrainFromData
 from components.pretrain.stage import Inputs, Outputs
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from components.training.history import write_history
 from components.training.objective import Data
 from components.training.starting import first_weights

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import REPORT, Layout, disk_errors, read_json, write_json
-from components.errors import ArtifactError
-from components.locks import hold
+from components.plumbing.artifacts import REPORT, Layout, disk_errors, read_json, write_json
+from components.plumbing.errors import ArtifactError
+from components.plumbing.locks import hold
 from components.promotion.ledger import CHANGES, Action, Entry, append, entries
-from components.registry import CHALLENGER, CHAMPION, CHAMPIONS, Registry, Version, note_weights
-from components.store import masked, tracking_uri
+from components.tracking.registry import CHALLENGER, CHAMPION, CHAMPIONS, Registry, Version, note_weights
+from components.tracking.store import masked, tracking_uri
 
 logger = logging.getLogger(__name__)
 

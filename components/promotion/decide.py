@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.errors import ArtifactError, InputError
 from components.params import Recipe
+from components.plumbing.errors import ArtifactError, InputError
 from components.promotion.champions import (
     Champion,
     bring_back,
@@ -27,8 +27,8 @@ from components.promotion.champions import (
 )
 from components.promotion.ledger import Entry, append
 from components.recipes import load_recipe
-from components.registry import CHALLENGER, CHAMPION, Registry, Version
-from components.store import open_registry, store_errors
+from components.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
+from components.tracking.store import open_registry, store_errors
 
 logger = logging.getLogger(__name__)
 

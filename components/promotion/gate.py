@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import Layout, md5_of, read_json, verify
 from components.comparison.duel import Comparison, Duel, HeldOut
 from components.compress.measure import measure_latencies
-from components.errors import ArtifactError, ParamsError, PromotionError
 from components.params import Promotion, Recipe, SliceGate
-from components.registry import MANIFEST, Version
+from components.plumbing.artifacts import Layout, md5_of, read_json, verify
+from components.plumbing.errors import ArtifactError, ParamsError, PromotionError
 from components.tasks import task_of
+from components.tracking.registry import MANIFEST, Version
 
 logger = logging.getLogger(__name__)
 

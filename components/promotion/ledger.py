@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from components.artifacts import disk_errors, read_json, sync, write_json
-from components.locks import hold
+from components.plumbing.artifacts import disk_errors, read_json, sync, write_json
+from components.plumbing.locks import hold
 
 logger = logging.getLogger(__name__)
 

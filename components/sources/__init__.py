@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.errors import SourceError
 from components.params import DataSource, FileSource, FolderSource, HubSource
+from components.plumbing.errors import SourceError
 from components.sources import database, files, generator, hub, registries, web
 from components.sources.fetched import Fetched
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from components.artifacts import disk_errors
-from components.errors import SourceError, did_you_mean, examples
+from components.plumbing.artifacts import disk_errors
+from components.plumbing.errors import SourceError, did_you_mean, examples
 from components.sources.fetched import Fetched
 
 MAX_UNPACKED_BYTES = 16 * 2**30

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import disk_errors
-from components.errors import SourceError
 from components.params import SqlSource
+from components.plumbing.artifacts import disk_errors
+from components.plumbing.errors import SourceError
 from components.sources.fetched import Fetched, digest_of
 
 BATCH_ROWS = 50_000

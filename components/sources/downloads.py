@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from components.artifacts import disk_errors, sha256_of
-from components.errors import SourceError
+from components.plumbing.artifacts import disk_errors, sha256_of
+from components.plumbing.errors import SourceError
 
 
 def cached(sha256: str, *, root: Path, what: str, download: Callable[[Path], Path]) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import sha256_of
+from components.plumbing.artifacts import sha256_of
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from components.errors import SourceError, did_you_mean, examples
 from components.params import FileSource
+from components.plumbing.errors import SourceError, did_you_mean, examples
 from components.sources.fetched import Fetched, digest_of
 
 

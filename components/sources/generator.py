@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.artifacts import disk_errors
 from components.params import GeneratorSource
+from components.plumbing.artifacts import disk_errors
 from components.sources.fetched import Fetched, digest_of
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from components.artifacts import sha256_of
-from components.errors import SourceError, UnreachableError, examples
 from components.params import HubSource
+from components.plumbing.artifacts import sha256_of
+from components.plumbing.errors import SourceError, UnreachableError, examples
 from components.sources.fetched import Fetched, digest_of
 from components.sources.files import matching
 

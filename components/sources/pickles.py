@@ -4,7 +4,7 @@ import pickletools
 import zipfile
 from pathlib import Path
 
-from components.errors import SourceError
+from components.plumbing.errors import SourceError
 
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 # Opcodes by which a run of valid opcodes is known to be a pickle: its mark, or (in protocols 0 and 1, which have none)

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from components.errors import SourceError, UnreachableError
 from components.params import RegistrySource
+from components.plumbing.errors import SourceError, UnreachableError
 from components.sources import archives
 from components.sources.downloads import cached
 from components.sources.fetched import Fetched

@@ -3,8 +3,8 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from components.errors import SourceError, UnreachableError
 from components.params import UrlSource
+from components.plumbing.errors import SourceError, UnreachableError
 from components.sources import archives
 from components.sources.downloads import cached
 from components.sources.fetched import Fetched

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components.errors import ParamsError, did_you_mean
+from components.plumbing.errors import ParamsError, did_you_mean
 from components.tasks.task import Task
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 
 BATCHES_SORTED_TOGETHER = 64
 # Rows are padded to a multiple of so many tokens: the library of a processor compiles, and keeps, a kernel for each

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
-from components.artifacts import disk_errors, read_json, replace, replacing, write_json
+from components.plumbing.artifacts import disk_errors, read_json, replace, replacing, write_json
 from components.training.precision import Precision
 
 

@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from components.artifacts import write_json
-from components.errors import InputError, TrainingError, examples
 from components.params import Clip, EarlyStopping, Schedule, Training
-from components.progress import progress
-from components.tracking import Tracker
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import InputError, TrainingError, examples
+from components.plumbing.progress import progress
+from components.tracking.tracker import Tracker
 from components.training.checkpoint import (
     Position,
     has_checkpoint,

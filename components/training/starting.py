@@ -11,16 +11,16 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
-from components.artifacts import TOKENIZER, sha256_of
 from components.champion import champion_folder
-from components.errors import InputError, SourceError, examples
 from components.models.facts import Facts
 from components.models.storage import FAMILY, build, load
 from components.params import ModelSource
 from components.params.families import ModelSettings
+from components.plumbing.artifacts import TOKENIZER, sha256_of
+from components.plumbing.errors import InputError, SourceError, examples
 from components.sources import fetch_folder
 from components.sources.pickles import refuse_pickles
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 
 def first_weights(

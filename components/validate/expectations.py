@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import great_expectations.expectations as gxe
 
-from components.errors import MAX_EXAMPLES, did_you_mean, examples
 from components.params import Between, Contract, Values
+from components.plumbing.errors import MAX_EXAMPLES, did_you_mean, examples
 from components.validate.arrays import LARGEST, NUM_ODD, NUM_VALUES, SMALLEST
 from components.validate.tables import LABELLED_TEXT, LABELLED_VALUES, LENGTH, SHOWN_LENGTH, Tables, is_text
 

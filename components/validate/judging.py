@@ -12,7 +12,7 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from components.errors import ModelyardError
+from components.plumbing.errors import ModelyardError
 from components.validate.expectations import Check
 from components.validate.tables import Tables
 

@@ -5,7 +5,7 @@ Great Expectations' own Data Docs load their styles and scripts from the web, so
 
 from collections.abc import Sequence
 
-from components.pages import document, span, table
+from components.plumbing.pages import document, span, table
 from components.validate.expectations import percent
 from components.validate.judging import Judged
 from components.validate.showing import FAILED, HOLDS, heading, rows_of

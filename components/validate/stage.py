@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.artifacts import artifact, observations, write_json
-from components.errors import ContractError
 from components.params import Contract, Validate
-from components.tracking import Tracker
+from components.plumbing.artifacts import artifact, observations, write_json
+from components.plumbing.errors import ContractError
+from components.tracking.tracker import Tracker
 from components.validate.arrays import LARGEST, SMALLEST
 from components.validate.expectations import checks_of
 from components.validate.judging import Judged, judge

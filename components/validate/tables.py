@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.errors import MAX_EXAMPLES
 from components.params import Contract
+from components.plumbing.errors import MAX_EXAMPLES
 from components.validate.arrays import is_array, read_arrays
 
 MEMORY_LIMIT = "1GB"

@@ -10,9 +10,9 @@ import traceback
 
 import click
 
-from components.environment import forgo_last_collection
-from components.errors import ModelyardError
-from components.logs import clear_note
+from components.plumbing.environment import forgo_last_collection
+from components.plumbing.errors import ModelyardError
+from components.plumbing.logs import clear_note
 from flows.cli import machine, pipeline, serving, upkeep
 from flows.cli.group import cli, find_project
 from flows.cli.keys import keys

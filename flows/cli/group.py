@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,8 +21,8 @@ class Project:
     @property
     def root(self) -> Path:
         """The project's folder, with the environment prepared for it."""
-        from components.environment import prepare_environment
-        from components.last_good import bring_back
+        from components.plumbing.environment import prepare_environment
+        from components.plumbing.last_good import bring_back
 
         root = find_project(self.folder or Path.cwd())
         prepare_environment(root)
@@ -98,7 +98,7 @@ def cli(context: click.Context, project: Path | None, debug: bool) -> None:
       modelyard serve movie_sentiment     serve the bundle on this machine
       modelyard new tickets --data tickets.csv --text body --label team
     """
-    from components.logs import configure_logging, note
+    from components.plumbing.logs import configure_logging, note
 
     context.obj = Project(project)
     configure_logging(debug=debug)

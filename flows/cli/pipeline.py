@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from flows.cli.group import RECIPES, STAGES, Project, cli, json_option
 
 
@@ -164,7 +164,7 @@ def run(
       modelyard run movie_sentiment --until evaluate
       modelyard run movie_sentiment --force finetune
     """
-    from components.logs import say
+    from components.plumbing.logs import say
 
     say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
     from flows.pipeline.tables import run_summary, run_tables

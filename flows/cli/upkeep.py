@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from flows.cli.group import RECIPES, Project, cli, json_option
 
 
@@ -63,7 +63,7 @@ def retrain(project: Project, recipe: str, limit_s: int | None, cause: str, as_j
     Example:
       modelyard retrain movie_sentiment
     """
-    from components.logs import say
+    from components.plumbing.logs import say
 
     say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
     from flows.servers.tools import prefect_for_a_run

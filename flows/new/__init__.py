@@ -9,10 +9,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.artifacts import replacing
-from components.errors import ParamsError, examples
-from components.locks import hold
 from components.params import FileSource
+from components.plumbing.artifacts import replacing
+from components.plumbing.errors import ParamsError, examples
+from components.plumbing.locks import hold
 from components.recipes import PARAMS, load_yaml, parse_recipe
 from components.sources import fetch_folder
 from components.sources.fetched import digest_of

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import SourceError, did_you_mean, examples
 from components.ingest.reading import Loaded, literal, load
 from components.ingest.session import first_line, session
 from components.params import CsvFormat, FileSource, PlainFormat
+from components.plumbing.errors import SourceError, did_you_mean, examples
 from components.sources import fetch
 
 if TYPE_CHECKING:

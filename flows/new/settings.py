@@ -6,9 +6,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import SourceError
 from components.estimate.lengths import longest_text
 from components.models.encoder.kinds import refusal
+from components.plumbing.errors import SourceError
 from flows.new.figures import Figures
 
 # By how much the next rows may differ from those that are there.

@@ -8,9 +8,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
-from components.errors import SourceError, did_you_mean, examples
 from components.ingest.reading import opened
 from components.params import CsvFormat, PlainFormat
+from components.plumbing.errors import SourceError, did_you_mean, examples
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 PLAIN: dict[str, Literal["jsonl", "parquet"]] = {

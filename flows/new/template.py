@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from components.errors import ParamsError
 from components.params import CsvFormat
+from components.plumbing.errors import ParamsError
 from flows.new.figures import Measured
 from flows.new.settings import EMBEDDINGS, Settings
 

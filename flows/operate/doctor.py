@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import psutil
 
-from components.environment import QUIET
-from components.errors import ModelyardError, examples
-from components.locks import held, read_holder
-from components.processes import began_before
+from components.plumbing.environment import QUIET
+from components.plumbing.errors import ModelyardError, examples
+from components.plumbing.locks import held, read_holder
+from components.plumbing.processes import began_before
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.servers.ports import holder_of, is_free, name_of
 from serving.requests.keys import VARIABLE as KEYS
@@ -210,7 +210,7 @@ def look_at_remotes(root: Path) -> list[Check]:
 
 
 def look_at_mlflow(root: Path) -> list[Check]:
-    from components.store import check_store, masked, tracking_uri
+    from components.tracking.store import check_store, masked, tracking_uri
 
     if not has_store(root):
         return [Check("mlflow", "ok", "the first run makes the store")]
@@ -222,7 +222,7 @@ def look_at_champions(root: Path) -> list[Check]:
     """Whether the registry still has what the ledger says is served."""
     from components.promotion.champions import bring_back, lost_champion, register_one
     from components.promotion.ledger import entries
-    from components.store import open_registry
+    from components.tracking.store import open_registry
 
     checks: list[Check] = []
     recipes = load_yaml(root / PARAMS)["recipes"]
@@ -235,7 +235,7 @@ def look_at_champions(root: Path) -> list[Check]:
 
 def has_store(root: Path) -> bool:
     """Whether there is a store to ask: opening a SQLite file that is not there would make it."""
-    from components.store import tracking_uri
+    from components.tracking.store import tracking_uri
 
     uri = tracking_uri(root)
     return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
@@ -259,7 +259,7 @@ def look_at_schedules(root: Path) -> list[Check]:
     """Whether each schedule has a coming run, where a worker or a pool was ever given them."""
     import httpx
 
-    from components.locks import held
+    from components.plumbing.locks import held
     from flows.upkeep.due import coming_runs
     from flows.upkeep.planned import readable
 
@@ -308,7 +308,7 @@ def load_stages(root: Path) -> dict[str, object]:
 
 
 def look_at_stale_runs(root: Path) -> list[Check]:
-    from components.store import stale_runs
+    from components.tracking.store import stale_runs
 
     stale = stale_runs(root) if has_store(root) else []
     if stale:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from flows.telling.output import plain_table
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.environment import PREFECT_SERVER
-from components.errors import InputError, ParamsError
 from components.params import Service
+from components.plumbing.environment import PREFECT_SERVER
+from components.plumbing.errors import InputError, ParamsError
 from components.recipes import PARAMS, load_recipe, load_yaml
 from flows.servers.own_command import CODE, modelyard
 from flows.servers.ports import HOST, MLFLOW_PORT, PREFECT_PORT

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from components.artifacts import Layout, verify
-from components.errors import ArtifactError, InputError
 from components.monitoring.place import traffic_environment
 from components.package.bento import build_bento, serve_command
+from components.plumbing.artifacts import Layout, verify
+from components.plumbing.errors import ArtifactError, InputError
 from components.recipes import load_recipe
 from flows.operate.keys import has_keys, keys_file
 from flows.servers.ports import HOST, check_free, is_free

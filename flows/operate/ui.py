@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from components.environment import MLFLOW_SERVER, PREFECT_SERVER
+from components.plumbing.environment import MLFLOW_SERVER, PREFECT_SERVER
 from flows.servers.ports import HOST, check_free
 from flows.servers.server import Server, starting, until_interrupted, wait_for, wait_for_any
 from flows.servers.tools import known_to_runs, mlflow_server, prefect_server

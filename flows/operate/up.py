@@ -15,12 +15,12 @@ from typing import Any, Literal
 import httpx
 import psutil
 
-from components.artifacts import read_json, write_json
-from components.environment import PREFECT_SERVER
-from components.errors import ArtifactError, BusyError, ParamsError
-from components.locks import held, hold
 from components.monitoring.causes import last_end
-from components.processes import find, last_line
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.environment import PREFECT_SERVER
+from components.plumbing.errors import ArtifactError, BusyError, ParamsError
+from components.plumbing.locks import held, hold
+from components.plumbing.processes import find, last_line
 from components.promotion.champions import champion_file, changes
 from flows.operate.plan import Part, noted_prefect, plan
 from flows.servers.ports import check_free

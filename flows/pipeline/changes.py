@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.errors import BusyError
+from components.plumbing.errors import BusyError
 from flows.pipeline.graph import Stage, open_repo
 
 LOCK_WAIT_S = 60

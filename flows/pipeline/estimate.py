@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from flows.telling.output import Data, plain_table
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from components.errors import InputError, ParamsError, did_you_mean
+from components.plumbing.errors import InputError, ParamsError, did_you_mean
 
 
 @dataclass(frozen=True)

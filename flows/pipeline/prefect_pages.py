@@ -26,14 +26,14 @@ from prefect.artifacts import (
 )
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from components.artifacts import REPORT, Layout, read_json
-from components.environment import MLFLOW_SERVER
-from components.headline import flatten
-from components.pipeline_run import PipelineRun
-from components.progress import PROGRESS_VARIABLE
+from components.plumbing.artifacts import REPORT, Layout, read_json
+from components.plumbing.environment import MLFLOW_SERVER
+from components.plumbing.progress import PROGRESS_VARIABLE
 from components.recipes import load_recipe
 from components.summary import shown, size_rows
 from components.tasks import task_of
+from components.tracking.headline import flatten
+from components.tracking.pipeline_run import PipelineRun
 from flows.servers.records import process_of, records
 
 logger = logging.getLogger(__name__)

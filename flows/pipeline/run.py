@@ -17,15 +17,15 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from components.champion import note_champion
-from components.errors import StoreError
-from components.last_good import bring_back
-from components.locks import hold
-from components.pipeline_run import PipelineRun
-from components.processes import DRIVER_VARIABLE, identity
+from components.plumbing.errors import StoreError
+from components.plumbing.last_good import bring_back
+from components.plumbing.locks import hold
+from components.plumbing.processes import DRIVER_VARIABLE, identity
 from components.recipes import load_recipe
-from components.registry import CHAMPION
-from components.store import Store
-from components.tracking import PIPELINE_VARIABLE
+from components.tracking.pipeline_run import PipelineRun
+from components.tracking.registry import CHAMPION
+from components.tracking.store import Store
+from components.tracking.tracker import PIPELINE_VARIABLE
 from flows.pipeline.graph import check_reached, check_stage, open_repo, read_graph
 from flows.pipeline.prefect_pages import tell_mlflow
 from flows.pipeline.running import known_by_its_process

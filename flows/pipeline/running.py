@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from components.artifacts import read_json, write_json
-from components.errors import ArtifactError, TimeLimitError
-from components.processes import identity, is_alive
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.errors import ArtifactError, TimeLimitError
+from components.plumbing.processes import identity, is_alive
 from flows.pipeline.stage import STOP_WAIT_S
 from flows.telling.alerts import tell_of_killed
 

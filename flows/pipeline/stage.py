@@ -12,9 +12,9 @@ import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from components.artifacts import ERROR, REPORT, Layout, read_json
-from components.errors import GateError, InputError, ModelyardError
-from components.processes import end, family
+from components.plumbing.artifacts import ERROR, REPORT, Layout, read_json
+from components.plumbing.errors import GateError, InputError, ModelyardError
+from components.plumbing.processes import end, family
 from flows.pipeline.changes import chain_of, changes_of, is_in_run_cache, when_unlocked
 from flows.pipeline.graph import Stage, open_repo
 from flows.pipeline.prefect_pages import showing_progress, tell_figures, tell_gate

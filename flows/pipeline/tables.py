@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.artifacts import REPORT, Layout, read_json
-from components.processes import age_s
+from components.plumbing.artifacts import REPORT, Layout, read_json
+from components.plumbing.processes import age_s
 from components.recipes import PARAMS, load_yaml, stages
 from components.summary import CLASSIFIER, headline, seconds_rows, size_rows
 from components.tasks import TASKS, task_of

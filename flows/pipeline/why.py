@@ -8,9 +8,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.headline import flatten
-from components.locks import hold
+from components.plumbing.locks import hold
 from components.recipes import PARAMS, load_recipe, load_yaml
+from components.tracking.headline import flatten
 from flows.pipeline.changes import are_gone, changes_of, is_in_run_cache
 from flows.pipeline.graph import Stage, open_repo, read_graph
 

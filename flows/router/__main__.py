@@ -8,9 +8,9 @@ from pathlib import Path
 
 import uvloop
 
-from components.environment import prepare_environment
-from components.errors import ModelyardError
 from components.monitoring.place import traffic_environment
+from components.plumbing.environment import prepare_environment
+from components.plumbing.errors import ModelyardError
 from components.recipes import load_recipe
 from flows.router.bentos import Launcher
 from flows.router.challengers import verdict_file

@@ -11,13 +11,13 @@ from typing import Any
 
 import psutil
 
-from components.artifacts import Layout
-from components.errors import ArtifactError
 from components.monitoring.place import traffic_environment
 from components.package.bento import bento_folder, build_bento, free_port, remove_bento, serve_command, stop
 from components.params import Recipe
-from components.processes import start, wait_until_ready
-from components.registry import fault_of
+from components.plumbing.artifacts import Layout
+from components.plumbing.errors import ArtifactError
+from components.plumbing.processes import start, wait_until_ready
+from components.tracking.registry import fault_of
 from flows.router.versions import Version
 from flows.servers.ports import HOST
 from serving.bundle import load_about

@@ -5,13 +5,13 @@ With `promotion.then: trial`, every challenger that promotion names is tried; th
 
 from pathlib import Path
 
-from components.errors import InputError
 from components.params import Canary, Recipe
+from components.plumbing.errors import InputError
 from components.promotion.champions import bundle_of, name_version, promotion_lock
 from components.promotion.decide import chosen
 from components.recipes import load_recipe
-from components.registry import CHAMPION, Version
-from components.store import open_registry, store_errors
+from components.tracking.registry import CHAMPION, Version
+from components.tracking.store import open_registry, store_errors
 
 
 def asked_file(root: Path, recipe: str) -> Path:

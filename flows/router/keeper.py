@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import write_json
-from components.errors import DiskFullError
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import DiskFullError
 from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
 from flows.router.challenge import Challenge, now
 from flows.router.project import UNDER_WAY, Project

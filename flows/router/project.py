@@ -4,10 +4,10 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from components.artifacts import Layout, read_json, sha256_of
-from components.errors import ArtifactError
 from components.package.bento import tag_of
 from components.params import Canary, Recipe
+from components.plumbing.artifacts import Layout, read_json, sha256_of
+from components.plumbing.errors import ArtifactError
 from components.promotion.champions import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
 from flows.router.challengers import asked_file, verdict_file

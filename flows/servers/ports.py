@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import psutil
 
-from components.errors import BusyError
+from components.plumbing.errors import BusyError
 
 HOST = "127.0.0.1"
 MLFLOW_PORT = 5000

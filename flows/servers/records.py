@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from components.artifacts import read_json, write_json
-from components.errors import ArtifactError
-from components.processes import end, family, find, is_running, running, start_to_stay
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.errors import ArtifactError
+from components.plumbing.processes import end, family, find, is_running, running, start_to_stay
 from flows.servers.server import Server
 
 MARK = "MODELYARD_UP"

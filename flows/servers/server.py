@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 import psutil
 
-from components.errors import ModelyardError
 from components.package.bento import STOP_TIMEOUT_S
-from components.processes import last_words, started, wait_until_ready
+from components.plumbing.errors import ModelyardError
+from components.plumbing.processes import last_words, started, wait_until_ready
 
 READY_TIMEOUT_S = 120
 POLL_S = 0.2

@@ -6,15 +6,15 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.artifacts import write_json
-from components.environment import has_prefect_profile
 from components.package.bento import free_port
+from components.plumbing.artifacts import write_json
+from components.plumbing.environment import has_prefect_profile
 from flows.servers.ports import HOST
 from flows.servers.server import Server, starting, wait_for
 
 
 def mlflow_server(root: Path, port: int) -> Server:
-    from components.store import tracking_uri
+    from components.tracking.store import tracking_uri
 
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from components.artifacts import read_json, write_json
-from components.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError
 from components.params.notify import Email, Event, Notify, Slack, Webhook
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError
 from components.recipes import PARAMS, load_notify, load_recipe, load_yaml
-from components.store import Store, tracking_uri
+from components.tracking.store import Store, tracking_uri
 from serving.requests.keys import is_loopback
 
 if TYPE_CHECKING:

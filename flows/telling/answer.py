@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from components.errors import GateError, ModelyardError
+from components.plumbing.errors import GateError, ModelyardError
 
 OPTION = "--json"
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from components.logs import clear_note
+from components.plumbing.logs import clear_note
 from flows.telling.answer import keep
 
 Data = dict[str, Any]

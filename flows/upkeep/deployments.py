@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from components.recipes import PARAMS
 from flows.upkeep.planned import DESCRIPTIONS, TAG, deployment_name, own_deployments, scheduled
 from flows.upkeep.times import when

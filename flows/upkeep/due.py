@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 
-from components.environment import prefect_server
+from components.plumbing.environment import prefect_server
 from flows.upkeep.planned import own_deployments, readable
 from flows.upkeep.times import Due, times_of
 

@@ -19,10 +19,6 @@ from prefect.states import Completed
 from rich.console import Console
 from rich.text import Text
 
-from components.artifacts import Layout, disk_errors, md5_of, read_json, write_json
-from components.environment import prepare_environment
-from components.errors import ArtifactError, InputError, NoTrafficError
-from components.locks import hold
 from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to, last_end
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.learned import Learned, add_rows
@@ -33,10 +29,14 @@ from components.monitoring.report import write_report
 from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told
 from components.monitoring.windows import Window, read_window
 from components.params import Recipe
-from components.processes import identity, start_to_stay
+from components.plumbing.artifacts import Layout, disk_errors, md5_of, read_json, write_json
+from components.plumbing.environment import prepare_environment
+from components.plumbing.errors import ArtifactError, InputError, NoTrafficError
+from components.plumbing.locks import hold
+from components.plumbing.processes import identity, start_to_stay
 from components.recipes import load_recipe
 from components.tasks import task_of
-from components.tracking import watching_run
+from components.tracking.tracker import watching_run
 from flows.pipeline.changes import when_unlocked
 from flows.pipeline.graph import open_repo
 from flows.pipeline.prefect_pages import tell_pages

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import ParamsError
+from components.plumbing.errors import ParamsError
 from components.recipes import PARAMS, load_recipe, load_yaml
 from flows.upkeep.times import Due, when
 

@@ -18,15 +18,15 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging.handlers import APILogHandler
 
-from components.artifacts import REPORT, Layout, read_json
-from components.environment import prepare_environment
-from components.errors import GateError, InputError, ModelyardError
-from components.locks import hold
 from components.monitoring.causes import comes_to_a_verdict
-from components.pipeline_run import PipelineRun
+from components.plumbing.artifacts import REPORT, Layout, read_json
+from components.plumbing.environment import prepare_environment
+from components.plumbing.errors import GateError, InputError, ModelyardError
+from components.plumbing.locks import hold
 from components.promotion.decide import Decision, promote_made
 from components.recipes import load_recipe
-from components.store import Store, store_errors
+from components.tracking.pipeline_run import PipelineRun
+from components.tracking.store import Store, store_errors
 from flows.pipeline.prefect_pages import tell_gate
 from flows.pipeline.run import Outcome, check_prefect, prefect_errors, run_pipeline
 from flows.pipeline.running import known_by_its_process, time_limit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from components.errors import ArtifactError
+from components.plumbing.errors import ArtifactError
 from components.promotion.ledger import HEAD, LEDGER, Fault, entries, read_head, verify
 from components.summary import named as shown
 from flows.pipeline.tables import stages_table

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from components.errors import ParamsError
 from components.params import RunSchedule
+from components.plumbing.errors import ParamsError
 
 if TYPE_CHECKING:
     from prefect.schedules import Schedule

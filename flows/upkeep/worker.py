@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from components.errors import StoreError
-from components.locks import hold
-from components.processes import identity
+from components.plumbing.errors import StoreError
+from components.plumbing.locks import hold
+from components.plumbing.processes import identity
 from components.recipes import PARAMS
 from flows.pipeline.running import WORKER_VARIABLE, mark_killed
 from flows.servers.server import until_interrupted

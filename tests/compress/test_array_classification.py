@@ -9,10 +9,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from components.__main__ import run_stage
-from components.artifacts import files_of, read_json
 from components.models.storage import load
+from components.plumbing.artifacts import files_of, read_json
 from components.tasks.array_classification.compress import export_classifier, shortest
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.tasks.array_classification.predictor import Predictor
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from components.__main__ import run_stage
-from components.artifacts import FILES, files_of, read_json, write_json
 from components.compress.stage import Inputs
-from components.errors import ArtifactError, CompressionError
+from components.plumbing.artifacts import FILES, files_of, read_json, write_json
+from components.plumbing.errors import ArtifactError, CompressionError
 from components.tasks.image_generation.compress import ImageTrial, export_generator, folded, golden_of, make_trial
 from components.tasks.image_generation.judging.torch_sampler import float_sampler
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.tasks.image_generation.predictor import Sampler
 from tests.projects import edit
 from tests.tiny_images import copy_of

@@ -10,17 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.__main__ import run_stage
-from components.artifacts import Layout, files_of, read_json
 from components.compress.classification import golden_numbers
 from components.compress.measure import Speed, measure_speeds
 from components.compress.stage import Candidate, Inputs, choose
 from components.compress.trial import MAX_GOLDEN, Trial
-from components.errors import ArtifactError, CompressionError, ParamsError
 from components.evaluate.figures import shortened
 from components.params import CompressionGate
+from components.plumbing.artifacts import Layout, files_of, read_json
+from components.plumbing.errors import ArtifactError, CompressionError, ParamsError
 from components.recipes import parse_recipe
 from components.tasks import task_of
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.tasks.text_classification.predictor import Predictor
 from tests.projects import edit, tiny_recipe
 from tests.tiny_model import finish

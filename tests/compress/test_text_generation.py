@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from components.artifacts import Layout, read_json
 from components.compress.stage import Inputs
 from components.models.storage import load
+from components.plumbing.artifacts import Layout, read_json
 from components.tasks.text_generation.compress import MAX_TOKENS, TextGenerationTrial, make_trial, read_excerpts
 from serving.tasks.text_generation.predictor import TextGenerator
 from tests.tiny_language import CONTEXT, TEXTS, compress, make_predictor, write_documents

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.package.bento import free_port
-from components.processes import is_running
+from components.plumbing.processes import is_running
 from components.recipes import stages
 from flows.servers.tools import prefect_server
 from tests.hooks import listening, webhook

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import read_json, write_json
+from components.plumbing.artifacts import read_json, write_json
 from components.recipes import load_yaml, stages
 from tests.projects import ROOT, make_project, run, write_params
 from tests.tiny_documents import tiny_documents
@@ -116,9 +116,9 @@ RUN_STAGES = """
 from pathlib import Path
 
 from components.__main__ import run_stage
-from components.environment import prepare_environment
+from components.plumbing.environment import prepare_environment
 from components.recipes import stages
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 
 prepare_environment(Path.cwd())
 for stage in stages():

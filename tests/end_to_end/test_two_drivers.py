@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from components.recipes import stages
-from components.store import Store
+from components.tracking.store import Store
 from tests.processes import at_work, stage_process
 from tests.projects import edit, git_commit, make_project, run
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import write_json
-from components.errors import InputError
 from components.estimate.recipe import counts_of, estimate_recipe, facts_of, trainings_of
 from components.models.facts import Facts
 from components.models.storage import build
 from components.params import Recipe
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import InputError
 from components.recipes import load_yaml, parse_recipe
 from tests.projects import ROOT
 from tests.tiny import make_tiny_encoder, tiny_rows

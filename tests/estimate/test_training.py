@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from components.errors import InputError
 from components.estimate import memory, training
 from components.estimate.prediction import foretold, predict
 from components.estimate.recipe import Training, estimate_training
@@ -15,7 +14,8 @@ from components.models.facts import Facts, read_facts
 from components.models.storage import build
 from components.objectives import OBJECTIVES, objective_of
 from components.params import PretrainFromData, TrainFromLabels
-from components.tracking import NullTracker
+from components.plumbing.errors import InputError
+from components.tracking.tracker import NullTracker
 from components.training.loop import plan_of, train
 
 CPU = torch.device("cpu")

@@ -12,7 +12,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate import Inputs, Outputs, stage
 from components.evaluate.classification.report import Report
 from components.models.facts import Facts
@@ -20,8 +19,9 @@ from components.models.mlp.network import Perceptron, build
 from components.models.storage import save
 from components.params import ArrayClassificationFigures
 from components.params.families.mlp import MlpSettings
+from components.plumbing.errors import ArtifactError, InputError, QualityError
 from components.tasks import task_of
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 
 run = partial(stage.run, measure=task_of("array_classification").evaluate)
 

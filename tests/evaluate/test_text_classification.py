@@ -15,8 +15,6 @@ from PIL import Image
 from pyarrow.csv import read_csv
 from sklearn import metrics as reference
 
-from components.artifacts import files_of, read_json
-from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate import Inputs, Outputs, stage
 from components.evaluate.classification.report import Report, ReportWithBoth
 from components.evaluate.classification.tfidf import tfidf_scores
@@ -25,9 +23,11 @@ from components.models.encoder.network import EncoderClassifier, classifier_from
 from components.models.facts import Facts
 from components.models.storage import load, save
 from components.params import Baseline, Bootstrap, QualityGate, TextClassificationFigures
+from components.plumbing.artifacts import files_of, read_json
+from components.plumbing.errors import ArtifactError, InputError, QualityError
 from components.tasks import task_of
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.tiny import MOODS, make_tiny_encoder, tiny_rows
 

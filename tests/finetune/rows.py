@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from components.artifacts import write_json
 from components.finetune import Inputs, Outputs
+from components.plumbing.artifacts import write_json
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from components.artifacts import read_json, sha256_of
 from components.finetune.adapt import run
 from components.models import storage
 from components.models.encoder.network import classifier_from_encoder
 from components.params import Adapt
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, sha256_of
+from components.tracking.tracker import NullTracker
 from components.training import loop
 from tests.finetune.rows import as_json, outputs_in, text_inputs
 

@@ -3,13 +3,13 @@ import os
 
 import pytest
 
-from components.artifacts import read_json, sha256_of
 from components.finetune.none import run
 from components.models import storage
 from components.models.facts import Facts
 from components.params import NoFinetuning
 from components.params.families.mlp import MlpSettings
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, sha256_of
+from components.tracking.tracker import NullTracker
 from tests.finetune.rows import array_inputs, outputs_in
 
 MLP = MlpSettings(family="mlp", hidden_sizes=(3,), activation="relu", batch_norm=False, dropout=0.0)

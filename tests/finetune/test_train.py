@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from components.artifacts import read_json, sha256_of
-from components.errors import InputError
 from components.finetune.train import run
 from components.models import storage
 from components.params import TrainFromLabels
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.errors import InputError
+from components.tracking.tracker import NullTracker
 from tests.finetune.rows import array_inputs, as_json, outputs_in
 
 MLP = {"family": "mlp", "hidden_sizes": [16], "activation": "relu", "batch_norm": False, "dropout": 0.0}

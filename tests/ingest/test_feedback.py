@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from components.artifacts import read_json, sha256_of
-from components.errors import SourceError
 from components.ingest import Inputs, Outputs, run
 from components.monitoring.learned import add_rows
 from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import Contract, Ingest
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.errors import SourceError
+from components.tracking.tracker import NullTracker
 from flows.new.figures import query_for
 from flows.new.template import LEARNED
 

@@ -6,11 +6,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from components.artifacts import read_json, sha256_of
-from components.errors import SourceError
 from components.ingest import Inputs, Outputs, Report, run
 from components.params import Ingest
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.errors import SourceError
+from components.tracking.tracker import NullTracker
 
 CSV = {"type": "csv", "delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"}
 ROWS = b'text,label\n"a, ""quoted"" text\nin two lines",pos\nplain,neg\n'

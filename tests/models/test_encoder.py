@@ -13,19 +13,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from components.artifacts import read_json, write_json
 from components.compress.export import quantize
-from components.errors import ArtifactError, SourceError
 from components.finetune.adapt import run as finetune
 from components.models.encoder.kinds import HEAD_DROPOUT
 from components.models.encoder.network import classifier_from_encoder
 from components.models.storage import load
 from components.params import Adapt, Load
+from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.errors import ArtifactError, SourceError
 from components.pretrain import Inputs, Outputs
 from components.pretrain.load import run
 from components.tasks.text_classification.compress import export_classifier
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.finetune.rows import inputs_in, outputs_in, write_tokens
 from tests.finetune.test_adapt import LORA, PARAMS

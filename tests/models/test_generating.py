@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from components.errors import InputError
 from components.models.generating import contesting, generating
+from components.plumbing.errors import InputError
 
 
 class Decoder(nn.Module):

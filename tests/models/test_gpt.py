@@ -4,12 +4,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
-from components.artifacts import read_json
 from components.models.facts import Facts
 from components.models.gpt.network import Gpt, build
 from components.models.opening import make_openable
 from components.models.storage import load, save
 from components.params.families.gpt import GptSettings
+from components.plumbing.artifacts import read_json
 from tests.tiny_documents import tiny_documents, write_documents_of
 
 SETTINGS = GptSettings(family="gpt", hidden_size=32, num_layers=2, num_heads=4, dropout=0.1)

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from components.errors import InputError
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of
 from components.models.encoder.ways import attention_of, merge, restrict
 from components.params import Full, LastLayers, Lora
+from components.plumbing.errors import InputError
 from tests.tiny import make_tiny_encoder
 
 LORA = Lora(name="lora", rank=4, alpha=8, dropout=0.1)

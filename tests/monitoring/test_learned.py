@@ -5,12 +5,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from components.errors import SourceError
 from components.monitoring.arrays import ArrayInputs
 from components.monitoring.learned import Learned, add_rows
 from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import Contract
+from components.plumbing.errors import SourceError
 
 START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 SHARED = {

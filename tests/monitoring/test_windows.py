@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.errors import InputError
 from components.monitoring.windows import Window, read_window
+from components.plumbing.errors import InputError
 
 START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 

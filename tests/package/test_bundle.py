@@ -7,12 +7,12 @@ import pytest
 from ruamel.yaml import YAML
 
 import serving
-from components.artifacts import read_json, sha256_of, write_json
-from components.errors import ArtifactError
 from components.package.bento import tag_of
 from components.package.bundle import made_from, write_bundle
 from components.package.smoke import Golden, read_golden
 from components.params import TextClassificationServing
+from components.plumbing.artifacts import read_json, sha256_of, write_json
+from components.plumbing.errors import ArtifactError
 from components.tasks import task_of
 from serving.bundle import load_about
 from serving.tasks import endpoint_of

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import write_json
-from components.errors import ModelyardError
 from components.package.smoke import Golden, ask, read_golden
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import ModelyardError
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 from components.__main__ import run_stage
-from components.artifacts import read_json, sha256_of, write_json
-from components.errors import ArtifactError, ModelyardError, ParityError
 from components.package.bento import build_bento, serve_command, serving
 from components.package.smoke import Golden, compare
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, sha256_of, write_json
+from components.plumbing.errors import ArtifactError, ModelyardError, ParityError
+from components.tracking.tracker import NullTracker
 from tests.projects import edit
 from tests.tiny_model import finish
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ParamsError
+from components.plumbing.errors import ParamsError
 from components.recipes import load_yaml, parse_recipe
 
 ROOT = Path(__file__).parent.parent.parent

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ParamsError
 from components.params import Canary
+from components.plumbing.errors import ParamsError
 from components.recipes import load_yaml, parse_recipe, stages
 
 ROOT = Path(__file__).parent.parent.parent

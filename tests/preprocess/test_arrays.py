@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import read_json, sha256_of, write_json
-from components.errors import InputError, LeakageError
 from components.params import SECTIONS
+from components.plumbing.artifacts import read_json, sha256_of, write_json
+from components.plumbing.errors import InputError, LeakageError
 from components.preprocess import Inputs, Outputs, run
 from components.preprocess.arrays import Report, check_leakage
 from components.tasks import task_of
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 
 SPLITS = ("train", "validation", "test")
 LABELS = ["cross", "nought"]

@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from components.errors import LeakageError
 from components.params import NearDuplicates
+from components.plumbing.errors import LeakageError
 from components.preprocess.leakage import check_leakage
 from tests.tiny import tiny_rows
 

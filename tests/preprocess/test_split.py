@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from components.errors import InputError
 from components.params import Split
+from components.plumbing.errors import InputError
 from components.preprocess.split import TEST, TRAIN, VALIDATION, grouped, stratified
 
 PARAMS = Split(validation=0.1, test=0.2, seed=0, group=None)

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import artifact_names, files_of, write_json
-from components.errors import InputError, SourceError
 from components.params import FileSource, NearDuplicates, Split, TextClassificationData, TrainedTokenizer
+from components.plumbing.artifacts import artifact_names, files_of, write_json
+from components.plumbing.errors import InputError, SourceError
 from components.preprocess import Inputs, Outputs, run
 from components.tasks import task_of
 from components.tasks.text_classification.preprocess import Report
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from serving.predictors.text import clean
 from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.tiny import make_tiny_encoder, tiny_rows
@@ -272,7 +272,7 @@ def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: 
 
 
 def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassificationData, monkeypatch: pytest.MonkeyPatch):
-    from components.errors import LeakageError
+    from components.plumbing.errors import LeakageError
     from components.tasks.text_classification import preprocess as stage
 
     # The split is made to put every row of test into train as well.

@@ -7,16 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-from components.artifacts import write_json
-from components.errors import InputError, LeakageError
 from components.params import TextGenerationData, TrainedTokenizer
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import InputError, LeakageError
 from components.preprocess import stage
 from components.preprocess.documents import clean_document
 from components.preprocess.leakage import check_leakage
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.tasks.text_generation.preprocess import Report
 from components.tasks.text_generation.preprocess import run as prepare
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from tests.tiny import make_tiny_tokenizer
 from tests.tiny_documents import tiny_documents
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from components.errors import InputError
 from components.params import TrainedTokenizer
+from components.plumbing.errors import InputError
 from components.preprocess.tokenizer_training import train_tokenizer
 from tests.projects import ROOT, environment
 from tests.tiny import tiny_rows

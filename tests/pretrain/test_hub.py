@@ -10,14 +10,14 @@ import torch
 from ruamel.yaml import YAML
 from transformers import AutoModel
 
-from components.artifacts import sha256_of
-from components.errors import SourceError
 from components.models.encoder.network import classifier_from_encoder
 from components.params import HubSource, Load, TextClassificationData
+from components.plumbing.artifacts import sha256_of
+from components.plumbing.errors import SourceError
 from components.pretrain import Inputs, Outputs
 from components.pretrain.load import run
 from components.recipes import load_yaml, parse_recipe
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from tests.tiny import make_tiny_encoder
 
 REVISION = "8f23c25b06e129b6c986331a13d8d025a92cf0ea"

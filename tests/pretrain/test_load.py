@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertForMaskedLM
 
-from components.artifacts import files_of, sha256_of
-from components.errors import SourceError
 from components.params import FileSource, Load
+from components.plumbing.artifacts import files_of, sha256_of
+from components.plumbing.errors import SourceError
 from components.pretrain import Inputs, Outputs
 from components.pretrain.load import Report, run
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(60)]

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from components.artifacts import files_of, read_json, sha256_of, write_json
-from components.registry import Registry
-from components.store import open_registry
-from components.tracking import stage_run
+from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
+from components.tracking.registry import Registry
+from components.tracking.store import open_registry
+from components.tracking.tracker import stage_run
 from tests.tiny_bundles import complete
 
 SPLIT = {"validation": 0.2, "test": 0.2, "seed": 0, "group": None}

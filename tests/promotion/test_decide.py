@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import files_of, sha256_of
-from components.errors import ArtifactError, InputError, ParamsError, PromotionError
 from components.monitoring.origins import bundle_of
+from components.plumbing.artifacts import files_of, sha256_of
+from components.plumbing.errors import ArtifactError, InputError, ParamsError, PromotionError
 from components.promotion.champions import champion_file, intent_file, published
 from components.promotion.decide import champion_of, promote, promote_made, rollback
 from components.promotion.ledger import entries, verify
-from components.registry import CHALLENGER, CHAMPION, fault_of
+from components.tracking.registry import CHALLENGER, CHAMPION, fault_of
 from flows.operate.doctor import look_at_champions
 from serving.bundle import MANIFEST
 from tests.projects import edit
@@ -270,7 +270,7 @@ KILL = """
 import os, signal, sys
 from pathlib import Path
 from components.promotion import champions, decide
-from components.registry import Registry
+from components.tracking.registry import Registry
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import FILES, files_of, read_json, sha256_of, write_json
-from components.errors import ArtifactError
 from components.params import Promotion, Recipe
+from components.plumbing.artifacts import FILES, files_of, read_json, sha256_of, write_json
+from components.plumbing.errors import ArtifactError
 from components.promotion.gate import Contender, Verdict, faults_of, judge
 from components.recipes import load_recipe
-from components.registry import Version
 from components.tasks.image_generation.duel import weighted
 from components.tasks.image_generation.judging.frechet import moments_of
+from components.tracking.registry import Version
 from tests.projects import ROOT
 from tests.promotion.bundles import make_bundle, note, spoil
 from tests.tiny_language import compress

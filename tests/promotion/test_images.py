@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from components.__main__ import run_stage
-from components.artifacts import read_json
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json
+from components.tracking.tracker import NullTracker
 from tests.promotion.test_gate import check, recipe, verdicts
 
 

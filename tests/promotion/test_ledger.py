@@ -106,7 +106,7 @@ def test_full_disk_leaves_whole_lines(root: Path):
     size = (root / LEDGER).stat().st_size
     code = (
         "import resource, signal, sys; from pathlib import Path; from components.promotion.ledger import append\n"
-        "from components.errors import DiskFullError\n"
+        "from components.plumbing.errors import DiskFullError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 50}, {size + 50}))\n"
         "try:\n    append(Path(sys.argv[1]), {'recipe': 'tiny', 'reason': 'x' * 500})\n"

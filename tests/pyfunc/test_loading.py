@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from components.artifacts import read_json, sha256_of
 from components.package.bento import free_port
-from components.registry import CHAMPION, fault_of
-from components.store import open_registry
-from components.tracking import stage_run
+from components.plumbing.artifacts import read_json, sha256_of
+from components.tracking.registry import CHAMPION, fault_of
+from components.tracking.store import open_registry
+from components.tracking.tracker import stage_run
 from tests.projects import environment
 from tests.tiny_language import write_language_bundle
 

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from components.artifacts import read_json, sha256_of, write_json
 from components.package.bento import build_bento
+from components.plumbing.artifacts import read_json, sha256_of, write_json
 
 
 def with_limits(bundle: Path, folder: Path, **limits: int) -> str:

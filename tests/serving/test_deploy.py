@@ -12,9 +12,9 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from components.artifacts import read_json
 from components.package.bento import free_port, stop
-from components.processes import wait_until_ready
+from components.plumbing.artifacts import read_json
+from components.plumbing.processes import wait_until_ready
 from serving.predictors.session import VARIABLE as DEVICE
 from serving.requests.keys import OPEN, add_key
 from serving.requests.keys import VARIABLE as KEYS

@@ -11,8 +11,8 @@ from schemathesis import Case
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import APIOperation
 
-from components.artifacts import read_json
 from components.package.bento import serving
+from components.plumbing.artifacts import read_json
 
 NUM_EXAMPLES = 40
 

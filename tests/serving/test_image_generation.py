@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.artifacts import read_json
 from components.package.bento import serving
+from components.plumbing.artifacts import read_json
 from serving.predictors.pictures import tiled
 from serving.tasks import endpoint_of
 from serving.tasks.image_generation.endpoint import Wanted

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.artifacts import read_json
 from components.package.bento import build_bento, free_port, serve_command, serving, stop
-from components.processes import start, wait_until_ready
+from components.plumbing.artifacts import read_json
+from components.plumbing.processes import start, wait_until_ready
 from serving.bundle import BundleError, verify_bundle
 from serving.log.record import COUNTED_S
 from serving.requests.keys import add_key

@@ -17,9 +17,9 @@ import httpx
 import psutil
 import pytest
 
-from components.artifacts import read_json
 from components.package.bento import serving
-from components.processes import family
+from components.plumbing.artifacts import read_json
+from components.plumbing.processes import family
 from serving.log.segments import paths_of
 from serving.log.traffic import LAST_EVENT, read_settings
 from serving.tasks import endpoint_of
@@ -296,11 +296,10 @@ def test_a_streamed_answer_is_whole_again():
     streamed = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
     request = {"prompt": "State", "seed": 1}
     whole = {**summary, "text": 'of \n\n the "finish_reason" '}
-    assert endpoint_of("text_generation").pairs(request, streamed, is_hashed=False) == [("State", whole)]
-    assert endpoint_of("text_generation").pairs(request, json.dumps(whole).encode(), is_hashed=False) == [
-        ("State", whole)
-    ]
-    ((prompt, answer),) = endpoint_of("text_generation").pairs(request, streamed, is_hashed=True)
+    pairs = endpoint_of("text_generation").pairs
+    assert pairs(request, streamed, is_hashed=False) == [("State", whole)]
+    assert pairs(request, json.dumps(whole).encode(), is_hashed=False) == [("State", whole)]
+    ((prompt, answer),) = pairs(request, streamed, is_hashed=True)
     assert prompt == "State"
     assert answer["text"] == "sha256:" + hashlib.sha256(whole["text"].encode()).hexdigest()
     assert LAST_EVENT not in b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events[:2])

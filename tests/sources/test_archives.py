@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import SourceError
+from components.plumbing.errors import SourceError
 from components.sources.archives import members, names
 
 SHA256 = "0" * 64

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import sha256_of
 from components.params import GeneratorSource
+from components.plumbing.artifacts import sha256_of
 from components.sources import fetch, generator
 
 SETTINGS: dict[str, Any] = {

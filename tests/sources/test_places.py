@@ -12,9 +12,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from components.artifacts import sha256_of
-from components.errors import SourceError
 from components.params import FileSource, HubSource, SqlSource, UrlSource
+from components.plumbing.artifacts import sha256_of
+from components.plumbing.errors import SourceError
 from components.sources import fetch, fetch_folder
 
 REVISION = "a" * 40

@@ -13,9 +13,9 @@ from typing import Literal
 
 import pytest
 
-from components.artifacts import sha256_of
-from components.errors import SourceError, UnreachableError
 from components.params import RegistrySource
+from components.plumbing.artifacts import sha256_of
+from components.plumbing.errors import SourceError, UnreachableError
 from components.sources import fetch, fetch_folder
 
 SETUP = "import pathlib\npathlib.Path({marker!r}).write_text('ran')\nfrom setuptools import setup\nsetup(name='rows')\n"

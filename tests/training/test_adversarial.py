@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from components.errors import InputError
 from components.models.facts import Facts
 from components.models.gan.network import Gan
 from components.objectives.adversarial import Averaged, Game, is_shown, kept, prepare
 from components.params import Adversarial, Optimizer, PretrainFromData
 from components.params.families.gan import GanSettings
+from components.plumbing.errors import InputError
 from components.recipes import load_recipe
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.loop import Seat, plan_of, train
 from components.training.objective import Data, Objective

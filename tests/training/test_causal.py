@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from components.artifacts import read_json
-from components.errors import InputError
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
 from components.objectives.causal import Starts, measure, prepare, read_stream, windows_at
 from components.params import PretrainFromData
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json
+from components.plumbing.errors import InputError
+from components.tracking.tracker import NullTracker
 from components.training.loop import plan_of, train
 from components.training.objective import Data, Objective
 from tests.tiny_documents import tiny_documents, write_documents_of

@@ -9,11 +9,11 @@ from sklearn.metrics import f1_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
-from components.artifacts import read_json, write_json
 from components.models.facts import read_facts
 from components.objectives.classification import prepare
 from components.params import TrainFromLabels
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json, write_json
+from components.tracking.tracker import NullTracker
 from components.training.objective import Data
 from tests.finetune.rows import array_inputs
 from tests.finetune.test_train import PARAMS

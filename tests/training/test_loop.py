@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.errors import InputError, TrainingError
 from components.params import Clip, EarlyStopping, Optimizer, Schedule
-from components.tracking import NullTracker
+from components.plumbing.errors import InputError, TrainingError
+from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
 from components.training.checkpoint import Position, kept_precision

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, pipeline
 
-from components.artifacts import files_of, write_json
-from components.errors import InputError
 from components.models.encoder.network import EncoderForMasking, build, classifier_from_encoder
 from components.models.facts import Facts, read_facts
 from components.models.storage import load
@@ -30,10 +28,12 @@ from components.objectives.masked import (
 )
 from components.params import Masked, PretrainFromData, TrainedTokenizer
 from components.params.families.encoder import EncoderSettings
+from components.plumbing.artifacts import files_of, write_json
+from components.plumbing.errors import InputError
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.pretrain import Inputs, Outputs
 from components.pretrain.train import run
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Rows, collate
 from components.training.loop import plan_of, train

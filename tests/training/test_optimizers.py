@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from components.params import Clip, Optimizer, Schedule
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from components.training.batches import training_members
 from components.training.loop import Plan, train
 from components.training.objective import Objective, Player

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from components.errors import InputError, SourceError
 from components.models.encoder.network import EncoderForMasking, classifier_of, config_of
 from components.models.facts import Facts
 from components.models.storage import build, save
 from components.params import FileSource
 from components.params.families import FAMILIES
-from components.tracking import NullTracker
+from components.plumbing.errors import InputError, SourceError
+from components.tracking.tracker import NullTracker
 from components.training.starting import first_weights
 
 FACTS = {

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.artifacts import read_json
-from components.errors import ContractError
+from components.plumbing.artifacts import read_json
+from components.plumbing.errors import ContractError
 from components.validate import Report
 from components.validate.arrays import LARGEST, NUM_ODD, NUM_VALUES, SMALLEST, described
 from tests.validate.test_validate import found_in, judge_by

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import read_json, sha256_of
-from components.errors import ContractError, ParamsError
 from components.params import Validate
+from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.errors import ContractError, ParamsError
 from components.recipes import load_yaml, parse_recipe
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from components.validate import Inputs, Outputs, Report, run
 
 ROOT = Path(__file__).parent.parent.parent

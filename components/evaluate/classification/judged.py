@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import ArtifactError
 from components.evaluate.classification.metrics import Labels, Scores
+from components.plumbing.errors import ArtifactError
 
 Found = dict[str, NDArray[np.float64]]
 """By name: a figure and the ends of its interval, (3,), or (K, 3) where there is one for each class."""

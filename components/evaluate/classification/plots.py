@@ -13,7 +13,7 @@ from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import calibration_curve, ranking_metrics
 from components.evaluate.classification.slices import Slices
 from components.params import ArrayClassificationFigures, TextClassificationFigures
-from components.plots import BASELINE, CLASS, CONTROL, INK, MAJORITY, MODEL, save, shown, style
+from components.plumbing.plots import BASELINE, CLASS, CONTROL, INK, MAJORITY, MODEL, save, shown, style
 
 MAX_NAMED_CURVES = 8
 MAX_COUNTED_CLASSES = 24

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import write_json
-from components.errors import QualityError
 from components.evaluate.bootstrap import intervals
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import (
@@ -33,6 +31,8 @@ from components.evaluate.classification.tables import (
 from components.evaluate.figures import rounded, shortened
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import QualityError
 
 COMPARED = ("accuracy", "f1_macro", "mcc")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.errors import InputError
 from components.evaluate.classification.metrics import Labels
 from components.evaluate.stage import Inputs
+from components.plumbing.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts import write_json
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import calibration_curve
 from components.evaluate.figures import rounded
+from components.plumbing.artifacts import write_json
 
 
 def write_predictions(path: Path, judged: Judged) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from components.errors import InputError
 from components.evaluate.classification.metrics import Labels, Scores
 from components.params import Baseline
+from components.plumbing.errors import InputError
 
 MAX_ITERATIONS = 2000  # far more than the solver takes to converge; it stops by its own tolerance
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, PreTrainedModel
 
-from components.errors import ArtifactError, examples
 from components.models.encoder.kinds import HEAD_DROPOUT, refusal
 from components.models.facts import Facts
 from components.params.families.encoder import EncoderSettings
+from components.plumbing.errors import ArtifactError, examples
 
 POOLER = "pooler."
 """Begins the names of an encoder's weights that belong to the head: they read the first token for a task of its own,

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from components.errors import InputError, did_you_mean, examples
 from components.models.encoder.network import POOLER, EncoderClassifier
 from components.params import Full, HeadOnly, LastLayers, Lora
+from components.plumbing.errors import InputError, did_you_mean, examples
 
 Way = Full | HeadOnly | LastLayers | Lora
 

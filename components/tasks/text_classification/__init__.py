@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from components.preprocess import Inputs as PreprocessInputs
     from components.preprocess import Outputs as PreprocessOutputs
     from components.summary import Summary
-    from components.tracking import Tracker
+    from components.tracking.tracker import Tracker
 
 
 class TextClassification(Task):

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from components.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
-from components.errors import InputError, examples
 from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
+from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
+from components.plumbing.errors import InputError, examples
 from components.preprocess.cleaning import clean_column
 from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
 from components.preprocess.duplicates import (
@@ -44,7 +44,7 @@ from components.preprocess.tokens import (
     load_vocabulary,
     write_tokenized,
 )
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 

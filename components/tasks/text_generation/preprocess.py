@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from components.artifacts import PREDICTOR, TOKENIZER, write_json
-from components.errors import InputError, examples
 from components.params import TextGenerationData, TrainedTokenizer
+from components.plumbing.artifacts import PREDICTOR, TOKENIZER, write_json
+from components.plumbing.errors import InputError, examples
+from components.plumbing.progress import progress
 from components.preprocess.columns import check_groups, read_columns
 from components.preprocess.documents import (
     Encoded,
@@ -33,8 +34,7 @@ from components.preprocess.stage import Inputs, Outputs
 from components.preprocess.timings import timed, write_timings
 from components.preprocess.tokenizer_training import train_tokenizer
 from components.preprocess.tokens import fetch_tokenizer
-from components.progress import progress
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 

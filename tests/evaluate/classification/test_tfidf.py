@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from components.errors import InputError
 from components.evaluate.classification.split import Split
 from components.evaluate.classification.tfidf import tfidf_scores
 from components.params import Baseline
+from components.plumbing.errors import InputError
 
 WORDS = Baseline(analyzer="word", ngrams=(1, 2), C=10.0)
 TRAIN = ["a fine film", "fine acting", "truly fine", "a dull film", "dull acting", "truly dull"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.errors import ArtifactError
+from components.plumbing.errors import ArtifactError
 from components.tasks.image_generation.judging.classifier import (
     FILE,
     judge_images,

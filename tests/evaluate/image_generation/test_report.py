@@ -9,16 +9,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from components.__main__ import run_stage
-from components.artifacts import FILES, files_of, read_json, write_json
-from components.errors import ArtifactError, InputError, QualityError
 from components.evaluate.figures import shortened
 from components.models.gan.network import Gan
 from components.models.storage import load
 from components.params import SampleGate
+from components.plumbing.artifacts import FILES, files_of, read_json, write_json
+from components.plumbing.errors import ArtifactError, InputError, QualityError
 from components.tasks.image_generation.evaluate.judged import Judged
 from components.tasks.image_generation.evaluate.plots import walk
 from components.tasks.image_generation.evaluate.report import Report, judge, reset
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from tests.projects import edit
 from tests.tiny_images import LABELS, SHAPE, copy_of
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from components.errors import ArtifactError
 from components.models.facts import Facts
 from components.models.gpt.network import build as build_gpt
 from components.models.lstm.network import build as build_lstm
 from components.params.families.gpt import GptSettings
 from components.params.families.lstm import LstmSettings
+from components.plumbing.errors import ArtifactError
 from components.tasks.text_generation.evaluate.documents import Documents, Vocabulary
 from components.tasks.text_generation.evaluate.reading import read, windows_of
 from components.tasks.text_generation.judging.stepping import float_generator, stepping_of

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from components.errors import InputError, QualityError
 from components.evaluate import stage
 from components.evaluate.figures import shortened
 from components.models.facts import read_facts
@@ -17,12 +16,13 @@ from components.models.storage import build, save
 from components.objectives.causal import prepare
 from components.params import PretrainFromData, TextGenerationFigures
 from components.params.families.gpt import GptSettings
+from components.plumbing.errors import InputError, QualityError
 from components.tasks.text_generation.evaluate.baselines import as_bytes, byte_ngram, xz_bits_per_byte
 from components.tasks.text_generation.evaluate.documents import Documents, read_documents
 from components.tasks.text_generation.evaluate.plots import by_position, edges_of
 from components.tasks.text_generation.evaluate.report import Report, measure
 from components.tasks.text_generation.evaluate.writing import alike, distinct, variety
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from components.training.loop import plan_of, train
 from components.training.objective import Data
 from tests.tiny_documents import tiny_documents, write_documents_of

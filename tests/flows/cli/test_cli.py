@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from components.environment import PREFECT_SERVER, prepare_environment
-from components.errors import ArtifactError, BusyError, InputError, QualityError
+from components.plumbing.environment import PREFECT_SERVER, prepare_environment
+from components.plumbing.errors import ArtifactError, BusyError, InputError, QualityError
 from components.promotion.ledger import append
 from flows.cli import cli, find_project, main
 from flows.pipeline.stage import StageError
@@ -166,7 +166,7 @@ def test_every_end_of_a_command_is_one_object(
 
 def test_run_says_something_before_anything_heavy_is_loaded(project: Path) -> None:
     code = (
-        "import sys, components.logs as logs\n"
+        "import sys, components.plumbing.logs as logs\n"
         "logs.say = lambda text: (print(text), print('LOADED', *sys.modules), sys.exit(0))\n"
         "import flows.cli; flows.cli.main()"
     )

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from components.__main__ import run_stage
-from components.errors import ModelyardError, ParamsError, SourceError
 from components.monitoring.learned import add_rows
 from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import CsvFormat, FileSource, PlainFormat
+from components.plumbing.errors import ModelyardError, ParamsError, SourceError
 from components.recipes import load_recipe, parse_recipe
-from components.tracking import NullTracker
+from components.tracking.tracker import NullTracker
 from flows.new import Added, add_recipe
 from flows.new.figures import Figures, Measured
 from flows.new.settings import EMBEDDINGS, LOWER_LAYERS, Settings, choose

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.locks import hold
-from components.store import Store
+from components.plumbing.locks import hold
+from components.tracking.store import Store
 from flows.operate.doctor import EXTRAS, Check, examine, look_at_disk, look_at_exposed_servers, look_at_versions
 from tests.projects import ROOT, edit, run
 

@@ -15,13 +15,13 @@ import httpx
 import psutil
 import pytest
 
-from components.artifacts import read_json, sha256_of, write_json
-from components.environment import PREFECT_SERVER
-from components.errors import BusyError, InputError, ParamsError
-from components.locks import Holder, held
 from components.monitoring.causes import causes_file, comes_to_a_verdict
 from components.package.bento import free_port, tag_of
-from components.processes import last_line
+from components.plumbing.artifacts import read_json, sha256_of, write_json
+from components.plumbing.environment import PREFECT_SERVER
+from components.plumbing.errors import BusyError, InputError, ParamsError
+from components.plumbing.locks import Holder, held
+from components.plumbing.processes import last_line
 from components.promotion.ledger import append
 from components.recipes import load_yaml
 from flows.operate.plan import check_recipes, plan
@@ -391,7 +391,7 @@ def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool):
 def holder(root: Path) -> Server:
     """A process that runs a recipe, as the others are told."""
     code = (
-        "import time; from pathlib import Path; from components.locks import hold\n"
+        "import time; from pathlib import Path; from components.plumbing.locks import hold\n"
         "with hold(Path('.'), 'tiny', doing='modelyard run tiny', wait=False): time.sleep(60)"
     )
     return Server("holder", [sys.executable, "-c", code], "", root / "holder.log")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from flows.pipeline.estimate import BYTES, COUNTS, duration, quantity, size
 from tests.projects import ROOT, run
 

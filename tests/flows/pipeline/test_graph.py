@@ -1,6 +1,6 @@
 import pytest
 
-from components.errors import InputError
+from components.plumbing.errors import InputError
 from flows.pipeline.graph import Stage, check_reached
 
 STAGES = [Stage(name, "tiny", "", (), 0, 0.0, None) for name in ("ingest", "validate", "preprocess")]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from components.environment import MLFLOW_SERVER
-from components.progress import PROGRESS_VARIABLE, progress
+from components.plumbing.environment import MLFLOW_SERVER
+from components.plumbing.progress import PROGRESS_VARIABLE, progress
 from flows.pipeline import prefect_pages as module
 from flows.pipeline.prefect_pages import key_of, mlflow_address, showing_progress, tell_pages
 

@@ -9,7 +9,7 @@ import pytest
 from dvc.exceptions import ReproductionError
 from dvc.stage.exceptions import StageCmdFailedError
 
-from components.artifacts import ERROR, Layout, write_json
+from components.plumbing.artifacts import ERROR, Layout, write_json
 from flows.pipeline import stage as module
 from flows.pipeline.stage import StageError
 

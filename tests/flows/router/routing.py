@@ -18,9 +18,9 @@ import httpx
 import psutil
 import uvloop
 
-from components.artifacts import write_json
 from components.package.bento import free_port
-from components.processes import start
+from components.plumbing.artifacts import write_json
+from components.plumbing.processes import start
 from flows.router.bentos import Launcher, Prepared
 from flows.router.keeper import Places
 from flows.router.project import Project

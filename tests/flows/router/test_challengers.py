@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import files_of, read_json, sha256_of, write_json, writing
-from components.errors import InputError
-from components.tracking import stage_run
+from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json, writing
+from components.plumbing.errors import InputError
+from components.tracking.tracker import stage_run
 from flows.router.challengers import challenge, withdraw
 from flows.router.project import Project
 from flows.router.versions import Version

@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from components.artifacts import writing
-from components.environment import PREFECT_SERVER
+from components.plumbing.artifacts import writing
+from components.plumbing.environment import PREFECT_SERVER
 from flows.servers.ports import holder_of, is_free
 from tests.browser import Browser
 from tests.conftest import free_port

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.errors import BusyError, InputError, ParamsError, QualityError, TimeLimitError
 from components.package.bento import free_port
+from components.plumbing.errors import BusyError, InputError, ParamsError, QualityError, TimeLimitError
 from components.recipes import load_notify, load_recipe
 from flows.telling import alerts
 from flows.telling.alerts import Alert, alerting, send, tell_of_champion, tell_of_crash, tell_of_verdict

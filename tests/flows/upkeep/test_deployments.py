@@ -9,7 +9,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 
-from components.errors import InputError, ParamsError
+from components.plumbing.errors import InputError, ParamsError
 from components.recipes import load_recipe
 from flows.upkeep.deployments import deploy_schedules, deployments_of
 from flows.upkeep.planned import faulty_recipes

@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending, Running, Scheduled
 
-from components.artifacts import write_json
+from components.plumbing.artifacts import write_json
 from flows.operate.doctor import look_at_schedules
 from flows.operate.up import scheduling
 from flows.pipeline.running import FOLDER, mark_killed
@@ -81,7 +81,7 @@ def of(deployment: Any) -> Any:
 def test_schedule_that_will_not_fire_is_named(
     project: Path, deployment: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    from components.locks import hold
+    from components.plumbing.locks import hold
 
     # As where the scheduler fails each time.
     monkeypatch.setattr("flows.upkeep.due.runs_of", lambda *_args, **_kwargs: [])

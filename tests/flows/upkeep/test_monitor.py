@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from components.artifacts import md5_of, read_json, sha256_of, write_json
-from components.errors import (
+from components.monitoring.causes import causes_file, comes_to_a_verdict, hand_claim_to, last_end, why_not
+from components.monitoring.place import traffic_environment, traffic_folder
+from components.plumbing.artifacts import md5_of, read_json, sha256_of, write_json
+from components.plumbing.errors import (
     ArtifactError,
     InputError,
     ModelyardError,
@@ -27,12 +29,10 @@ from components.errors import (
     StoreError,
     TimeLimitError,
 )
-from components.monitoring.causes import causes_file, comes_to_a_verdict, hand_claim_to, last_end, why_not
-from components.monitoring.place import traffic_environment, traffic_folder
-from components.processes import identity
+from components.plumbing.processes import identity
 from components.recipes import load_recipe
-from components.registry import CHAMPIONS as PROMOTED
-from components.store import Store
+from components.tracking.registry import CHAMPIONS as PROMOTED
+from components.tracking.store import Store
 from flows.cli import cli
 from flows.pipeline.stage import StageError
 from flows.upkeep.monitor import Outcome, monitor_recipe, start_retrain

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.errors import BusyError, ModelyardError, PromotionError, StoreError, TimeLimitError
-from components.locks import hold
-from components.processes import identity
+from components.plumbing.errors import BusyError, ModelyardError, PromotionError, StoreError, TimeLimitError
+from components.plumbing.locks import hold
+from components.plumbing.processes import identity
 from flows.pipeline.running import FOLDER, WORKER_VARIABLE, is_at_work, time_limit
 from flows.pipeline.stage import StageError
 from flows.upkeep import retrain
@@ -48,7 +48,7 @@ def test_interrupt_of_the_user_stays_one():
 ORPHAN = """
 import os, sys, time
 from flows.pipeline.running import WORKER_VARIABLE, time_limit
-from components.processes import identity
+from components.plumbing.processes import identity
 import psutil
 os.environ[WORKER_VARIABLE] = identity(psutil.Process(os.getppid()))
 try:
@@ -122,7 +122,7 @@ def test_runs_of_a_worker_inherit_its_variables_for_the_time_only(tmp_path: Path
 def test_second_worker_of_a_project_is_told(tmp_path: Path):
     with hold(tmp_path, "worker.process", doing="modelyard worker", wait=False):
         code = (
-            "import sys; from pathlib import Path; from components.locks import hold\n"
+            "import sys; from pathlib import Path; from components.plumbing.locks import hold\n"
             "with hold(Path(sys.argv[1]), 'worker.process', doing='x', wait=False): pass"
         )
         done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from components.__main__ import run_stage
-from components.artifacts import read_json
 from components.package.bento import serving
-from components.tracking import NullTracker
+from components.plumbing.artifacts import read_json
+from components.tracking.tracker import NullTracker
 from serving.endpoint import Refused
 from serving.tasks.array_classification import endpoint
 from serving.tasks.array_classification.predictor import Predictor

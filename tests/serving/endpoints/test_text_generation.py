@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from components.artifacts import read_json, write_json
 from components.package.bento import build_bento, serving
 from components.package.bundle import write_bundle
 from components.package.smoke import ask
 from components.params import TextGenerationServing
+from components.plumbing.artifacts import read_json, write_json
 from components.recipes import stages
 from components.tasks import task_of
 from serving.tasks.text_generation.predictor import TextGenerator

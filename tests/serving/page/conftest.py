@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from components.artifacts import read_json, write_json
 from components.package.bento import build_bento, serving
 from components.package.bundle import write_bundle
 from components.params import ArrayClassificationServing
+from components.plumbing.artifacts import read_json, write_json
 from components.tasks import task_of
 from serving.log.traffic import FOLDER as TRAFFIC
 from serving.log.traffic import INPUT

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import write_json
+from components.plumbing.artifacts import write_json
 from serving.log.traffic import FOLDER, INPUT
 from serving.page import golden_of, make_page
 from serving.service import pages

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from components.artifacts import read_json, write_json
+from components.plumbing.artifacts import read_json, write_json
 from serving.log.segments import FEEDBACK, TRAFFIC
 from tests.browser import Browser, Page
 from tests.serving.page.asking import READY, TEXT, ask, bodies

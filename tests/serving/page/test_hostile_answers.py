@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from components.artifacts import read_json, write_json
+from components.plumbing.artifacts import read_json, write_json
 from tests.browser import Browser, Page
 from tests.serving.page.asking import READY, TEXT, ask, complaint
 from tests.serving.page.conftest import Tell

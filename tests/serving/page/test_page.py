@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import read_json, write_json
+from components.plumbing.artifacts import read_json, write_json
 from serving.page import PARTS, make_page
 from serving.tasks import TASKS
 from tests.projects import ROOT

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.artifacts import read_json
 from components.package.bento import tag_of
+from components.plumbing.artifacts import read_json
 from serving.page import make_page
 from serving.tasks.text_classification.predictor import Predictor
 from tests.browser import Browser, Page

@@ -18,9 +18,9 @@ from components.evaluate.classification.split import read_splits
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ArrayClassificationFigures
-from components.progress import progress
+from components.plumbing.progress import progress
 from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from serving.tasks.array_classification.predictor import SETTINGS, Predictor, load_settings
 
 ARRAYS_A_CALL = 256  # the steps of the progress bar

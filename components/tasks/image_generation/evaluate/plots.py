@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from components.plots import MAJORITY, MODEL, save, shown, style
+from components.plumbing.plots import MAJORITY, MODEL, save, shown, style
 from components.tasks.image_generation.evaluate.judged import Judged
 from serving.predictors.pictures import png_of, tiled
 from serving.tasks.image_generation.predictor import Latents, Sampler, draw_latents

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from components.artifacts import write_json
-from components.errors import ArtifactError, QualityError, examples
 from components.evaluate.figures import rounded, shortened
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ImageGenerationFigures, SampleGate
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import ArtifactError, QualityError, examples
 from components.tasks.image_generation.evaluate.distances import mean_nearest, mean_pairwise
 from components.tasks.image_generation.evaluate.judged import Judged
 from components.tasks.image_generation.evaluate.plots import draw_plots
@@ -35,7 +35,7 @@ from components.tasks.image_generation.judging.frechet import frechet_distance, 
 from components.tasks.image_generation.judging.images import Real, Scale, read_real, read_scale
 from components.tasks.image_generation.judging.tables import write_samples
 from components.tasks.image_generation.judging.torch_sampler import float_sampler
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from serving.predictors.pictures import Images
 
 

@@ -17,9 +17,9 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.errors import ArtifactError
 from components.models.shifting import shifted
-from components.progress import progress
+from components.plumbing.errors import ArtifactError
+from components.plumbing.progress import progress
 from serving.predictors.pictures import WHITE, Images
 
 CHANNELS = (16, 32)

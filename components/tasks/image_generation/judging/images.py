@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from components.artifacts import PREDICTOR, read_json
-from components.errors import InputError
+from components.plumbing.artifacts import PREDICTOR, read_json
+from components.plumbing.errors import InputError
 from components.tasks.image_generation.judging.classifier import Labels
 from serving.predictors.pictures import Images, grey_levels
 

@@ -15,9 +15,9 @@ from components.evaluate.classification.tfidf import tfidf_scores
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import FAMILY, load
 from components.params import TextClassificationFigures
-from components.progress import progress
+from components.plumbing.progress import progress
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from serving.tasks.text_classification.predictor import (
     SETTINGS,
     TOKENIZER,

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.artifacts import read_json
-from components.errors import InputError
+from components.plumbing.artifacts import read_json
+from components.plumbing.errors import InputError
 from serving.tasks.text_generation.predictor import SETTINGS
 
 

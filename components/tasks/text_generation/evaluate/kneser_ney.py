@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.progress import progress
+from components.plumbing.progress import progress
 
 Symbols = NDArray[np.int32]
 Counts = NDArray[np.int64]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from components.evaluate.figures import rounded
-from components.plots import BASELINE, CONTROL, INK, MAJORITY, save, style
-from components.plots import MODEL as BLUE
+from components.plumbing.plots import BASELINE, CONTROL, INK, MAJORITY, save, style
+from components.plumbing.plots import MODEL as BLUE
 from components.tasks.text_generation.evaluate.judged import MODEL, Found, Judged
 
 COLOURS = {"xz": MAJORITY, "byte_ngram": CONTROL, "token_ngram": BASELINE, MODEL: BLUE}

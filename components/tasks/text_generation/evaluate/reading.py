@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.errors import ArtifactError
-from components.progress import progress
+from components.plumbing.errors import ArtifactError
+from components.plumbing.progress import progress
 from components.tasks.text_generation.evaluate.documents import Documents, Vocabulary
 
 BATCH_SIZE = 16

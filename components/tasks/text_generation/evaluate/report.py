@@ -15,19 +15,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts import write_json
-from components.errors import QualityError
 from components.evaluate.figures import DIGITS, rounded, shortened
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import LanguageGate, TextGenerationFigures
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import QualityError
 from components.tasks.text_generation.evaluate.baselines import byte_ngram, token_ngram, xz_bits_per_byte
 from components.tasks.text_generation.evaluate.documents import read_documents, read_vocabulary
 from components.tasks.text_generation.evaluate.judged import MODEL, Found, Judged, figures_of
 from components.tasks.text_generation.evaluate.plots import draw_plots
 from components.tasks.text_generation.evaluate.reading import read
 from components.tasks.text_generation.evaluate.writing import Sample, alike, tokens_of, variety, write_samples
-from components.tracking import Tracker
+from components.tracking.tracker import Tracker
 from serving.tasks.text_generation.predictor import TOKENIZER, load_tokenizer
 
 WRITING_THREADS = 2

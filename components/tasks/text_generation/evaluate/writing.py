@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from components.errors import InputError
 from components.params import Samples
+from components.plumbing.errors import InputError
 from components.tasks.text_generation.evaluate.documents import Documents
 from components.tasks.text_generation.judging.stepping import float_generator, load_stepping
 from serving.predictors.sampling import RequestError

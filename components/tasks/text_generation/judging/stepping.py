@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.artifacts import read_json
-from components.errors import ArtifactError
 from components.models.stepping import Stepping
 from components.models.storage import FAMILY, load
+from components.plumbing.artifacts import read_json
+from components.plumbing.errors import ArtifactError
 from serving.tasks.text_generation.predictor import (
     SETTINGS,
     TOKENIZER,

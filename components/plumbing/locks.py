@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from components.errors import BusyError
-from components.processes import identity, is_alive
+from components.plumbing.errors import BusyError
+from components.plumbing.processes import identity, is_alive
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Holder:
     """Who holds a lock; of one that has not said so yet nothing is known."""
 
     process: str = ""
-    """Its identity (components/processes.py)."""
+    """Its identity (components/plumbing/processes.py)."""
     doing: str = "another process"
     since: float = 0.0
 

@@ -14,9 +14,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components.artifacts import FILES, disk_errors, md5_of, replace
-from components.errors import ArtifactError, ModelyardError
-from components.locks import hold
+from components.plumbing.artifacts import FILES, disk_errors, md5_of, replace
+from components.plumbing.errors import ArtifactError, ModelyardError
+from components.plumbing.locks import hold
 
 logger = logging.getLogger(__name__)
 

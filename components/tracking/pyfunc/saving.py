@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.pyfunc.signatures import signature_of
+from components.tracking.pyfunc.signatures import signature_of
 from serving.bundle import load_about
 from serving.tasks import endpoint_of
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from components.artifacts import read_json
-from components.headline import figures_of
-from components.pyfunc.saving import save_model
+from components.plumbing.artifacts import read_json
+from components.tracking.headline import figures_of
+from components.tracking.pyfunc.saving import save_model
 from serving.bundle import CARD, MANIFEST, load_about
 
 MAX_DESCRIPTION = 5000

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from components.errors import ArtifactError, DiskFullError
+from components.plumbing.errors import ArtifactError, DiskFullError
 
 REPORT = "report.json"
 METRICS = "metrics.json"

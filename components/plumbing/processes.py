@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from components.errors import ModelyardError
+from components.plumbing.errors import ModelyardError
 
 DRIVER_VARIABLE = "MODELYARD_DRIVER"
 """The identity of the process that drives the stages, for what it starts: that ends when the driver is gone."""

@@ -2,7 +2,7 @@
 
 A version is a bundle and the float weights behind it, each under a digest that was recorded when it was registered.
 What comes back from here has been checked against that digest first. The bundle lies within an MLflow model
-(components/pyfunc), which the run that made it logged; of what MLflow writes around it nothing is part of a digest. The
+(package pyfunc), which the run that made it logged; of what MLflow writes around it nothing is part of a digest. The
 weights are artifacts of that run, and so are the bundles of versions that were registered without such a model.
 """
 
@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from components.artifacts import files_of, read_json, sha256_of, write_json
-from components.errors import ArtifactError, InputError
 from components.params.recipe import champion_file
-from components.pyfunc import BUNDLE
+from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
+from components.plumbing.errors import ArtifactError, InputError
+from components.tracking.pyfunc import BUNDLE
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -76,7 +76,7 @@ class Registry:
         client, name = self.client, self.recipe
         from mlflow.exceptions import MlflowException
 
-        from components.pyfunc.logged import (  # it reads the whole of MLflow's models
+        from components.tracking.pyfunc.logged import (  # it reads the whole of MLflow's models
             description_of,
             log_model,
             show_model,

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
-from components.pages import LIGHT
+from components.plumbing.pages import LIGHT
 
 FONT = "DejaVu Sans"
 MODEL, BASELINE, CONTROL, MAJORITY, CLASS = "#1f5fa8", "#dd8a2f", "#6aa384", "#b4bcc6", "#a9c4e4"

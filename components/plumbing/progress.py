@@ -1,7 +1,7 @@
 """Progress of long work: a live bar on a terminal, a plain line at each interval elsewhere.
 
 A process shows one bar at a time, in the last line of the terminal. What is logged meanwhile goes above it
-(`components/logs.py`), also by another process: each line begins by clearing the line that it is written to.
+(`components/plumbing/logs.py`), also by another process: each line begins by clearing the line that it is written to.
 
 Who starts a process may ask it to leave its progress in a file, too, to be shown elsewhere.
 """
@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from components.artifacts import write_json
-from components.errors import DiskFullError
-from components.logs import clears_lines
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import DiskFullError
+from components.plumbing.logs import clears_lines
 
 logger = logging.getLogger(__name__)
 

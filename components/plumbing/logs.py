@@ -54,7 +54,7 @@ class LineHandler(logging.Handler):
 
 def say(text: str) -> None:
     """Write a line, or several, for a person to read, on standard error."""
-    progress = sys.modules.get("components.progress")  # where it was never imported, there is no bar
+    progress = sys.modules.get("components.plumbing.progress")  # where it was never imported, there is no bar
     bar_console = progress.live_console() if progress else None
     if bar_console is not None:
         bar_console.print(fitted(text), markup=False, highlight=False, soft_wrap=True)

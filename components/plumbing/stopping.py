@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from components.processes import drivers, is_alive
+from components.plumbing.processes import drivers, is_alive
 
 LOOK_EVERY_S = 1.0
 ASK_AGAIN_AFTER_S = 5.0

@@ -1,7 +1,7 @@
 """The MLflow run of a whole pipeline run: the parent of its stages' runs, and what one compares with other runs.
 
 Whoever drives (the flow, or `dvc repro`), it is the same: it has the settings that matter, the headline figures
-(components/headline.py), the data set, the bundle and the model of its stages, those that ran and those that were found
+(headline.py), the data set, the bundle and the model of its stages, those that ran and those that were found
 unchanged. A stage that was unchanged is a link to the run that made its output. A run in which nothing ran says so, and
 has no figures: it made nothing that could be compared.
 """
@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 
-from components.artifacts import Layout, digest_of
-from components.headline import figures_of, settings_of
+from components.plumbing.artifacts import Layout, digest_of
 from components.recipes import stages
-from components.store import Store, process_tags
+from components.tracking.headline import figures_of, settings_of
+from components.tracking.store import Store, process_tags
 
 CACHED = "modelyard.cached."
 """Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
@@ -141,7 +141,7 @@ class PipelineRun:
 
     def show_model(self, package: Any) -> None:
         """The bundle's tag, and the logged model that it lies in."""
-        from components.pyfunc.logged import show_model  # which reads more of MLflow than the rest
+        from components.tracking.pyfunc.logged import show_model  # which reads more of MLflow than the rest
 
         if tag := package.data.tags.get("report.tag"):
             self.client.set_tag(self.run_id, "modelyard.bundle", tag)

@@ -1,7 +1,7 @@
 """MLflow's store: where it is, whether it answers, and one recipe's experiment in it.
 
-Experiment = recipe. One parent run for each pipeline run (components/pipeline_run.py), one child for each stage that
-really ran (components/tracking.py).
+Experiment = recipe. One parent run for each pipeline run (pipeline_run.py), one child for each stage that really ran
+(tracker.py).
 """
 
 import logging
@@ -14,9 +14,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from components.errors import StoreError
-from components.processes import identity, is_alive, uninterrupted
-from components.registry import Registry
+from components.plumbing.errors import StoreError
+from components.plumbing.processes import identity, is_alive, uninterrupted
+from components.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
 

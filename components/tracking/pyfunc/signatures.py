@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import read_json
+from components.plumbing.artifacts import read_json
 from serving.bundle import load_about
 
 GOLDEN = "golden.json"

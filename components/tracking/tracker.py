@@ -15,15 +15,15 @@ from typing import Any, Protocol
 
 import psutil
 
-from components.artifacts import FILES, REPORT, Layout, digest_of, read_json
-from components.errors import GateError
-from components.headline import flatten, is_number
-from components.pipeline_run import PipelineRun
-from components.processes import identity
+from components.plumbing.artifacts import FILES, REPORT, Layout, digest_of, read_json
+from components.plumbing.errors import GateError
+from components.plumbing.processes import identity
 from components.recipes import stages
-from components.registry import note_weights, noted_weights
-from components.store import Store, git_commit, process_tags
-from components.system_metrics import system_metrics
+from components.tracking.headline import flatten, is_number
+from components.tracking.pipeline_run import PipelineRun
+from components.tracking.registry import note_weights, noted_weights
+from components.tracking.store import Store, git_commit, process_tags
+from components.tracking.system_metrics import system_metrics
 
 logger = logging.getLogger(__name__)
 
