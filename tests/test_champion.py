@@ -96,7 +96,7 @@ def first_validation_loss(model: Path) -> float:
         return float(next(csv.DictReader(file))["validation_loss"])
 
 
-def test_new_rows_are_learnt_sooner_from_the_champion_with_its_tokenizer(project: Path, tmp_path: Path):
+def test_new_rows_are_learnt_sooner_from_the_champion_with_its_tokenizer(project: Path, tmp_path: Path) -> None:
     with stage_run(project, "documents", "preprocess") as run:
         read = prepare(tmp_path, {"text": NEW}, documents(tokenizer="champion"), tracker=run)
     theirs = project / "old" / "preprocess" / "predictor" / "tokenizer.json"
@@ -107,7 +107,7 @@ def test_new_rows_are_learnt_sooner_from_the_champion_with_its_tokenizer(project
     assert first_validation_loss(again) < first_validation_loss(scratch)
 
 
-def test_a_tokenizer_of_the_same_size_that_is_not_the_champion_s_is_refused(project: Path, tmp_path: Path):
+def test_a_tokenizer_of_the_same_size_that_is_not_the_champion_s_is_refused(project: Path, tmp_path: Path) -> None:
     read = prepare(tmp_path, {"text": NEW}, documents(), tracker=NullTracker())
     ours, theirs = (
         Tokenizer.from_file(str(folder / "preprocess" / "predictor" / "tokenizer.json")).get_vocab()
@@ -133,7 +133,9 @@ def reviews(project: Path) -> Path:
     return project / "classifier"
 
 
-def test_an_encoder_is_taken_from_behind_the_champion_with_its_tokenizer(project: Path, reviews: Path, tmp_path: Path):
+def test_an_encoder_is_taken_from_behind_the_champion_with_its_tokenizer(
+    project: Path, reviews: Path, tmp_path: Path
+) -> None:
     settings = {
         "task": "text_classification", "unicode": "NFC", "mask": [], "conflicts": "remove", "max_tokens": 32,
         "near_duplicates": DOCUMENTS["near_duplicates"], "split": DOCUMENTS["split"], "tokenizer": "champion",
@@ -152,7 +154,7 @@ def test_an_encoder_is_taken_from_behind_the_champion_with_its_tokenizer(project
     assert all(whole[f"hosted.bert.{name}"].equal(value) for name, value in encoder.items())
 
 
-def test_labels_of_new_rows_are_learnt_sooner_from_the_champion(project: Path, tmp_path: Path):
+def test_labels_of_new_rows_are_learnt_sooner_from_the_champion(project: Path, tmp_path: Path) -> None:
     read = array_inputs(tmp_path / "rows")
     old = fitted(tmp_path / "old", read, source=None, tracker=NullTracker())
     register(project, "pictures", old.model)
@@ -184,7 +186,7 @@ class Champion(NullTracker):
         return self.folder
 
 
-def test_a_champion_without_a_tokenizer_can_lend_neither_tokens_nor_weights(project: Path, tmp_path: Path):
+def test_a_champion_without_a_tokenizer_can_lend_neither_tokens_nor_weights(project: Path, tmp_path: Path) -> None:
     facts = Facts(vocab_size=300, context=16)
     save(build(GPT, facts), tmp_path / "champion", family="gpt", settings=GPT, facts=facts)
     tracker = Champion(tmp_path / "champion")
@@ -196,7 +198,7 @@ def test_a_champion_without_a_tokenizer_can_lend_neither_tokens_nor_weights(proj
         train(tmp_path, pretrain.Inputs(*splits, predictor, tmp_path), source="champion", tracker=tracker)
 
 
-def test_an_encoder_cannot_be_loaded_from_a_champion_of_another_family(project: Path, tmp_path: Path):
+def test_an_encoder_cannot_be_loaded_from_a_champion_of_another_family(project: Path, tmp_path: Path) -> None:
     predictor = project / "old" / "preprocess" / "predictor"
     read = pretrain.Inputs(tmp_path, tmp_path, tmp_path, predictor, tmp_path)
     loading = Load.model_validate({"mode": "load", "source": "champion"})
@@ -205,7 +207,7 @@ def test_an_encoder_cannot_be_loaded_from_a_champion_of_another_family(project: 
         pretrained(tmp_path / "load", loading, read, tracker=tracker)
 
 
-def test_weights_of_the_champion_are_loaded_as_they_were_saved(project: Path, tmp_path: Path):
+def test_weights_of_the_champion_are_loaded_as_they_were_saved(project: Path, tmp_path: Path) -> None:
     with stage_run(project, "documents", "pretrain") as run:
         folder = champion_folder(run, tmp_path / "source", setting="pretrain.source")
     registered = project / "old" / "from None" / "model"
@@ -222,6 +224,6 @@ def test_weights_of_the_champion_are_loaded_as_they_were_saved(project: Path, tm
     ],
     ids=["weights", "tokenizer"],
 )
-def test_no_champion_says_what_to_do(ask: Callable[[Tracker, Path], Path], setting: str, tmp_path: Path):
+def test_no_champion_says_what_to_do(ask: Callable[[Tracker, Path], Path], setting: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{setting} is 'champion', but no champion .* yet; run it once with"):
         ask(NullTracker(), tmp_path)

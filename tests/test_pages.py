@@ -71,7 +71,9 @@ def reference(num_rows: int) -> Reference:
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ["report", "data docs"])
-def test_page_can_be_read_and_asks_for_nothing(left: dict[str, Path], browser: Browser, name: str, is_dark: bool):
+def test_page_can_be_read_and_asks_for_nothing(
+    left: dict[str, Path], browser: Browser, name: str, is_dark: bool
+) -> None:
     page = browser.open(left[name].as_uri(), width=390, dark=is_dark)
     found = page.run(CONTRAST)
     assert len(found) > 20
@@ -85,7 +87,7 @@ def test_page_can_be_read_and_asks_for_nothing(left: dict[str, Path], browser: B
     assert "-0.0" not in page.text("body")
 
 
-def test_drawings_take_the_colours_of_their_page(left: dict[str, Path], browser: Browser):
+def test_drawings_take_the_colours_of_their_page(left: dict[str, Path], browser: Browser) -> None:
     inks: dict[bool, set[str]] = {}
     for is_dark in (False, True):
         page = browser.open(left["report"].as_uri(), dark=is_dark)
@@ -100,7 +102,7 @@ def test_drawings_take_the_colours_of_their_page(left: dict[str, Path], browser:
     assert inks[False] & inks[True] == {"rgb(0, 0, 0)"}  # what no element says, and nothing is painted with
 
 
-def test_legend_lies_over_no_bar():
+def test_legend_lies_over_no_bar() -> None:
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     scores = np.array([[0.1, 0.9]] * 5, np.float32)
     draw_labels(figure, LABELS, scores, 1 - scores)  # both bars of full height

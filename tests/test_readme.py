@@ -43,11 +43,11 @@ def tracked() -> set[str]:
     return paths
 
 
-def test_tree_is_the_real_tree():
+def test_tree_is_the_real_tree() -> None:
     assert listed() - {"dvc.lock"} == tracked() - {"dvc.lock"}
 
 
-def test_commands_of_the_readme_exist():
+def test_commands_of_the_readme_exist() -> None:
     from flows.cli import cli
 
     named = set(re.findall(r"modelyard ([a-z]+)\b(?! command)", (ROOT / "README.md").read_text()))
@@ -55,7 +55,7 @@ def test_commands_of_the_readme_exist():
     assert named <= set(cli.commands)
 
 
-def test_figures_of_the_readme_are_those_of_the_reports():
+def test_figures_of_the_readme_are_those_of_the_reports() -> None:
     """Of the recipes whose committed artifacts are here: what `modelyard recipes` and `run` say of them."""
     from components.recipes import load_yaml
     from components.tasks import task_of

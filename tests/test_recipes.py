@@ -21,14 +21,14 @@ def faults_of(raw: dict, name: str = "movie") -> list[str]:
     return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
 
-def test_every_recipe_of_the_project_is_sound():
+def test_every_recipe_of_the_project_is_sound() -> None:
     names = list(load_yaml(ROOT / "params.yaml")["recipes"])
     assert names
     for name in names:
         assert load_recipe(ROOT, name)
 
 
-def test_every_fault_is_reported_at_once_with_its_path(raw):
+def test_every_fault_is_reported_at_once_with_its_path(raw) -> None:
     raw["finetune"]["epoch"] = raw["finetune"].pop("epochs")
     raw["finetune"]["batch_size"] = "many"
     raw["preprocess"]["split"]["test"] = 0.7
@@ -49,33 +49,33 @@ def test_every_fault_is_reported_at_once_with_its_path(raw):
 
 
 @pytest.mark.parametrize("value", ["3", 2.5, True, None, [1]])
-def test_wrong_type_is_refused(raw, value):
+def test_wrong_type_is_refused(raw, value) -> None:
     raw["finetune"]["epochs"] = value
     assert len(faults_of(raw)) == 1
 
 
-def test_setting_that_cannot_take_effect_is_refused(raw):
+def test_setting_that_cannot_take_effect_is_refused(raw) -> None:
     raw["finetune"]["optimizer"]["momentum"] = 0.9
     assert "adamw takes betas and no momentum" in faults_of(raw)[0]
 
 
-def test_value_of_an_address_stays_out_of_the_fault(raw):
+def test_value_of_an_address_stays_out_of_the_fault(raw) -> None:
     raw["ingest"]["source"] = {"kind": "url", "url": "ftp://me:hunter2@host/x.csv", "sha256": "0" * 64, "max_bytes": 9}
     fault = faults_of(raw)[0]
     assert "recipes.movie.ingest.source.url: string should match pattern" in fault
     assert "hunter2" not in fault
 
 
-def test_watch_of_a_file_source_is_the_file(raw):
+def test_watch_of_a_file_source_is_the_file(raw) -> None:
     raw["ingest"]["source"] = {"kind": "file", "path": "rows.csv"}
     assert "for a file source it is source.path ('rows.csv')" in faults_of(raw)[0]
 
 
-def test_name_that_would_be_a_path_is_refused(raw):
+def test_name_that_would_be_a_path_is_refused(raw) -> None:
     assert "a name is lower-case letters" in faults_of(raw, "../escape")[0]
 
 
-def test_unknown_recipe_gets_a_hint():
+def test_unknown_recipe_gets_a_hint() -> None:
     with pytest.raises(ParamsError, match=r"no recipe 'movie_sentimental' .* .did you mean 'movie_sentiment'"):
         load_recipe(ROOT, "movie_sentimental")
 
@@ -89,12 +89,12 @@ def test_unknown_recipe_gets_a_hint():
         ("- 1", "has no recipes"),
     ],
 )
-def test_file_that_is_no_params_file_is_refused(tmp_path, text, message):
+def test_file_that_is_no_params_file_is_refused(tmp_path, text, message) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match=message):
         load_yaml(tmp_path / "params.yaml")
 
 
-def test_missing_file_says_where_to_be(tmp_path):
+def test_missing_file_says_where_to_be(tmp_path) -> None:
     with pytest.raises(ParamsError, match="is missing; run this in the project's folder"):
         load_yaml(tmp_path / "params.yaml")

@@ -50,20 +50,20 @@ def at_work(request) -> Generator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("at_work", ["", LOSE], indirect=True, ids=["heard", "lost once"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_work_even_where_it_was_lost_once(at_work, number):
+def test_signal_ends_the_work_even_where_it_was_lost_once(at_work, number) -> None:
     worker = worker_of(at_work)
     os.kill(worker, number)
     assert at_work.stdout.readline() == "ended\n"
 
 
 @pytest.mark.parametrize("at_work", ["", LOSE], indirect=True, ids=["heard", "lost once"])
-def test_work_ends_when_its_driver_was_killed(at_work):
+def test_work_ends_when_its_driver_was_killed(at_work) -> None:
     worker_of(at_work)
     at_work.kill()
     assert at_work.stdout.readline() == "ended\n"
 
 
-def test_signal_that_was_lost_before_the_work_keeps_it_from_starting():
+def test_signal_that_was_lost_before_the_work_keeps_it_from_starting() -> None:
     lost = "try: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: pass"
     code = "import signal\n" + WORK.format(lose="", before=lost)
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=60, check=True)

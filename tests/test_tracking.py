@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -50,14 +51,14 @@ def named(project: Project) -> dict[str, list]:
     return found
 
 
-def test_a_figure_of_the_report_is_no_point_of_a_curve(project):
+def test_a_figure_of_the_report_is_no_point_of_a_curve(project) -> None:
     project.make("ingest")
     (run,) = named(project)["ingest"]
     of_stage = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
     assert of_stage == {"loss": 0.5, "num_rows": 3.0, "report.loss": 0.25}
 
 
-def test_stages_of_one_pipeline_share_a_parent(project):
+def test_stages_of_one_pipeline_share_a_parent(project) -> None:
     project.make("ingest")
     project.make("validate")
     runs = named(project)
@@ -68,7 +69,7 @@ def test_stages_of_one_pipeline_share_a_parent(project):
     assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
 
 
-def test_run_holds_params_metrics_report_inputs_and_digest(project):
+def test_run_holds_params_metrics_report_inputs_and_digest(project) -> None:
     project.make("ingest")
     run = named(project)["ingest"][0]
     assert run.data.params == {"a.b": "1", "c": "[1, 2]"}
@@ -79,7 +80,7 @@ def test_run_holds_params_metrics_report_inputs_and_digest(project):
     assert files == {"report.json", "files.json"}
 
 
-def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monkeypatch):
+def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monkeypatch) -> None:
     project.make("ingest")
     made_by = named(project)["ingest"][0].info.run_id
     monkeypatch.setenv(PIPELINE_VARIABLE, "flow 2")
@@ -95,7 +96,7 @@ def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monk
     assert "| validate | ran |" in note
 
 
-def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project):
+def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project) -> Never:
     with pytest.raises(QualityError), stage_run(project.root, "tiny", "evaluate"):
         raise QualityError("accuracy 0.5 is below 0.9", report={"accuracy": 0.5})
     runs = named(project)
@@ -106,13 +107,13 @@ def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project):
     assert json.loads(Path(path).read_text()) == {"accuracy": 0.5}
 
 
-def test_interrupt_marks_run_and_parent_killed(project):
+def test_interrupt_marks_run_and_parent_killed(project) -> Never:
     with pytest.raises(KeyboardInterrupt), stage_run(project.root, "tiny", "finetune"):
         raise KeyboardInterrupt
     assert {run.info.status for found in named(project).values() for run in found} == {"KILLED"}
 
 
-def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project):
+def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> None:
     code = (
         "import os, sys, signal; from pathlib import Path; from components.tracking.tracker import stage_run\n"
         "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune'):\n"
@@ -125,7 +126,7 @@ def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project):
     assert named(project)["finetune"][0].info.status == "KILLED"
 
 
-def test_experiment_that_was_deleted_is_brought_back(project):
+def test_experiment_that_was_deleted_is_brought_back(project) -> None:
     project.make("ingest")
     project.store.client.delete_experiment(project.store.experiment_id)
     project.make("validate")
@@ -146,7 +147,9 @@ def folder_with(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(project, bundle, tmp_path):
+def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(
+    project, bundle, tmp_path
+) -> None:
     weights = folder_with(tmp_path / "model", {"model.safetensors": "y"})
     with stage_run(project.root, "tiny", "package") as run:
         registered = [run.register_model(bundle, weights=weights, digest=digest) for digest in ("aa", "bb", "aa")]
@@ -168,7 +171,7 @@ def register(project: Project, bundle: Path, weights: Path, digest: str) -> str:
         return run.run_id
 
 
-def test_weights_of_the_champion_come_back_as_they_were_registered(project, bundle, tmp_path):
+def test_weights_of_the_champion_come_back_as_they_were_registered(project, bundle, tmp_path) -> None:
     first = folder_with(tmp_path / "first", {"family.json": "{}", "model.safetensors": "1"})
     second = folder_with(tmp_path / "second", {"family.json": "{}", "model.safetensors": "2"})
     register(project, bundle, first, "aa")
@@ -182,7 +185,7 @@ def test_weights_of_the_champion_come_back_as_they_were_registered(project, bund
         assert files_of(run.champion_weights(tmp_path / "source")) == files_of(second)
 
 
-def test_no_champion_gives_no_weights(project, bundle, tmp_path):
+def test_no_champion_gives_no_weights(project, bundle, tmp_path) -> None:
     with stage_run(project.root, "tiny", "pretrain") as run:
         assert run.champion_weights(tmp_path / "source") is None
         run.register_model(bundle, weights=folder_with(tmp_path / "model", {"a": "1"}), digest="aa")
@@ -192,7 +195,7 @@ def test_no_champion_gives_no_weights(project, bundle, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["weights/model.safetensors", "weights/config.json", "weights.json"])
-def test_weights_that_are_not_those_that_were_registered_are_refused(name, project, bundle, tmp_path):
+def test_weights_that_are_not_those_that_were_registered_are_refused(name, project, bundle, tmp_path) -> None:
     run_id = register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
     kept = Path(project.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
     (kept / name).write_text('{"model.safetensors": "0"}')
@@ -202,7 +205,7 @@ def test_weights_that_are_not_those_that_were_registered_are_refused(name, proje
     assert not (tmp_path / "source").exists()
 
 
-def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path):
+def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path) -> None:
     register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
     project.store.client.delete_model_version_tag("tiny", "1", WEIGHTS_TAG)
     with stage_run(project.root, "tiny", "pretrain") as run:
@@ -212,7 +215,7 @@ def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path):
         assert run.champion_weights(tmp_path / "source") is None  # which the stage says in its own words
 
 
-def test_provenance_names_the_runs_of_the_stages_before(project):
+def test_provenance_names_the_runs_of_the_stages_before(project) -> None:
     project.make("ingest")
     with stage_run(project.root, "tiny", "validate") as run:
         provenance = run.provenance()
@@ -220,7 +223,7 @@ def test_provenance_names_the_runs_of_the_stages_before(project):
     assert provenance["git_commit"] is None
 
 
-def test_store_that_does_not_answer_is_an_error_that_names_it(project, monkeypatch):
+def test_store_that_does_not_answer_is_an_error_that_names_it(project, monkeypatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -229,7 +232,7 @@ def test_store_that_does_not_answer_is_an_error_that_names_it(project, monkeypat
         check_store(project.root)
 
 
-def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch):
+def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@127.0.0.1:1/none")
     with pytest.raises(StoreError) as caught:
         check_store(project.root)
@@ -237,5 +240,5 @@ def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch):
     assert masked("postgresql://me:hunter2@host/db") == "postgresql://me:***@host/db"
 
 
-def test_default_store_is_a_file_of_the_project(project):
+def test_default_store_is_a_file_of_the_project(project) -> None:
     assert tracking_uri(project.root) == f"sqlite:///{project.root / 'mlflow.db'}"

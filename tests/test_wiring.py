@@ -132,7 +132,7 @@ def is_module(name: str) -> bool:
         return False
 
 
-def test_sections_stages_and_modules_have_the_same_names():
+def test_sections_stages_and_modules_have_the_same_names() -> None:
     assert stages() == list(DAG)
     for name, recipe in load_yaml(ROOT / "params.yaml")["recipes"].items():
         assert [section for section in recipe if section in stages()] == stages(), name
@@ -140,7 +140,7 @@ def test_sections_stages_and_modules_have_the_same_names():
     assert list(STAGES) == stages()
 
 
-def test_no_second_list_of_stages_exists():
+def test_no_second_list_of_stages_exists() -> None:
     sources = [path for folder in ("flows", "components", "serving") for path in (ROOT / folder).rglob("*.py")]
     assert sources
     for path in sources:
@@ -151,7 +151,7 @@ def test_no_second_list_of_stages_exists():
 
 
 @pytest.mark.parametrize("stage", stages())
-def test_command_and_params_are_of_the_stage(stage: str):
+def test_command_and_params_are_of_the_stage(stage: str) -> None:
     entry = DAG[stage]["do"]
     assert entry["cmd"] == f"python -m components {stage} ${{key}}"
     *top, section = entry["params"]
@@ -161,13 +161,13 @@ def test_command_and_params_are_of_the_stage(stage: str):
 
 
 @pytest.mark.parametrize("stage", stages())
-def test_outs_are_the_outputs_of_the_module(stage: str):
+def test_outs_are_the_outputs_of_the_module(stage: str) -> None:
     module = STAGES[stage](load_recipe(ROOT, "digits"))
     expected = [*artifact_names(module.Outputs), REPORT, FILES]
     assert sorted(outputs(stage)) == sorted(f"{PREFIX}{stage}/{name}" for name in expected)
 
 
-def test_dvc_shows_the_few_metrics_and_no_report():
+def test_dvc_shows_the_few_metrics_and_no_report() -> None:
     shown = {stage: DAG[stage]["do"].get("metrics", []) for stage in stages()}
     assert any(shown.values())
     for stage, paths in shown.items():
@@ -175,21 +175,21 @@ def test_dvc_shows_the_few_metrics_and_no_report():
 
 
 @pytest.mark.parametrize("stage", stages())
-def test_every_out_is_cached_and_none_persists_which_would_switch_the_run_cache_off(stage: str):
+def test_every_out_is_cached_and_none_persists_which_would_switch_the_run_cache_off(stage: str) -> None:
     for kind in ("outs", "metrics", "plots"):
         for out in DAG[stage]["do"].get(kind, []):
             settings = next(iter(out.values())) if isinstance(out, dict) else {}
             assert settings.keys() <= {"x", "y"}
 
 
-def test_what_reads_the_champion_depends_on_its_weights():
+def test_what_reads_the_champion_depends_on_its_weights() -> None:
     reading = {stage for stage in stages() if "components/champion.py" in DAG[stage]["do"]["deps"]}
     assert reading == {stage for stage in stages() if "${item.champion}" in DAG[stage]["do"]["deps"]}
     assert reading == {"preprocess", "pretrain", "finetune"}
 
 
 @pytest.mark.parametrize("stage", stages())
-def test_artifact_deps_are_the_inputs_of_the_module(stage: str):
+def test_artifact_deps_are_the_inputs_of_the_module(stage: str) -> None:
     module = STAGES[stage](load_recipe(ROOT, "digits"))
     listed = [dep.removeprefix(PREFIX) for dep in DAG[stage]["do"]["deps"] if dep.startswith(PREFIX)]
     assert sorted(listed) == sorted(artifact_names(module.Inputs))

@@ -16,7 +16,7 @@ from components.tracking.tracker import NullTracker
 from serving.tasks.array_classification.predictor import Predictor
 
 
-def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path):
+def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path) -> None:
     folder = compressed_arrays / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
     assert sorted(path.name for path in (folder / "model").iterdir()) == ["model.onnx", "predictor.json"]
@@ -34,14 +34,14 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path)
         assert set(one["answer"][0]["scores"]) == {"left", "right", "middle"}
 
 
-def test_same_inputs_give_the_same_bytes(trained_arrays: Path, compressed_arrays: Path, tmp_path: Path):
+def test_same_inputs_give_the_same_bytes(trained_arrays: Path, compressed_arrays: Path, tmp_path: Path) -> None:
     project = Path(shutil.copytree(trained_arrays, tmp_path / "project"))
     run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert files_of(project / "artifacts/tiny/compress") == files_of(compressed_arrays / "artifacts/tiny/compress")
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 7])
-def test_exported_model_gives_torch_s_logits_for_any_number_of_rows(trained_arrays: Path, num_rows: int):
+def test_exported_model_gives_torch_s_logits_for_any_number_of_rows(trained_arrays: Path, num_rows: int) -> None:
     model = load(trained_arrays / "artifacts/tiny/finetune/model")
     exported = export_classifier(model, num_values=54)
     assert b".py" not in exported.SerializeToString()
@@ -52,7 +52,7 @@ def test_exported_model_gives_torch_s_logits_for_any_number_of_rows(trained_arra
         assert_allclose(logits, model(values), atol=1e-5)
 
 
-def test_golden_numbers_are_short_and_exact():
+def test_golden_numbers_are_short_and_exact() -> None:
     values = np.float32([0.1, 1 / 3, 255, -1e-20])
     assert shortest(values)[:3] == [0.1, 0.33333334, 255.0]
     assert_array_equal(np.float32(shortest(values)), values)

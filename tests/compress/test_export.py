@@ -31,7 +31,7 @@ def exported(model: EncoderClassifier) -> onnx.ModelProto:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 32), (8, 2)])
 def test_exported_model_gives_torch_s_logits_for_any_shape(
     model: EncoderClassifier, exported: onnx.ModelProto, shape: tuple[int, int]
-):
+) -> None:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 100, shape, generator=generator)
     mask = (torch.arange(shape[1]) < torch.arange(1, shape[0] + 1).unsqueeze(1)).long()
@@ -41,19 +41,19 @@ def test_exported_model_gives_torch_s_logits_for_any_shape(
         assert_allclose(logits, model(ids, mask), atol=1e-5)
 
 
-def test_exported_model_holds_no_path_of_this_machine(exported: onnx.ModelProto):
+def test_exported_model_holds_no_path_of_this_machine(exported: onnx.ModelProto) -> None:
     assert b"site-packages" not in exported.SerializeToString()
     assert b".py" not in exported.SerializeToString()
 
 
-def test_export_leaves_the_model_as_it_was(model: EncoderClassifier):
+def test_export_leaves_the_model_as_it_was(model: EncoderClassifier) -> None:
     config: Any = model.hosted.config
     before = config._attn_implementation
     export_classifier(model)
     assert config._attn_implementation == before
 
 
-def test_a_classifier_of_another_family_is_exported_too():
+def test_a_classifier_of_another_family_is_exported_too() -> None:
     class BagOfTokens(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -74,13 +74,13 @@ def test_a_classifier_of_another_family_is_exported_too():
         assert_allclose(logits, model(ids, mask), atol=1e-5)
 
 
-def test_same_weights_give_the_same_bytes(model: EncoderClassifier, exported: onnx.ModelProto, tmp_path: Path):
+def test_same_weights_give_the_same_bytes(model: EncoderClassifier, exported: onnx.ModelProto, tmp_path: Path) -> None:
     quantize(exported, tmp_path / "one.onnx")
     quantize(export_classifier(model), tmp_path / "other.onnx")
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "other.onnx").read_bytes()
 
 
-def test_quantized_model_is_all_int8(exported: onnx.ModelProto, tmp_path: Path):
+def test_quantized_model_is_all_int8(exported: onnx.ModelProto, tmp_path: Path) -> None:
     quantize(exported, tmp_path / "model.onnx")
     quantized = onnx.load(tmp_path / "model.onnx")
     large = [weight for weight in quantized.graph.initializer if np.prod(weight.dims) > 1000]
@@ -88,7 +88,7 @@ def test_quantized_model_is_all_int8(exported: onnx.ModelProto, tmp_path: Path):
     assert {weight.data_type for weight in large} <= {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
 
 
-def test_pruning_sets_the_smallest_weights_of_each_linear_layer_to_zero(exported: onnx.ModelProto):
+def test_pruning_sets_the_smallest_weights_of_each_linear_layer_to_zero(exported: onnx.ModelProto) -> None:
     before = {weight.name: numpy_helper.to_array(weight) for weight in exported.graph.initializer}
     pruned = prune(exported, sparsity=0.25)
     after = {weight.name: numpy_helper.to_array(weight) for weight in pruned.graph.initializer}
@@ -101,7 +101,7 @@ def test_pruning_sets_the_smallest_weights_of_each_linear_layer_to_zero(exported
         assert np.abs(before[name][~kept]).max() <= np.abs(before[name][kept]).min()
 
 
-def test_smallest_weights_agree_with_torch_s_pruning():
+def test_smallest_weights_agree_with_torch_s_pruning() -> None:
     weight = np.random.default_rng(0).normal(size=(16, 12)).astype(np.float32)
     layer = torch.nn.Linear(12, 16, bias=False)
     layer.weight = torch.nn.Parameter(torch.from_numpy(weight.copy()))
@@ -109,5 +109,5 @@ def test_smallest_weights_agree_with_torch_s_pruning():
     assert_array_equal(without_smallest(weight, 0.3), layer.weight.detach())
 
 
-def test_of_equal_weights_the_share_is_still_exact():
+def test_of_equal_weights_the_share_is_still_exact() -> None:
     assert without_smallest(np.ones((4, 5), np.float32), 0.5).sum() == 10

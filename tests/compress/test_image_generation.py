@@ -34,7 +34,7 @@ def trial(generated: Path) -> ImageTrial:
     return make_trial(inputs_of(generated))
 
 
-def test_batch_norm_is_folded_without_a_change(trial: ImageTrial):
+def test_batch_norm_is_folded_without_a_change(trial: ImageTrial) -> None:
     latents = torch.randn(9, trial.model.latent_size)
     plain = folded(trial.model.generator)
     assert not any(isinstance(layer, torch.nn.BatchNorm1d) for layer in plain)
@@ -42,7 +42,7 @@ def test_batch_norm_is_folded_without_a_change(trial: ImageTrial):
         assert torch.allclose(plain(latents), trial.model(latents), atol=1e-5)
 
 
-def test_other_layers_than_products_in_sequence_stay_as_they_are():
+def test_other_layers_than_products_in_sequence_stay_as_they_are() -> None:
     class Own(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -61,7 +61,7 @@ def test_other_layers_than_products_in_sequence_stay_as_they_are():
         assert torch.allclose(plain(values), generator(values), atol=1e-5)
 
 
-def test_exported_generator_gives_the_float_models_images(trial: ImageTrial, tmp_path: Path):
+def test_exported_generator_gives_the_float_models_images(trial: ImageTrial, tmp_path: Path) -> None:
     graph = export_generator(trial.model)
     assert [tensor.name for tensor in graph.graph.input] == ["latents"]
     assert not any(weight.name.startswith("discriminator") for weight in graph.graph.initializer)
@@ -72,12 +72,12 @@ def test_exported_generator_gives_the_float_models_images(trial: ImageTrial, tmp
     assert np.abs(served - float_sampler(trial.model, shape=(8, 8)).sample(5, 50)).max() <= 1
 
 
-def test_same_weights_are_exported_to_the_same_bytes(trial: ImageTrial):
+def test_same_weights_are_exported_to_the_same_bytes(trial: ImageTrial) -> None:
     one, two = (export_generator(trial.model).SerializeToString(deterministic=True) for _ in range(2))
     assert one == two
 
 
-def test_float_model_is_judged_as_evaluate_judged_it(trial: ImageTrial, generated: Path):
+def test_float_model_is_judged_as_evaluate_judged_it(trial: ImageTrial, generated: Path) -> None:
     evaluated = read_json(generated / "artifacts/tiny/evaluate/report.json")
     tested = trial.test(trial.float_runner(threads=1))
     assert tested.float_quality == pytest.approx(evaluated["test_frechet_distance"], abs=1e-5)
@@ -86,7 +86,7 @@ def test_float_model_is_judged_as_evaluate_judged_it(trial: ImageTrial, generate
     assert tested.mean_difference < 0.001
 
 
-def test_golden_requests_are_answered_as_by_the_runner(trial: ImageTrial):
+def test_golden_requests_are_answered_as_by_the_runner(trial: ImageTrial) -> None:
     runner = trial.float_runner(threads=1)
     golden = list(golden_of(runner))
     assert [len(entry["answer"]) for entry in golden[:5]] == [1, 2, 3, 4, 1]
@@ -94,7 +94,7 @@ def test_golden_requests_are_answered_as_by_the_runner(trial: ImageTrial):
     assert golden[2]["answer"] == runner.sample(2, 3).tolist()
 
 
-def test_stage_keeps_a_candidate_within_the_limits(generator_bundle: Path):
+def test_stage_keeps_a_candidate_within_the_limits(generator_bundle: Path) -> None:
     folder = generator_bundle / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
     assert report["metric"] == "frechet_distance"
@@ -109,14 +109,14 @@ def test_stage_keeps_a_candidate_within_the_limits(generator_bundle: Path):
     assert samples["values"].to_pylist() == expected.tolist()
 
 
-def test_limit_that_none_keeps_is_named(generated: Path, tmp_path: Path):
+def test_limit_that_none_keeps_is_named(generated: Path, tmp_path: Path) -> None:
     root = copy_of(generated, tmp_path / "strict")
     edit(root, "tiny.compress.gate.max_size_ratio", 0.001)
     with pytest.raises(CompressionError, match=r"int8: 0\.\d+ of the float model's bytes \(max_size_ratio 0.001\)"):
         run_stage(root, "tiny", "compress", tracker=NullTracker())
 
 
-def test_classifier_of_other_images_is_refused(generated: Path, tmp_path: Path):
+def test_classifier_of_other_images_is_refused(generated: Path, tmp_path: Path) -> None:
     root = copy_of(generated, tmp_path / "other")
     path = root / "artifacts/tiny/preprocess/predictor/predictor.json"
     write_json(path, read_json(path) | {"labels": ["a", "b"]})

@@ -47,7 +47,7 @@ def candidate(name: str, **changed: Any) -> Candidate:
     return Candidate(**(found | changed))
 
 
-def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path):
+def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path) -> None:
     folder = compressed / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
     assert sorted(path.name for path in (folder / "model").iterdir()) == [
@@ -73,7 +73,7 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path):
     }
 
 
-def test_measured_speeds_are_observations_only(compressed: Path):
+def test_measured_speeds_are_observations_only(compressed: Path) -> None:
     speeds = read_json(compressed / "observations/tiny/compress/speeds.json")
     assert sorted(speeds) == ["int8", "pruned_int8 0.3", "torch fp32", "torch fp32 in batches"]
     assert all(speed["rows_per_s"] > 0 for speed in speeds.values())
@@ -82,12 +82,12 @@ def test_measured_speeds_are_observations_only(compressed: Path):
     assert not [name for name in report if "rows_per_s" in name or name.endswith("_ms") or "speed" in name]
 
 
-def test_same_inputs_give_the_same_bytes(compressed: Path, project: Path):
+def test_same_inputs_give_the_same_bytes(compressed: Path, project: Path) -> None:
     run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert files_of(project / "artifacts/tiny/compress") == files_of(compressed / "artifacts/tiny/compress")
 
 
-def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path):
+def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path) -> None:
     edit(project, "tiny.compress.gate", {"max_drop": 0.2, "min_speedup": 1.0e6, "max_size_ratio": 0.01})
     with pytest.raises(CompressionError, match=r"int8: .* of torch fp32 \(min_speedup 1e\+06\)") as caught:
         run_stage(project, "tiny", "compress", tracker=NullTracker())
@@ -97,7 +97,7 @@ def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path):
     assert (project / "observations/tiny/compress/speeds.json").is_file()
 
 
-def test_predictions_of_other_rows_are_refused(project: Path):
+def test_predictions_of_other_rows_are_refused(project: Path) -> None:
     evaluate = project / "artifacts/tiny/evaluate"
     table = pq.read_table(evaluate / "results/predictions.parquet")
     pq.write_table(table.slice(1), evaluate / "results/predictions.parquet")
@@ -106,7 +106,7 @@ def test_predictions_of_other_rows_are_refused(project: Path):
         run_stage(project, "tiny", "compress", tracker=NullTracker())
 
 
-def test_golden_requests_are_answered_as_they_were_measured(compressed: Path):
+def test_golden_requests_are_answered_as_they_were_measured(compressed: Path) -> None:
     golden = read_json(compressed / "artifacts/tiny/compress/results/golden.json")
     test = pq.read_table(compressed / "artifacts/tiny/preprocess/test.parquet")
     assert [one["request"]["texts"] for one in golden] == [[text] for text in test["text"].to_pylist()]
@@ -116,7 +116,7 @@ def test_golden_requests_are_answered_as_they_were_measured(compressed: Path):
         assert one["answer"] == predictor.answers(predictor.predict(one["request"]["texts"]))
 
 
-def test_golden_rows_are_spread_over_the_split():
+def test_golden_rows_are_spread_over_the_split() -> None:
     assert golden_numbers(3) == [0, 1, 2]
     chosen = golden_numbers(10 * MAX_GOLDEN)
     assert len(chosen) == MAX_GOLDEN
@@ -124,7 +124,7 @@ def test_golden_rows_are_spread_over_the_split():
     assert np.diff(chosen).max() <= 11
 
 
-def test_fp32_is_a_candidate_without_quantization(trial: Trial[Any], project: Path):
+def test_fp32_is_a_candidate_without_quantization(trial: Trial[Any], project: Path) -> None:
     edit(project, "tiny.compress.candidates", [{"method": "fp32"}])
     run_stage(project, "tiny", "compress", tracker=NullTracker())
     report = read_json(project / "artifacts/tiny/compress/report.json")
@@ -134,19 +134,19 @@ def test_fp32_is_a_candidate_without_quantization(trial: Trial[Any], project: Pa
     assert onnx.load(project / "artifacts/tiny/compress/model/model.onnx") == trial.export()["model.onnx"]
 
 
-def test_choice_is_the_better_of_like_sizes_whatever_the_speeds(trial: Trial[Any]):
+def test_choice_is_the_better_of_like_sizes_whatever_the_speeds(trial: Trial[Any]) -> None:
     candidates = [candidate("int8", drop=0.005), candidate("pruned_int8", size_bytes=995)]
     speeds = {"int8": Speed(900.0, 9.0, 1.0, 2.0), "pruned_int8": FAST}
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
 
 
-def test_choice_is_the_smallest_where_sizes_differ(trial: Trial[Any]):
+def test_choice_is_the_smallest_where_sizes_differ(trial: Trial[Any]) -> None:
     candidates = [candidate("int8"), candidate("pruned_int8", drop=0.005, size_bytes=500)]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).size_bytes == 500
 
 
-def test_choice_is_the_recipe_s_first_of_equals(trial: Trial[Any]):
+def test_choice_is_the_recipe_s_first_of_equals(trial: Trial[Any]) -> None:
     candidates = [candidate("pruned_int8"), candidate("int8")]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
@@ -161,18 +161,18 @@ def test_choice_is_the_recipe_s_first_of_equals(trial: Trial[Any]):
         ({"size_ratio": 0.31}, FAST, "0.310 of the float model's bytes"),
     ],
 )
-def test_each_limit_is_a_limit(trial: Trial[Any], changed: dict[str, float], speed: Speed, fault: str):
+def test_each_limit_is_a_limit(trial: Trial[Any], changed: dict[str, float], speed: Speed, fault: str) -> None:
     with pytest.raises(CompressionError, match=fault):
         choose([candidate("int8", **changed)], {"int8": speed}, GATE, trial=trial, float_quality=0.86)
 
 
-def test_figures_at_the_limit_pass(trial: Trial[Any]):
+def test_figures_at_the_limit_pass(trial: Trial[Any]) -> None:
     at_limit = candidate("int8", quality=0.85, drop=0.01, size_ratio=0.3)
     speeds = {"int8": Speed(1.0, 3.0, 1.0, 1.0)}
     assert choose([at_limit], speeds, GATE, trial=trial, float_quality=0.86) is at_limit
 
 
-def test_rates_count_units_and_speedup_is_over_the_reference():
+def test_rates_count_units_and_speedup_is_over_the_reference() -> None:
     def work(seconds_a_unit: float, items: Sequence[int]) -> int:
         time.sleep(seconds_a_unit * sum(items))
         return sum(items)
@@ -194,7 +194,7 @@ def test_rates_count_units_and_speedup_is_over_the_reference():
         (("threads",), 0, "compress.threads"),
     ],
 )
-def test_values_out_of_range_are_refused(path: tuple[Any, ...], value: object, fault: str):
+def test_values_out_of_range_are_refused(path: tuple[Any, ...], value: object, fault: str) -> None:
     recipe: Any = tiny_recipe()
     node = recipe["compress"]
     for key in path[:-1]:

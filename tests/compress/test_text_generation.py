@@ -31,7 +31,7 @@ def trial(root: Path) -> TextGenerationTrial:
     return make_trial(Layout(root, "tiny", "compress").inputs(Inputs))
 
 
-def test_stage_writes_what_is_served_and_golden_answers(folder: Path):
+def test_stage_writes_what_is_served_and_golden_answers(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "model").iterdir()) == [
         "model.onnx", "predictor.json", "tokenizer.json",
     ]  # fmt: skip
@@ -44,7 +44,7 @@ def test_stage_writes_what_is_served_and_golden_answers(folder: Path):
         assert model.generate(**request).answer() == entry["answer"]
 
 
-def test_report_is_in_bits_per_byte(folder: Path):
+def test_report_is_in_bits_per_byte(folder: Path) -> None:
     report = read_json(folder / "report.json")
     assert report["metric"] == "bits_per_byte"
     assert report["num_validation"] == report["num_test"] == 12
@@ -57,7 +57,7 @@ def test_report_is_in_bits_per_byte(folder: Path):
 
 
 @torch.inference_mode()
-def test_quality_is_that_of_the_model_itself(trial: TextGenerationTrial, root: Path):
+def test_quality_is_that_of_the_model_itself(trial: TextGenerationTrial, root: Path) -> None:
     model = load(root / "artifacts/tiny/finetune/model")
     short = [ids[: CONTEXT - 1] for ids in trial.validation.input_ids]
     tokenizer = trial.reader.tokenizer
@@ -70,7 +70,7 @@ def test_quality_is_that_of_the_model_itself(trial: TextGenerationTrial, root: P
     assert -sum(one.sum() for one in found) / num_bytes.sum() == pytest.approx(bits / num_bytes.sum(), rel=1e-4)
 
 
-def test_report_says_that_beginnings_were_judged(trial: TextGenerationTrial, folder: Path):
+def test_report_says_that_beginnings_were_judged(trial: TextGenerationTrial, folder: Path) -> None:
     report, documents = read_json(folder / "report.json"), pq.read_table(folder / "results/documents.parquet")
     lengths: list[int] = documents["num_tokens"].to_pylist()
     assert report["num_test"] == len(lengths)
@@ -80,17 +80,17 @@ def test_report_says_that_beginnings_were_judged(trial: TextGenerationTrial, fol
     )
 
 
-def test_work_counts_the_tokens_that_were_written(trial: TextGenerationTrial):
+def test_work_counts_the_tokens_that_were_written(trial: TextGenerationTrial) -> None:
     runner = trial.float_runner(threads=2)
     assert trial.work(runner, trial.items[:3]) == trial.work(trial.reader, trial.items[:3]) > 0
 
 
-def test_same_model_gives_the_same_golden_answers(root: Path, folder: Path, trial: TextGenerationTrial):
+def test_same_model_gives_the_same_golden_answers(root: Path, folder: Path, trial: TextGenerationTrial) -> None:
     runner = trial.load(folder / "model", threads=2)
     assert list(trial.test(runner).golden) == read_json(folder / "results/golden.json")
 
 
-def test_no_more_is_read_than_is_needed(tmp_path: Path):
+def test_no_more_is_read_than_is_needed(tmp_path: Path) -> None:
     predictor = make_predictor(tmp_path / "predictor")
     write_documents(tmp_path / "validation.parquet", [" ".join(TEXTS * 20)] * 3 + ["short"])
     excerpts = read_excerpts(tmp_path / "validation.parquet", predictor)

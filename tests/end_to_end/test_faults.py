@@ -74,7 +74,7 @@ def artifact_of(folder: Path, stage: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in files}
 
 
-def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, prefect_api):
+def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, prefect_api) -> None:
     edit(project, "tiny.evaluate.gate.min", 0.5)
     flow(project, prefect_api, "--until", "evaluate")
     good = artifact_of(project, "evaluate")
@@ -108,7 +108,7 @@ def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, pre
     edit(project, "tiny.evaluate.gate.min", 0.5)
 
 
-def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api):
+def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) -> None:
     edit(project, "tiny.finetune.epochs", 0)
     edit(project, "tiny.compress.gate.max_size_ratio", "small")
     done = flow(project, prefect_api, check=False)
@@ -119,7 +119,7 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api):
     assert "recipes.tiny.compress.gate.max_size_ratio: " in done.stderr
 
 
-def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api):
+def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api) -> None:
     before = artifact_of(project, "finetune")
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
         stage_process("finetune", project).send_signal(signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("long_finetune")
-def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number):
+def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number) -> None:
     with started(project, prefect_api, "--until", "finetune") as process:
         stage = stage_process("finetune", project)
         wait_for_run(project, "finetune", "RUNNING")
@@ -150,7 +150,7 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
-def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell):
+def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell) -> None:
     path = shutil.which(shell)
     assert path
     with started(project, prefect_api, "--until", "finetune", SHELL=path) as process:
@@ -170,7 +170,7 @@ def wait_for_run(folder: Path, stage: str, status: str) -> None:
     raise AssertionError(f"{stage} never was {status}")
 
 
-def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api):
+def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api) -> None:
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as first:
         stage_process("finetune", project)
         second = flow(project, prefect_api, "--no-wait", check=False)
@@ -181,7 +181,7 @@ def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api):
 
 
 @pytest.mark.usefixtures("long_finetune")
-def test_why_during_a_run_says_whose_it_is(project, prefect_api):
+def test_why_during_a_run_says_whose_it_is(project, prefect_api) -> None:
     with started(project, prefect_api, "--until", "finetune") as process:
         stage_process("finetune", project)
         done = run(["modelyard", "why", "tiny"], project, check=False)
@@ -191,7 +191,7 @@ def test_why_during_a_run_says_whose_it_is(project, prefect_api):
     assert said.startswith(f"modelyard: tiny is in use: modelyard run tiny (process {process.pid}, for ")
 
 
-def test_unknown_stage_gets_a_hint(project, prefect_api):
+def test_unknown_stage_gets_a_hint(project, prefect_api) -> None:
     done = flow(project, prefect_api, "--until", "evalute", check=False)
     assert done.returncode == 2
     assert "did you mean 'evaluate'" in done.stderr
@@ -202,7 +202,7 @@ def test_unknown_stage_gets_a_hint(project, prefect_api):
     ("variable", "path", "what"),
     [("MLFLOW_TRACKING_URI", "", "the MLflow store"), ("PREFECT_API_URL", "/api", "the Prefect server")],
 )
-def test_store_that_does_not_answer_is_named(project, prefect_api, variable, path, what):
+def test_store_that_does_not_answer_is_named(project, prefect_api, variable, path, what) -> None:
     url = f"http://127.0.0.1:{free_port()}{path}"
     done = run(["modelyard", "run", "tiny"], project, check=False, **{"PREFECT_API_URL": prefect_api, variable: url})
     assert done.returncode == 1
@@ -211,7 +211,7 @@ def test_store_that_does_not_answer_is_named(project, prefect_api, variable, pat
 
 
 @pytest.mark.long
-def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path):
+def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path) -> None:
     server = prefect_server(project, free_port())
     api = server.health.removesuffix("/health")
     with ExitStack() as stack:
@@ -228,7 +228,7 @@ def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path)
     assert statuses(project)["pipeline"] == "FAILED"
 
 
-def test_source_that_vanished_keeps_what_was_made(project, prefect_api):
+def test_source_that_vanished_keeps_what_was_made(project, prefect_api) -> None:
     good = artifact_of(project, "ingest")
     (project / "data/rows.csv").rename(project / "data/away.csv")
     done = flow(project, prefect_api, check=False)

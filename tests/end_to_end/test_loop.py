@@ -159,7 +159,7 @@ def is_served(root: Path, address: str, number: int) -> bool:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_drift_is_seen_learned_and_served(project: tuple[Path, dict[str, Snippets], dict[str, str]]):
+def test_drift_is_seen_learned_and_served(project: tuple[Path, dict[str, Snippets], dict[str, str]]) -> None:
     root, others, extra = project
     run(["modelyard", "run", "film"], root, **extra)
     port, mlflow_port, prefect_port = free_port(), free_port(), free_port()

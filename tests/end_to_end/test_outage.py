@@ -53,7 +53,7 @@ def runs_of(client: MlflowClient) -> list[Run]:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_servers_that_are_gone_for_a_minute_cost_a_retraining_nothing(tmp_path: Path):
+def test_servers_that_are_gone_for_a_minute_cost_a_retraining_nothing(tmp_path: Path) -> None:
     root = make_project(tmp_path / "project", num_rows=240)
     servers = [mlflow_server(root, free_port()), prefect_server(root, free_port())]
     mlflow, api = (server.health.rsplit("/health", 1)[0] for server in servers)

@@ -71,7 +71,7 @@ def wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None
 
 @pytest.mark.timeout(600)
 @pytest.mark.long
-def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postgres: str, prefect_api: str):
+def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postgres: str, prefect_api: str) -> None:
     root = make_project(tmp_path / "project", num_rows=240)
     extra = {"MLFLOW_TRACKING_URI": postgres, "PREFECT_API_URL": prefect_api}
     done = run(["modelyard", "run", "tiny", "--until", "validate"], root, **extra)
@@ -87,7 +87,7 @@ def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postg
     assert PASSWORD not in " ".join(server.command)
 
 
-def test_wrong_password_is_one_line_without_it(tmp_path: Path, postgres: str, prefect_api: str):
+def test_wrong_password_is_one_line_without_it(tmp_path: Path, postgres: str, prefect_api: str) -> None:
     root = make_project(tmp_path / "project", num_rows=240)
     wrong = {"MLFLOW_TRACKING_URI": postgres.replace(PASSWORD, "wr0ng-word"), "PREFECT_API_URL": prefect_api}
     done = run(["modelyard", "run", "tiny"], root, check=False, **wrong)

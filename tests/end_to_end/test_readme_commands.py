@@ -102,7 +102,7 @@ def printed(name: str) -> str:
     return next(command for command in commands() if plain(command) == name)
 
 
-def test_every_command_of_the_readme_is_claimed_by_a_test():
+def test_every_command_of_the_readme_is_claimed_by_a_test() -> None:
     claimed = [*QUICK, *SERVED, *LONG, *ELSEWHERE]
     assert sorted(map(plain, commands())) == sorted(claimed)
     for where in ELSEWHERE.values():
@@ -138,7 +138,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return run(["bash", "-ec", command], folder, PREFECT_SERVER_ANALYTICS_ENABLED="false")
 
 
-def test_what_needs_no_model_runs_as_printed(tmp_path: Path):
+def test_what_needs_no_model_runs_as_printed(tmp_path: Path) -> None:
     clone = clone_of_the_project(tmp_path, is_tiny=False)
     rows = [(f"my {word} does not work, number {number}", team) for number in range(120)
             for word, team in (("printer", "office"), ("invoice", "accounts"))]  # fmt: skip
@@ -198,7 +198,7 @@ def follow(clone: Path, names: tuple[str, ...]) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-def test_a_day_with_the_readme(tmp_path: Path):
+def test_a_day_with_the_readme(tmp_path: Path) -> None:
     clone = clone_of_the_project(tmp_path, is_tiny=True)
     shell(printed("modelyard keys add shop"), clone)
     try:

@@ -58,7 +58,7 @@ def champion(folder: Path) -> int:
 
 @pytest.mark.timeout(900)
 @pytest.mark.long
-def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str, hook: Hook):
+def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str, hook: Hook) -> None:
     done = run(["modelyard", "retrain", "tiny", "--json"], project, PREFECT_API_URL=prefect_api)
     said = json.loads(done.stdout)
     assert said["state"] == "nothing new"
@@ -74,7 +74,9 @@ def test_nothing_new_runs_nothing_and_says_so(project: Path, prefect_api: str, h
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(project: Path, prefect_api: str, hook: Hook):
+def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(
+    project: Path, prefect_api: str, hook: Hook
+) -> None:
     write_rows(project / "data/rows.csv", tiny_rows(280))
     edit(project, "tiny.promotion.max_size_ratio", 0.5)
     refused = run(["modelyard", "retrain", "tiny"], project, check=False, PREFECT_API_URL=prefect_api)
@@ -125,7 +127,7 @@ def start_now(api: str) -> None:
 @pytest.mark.timeout(900)
 def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
     project: Path, prefect_api: str, hook: Hook
-):
+) -> None:
     write_rows(project / "data/rows.csv", tiny_rows(280))
     edit(project, "tiny.schedule", A_YEAR)
     edit(project, "tiny.finetune.epochs", 5000)
@@ -158,7 +160,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_api: str, tmp_path: Path):
+def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_api: str, tmp_path: Path) -> None:
     edit(project, "tiny.package.num_golden", 10)  # the same model in another bundle
     for section in ("tiny", "tiny.monitoring"):
         edit(project, f"{section}.schedule", A_YEAR)
@@ -178,7 +180,7 @@ def test_worker_of_a_pool_runs_what_was_deployed_there(project: Path, prefect_ap
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_run_over_its_limit_is_stopped_and_the_champion_stays(project: Path, prefect_api: str, hook: Hook):
+def test_run_over_its_limit_is_stopped_and_the_champion_stays(project: Path, prefect_api: str, hook: Hook) -> None:
     edit(project, "tiny.finetune.epochs", 5000)
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
     done = run(["modelyard", "retrain", "tiny", "--limit", "20"], project, check=False, PREFECT_API_URL=prefect_api)

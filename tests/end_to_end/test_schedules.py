@@ -11,7 +11,7 @@ MINUTES = 4
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-def test_every_time_that_falls_due_is_accounted_for(tmp_path: Path):
+def test_every_time_that_falls_due_is_accounted_for(tmp_path: Path) -> None:
     account = soak(tmp_path / "project", minutes=MINUTES, kills=2, seed=3, monitor_s=60, retrain_s=120)
     assert [kill.split(" ", 1)[1] for kill in account.kills] != []
     assert account.missing == []

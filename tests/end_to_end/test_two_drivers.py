@@ -66,18 +66,18 @@ def shape_of_runs(folder: Path) -> list[tuple]:
     )
 
 
-def test_both_drivers_leave_the_same_lock(by_flow, by_dvc):
+def test_both_drivers_leave_the_same_lock(by_flow, by_dvc) -> None:
     assert (by_flow / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
 
 
-def test_both_drivers_leave_the_same_shape_of_runs(by_flow, by_dvc):
+def test_both_drivers_leave_the_same_shape_of_runs(by_flow, by_dvc) -> None:
     shape = shape_of_runs(by_dvc)
     assert [entry[0] for entry in shape] == sorted(["ingest to package", *stages()])
     assert shape == shape_of_runs(by_flow)
 
 
 @pytest.mark.parametrize("driver", ["by_flow", "by_dvc"])
-def test_pipeline_run_has_what_one_compares(driver, request):
+def test_pipeline_run_has_what_one_compares(driver, request) -> None:
     folder = request.getfixturevalue(driver)
     store = Store(folder, "tiny")
     (run,) = store.search("tags.`modelyard.stage` = 'pipeline'")
@@ -112,7 +112,7 @@ def test_pipeline_run_has_what_one_compares(driver, request):
         assert child.data.metrics["system/cpu_utilization_percentage"] >= 0
 
 
-def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_api):
+def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_api) -> None:
     client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
@@ -136,7 +136,7 @@ def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_ap
     assert not list((by_flow / ".modelyard/run/progress").iterdir())
 
 
-def test_model_is_registered_as_champion_with_its_bundle(by_flow):
+def test_model_is_registered_as_champion_with_its_bundle(by_flow) -> None:
     client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
     version = client.get_model_version_by_alias("tiny", "champion")
     report = json.loads((by_flow / "artifacts/tiny/package/report.json").read_text())
@@ -144,7 +144,7 @@ def test_model_is_registered_as_champion_with_its_bundle(by_flow):
     assert version.tags["digest"].startswith(report["tag"].removeprefix("tiny:"))
 
 
-def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, prefect_api):
+def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, prefect_api) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
     first = json.loads((folder / "artifacts/tiny/package/report.json").read_text())
@@ -153,7 +153,7 @@ def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, p
     assert outcome["reports"]["package"]["digest"] == first["digest"]
 
 
-def test_nothing_changed_means_nothing_runs(by_flow, prefect_api):
+def test_nothing_changed_means_nothing_runs(by_flow, prefect_api) -> None:
     before = shape_of_runs(by_flow)
     outcome = modelyard(by_flow, prefect_api, "run", "tiny")
     assert states(outcome) == dict.fromkeys(stages(), "cached")
@@ -172,7 +172,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(artifacts)): path.read_bytes() for path in artifacts.rglob("*") if path.is_file()}
 
 
-def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api):
+def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
     before = files_of(folder)
@@ -305,7 +305,7 @@ def test_damaged_object_of_the_cache_is_not_brought_back(tmp_path: Path, by_dvc:
     assert not (folder / "artifacts/tiny/evaluate/report.json").exists()
 
 
-def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api):
+def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
     edit(folder, "tiny.compress.num_latency_rows", 21)
@@ -317,7 +317,7 @@ def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefec
     assert {"compress"} <= ran <= {"compress", "package"}  # the same model again needs no new bundle
 
 
-def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc):
+def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc) -> None:
     run(["dvc", "remote", "add", "-d", "backup", str(tmp_path / "remote")], by_dvc)
     run(["dvc", "push", "-q"], by_dvc)
     run(["git", "add", "-A"], by_dvc)
@@ -329,13 +329,13 @@ def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc)
     assert (clone / "artifacts/tiny/package/bundle/manifest.json").is_file()
 
 
-def test_artifacts_hold_no_trace_of_the_machine(by_flow):
+def test_artifacts_hold_no_trace_of_the_machine(by_flow) -> None:
     texts = [p for p in (by_flow / "artifacts").rglob("*") if p.suffix in (".json", ".csv", ".md", ".yaml")]
     assert texts
     for path in texts:
         assert str(by_flow) not in path.read_text(encoding="utf-8"), path
 
 
-def test_lock_lists_every_stage_in_order(by_dvc):
+def test_lock_lists_every_stage_in_order(by_dvc) -> None:
     locked = YAML(typ="safe").load(by_dvc / "dvc.lock")["stages"]
     assert list(locked) == [f"{stage}@tiny" for stage in stages()]

@@ -12,5 +12,5 @@ from components.estimate.lengths import longest_text
         ({"model_type": "bert"}, None),
     ],
 )
-def test_positions_before_the_first_token_do_not_count(config: dict[str, object], longest: int | None):
+def test_positions_before_the_first_token_do_not_count(config: dict[str, object], longest: int | None) -> None:
     assert longest_text(config) == longest

@@ -36,12 +36,12 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_sum_to_torchs_own_count(family):
+def test_parts_sum_to_torchs_own_count(family) -> None:
     model = build(*FAMILIES[family])
     assert sum(parameters_by_part(model).values()) == sum(p.numel() for p in model.parameters())
 
 
-def test_parts_have_the_fields_names():
+def test_parts_have_the_fields_names() -> None:
     names = {family: set(parameters_by_part(build(*FAMILIES[family]))) for family in FAMILIES}
     assert names["gpt"] == {"embeddings", "attention", "feed-forward", "normalisation"}
     assert names["encoder"] == {*names["gpt"], "head"}
@@ -50,7 +50,7 @@ def test_parts_have_the_fields_names():
     assert names["gan"] == {"generator", "discriminator", "normalisation"}
 
 
-def test_parts_of_an_encoder_by_hand():
+def test_parts_of_an_encoder_by_hand() -> None:
     found = parameters_by_part(build(*FAMILIES["encoder"]))
     assert found["embeddings"] == 32 * (300 + 32 + 2)
     assert found["attention"] == 2 * 4 * (32 * 32 + 32)
@@ -58,7 +58,7 @@ def test_parts_of_an_encoder_by_hand():
     assert found["head"] == 32 * 32 + 32 + 300
 
 
-def test_wide_mlp_has_the_parameters_that_its_recipe_promises():
+def test_wide_mlp_has_the_parameters_that_its_recipe_promises() -> None:
     settings = MlpSettings(family="mlp", hidden_sizes=(5000, 1000), activation="relu", batch_norm=False, dropout=0.0)
     with torch.device("meta"):
         model = build(settings, Facts(num_labels=10, shape=(1000,)))

@@ -36,7 +36,7 @@ def encoder(tmp_path) -> Path:
     return tmp_path
 
 
-def test_vector_recipe_is_told_from_its_config_alone(tmp_path):
+def test_vector_recipe_is_told_from_its_config_alone(tmp_path) -> None:
     small = {"model": {"hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}}
     found = estimate_recipe(tmp_path, "wide_mlp", recipe("wide_mlp", finetune=small))
     (training,) = found.trainings
@@ -53,7 +53,7 @@ def test_vector_recipe_is_told_from_its_config_alone(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_loaded_encoder_is_told_from_its_config_file(encoder):
+def test_loaded_encoder_is_told_from_its_config_file(encoder) -> None:
     found = estimate_recipe(encoder, "tiny", adapting(way={"name": "full", "freeze": ["embeddings"]}))
     (training,) = found.trainings
     assert training.title == "finetune"
@@ -63,7 +63,7 @@ def test_loaded_encoder_is_told_from_its_config_file(encoder):
     assert any("every text is as long as max_tokens allows" in said for said in found.assumptions)
 
 
-def test_control_is_a_training_of_its_own_with_every_weight(encoder):
+def test_control_is_a_training_of_its_own_with_every_weight(encoder) -> None:
     found = estimate_recipe(encoder, "tiny", adapting(way={"name": "head"}, control=True))
     finetune, control = found.trainings
     assert finetune.num_trained == finetune.parameters["head"]
@@ -72,7 +72,7 @@ def test_control_is_a_training_of_its_own_with_every_weight(encoder):
     assert found.seconds == finetune.seconds + control.seconds
 
 
-def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path):
+def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path) -> None:
     movie = recipe("movie_sentiment")
     with pytest.raises(InputError, match=r"tokenizer.json comes with the download .* --until preprocess"):
         estimate_recipe(tmp_path, "movie_sentiment", movie)
@@ -80,7 +80,7 @@ def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path):
         trainings_of(tmp_path, "movie_sentiment", movie, Facts(num_labels=2, vocab_size=10, context=8), tmp_path / "w")
 
 
-def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path):
+def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path) -> None:
     folder = tmp_path / "artifacts" / "speech_gpt" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     speech = recipe("speech_gpt")
@@ -111,7 +111,7 @@ def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path):
         ),
     ],
 )
-def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp_path, changed, facts, said):
+def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp_path, changed, facts, said) -> None:
     folder = tmp_path / "artifacts" / "speech_gpt" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     told = {"task": "text_generation", "vocab_size": 4096, "context": 256, "pad_token_id": 3}
@@ -126,7 +126,7 @@ def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp
     assert f"preprocess left {said} as params.yaml has it now; so the config is taken" in assumptions[0]
 
 
-def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path):
+def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path) -> None:
     folder = tmp_path / "artifacts" / "movie_sentiment" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     told = {"task": "text_classification", "vocab_size": 999, "max_tokens": 7, "labels": ["a", "b"]}
@@ -136,7 +136,7 @@ def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path):
     assert facts == Facts(num_labels=2, vocab_size=999, context=movie.preprocess.max_tokens)
 
 
-def test_estimate_changes_with_an_edited_shape(tmp_path):
+def test_estimate_changes_with_an_edited_shape(tmp_path) -> None:
     small = {"model": {"hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}}
     folder = tmp_path / "artifacts" / "wide_mlp" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
@@ -148,7 +148,7 @@ def test_estimate_changes_with_an_edited_shape(tmp_path):
     assert any("preprocess left shape [700], not [1000]" in said for said in found.assumptions)
 
 
-def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_path):
+def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_path) -> None:
     told = [name for name, raw in RAW.items() if raw["pretrain"]["mode"] != "load"]
     assert told
     for name in told:
@@ -159,7 +159,7 @@ def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_pat
             assert training.family in ("encoder", "gpt", "lstm", "mlp", "gan")
 
 
-def test_wide_mlp_has_the_parameters_that_it_promises(tmp_path):
+def test_wide_mlp_has_the_parameters_that_it_promises(tmp_path) -> None:
     one = recipe("wide_mlp")
     model = build(one.finetune.model, facts_of(tmp_path, "wide_mlp", one, tmp_path))
     assert sum(p.numel() for p in model.parameters()) == 10_016_010

@@ -1,5 +1,6 @@
 import time
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,12 @@ from tests.estimate.small import ADAMW, gpt_case, mlp_case
 CPU = torch.device("cpu")
 
 
-def traced(case):
+def traced(case) -> Any:
     return trace_step(case.model, case.objective, batch=case.batch, clip=None, precision="fp32", mode=fake_mode())
 
 
 @pytest.mark.parametrize("make", [lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "mlp"])
-def test_nearly_all_of_a_step_is_run_within_the_budget(make):
+def test_nearly_all_of_a_step_is_run_within_the_budget(make) -> None:
     trace = traced(make())
     state, started = torch.get_rng_state(), time.perf_counter()
     timing = time_operations(trace.operations, device=CPU, budget_s=1.0)
@@ -29,13 +30,13 @@ def test_nearly_all_of_a_step_is_run_within_the_budget(make):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_what_the_budget_does_not_reach_is_told_by_its_bytes():
+def test_what_the_budget_does_not_reach_is_told_by_its_bytes() -> None:
     timing = time_operations(traced(mlp_case()).operations, device=CPU, budget_s=0.0)
     assert timing.measured_share == 0.0
     assert 0 < timing.step_s < 1.0
 
 
-def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forward():
+def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forward() -> None:
     model = torch.nn.LSTM(64, 64, batch_first=True)
     rows = torch.zeros(8, 16, 64)
     player = Player(
@@ -53,7 +54,7 @@ def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forwa
     assert timing.seconds["backward"] > timing.seconds["forward"] / 2
 
 
-def test_large_product_is_cut_to_fewer_rows():
+def test_large_product_is_cut_to_fewer_rows() -> None:
     trace = traced(mlp_case(sizes=(8192, 8192, 10), num_rows=1024))
     operations = [op for phase in trace.operations.values() for op in phase if op.flops > MAX_FLOPS]
     assert operations

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,12 @@ SEVEN_BILLION = Question(
 )  # fmt: skip
 
 
-def ways(question: Question):
+def ways(question: Question) -> Any:
     data_parallel, sharded = answer(question).ways
     return data_parallel, sharded
 
 
-def test_seven_billion_parameters_by_hand():
+def test_seven_billion_parameters_by_hand() -> None:
     found = answer(SEVEN_BILLION)
     assert found.num_tokens == 1.4e11
     assert found.flops == pytest.approx(6 * 7e9 * 1.4e11)
@@ -26,7 +27,7 @@ def test_seven_billion_parameters_by_hand():
     assert found.activation_bytes == pytest.approx(34 * 2048 * layers * math.sqrt(7e9 / 12 / layers))
 
 
-def test_plain_data_parallelism_holds_everything_on_each_device_or_nowhere():
+def test_plain_data_parallelism_holds_everything_on_each_device_or_nowhere() -> None:
     data_parallel, _ = ways(SEVEN_BILLION)
     assert data_parallel.num_for_memory is None
     assert data_parallel.num_devices is None
@@ -36,7 +37,7 @@ def test_plain_data_parallelism_holds_everything_on_each_device_or_nowhere():
     assert large.num_devices == math.ceil(425.35 / 30)
 
 
-def test_sharding_divides_what_is_held():
+def test_sharding_divides_what_is_held() -> None:
     _, sharded = ways(SEVEN_BILLION)
     assert sharded.num_for_memory == 2  # 112 GB over two, beside about 10 GB, of 77 GB each
     assert sharded.bytes_a_device < 0.9 * 80 * 2**30
@@ -52,12 +53,12 @@ def test_sharding_divides_what_is_held():
     ("precision", "optimizer", "num_bytes"),
     [("bf16", "adamw", 16), ("fp32", "adam", 16), ("fp32", "momentum", 12), ("fp32", "sgd", 8), ("bf16", "sgd", 8)],
 )
-def test_bytes_of_a_parameter(precision, optimizer, num_bytes):
+def test_bytes_of_a_parameter(precision, optimizer, num_bytes) -> None:
     found = answer(replace(SEVEN_BILLION, precision=precision, optimizer=optimizer))
     assert found.weight_bytes + found.gradient_bytes + found.optimizer_bytes == pytest.approx(num_bytes * 7e9)
 
 
-def test_every_assumption_is_said():
+def test_every_assumption_is_said() -> None:
     said = " ".join(answer(SEVEN_BILLION).assumptions)
     for words in (
         "16 bytes a parameter",

@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from components.params import Clip
 from tests.estimate.small import ADAMW, MOMENTUM, SGD, Case, gpt_case, mlp_case
 
 
-def traced(case: Case, *, clip: Clip | None = None, precision="fp32"):
+def traced(case: Case, *, clip: Clip | None = None, precision="fp32") -> Any:
     return trace_step(case.model, case.objective, batch=case.batch, clip=clip, precision=precision, mode=fake_mode())
 
 
@@ -29,7 +30,7 @@ def kept_for_backward(case: Case, *, precision: str) -> int:
     return sum(map(size_of, kept.values()))
 
 
-def test_operations_of_a_linear_layer_are_those_of_its_three_products():
+def test_operations_of_a_linear_layer_are_those_of_its_three_products() -> None:
     case = mlp_case(sizes=(8, 4), num_rows=5)
     flops = traced(case).flops
     assert flops == {"forward": 2 * 5 * 8 * 4, "backward": 2 * 5 * 8 * 4, "update": 0}  # no gradient of the rows
@@ -40,7 +41,7 @@ def test_operations_of_a_linear_layer_are_those_of_its_three_products():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("make", [gpt_case, lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "dropout", "mlp"])
-def test_activations_are_those_of_a_real_step(make, precision):
+def test_activations_are_those_of_a_real_step(make, precision) -> None:
     # torch lays the result of fused attention out otherwise where there are no numbers, which costs a copy a layer.
     case = make()
     kept = kept_for_backward(case, precision=precision)
@@ -50,7 +51,7 @@ def test_activations_are_those_of_a_real_step(make, precision):
 @pytest.mark.parametrize(
     ("optimizer", "states"), [(SGD, 0), (MOMENTUM, 1), (ADAMW, 2)], ids=["sgd", "momentum", "adamw"]
 )
-def test_weights_gradients_and_optimizer_state_by_the_optimizer(optimizer, states):
+def test_weights_gradients_and_optimizer_state_by_the_optimizer(optimizer, states) -> None:
     case = gpt_case(optimizer=optimizer)
     num_bytes = 4 * sum(p.numel() for p in case.model.parameters())
     trace = traced(case)
@@ -60,7 +61,7 @@ def test_weights_gradients_and_optimizer_state_by_the_optimizer(optimizer, state
     assert trace.peak_bytes > (2 + states) * num_bytes
 
 
-def test_frozen_weights_have_neither_gradient_nor_state():
+def test_frozen_weights_have_neither_gradient_nor_state() -> None:
     case = mlp_case(sizes=(100, 200, 10))
     case.model[0].requires_grad_(False)
     trace = traced(case)
@@ -70,7 +71,7 @@ def test_frozen_weights_have_neither_gradient_nor_state():
     assert [p.requires_grad for p in case.model.parameters()] == [False, False, True, True]
 
 
-def test_model_and_random_state_stay_as_they_are():
+def test_model_and_random_state_stay_as_they_are() -> None:
     case = gpt_case(dropout=0.1)
     before, state = copy.deepcopy(case.model.state_dict()), torch.get_rng_state()
     traced(case, clip=Clip(by="norm", limit=1.0))
@@ -80,7 +81,7 @@ def test_model_and_random_state_stay_as_they_are():
     assert case.model.training
 
 
-def test_model_without_numbers_takes_no_memory_however_large():
+def test_model_without_numbers_takes_no_memory_however_large() -> None:
     with made_in(fake_mode(), torch.device("cpu")):
         huge = nn.Linear(2**20, 2**20).to("cpu").float()  # 4 TB
     assert sum(p.numel() for p in huge.parameters()) == 2**40 + 2**20
@@ -88,7 +89,7 @@ def test_model_without_numbers_takes_no_memory_however_large():
     assert [tuple(p.shape) for p in small.parameters()] == [(2, 2), (2,)]
 
 
-def test_recurrent_layer_counts_each_weight_once_a_token():
+def test_recurrent_layer_counts_each_weight_once_a_token() -> None:
     model = nn.LSTM(16, 32, batch_first=True)
     case = mlp_case()
     rows = torch.zeros(4, 10, 16)

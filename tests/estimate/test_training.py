@@ -1,5 +1,6 @@
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ CASES = {
 }  # fmt: skip
 
 
-def case(name: str, **changed):
+def case(name: str, **changed) -> Any:
     """A family's task, facts and settings of its training."""
     task, facts, model, objective = CASES[name]
     section = COMMON | {"model": model} | changed
@@ -75,14 +76,14 @@ def case(name: str, **changed):
     )
 
 
-def made_rows(folder: Path, task: str, facts: Facts, *, num_train: int = 50):
+def made_rows(folder: Path, task: str, facts: Facts, *, num_train: int = 50) -> Any:
     write_predictor(folder / "predictor", task, facts)
     counts = Counts(num_train, 10, 0, facts.context)
     return counts, write_rows(folder / "rows", facts, counts, predictor=folder / "predictor")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_step_of_every_family_is_told_from_its_settings(name, tmp_path):
+def test_step_of_every_family_is_told_from_its_settings(name, tmp_path) -> None:
     task, facts, params = case(name)
     counts, data = made_rows(tmp_path, task, facts)
     assert read_facts(data.predictor) == facts
@@ -111,7 +112,7 @@ def test_step_of_every_family_is_told_from_its_settings(name, tmp_path):
     assert sum(step.trace.flops.values()) > 0
 
 
-def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch):
+def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(training, "MAX_NUMBERS", 400)
     task, facts, params = case("mlp")
     counts, data = made_rows(tmp_path, task, facts, num_train=1000)
@@ -123,7 +124,7 @@ def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mlp", "gpt"])
-def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(name, tmp_path, monkeypatch):
+def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(name, tmp_path, monkeypatch) -> None:
     task, facts, params = case(name, batch_size="full")
     counts, data = made_rows(tmp_path, task, facts, num_train=960)
     steps = []
@@ -144,7 +145,7 @@ def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(name, tmp_pa
     assert part.trace.optimizer_bytes == whole.trace.optimizer_bytes
 
 
-def test_full_batch_of_any_number_of_rows_is_refused_without_making_it_up(tmp_path, monkeypatch):
+def test_full_batch_of_any_number_of_rows_is_refused_without_making_it_up(tmp_path, monkeypatch) -> None:
     task, facts, params = case("mlp", batch_size="full")
     _, data = made_rows(tmp_path, task, facts)
     monkeypatch.setattr(training, "counts_in", lambda data, facts: Counts(10**10, 10, 0, 0))
@@ -160,7 +161,7 @@ class Looking(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, *inputs):
+    def forward(self, *inputs) -> Any:
         logits = self.network(*inputs)
         return logits * 2 if logits.sum().item() > 0 else logits
 
@@ -168,18 +169,18 @@ class Looking(nn.Module):
 class Choosing(Looking):
     """A network whose shapes depend on its numbers."""
 
-    def forward(self, *inputs):
+    def forward(self, *inputs) -> Any:
         logits = self.network(*inputs)
         return logits + logits[logits > 0].sum()
 
 
 @pytest.mark.parametrize("name", ["mlp", "gpt"])
 @pytest.mark.parametrize("kind", [Looking, Choosing])
-def test_network_that_needs_its_numbers_is_trained_unchecked(name, kind, tmp_path, caplog):
+def test_network_that_needs_its_numbers_is_trained_unchecked(name, kind, tmp_path, caplog) -> None:
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
 
-    def network():
+    def network() -> Any:
         return kind(build(params.model, facts))
 
     assert check_memory(params, facts, network=network, data=data, stage="finetune") is None
@@ -194,7 +195,9 @@ def test_network_that_needs_its_numbers_is_trained_unchecked(name, kind, tmp_pat
     ("kind", "line"),
     [(Looking, r"return logits \* 2 if logits.sum\(\).item"), (Choosing, r"return logits \+ logits\[")],
 )
-def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_where(name, kind, line, tmp_path):
+def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_where(
+    name, kind, line, tmp_path
+) -> None:
     task, facts, params = case(name)
     counts, data = made_rows(tmp_path, task, facts)
     one = Training("pretrain", name, params, lambda: kind(build(params.model, facts)))
@@ -203,7 +206,7 @@ def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_w
         estimate_training(one, facts, counts, facts.context, predictor=data.predictor, device=CPU, budget_s=1.0)
 
 
-def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path):
+def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path) -> None:
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     with pytest.raises(InputError, match="is no classifier of these rows"):
@@ -211,7 +214,7 @@ def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_training_that_fits_is_let_through(name, tmp_path):
+def test_training_that_fits_is_let_through(name, tmp_path) -> None:
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
     state = torch.get_rng_state()
@@ -221,7 +224,7 @@ def test_training_that_fits_is_let_through(name, tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path):
+def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path) -> None:
     huge = GPT | {"hidden_size": 65536, "num_heads": 64, "num_layers": 4}  # 206 billion parameters
     task, facts, params = case("gpt", model=huge)
     _, data = made_rows(tmp_path, task, facts)
@@ -239,7 +242,7 @@ def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path):
         assert words in said
 
 
-def test_batch_that_cannot_fit_is_refused_too(tmp_path, monkeypatch):
+def test_batch_that_cannot_fit_is_refused_too(tmp_path, monkeypatch) -> None:
     task, facts, params = case("gpt")
     _, data = made_rows(tmp_path, task, facts)
     need = check_memory(params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain").peak
@@ -249,7 +252,7 @@ def test_batch_that_cannot_fit_is_refused_too(tmp_path, monkeypatch):
         check_memory(larger, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain")
 
 
-def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatch):
+def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(memory, "GROUPS", tmp_path)
     free = memory.available_bytes(CPU)
     assert free > 1e8
@@ -260,21 +263,21 @@ def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatc
     assert memory.available_bytes(CPU) == 100
 
 
-def test_tokens_are_counted_from_the_footer(tmp_path):
+def test_tokens_are_counted_from_the_footer(tmp_path) -> None:
     _, data = made_rows(tmp_path, "text_generation", LANGUAGE)
     assert num_tokens(data.train) == 50 * 32
 
 
 class Logged(NullTracker):
-    def __init__(self):
+    def __init__(self) -> None:
         self.values = {}
 
-    def log_metrics(self, values, *, step):
+    def log_metrics(self, values, *, step) -> None:
         self.values |= values
 
 
 @pytest.mark.parametrize("name", ["gpt", "gan"])
-def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tmp_path):
+def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tmp_path) -> None:
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
     finals, logged = [], Logged()
@@ -308,7 +311,7 @@ def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tm
     assert again.values == {}  # it carries on from a checkpoint, and does only a part of the work
 
 
-def test_more_steps_take_longer(tmp_path):
+def test_more_steps_take_longer(tmp_path) -> None:
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     model = build(params.model, facts)
@@ -321,9 +324,9 @@ def test_more_steps_take_longer(tmp_path):
     assert found.epoch_s >= plan.num_steps_per_epoch * found.step_s > 0
 
 
-def test_what_logging_takes_counts_too(tmp_path):
+def test_what_logging_takes_counts_too(tmp_path) -> None:
     class Slow(Logged):
-        def log_metrics(self, values, *, step):
+        def log_metrics(self, values, *, step) -> None:
             time.sleep(0.02)
             super().log_metrics(values, step=step)
 

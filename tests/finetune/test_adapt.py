@@ -1,5 +1,6 @@
 import csv
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -39,12 +40,12 @@ def params(**changes) -> Adapt:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory) -> Any:
     return text_inputs(tmp_path_factory.mktemp("finetune"))
 
 
 @pytest.fixture(scope="module")
-def trained(inputs, tmp_path_factory):
+def trained(inputs, tmp_path_factory) -> Any:
     outputs = outputs_in(tmp_path_factory.mktemp("trained") / "out")
     return outputs, run(params(), inputs, outputs, tracker=NullTracker())
 
@@ -53,17 +54,17 @@ class Recorder(NullTracker):
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def log_metrics(self, values, *, step):
+    def log_metrics(self, values, *, step) -> None:
         self.names |= set(values)
 
 
-def test_training_learns_what_tells_the_classes_apart(trained):
+def test_training_learns_what_tells_the_classes_apart(trained) -> None:
     _, report = trained
     assert report.validation_accuracy > 0.9
     assert report.num_steps == 3 * 13
 
 
-def test_same_seed_gives_the_same_bytes(inputs, trained, tmp_path):
+def test_same_seed_gives_the_same_bytes(inputs, trained, tmp_path) -> None:
     again = outputs_in(tmp_path / "again")
     run(params(), inputs, again, tracker=NullTracker())
     outputs, _ = trained
@@ -71,18 +72,18 @@ def test_same_seed_gives_the_same_bytes(inputs, trained, tmp_path):
     assert again.history.read_bytes() == outputs.history.read_bytes()
 
 
-def test_another_seed_gives_other_weights(inputs, trained, tmp_path):
+def test_another_seed_gives_other_weights(inputs, trained, tmp_path) -> None:
     other = outputs_in(tmp_path / "other")
     run(params(seed=1, epochs=1), inputs, other, tracker=NullTracker())
     assert sha256_of(other.model / "model.safetensors") != sha256_of(trained[0].model / "model.safetensors")
 
 
-def test_the_tokenizer_is_kept_beside_the_model_for_a_later_training(inputs, trained):
+def test_the_tokenizer_is_kept_beside_the_model_for_a_later_training(inputs, trained) -> None:
     kept = trained[0].model / "tokenizer.json"
     assert kept.read_bytes() == (inputs.predictor / "tokenizer.json").read_bytes()
 
 
-def test_saved_model_opens_again(trained):
+def test_saved_model_opens_again(trained) -> None:
     outputs, report = trained
     assert sorted(p.name for p in outputs.model.iterdir()) == [
         "README.md", "config.json", "family.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
@@ -96,7 +97,7 @@ def test_saved_model_opens_again(trained):
     torch.testing.assert_close(together[1:], alone)
 
 
-def test_history_has_a_row_an_epoch(trained):
+def test_history_has_a_row_an_epoch(trained) -> None:
     with trained[0].history.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -105,11 +106,11 @@ def test_history_has_a_row_an_epoch(trained):
     ]  # fmt: skip
 
 
-def test_without_a_control_the_folder_says_so(trained):
+def test_without_a_control_the_folder_says_so(trained) -> None:
     assert read_json(trained[0].control / "control.json") == {"trained": False}
 
 
-def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_path):
+def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_path) -> None:
     outputs, tracker = outputs_in(tmp_path / "out"), Recorder()
     report = run(
         params(control=True, epochs=1, way={"name": "full", "freeze": ["embeddings"]}),
@@ -145,7 +146,7 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
     ],
     ids=["full", "frozen", "head", "last", "lora"],
 )
-def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts):
+def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts) -> None:
     outputs = outputs_in(tmp_path / "out")
     report = run(params(way=way, epochs=1), inputs, outputs, tracker=NullTracker())
     before = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0).state_dict()
@@ -161,7 +162,7 @@ def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts):
 
 
 @pytest.mark.parametrize("way", [{"name": "head"}, LORA], ids=["head", "lora"])
-def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way):
+def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way) -> None:
     whole, resumed = outputs_in(tmp_path / "whole"), outputs_in(tmp_path / "resumed")
     report = run(params(way=way, epochs=2), inputs, whole, tracker=NullTracker())
 
@@ -169,7 +170,7 @@ def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way):
         pass
 
     class KilledLater(NullTracker):
-        def log_metrics(self, values, *, step):
+        def log_metrics(self, values, *, step) -> None:
             if step > 16:
                 raise Killed
 
@@ -180,7 +181,7 @@ def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way):
     assert sha256_of(resumed.model / "model.safetensors") == sha256_of(whole.model / "model.safetensors")
 
 
-def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path):
+def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path) -> None:
     whole, resumed = outputs_in(tmp_path / "whole"), outputs_in(tmp_path / "resumed")
     report = run(params(control=True, epochs=1), inputs, whole, tracker=NullTracker())
 
@@ -188,7 +189,7 @@ def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path):
         pass
 
     class KilledInControl(NullTracker):
-        def log_metrics(self, values, *, step):
+        def log_metrics(self, values, *, step) -> None:
             if "control_loss" in values:
                 raise Killed
 
@@ -202,6 +203,6 @@ def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path):
         assert sha256_of(one / "model.safetensors") == sha256_of(two / "model.safetensors")
 
 
-def test_unknown_way_is_refused():
+def test_unknown_way_is_refused() -> None:
     with pytest.raises(ValidationError, match="adapters"):
         params(way={"name": "adapters"})

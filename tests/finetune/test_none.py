@@ -1,5 +1,6 @@
 import errno
 import os
+from typing import Any, Never
 
 import pytest
 
@@ -16,7 +17,7 @@ MLP = MlpSettings(family="mlp", hidden_sizes=(3,), activation="relu", batch_norm
 
 
 @pytest.fixture
-def inputs(tmp_path):
+def inputs(tmp_path) -> Any:
     inputs = array_inputs(tmp_path / "rows")
     facts = Facts(num_labels=2, shape=(6, 4))
     storage.save(storage.build(MLP, facts), inputs.pretrained, family="mlp", settings=MLP, facts=facts)
@@ -25,11 +26,11 @@ def inputs(tmp_path):
     return inputs
 
 
-def files(folder):
+def files(folder) -> Any:
     return {p.relative_to(folder).as_posix(): sha256_of(p) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_pretrained_model_is_passed_on_without_a_copy(inputs, tmp_path):
+def test_pretrained_model_is_passed_on_without_a_copy(inputs, tmp_path) -> None:
     outputs = outputs_in(tmp_path / "out")
     report = run(NoFinetuning(mode="none"), inputs, outputs, tracker=NullTracker())
     assert files(outputs.model) == files(inputs.pretrained)
@@ -40,8 +41,8 @@ def test_pretrained_model_is_passed_on_without_a_copy(inputs, tmp_path):
     assert outputs.history.read_text() == "epoch,train_loss\n"
 
 
-def test_model_is_copied_where_links_do_not_reach(inputs, tmp_path, monkeypatch):
-    def across_devices(source, target):
+def test_model_is_copied_where_links_do_not_reach(inputs, tmp_path, monkeypatch) -> None:
+    def across_devices(source, target) -> Never:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", across_devices)
@@ -51,7 +52,7 @@ def test_model_is_copied_where_links_do_not_reach(inputs, tmp_path, monkeypatch)
     assert (outputs.model / "model.safetensors").stat().st_nlink == 1
 
 
-def test_symbolic_link_is_passed_on_as_the_file_that_it_names(inputs, tmp_path):
+def test_symbolic_link_is_passed_on_as_the_file_that_it_names(inputs, tmp_path) -> None:
     weights, cached = inputs.pretrained / "model.safetensors", tmp_path / "cached"
     weights.rename(cached)
     weights.symlink_to(cached)

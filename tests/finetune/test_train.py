@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,17 +36,17 @@ def params(**changes) -> TrainFromLabels:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
+def images(tmp_path_factory) -> Any:
     return array_inputs(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def trained(images, tmp_path_factory):
+def trained(images, tmp_path_factory) -> Any:
     outputs = outputs_in(tmp_path_factory.mktemp("trained") / "out")
     return outputs, run(params(), images, outputs, tracker=NullTracker())
 
 
-def test_model_of_its_own_learns_the_labels(trained):
+def test_model_of_its_own_learns_the_labels(trained) -> None:
     outputs, report = trained
     assert report.validation_accuracy > 0.9
     assert report.num_parameters == report.num_trained_parameters == 24 * 16 + 16 + 16 * 2 + 2
@@ -52,20 +54,20 @@ def test_model_of_its_own_learns_the_labels(trained):
     assert read_json(outputs.control / "control.json") == {"trained": False}
 
 
-def test_saved_model_reads_scaled_numbers(trained):
+def test_saved_model_reads_scaled_numbers(trained) -> None:
     model = storage.load(trained[0].model)
     rows = torch.full((1, 24), 30.0 / 255)
     rows[0, :12] = 230.0 / 255
     assert model(rows).argmax().item() == 0
 
 
-def test_same_seed_gives_the_same_bytes(images, trained, tmp_path):
+def test_same_seed_gives_the_same_bytes(images, trained, tmp_path) -> None:
     again = outputs_in(tmp_path / "again")
     run(params(), images, again, tracker=NullTracker())
     assert sha256_of(again.model / "model.safetensors") == sha256_of(trained[0].model / "model.safetensors")
 
 
-def test_augmented_rows_train_other_weights(images, trained, tmp_path):
+def test_augmented_rows_train_other_weights(images, trained, tmp_path) -> None:
     moved = outputs_in(tmp_path / "moved")
     run(params(augment={"shift": 1, "rotate": 5.0}), images, moved, tracker=NullTracker())
     assert sha256_of(moved.model / "model.safetensors") != sha256_of(trained[0].model / "model.safetensors")
@@ -74,17 +76,17 @@ def test_augmented_rows_train_other_weights(images, trained, tmp_path):
 @pytest.mark.parametrize(
     ("batch_size", "num_steps"), [("full", 1), (64, 4), (1, 200), (1000, 1)], ids=["full", "mini", "one row", "larger"]
 )
-def test_batch_size_decides_the_steps_of_an_epoch(images, tmp_path, batch_size, num_steps):
+def test_batch_size_decides_the_steps_of_an_epoch(images, tmp_path, batch_size, num_steps) -> None:
     report = run(params(batch_size=batch_size, epochs=1), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
     assert report.num_steps == num_steps
 
 
-def test_epoch_may_have_any_number_of_steps(images, tmp_path):
+def test_epoch_may_have_any_number_of_steps(images, tmp_path) -> None:
     report = run(params(steps_per_epoch=30, epochs=2), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
     assert report.num_steps == 60  # of 13 batches that see every row once
 
 
-def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path):
+def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path) -> None:
     inputs = array_inputs(tmp_path / "rows", num_rows=33)
     with pytest.raises(InputError, match="of 33 rows in batches of 16 one batch has a single row"):
         run(params(model={**MLP, "batch_norm": True}), inputs, outputs_in(tmp_path / "out"), tracker=NullTracker())
@@ -98,12 +100,12 @@ def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path):
     ],
     ids=["lstm", "gpt"],
 )
-def test_family_that_is_no_classifier_is_refused(images, tmp_path, model, reason):
+def test_family_that_is_no_classifier_is_refused(images, tmp_path, model, reason) -> None:
     with pytest.raises(InputError, match=f"family '{model['family']}' is no classifier of these rows: {reason}"):
         run(params(model=model), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
 
 
-def test_class_weights_are_those_of_scikit_learn():
+def test_class_weights_are_those_of_scikit_learn() -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
     from components.objectives.classification import class_weights

@@ -63,7 +63,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rows_with_feedback_join_those_of_the_source(project: Path):
+def test_rows_with_feedback_join_those_of_the_source(project: Path) -> None:
     rows, card = ingested(project)
     assert rows == [{"text": "a film", "label": "good"}]
     assert card == {"path": FEEDBACK, "num_rows": 0, "sha256": None}
@@ -73,7 +73,7 @@ def test_rows_with_feedback_join_those_of_the_source(project: Path):
     assert card == {"path": FEEDBACK, "num_rows": 1, "sha256": sha256_of(project / FEEDBACK)}
 
 
-def test_in_a_query_that_new_proposes_what_users_said_of_a_text_wins(project: Path):
+def test_in_a_query_that_new_proposes_what_users_said_of_a_text_wins(project: Path) -> None:
     (project / "rows.csv").write_text('text,label\na film,good\n" a book ",good\n,bad\na play,bad\n')
     query = LEARNED.format(query=query_for("text", "label", mixed=frozenset()))
     known = [("a film", "good"), ("a book", "good"), (None, "bad"), ("a play", "bad")]
@@ -83,20 +83,20 @@ def test_in_a_query_that_new_proposes_what_users_said_of_a_text_wins(project: Pa
     assert rows == [(None, "bad"), ("a play", "bad"), ("a film", "good"), ("a book", "bad"), ("a tweet", "good")]
 
 
-def test_feedback_that_is_no_parquet_is_named(project: Path):
+def test_feedback_that_is_no_parquet_is_named(project: Path) -> None:
     (project / "data/feedback").mkdir(parents=True)
     (project / FEEDBACK).write_bytes(b"no parquet")
     with pytest.raises(SourceError, match=r"ingest.feedback: data/feedback/tiny.parquet cannot be read"):
         ingested(project)
 
 
-def test_feedback_that_dvc_knows_of_and_is_not_here_is_missed(project: Path):
+def test_feedback_that_dvc_knows_of_and_is_not_here_is_missed(project: Path) -> None:
     (project / "data/feedback").mkdir(parents=True)
     (project / f"{FEEDBACK}.dvc").touch()
     with pytest.raises(SourceError, match=r"tiny.parquet is not here, though tiny.parquet.dvc is; 'dvc pull "):
         ingested(project)
 
 
-def test_feedback_that_the_query_does_not_read_is_refused():
+def test_feedback_that_the_query_does_not_read_is_refused() -> None:
     with pytest.raises(ValidationError, match="query does not read the table 'feedback'"):
         params("SELECT text, label FROM source")

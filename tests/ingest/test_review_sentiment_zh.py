@@ -48,7 +48,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | None]
     return found
 
 
-def test_the_file_is_the_label_and_an_empty_line_no_row(rows: list[dict[str, str | None]]):
+def test_the_file_is_the_label_and_an_empty_line_no_row(rows: list[dict[str, str | None]]) -> None:
     reviews = [row for row in rows if row["label"] is not None]
     assert len(reviews) == sum(NUM_REVIEWS.values())
     assert {(row["text"][:3], row["label"]) for row in reviews if row["text"]} == {
@@ -66,10 +66,10 @@ def test_the_file_is_the_label_and_an_empty_line_no_row(rows: list[dict[str, str
         ("neg 12788", "computers"),
     ],
 )  # fmt: skip
-def test_the_line_is_the_domain(rows: list[dict[str, str | None]], text: str, domain: str):
+def test_the_line_is_the_domain(rows: list[dict[str, str | None]], text: str, domain: str) -> None:
     assert [row["domain"] for row in rows if row["text"] == text] == [domain]
 
 
-def test_news_is_a_sentence_a_row_without_tags_or_label(rows: list[dict[str, str | None]]):
+def test_news_is_a_sentence_a_row_without_tags_or_label(rows: list[dict[str, str | None]]) -> None:
     news = [(row["text"], row["label"]) for row in rows if row["domain"] == "news"]
     assert news == [("迈向新世纪——一九九八年讲话", None), ("我们十分高兴地致以问候。", None)]

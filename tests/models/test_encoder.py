@@ -80,7 +80,7 @@ def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return adapted(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_pipeline_of_transformers_gives_what_evaluate_measures(each: Adapted):
+def test_pipeline_of_transformers_gives_what_evaluate_measures(each: Adapted) -> None:
     texts = [*TEXTS[:12], LONG]
     expected = measured(each, texts)
     answers = pipeline("text-classification", str(each.model), truncation=True)(texts, top_k=None, batch_size=5)
@@ -95,7 +95,7 @@ def test_pipeline_of_transformers_gives_what_evaluate_measures(each: Adapted):
     assert answer["score"] == pytest.approx(expected.max(), abs=1e-4)
 
 
-def test_folder_opens_without_a_weight_drawn_or_left_over(each: Adapted):
+def test_folder_opens_without_a_weight_drawn_or_left_over(each: Adapted) -> None:
     model, info = AutoModelForSequenceClassification.from_pretrained(each.model, output_loading_info=True)
     assert not any(info.values())
     config = read_json(each.model / "config.json")
@@ -113,7 +113,7 @@ def test_folder_opens_without_a_weight_drawn_or_left_over(each: Adapted):
     assert "pipeline_tag: text-classification" in card
 
 
-def test_dropout_of_the_head_is_the_setting_s(tmp_path: Path):
+def test_dropout_of_the_head_is_the_setting_s(tmp_path: Path) -> None:
     for kind, name in HEAD_DROPOUT.items():
         folder = make_encoder(kind, tmp_path / kind, TEXTS)
         model = classifier_from_encoder(folder, labels=("a", "b"), dropout=0.37)
@@ -124,7 +124,7 @@ def test_dropout_of_the_head_is_the_setting_s(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["deberta-v2", "distilbert", "modernbert", "xlm-roberta"])
-def test_other_kinds_take_low_rank_additions(kind: str, tmp_path: Path):
+def test_other_kinds_take_low_rank_additions(kind: str, tmp_path: Path) -> None:
     found = adapted(kind, tmp_path, way=LORA)
     model = pipeline("text-classification", str(found.model), truncation=True)
     scores = [answer["score"] for answer in model(TEXTS[:6])]
@@ -132,7 +132,7 @@ def test_other_kinds_take_low_rank_additions(kind: str, tmp_path: Path):
 
 
 @pytest.mark.long
-def test_every_kind_is_exported_and_quantized(each: Adapted, tmp_path: Path):
+def test_every_kind_is_exported_and_quantized(each: Adapted, tmp_path: Path) -> None:
     model = load(each.model)
     graph = export_classifier(model)
     quantize(graph, tmp_path / "int8.onnx")
@@ -145,7 +145,7 @@ def test_every_kind_is_exported_and_quantized(each: Adapted, tmp_path: Path):
                 np.testing.assert_allclose(logits, model(ids, mask), atol=atol)
 
 
-def test_the_results_of_evaluate_are_those_of_the_pipeline(trained: Path):
+def test_the_results_of_evaluate_are_those_of_the_pipeline(trained: Path) -> None:
     artifacts = trained / "artifacts" / "tiny"
     labels = read_json(artifacts / "preprocess/predictor/predictor.json")["labels"]
     rows = pq.read_table(artifacts / "evaluate/results/predictions.parquet").to_pylist()
@@ -157,7 +157,7 @@ def test_the_results_of_evaluate_are_those_of_the_pipeline(trained: Path):
 
 def test_the_documented_way_to_open_it_works_as_it_is_printed(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     block = text[text.index("### Opening it in transformers") :].split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(trained)
@@ -165,7 +165,7 @@ def test_the_documented_way_to_open_it_works_as_it_is_printed(
     assert "'label': 'positive'" in capsys.readouterr().out
 
 
-def test_a_kind_that_is_not_supported_is_refused_with_those_that_are(tmp_path: Path):
+def test_a_kind_that_is_not_supported_is_refused_with_those_that_are(tmp_path: Path) -> None:
     make_encoder("bert", tmp_path / "encoder", TEXTS)
     AutoModel.from_config(
         AutoConfig.for_model("xlnet", vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=16)
@@ -180,7 +180,7 @@ def test_a_kind_that_is_not_supported_is_refused_with_those_that_are(tmp_path: P
         run(source, inputs, outputs, tracker=NullTracker())
 
 
-def test_weights_that_do_not_fit_are_refused_and_never_drawn(tmp_path: Path):
+def test_weights_that_do_not_fit_are_refused_and_never_drawn(tmp_path: Path) -> None:
     found = adapted("bert", tmp_path)
     path = found.model / "model.safetensors"
     whole = load_file(path)

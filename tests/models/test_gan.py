@@ -22,25 +22,25 @@ SMALL = GanSettings(
     ("part", "sizes"),
     [("generator", [100, 128, 256, 512, 1024, 784]), ("discriminator", [784, 1024, 512, 256, 1])],
 )
-def test_players_have_the_sizes_of_the_settings(part: str, sizes: list[int]):
+def test_players_have_the_sizes_of_the_settings(part: str, sizes: list[int]) -> None:
     player = getattr(Gan(LARGE, num_values=784), part)
     assert [(a.in_features, a.out_features) for a in player if isinstance(a, nn.Linear)] == list(pairwise(sizes))
     assert sum(p.numel() for p in player.parameters()) == sum(a * b + b for a, b in pairwise(sizes))
 
 
-def test_rows_are_of_the_datas_shape_and_within_tanh():
+def test_rows_are_of_the_datas_shape_and_within_tanh() -> None:
     rows = build(SMALL, Facts(shape=(4, 5)))(10 * torch.randn(6, 3))
     assert rows.shape == (6, 20)
     assert rows.abs().max() <= 1
 
 
-def test_batch_norm_is_the_generators_and_dropout_the_discriminators():
+def test_batch_norm_is_the_generators_and_dropout_the_discriminators() -> None:
     gan = build(SMALL.model_copy(update={"dropout": 0.5}), Facts(shape=(4, 5)))
     assert [sum(isinstance(layer, nn.BatchNorm1d) for layer in p) for p in (gan.generator, gan.discriminator)] == [1, 0]
     assert [sum(isinstance(layer, nn.Dropout) for layer in p) for p in (gan.generator, gan.discriminator)] == [0, 2]
 
 
-def test_gan_comes_back_from_disk(tmp_path):
+def test_gan_comes_back_from_disk(tmp_path) -> None:
     facts = Facts(num_labels=2, shape=(4, 5))
     gan = build(SMALL, facts)
     gan(torch.randn(16, 3))  # moves batch norm's running figures

@@ -15,13 +15,13 @@ class Decoder(nn.Module):
         self.generator = nn.Linear(3, 4)
 
 
-def test_a_generator_is_known_by_its_parts():
+def test_a_generator_is_known_by_its_parts() -> None:
     assert generating(Decoder()).generator(torch.zeros(2, 3)).shape == (2, 4)
     with pytest.raises(InputError, match=r"needs a model that makes images of latents; Linear does not: set pretrain"):
         generating(nn.Linear(3, 4))
 
 
-def test_an_adversarial_training_needs_both_players():
+def test_an_adversarial_training_needs_both_players() -> None:
     model = Decoder()
     with pytest.raises(InputError, match=r"trains a generator against a discriminator, which the family 'vae' has not"):
         contesting(model, family="vae")

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -54,7 +55,7 @@ def recomputed(family: str, model: nn.Module) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def test_state_gives_what_recomputing_gives_past_the_context_too(made: tuple[str, nn.Module, Path]):
+def test_state_gives_what_recomputing_gives_past_the_context_too(made: tuple[str, nn.Module, Path]) -> None:
     family, model, folder = made
     expected = recomputed(family, model)
     assert expected.std() > 0.1
@@ -63,7 +64,7 @@ def test_state_gives_what_recomputing_gives_past_the_context_too(made: tuple[str
             assert_allclose(read_in(step, pieces), expected, atol=2e-4)
 
 
-def test_int8_is_near_and_every_product_is_quantized(made: tuple[str, nn.Module, Path]):
+def test_int8_is_near_and_every_product_is_quantized(made: tuple[str, nn.Module, Path]) -> None:
     family, model, folder = made
     graph = onnx.load(folder / "int8.onnx").graph
     weights = [weight for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT]
@@ -75,7 +76,7 @@ def test_int8_is_near_and_every_product_is_quantized(made: tuple[str, nn.Module,
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
 
 
-def test_state_keeps_its_size(made: tuple[str, nn.Module, Path]):
+def test_state_keeps_its_size(made: tuple[str, nn.Module, Path]) -> None:
     family, _, folder = made
     reading = Reading(OnnxStep(folder / "model.onnx"), context=CONTEXT)
     sizes = set()
@@ -85,7 +86,7 @@ def test_state_keeps_its_size(made: tuple[str, nn.Module, Path]):
     assert sizes == {((2, 4, CONTEXT, 8),) * 2 if family == "gpt" else ((2, 1, 32),) * 2}
 
 
-def test_export_gives_the_same_bytes_again(made: tuple[str, nn.Module, Path]):
+def test_export_gives_the_same_bytes_again(made: tuple[str, nn.Module, Path]) -> None:
     _, _, folder = made
     again = export_step(load_stepping(folder / "model"))
     assert again.SerializeToString() == onnx.load(folder / "model.onnx").SerializeToString()
@@ -103,12 +104,12 @@ class Recurrent(nn.Module):
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         return self.step(input_ids, None)[0]
 
-    def step(self, input_ids, state):
+    def step(self, input_ids, state) -> Any:
         hidden, after = self.recurrent(self.embedding(input_ids), state and state[0])
         return self.head(hidden), (after,)
 
 
-def test_method_step_is_enough_to_be_served(tmp_path: Path):
+def test_method_step_is_enough_to_be_served(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Recurrent().eval()
@@ -124,14 +125,14 @@ def test_method_step_is_enough_to_be_served(tmp_path: Path):
             assert_allclose(read_in(step, pieces), expected, atol=2e-5)
 
 
-def test_model_without_a_step_says_what_its_family_lacks():
+def test_model_without_a_step_says_what_its_family_lacks() -> None:
     with pytest.raises(
         ArtifactError, match=r"a model of the family 'mlp' cannot write token by token: .* a method `step`, or"
     ):
         stepping_of(nn.Linear(2, 2), family="mlp")
 
 
-def test_log2_probability_is_that_of_torch():
+def test_log2_probability_is_that_of_torch() -> None:
     logits = np.random.default_rng(0).normal(0, 9, (5, 7)).astype(np.float32)
     tokens = np.array([0, 6, 3, 3, 1])
     expected = torch.log_softmax(torch.from_numpy(logits).double(), dim=1)[range(5), tokens] / np.log(2)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
+def encoder(tmp_path_factory) -> Any:
     return make_tiny_encoder(tmp_path_factory.mktemp("ways") / "encoder", ["a tiny text"])
 
 
@@ -28,7 +30,7 @@ def num_trained(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder):
+def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder) -> None:
     plain = classifier_from_encoder(encoder, labels=("negative", "positive"), dropout=0.0).state_dict().keys()
     before = model.eval()(IDS, MASK)
     restrict(model, LORA)
@@ -45,23 +47,23 @@ def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder):
     assert merged.state_dict().keys() == plain
 
 
-def test_low_rank_additions_train_two_thin_matrices_a_product(model):
+def test_low_rank_additions_train_two_thin_matrices_a_product(model) -> None:
     restrict(model, LORA)
     head = 32 * 32 + 32 + 32 * 2 + 2  # the pooler, and the product for two labels
     assert num_trained(model) == head + 2 * 3 * (4 * 32 + 32 * 4)  # layers, products, each (rank, in) and (out, rank)
 
 
-def test_unknown_part_to_freeze_is_refused_with_a_hint(model):
+def test_unknown_part_to_freeze_is_refused_with_a_hint(model) -> None:
     with pytest.raises(InputError, match=r"finetune.way.freeze: .* begins with 'embedings' .did you mean 'embeddings'"):
         restrict(model, Full(name="full", freeze=("embedings",)))
 
 
-def test_more_layers_than_there_are_is_refused(model):
+def test_more_layers_than_there_are_is_refused(model) -> None:
     with pytest.raises(InputError, match="num_layers is 3, but 2 numbered layers were found"):
         restrict(model, LastLayers(name="last", num_layers=3))
 
 
-def test_all_layers_leave_the_embeddings_as_they_are(model):
+def test_all_layers_leave_the_embeddings_as_they_are(model) -> None:
     restrict(model, LastLayers(name="last", num_layers=2))
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen
@@ -69,7 +71,7 @@ def test_all_layers_leave_the_embeddings_as_they_are(model):
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "roberta", "modernbert", "mpnet"])
-def test_attention_is_found_in_encoders_of_other_names(kind):
+def test_attention_is_found_in_encoders_of_other_names(kind) -> None:
     from transformers import AutoConfig
 
     sizes = {
@@ -87,7 +89,7 @@ def test_attention_is_found_in_encoders_of_other_names(kind):
     assert 0 < num_trained(encoder) < sum(p.numel() for p in encoder.parameters()) / 2
 
 
-def test_encoder_without_known_attention_is_refused():
+def test_encoder_without_known_attention_is_refused() -> None:
     strange = nn.Sequential(nn.Linear(4, 4))
     with pytest.raises(InputError, match=r"none of Sequential has a name that is known .'0' are there"):
         attention_of(strange)

@@ -69,7 +69,7 @@ def alarms(window: list[Any], known: Reference) -> set[str]:
     return {finding.detector for finding in found(window, known) if finding.is_alarm}
 
 
-def test_windows_of_more_of_the_same_raise_no_alarm(texts: Reference):
+def test_windows_of_more_of_the_same_raise_no_alarm(texts: Reference) -> None:
     random = np.random.default_rng(0)
     windows = [[TEXTS[index] for index in random.choice(np.arange(600, 1200), 60, replace=False)] for _ in range(20)]
     assert sum(bool(alarms(window, texts)) for window in windows) == 0
@@ -84,11 +84,11 @@ def test_windows_of_more_of_the_same_raise_no_alarm(texts: Reference):
         (["the same text again"] * 60, {"length", "vocabulary", "domain", "labels", "scores"}),
     ],
 )
-def test_what_changed_is_named(texts: Reference, window: list[str], expected: set[str]):
+def test_what_changed_is_named(texts: Reference, window: list[str], expected: set[str]) -> None:
     assert expected <= alarms(window, texts)
 
 
-def test_a_small_difference_in_many_rows_does_not_matter(texts: Reference):
+def test_a_small_difference_in_many_rows_does_not_matter(texts: Reference) -> None:
     large = PARAMS.model_copy(update={"min_effects": Effects(psi=9.0, ks=0.99, auc=1.0, unknown=1.0)})
     window = [f"{text} tower" for text in TEXTS[600:900]]
     lengths, scores = [len(text) for text in window], texts.predictor.predict(window)
@@ -97,7 +97,7 @@ def test_a_small_difference_in_many_rows_does_not_matter(texts: Reference):
     assert not any(finding.is_alarm for finding in findings.values())
 
 
-def test_arrays_are_compared_by_their_values(arrays: Reference):
+def test_arrays_are_compared_by_their_values(arrays: Reference) -> None:
     assert {finding.detector for finding in found(arrays_of(60, seed=2), arrays)} == {
         "means", "spreads", "domain", "labels", "scores"
     }  # fmt: skip
@@ -105,7 +105,7 @@ def test_arrays_are_compared_by_their_values(arrays: Reference):
     assert {"means", "domain"} <= alarms(arrays_of(60, seed=3, shift=1.0), arrays)
 
 
-def test_predictions_are_kept(tmp_path: Path, texts: Reference):
+def test_predictions_are_kept(tmp_path: Path, texts: Reference) -> None:
     import pyarrow as pa
 
     from components.monitoring.reference import predictions

@@ -14,17 +14,17 @@ def kernel_of(rows: np.ndarray) -> np.ndarray:
     return rows @ rows.T
 
 
-def test_tfidf_is_sklearns():
+def test_tfidf_is_sklearns() -> None:
     counts = csr_array(np.random.default_rng(0).poisson(0.7, (30, 12)).astype(float))
     expected = TfidfTransformer(sublinear_tf=True).fit_transform(counts).toarray()
     assert tfidf(counts).toarray() == pytest.approx(expected)
 
 
-def test_a_text_without_tokens_has_no_direction():
+def test_a_text_without_tokens_has_no_direction() -> None:
     assert np.isfinite(tfidf(csr_array(np.array([[0.0, 0.0], [1.0, 2.0]]))).toarray()).all()
 
 
-def test_area_of_a_fold_is_that_of_ridge_regression():
+def test_area_of_a_fold_is_that_of_ridge_regression() -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(60, 8))
     rows[:30, 0] += 1
@@ -36,7 +36,7 @@ def test_area_of_a_fold_is_that_of_ridge_regression():
     assert area_of_fold(kernel_of(rows), labels[:, None], is_held_out)[0] == pytest.approx(expected)
 
 
-def test_what_lies_apart_is_told_apart():
+def test_what_lies_apart_is_told_apart() -> None:
     rows = np.random.default_rng(0).normal(size=(200, 5))
     rows[:100, 1] += 3
     distance = distance_of(domain_areas(kernel_of(rows), num_window=100, num_permutations=499, seed=0))
@@ -45,7 +45,7 @@ def test_what_lies_apart_is_told_apart():
     assert distance.p_value == pytest.approx(1 / 500)
 
 
-def test_p_values_of_what_is_alike_are_uniform():
+def test_p_values_of_what_is_alike_are_uniform() -> None:
     random = np.random.default_rng(3)
     found = [
         distance_of(

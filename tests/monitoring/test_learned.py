@@ -48,14 +48,14 @@ def labels(path: Path) -> dict[str, str]:
     return dict(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def test_file_that_dvc_knows_of_and_is_not_here_is_not_begun_anew(tmp_path: Path):
+def test_file_that_dvc_knows_of_and_is_not_here_is_not_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "feedback.parquet.dvc").touch()
     with pytest.raises(SourceError, match=r"feedback.parquet is not here, though feedback.parquet.dvc is"):
         learn(tmp_path / "feedback.parquet", row(1, "positive"))
     assert not (tmp_path / "feedback.parquet").exists()
 
 
-def test_only_rows_with_feedback_and_input_are_kept(tmp_path: Path):
+def test_only_rows_with_feedback_and_input_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "data" / "feedback.parquet"
     rows = [row(2, "negative"), row(1, "positive"), row(3, None), row(4, "negative", input=None)]
     assert learn(path, *rows) == Learned(num_new=2, num_rows=2, left_out="")
@@ -65,7 +65,7 @@ def test_only_rows_with_feedback_and_input_are_kept(tmp_path: Path):
     assert table["label"].to_pylist() == ["positive", "negative"]
 
 
-def test_the_same_rows_are_added_once_and_give_the_same_bytes(tmp_path: Path):
+def test_the_same_rows_are_added_once_and_give_the_same_bytes(tmp_path: Path) -> None:
     path = tmp_path / "feedback.parquet"
     rows = [row(1, "positive"), row(2, "negative"), row(2, "negative", item=1)]
     assert learn(path, *rows).num_new == 3
@@ -79,7 +79,7 @@ def test_the_same_rows_are_added_once_and_give_the_same_bytes(tmp_path: Path):
     assert sorted(pq.read_table(path)["label"].to_pylist()) == ["negative", "negative", "positive", "positive"]
 
 
-def test_the_last_word_on_a_text_counts_whoever_says_it(tmp_path: Path):
+def test_the_last_word_on_a_text_counts_whoever_says_it(tmp_path: Path) -> None:
     path = tmp_path / "feedback.parquet"
     said_last = row(1, "positive", input="a film", after=60)
     assert learn(path, said_last, row(2, "negative", input=" a film\n")).num_rows == 1
@@ -90,7 +90,7 @@ def test_the_last_word_on_a_text_counts_whoever_says_it(tmp_path: Path):
     assert labels(path) == {"a film": "negative"}
 
 
-def test_what_the_contract_does_not_allow_is_left_out_and_counted(tmp_path: Path):
+def test_what_the_contract_does_not_allow_is_left_out_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "feedback.parquet"
     long = [row(number, "positive", input=f"{number}" + "x" * 1200) for number in (1, 2)]
     found = learn(path, *long, row(3, "negative", input=" \t"), row(4, "mixed"), row(5, "negative", input="y" * 1200))
@@ -102,7 +102,7 @@ def test_what_the_contract_does_not_allow_is_left_out_and_counted(tmp_path: Path
     assert labels(path) == {"y" * 1200: "negative"}
 
 
-def test_what_was_learned_before_keeps_to_the_contract_too(tmp_path: Path):
+def test_what_was_learned_before_keeps_to_the_contract_too(tmp_path: Path) -> None:
     path = tmp_path / "feedback.parquet"
     wide = TEXTS.model_copy(update={"text_length": None})
     rows = [row(1, "positive", input="x" * 2000), row(2, "negative")]
@@ -111,7 +111,7 @@ def test_what_was_learned_before_keeps_to_the_contract_too(tmp_path: Path):
     assert labels(path) == {"film 2 0": "negative"}
 
 
-def test_arrays_are_kept_flat_and_within_the_contract(tmp_path: Path):
+def test_arrays_are_kept_flat_and_within_the_contract(tmp_path: Path) -> None:
     path = tmp_path / "feedback.parquet"
 
     def learn_arrays() -> Learned:
@@ -129,7 +129,7 @@ def test_arrays_are_kept_flat_and_within_the_contract(tmp_path: Path):
 
 
 @pytest.mark.parametrize("keep", [0, 100, -100])
-def test_file_that_is_cut_off_is_named_with_what_brings_it_back(tmp_path: Path, keep: int):
+def test_file_that_is_cut_off_is_named_with_what_brings_it_back(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "feedback.parquet"
     learn(path, row(1, "positive"))
     path.write_bytes(path.read_bytes()[:keep])
@@ -137,7 +137,7 @@ def test_file_that_is_cut_off_is_named_with_what_brings_it_back(tmp_path: Path, 
         learn(path, row(2, "positive"))
 
 
-def test_file_with_other_columns_is_named(tmp_path: Path):
+def test_file_with_other_columns_is_named(tmp_path: Path) -> None:
     path = tmp_path / "feedback.parquet"
     add_rows(path, [row(1, "7", input=[1, 2, 3, 4])], kind=ArrayInputs(), contract=ARRAYS, version="v1")
     with pytest.raises(SourceError, match="cannot be read"):

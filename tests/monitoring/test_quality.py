@@ -32,22 +32,22 @@ def judge(num_rows: int, known: Reference | None = None, *, right: float, sure: 
     return list(found.reasons)
 
 
-def test_as_good_as_before_is_no_reason():
+def test_as_good_as_before_is_no_reason() -> None:
     assert judge(400, right=0.9, sure=0.9) == []
 
 
-def test_surely_worse_is_a_reason():
+def test_surely_worse_is_a_reason() -> None:
     (reason,) = judge(400, right=0.75, sure=0.76)
     assert "accuracy on 400 rows with feedback is 0.750" in reason
 
 
-def test_surely_too_sure_is_a_reason():
+def test_surely_too_sure_is_a_reason() -> None:
     (reason,) = judge(400, reference(right=0.8, sure=0.8), right=0.8, sure=0.99)
     assert "calibration error on 400 rows with feedback is 0.190" in reason
     assert "above 0.000 of the validation split by more than 0.1" in reason
 
 
-def test_model_that_was_as_badly_calibrated_on_the_validation_split_is_no_reason():
+def test_model_that_was_as_badly_calibrated_on_the_validation_split_is_no_reason() -> None:
     known = reference(right=0.7, sure=0.926)
     assert judge(400, known, right=0.7, sure=0.926) == []
     assert judge(400, known, right=0.7, sure=0.99) == []
@@ -59,6 +59,6 @@ def test_model_that_was_as_badly_calibrated_on_the_validation_split_is_no_reason
     assert (found.validation_accuracy, found.validation_ece) == (found.accuracy.value, found.ece.value)
 
 
-def test_few_rows_are_shown_and_not_judged():
+def test_few_rows_are_shown_and_not_judged() -> None:
     assert judge(40, right=0.5, sure=0.99) == []
     assert judge_quality(*answers(0, right=1, sure=1), reference(), limits=LIMITS, seed=0) is None

@@ -35,7 +35,7 @@ def window_of(folder: Path, *, last: int = 100, since: datetime | None = None, n
     return window
 
 
-def test_newest_rows_come_in_their_order_from_all_files(tmp_path: Path):
+def test_newest_rows_come_in_their_order_from_all_files(tmp_path: Path) -> None:
     write(tmp_path, "traffic-1.jsonl", *(line(number) for number in range(5)))
     write(tmp_path, "traffic-2.jsonl", *(line(number) for number in range(5, 8)))
     window = window_of(tmp_path, last=4)
@@ -45,7 +45,7 @@ def test_newest_rows_come_in_their_order_from_all_files(tmp_path: Path):
     assert window.rows[0].time == START + timedelta(seconds=4)
 
 
-def test_half_a_line_and_an_empty_file_are_skipped(tmp_path: Path):
+def test_half_a_line_and_an_empty_file_are_skipped(tmp_path: Path) -> None:
     write(tmp_path, "traffic-1.jsonl", line(0), line(1)[:70], end="")
     write(tmp_path, "traffic-2.jsonl", line(2))
     (tmp_path / "traffic-3.jsonl").write_bytes(b"")
@@ -53,7 +53,7 @@ def test_half_a_line_and_an_empty_file_are_skipped(tmp_path: Path):
     assert [row.request_id for row in window_of(tmp_path).rows] == ["r0", "r2"]
 
 
-def test_what_the_page_asks_of_its_own_is_no_traffic(tmp_path: Path):
+def test_what_the_page_asks_of_its_own_is_no_traffic(tmp_path: Path) -> None:
     write(
         tmp_path, "traffic-1.jsonl", line(0, purpose=None), line(1, purpose="words"), line(2), line(3, purpose="words")
     )
@@ -62,13 +62,13 @@ def test_what_the_page_asks_of_its_own_is_no_traffic(tmp_path: Path):
     assert window.num_requests.total() == len(window.latencies_ms) == 2
 
 
-def test_since_leaves_out_what_was_earlier(tmp_path: Path):
+def test_since_leaves_out_what_was_earlier(tmp_path: Path) -> None:
     write(tmp_path, "traffic-1.jsonl", *(line(number) for number in range(9)))
     assert len(window_of(tmp_path, since=START + timedelta(seconds=6)).rows) == 3
     assert read_window(tmp_path, last=9, since=START + timedelta(days=1), newest=9) is None
 
 
-def test_version_that_answers_most_is_watched(tmp_path: Path):
+def test_version_that_answers_most_is_watched(tmp_path: Path) -> None:
     old = [line(number, version="bbbbbbbbbbbb") for number in range(20)]
     new = [line(number) for number in range(20, 40)]
     shadow = [line(number, version="cccccccccccc") for number in range(40, 43)]
@@ -78,7 +78,7 @@ def test_version_that_answers_most_is_watched(tmp_path: Path):
     assert len(window.rows) == 20
 
 
-def test_feedback_joins_and_its_newest_word_counts(tmp_path: Path):
+def test_feedback_joins_and_its_newest_word_counts(tmp_path: Path) -> None:
     write(tmp_path, "traffic-1.jsonl", line(0), line(1), line(1, item=1), line(2))
     write(
         tmp_path, "feedback-1.jsonl", right(0, "negative", after=2), right(0, "positive"), right(1, "negative", item=1)
@@ -89,13 +89,13 @@ def test_feedback_joins_and_its_newest_word_counts(tmp_path: Path):
     assert hours == [2, None, 1, None]
 
 
-def test_id_that_came_twice_has_its_feedback_on_the_newer(tmp_path: Path):
+def test_id_that_came_twice_has_its_feedback_on_the_newer(tmp_path: Path) -> None:
     write(tmp_path, "traffic-1.jsonl", line(0), line(0, time=(START + timedelta(seconds=9)).isoformat()))
     write(tmp_path, "feedback-1.jsonl", right(0, "negative"))
     assert [row.actual for row in window_of(tmp_path).rows] == [None, "negative"]
 
 
-def test_failed_requests_count_as_requests_only(tmp_path: Path):
+def test_failed_requests_count_as_requests_only(tmp_path: Path) -> None:
     failed = [line(3, status=503, input=None, output=None, length=None, **more) for more in ({}, {"requests": 40})]
     write(tmp_path, "traffic-1.jsonl", line(0), line(1), line(1, item=1), *failed, line(4))
     window = window_of(tmp_path)
@@ -104,17 +104,17 @@ def test_failed_requests_count_as_requests_only(tmp_path: Path):
     assert window.latencies_ms == [2.5, 2.5, 2.5]
 
 
-def test_hash_is_no_input(tmp_path: Path):
+def test_hash_is_no_input(tmp_path: Path) -> None:
     write(tmp_path, "traffic-1.jsonl", line(0, input="sha256:" + "0" * 64), line(1, input="sha256: a film"),
           line(2, input=[1, 2.5]))  # fmt: skip
     assert [row.input for row in window_of(tmp_path).rows] == [None, "sha256: a film", [1, 2.5]]
 
 
-def test_no_log_is_no_window(tmp_path: Path):
+def test_no_log_is_no_window(tmp_path: Path) -> None:
     assert read_window(tmp_path / "nowhere", last=9, since=None, newest=9) is None
 
 
-def test_log_that_cannot_be_read_is_named(tmp_path: Path):
+def test_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "traffic-1.jsonl").mkdir()
     (tmp_path / "traffic-1.jsonl" / "x").write_text("")
     with pytest.raises(InputError, match=r"traffic log .* cannot be read"):

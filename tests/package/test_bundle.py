@@ -54,7 +54,7 @@ def golden(root: Path, *, limit: int) -> list[Golden]:
     return read_golden(root / "artifacts/tiny/compress/results/golden.json", limit=limit)
 
 
-def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[[Path], Path], tmp_path: Path):
+def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[[Path], Path], tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle")
     source = Path(serving.__path__[0])
     ends = {".py", ".html", ".css", ".js", ".svg"}  # the page's parts too
@@ -69,7 +69,9 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
 
 
-def test_manifest_names_every_other_file_and_what_it_was_made_from(write: Callable[[Path], Path], tmp_path: Path):
+def test_manifest_names_every_other_file_and_what_it_was_made_from(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
     bundle = write(tmp_path / "bundle")
     manifest: dict[str, Any] = read_json(bundle / "manifest.json")
     files = [path for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json"]
@@ -88,14 +90,14 @@ def test_manifest_names_every_other_file_and_what_it_was_made_from(write: Callab
     assert manifest["predictor"]["labels"] == ["negative", "positive"]
 
 
-def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], tmp_path: Path):
+def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], tmp_path: Path) -> None:
     one, other = write(tmp_path / "one"), write(tmp_path / "other")
     assert tag_of(one) == tag_of(other)
     assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
     assert str(tmp_path) not in (one / "manifest.json").read_text(encoding="utf-8")
 
 
-def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path):
+def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle")
     card = (bundle / "card.md").read_text(encoding="utf-8")
     assert "| accuracy | 0.99 | 0.97 to 1 |" in card
@@ -112,7 +114,7 @@ def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path):
     assert max(map(len, card.splitlines())) <= 120
 
 
-def test_service_json_names_the_task_and_its_limits(write: Callable[[Path], Path], tmp_path: Path):
+def test_service_json_names_the_task_and_its_limits(write: Callable[[Path], Path], tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle")
     about = load_about(bundle)
     assert (about.name, about.task) == ("tiny", "text_classification")
@@ -123,7 +125,7 @@ def test_service_json_names_the_task_and_its_limits(write: Callable[[Path], Path
     ]  # fmt: skip
 
 
-def test_golden_requests_are_spread_over_those_of_compress(compressed: Path):
+def test_golden_requests_are_spread_over_those_of_compress(compressed: Path) -> None:
     every = read_json(compressed / "artifacts/tiny/compress/results/golden.json")
     assert golden(compressed, limit=1000) == every
     assert golden(compressed, limit=4) == [every[number] for number in (0, 20, 39, 59)]
@@ -138,19 +140,19 @@ def made_from_changed(compressed: Path, folder: Path, change: Callable[[Any], ob
     return made_from(folder, "tiny")
 
 
-def test_first_bundle_is_made_from_what_the_next_ones_are(compressed: Path, tmp_path: Path):
+def test_first_bundle_is_made_from_what_the_next_ones_are(compressed: Path, tmp_path: Path) -> None:
     first = made_from_changed(compressed, tmp_path, lambda stages: stages.pop("package@tiny"))
     assert first == made_from(compressed, "tiny")
     assert list(first["evaluate"]["outs"]) == ["artifacts/tiny/evaluate/report.json"]
 
 
-def test_lock_without_a_stage_says_which(compressed: Path, tmp_path: Path):
+def test_lock_without_a_stage_says_which(compressed: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no entry finetune@tiny; run the stage through DVC"):
         made_from_changed(compressed, tmp_path, lambda stages: stages.pop("finetune@tiny"))
 
 
 @pytest.mark.parametrize("text", [None, "", "stages: [", "schema: '2.0'"])
-def test_lock_that_cannot_be_read_is_named(text: str | None, tmp_path: Path):
+def test_lock_that_cannot_be_read_is_named(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "dvc.lock").write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"dvc\.lock cannot be read"):

@@ -25,7 +25,7 @@ def gates_of(recipe: str, evaluated: dict[str, Any]) -> dict[tuple[str, str], tu
     return {(one["stage"], one["figure"]): (one["value"], one["bound"], one["limit"]) for one in found}
 
 
-def test_every_limit_of_a_classifier_stands_with_its_figure():
+def test_every_limit_of_a_classifier_stands_with_its_figure() -> None:
     gate = RECIPES["movie_sentiment"]["evaluate"]["gate"]
     limits = RECIPES["movie_sentiment"]["compress"]["gate"]
     assert gates_of("movie_sentiment", {"accuracy": 0.881, "gain_low": 0.046}) == {
@@ -40,14 +40,14 @@ def test_every_limit_of_a_classifier_stands_with_its_figure():
     }
 
 
-def test_language_model_names_what_it_beats():
+def test_language_model_names_what_it_beats() -> None:
     found = gates_of("speech_gpt", {"gain_xz_low": 0.66, "gain_byte_ngram_low": 0.22, "gain_token_ngram_low": -0.1})
     judged = {figure: value for (stage, figure), (value, *_) in found.items() if stage == "evaluate"}
     assert judged == {"gain_xz, lower end": 0.66, "gain_byte_ngram, lower end": 0.22}
     assert found["compress", "accuracy, worse than the float model's"][0] == -0.005  # of bits, fewer are better
 
 
-def test_generator_of_images_names_every_limit():
+def test_generator_of_images_names_every_limit() -> None:
     evaluated = {"frechet_ratio": 0.02, "max_class_share": 0.11, "diversity": 0.98, "classifier_accuracy": 0.97}
     judged = {
         figure: (value, bound)
@@ -63,7 +63,7 @@ def test_generator_of_images_names_every_limit():
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_no_limit_of_a_recipe_is_left_out(recipe: str):
+def test_no_limit_of_a_recipe_is_left_out(recipe: str) -> None:
     class Any_(dict[str, float]):
         """A report that has every figure."""
 

@@ -48,13 +48,13 @@ def golden_of(answer: Any) -> Golden:
     return Golden(route="/classify", request={}, answer=answer)
 
 
-def test_busy_server_is_asked_again():
+def test_busy_server_is_asked_again() -> None:
     with answering([(503, {}), (503, {}), (200, {"a": 1.0})]) as url:
         parity = ask(url, [golden_of({"a": 1.0})])
     assert (parity.num_golden, parity.num_other, parity.max_difference) == (1, 0, 0.0)
 
 
-def test_request_that_is_refused_is_told():
+def test_request_that_is_refused_is_told() -> None:
     with (
         answering([(400, {"error": "too long"})]) as url,
         pytest.raises(ModelyardError, match=r"POST /classify answers 400: .*too long"),
@@ -63,6 +63,6 @@ def test_request_that_is_refused_is_told():
 
 
 @pytest.mark.parametrize(("limit", "chosen"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (100, list(range(10)))])
-def test_golden_requests_are_spread(tmp_path: Path, limit: int, chosen: list[int]):
+def test_golden_requests_are_spread(tmp_path: Path, limit: int, chosen: list[int]) -> None:
     write_json(tmp_path / "golden.json", [golden_of(number) for number in range(10)])
     assert [one["answer"] for one in read_golden(tmp_path / "golden.json", limit=limit)] == chosen

@@ -36,7 +36,7 @@ def project(compressed: Path, tmp_path: Path, bento_home: Path) -> Path:
     return Path(shutil.copytree(compressed, tmp_path / "project"))
 
 
-def test_bundle_is_served_as_it_was_measured(packaged: Path, bento_home: Path):
+def test_bundle_is_served_as_it_was_measured(packaged: Path, bento_home: Path) -> None:
     artifact = packaged / "artifacts/tiny/package"
     report = read_json(artifact / "report.json")
     assert report["digest"] == sha256_of(artifact / "bundle/manifest.json")
@@ -47,7 +47,7 @@ def test_bundle_is_served_as_it_was_measured(packaged: Path, bento_home: Path):
     assert (bento_home / "bentos/tiny" / report["digest"][:12] / "bento.yaml").is_file()
 
 
-def test_provenance_is_beside_the_bundle_and_never_in_it(packaged: Path, bento_home: Path):
+def test_provenance_is_beside_the_bundle_and_never_in_it(packaged: Path, bento_home: Path) -> None:
     provenance = packaged / "observations/tiny/package/provenance.json"
     found = read_json(provenance)
     assert found["machine"]["num_cores"] >= 1
@@ -59,7 +59,7 @@ def test_provenance_is_beside_the_bundle_and_never_in_it(packaged: Path, bento_h
     assert stored.read_bytes() == provenance.read_bytes()
 
 
-def test_other_answers_than_measured_stop_the_stage(project: Path, bento_home: Path):
+def test_other_answers_than_measured_stop_the_stage(project: Path, bento_home: Path) -> None:
     shift(project, 0.002)
     tracker, before = Register(), bentos(bento_home)
     with pytest.raises(
@@ -82,7 +82,7 @@ def shift(project: Path, by: float) -> None:
     finish(compress, read_json(compress / "report.json"))
 
 
-def test_good_bundle_is_registered_by_its_digest(project: Path):
+def test_good_bundle_is_registered_by_its_digest(project: Path) -> None:
     edit(project, "tiny.package.num_golden", 3)
     tracker = Register()
     report = run_stage(project, "tiny", "package", tracker=tracker)
@@ -90,7 +90,7 @@ def test_good_bundle_is_registered_by_its_digest(project: Path):
     assert report["num_golden"] == 3
 
 
-def test_server_that_is_not_ready_in_time_stops_the_stage(packaged: Path, tmp_path: Path):
+def test_server_that_is_not_ready_in_time_stops_the_stage(packaged: Path, tmp_path: Path) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     before = servers()
     with (
@@ -101,7 +101,7 @@ def test_server_that_is_not_ready_in_time_stops_the_stage(packaged: Path, tmp_pa
     assert servers() == before
 
 
-def test_server_that_cannot_start_shows_its_last_lines(bento_home: Path, tmp_path: Path):
+def test_server_that_cannot_start_shows_its_last_lines(bento_home: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(ModelyardError, match=r"(?s)tiny:000000000000 ended; the last lines.*not found"),
         serving("tiny:000000000000", ready_timeout_s=60, log=tmp_path / "serve.log"),
@@ -110,7 +110,7 @@ def test_server_that_cannot_start_shows_its_last_lines(bento_home: Path, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: Path, number: signal.Signals):
+def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: Path, number: signal.Signals) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     code = (
         "import sys, time; from pathlib import Path; from components.package.bento import serving\n"
@@ -129,7 +129,7 @@ def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: 
     assert not alive
 
 
-def test_bento_is_built_again_only_for_another_provenance(packaged: Path, bento_home: Path, tmp_path: Path):
+def test_bento_is_built_again_only_for_another_provenance(packaged: Path, bento_home: Path, tmp_path: Path) -> None:
     bundle = packaged / "artifacts/tiny/package/bundle"
     provenance = packaged / "observations/tiny/package/provenance.json"
     tag = build_bento(bundle, provenance)
@@ -141,18 +141,18 @@ def test_bento_is_built_again_only_for_another_provenance(packaged: Path, bento_
     assert (stored / "bento.yaml").stat().st_mtime_ns == before
 
 
-def test_folder_that_is_no_bundle_is_refused(tmp_path: Path):
+def test_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"is not a bundle \(no manifest.json\)"):
         build_bento(tmp_path, None)
 
 
-def test_serve_command_listens_where_it_is_told():
+def test_serve_command_listens_where_it_is_told() -> None:
     command = serve_command("tiny:0123", "127.0.0.1", 3001)
     assert command[0] == sys.executable
     assert command[-6:] == ["serve", "tiny:0123", "--host", "127.0.0.1", "--port", "3001"]
 
 
-def test_comparison_tells_numbers_from_everything_else():
+def test_comparison_tells_numbers_from_everything_else() -> None:
     golden = [golden_of({"label": "x", "scores": {"x": 0.9, "y": 0.1}}), golden_of([{"tokens": [1, 2]}, "text", None])]
     same = compare(golden, [one["answer"] for one in golden])
     assert (same.num_golden, same.num_other, same.max_difference, same.examples) == (2, 0, 0.0, "")
@@ -177,7 +177,7 @@ def test_comparison_tells_numbers_from_everything_else():
         ([], {}),
     ],
 )
-def test_answers_of_another_shape_or_word_are_others(expected: object, served: object):
+def test_answers_of_another_shape_or_word_are_others(expected: object, served: object) -> None:
     assert compare([golden_of(expected)], [served]).num_other == 1
 
 

@@ -14,7 +14,7 @@ def raw() -> dict:
     return copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["movie_sentiment"])
 
 
-def test_recipe_may_do_without(raw):
+def test_recipe_may_do_without(raw) -> None:
     assert parse_recipe("movie", raw).monitoring is not None
     del raw["monitoring"]
     assert parse_recipe("movie", raw).monitoring is None
@@ -31,7 +31,7 @@ def test_recipe_may_do_without(raw):
         ("max_latency", 5, "unknown key"),
     ],
 )
-def test_setting_that_cannot_work_is_refused(raw, key: str, value: object, error: str):
+def test_setting_that_cannot_work_is_refused(raw, key: str, value: object, error: str) -> None:
     raw["monitoring"] |= {key: value}
     with pytest.raises(ParamsError, match=error):
         parse_recipe("movie", raw)

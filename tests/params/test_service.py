@@ -24,7 +24,7 @@ def recipe(name: str, **service: object) -> dict:
     return raw | {"serve": True, "service": copy.deepcopy(SERVICE | service)}
 
 
-def test_service_is_no_stage_and_may_be_left_out():
+def test_service_is_no_stage_and_may_be_left_out() -> None:
     assert "service" not in stages()
     assert "serve" not in stages()
     raw = recipe("movie_sentiment")
@@ -35,7 +35,7 @@ def test_service_is_no_stage_and_may_be_left_out():
     assert parse_recipe("movie", raw).service is None
 
 
-def test_serve_without_a_service_is_refused():
+def test_serve_without_a_service_is_refused() -> None:
     raw = recipe("movie_sentiment")
     del raw["service"]
     with pytest.raises(ParamsError, match="serve is true, but there is no section 'service'"):
@@ -54,12 +54,12 @@ def test_serve_without_a_service_is_refused():
         ("speech_gpt", {}, "min_agreement is 0.9, but answers of text_generation have no labels"),
     ],
 )  # fmt: skip
-def test_setting_that_cannot_be_kept_is_refused(name: str, service: dict, message: str):
+def test_setting_that_cannot_be_kept_is_refused(name: str, service: dict, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         parse_recipe("movie", recipe(name, **service))
 
 
-def test_trial_that_nothing_would_hold_is_refused():
+def test_trial_that_nothing_would_hold_is_refused() -> None:
     raw = recipe("movie_sentiment")
     raw["promotion"]["then"] = "trial"
     parse_recipe("movie", raw)

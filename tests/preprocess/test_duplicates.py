@@ -35,7 +35,7 @@ def mutated(texts: Sequence[str], *, num: int) -> list[str]:
     return found
 
 
-def test_leaders_are_those_that_comparing_all_pairs_gives():
+def test_leaders_are_those_that_comparing_all_pairs_gives() -> None:
     texts = mutated([text for text, _ in tiny_rows(80)], num=300)
     expected = list(range(len(texts)))
     for row, text in enumerate(texts):
@@ -56,50 +56,50 @@ def test_leaders_are_those_that_comparing_all_pairs_gives():
         ([(0, 1), (1, 3), (2, 3)], [0, 0, 2, 2], True),
     ],
 )
-def test_only_leaders_are_followed(pairs: list[tuple[int, int]], leader: list[int], is_settled: bool):
+def test_only_leaders_are_followed(pairs: list[tuple[int, int]], leader: list[int], is_settled: bool) -> None:
     found = np.arange(4)
     assert follow(found, *np.array(pairs).T) is is_settled
     assert found.tolist() == leader
 
 
-def test_many_copies_of_one_text_are_not_compared_in_pairs():
+def test_many_copies_of_one_text_are_not_compared_in_pairs() -> None:
     texts = [f"{TEXT} and a very long tail that is the same in every one of these texts {n}" for n in range(5_000)]
     found = leaders(pa.array(texts, pa.large_string()), PARAMS)
     assert (found == 0).mean() > 0.99
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.7, 0.8, 0.9, 1.0])
-def test_bands_miss_next_to_no_pair_at_the_threshold(threshold: float):
+def test_bands_miss_next_to_no_pair_at_the_threshold(threshold: float) -> None:
     rows = rows_of_band(threshold, num_permutations=128)
     assert (1 - threshold**rows) ** (128 // rows) <= MAX_MISS
     assert rows >= 2
 
 
-def test_the_first_of_equal_rows_stays():
+def test_the_first_of_equal_rows_stays() -> None:
     fates, verdicts = judged(["a b c d", "e f g h", "a b c d", "a b c d"], [0, 1, 0, 0])
     assert fates == ["kept", "kept", "duplicate", "duplicate"]
     assert verdicts.first.tolist() == [0, 1, 0, 0]
     assert verdicts.num_conflicting_texts == 0
 
 
-def test_a_near_duplicate_goes_and_says_of_what():
+def test_a_near_duplicate_goes_and_says_of_what() -> None:
     fates, verdicts = judged(["other words", TEXT, TEXT + "!", TEXT.upper()], [0, 1, 1, 1])
     assert fates == ["kept", "kept", "near-duplicate", "near-duplicate"]
     assert verdicts.first.tolist() == [0, 1, 1, 1]
 
 
-def test_conflicting_rows_all_go():
+def test_conflicting_rows_all_go() -> None:
     fates, verdicts = judged(["a b c d", "e f g h", "a b c d", "a b c d"], [0, 1, 0, 2])
     assert fates == ["conflicting", "kept", "conflicting", "conflicting"]
     assert verdicts.num_conflicting_texts == 1
 
 
-def test_near_duplicates_with_two_labels_conflict():
+def test_near_duplicates_with_two_labels_conflict() -> None:
     fates, _ = judged([TEXT, TEXT + "!", "other words"], [0, 1, 0])
     assert fates == ["conflicting", "conflicting", "kept"]
 
 
-def test_the_majority_of_rows_decides_and_the_first_row_takes_its_label():
+def test_the_majority_of_rows_decides_and_the_first_row_takes_its_label() -> None:
     fates, verdicts = judged([TEXT, TEXT, TEXT + "!", TEXT + "?"], [0, 1, 1, 1], conflicts="majority")
     assert fates == ["kept", "duplicate", "near-duplicate", "near-duplicate"]
     assert verdicts.label[0] == 1
@@ -108,6 +108,6 @@ def test_the_majority_of_rows_decides_and_the_first_row_takes_its_label():
     assert verdicts.label[0] == 1
 
 
-def test_a_tie_goes():
+def test_a_tie_goes() -> None:
     fates, _ = judged([TEXT, TEXT + "!", "other words"], [0, 1, 2], conflicts="majority")
     assert fates == ["conflicting", "conflicting", "kept"]

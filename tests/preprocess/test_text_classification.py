@@ -78,7 +78,7 @@ def read(outputs: Outputs) -> dict[str, list[dict[str, Any]]]:
     return {name: pq.read_table(getattr(outputs, name)).to_pylist() for name in SPLITS}
 
 
-def test_every_row_is_accounted_for(tmp_path: Path, params: TextClassificationData):
+def test_every_row_is_accounted_for(tmp_path: Path, params: TextClassificationData) -> None:
     extra: list[tuple[str | None, str | None]] = [
         (None, "negative"), ("a label is missing here", None), (" \n\u200b ", "positive"),
         (ROWS[0][0], ROWS[0][1]), (ROWS[1][0] + "!", ROWS[1][1]), (ROWS[2][0], "positive"),
@@ -96,7 +96,7 @@ def test_every_row_is_accounted_for(tmp_path: Path, params: TextClassificationDa
     }  # fmt: skip
 
 
-def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: TextClassificationData):
+def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: TextClassificationData) -> None:
     report, outputs = preprocess(tmp_path, params, ROWS)
     splits = read(outputs)
     assert [len(splits[name]) for name in SPLITS] == [report.num_train, report.num_validation, report.num_test]
@@ -111,7 +111,7 @@ def test_rows_keep_their_number_order_and_label(tmp_path: Path, params: TextClas
         assert row["label"] == LABELS[row["label_id"]]
 
 
-def test_columns_have_the_agreed_types(tmp_path: Path, params: TextClassificationData):
+def test_columns_have_the_agreed_types(tmp_path: Path, params: TextClassificationData) -> None:
     _, outputs = preprocess(tmp_path, params, ROWS)
     schema = pq.read_schema(outputs.train)
     assert [(field.name, str(field.type)) for field in schema] == [
@@ -121,7 +121,7 @@ def test_columns_have_the_agreed_types(tmp_path: Path, params: TextClassificatio
     assert b"pandas" not in (schema.metadata or {})
 
 
-def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextClassificationData):
+def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextClassificationData) -> None:
     dirty = [(f"  {text}\u00a0mail\tjoe{number}@x.com ", label) for number, (text, label) in enumerate(ROWS)]
     report, outputs = preprocess(tmp_path, params.model_copy(update={"max_unknown_share": 1.0}), dirty)
     settings = load_settings(outputs.predictor / "predictor.json")
@@ -136,19 +136,21 @@ def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextC
     assert report.num_masked == 300
 
 
-def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: TextClassificationData):
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: TextClassificationData) -> None:
     first, second = (preprocess(tmp_path / name, params, ROWS)[1].train.parent for name in ("a", "b"))
     assert files_of(first) == files_of(second)
     splits = [f"{name}.parquet" for name in (*SPLITS, "unlabelled")]
     assert sorted(files_of(first)) == sorted([*splits, "predictor/predictor.json", "predictor/tokenizer.json"])
 
 
-def test_tokenizer_json_is_a_plain_copy(tmp_path: Path, params: TextClassificationData, encoder: Path):
+def test_tokenizer_json_is_a_plain_copy(tmp_path: Path, params: TextClassificationData, encoder: Path) -> None:
     _, outputs = preprocess(tmp_path, params, ROWS)
     assert (outputs.predictor / "tokenizer.json").read_bytes() == (encoder / "tokenizer.json").read_bytes()
 
 
-def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: TextClassificationData, encoder: Path):
+def test_settings_in_tokenizer_json_neither_pad_nor_cut(
+    tmp_path: Path, params: TextClassificationData, encoder: Path
+) -> None:
     raw = json.loads((encoder / "tokenizer.json").read_text())
     raw["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     raw["padding"] = {
@@ -164,7 +166,7 @@ def test_settings_in_tokenizer_json_neither_pad_nor_cut(tmp_path: Path, params: 
     assert load_settings(outputs.predictor / "predictor.json").pad_token_id == 3
 
 
-def test_long_texts_are_cut_and_counted(tmp_path: Path, params: TextClassificationData):
+def test_long_texts_are_cut_and_counted(tmp_path: Path, params: TextClassificationData) -> None:
     long = [(" ".join([text] * 4), label) for text, label in ROWS]
     report, outputs = preprocess(tmp_path, params.model_copy(update={"max_tokens": 16}), long)
     assert report.tokens_max == 16
@@ -172,7 +174,7 @@ def test_long_texts_are_cut_and_counted(tmp_path: Path, params: TextClassificati
     assert all(len(row["input_ids"]) == 16 and row["input_ids"][-1] == 3 for row in read(outputs)["test"])
 
 
-def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: TextClassificationData):
+def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: TextClassificationData) -> None:
     report, outputs = preprocess(tmp_path, params, ROWS)
     ids = [row["input_ids"] for rows in read(outputs).values() for row in rows]
     lengths = [len(row) for row in ids]
@@ -187,7 +189,7 @@ def test_figures_of_tokens_are_those_of_all_splits(tmp_path: Path, params: TextC
     assert report.unknown_share == pytest.approx(unknown / sum(len(row) - 2 for row in ids), abs=1e-6)
 
 
-def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: TextClassificationData):
+def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: TextClassificationData) -> None:
     vast = "great film and lovely music " * 400_000
     report, outputs = preprocess(tmp_path, params, [*ROWS, (vast, "positive")])
     assert report.num_cut == 1
@@ -198,13 +200,13 @@ def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: TextCl
     assert len(stored["input_ids"]) == 32
 
 
-def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     chinese = [("".join(chr(0x4E00 + 7 * ord(letter)) for letter in text), label) for text, label in ROWS]
     with pytest.raises(InputError, match=r"does not know 100\.0% of the tokens .* is 5\.0%.* choose another encoder"):
         preprocess(tmp_path, params, chinese)
 
 
-def test_a_group_is_never_in_two_splits(tmp_path: Path, params: TextClassificationData):
+def test_a_group_is_never_in_two_splits(tmp_path: Path, params: TextClassificationData) -> None:
     split = Split(validation=0.1, test=0.2, seed=0, group="customer")
     customers = [f"customer {n * n % 47}" for n in range(300)]
     report, outputs = preprocess(
@@ -218,13 +220,13 @@ def test_a_group_is_never_in_two_splits(tmp_path: Path, params: TextClassificati
     assert report.num_rows_out == 300
 
 
-def test_a_group_column_that_is_not_there_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_group_column_that_is_not_there_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     split = Split(validation=0.1, test=0.2, seed=0, group="custmer")
     with pytest.raises(InputError, match=r"split.group is 'custmer', .* \(did you mean 'customer'\?\)"):
         preprocess(tmp_path, params.model_copy(update={"split": split}), ROWS, columns={"customer": ["a"] * 300})
 
 
-def test_a_row_without_a_group_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_row_without_a_group_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     split = Split(validation=0.1, test=0.2, seed=0, group="customer")
     with pytest.raises(InputError, match=r"1 rows have no group"):
         preprocess(
@@ -232,23 +234,23 @@ def test_a_row_without_a_group_is_refused(tmp_path: Path, params: TextClassifica
         )
 
 
-def test_a_class_too_small_to_split_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_class_too_small_to_split_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     few = [row for number, row in enumerate(ROWS) if row[1] == "negative" or number < 4]
     with pytest.raises(InputError, match=r"too small to stratify: .*'positive' has 2 rows.* needs 5"):
         preprocess(tmp_path, params, few)
 
 
-def test_a_label_beyond_the_contract_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_label_beyond_the_contract_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     with pytest.raises(InputError, match=r"labels that the contract does not allow: 'Positive'; it allows 'negative'"):
         preprocess(tmp_path, params, [*ROWS, ("some other text", "Positive")])
 
 
-def test_rows_without_any_text_are_refused(tmp_path: Path, params: TextClassificationData):
+def test_rows_without_any_text_are_refused(tmp_path: Path, params: TextClassificationData) -> None:
     with pytest.raises(InputError, match=r"no row of 3 has both a text and a label"):
         preprocess(tmp_path, params, [(" ", "positive"), ("\n", "negative"), (None, "negative")])
 
 
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "vocab.txt").write_text("a")
@@ -257,7 +259,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, params: TextCla
         preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
 
 
-def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: TextClassificationData):
+def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "tokenizer.json").write_text("{}")
@@ -266,12 +268,14 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, params: TextClassificatio
         preprocess(tmp_path, params.model_copy(update={"tokenizer": source}), ROWS)
 
 
-def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: TextClassificationData):
+def test_more_tokens_than_the_encoder_takes_are_refused(tmp_path: Path, params: TextClassificationData) -> None:
     with pytest.raises(InputError, match=r"max_tokens is 256, but the encoder takes 128"):
         preprocess(tmp_path, params.model_copy(update={"max_tokens": 256}), ROWS)
 
 
-def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassificationData, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_gate_names_the_leak(
+    tmp_path: Path, params: TextClassificationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from components.plumbing.errors import LeakageError
     from components.tasks.text_classification import preprocess as stage
 
@@ -286,7 +290,7 @@ def test_a_failed_gate_names_the_leak(tmp_path: Path, params: TextClassification
         preprocess(tmp_path, params, ROWS)
 
 
-def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData, encoder: Path):
+def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData, encoder: Path) -> None:
     source = FileSource(kind="file", path=encoder.name)
     inputs_of_project = params.model_copy(update={"tokenizer": source})
     report, outputs = preprocess(tmp_path / "a", params, ROWS)
@@ -296,7 +300,7 @@ def test_inputs_may_lie_anywhere(tmp_path: Path, params: TextClassificationData,
     assert run(inputs_of_project, inputs, again, tracker=NullTracker(), prepare=PREPARE) == report
 
 
-def test_the_leak_of_the_raw_rows_is_told(tmp_path: Path, params: TextClassificationData):
+def test_the_leak_of_the_raw_rows_is_told(tmp_path: Path, params: TextClassificationData) -> None:
     once, _ = preprocess(tmp_path / "once", params, ROWS)
     assert once.raw_leak_share == 0
     thrice, _ = preprocess(tmp_path / "thrice", params, [*ROWS, *ROWS, *[(text + "!", label) for text, label in ROWS]])
@@ -306,7 +310,7 @@ def test_the_leak_of_the_raw_rows_is_told(tmp_path: Path, params: TextClassifica
 
 def test_a_tokenizer_is_trained_on_the_training_split_and_the_rows_without_a_label(
     tmp_path: Path, params: TextClassificationData
-):
+) -> None:
     trained = TrainedTokenizer(kind="train", algorithm="wordpiece", vocab_size=300, lowercase=True)
     signs = [chr(0x4E00 + number) for number in range(310)]  # a letter of its own for each row
     rows: list[tuple[str | None, str | None]] = [
@@ -324,7 +328,7 @@ def test_a_tokenizer_is_trained_on_the_training_split_and_the_rows_without_a_lab
     assert all(1 in row["input_ids"] for row in splits["test"]), "[UNK]"
 
 
-def test_rows_without_a_label_are_left_to_pretraining(tmp_path: Path, params: TextClassificationData):
+def test_rows_without_a_label_are_left_to_pretraining(tmp_path: Path, params: TextClassificationData) -> None:
     texts = [text for text, _ in tiny_rows(340)][300:]
     new: list[tuple[str | None, str | None]] = [(text, None) for text in [*texts, texts[0], ROWS[0][0] + "!"]]
     with_slice = params.model_copy(update={"slice": "domain"})

@@ -60,7 +60,7 @@ def pretrain(project: Path, snapshot: Path) -> Path:
     return outputs.model
 
 
-def test_a_snapshot_of_the_hub_takes_the_place_of_pretraining(tmp_path: Path):
+def test_a_snapshot_of_the_hub_takes_the_place_of_pretraining(tmp_path: Path) -> None:
     snapshot = make_snapshot(tmp_path)
     folder = pretrain(tmp_path, snapshot)
     expected = AutoModel.from_pretrained(snapshot, add_pooling_layer=False).eval()
@@ -72,7 +72,7 @@ def test_a_snapshot_of_the_hub_takes_the_place_of_pretraining(tmp_path: Path):
         assert classifier(ids, torch.ones_like(ids)).shape == (1, 2)
 
 
-def test_a_changed_file_of_the_snapshot_is_refused(tmp_path: Path):
+def test_a_changed_file_of_the_snapshot_is_refused(tmp_path: Path) -> None:
     snapshot = make_snapshot(tmp_path)
     blob = (snapshot / "config.json").resolve()
     blob.write_bytes(blob.read_bytes() + b"\n")
@@ -80,7 +80,7 @@ def test_a_changed_file_of_the_snapshot_is_refused(tmp_path: Path):
         pretrain(tmp_path, snapshot)
 
 
-def test_the_documented_swap_is_a_valid_recipe():
+def test_the_documented_swap_is_a_valid_recipe() -> None:
     text = (Path(__file__).parents[2] / "docs" / "review_sentiment_zh.md").read_text(encoding="utf-8")
     block = textwrap.dedent(text[text.index("    objective: ") :].split("\n\n")[0])
     documented = YAML(typ="safe").load(block)

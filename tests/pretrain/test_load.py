@@ -48,7 +48,7 @@ def pretrain(folder: Path, *, tokenizer: Path | None = None, name: str = "out") 
     return report, outputs.model
 
 
-def test_only_what_the_model_needs_is_written_and_the_model_is_the_same(source: Path):
+def test_only_what_the_model_needs_is_written_and_the_model_is_the_same(source: Path) -> None:
     for name in ("README.md", "model.onnx", "vocab.txt", "tokenizer_config.json"):
         (source / name).write_bytes(b"0.1 some other file")
     report, encoder = pretrain(source)
@@ -63,7 +63,7 @@ def test_only_what_the_model_needs_is_written_and_the_model_is_the_same(source: 
     assert report.num_parameters == sum(p.numel() for p in original.parameters())
 
 
-def test_report_describes_the_encoder(source: Path):
+def test_report_describes_the_encoder(source: Path) -> None:
     report, encoder = pretrain(source)
     vocab_size = json.loads((source / "config.json").read_text())["vocab_size"]
     assert (report.architecture, report.hidden_size, report.num_layers) == ("BertModel", 32, 2)
@@ -73,11 +73,11 @@ def test_report_describes_the_encoder(source: Path):
     assert report.size_bytes == (encoder / "model.safetensors").stat().st_size
 
 
-def test_the_same_source_gives_the_same_bytes(source: Path):
+def test_the_same_source_gives_the_same_bytes(source: Path) -> None:
     assert files_of(pretrain(source, name="a")[1]) == files_of(pretrain(source, name="b")[1])
 
 
-def test_config_tells_nothing_of_where_it_was_saved(source: Path):
+def test_config_tells_nothing_of_where_it_was_saved(source: Path) -> None:
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps(config | {"_name_or_path": "/home/me", "transformers_version": "1"}))
     saved = json.loads((pretrain(source)[1] / "config.json").read_text())
@@ -86,7 +86,7 @@ def test_config_tells_nothing_of_where_it_was_saved(source: Path):
     assert not {"_name_or_path", "transformers_version", "auto_map"} & saved.keys()
 
 
-def test_heads_are_dropped(source: Path, tmp_path: Path):
+def test_heads_are_dropped(source: Path, tmp_path: Path) -> None:
     config = BertConfig.from_pretrained(source)
     headed = tmp_path / "headed"
     BertForMaskedLM(config).save_pretrained(headed)
@@ -97,13 +97,13 @@ def test_heads_are_dropped(source: Path, tmp_path: Path):
     assert not [name for name in names if name.startswith(("cls", "pooler", "bert"))]
 
 
-def test_a_pooler_is_kept_where_there_is_one(source: Path):
+def test_a_pooler_is_kept_where_there_is_one(source: Path) -> None:
     """It is the first layer of a classifier's head."""
     theirs = load_file(source / "model.safetensors")["pooler.dense.weight"]
     assert torch.equal(load_file(pretrain(source)[1] / "model.safetensors")["pooler.dense.weight"], theirs)
 
 
-def test_shards_become_one_file(source: Path):
+def test_shards_become_one_file(source: Path) -> None:
     weights = load_file(source / "model.safetensors")
     whole = pretrain(source, name="whole")[1]
     (source / "model.safetensors").unlink()
@@ -116,7 +116,7 @@ def test_shards_become_one_file(source: Path):
     assert files_of(pretrain(source)[1]) == files_of(whole)
 
 
-def test_shards_outside_the_folder_are_refused(source: Path):
+def test_shards_outside_the_folder_are_refused(source: Path) -> None:
     shutil.move(source / "model.safetensors", source.parent / "model.safetensors")
     index = {"weight_map": {"a": "../model.safetensors"}}
     (source / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -125,7 +125,7 @@ def test_shards_outside_the_folder_are_refused(source: Path):
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "sub/optimizer.PT", "scaler.pkl", "last.ckpt"])
-def test_a_pickle_by_its_name_is_refused(source: Path, name: str):
+def test_a_pickle_by_its_name_is_refused(source: Path, name: str) -> None:
     (source / name).parent.mkdir(exist_ok=True)
     (source / name).write_bytes(b"")
     with pytest.raises(SourceError, match=rf"^{name} is a pickle, which can run code"):
@@ -134,13 +134,13 @@ def test_a_pickle_by_its_name_is_refused(source: Path, name: str):
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("name", ["notes.md", "tokenizer.model", "model.safetensors"])
-def test_a_pickle_under_another_name_is_refused(source: Path, name: str, protocol: int):
+def test_a_pickle_under_another_name_is_refused(source: Path, name: str, protocol: int) -> None:
     (source / name).write_bytes(pickle.dumps(Harmful(), protocol=protocol))
     with pytest.raises(SourceError, match=rf"^{name} is a pickle"):
         pretrain(source)
 
 
-def test_what_torch_saves_is_refused_under_another_name(source: Path):
+def test_what_torch_saves_is_refused_under_another_name(source: Path) -> None:
     for number, is_zip in enumerate((True, False)):
         path = source / f"weights{number}.dat"
         torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=is_zip)
@@ -150,7 +150,7 @@ def test_what_torch_saves_is_refused_under_another_name(source: Path):
 
 
 @pytest.mark.parametrize("size", [0x0280, 0x0380, 0x0480, 0x0580])
-def test_weights_whose_length_looks_like_the_mark_of_a_pickle_are_taken(source: Path, size: int):
+def test_weights_whose_length_looks_like_the_mark_of_a_pickle_are_taken(source: Path, size: int) -> None:
     header = json.dumps({"t": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(size)
     (source / "extra.safetensors").write_bytes(struct.pack("<Q", size) + header + b"\0" * 4)
     assert load_file(source / "extra.safetensors").keys() == {"t"}
@@ -158,7 +158,7 @@ def test_weights_whose_length_looks_like_the_mark_of_a_pickle_are_taken(source: 
 
 
 @pytest.mark.parametrize("damage", ["short", "header", "empty", "text"])
-def test_broken_weights_are_refused(source: Path, damage: str):
+def test_broken_weights_are_refused(source: Path, damage: str) -> None:
     path = source / "model.safetensors"
     whole = path.read_bytes()
     broken = {
@@ -173,14 +173,14 @@ def test_broken_weights_are_refused(source: Path, damage: str):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_missing_file_is_named(source: Path, name: str):
+def test_a_missing_file_is_named(source: Path, name: str) -> None:
     tokenizer = shutil.copyfile(source / "tokenizer.json", source.parent / "tokenizer.json")
     (source / name).unlink()
     with pytest.raises(SourceError, match=rf"has no {name}; it holds "):
         pretrain(source, tokenizer=tokenizer)
 
 
-def test_missing_weights_are_refused_instead_of_being_drawn(source: Path):
+def test_missing_weights_are_refused_instead_of_being_drawn(source: Path) -> None:
     weights = load_file(source / "model.safetensors")
     weights.pop("encoder.layer.1.output.dense.weight")
     save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
@@ -188,7 +188,7 @@ def test_missing_weights_are_refused_instead_of_being_drawn(source: Path):
         pretrain(source)
 
 
-def test_weights_of_another_shape_are_refused(source: Path):
+def test_weights_of_another_shape_are_refused(source: Path) -> None:
     weights = load_file(source / "model.safetensors")
     weights["embeddings.position_embeddings.weight"] = torch.zeros(7, 32)
     save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
@@ -196,7 +196,7 @@ def test_weights_of_another_shape_are_refused(source: Path):
         pretrain(source)
 
 
-def test_weights_that_are_not_finite_are_refused(source: Path):
+def test_weights_that_are_not_finite_are_refused(source: Path) -> None:
     weights = load_file(source / "model.safetensors")
     weights["encoder.layer.0.output.dense.bias"][3] = float("nan")
     save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
@@ -204,7 +204,7 @@ def test_weights_that_are_not_finite_are_refused(source: Path):
         pretrain(source)
 
 
-def test_code_of_a_model_is_never_run(source: Path):
+def test_code_of_a_model_is_never_run(source: Path) -> None:
     config = json.loads((source / "config.json").read_text())
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
     (source / "config.json").write_text(json.dumps(config))
@@ -215,20 +215,20 @@ def test_code_of_a_model_is_never_run(source: Path):
         pretrain(source)
 
 
-def test_another_tokenizer_is_refused(source: Path):
+def test_another_tokenizer_is_refused(source: Path) -> None:
     other = make_tiny_encoder(source.parent / "other", ["entirely different words"])
     with pytest.raises(SourceError, match=r"is not the one that preprocess used .* name the same folder"):
         pretrain(source, tokenizer=other / "tokenizer.json")
 
 
-def test_a_tokenizer_that_differs_in_layout_only_is_taken(source: Path):
+def test_a_tokenizer_that_differs_in_layout_only_is_taken(source: Path) -> None:
     compact = source.parent / "compact.json"
     compact.write_text(json.dumps(json.loads((source / "tokenizer.json").read_text())))
     _, encoder = pretrain(source, tokenizer=compact)
     assert (encoder / "tokenizer.json").read_bytes() == compact.read_bytes()
 
 
-def test_an_encoder_too_small_for_its_tokenizer_is_refused(source: Path):
+def test_an_encoder_too_small_for_its_tokenizer_is_refused(source: Path) -> None:
     make_tiny_encoder(source.parent / "small", TEXTS, vocab_size=30)
     for name in ("config.json", "model.safetensors"):
         shutil.copyfile(source.parent / "small" / name, source / name)

@@ -41,7 +41,7 @@ def decided(root: Path) -> list[dict]:
     return [entry for entry in entries(root, "tiny") if entry["action"] != "refuse"]
 
 
-def test_challenger_that_is_as_good_becomes_champion(project: Path):
+def test_challenger_that_is_as_good_becomes_champion(project: Path) -> None:
     decision = promote(project, "tiny", number=2, force=None, through="test")
     assert (decision.state, decision.before, decision.version) == ("promoted", 1, 2)
     assert champion(project) == 2
@@ -59,7 +59,7 @@ def test_challenger_that_is_as_good_becomes_champion(project: Path):
     assert len(entries(project, "tiny")) == 2
 
 
-def test_worse_challenger_is_refused_and_the_champion_stays(project: Path):
+def test_worse_challenger_is_refused_and_the_champion_stays(project: Path) -> None:
     with pytest.raises(
         PromotionError, match=r"version 3 does not take the place of version 1: accuracy 0\.\d+"
     ) as caught:
@@ -75,7 +75,7 @@ def test_worse_challenger_is_refused_and_the_champion_stays(project: Path):
     assert challenger.number == 3
 
 
-def test_forced_promotion_keeps_its_reason(project: Path):
+def test_forced_promotion_keeps_its_reason(project: Path) -> None:
     with pytest.raises(InputError, match="needs a reason"):
         promote(project, "tiny", number=None, force=" ", through="test")
     decision = promote(project, "tiny", number=None, force="on purpose", through="test")
@@ -88,7 +88,7 @@ def test_forced_promotion_keeps_its_reason(project: Path):
         promote(project, "tiny", number=None, force=None, through="test")
 
 
-def test_rollback_goes_one_champion_back_each_time(project: Path):
+def test_rollback_goes_one_champion_back_each_time(project: Path) -> None:
     with pytest.raises(InputError, match="no champion before version 1"):
         rollback(project, "tiny", number=None, through="test")
     for number in (2, 3):
@@ -108,12 +108,12 @@ def test_rollback_goes_one_champion_back_each_time(project: Path):
 @pytest.mark.parametrize(
     ("number", "message"), [(1, "is the champion already"), (9, "has no version 9; it has: 1, 2, 3")]
 )
-def test_rollback_to_what_makes_no_sense_is_refused(project: Path, number: int, message: str):
+def test_rollback_to_what_makes_no_sense_is_refused(project: Path, number: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         rollback(project, "tiny", number=number, through="test")
 
 
-def test_loop_judges_a_version_once(project: Path):
+def test_loop_judges_a_version_once(project: Path) -> None:
     versions = {version.number: version for version in registry(project).versions()}
     with pytest.raises(PromotionError):
         promote_made(project, "tiny", digest=versions[3].digest, through="retrain")
@@ -128,7 +128,7 @@ def test_loop_judges_a_version_once(project: Path):
         promote_made(project, "tiny", digest="0" * 64, through="retrain")
 
 
-def test_alias_that_was_set_by_hand_is_written_down(project: Path):
+def test_alias_that_was_set_by_hand_is_written_down(project: Path) -> None:
     champion_of(project, "tiny")
     registry(project).client.set_registered_model_alias("tiny", CHAMPION, "2")
     told = champion_of(project, "tiny")
@@ -151,7 +151,7 @@ def without_registry(root: Path) -> Path:
     return Path(shutil.copytree(root, root.parent / "lost", ignore=ignored))
 
 
-def test_lost_registry_says_what_brings_the_champion_back(project: Path):
+def test_lost_registry_says_what_brings_the_champion_back(project: Path) -> None:
     promote(project, "tiny", number=2, force="test", through="test")
     packaged(project, "second")
     assert [check.state for check in look_at_champions(project)] == ["ok"]
@@ -182,7 +182,7 @@ def test_lost_registry_says_what_brings_the_champion_back(project: Path):
     assert adopted["reason"] == "the registry has the bundle of version 2 as version 1 now"
 
 
-def test_rollback_never_takes_a_number_that_means_another_bundle_now(project: Path):
+def test_rollback_never_takes_a_number_that_means_another_bundle_now(project: Path) -> None:
     promote(project, "tiny", number=2, force="test", through="test")
     project = without_registry(project)
     second, third = (project / "made" / name for name in ("second", "third"))
@@ -196,7 +196,7 @@ def test_rollback_never_takes_a_number_that_means_another_bundle_now(project: Pa
     assert champion(project) == 1
 
 
-def test_other_bundle_under_the_champions_number_is_written_down(project: Path):
+def test_other_bundle_under_the_champions_number_is_written_down(project: Path) -> None:
     champion_of(project, "tiny")
     project = without_registry(project)
     register(project, project / "made/second")
@@ -205,7 +205,7 @@ def test_other_bundle_under_the_champions_number_is_written_down(project: Path):
     assert entries(project, "tiny")[-1]["reason"].startswith("the registry no longer has version 1 (")
 
 
-def test_registry_without_a_version_names_what_registers_the_packaged_bundle(project: Path):
+def test_registry_without_a_version_names_what_registers_the_packaged_bundle(project: Path) -> None:
     project = without_registry(project)
     with pytest.raises(InputError, match=r"has no version in the model registry; 'modelyard run tiny' makes one"):
         promote(project, "tiny", number=None, force=None, through="test")
@@ -217,7 +217,7 @@ def test_registry_without_a_version_names_what_registers_the_packaged_bundle(pro
         rollback(project, "tiny", number=None, through="test")
 
 
-def test_version_that_was_rolled_back_is_named_as_the_one_to_promote(project: Path):
+def test_version_that_was_rolled_back_is_named_as_the_one_to_promote(project: Path) -> None:
     promote(project, "tiny", number=3, force="test", through="test")
     rollback(project, "tiny", number=None, through="test")
     said = (
@@ -227,14 +227,14 @@ def test_version_that_was_rolled_back_is_named_as_the_one_to_promote(project: Pa
         promote(project, "tiny", number=None, force=None, through="test")
 
 
-def test_recipe_without_margins_is_told_what_to_add(project: Path):
+def test_recipe_without_margins_is_told_what_to_add(project: Path) -> None:
     edit(project, "tiny.monitoring", None)
     edit(project, "tiny.promotion", None)
     with pytest.raises(ParamsError, match=r"recipes.tiny has no section 'promotion'"):
         promote(project, "tiny", number=2, force=None, through="test")
 
 
-def test_damaged_bundle_of_the_registry_is_never_served(project: Path, tmp_path: Path):
+def test_damaged_bundle_of_the_registry_is_never_served(project: Path, tmp_path: Path) -> None:
     number = register(project, make_bundle(project, tmp_path / "fourth", note("fourth")))
     kept = registry(project).version(number)
     path = Path(kept.bundle.removeprefix("file://"))
@@ -249,7 +249,7 @@ def test_damaged_bundle_of_the_registry_is_never_served(project: Path, tmp_path:
         promote(project, "tiny", number=number, force="test", through="test")
 
 
-def test_damaged_copy_on_this_machine_is_brought_again(project: Path):
+def test_damaged_copy_on_this_machine_is_brought_again(project: Path) -> None:
     told = champion_of(project, "tiny")
     assert told is not None
     (Path(told.bundle) / "model.onnx").write_bytes(b"")
@@ -257,7 +257,7 @@ def test_damaged_copy_on_this_machine_is_brought_again(project: Path):
     assert fault_of(Path(told.bundle), told.digest) is None
 
 
-def test_monitor_finds_what_was_promoted_while_it_is_whole(project: Path):
+def test_monitor_finds_what_was_promoted_while_it_is_whole(project: Path) -> None:
     told = champion_of(project, "tiny")
     assert told is not None
     assert bundle_of(project, "tiny", told.digest[:12]) == Path(told.bundle)
@@ -299,7 +299,7 @@ decide.promote(Path(sys.argv[1]), "tiny", number=2, force="test", through="test"
     ("moment", "expected"),
     [("before the alias", 1), ("after the alias", 2), ("after the line", 2), ("after the file", 2)],
 )
-def test_killed_promotion_is_whole_or_nothing(project: Path, moment: str, expected: int):
+def test_killed_promotion_is_whole_or_nothing(project: Path, moment: str, expected: int) -> None:
     champion_of(project, "tiny")
     done = subprocess.run([sys.executable, "-c", KILL, str(project), moment], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL
@@ -311,7 +311,7 @@ def test_killed_promotion_is_whole_or_nothing(project: Path, moment: str, expect
     assert champion(project) == 3
 
 
-def test_two_promotions_at_once_come_one_after_the_other(project: Path):
+def test_two_promotions_at_once_come_one_after_the_other(project: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from components.promotion.decide import promote\n"
         "promote(Path(sys.argv[1]), 'tiny', number=int(sys.argv[2]), force='race', through='test')\n"
@@ -324,7 +324,7 @@ def test_two_promotions_at_once_come_one_after_the_other(project: Path):
     assert moves == [(None, 1), (1, other), (other, last)]
 
 
-def test_file_for_the_service_is_whole_at_any_time(project: Path):
+def test_file_for_the_service_is_whole_at_any_time(project: Path) -> None:
     champion_of(project, "tiny")
     told = json.loads(champion_file(project, "tiny").read_text())
     assert set(told) == {"version", "digest", "tag", "bundle"}

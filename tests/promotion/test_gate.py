@@ -58,7 +58,7 @@ def check(equal: Verdict, spoiled: Verdict, *, metric: str) -> None:
     assert spoiled.figures["drop"] > 0.03
 
 
-def test_arrays(compressed_arrays: Path, tmp_path: Path):
+def test_arrays(compressed_arrays: Path, tmp_path: Path) -> None:
     equal, spoiled = verdicts(compressed_arrays, tmp_path, recipe("digits"))
     check(equal, spoiled, metric="accuracy")
     report = read_json(compressed_arrays / "artifacts/tiny/compress/report.json")
@@ -66,7 +66,7 @@ def test_arrays(compressed_arrays: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("family", ["lstm"])
-def test_language_models(tmp_path: Path, family: str):
+def test_language_models(tmp_path: Path, family: str) -> None:
     compress(tmp_path, family)
     table = pq.read_table(tmp_path / "artifacts/tiny/preprocess/test.parquet")
     equal, spoiled = verdicts(tmp_path, tmp_path / "made", recipe("speech_gpt"))
@@ -75,7 +75,7 @@ def test_language_models(tmp_path: Path, family: str):
     assert f"{size:,} bytes of the test split" in equal.figures["judged"]
 
 
-def test_slice_that_got_worse_is_named(compressed: Path, tmp_path: Path):
+def test_slice_that_got_worse_is_named(compressed: Path, tmp_path: Path) -> None:
     settings = recipe("movie_sentiment", max_drop=1.0, slices={"by": ["label"], "max_drop": 0.2, "min_rows": 10})
     equal, spoiled = verdicts(compressed, tmp_path, settings)
     assert equal.passed
@@ -85,7 +85,7 @@ def test_slice_that_got_worse_is_named(compressed: Path, tmp_path: Path):
     assert verdicts(compressed, tmp_path / "again", too_few)[1].passed
 
 
-def test_slower_and_larger_are_refused(compressed: Path, tmp_path: Path):
+def test_slower_and_larger_are_refused(compressed: Path, tmp_path: Path) -> None:
     settings = recipe("movie_sentiment", latency={"max_ratio": 1e-6, "num_rows": 20}, max_size_ratio=0.5)
     champion, same = contender(compressed, 1, tmp_path / "1"), contender(compressed, 2, tmp_path / "2", note("same"))
     slower, larger = judge(compressed, settings, champion, same).faults
@@ -93,7 +93,7 @@ def test_slower_and_larger_are_refused(compressed: Path, tmp_path: Path):
     assert "1.00 times (max_size_ratio 0.5)" in larger
 
 
-def test_figure_that_is_no_number_does_not_pass(compressed: Path, tmp_path: Path):
+def test_figure_that_is_no_number_does_not_pass(compressed: Path, tmp_path: Path) -> None:
     settings = recipe("movie_sentiment")
     assert settings.promotion is not None
     champion = contender(compressed, 1, tmp_path / "1")
@@ -104,7 +104,7 @@ def test_figure_that_is_no_number_does_not_pass(compressed: Path, tmp_path: Path
     assert faults_of(verdict.figures, found, settings.promotion)
 
 
-def test_rows_of_another_split_are_not_judged_on(compressed: Path, tmp_path: Path):
+def test_rows_of_another_split_are_not_judged_on(compressed: Path, tmp_path: Path) -> None:
     champion, challenger = (contender(compressed, number, tmp_path / str(number)) for number in (1, 2))
     root = Path(shutil.copytree(compressed, tmp_path / "project"))
     preprocess = root / "artifacts/tiny/preprocess"
@@ -118,14 +118,14 @@ def test_rows_of_another_split_are_not_judged_on(compressed: Path, tmp_path: Pat
         judge(root, recipe("movie_sentiment"), champion, challenger)
 
 
-def test_champion_of_another_task_is_not_compared(compressed: Path, tmp_path: Path):
+def test_champion_of_another_task_is_not_compared(compressed: Path, tmp_path: Path) -> None:
     champion, challenger = (contender(compressed, number, tmp_path / str(number)) for number in (1, 2))
     write_json(champion.bundle / "manifest.json", champion.manifest | {"task": "array_classification"})
     with pytest.raises(ArtifactError, match="no metric compares them; promote with --force REASON"):
         judge(compressed, recipe("movie_sentiment"), champion, challenger)
 
 
-def test_champion_that_lacks_a_label_is_wrong_on_it(compressed: Path, tmp_path: Path):
+def test_champion_that_lacks_a_label_is_wrong_on_it(compressed: Path, tmp_path: Path) -> None:
     def rename(folder: Path) -> None:
         told = read_json(folder / "predictor.json")
         write_json(folder / "predictor.json", told | {"labels": ["negative", "other"]})
@@ -136,7 +136,7 @@ def test_champion_that_lacks_a_label_is_wrong_on_it(compressed: Path, tmp_path: 
     assert verdict.figures["champion"] <= 0.5 < 0.8 < verdict.figures["challenger"]
 
 
-def test_moments_of_drawn_rows_are_those_of_the_rows_repeated():
+def test_moments_of_drawn_rows_are_those_of_the_rows_repeated() -> None:
     random = np.random.default_rng(0)
     features, weights = random.normal(size=(40, 3)), random.integers(0, 4, size=40).astype(np.float32)
     found, expected = weighted(features, weights), moments_of(np.repeat(features, weights.astype(int), axis=0))

@@ -9,7 +9,7 @@ from components.tracking.tracker import NullTracker
 from tests.promotion.test_gate import check, recipe, verdicts
 
 
-def test_generators_of_images(generated: Path, tmp_path: Path):
+def test_generators_of_images(generated: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(generated, tmp_path / "project"))
     run_stage(root, "tiny", "compress", tracker=NullTracker())
     equal, spoiled = verdicts(root, tmp_path, recipe("digit_gan"))

@@ -29,7 +29,7 @@ def said(root: Path) -> list[str]:
     return [fault.what for fault in verify(root)]
 
 
-def test_lines_are_kept_in_order_and_the_chain_holds(root: Path):
+def test_lines_are_kept_in_order_and_the_chain_holds(root: Path) -> None:
     assert [entry["line"] for entry in entries(root)] == [1, 2, 3, 4, 5]
     assert [entry["to"]["version"] for entry in entries(root, "tiny")] == [1, 3, 5]
     assert entries(root)[0]["reason"] == "caf\u00e9"
@@ -38,7 +38,7 @@ def test_lines_are_kept_in_order_and_the_chain_holds(root: Path):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
-def test_changed_line_is_named(root: Path, number: int):
+def test_changed_line_is_named(root: Path, number: int) -> None:
     changed = lines(root)
     changed[number - 1] = changed[number - 1].replace(f'"version": {number}', '"version": 9')
     write(root, changed)
@@ -57,12 +57,12 @@ def test_changed_line_is_named(root: Path, number: int):
         (lambda found: [*found[:2], "{}", *found[2:]], "line 3 was changed: it is no entry any more"),
     ],
 )
-def test_line_that_was_taken_out_or_put_in_is_named(root: Path, change, expected: str):
+def test_line_that_was_taken_out_or_put_in_is_named(root: Path, change, expected: str) -> None:
     write(root, change(lines(root)))
     assert any(expected in found for found in said(root)), said(root)
 
 
-def test_later_lines_do_not_hide_a_change(root: Path):
+def test_later_lines_do_not_hide_a_change(root: Path) -> None:
     changed = lines(root)
     changed[-1] = changed[-1].replace('"version": 5', '"version": 9')
     write(root, changed)
@@ -74,7 +74,7 @@ def test_later_lines_do_not_hide_a_change(root: Path):
     assert "lines 1 to 6 are missing" in said(root)
 
 
-def test_kill_between_a_line_and_the_head_loses_nothing(root: Path):
+def test_kill_between_a_line_and_the_head_loses_nothing(root: Path) -> None:
     before = (root / HEAD).read_bytes()
     append(root, {"recipe": "tiny", "to": {"version": 6}})
     (root / HEAD).write_bytes(before)
@@ -83,7 +83,7 @@ def test_kill_between_a_line_and_the_head_loses_nothing(root: Path):
     assert verify(root) == []
 
 
-def test_lines_beyond_the_head_are_told(root: Path):
+def test_lines_beyond_the_head_are_told(root: Path) -> None:
     before = (root / HEAD).read_bytes()
     for number in (6, 7):
         append(root, {"recipe": "tiny", "to": {"version": number}})
@@ -93,7 +93,7 @@ def test_lines_beyond_the_head_are_told(root: Path):
     assert "is missing: nothing tells whether line 7" in said(root)[0]
 
 
-def test_half_a_line_of_a_power_cut_is_taken_off(root: Path):
+def test_half_a_line_of_a_power_cut_is_taken_off(root: Path) -> None:
     with (root / LEDGER).open("ab") as file:
         file.write(b'{"line": 6, "prev')
     assert verify(root) == []
@@ -102,7 +102,7 @@ def test_half_a_line_of_a_power_cut_is_taken_off(root: Path):
     assert len(lines(root)) == 6
 
 
-def test_full_disk_leaves_whole_lines(root: Path):
+def test_full_disk_leaves_whole_lines(root: Path) -> None:
     size = (root / LEDGER).stat().st_size
     code = (
         "import resource, signal, sys; from pathlib import Path; from components.promotion.ledger import append\n"
@@ -118,7 +118,7 @@ def test_full_disk_leaves_whole_lines(root: Path):
     assert verify(root) == []
 
 
-def test_many_writers_at_once_make_one_chain(tmp_path: Path):
+def test_many_writers_at_once_make_one_chain(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from components.promotion.ledger import append\n"
         "for number in range(10): append(Path(sys.argv[1]), {'recipe': sys.argv[2], 'n': number})\n"

@@ -94,7 +94,7 @@ def expected(one: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def no_other_store(monkeypatch: pytest.MonkeyPatch):
+def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
@@ -108,7 +108,7 @@ def language(tmp_path: Path, bento_home: Path) -> Path:
 @pytest.mark.parametrize("project", ["packaged", "packaged_arrays", "generator_bundle", "language"])
 def test_alias_loads_without_the_project_and_answers_as_the_bundle(
     project: str, request: pytest.FixtureRequest, tmp_path: Path
-):
+) -> None:
     root = request.getfixturevalue(project)
     bundle = root / "artifacts/tiny/package/bundle"
     register(tmp_path / "store", bundle)
@@ -124,7 +124,7 @@ def test_alias_loads_without_the_project_and_answers_as_the_bundle(
     assert fault_of(tmp_path / "brought", champion.digest) is None
 
 
-def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp_path: Path):
+def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp_path: Path) -> None:
     from mlflow.models import Model
 
     bundle = packaged / "artifacts/tiny/package/bundle"
@@ -148,7 +148,7 @@ def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp
     assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle")]
 
 
-def test_version_of_before_without_a_model_is_still_brought(packaged: Path, tmp_path: Path):
+def test_version_of_before_without_a_model_is_still_brought(packaged: Path, tmp_path: Path) -> None:
     bundle = packaged / "artifacts/tiny/package/bundle"
     with stage_run(tmp_path, "tiny", "package") as run:
         client = run.store.client
@@ -164,7 +164,7 @@ def test_version_of_before_without_a_model_is_still_brought(packaged: Path, tmp_
 
 
 @pytest.mark.long
-def test_alias_loads_in_an_environment_with_its_requirements_alone(packaged: Path, tmp_path: Path):
+def test_alias_loads_in_an_environment_with_its_requirements_alone(packaged: Path, tmp_path: Path) -> None:
     bundle = packaged / "artifacts/tiny/package/bundle"
     register(tmp_path / "store", bundle)
     version = open_registry(tmp_path / "store", "tiny").at(CHAMPION)
@@ -181,7 +181,7 @@ def test_alias_loads_in_an_environment_with_its_requirements_alone(packaged: Pat
 
 
 @pytest.mark.long
-def test_mlflow_serves_the_alias(packaged: Path, tmp_path: Path):
+def test_mlflow_serves_the_alias(packaged: Path, tmp_path: Path) -> None:
     bundle = packaged / "artifacts/tiny/package/bundle"
     register(tmp_path / "store", bundle)
     golden, port = read_json(bundle / "golden.json")[:3], free_port()

@@ -43,7 +43,7 @@ def run(ask: Callable[[], Any]) -> Any:
     return asyncio.run(ask())
 
 
-def test_rows_of_a_request_are_shared_out_and_come_back_in_their_order():
+def test_rows_of_a_request_are_shared_out_and_come_back_in_their_order() -> None:
     backlog, model = started(threads=2, max_latency_ms=1000)
 
     async def ask() -> bytes:
@@ -55,7 +55,7 @@ def test_rows_of_a_request_are_shared_out_and_come_back_in_their_order():
     assert len({name for name, _ in model.computed}) == 2
 
 
-def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is_gone():
+def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is_gone() -> None:
     backlog, _ = started(threads=1, max_latency_ms=500)
 
     async def ask() -> None:
@@ -73,7 +73,7 @@ def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is
     run(ask)
 
 
-def test_time_before_a_request_is_read_counts_as_waiting():
+def test_time_before_a_request_is_read_counts_as_waiting() -> None:
     backlog, _ = started(threads=1, max_latency_ms=500)
 
     async def ask() -> None:
@@ -96,7 +96,7 @@ def test_time_before_a_request_is_read_counts_as_waiting():
     run(ask)
 
 
-def test_request_that_finds_nobody_before_it_is_taken_however_long():
+def test_request_that_finds_nobody_before_it_is_taken_however_long() -> None:
     backlog, model = started(threads=2, max_latency_ms=40)
     model.slower = 3.0
 
@@ -109,7 +109,7 @@ def test_request_that_finds_nobody_before_it_is_taken_however_long():
     assert run(ask) == repr([20] * 8).encode()
 
 
-def test_bound_follows_how_fast_the_machine_is():
+def test_bound_follows_how_fast_the_machine_is() -> None:
     backlog, model = started(threads=1, max_latency_ms=1000)
     before = backlog.unit_s
     model.slower = 5.0
@@ -124,7 +124,7 @@ def test_bound_follows_how_fast_the_machine_is():
     assert backlog.unit_s > 2.5 * before
 
 
-def test_accepted_request_whose_time_is_over_is_not_computed():
+def test_accepted_request_whose_time_is_over_is_not_computed() -> None:
     backlog, model = started(threads=1, max_latency_ms=100)
     model.slower = 20.0
 
@@ -137,7 +137,7 @@ def test_accepted_request_whose_time_is_over_is_not_computed():
     assert len(model.computed) == sum(isinstance(reply, Reply) for reply in found) < 4
 
 
-def test_error_of_one_request_is_its_own():
+def test_error_of_one_request_is_its_own() -> None:
     backlog, _ = started(threads=2, max_latency_ms=1000)
 
     async def ask() -> None:

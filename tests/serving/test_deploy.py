@@ -95,20 +95,20 @@ def refusal(container: Path, log: Path, **extra: str) -> str:
     return said
 
 
-def test_entry_point_refuses_to_start_without_keys(container: Path, tmp_path: Path):
+def test_entry_point_refuses_to_start_without_keys(container: Path, tmp_path: Path) -> None:
     said = refusal(container, tmp_path / "log")
     assert "refusing to start: 0.0.0.0 can be reached from other machines" in said
     assert "where that file is mounted" in said
 
 
-def test_entry_point_refuses_a_device_that_is_not_there(container: Path, tmp_path: Path):
+def test_entry_point_refuses_a_device_that_is_not_there(container: Path, tmp_path: Path) -> None:
     add_key(tmp_path / "keys.json", "shop", scopes=["predict"], per_minute=600)
     said = refusal(container, tmp_path / "log", **{DEVICE: "cuda", KEYS: str(tmp_path / "keys.json")})
     assert "this ONNX Runtime has no CUDA: install onnxruntime-gpu" in said
 
 
 @pytest.mark.parametrize("by", ["file", "text"])
-def test_entry_point_serves_with_keys_and_answers_the_probes(container: Path, tmp_path: Path, by: str):
+def test_entry_point_serves_with_keys_and_answers_the_probes(container: Path, tmp_path: Path, by: str) -> None:
     keys = tmp_path / "keys.json"
     key = add_key(keys, "shop", scopes=["predict"], per_minute=600)
     given = {entry["name"]: entry["value"] for entry in container_of(manifests()[0])["env"]}
@@ -126,7 +126,7 @@ def test_entry_point_serves_with_keys_and_answers_the_probes(container: Path, tm
         stop(process)
 
 
-def test_files_name_what_the_image_has(container: Path):
+def test_files_name_what_the_image_has(container: Path) -> None:
     assert len(probes()) == 4
     assert set(probes().values()) <= OPEN
     exposed = re.findall(r"^EXPOSE (\d+)$", dockerfile(container), re.M)
@@ -143,7 +143,7 @@ def test_files_name_what_the_image_has(container: Path):
     assert service["spec"]["ports"][0]["targetPort"] == port["name"]
 
 
-def test_keys_are_a_secret_and_limits_are_set():
+def test_keys_are_a_secret_and_limits_are_set() -> None:
     deployment = manifests()[0]
     spec, only = deployment["spec"]["template"]["spec"], container_of(deployment)
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
@@ -160,7 +160,7 @@ def test_keys_are_a_secret_and_limits_are_set():
     assert compose()["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
 
 
-def test_files_for_a_gpu_change_the_same_service():
+def test_files_for_a_gpu_change_the_same_service() -> None:
     patch = container_of(YAML(typ="safe").load(DEPLOY / "kubernetes.gpu.yaml"))
     assert patch["name"] == container_of(manifests()[0])["name"]
     assert {entry["name"]: entry["value"] for entry in patch["env"]} == {DEVICE: "cuda"}
@@ -172,7 +172,7 @@ def test_files_for_a_gpu_change_the_same_service():
     assert f"onnxruntime-gpu[cuda,cudnn]=={importlib.metadata.version('onnxruntime')}" in built
 
 
-def test_bentoml_finds_the_bundle_by_the_printed_store(packaged: Path, bento_home: Path, tmp_path: Path):
+def test_bentoml_finds_the_bundle_by_the_printed_store(packaged: Path, bento_home: Path, tmp_path: Path) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     listed = run(["bentoml", "list"], tmp_path, BENTOML_HOME=str(bento_home))
     assert tag in listed.stdout

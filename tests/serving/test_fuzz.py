@@ -25,7 +25,7 @@ def url(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[s
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_no_request_makes_the_service_fail(url: str, mode: GenerationMode):
+def test_no_request_makes_the_service_fail(url: str, mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_url(f"{url}/docs.json")
     seen: dict[str, set[int]] = {}
     for found in schema.get_all_operations():

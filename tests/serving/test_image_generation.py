@@ -41,7 +41,7 @@ def client(generator_bundle: Path, log: Path) -> Generator[httpx.Client]:
         yield client
 
 
-def test_seed_gives_the_same_images_each_time(sampler: Sampler):
+def test_seed_gives_the_same_images_each_time(sampler: Sampler) -> None:
     first = sampler.sample(7, 6)
     assert first.dtype == np.uint8
     assert first.shape == (6, 8, 8)
@@ -49,7 +49,7 @@ def test_seed_gives_the_same_images_each_time(sampler: Sampler):
     assert not np.array_equal(first, sampler.sample(8, 6))
 
 
-def test_image_does_not_depend_on_how_many_come_with_it(sampler: Sampler, generator_bundle: Path):
+def test_image_does_not_depend_on_how_many_come_with_it(sampler: Sampler, generator_bundle: Path) -> None:
     many = sampler.sample(3, 20)
     for count in (1, 2, 19):
         assert np.array_equal(sampler.sample(3, count), many[:count])
@@ -57,27 +57,27 @@ def test_image_does_not_depend_on_how_many_come_with_it(sampler: Sampler, genera
     assert np.array_equal(with_threads.sample(3, 20), many)
 
 
-def test_latents_are_those_of_numpys_generator():
+def test_latents_are_those_of_numpys_generator() -> None:
     expected = np.random.Generator(np.random.PCG64(11)).standard_normal((4, 5), np.float32)
     assert np.array_equal(draw_latents(11, 4, size=5), expected)
     assert np.array_equal(draw_latents(11, 2, size=5), expected[:2])
 
 
-def test_array_is_served_as_it_was_measured(client: httpx.Client, sampler: Sampler):
+def test_array_is_served_as_it_was_measured(client: httpx.Client, sampler: Sampler) -> None:
     response = client.post("/sample", json={"seed": 5, "count": 3, "format": "array"})
     assert response.status_code == 200
     assert response.json() == sampler.sample(5, 3).tolist()
 
 
 @pytest.mark.parametrize("format_", [{}, {"format": "png"}])
-def test_picture_shows_the_same_images(client: httpx.Client, sampler: Sampler, format_: dict):
+def test_picture_shows_the_same_images(client: httpx.Client, sampler: Sampler, format_: dict) -> None:
     response = client.post("/sample", json={"seed": 5, "count": 6} | format_)
     assert response.headers["content-type"] == "image/png"
     with Image.open(io.BytesIO(response.content)) as picture:
         assert np.array_equal(np.asarray(picture), tiled(sampler.sample(5, 6)))
 
 
-def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client):
+def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client) -> None:
     def ask(seed: int) -> object:
         return client.post("/sample", json={"seed": seed, "count": 2, "format": "array"}).json()
 
@@ -108,26 +108,26 @@ def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client):
         ({"seed": 1, "count": 1, "format": None}, "format is null"),
     ],
 )
-def test_bad_request_is_refused_in_words(client: httpx.Client, request_: object, error: str):
+def test_bad_request_is_refused_in_words(client: httpx.Client, request_: object, error: str) -> None:
     response = client.post("/sample", content=json.dumps(request_).encode(), headers=JSON)
     assert response.status_code == 400
     assert error in response.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"seed": 1, "count": ' + b"9" * 900])
-def test_request_that_is_not_json_is_refused(client: httpx.Client, body: bytes):
+def test_request_that_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
     response = client.post("/sample", content=body, headers=JSON)
     assert response.status_code == 400
     assert "not JSON" in response.json()["error"]
 
 
-def test_request_is_refused_by_its_type_and_its_length(client: httpx.Client):
+def test_request_is_refused_by_its_type_and_its_length(client: httpx.Client) -> None:
     body = b'{"seed": 1, "count": 1}'
     assert client.post("/sample", content=body, headers={"content-type": "text/plain"}).status_code == 415
     assert client.post("/sample", content=body + b" " * 2000, headers=JSON).status_code == 413
 
 
-def test_format_that_is_left_out_is_a_picture():
+def test_format_that_is_left_out_is_a_picture() -> None:
     endpoint = endpoint_of("image_generation")
     limits = endpoint.Limits(threads=1, max_samples=4, max_requests=1, max_read_ms=100, max_latency_ms=100)
     check = endpoint.make_check(Path(), limits)
@@ -136,7 +136,7 @@ def test_format_that_is_left_out_is_a_picture():
     ]
 
 
-def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: Path, tmp_path: Path):
+def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: Path, tmp_path: Path) -> None:
     bundle = generator_bundle / "artifacts/tiny/package/bundle"
     tag = with_limits(bundle, tmp_path / "bundle", threads=1, max_samples=4000, max_latency_ms=100)
     with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
@@ -155,7 +155,7 @@ def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: P
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
-def test_card_says_how_to_ask(client: httpx.Client):
+def test_card_says_how_to_ask(client: httpx.Client) -> None:
     card = client.get("/card").text
     assert "grey images of 8 x 8 pixels" in card
     assert "At most 32 images in one request" in card

@@ -28,29 +28,29 @@ def read(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", [None, "LA", "RGB", "RGBA", "P"])
-def test_grey_pixels_are_the_same_in_every_mode(mode: str | None):
+def test_grey_pixels_are_the_same_in_every_mode(mode: str | None) -> None:
     pixels = read(encoded(PIXELS, mode=mode))
     assert pixels.dtype == np.float32
     assert_array_equal(pixels, PIXELS)
 
 
-def test_black_and_white_are_0_and_255():
+def test_black_and_white_are_0_and_255() -> None:
     bits = PIXELS > 127
     assert_array_equal(read(encoded(bits)), np.where(bits, 255, 0))
 
 
-def test_jpeg_is_read():
+def test_jpeg_is_read() -> None:
     smooth = np.tile(np.linspace(0, 250, WIDTH, dtype=np.uint8), (HEIGHT, 1))
     assert np.abs(read(encoded(smooth, kind="JPEG", quality=95)) - smooth).max() < 8
 
 
-def test_colours_count_by_their_luminance():
+def test_colours_count_by_their_luminance() -> None:
     colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     colours[..., 1] = 200
     assert_array_equal(read(encoded(colours)), np.full((HEIGHT, WIDTH), round(0.587 * 200)))
 
 
-def test_photo_that_lies_on_its_side_is_turned():
+def test_photo_that_lies_on_its_side_is_turned() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     lying = encoded(np.rot90(PIXELS), exif=exif)
@@ -60,7 +60,7 @@ def test_photo_that_lies_on_its_side_is_turned():
 
 
 @pytest.mark.parametrize("shape", [(9, 6), (6, 10), (5, 9), (1, 54), (28, 28)])
-def test_another_size_is_refused_with_both_sizes(shape: tuple[int, int]):
+def test_another_size_is_refused_with_both_sizes(shape: tuple[int, int]) -> None:
     data = encoded(np.zeros(shape, np.uint8))
     message = rf"is {shape[1]} x {shape[0]} pixels \(width x height\); 9 x 6 are taken, so resize it"
     with pytest.raises(ImageError, match=message):
@@ -68,7 +68,7 @@ def test_another_size_is_refused_with_both_sizes(shape: tuple[int, int]):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_every_cut_is_noticed(kind: str):
+def test_every_cut_is_noticed(kind: str) -> None:
     data = encoded(PIXELS, kind=kind)
     assert len(data) > 80
     for end in range(1, len(data)):
@@ -76,7 +76,7 @@ def test_every_cut_is_noticed(kind: str):
             read(data[:end])
 
 
-def test_changed_byte_of_a_png_is_noticed():
+def test_changed_byte_of_a_png_is_noticed() -> None:
     data = bytearray(encoded(PIXELS))
     data[len(data) // 2] ^= 1
     with pytest.raises(ImageError, match="damaged"):
@@ -100,13 +100,13 @@ def test_changed_byte_of_a_png_is_noticed():
         ),
     ],
 )
-def test_what_is_no_plain_picture_is_refused(data: bytes, message: str, status: int):
+def test_what_is_no_plain_picture_is_refused(data: bytes, message: str, status: int) -> None:
     with pytest.raises(ImageError, match=message) as caught:
         read(data)
     assert caught.value.status == status
 
 
-def test_transparent_pixels_are_refused():
+def test_transparent_pixels_are_refused() -> None:
     image = Image.fromarray(PIXELS).convert("RGBA")
     image.putpixel((3, 2), (0, 0, 0, 254))
     with pytest.raises(ImageError, match="transparent pixels; put it on a background first"):
@@ -115,7 +115,7 @@ def test_transparent_pixels_are_refused():
         read(encoded(np.full((HEIGHT, WIDTH), 7, np.uint8), transparency=7))
 
 
-def test_bomb_is_refused_by_its_header():
+def test_bomb_is_refused_by_its_header() -> None:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 

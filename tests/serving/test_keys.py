@@ -41,7 +41,7 @@ def ask(
     return asyncio.run(post())
 
 
-def test_key_lets_its_client_in_and_another_does_not(file: Path):
+def test_key_lets_its_client_in_and_another_does_not(file: Path) -> None:
     key = add_key(file, "shop", scopes=["predict"], per_minute=600)
     other = add_key(file, "till", scopes=["predict"], per_minute=600)
     middleware = Keys(echo, path=file)
@@ -66,7 +66,7 @@ def test_key_lets_its_client_in_and_another_does_not(file: Path):
         assert key.split("_", 2)[2] not in response.text
 
 
-def test_file_holds_no_key_and_is_for_its_owner_only(file: Path):
+def test_file_holds_no_key_and_is_for_its_owner_only(file: Path) -> None:
     key = add_key(file, "shop", scopes=["admin", "predict"], per_minute=60)
     assert key.split("_", 2)[2] not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
@@ -78,20 +78,20 @@ def test_file_holds_no_key_and_is_for_its_owner_only(file: Path):
     ("path", "scope"),
     [("/classify", "predict"), ("/lineage", "predict"), ("/feedback", "feedback"), ("/metrics", "admin")],
 )
-def test_key_is_for_its_scopes_only(file: Path, path: str, scope: str):
+def test_key_is_for_its_scopes_only(file: Path, path: str, scope: str) -> None:
     keys = {name: add_key(file, name, scopes=[name], per_minute=600) for name in ("predict", "feedback", "admin")}
     middleware = Keys(echo, path=file)
     statuses = {name: ask(middleware, path, auth=f"Bearer {key}").status_code for name, key in keys.items()}
     assert statuses == {name: 200 if name == scope else 403 for name in keys}
 
 
-def test_health_needs_no_key(file: Path):
+def test_health_needs_no_key(file: Path) -> None:
     for path in ("/livez", "/readyz", "/healthz"):
         assert ask(Keys(echo, path=file), path).status_code == 200
     assert ask(Keys(echo, path=file), "/livez/../metrics").status_code == 401
 
 
-def test_key_that_asks_too_often_waits_and_another_does_not(file: Path):
+def test_key_that_asks_too_often_waits_and_another_does_not(file: Path) -> None:
     busy = add_key(file, "busy", scopes=["predict"], per_minute=12)  # two at once, then one in five seconds
     calm = add_key(file, "calm", scopes=["predict"], per_minute=12)
     middleware = Keys(echo, path=file)
@@ -101,7 +101,7 @@ def test_key_that_asks_too_often_waits_and_another_does_not(file: Path):
     assert ask(middleware, auth=f"Bearer {calm}").status_code == 200
 
 
-def test_added_and_removed_keys_count_without_a_restart(file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_added_and_removed_keys_count_without_a_restart(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.requests.keys.LOOK_AGAIN_S", 0.0)
     middleware = Keys(echo, path=file)
     assert ask(middleware, auth="Bearer my_0_0").status_code == 401
@@ -114,12 +114,12 @@ def test_added_and_removed_keys_count_without_a_restart(file: Path, monkeypatch:
     assert ask(middleware, auth=f"Bearer {key}").status_code == 401
 
 
-def test_without_keys_only_this_machine_is_answered():
+def test_without_keys_only_this_machine_is_answered() -> None:
     assert ask(Keys(echo, path=None), host="127.0.0.1").status_code == 200
     assert ask(Keys(echo, path=None), host="10.0.0.1").status_code == 403
 
 
-def test_what_cannot_be_changed_is_said(file: Path):
+def test_what_cannot_be_changed_is_said(file: Path) -> None:
     add_key(file, "shop", scopes=["predict"], per_minute=1)
     with pytest.raises(KeysError, match="'shop' has a key already"):
         add_key(file, "shop", scopes=["predict"], per_minute=1)
@@ -141,12 +141,12 @@ def test_what_cannot_be_changed_is_said(file: Path):
     [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("::ffff:127.0.0.1", True), ("localhost", True),
      ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("::ffff:10.0.0.1", False), ("example.org", False)],
 )  # fmt: skip
-def test_loopback_is_known(host: str, expected: bool):
+def test_loopback_is_known(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "example.org"])
-def test_open_address_without_keys_is_refused(host: str, file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_open_address_without_keys_is_refused(host: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODELYARD_KEYS", raising=False)
     check_address("127.0.0.1")
     with pytest.raises(KeysError, match="refusing to start"):
@@ -166,7 +166,7 @@ def test_open_address_without_keys_is_refused(host: str, file: Path, monkeypatch
         check_address(host)
 
 
-def test_keys_may_be_given_without_a_file(file: Path):
+def test_keys_may_be_given_without_a_file(file: Path) -> None:
     key = add_key(file, "shop", scopes=["predict"], per_minute=600)
     middleware = Keys(echo, path=None, fixed=given_keys(file.read_text()))
     assert ask(middleware, auth=f"Bearer {key}").status_code == 200

@@ -7,12 +7,12 @@ from PIL import Image
 from serving.predictors.pictures import grey_levels, png_of, tiled
 
 
-def test_grey_levels_go_from_black_to_white():
+def test_grey_levels_go_from_black_to_white() -> None:
     rows = np.array([[-1, -0.999, 0, 1], [-7, 0.5, 1.5, 1]], np.float32)
     assert grey_levels(rows, shape=(2, 2)).tolist() == [[[0, 0], [128, 255]], [[0, 191], [255, 255]]]
 
 
-def test_images_stand_side_by_side_with_gaps():
+def test_images_stand_side_by_side_with_gaps() -> None:
     images = np.arange(1, 6, dtype=np.uint8)[:, None, None].repeat(2, axis=1).repeat(3, axis=2)
     picture = tiled(images)
     assert picture.shape == (2 * 2 + 2, 3 * 3 + 2 * 2)  # two lines of three
@@ -23,7 +23,7 @@ def test_images_stand_side_by_side_with_gaps():
 
 
 @pytest.mark.parametrize("zoom", [1, 3])
-def test_png_holds_the_grey_levels(zoom: int):
+def test_png_holds_the_grey_levels(zoom: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, size=(4, 6), dtype=np.uint8)
     with Image.open(io.BytesIO(png_of(image, zoom=zoom))) as picture:
         assert picture.mode == "L"

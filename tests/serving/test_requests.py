@@ -33,7 +33,7 @@ def client_of(check, **max_bytes: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
-def test_other_requests_are_answered_while_one_is_judged():
+def test_other_requests_are_answered_while_one_is_judged() -> None:
     judged = threading.Event()
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
@@ -52,7 +52,7 @@ def test_other_requests_are_answered_while_one_is_judged():
 @pytest.mark.parametrize(
     ("kind", "most"), [("a/json", 10), ("A/JSON; charset=utf-8", 10), ("a/form", 20), ("a/other", 10), ("", 10)]
 )
-def test_body_is_read_as_far_as_its_type_may_be_long(kind: str, most: int):
+def test_body_is_read_as_far_as_its_type_may_be_long(kind: str, most: int) -> None:
     async def ask(length: int) -> httpx.Response:
         async with client_of(lambda content_type, body: json.dumps(len(body)).encode(), a_json=10, a_form=20) as client:
             return await client.post("/ask", content=b"x" * length, headers={"content-type": kind})

@@ -21,14 +21,14 @@ def ids(folder: Path) -> list[int]:
     return [int(json.loads(row)["id"]) for path in paths_of(folder, "log") for row in path.read_bytes().splitlines()]
 
 
-def test_a_record_is_in_the_file_once_append_returns(tmp_path: Path):
+def test_a_record_is_in_the_file_once_append_returns(tmp_path: Path) -> None:
     segments = Segments(tmp_path / "new" / "folder", kind="log", rotation=LARGE)
     assert segments.append(line(0))
     assert ids(tmp_path / "new" / "folder") == [0]
     assert (segments.state.written, segments.state.lost, segments.state.error) == (1, 0, None)
 
 
-def test_what_a_killed_process_appended_is_there(tmp_path: Path):
+def test_what_a_killed_process_appended_is_there(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from serving.log.segments import Rotation, Segments\n"
         "log = Segments(Path(sys.argv[1]), kind='log', rotation=Rotation(20000, 60, 1000))\n"
@@ -47,7 +47,7 @@ def test_what_a_killed_process_appended_is_there(tmp_path: Path):
     assert len(found) == len(set(found))
 
 
-def test_a_file_ends_at_its_size_and_the_oldest_go(tmp_path: Path):
+def test_a_file_ends_at_its_size_and_the_oldest_go(tmp_path: Path) -> None:
     segments = Segments(tmp_path, kind="log", rotation=Rotation(max_bytes=250, max_age_s=3600, max_files=3))
     other = Segments(tmp_path, kind="other", rotation=LARGE)
     other.append(line(99))
@@ -61,7 +61,7 @@ def test_a_file_ends_at_its_size_and_the_oldest_go(tmp_path: Path):
     assert len(paths_of(tmp_path, "other")) == 1
 
 
-def test_a_file_ends_at_its_age(tmp_path: Path):
+def test_a_file_ends_at_its_age(tmp_path: Path) -> None:
     segments = Segments(tmp_path, kind="log", rotation=Rotation(max_bytes=10**6, max_age_s=0.05, max_files=9))
     segments.append(line(0))
     segments.append(line(1))
@@ -70,7 +70,7 @@ def test_a_file_ends_at_its_age(tmp_path: Path):
     assert [len(path.read_bytes().splitlines()) for path in paths_of(tmp_path, "log")] == [2, 1]
 
 
-def test_a_deleted_file_is_replaced(tmp_path: Path):
+def test_a_deleted_file_is_replaced(tmp_path: Path) -> None:
     segments = Segments(tmp_path, kind="log", rotation=LARGE)
     segments.append(line(0))
     paths_of(tmp_path, "log")[0].unlink()
@@ -78,7 +78,7 @@ def test_a_deleted_file_is_replaced(tmp_path: Path):
     assert ids(tmp_path) == [1]
 
 
-def test_a_full_disk_loses_records_and_nothing_else(tmp_path: Path):
+def test_a_full_disk_loses_records_and_nothing_else(tmp_path: Path) -> None:
     segments = Segments(tmp_path, kind="log", rotation=LARGE)
     segments.append(line(0))
     assert segments.file is not None
@@ -99,7 +99,7 @@ def test_a_full_disk_loses_records_and_nothing_else(tmp_path: Path):
     segments.close()
 
 
-def test_a_line_that_was_cut_short_is_taken_back(tmp_path: Path):
+def test_a_line_that_was_cut_short_is_taken_back(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     segments = Segments(tmp_path, kind="log", rotation=LARGE)
     segments.append(line(0, 100))
@@ -115,7 +115,7 @@ def test_a_line_that_was_cut_short_is_taken_back(tmp_path: Path):
     assert ids(tmp_path) == [0, 2]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     segments = Segments(tmp_path / "file" / "folder", kind="log", rotation=LARGE)
     assert not segments.append(line(0))
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
     assert "cannot be written: Not a directory" in str(segments.state.error)
 
 
-def test_the_newest_line_is_found_and_half_a_line_is_not(tmp_path: Path):
+def test_the_newest_line_is_found_and_half_a_line_is_not(tmp_path: Path) -> None:
     segments = Segments(tmp_path, kind="log", rotation=Rotation(max_bytes=60, max_age_s=60, max_files=9))
     for number in (1, 2, 1):
         segments.append(b'{"id":"%d","n":%d}\n' % (number, segments.state.written))

@@ -42,7 +42,7 @@ def client(packaged: Path, log: Path) -> Generator[httpx.Client]:
         yield client
 
 
-def test_each_text_gets_a_label_and_a_score_for_each_label(client: httpx.Client, packaged: Path):
+def test_each_text_gets_a_label_and_a_score_for_each_label(client: httpx.Client, packaged: Path) -> None:
     predictor = Predictor.load(packaged / "artifacts/tiny/package/bundle", threads=1)
     response = client.post("/classify", json={"texts": TEXTS})
     assert response.status_code == 200
@@ -51,7 +51,7 @@ def test_each_text_gets_a_label_and_a_score_for_each_label(client: httpx.Client,
         assert answer["label"] == max(answer["scores"], key=answer["scores"].__getitem__)
 
 
-def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client):
+def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client) -> None:
     alone = [client.post("/classify", json={"texts": [text]}).json()[0] for text in TEXTS]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda text: client.post("/classify", json={"texts": [text]}).json()[0], TEXTS))
@@ -73,20 +73,20 @@ def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client):
         ({"texts": ["\ud800"]}, "surrogate"),
     ],
 )
-def test_bad_request_is_refused_in_words(client: httpx.Client, request_: object, error: str):
+def test_bad_request_is_refused_in_words(client: httpx.Client, request_: object, error: str) -> None:
     response = client.post("/classify", content=json.dumps(request_).encode(), headers=JSON)
     assert response.status_code == 400
     assert error in response.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_request_that_is_not_json_is_refused(client: httpx.Client, body: bytes):
+def test_request_that_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
     response = client.post("/classify", content=body, headers=JSON)
     assert response.status_code == 400
     assert "not JSON" in response.json()["error"]
 
 
-def test_vast_request_is_refused_before_it_is_read(client: httpx.Client):
+def test_vast_request_is_refused_before_it_is_read(client: httpx.Client) -> None:
     response = client.post("/classify", content=(b" " * 2**20 for _ in range(64)), headers=JSON)
     assert response.status_code == 413
 
@@ -107,18 +107,18 @@ def test_vast_request_is_refused_before_it_is_read(client: httpx.Client):
         (b"\x00" * 100, 400, "not JSON"),
     ],
 )
-def test_bad_bytes_are_refused_in_words(client: httpx.Client, body: bytes, status: int, error: str):
+def test_bad_bytes_are_refused_in_words(client: httpx.Client, body: bytes, status: int, error: str) -> None:
     response = client.post("/classify", content=body, headers=JSON)
     assert (response.status_code, error in response.json()["error"]) == (status, True), response.text
     assert client.post("/classify", json={"texts": ["a"]}).status_code == 200
 
 
-def test_nul_and_other_control_characters_are_read_as_space(client: httpx.Client):
+def test_nul_and_other_control_characters_are_read_as_space(client: httpx.Client) -> None:
     odd, plain = client.post("/classify", json={"texts": ["warm\x00 story\x1b", "warm story"]}).json()
     assert odd == plain
 
 
-def test_body_that_does_not_come_is_not_waited_for(packaged: Path, bento_home: Path, tmp_path: Path):
+def test_body_that_does_not_come_is_not_waited_for(packaged: Path, bento_home: Path, tmp_path: Path) -> None:
     tag = with_limits(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle", max_read_ms=100)
     with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
         url = httpx.URL(served.url)
@@ -129,7 +129,7 @@ def test_body_that_does_not_come_is_not_waited_for(packaged: Path, bento_home: P
             assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
-def test_other_origins_get_no_leave(client: httpx.Client):
+def test_other_origins_get_no_leave(client: httpx.Client) -> None:
     asked = {"origin": "http://elsewhere.example", "access-control-request-method": "POST"}
     for response in (
         client.options("/classify", headers=asked),
@@ -139,23 +139,23 @@ def test_other_origins_get_no_leave(client: httpx.Client):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/vnd.bentoml+pickle", "multipart/form-data"])
-def test_other_content_types_are_refused(client: httpx.Client, kind: str):
+def test_other_content_types_are_refused(client: httpx.Client, kind: str) -> None:
     response = client.post("/classify", content=b'{"texts": ["a"]}', headers={"content-type": kind})
     assert response.status_code == 415
 
 
-def test_empty_text_is_answered(client: httpx.Client):
+def test_empty_text_is_answered(client: httpx.Client) -> None:
     assert client.post("/classify", json={"texts": [""]}).status_code == 200
 
 
-def test_lineage_is_manifest_and_provenance(client: httpx.Client, packaged: Path):
+def test_lineage_is_manifest_and_provenance(client: httpx.Client, packaged: Path) -> None:
     assert client.get("/lineage").json() == {
         "manifest": read_json(packaged / "artifacts/tiny/package/bundle/manifest.json"),
         "provenance": read_json(packaged / "observations/tiny/package/provenance.json"),
     }
 
 
-def test_health_and_metrics_answer(client: httpx.Client):
+def test_health_and_metrics_answer(client: httpx.Client) -> None:
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
     client.post("/classify", json={"texts": ["a"]})
     metrics = client.get("/metrics").text
@@ -164,7 +164,7 @@ def test_health_and_metrics_answer(client: httpx.Client):
 
 def test_another_server_of_the_same_store_leaves_the_metrics_alone(
     client: httpx.Client, packaged: Path, tmp_path: Path
-):
+) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     before = num_counted(client, 200)
     client.post("/classify", json={"texts": ["a"]})
@@ -182,13 +182,13 @@ def num_counted(client: httpx.Client, status: int) -> int:
     return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
 
 
-def test_card_is_plain_text(client: httpx.Client):
+def test_card_is_plain_text(client: httpx.Client) -> None:
     card = client.get("/card")
     assert card.text.startswith("# tiny")
     assert card.headers["content-type"].startswith("text/plain")
 
 
-def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Client, log: Path):
+def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Client, log: Path) -> None:
     texts = ["dull story " * 40] * 128
 
     def ask(_: int) -> httpx.Response:
@@ -210,7 +210,7 @@ def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Clien
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
-def test_service_is_itself_again_after_an_overload(client: httpx.Client):
+def test_service_is_itself_again_after_an_overload(client: httpx.Client) -> None:
     texts = ["dull story " * 40] * 128
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(lambda _: client.post("/classify", json={"texts": texts}), range(64)))
@@ -220,7 +220,7 @@ def test_service_is_itself_again_after_an_overload(client: httpx.Client):
         time.sleep(0.05)
 
 
-def test_what_was_accepted_is_answered_after_sigterm(packaged: Path, tmp_path: Path):
+def test_what_was_accepted_is_answered_after_sigterm(packaged: Path, tmp_path: Path) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=60) as client:
         with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
@@ -239,7 +239,9 @@ def test_what_was_accepted_is_answered_after_sigterm(packaged: Path, tmp_path: P
     assert (status, answered > terminated) == (200, True)
 
 
-def test_keys_are_asked_for_where_there_are_any(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_keys_are_asked_for_where_there_are_any(
+    packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = add_key(tmp_path / "keys.json", "shop", scopes=["predict"], per_minute=600)
     monkeypatch.setenv("MODELYARD_KEYS", str(tmp_path / "keys.json"))
     tag, port = read_json(packaged / "artifacts/tiny/package/report.json")["tag"], free_port()
@@ -263,7 +265,7 @@ def test_keys_are_asked_for_where_there_are_any(packaged: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     "told", [{}, {"BENTOML_HOST": "0.0.0.0"}, {"BENTOML_CONFIG_OPTIONS": "api_server.http.host=0.0.0.0"}]
 )
-def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path, told: dict[str, str]):
+def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path, told: dict[str, str]) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     command = serve_command(tag, "0.0.0.0", 1)
     if told:
@@ -277,14 +279,16 @@ def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path, to
     assert "Traceback" not in done.stderr
 
 
-def test_requests_are_not_logged(client: httpx.Client, log: Path):
+def test_requests_are_not_logged(client: httpx.Client, log: Path) -> None:
     client.post("/classify", json={"texts": ["a secret"]})
     text = log.read_text(encoding="utf-8")
     assert "secret" not in text
     assert "/classify" not in text
 
 
-def test_service_refuses_to_start_with_another_file_than_was_packaged(packaged: Path, bento_home: Path, tmp_path: Path):
+def test_service_refuses_to_start_with_another_file_than_was_packaged(
+    packaged: Path, bento_home: Path, tmp_path: Path
+) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     stored = bento_home / "bentos" / tag.replace(":", "/")
     broken = Path(shutil.copytree(stored, stored.with_name("broken")))
@@ -301,7 +305,7 @@ def test_service_refuses_to_start_with_another_file_than_was_packaged(packaged: 
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "serving/predictors/text_classification.py"])
-def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str):
+def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str) -> None:
     bundle = Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle"))
     verify_bundle(bundle)
     (bundle / name).unlink()
@@ -310,7 +314,7 @@ def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}"])
-def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, text: str):
+def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match=r"manifest.json cannot be read"):
         verify_bundle(tmp_path)

@@ -6,7 +6,7 @@ from bentoml.exceptions import ServiceUnavailable
 from serving.overload.slots import Slots
 
 
-def test_no_more_than_there_are_slots_and_who_waits_too_long_is_turned_away():
+def test_no_more_than_there_are_slots_and_who_waits_too_long_is_turned_away() -> None:
     async def ask() -> None:
         slots = Slots(2, max_latency_ms=20)
         async with slots, slots:
@@ -19,7 +19,7 @@ def test_no_more_than_there_are_slots_and_who_waits_too_long_is_turned_away():
     asyncio.run(ask())
 
 
-def test_place_is_free_again_after_an_error_and_who_waited_gets_it():
+def test_place_is_free_again_after_an_error_and_who_waited_gets_it() -> None:
     async def ask() -> list[str]:
         slots, done = Slots(1, max_latency_ms=5000), []
 

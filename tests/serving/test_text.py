@@ -40,7 +40,7 @@ def cleaned(text: str) -> str:
         ("\uff2a\uff4f\uff45\uff20\uff58\uff0e\uff43\uff4f\uff4d", "[EMAIL]"),
     ],
 )  # fmt: skip
-def test_personal_data_is_masked(text: str, expected: str):
+def test_personal_data_is_masked(text: str, expected: str) -> None:
     assert cleaned(text) == expected
 
 
@@ -51,46 +51,46 @@ def test_personal_data_is_masked(text: str, expected: str):
         "joe@home", "at 10:30", "http://", "www....", "10/10 would watch", "a@b", "555 1234",
     ],
 )  # fmt: skip
-def test_what_only_looks_alike_stays(text: str):
+def test_what_only_looks_alike_stays(text: str) -> None:
     assert cleaned(text) == text
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_only_what_the_recipe_names_is_masked(kind: str):
+def test_only_what_the_recipe_names_is_masked(kind: str) -> None:
     text = "joe@x.com +49 151 1234 5678 4111111111111111 https://x.org/"
     assert clean(text, unicode="NFC", mask=()) == text
     assert clean(text, unicode="NFC", mask=(kind,)).count("[") == 1
     assert f"[{kind.upper()}]" in clean(text, unicode="NFC", mask=(kind,))
 
 
-def test_white_space_and_control_characters_become_one_space():
+def test_white_space_and_control_characters_become_one_space() -> None:
     assert cleaned(" a\r\n\tb\x00c\u00a0\u2028d\x85 \ud800e ") == "a b c d e"
 
 
-def test_invisible_characters_go_and_joiners_stay():
+def test_invisible_characters_go_and_joiners_stay() -> None:
     assert cleaned("\ufeffso\u00adft\u200b \u202eend") == "soft end"
     assert cleaned("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"
 
 
-def test_the_unicode_form_is_the_recipes():
+def test_the_unicode_form_is_the_recipes() -> None:
     assert clean("e\u0301 \ufb01\u00b2", unicode="NFC", mask=()) == "\u00e9 \ufb01\u00b2"
     assert clean("e\u0301 \ufb01\u00b2", unicode="NFKC", mask=()) == "\u00e9 fi2"
 
 
-def test_a_long_run_of_marks_is_cut():
+def test_a_long_run_of_marks_is_cut() -> None:
     assert clean("x" + "\u0315" * 100 + "y", unicode="NFC", mask=()) == "x" + "\u0315" * MAX_MARKS + "y"
 
 
 @pytest.mark.parametrize("unicode", ["NFC", "NFKC"])
 @settings(max_examples=400, deadline=None)
 @given(text=st.text() | st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
-def test_cleaning_twice_is_cleaning_once(text: str, unicode: Literal["NFC", "NFKC"]):
+def test_cleaning_twice_is_cleaning_once(text: str, unicode: Literal["NFC", "NFKC"]) -> None:
     for mask in (ALL, (), ("email",), ("phone", "url")):
         once = clean(text, unicode=unicode, mask=mask)
         assert clean(once, unicode=unicode, mask=mask) == once
 
 
-def test_cleaning_twice_is_cleaning_once_for_every_character_that_changes():
+def test_cleaning_twice_is_cleaning_once_for_every_character_that_changes() -> None:
     characters = [chr(code) for code in range(0x30000) if unicodedata.category(chr(code))[0] in "CMZ"]
     characters += [chr(code) for code in range(0x30000) if unicodedata.decomposition(chr(code))]
     assert len(characters) > 10_000
@@ -107,7 +107,7 @@ def test_cleaning_twice_is_cleaning_once_for_every_character_that_changes():
     ["1", "1 ", "a@", "a@" + "x." * 5_000, "+1", "(555) ", "\u0315\u0300", "\u0f73", "http://", "www.,", "-", "\u8c22"],
     ids=["1", "1_", "a@", "a@x.x", "+1", "phone", "marks", "tibetan", "http", "www", "dash", "chinese"],
 )  # fmt: skip
-def test_a_text_of_ten_million_characters_takes_linear_time(piece: str):
+def test_a_text_of_ten_million_characters_takes_linear_time(piece: str) -> None:
     text = piece * (NUM_CHARACTERS // len(piece))
     assert len(cleaned(text)) <= len(text)
 
@@ -116,16 +116,16 @@ def test_a_text_of_ten_million_characters_takes_linear_time(piece: str):
     ("number", "is_valid"),
     [("4111111111111111", True), ("5500 0000 0000 0004", True), ("4111111111111112", False), ("79927398713", True)],
 )
-def test_luhn_checksum(number: str, is_valid: bool):
+def test_luhn_checksum(number: str, is_valid: bool) -> None:
     assert has_luhn_checksum(number) is is_valid
 
 
-def test_a_text_within_the_limit_is_not_cut():
+def test_a_text_within_the_limit_is_not_cut() -> None:
     text = "word " * 100 + "end"
     assert cut(text, max_tokens=4) == text
 
 
-def test_a_long_text_is_cut_behind_a_word_and_only_once():
+def test_a_long_text_is_cut_behind_a_word_and_only_once() -> None:
     text = "word " * 1_000
     short = cut(text, max_tokens=4)
     assert 4 * 4 <= len(short) <= 4 * 128
@@ -134,5 +134,5 @@ def test_a_long_text_is_cut_behind_a_word_and_only_once():
     assert cut(short, max_tokens=4) == short
 
 
-def test_a_long_text_without_spaces_is_cut_at_the_limit():
+def test_a_long_text_without_spaces_is_cut_at_the_limit() -> None:
     assert cut("\u8c22" * 5_000, max_tokens=4) == "\u8c22" * 512

@@ -66,7 +66,7 @@ def feedback(client: httpx.Client, **given: Any) -> httpx.Response:
     return client.post("/feedback", json=given)
 
 
-def test_each_text_is_one_line_with_its_answer(client: httpx.Client, folder: Path, packaged: Path):
+def test_each_text_is_one_line_with_its_answer(client: httpx.Client, folder: Path, packaged: Path) -> None:
     response = client.post("/classify", json={"texts": TEXTS})
     found = rows_of(folder, response.headers["x-request-id"])
     assert [row["input"] for row in found] == TEXTS
@@ -80,7 +80,7 @@ def test_each_text_is_one_line_with_its_answer(client: httpx.Client, folder: Pat
         assert row["latency_ms"] > 0
 
 
-def test_log_is_read_by_duckdb(client: httpx.Client, folder: Path):
+def test_log_is_read_by_duckdb(client: httpx.Client, folder: Path) -> None:
     client.post("/classify", json={"texts": ["lovely é 日本 \u0000 \n film"]}, headers={"x-request-id": "duck"})
     found = duckdb.execute(
         "SELECT input, output.label, latency_ms, time FROM read_json(?, format = 'newline_delimited') "
@@ -94,20 +94,20 @@ def test_log_is_read_by_duckdb(client: httpx.Client, folder: Path):
 @pytest.mark.parametrize(
     ("given", "is_kept"), [("client-7.a_B", True), ("a" * 65, False), ("a b", False), ('"x', False), ("", False)]
 )
-def test_a_short_token_of_the_client_is_the_id(client: httpx.Client, given: str, is_kept: bool):
+def test_a_short_token_of_the_client_is_the_id(client: httpx.Client, given: str, is_kept: bool) -> None:
     response = client.post("/classify", json={"texts": ["a"]}, headers={"x-request-id": given})
     assert (response.headers["x-request-id"] == given) == is_kept
     assert len(response.headers["x-request-id"]) <= 64
 
 
-def test_refused_request_is_a_line_without_input(client: httpx.Client, folder: Path):
+def test_refused_request_is_a_line_without_input(client: httpx.Client, folder: Path) -> None:
     response = client.post("/classify", json={"texts": ["secret", 1]})
     assert response.status_code == 400
     (row,) = rows_of(folder, response.headers["x-request-id"])
     assert (row["status"], row["input"], row["output"], row["items"]) == (400, None, None, 1)
 
 
-def test_requests_turned_away_unread_are_one_line_a_second(packaged: Path, tmp_path: Path):
+def test_requests_turned_away_unread_are_one_line_a_second(packaged: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
     with served(packaged, tmp_path) as client, ThreadPoolExecutor(32) as pool:
         texts = ["dull story " * 40] * 128
@@ -121,7 +121,7 @@ def test_requests_turned_away_unread_are_one_line_a_second(packaged: Path, tmp_p
     assert {row["requests"] for row in found if row["status"] == 200} == {1}
 
 
-def test_only_the_routers_own_comparisons_are_left_out(packaged: Path, tmp_path: Path):
+def test_only_the_routers_own_comparisons_are_left_out(packaged: Path, tmp_path: Path) -> None:
     with served(packaged, tmp_path, MODELYARD_SHADOW="secret") as client:
         for number, given in enumerate([b"secret", b"guess", b"", "é".encode()]):
             headers = {b"x-modelyard-shadow": given, b"x-request-id": b"%d" % number}
@@ -129,7 +129,7 @@ def test_only_the_routers_own_comparisons_are_left_out(packaged: Path, tmp_path:
     assert [row["request_id"] for row in rows(tmp_path)] == ["1", "2", "3"]
 
 
-def test_status_says_that_the_log_is_on(client: httpx.Client):
+def test_status_says_that_the_log_is_on(client: httpx.Client) -> None:
     client.post("/classify", json={"texts": ["a"]})
     status = client.get("/status").json()
     assert status["traffic"]["state"] == "on"
@@ -138,13 +138,13 @@ def test_status_says_that_the_log_is_on(client: httpx.Client):
     assert status["feedback"]["state"] == "on"
 
 
-def test_purpose_that_a_client_says_is_kept(client: httpx.Client, folder: Path):
+def test_purpose_that_a_client_says_is_kept(client: httpx.Client, folder: Path) -> None:
     client.post("/classify", json={"texts": ["a"]}, headers={"x-request-id": "why", "modelyard-purpose": "words"})
     client.post("/classify", json={"texts": ["a"]}, headers={"x-request-id": "why2", "modelyard-purpose": "a, b"})
     assert [rows_of(folder, name)[0]["purpose"] for name in ("why", "why2")] == ["words", None]
 
 
-def test_status_tells_the_last_verdict(client: httpx.Client, folder: Path):
+def test_status_tells_the_last_verdict(client: httpx.Client, folder: Path) -> None:
     assert client.get("/status").json()["drift"] is None
     verdict = {"state": "steady", "reasons": [], "num_rows": 300}
     (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
@@ -154,7 +154,7 @@ def test_status_tells_the_last_verdict(client: httpx.Client, folder: Path):
     (folder / "verdict.json").unlink()
 
 
-def test_feedback_joins_its_request(client: httpx.Client, folder: Path):
+def test_feedback_joins_its_request(client: httpx.Client, folder: Path) -> None:
     client.post("/classify", json={"texts": TEXTS[:2]}, headers={"x-request-id": "two"})
     assert feedback(client, request_id="two", item=1, label="negative", note="dull").status_code == 200
     client.post("/classify", json={"texts": TEXTS[:1]}, headers={"x-request-id": "one"})
@@ -185,7 +185,9 @@ def test_feedback_joins_its_request(client: httpx.Client, folder: Path):
         ([], 400, "the feedback must be"),
     ],
 )
-def test_bad_feedback_is_refused_in_words(client: httpx.Client, folder: Path, given: Any, status: int, error: str):
+def test_bad_feedback_is_refused_in_words(
+    client: httpx.Client, folder: Path, given: Any, status: int, error: str
+) -> None:
     client.post("/classify", json={"texts": TEXTS[:2]}, headers={"x-request-id": "many"})
     client.post("/classify", json={"texts": []}, headers={"x-request-id": "refused"})
     before = len(rows(folder, "feedback"))
@@ -200,11 +202,11 @@ def test_bad_feedback_is_refused_in_words(client: httpx.Client, folder: Path, gi
     [(b"{", "application/json", 400), (b"{}", "text/plain", 415), (b" " * 9000, "application/json", 413),
      (b"\xff", "application/json", 400)],
 )  # fmt: skip
-def test_feedback_that_is_not_json_is_refused(client: httpx.Client, body: bytes, kind: str, status: int):
+def test_feedback_that_is_not_json_is_refused(client: httpx.Client, body: bytes, kind: str, status: int) -> None:
     assert client.post("/feedback", content=body, headers={"content-type": kind}).status_code == status
 
 
-def test_recipe_that_keeps_hashes_keeps_no_text(packaged: Path, tmp_path: Path):
+def test_recipe_that_keeps_hashes_keeps_no_text(packaged: Path, tmp_path: Path) -> None:
     with served(packaged, tmp_path, MODELYARD_TRAFFIC_INPUT="hash") as client:
         client.post("/classify", json={"texts": ["a secret é"]})
     (row,) = rows(tmp_path)
@@ -214,7 +216,7 @@ def test_recipe_that_keeps_hashes_keeps_no_text(packaged: Path, tmp_path: Path):
     assert not any(b"secret" in path.read_bytes() for path in paths_of(tmp_path, "traffic"))
 
 
-def test_answered_requests_survive_a_kill_under_load(packaged: Path, tmp_path: Path):
+def test_answered_requests_survive_a_kill_under_load(packaged: Path, tmp_path: Path) -> None:
     answered: list[str] = []
 
     def ask(url: str) -> None:
@@ -252,7 +254,7 @@ def server_of(client: httpx.Client) -> psutil.Process:
     return min(listening, key=lambda process: process.create_time())
 
 
-def test_a_full_disk_keeps_the_service_and_shows(packaged: Path, tmp_path: Path):
+def test_a_full_disk_keeps_the_service_and_shows(packaged: Path, tmp_path: Path) -> None:
     with served(packaged, tmp_path) as client:
         assert client.post("/classify", json={"texts": ["a"]}, headers={"x-request-id": "before"}).is_success
         path = paths_of(tmp_path, "traffic")[0]
@@ -271,7 +273,7 @@ def test_a_full_disk_keeps_the_service_and_shows(packaged: Path, tmp_path: Path)
     assert [row["request_id"] for row in rows(tmp_path)] == ["after"]
 
 
-def test_without_a_folder_nothing_is_logged_and_no_feedback_taken(packaged: Path):
+def test_without_a_folder_nothing_is_logged_and_no_feedback_taken(packaged: Path) -> None:
     with served(packaged, None) as client:
         assert client.post("/classify", json={"texts": ["a"]}).headers["x-request-id"]
         assert client.get("/status").json()["traffic"] == {"state": "off"}
@@ -284,13 +286,13 @@ def test_without_a_folder_nothing_is_logged_and_no_feedback_taken(packaged: Path
     ("name", "value"), [("MODELYARD_TRAFFIC_INPUT", "all"), ("MODELYARD_TRAFFIC_MAX_BYTES", "0"),
                         ("MODELYARD_TRAFFIC_MAX_FILES", "-1"), ("MODELYARD_TRAFFIC_MAX_AGE_S", "1.5")]
 )  # fmt: skip
-def test_setting_that_cannot_be_used_is_named(name: str, value: str):
+def test_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is '{value}'"):
         read_settings({"MODELYARD_TRAFFIC": "/somewhere", name: value})
     assert read_settings({name: value}) is None
 
 
-def test_a_streamed_answer_is_whole_again():
+def test_a_streamed_answer_is_whole_again() -> None:
     summary = {"finish_reason": "length", "num_prompt_tokens": 2, "num_tokens": 3, "seed": 1}
     events = [{"text": "of \n\n the"}, {"text": ' "finish_reason" '}, summary]
     streamed = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
@@ -306,7 +308,7 @@ def test_a_streamed_answer_is_whole_again():
     assert LAST_EVENT in streamed
 
 
-def test_a_picture_is_logged_by_its_digest():
+def test_a_picture_is_logged_by_its_digest() -> None:
     request = {"seed": 1, "count": 2, "format": "png"}
     digest = hashlib.sha256(b"png").hexdigest()
     assert endpoint_of("image_generation").pairs(request, b"png", is_hashed=False) == [

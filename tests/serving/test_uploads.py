@@ -8,7 +8,7 @@ from serving.requests.uploads import TooManyParts, UploadError, parts_of
 TYPE = "multipart/form-data; boundary=x"
 
 
-def test_files_are_those_that_a_client_sent():
+def test_files_are_those_that_a_client_sent() -> None:
     every_byte = bytes(range(256)) * 3 + b"\r\n--x\r\n\r\n--"
     files = [("images", ("a.png", every_byte)), ("images", ('ü "b".png', b"")), ("other", ("c", b"\r\n"))]
     request = httpx.Request("POST", "http://localhost", files=files)
@@ -33,7 +33,7 @@ def test_files_are_those_that_a_client_sent():
         (TYPE, b"--x\r\nno header\r\n\r\ndata\r\n--x--\r\n"),
     ],
 )
-def test_body_that_is_not_what_it_says_is_refused(content_type: str, body: bytes):
+def test_body_that_is_not_what_it_says_is_refused(content_type: str, body: bytes) -> None:
     with pytest.raises(UploadError, match=r"\w"):
         parts_of(content_type, body, most=3)
 
@@ -41,7 +41,7 @@ def test_body_that_is_not_what_it_says_is_refused(content_type: str, body: bytes
 @pytest.mark.parametrize(
     "disposition", ["form-data", "form-data; name*=utf-8''images", 'form-data; filename="x"', "\xff; name=\x00"]
 )
-def test_odd_headers_are_read_without_failing(disposition: str):
+def test_odd_headers_are_read_without_failing(disposition: str) -> None:
     body = f"--x\r\nContent-Disposition: {disposition}\r\n\r\ndata\r\n--x--\r\n".encode()
     try:
         (part,) = parts_of(TYPE, body, most=3)
@@ -51,12 +51,12 @@ def test_odd_headers_are_read_without_failing(disposition: str):
     assert bytes(part.data) == b"data"
 
 
-def test_part_without_headers_has_no_name():
+def test_part_without_headers_has_no_name() -> None:
     (part,) = parts_of(TYPE, b"--x\r\nContent-Type: image/png\r\n\r\ndata\r\n--x--\r\n", most=1)
     assert part.name == ""
 
 
-def test_parts_that_are_too_many_are_not_read():
+def test_parts_that_are_too_many_are_not_read() -> None:
     part = b'--x\r\nContent-Disposition: form-data; name="images"\r\n\r\n\r\n'
     body = part * 20_000 + b"--x--\r\n"
     tracemalloc.start()

@@ -90,7 +90,7 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def test_each_player_moves_its_own_weights_alone(root: Path):
+def test_each_player_moves_its_own_weights_alone(root: Path) -> None:
     params = params_of(root)
     gan, objective = objective_of(root, params)
     plan, batch = plan_of(params, objective, "fp32"), next(iter(objective.batches(0, 0)))
@@ -102,7 +102,7 @@ def test_each_player_moves_its_own_weights_alone(root: Path):
         assert moved == {name for name, _ in gan.named_parameters() if name.startswith(f"{player.name}.")}
 
 
-def test_real_rows_are_wanted_a_little_below_one(root: Path):
+def test_real_rows_are_wanted_a_little_below_one(root: Path) -> None:
     params = params_of(root, objective__label_smoothing=0.25, model__dropout=0.0)
     gan, objective = objective_of(root, params)
     batch = next(iter(objective.batches(0, 0)))
@@ -113,7 +113,7 @@ def test_real_rows_are_wanted_a_little_below_one(root: Path):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_generator_loss_does_not_saturate(root: Path):
+def test_generator_loss_does_not_saturate(root: Path) -> None:
     params = params_of(root, model__dropout=0.0)
     gan, objective = objective_of(root, params)
     batch = next(iter(objective.batches(0, 0)))
@@ -123,7 +123,7 @@ def test_generator_loss_does_not_saturate(root: Path):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_batches_are_the_same_at_each_call(root: Path):
+def test_batches_are_the_same_at_each_call(root: Path) -> None:
     _, objective = objective_of(root, params_of(root, objective__max_shift=2))
     whole, again, rest = (list(objective.batches(epoch, start)) for epoch, start in ((3, 0), (3, 0), (3, 4)))
     assert len(whole) == objective.num_steps_per_epoch == 6
@@ -139,7 +139,7 @@ def test_batches_are_the_same_at_each_call(root: Path):
 @pytest.mark.parametrize("killed_at", [4, 6, 11])
 def test_training_that_was_killed_carries_on_to_the_same_weights(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
-):
+) -> None:
     params = params_of(root, epochs=3, objective__max_shift=1, model__dropout=0.3)
     whole, _ = trained(root, params, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
@@ -162,7 +162,7 @@ def test_training_that_was_killed_carries_on_to_the_same_weights(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_mean_of_the_weights_is_kept(root: Path):
+def test_mean_of_the_weights_is_kept(root: Path) -> None:
     gan, _ = objective_of(root, params_of(root))
     averaged = Averaged(gan, share=0.75)
     before = weights_of(gan.generator)
@@ -180,13 +180,13 @@ def test_mean_of_the_weights_is_kept(root: Path):
     assert torch.allclose(result(latents), from_mean)
 
 
-def test_without_averaging_the_last_weights_are_kept(root: Path):
+def test_without_averaging_the_last_weights_are_kept(root: Path) -> None:
     gan, objective = objective_of(root, params_of(root, objective__averaging=None))
     assert objective.model is gan
     assert objective.result(gan) is gan
 
 
-def test_rows_are_shifted_as_images():
+def test_rows_are_shifted_as_images() -> None:
     adam = Optimizer(name="adam", learning_rate=0.1, weight_decay=0.0, betas=(0.5, 0.9))
     settings = Adversarial(name="adversarial", label_smoothing=0.1, discriminator=adam, max_shift=1, averaging=None)
     game = Game(settings, (2, 3), background=-1.0)
@@ -194,7 +194,7 @@ def test_rows_are_shifted_as_images():
     assert moved.tolist() == [[-1, -1, -1, 1, 2, -1]]
 
 
-def test_samples_are_shown_as_training_goes(root: Path, tmp_path: Path):
+def test_samples_are_shown_as_training_goes(root: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     trained(root, params_of(root, epochs=3), tmp_path, tracker=recorder)
     assert set(recorder.pictures) == {f"samples/epoch_000{epoch}.png" for epoch in (1, 2, 3)}
@@ -202,7 +202,7 @@ def test_samples_are_shown_as_training_goes(root: Path, tmp_path: Path):
     assert [epoch for epoch in range(1, 101) if is_shown(epoch, num_epochs=100)] == [*range(8, 97, 8), 100]
 
 
-def test_figures_of_each_epoch_do_not_disturb_the_training(root: Path):
+def test_figures_of_each_epoch_do_not_disturb_the_training(root: Path) -> None:
     _, objective = objective_of(root, params_of(root))
     assert objective.model is not None
     torch.manual_seed(1)
@@ -220,7 +220,7 @@ def test_figures_of_each_epoch_do_not_disturb_the_training(root: Path):
     assert undecided["discriminator_accuracy"] == 0.5
 
 
-def test_values_beyond_the_generators_range_are_refused(root: Path, tmp_path: Path):
+def test_values_beyond_the_generators_range_are_refused(root: Path, tmp_path: Path) -> None:
     folder = make_generating(tmp_path)
     images = np.full((10, *SHAPE), 200, np.uint8)
     write_images(folder / "artifacts/tiny/preprocess/validation.parquet", images * 1.0 + 60, np.zeros(10, int))
@@ -228,12 +228,12 @@ def test_values_beyond_the_generators_range_are_refused(root: Path, tmp_path: Pa
         objective_of(folder, params_of(root))
 
 
-def test_another_family_is_refused(root: Path):
+def test_another_family_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match=r"which the family 'gan' has not; set pretrain.model.family to 'gan'"):
         objective_of(root, params_of(root), model=nn.Linear(8, 64))
 
 
-def test_batch_of_a_single_row_is_refused_with_batch_norm(root: Path):
+def test_batch_of_a_single_row_is_refused_with_batch_norm(root: Path) -> None:
     with pytest.raises(InputError, match="240 rows in batches of 239 one batch has a single row"):
         objective_of(root, params_of(root, batch_size=239))
     objective_of(root, params_of(root, batch_size=239, model__batch_norm=False))

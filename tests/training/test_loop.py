@@ -3,6 +3,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,10 +56,10 @@ class Recorder(NullTracker):
         self.points: list[tuple[int, dict[str, float]]] = []
         self.files: list[str] = []
 
-    def log_metrics(self, values, *, step):
+    def log_metrics(self, values, *, step) -> None:
         self.points.append((step, dict(values)))
 
-    def log_file(self, path, *, folder=""):
+    def log_file(self, path, *, folder="") -> None:
         self.files.append(path.name)
 
 
@@ -88,7 +89,7 @@ def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(sum(loss_of(model, batch) for batch in batches(0, 0)))}
 
 
-def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches, optimizer=ADAMW):
+def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches, optimizer=ADAMW) -> Any:
     player = Player("", partial(build_optimizer, optimizer), list(model.named_parameters()), loss)
     return Objective([player], batches, 10, check, "tokens")
 
@@ -103,18 +104,18 @@ def run(folder: Path, *, plan: Plan | None = None, tracker=None, **changes) -> t
     return model, position
 
 
-def pair_losses(steps_before_kill: float = math.inf):
+def pair_losses(steps_before_kill: float = math.inf) -> Any:
     """`one` is to make points that `two` scores low; `two` is to score rows above those. Both draw from torch."""
     done = 0
 
-    def loss_of_one(model, batch):
+    def loss_of_one(model, batch) -> Any:
         nonlocal done
         done += 1
         if done > steps_before_kill:
             raise Killed
         return functional.softplus(model.two(model.one(torch.randn(len(batch.row), 2)))).mean()
 
-    def loss_of_two(model, batch):
+    def loss_of_two(model, batch) -> Any:
         real = batch.input_ids.float()
         return (model.two(model.one(torch.randn(len(batch.row), 2))) - model.two(real)).sigmoid().mean()
 
@@ -144,14 +145,14 @@ class Killed(BaseException):
     pass
 
 
-def test_two_trainings_give_the_same_weights(tmp_path):
+def test_two_trainings_give_the_same_weights(tmp_path) -> None:
     one, _ = run(tmp_path / "one")
     two, _ = run(tmp_path / "two")
     assert_same(one, two)
 
 
 @pytest.mark.parametrize("killed_at", [3, 10, 17, 25])
-def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monkeypatch, killed_at):
+def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monkeypatch, killed_at) -> None:
     whole, whole_position = run(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
     steps = 0
@@ -178,7 +179,7 @@ def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monke
     assert position == whole_position
 
 
-def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeypatch):
+def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeypatch) -> None:
     whole, whole_position = run_pair(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
     with pytest.raises(Killed):
@@ -188,7 +189,7 @@ def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeyp
     assert position == whole_position
 
 
-def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch):
+def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch) -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -211,7 +212,7 @@ def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch):
     assert again.head.weight is again.embedding.weight
 
 
-def test_one_batch_is_overfit(tmp_path):
+def test_one_batch_is_overfit(tmp_path) -> None:
     batch = next(batches(0, 0))
     model, _ = run(
         tmp_path, plan=make_plan(epochs=20, early_stopping=None),
@@ -220,7 +221,7 @@ def test_one_batch_is_overfit(tmp_path):
     assert loss_of(model.eval(), batch).item() < 0.05
 
 
-def scripted(losses: list[float], weights: list[Tensor]):
+def scripted(losses: list[float], weights: list[Tensor]) -> Any:
     left = iter(losses)
 
     def check(model: nn.Module) -> dict[str, float]:
@@ -230,7 +231,7 @@ def scripted(losses: list[float], weights: list[Tensor]):
     return check
 
 
-def test_early_stopping_keeps_the_best_epoch(tmp_path):
+def test_early_stopping_keeps_the_best_epoch(tmp_path) -> None:
     weights: list[Tensor] = []
     plan = make_plan(epochs=5, early_stopping=EarlyStopping(metric="loss", patience=2))
     model, position = run(tmp_path, plan=plan, check=scripted([3.0, 1.0, 2.0, 2.5, 0.1], weights))
@@ -238,7 +239,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     assert torch.equal(next(model.parameters()), weights[1])
 
 
-def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path):
+def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path) -> None:
     weights: list[Tensor] = []
     plan = make_plan(epochs=3, early_stopping=None)
     model, position = run(tmp_path, plan=plan, check=scripted([1.0, 2.0, 3.0], weights))
@@ -246,14 +247,14 @@ def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path):
     assert torch.equal(next(model.parameters()), weights[2])
 
 
-def test_metric_that_is_not_measured_is_refused(tmp_path):
+def test_metric_that_is_not_measured_is_refused(tmp_path) -> None:
     plan = make_plan(early_stopping=EarlyStopping(metric="f1_macro", patience=1))
     with pytest.raises(InputError, match=r"early_stopping.metric is 'f1_macro', .* it measures 'loss'"):
         run(tmp_path, plan=plan)
 
 
 @pytest.mark.parametrize("by", ["norm", "value"])
-def test_gradients_are_clipped(tmp_path, by):
+def test_gradients_are_clipped(tmp_path, by) -> None:
     recorder = Recorder()
 
     def loss_with_huge_gradient(model: nn.Module, batch: Batch) -> Tensor:
@@ -269,13 +270,13 @@ def test_gradients_are_clipped(tmp_path, by):
     assert (total if by == "norm" else largest) == pytest.approx(0.5, rel=1e-4)
 
 
-def test_gradients_are_left_alone_where_the_recipe_says_so(tmp_path):
+def test_gradients_are_left_alone_where_the_recipe_says_so(tmp_path) -> None:
     model, _ = run(tmp_path, loss=lambda m, b: loss_of(m, b) * 1e6, plan=make_plan(epochs=1, clip=None))
     assert max(p.grad.abs().max().item() for p in model.parameters() if p.grad is not None) > 100
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path, bad):
+def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path, bad) -> None:
     recorder = Recorder()
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) .* at step 1 of 30, on rows .*no checkpoint was"):
         run(tmp_path, loss=lambda m, b: loss_of(m, b) * bad, tracker=recorder)
@@ -284,7 +285,7 @@ def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path, bad):
     assert recorder.files == ["stopped.json"]
 
 
-def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path) -> None:
     steps = 0
 
     def exploding(model: nn.Module, batch: Batch) -> Tensor:
@@ -298,13 +299,13 @@ def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     assert (position.step, position.epoch) == (30, 3)
 
 
-def test_high_loss_from_the_first_step_on_is_no_explosion(tmp_path):
+def test_high_loss_from_the_first_step_on_is_no_explosion(tmp_path) -> None:
     _, position = run(tmp_path, loss=lambda m, b: loss_of(m, b) * 1e4)
     assert position.step == 30
     assert len(position.first_losses[""]) == 10  # a slow rise does not raise the limit
 
 
-def test_a_player_s_loss_reaches_its_own_parameters_alone(tmp_path):
+def test_a_player_s_loss_reaches_its_own_parameters_alone(tmp_path) -> None:
     torch.manual_seed(0)
     before = TinyPair()
     loss_of_one, _ = pair_losses()
@@ -325,7 +326,7 @@ def test_a_player_s_loss_reaches_its_own_parameters_alone(tmp_path):
     assert all(p.requires_grad for p in after.parameters())
 
 
-def test_players_figures_carry_their_names(tmp_path):
+def test_players_figures_carry_their_names(tmp_path) -> None:
     recorder = Recorder()
     _, position = run_pair(tmp_path, tracker=recorder)
     first = recorder.points[0][1]
@@ -338,7 +339,7 @@ def test_players_figures_carry_their_names(tmp_path):
     assert last["train_loss"] == pytest.approx(last["one_train_loss"] + last["two_train_loss"])
 
 
-def test_curves_reach_the_tracker(tmp_path):
+def test_curves_reach_the_tracker(tmp_path) -> None:
     recorder = Recorder()
     run(tmp_path, tracker=recorder)
     steps = [(step, set(values)) for step, values in recorder.points if "loss" in values]
@@ -347,14 +348,14 @@ def test_curves_reach_the_tracker(tmp_path):
     assert epochs == [(n, {"epoch", "train_loss", "validation_loss"}) for n in (10, 20, 30)]
 
 
-def test_precision_is_measured_only_where_it_is_left_open():
+def test_precision_is_measured_only_where_it_is_left_open() -> None:
     device = torch.device("cpu")
     assert choose_precision("fp32", device=device) == ("fp32", 1.0)
     precision, speedup = choose_precision("auto", device=device)
     assert precision == ("bf16" if speedup >= 1.3 else "fp32")
 
 
-def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoint(tmp_path):
+def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoint(tmp_path) -> None:
     seen = iter([1.0, math.nan])
     with pytest.raises(TrainingError, match=r"validation_loss is nan after step 20 of 30; the last good checkpoint is"):
         run(tmp_path, check=lambda _: {"validation_loss": next(seen)})
@@ -362,7 +363,7 @@ def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoi
     assert (kept["step"], kept["precision"]) == (10, "fp32")
 
 
-def test_a_training_carries_on_in_its_precision_whatever_is_measured_now(tmp_path):
+def test_a_training_carries_on_in_its_precision_whatever_is_measured_now(tmp_path) -> None:
     assert kept_precision(tmp_path) is None
     run(tmp_path, plan=make_plan(epochs=1))
     assert kept_precision(tmp_path) == "fp32"

@@ -125,13 +125,15 @@ def trained_with(objective: Objective, params: PretrainFromData, folder: Path) -
 @given(
     num_tokens=st.integers(1, 200), share=st.floats(0.01, 0.99), mean_span=st.floats(1, 12), seed=st.integers(0, 999)
 )
-def test_spans_hide_the_share_and_at_least_one_token(num_tokens: int, share: float, mean_span: float, seed: int):
+def test_spans_hide_the_share_and_at_least_one_token(
+    num_tokens: int, share: float, mean_span: float, seed: int
+) -> None:
     hidden = spans(num_tokens, share=share, mean_span=mean_span, random=np.random.default_rng(seed))
     assert hidden.shape == (num_tokens,)
     assert hidden.sum() == max(1, round(share * num_tokens))
 
 
-def test_spans_have_the_mean_length_and_lie_anywhere():
+def test_spans_have_the_mean_length_and_lie_anywhere() -> None:
     draw = np.random.default_rng(0)
     drawn = np.array([spans(400, share=0.1, mean_span=3.0, random=draw) for _ in range(400)])
     starts = (np.diff(drawn.astype(int), axis=1, prepend=0) == 1).sum()
@@ -145,7 +147,7 @@ def test_spans_have_the_mean_length_and_lie_anywhere():
     np.testing.assert_allclose(ends, 0.3, atol=0.05)
 
 
-def test_only_ordinary_tokens_are_hidden_and_the_others_stay():
+def test_only_ordinary_tokens_are_hidden_and_the_others_stay() -> None:
     lengths = np.random.default_rng(1).integers(3, 40, 64)
     ids = [np.array([2, *np.random.default_rng(n).integers(1, 50, n - 2), 3], np.int32) for n in lengths]
     batch = collate(Rows(np.arange(64), ids, np.zeros(64, int)), np.arange(64), pad_token_id=0)
@@ -165,7 +167,7 @@ def test_only_ordinary_tokens_are_hidden_and_the_others_stay():
     assert len(target) == pytest.approx(0.3 * ordinary, rel=0.03)
 
 
-def test_hidden_tokens_become_the_mask_another_or_stay():
+def test_hidden_tokens_become_the_mask_another_or_stay() -> None:
     target = np.full(40_000, 7)
     shown = disguised(target, TOKENS, random=np.random.default_rng(0))
     assert (shown == 4).mean() == pytest.approx(0.8, abs=0.01)
@@ -174,7 +176,7 @@ def test_hidden_tokens_become_the_mask_another_or_stay():
     assert set(others.tolist()) == set(range(5, 50)) - {7}
 
 
-def test_logits_equal_those_of_transformers():
+def test_logits_equal_those_of_transformers() -> None:
     config = BertConfig(
         vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=16, tie_word_embeddings=True,
@@ -193,14 +195,14 @@ def test_logits_equal_those_of_transformers():
         torch.testing.assert_close(ours(ids, mask, position), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_texts_of_the_training_split_and_without_a_label_are_read(data: Data):
+def test_texts_of_the_training_split_and_without_a_label_are_read(data: Data) -> None:
     objective, _ = prepared(data, steps_per_epoch=None)
     rows = sorted(int(row) for batch in objective.batches(0, 0) for row in batch.row)
     assert rows == [*range(30), *range(100, 120)]
     assert objective.num_steps_per_epoch == 7
 
 
-def test_tokens_are_hidden_anew_each_epoch_and_alike_after_a_restart(data: Data):
+def test_tokens_are_hidden_anew_each_epoch_and_alike_after_a_restart(data: Data) -> None:
     objective, _ = prepared(data)
     first, again, later = (list(objective.batches(epoch, start)) for epoch, start in ((0, 0), (0, 4), (1, 0)))
     for one, other in zip(first[4:], again, strict=True):
@@ -210,7 +212,7 @@ def test_tokens_are_hidden_anew_each_epoch_and_alike_after_a_restart(data: Data)
     assert not hidden & {(int(row), tuple(batch.position.tolist())) for batch in later for row in batch.row}
 
 
-def test_it_learns_what_follows_from_the_rest_of_the_text(data: Data, tmp_path: Path):
+def test_it_learns_what_follows_from_the_rest_of_the_text(data: Data, tmp_path: Path) -> None:
     objective, params = prepared(data, steps_per_epoch=120)
     assert objective.model is not None
     before = objective.validate(objective.model)
@@ -222,7 +224,7 @@ def test_it_learns_what_follows_from_the_rest_of_the_text(data: Data, tmp_path: 
     assert figures["validation_loss"] < before["validation_loss"] / 2
 
 
-def test_a_stopped_training_carries_on_exactly(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_stopped_training_carries_on_exactly(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
     whole, _ = trained_with(*prepared(data), tmp_path / "whole")
     objective, params = prepared(data)
@@ -242,7 +244,7 @@ def test_a_stopped_training_carries_on_exactly(data: Data, tmp_path: Path, monke
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
-def test_what_is_kept_opens_in_transformers_and_for_finetuning(data: Data, tmp_path: Path):
+def test_what_is_kept_opens_in_transformers_and_for_finetuning(data: Data, tmp_path: Path) -> None:
     params = PretrainFromData.model_validate(SETTINGS, strict=False)
     folders: list[Path] = []
     for name in ("a", "b"):
@@ -285,14 +287,14 @@ def build_again(params: PretrainFromData, data: Data) -> Tensor:
     return build(params.model, read_facts(data.predictor)).encoder.state_dict()["embeddings.word_embeddings.weight"]
 
 
-def test_special_tokens_are_those_that_the_tokenizer_adds(data: Data):
+def test_special_tokens_are_those_that_the_tokenizer_adds(data: Data) -> None:
     tokens = read_tokens(data.predictor / "tokenizer.json")
     assert tokens.mask_id == 4
     assert np.flatnonzero(tokens.is_special).tolist() == [0, 1, 2, 3, 4]
     assert all(a + 1 == b for a, b in pairwise(tokens.ordinary.tolist()))
 
 
-def test_a_tokenizer_without_a_mask_token_is_refused(tmp_path: Path):
+def test_a_tokenizer_without_a_mask_token_is_refused(tmp_path: Path) -> None:
     params = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300, lowercase=False)
     train_tokenizer(tiny_texts(60) + ["the theatre there, then the thunder"] * 20, params.model_copy(
         update={"vocab_size": 265}), path=tmp_path / "tokenizer.json")  # fmt: skip
@@ -300,13 +302,13 @@ def test_a_tokenizer_without_a_mask_token_is_refused(tmp_path: Path):
         read_tokens(tmp_path / "tokenizer.json")
 
 
-def test_a_family_that_is_no_encoder_is_refused(data: Data):
+def test_a_family_that_is_no_encoder_is_refused(data: Data) -> None:
     mlp = {"family": "lstm", "embedding_size": 8, "hidden_size": 8, "num_layers": 1, "dropout": 0.0}
     with pytest.raises(InputError, match=r"'masked', which trains an encoder, but pretrain.model.family is 'lstm'"):
         prepared(data, model=mlp)
 
 
-def test_texts_without_a_known_token_are_refused(data: Data, tmp_path: Path):
+def test_texts_without_a_known_token_are_refused(data: Data, tmp_path: Path) -> None:
     table = pq.read_table(data.validation)
     unknown = pa.array([[2, 1, 3]] * len(table), pa.list_(pa.int32()))
     pq.write_table(table.set_column(2, "input_ids", unknown), tmp_path / "validation.parquet")
@@ -315,7 +317,7 @@ def test_texts_without_a_known_token_are_refused(data: Data, tmp_path: Path):
         prepared(empty)
 
 
-def test_facts_make_the_encoder(data: Data):
+def test_facts_make_the_encoder(data: Data) -> None:
     params = PretrainFromData.model_validate(SETTINGS, strict=False)
     assert isinstance(params.model, EncoderSettings)
     model: Any = build(params.model, Facts(vocab_size=70, context=24, pad_token_id=1)).encoder

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def twins() -> tuple[nn.Linear, nn.Linear]:
     return one, two
 
 
-def batches_of(batch_size: int):
+def batches_of(batch_size: int) -> Any:
     def batches(epoch: int, start: int) -> Iterator[RowsOfNumbers]:
         for members in training_members(NUM_ROWS, batch_size=batch_size, seed=0, epoch=epoch, start=start):
             yield RowsOfNumbers(members)
@@ -120,7 +121,7 @@ CONSTANT = Schedule(name="constant", warmup_share=0.0)
 
 @pytest.mark.parametrize("batch_size", [NUM_ROWS, 5, 1], ids=["full batch", "mini-batch", "one row"])
 @pytest.mark.parametrize("name", LIBRARY)
-def test_every_step_is_the_library_s_own(tmp_path, name, batch_size):
+def test_every_step_is_the_library_s_own(tmp_path, name, batch_size) -> None:
     mine = ours(tmp_path, optimizer_settings(name), batch_size=batch_size, schedule=CONSTANT, clip=None)
     assert_same_steps(
         mine, theirs(LIBRARY[name][0], batch_size=batch_size), num_steps=EPOCHS * -(-NUM_ROWS // batch_size)
@@ -138,7 +139,7 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_step_of_a_schedule_is_the_library_s_own(tmp_path, name):
+def test_every_step_of_a_schedule_is_the_library_s_own(tmp_path, name) -> None:
     schedule = Schedule(name=name, warmup_share=0.3 if name == "one_cycle" else 0.0)
     mine = ours(tmp_path, optimizer_settings("momentum"), batch_size=5, schedule=schedule, clip=None)
     library = theirs(LIBRARY["momentum"][0], batch_size=5, scheduler=SCHEDULERS[name])
@@ -146,7 +147,7 @@ def test_every_step_of_a_schedule_is_the_library_s_own(tmp_path, name):
 
 
 @pytest.mark.parametrize(("num_steps", "share"), [(100, 0.3), (37, 0.25), (7, 0.1), (1, 0.3), (20, 0.95)])
-def test_one_cycle_has_the_library_s_rates(num_steps, share):
+def test_one_cycle_has_the_library_s_rates(num_steps, share) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     library = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=1.0, total_steps=num_steps, pct_start=share, cycle_momentum=False
@@ -158,12 +159,12 @@ def test_one_cycle_has_the_library_s_rates(num_steps, share):
         library.step()
 
 
-def test_one_cycle_of_few_steps_begins_at_the_top():
+def test_one_cycle_of_few_steps_begins_at_the_top() -> None:
     schedule = Schedule(name="one_cycle", warmup_share=0.1)  # where the library divides by zero
     assert rate_factor(0, schedule=schedule, num_steps=10) == 1.0
 
 
-def test_one_cycle_without_a_rise_is_refused():
+def test_one_cycle_without_a_rise_is_refused() -> None:
     with pytest.raises(ValidationError, match="one_cycle rises before it falls: warmup_share must be above 0"):
         Schedule(name="one_cycle", warmup_share=0.0)
 
@@ -175,7 +176,7 @@ def test_one_cycle_without_a_rise_is_refused():
         ("value", lambda parameters: nn.utils.clip_grad_value_(parameters, 0.1)),
     ],
 )
-def test_clipping_is_the_library_s_own(tmp_path, by, library):
+def test_clipping_is_the_library_s_own(tmp_path, by, library) -> None:
     clip = Clip(by=by, limit=0.1)
     mine = ours(tmp_path, optimizer_settings("momentum"), batch_size=5, schedule=CONSTANT, clip=clip)
     assert_same_steps(mine, theirs(LIBRARY["momentum"][0], batch_size=5, clip=library), num_steps=NUM_STEPS)
@@ -183,7 +184,7 @@ def test_clipping_is_the_library_s_own(tmp_path, by, library):
     assert not torch.allclose(mine.seen[-1], free.seen[-1])  # it did clip
 
 
-def test_bias_does_not_decay():
+def test_bias_does_not_decay() -> None:
     model, before = twins()
     optimizer = build_optimizer(optimizer_settings("adamw", weight_decay=0.5), model.named_parameters())
     for parameter in model.parameters():
@@ -193,7 +194,7 @@ def test_bias_does_not_decay():
     torch.testing.assert_close(model.weight, before.weight * (1 - 0.05 * 0.5))
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_left_out() -> None:
     model, _ = twins()
     model.bias.requires_grad = False
     groups = build_optimizer(optimizer_settings("sgd"), model.named_parameters()).param_groups
@@ -203,7 +204,7 @@ def test_frozen_parameters_are_left_out():
 @pytest.mark.parametrize(
     ("name", "halfway"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5 * (1 + math.cos(math.pi / 2)))]
 )
-def test_schedule_warms_up_and_decays(name, halfway):
+def test_schedule_warms_up_and_decays(name, halfway) -> None:
     schedule = Schedule(name=name, warmup_share=0.2)
     rates = [rate_factor(step, schedule=schedule, num_steps=100) for step in range(100)]
     assert rates[0] == pytest.approx(0.05)
@@ -221,6 +222,6 @@ def test_schedule_warms_up_and_decays(name, halfway):
         ({"name": "sgd", "momentum": 1.0}, "less than 1"),
     ],
 )
-def test_setting_that_takes_no_effect_or_breaks_the_optimizer_is_refused(settings, message):
+def test_setting_that_takes_no_effect_or_breaks_the_optimizer_is_refused(settings, message) -> None:
     with pytest.raises(ValidationError, match=message):
         Optimizer.model_validate_json(json.dumps({"learning_rate": 0.1, "weight_decay": 0.0, **settings}))

@@ -46,7 +46,7 @@ def start(family: str, root: Path, *, source: FileSource | None, seed: int = 1) 
 
 
 @pytest.mark.parametrize("family", sorted(SETTINGS))
-def test_every_family_starts_from_another_training(family: str, tmp_path: Path):
+def test_every_family_starts_from_another_training(family: str, tmp_path: Path) -> None:
     theirs = start(family, tmp_path, source=None, seed=0)
     save(theirs, tmp_path / "model", family=family, settings=settings(family), facts=FACTS[family])
     scratch = start(family, tmp_path, source=None).state_dict()
@@ -55,7 +55,7 @@ def test_every_family_starts_from_another_training(family: str, tmp_path: Path):
     assert all(again[name].equal(value) for name, value in theirs.state_dict().items())
 
 
-def test_of_a_classifier_the_encoder_is_taken(tmp_path: Path):
+def test_of_a_classifier_the_encoder_is_taken(tmp_path: Path) -> None:
     encoder = start("encoder", tmp_path, source=None, seed=0)
     assert isinstance(encoder, EncoderForMasking)
     config = config_of(settings("encoder"), FACTS["encoder"])
@@ -67,7 +67,7 @@ def test_of_a_classifier_the_encoder_is_taken(tmp_path: Path):
     assert all(again[f"hosted.bert.{name}"].equal(value) for name, value in encoder.state_dict().items())
 
 
-def test_random_state_is_the_same_from_scratch_and_from_a_source(tmp_path: Path):
+def test_random_state_is_the_same_from_scratch_and_from_a_source(tmp_path: Path) -> None:
     save(
         start("mlp", tmp_path, source=None), tmp_path / "m", family="mlp", settings=settings("mlp"), facts=FACTS["mlp"]
     )
@@ -83,7 +83,7 @@ def test_random_state_is_the_same_from_scratch_and_from_a_source(tmp_path: Path)
     assert draws[0] == draws[1]
 
 
-def test_weights_of_another_shape_are_refused(tmp_path: Path):
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     wider = FAMILIES["mlp"].model_validate({"family": "mlp", **SETTINGS["mlp"], "hidden_sizes": [5]}, strict=False)
     save(build(wider, FACTS["mlp"]), tmp_path / "model", family="mlp", settings=wider, facts=FACTS["mlp"])
     with pytest.raises(
@@ -93,14 +93,14 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path):
         start("mlp", tmp_path, source=FileSource(kind="file", path="model"))
 
 
-def test_a_folder_that_no_recipe_made_is_refused(tmp_path: Path):
+def test_a_folder_that_no_recipe_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").touch()
     with pytest.raises(InputError, match=r"^finetune.source holds no family.json; it must be a model that a recipe"):
         start("mlp", tmp_path, source=FileSource(kind="file", path="model"))
 
 
-def test_a_folder_with_a_pickle_is_refused(tmp_path: Path):
+def test_a_folder_with_a_pickle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights.pt").touch()
     with pytest.raises(SourceError, match=r"^weights.pt is a pickle"):

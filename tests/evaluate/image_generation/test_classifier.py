@@ -15,7 +15,7 @@ from tests.tiny_images import LABELS, SHAPE, tiny_images
 TRAIN, TEST = tiny_images(200, seed=0), tiny_images(80, seed=1)
 
 
-def test_classifier_learns_and_a_seed_gives_the_same_one():
+def test_classifier_learns_and_a_seed_gives_the_same_one() -> None:
     one, two = (train_classifier(*TRAIN, num_labels=4, epochs=12, seed=3) for _ in range(2))
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name])
@@ -24,14 +24,14 @@ def test_classifier_learns_and_a_seed_gives_the_same_one():
     assert (predicted == TEST[1]).mean() > 0.9
 
 
-def test_training_leaves_the_random_state_alone():
+def test_training_leaves_the_random_state_alone() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
     train_classifier(*TRAIN, num_labels=4, epochs=1, seed=0)
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_classifier_comes_back_from_disk(tmp_path):
+def test_classifier_comes_back_from_disk(tmp_path) -> None:
     classifier = train_classifier(*TRAIN, num_labels=4, epochs=1, seed=0)
     save_classifier(classifier, tmp_path)
     loaded = load_classifier(tmp_path, shape=SHAPE, num_labels=len(LABELS))
@@ -44,7 +44,7 @@ def test_classifier_comes_back_from_disk(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (28, 28)])
-def test_any_shape_is_taken(shape):
+def test_any_shape_is_taken(shape) -> None:
     images = np.zeros((4, *shape), np.uint8)
     classifier = train_classifier(images, np.array([0, 1, 0, 1]), num_labels=2, epochs=1, seed=0)
     assert judge_images(classifier, images)[0].shape == (4, 64)

@@ -54,7 +54,7 @@ def by_dictionaries(train: list[Symbols], judged: Symbols, *, order: int, num_sy
     return [probability(padded[place], tuple(padded[place - order + 1 : place])) for place in places]
 
 
-def test_a_case_computed_by_hand():
+def test_a_case_computed_by_hand() -> None:
     # Bigrams: end-1, 1-2, 2-1, 1-end, once each. Continuation counts: 2 of symbol 1, 1 of symbol 2 and of the end.
     # Too few for estimates, so the discounts are 0.5, 1 and 1.5.
     (found,) = log2_probabilities([document(1, 2, 2)], train=[document(1, 2, 1)], order=2, num_symbols=3, end=END)
@@ -64,7 +64,7 @@ def test_a_case_computed_by_hand():
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
-def test_the_formulas_are_those_of_the_paper(order: int):
+def test_the_formulas_are_those_of_the_paper(order: int) -> None:
     train = random_documents(60, num_symbols=6, seed=1)
     judged = random_documents(5, num_symbols=6, seed=2)
     found = log2_probabilities(judged, train=train, order=order, num_symbols=6, end=END)
@@ -74,7 +74,7 @@ def test_the_formulas_are_those_of_the_paper(order: int):
 
 
 @pytest.mark.parametrize("order", [2, 4])
-def test_the_probabilities_of_all_symbols_sum_to_one(order: int):
+def test_the_probabilities_of_all_symbols_sum_to_one(order: int) -> None:
     num_symbols = 7
     train = random_documents(40, num_symbols=num_symbols, seed=3)
     for history in [(), (1,), (2, 3), (5, 5, 5, 5), (6, 1, 4)]:
@@ -84,13 +84,13 @@ def test_the_probabilities_of_all_symbols_sum_to_one(order: int):
         assert sum(2 ** probabilities[len(history)] for probabilities in found) == pytest.approx(1)
 
 
-def test_discounts_are_estimated_from_how_many_ngrams_come_seldom():
+def test_discounts_are_estimated_from_how_many_ngrams_come_seldom() -> None:
     counts = np.repeat([1, 2, 3, 4, 9], [10, 5, 3, 2, 4])
     np.testing.assert_allclose(discounts(counts), [0, 0.5, 2 - 3 * 0.5 * 3 / 5, 3 - 4 * 0.5 * 2 / 3])
     np.testing.assert_array_equal(discounts(np.array([1, 1, 2, 7])), [0, 0.5, 1, 1.5])
 
 
-def test_what_was_read_is_likelier():
+def test_what_was_read_is_likelier() -> None:
     train = [document(1, 2, 3, 4, 5) for _ in range(9)] + random_documents(20, num_symbols=6, seed=4)
     known, unknown = log2_probabilities(
         [document(1, 2, 3, 4, 5), document(5, 4, 3, 2, 1)], train=train, order=3, num_symbols=6, end=END
@@ -98,7 +98,7 @@ def test_what_was_read_is_likelier():
     assert known.sum() > unknown.sum() + 5
 
 
-def test_judged_documents_do_not_change_each_other():
+def test_judged_documents_do_not_change_each_other() -> None:
     train = random_documents(30, num_symbols=5, seed=5)
     one, other = random_documents(2, num_symbols=5, seed=6)
     together = log2_probabilities([one, other], train=train, order=3, num_symbols=5, end=END)

@@ -15,7 +15,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_key_is_printed_once_and_listed_without_its_secret(project: Path):
+def test_key_is_printed_once_and_listed_without_its_secret(project: Path) -> None:
     added = run(["modelyard", "keys", "add", "shop", "--scope", "admin", "--per-minute", "60"], project)
     key = added.stdout.strip()
     assert key.startswith("my_")
@@ -35,12 +35,12 @@ def test_key_is_printed_once_and_listed_without_its_secret(project: Path):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "198.51.100.7"])
-def test_open_address_is_not_served_without_keys(project: Path, host: str):
+def test_open_address_is_not_served_without_keys(project: Path, host: str) -> None:
     done = run(["modelyard", "serve", "movie_sentiment", "--host", host], project, check=False)
     assert done.returncode == 2
     assert f"{host} can be reached from other machines, and nobody has a key yet" in done.stderr
 
 
-def test_host_must_be_an_address(project: Path):
+def test_host_must_be_an_address(project: Path) -> None:
     done = run(["modelyard", "serve", "movie_sentiment", "--host", socket.gethostname()], project, check=False)
     assert (done.returncode, "which is no IP address" in done.stderr) == (2, True)

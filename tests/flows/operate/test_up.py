@@ -10,6 +10,7 @@ from compileall import compile_dir
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Never
 
 import httpx
 import psutil
@@ -72,7 +73,7 @@ def project(tmp_path: Path, packaged: Path, bento_home: Path) -> Generator[tuple
 @pytest.mark.long
 def test_two_at_once_start_each_part_once_and_a_killed_one_is_seen_and_brought_back(
     project: tuple[Path, dict[str, str]],
-):
+) -> None:
     root, extra = project
     both = [
         subprocess.Popen(["modelyard", "up"], cwd=root, env=environment(**extra), stdout=subprocess.PIPE, text=True)
@@ -162,7 +163,7 @@ def own(prefect_api: str) -> Generator[dict[str, str]]:
 
 def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     project: tuple[Path, dict[str, str]], own: dict[str, str], bento_home: Path
-):
+) -> None:
     root, extra = project
     extra |= own
     recipe = load_yaml(root / "params.yaml")["recipes"]["tiny"]
@@ -210,7 +211,7 @@ def wait_for(root: Path, state: str, **extra: str) -> tuple[int, dict[str, dict]
     return code, parts  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
-def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path: Path):
+def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path: Path) -> None:
     root = make_served(tmp_path / "project")
     with socket.create_server(("127.0.0.1", port_of(root))):
         done = run(["modelyard", "up"], root, check=False, MODELYARD_MLFLOW_PORT=str(free_port()))
@@ -221,7 +222,7 @@ def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path
     assert records(root) == {}
 
 
-def test_status_notes_a_retraining_that_stopped(tmp_path: Path):
+def test_status_notes_a_retraining_that_stopped(tmp_path: Path) -> Never:
     written = {"serving": None, "refused": None, "crashes": 0, "challenger": None, "state": "serving"}
     (tmp_path / ".modelyard/router").mkdir(parents=True)
     write_json(tmp_path / ".modelyard/router/tiny.json", written)
@@ -269,7 +270,7 @@ def status_of(root: Path) -> dict[str, Seen]:
     return {row.name: row for row in look(root, mlflow_port=None, prefect_port=None)}
 
 
-def test_fault_of_one_recipe_is_the_note_of_its_row_and_the_others_are_seen(kept: Path):
+def test_fault_of_one_recipe_is_the_note_of_its_row_and_the_others_are_seen(kept: Path) -> None:
     serving(kept, "tiny")
     good, bad = tiny_recipe(), tiny_recipe()
     bad["finetune"]["epochs"] = "two"
@@ -286,7 +287,7 @@ def test_fault_of_one_recipe_is_the_note_of_its_row_and_the_others_are_seen(kept
         check_recipes(kept)
 
 
-def test_broken_params_leave_what_runs_in_sight(kept: Path):
+def test_broken_params_leave_what_runs_in_sight(kept: Path) -> None:
     serving(kept, "tiny")
     (kept / "params.yaml").write_text("recipes: {tiny: [\n")
     rows = status_of(kept)
@@ -297,7 +298,7 @@ def test_broken_params_leave_what_runs_in_sight(kept: Path):
 @pytest.mark.timeout(300)
 def test_up_starts_the_valid_recipe_and_says_the_fault_of_the_other(
     project: tuple[Path, dict[str, str]], own: dict[str, str]
-):
+) -> None:
     root, extra = project
     recipe = load_yaml(root / "params.yaml")["recipes"]["tiny"]
     del recipe["schedule"]
@@ -313,7 +314,7 @@ def test_up_starts_the_valid_recipe_and_says_the_fault_of_the_other(
 
 
 @pytest.mark.parametrize("content", ["{", '{"name": "tiny"}', ""])
-def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str):
+def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str) -> None:
     start(kept, "worker", sleeper(kept), address="", port=None, stop_s=1)
     running = start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=1)
     for name in ("tiny", "gone"):
@@ -332,7 +333,7 @@ def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str
         assert f"remove {kept}/.modelyard/run/{name}.json" in rows[name].note
 
 
-def test_champion_that_nothing_names_any_more_is_degraded(kept: Path):
+def test_champion_that_nothing_names_any_more_is_degraded(kept: Path) -> None:
     serving(kept, "tiny")
     write_params(kept, {"tiny": tiny_recipe()})
     assert status_of(kept)["tiny"].state == "ok"  # served from its package, and never promoted
@@ -344,7 +345,7 @@ def test_champion_that_nothing_names_any_more_is_degraded(kept: Path):
     assert "'modelyard up' mends that" in row.note
 
 
-def test_crashed_server_comes_back_on_the_port_it_had(kept: Path):
+def test_crashed_server_comes_back_on_the_port_it_had(kept: Path) -> None:
     for name, port in (("mlflow", 15000), ("prefect", 14200)):
         path = kept / f".modelyard/run/{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -356,13 +357,13 @@ def test_crashed_server_comes_back_on_the_port_it_had(kept: Path):
     assert [part.port for part in plan(kept, mlflow_port=None, prefect_port=None)][:2] == [5000, 4200]
 
 
-def test_one_port_for_two_parts_is_refused(tmp_path: Path):
+def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
     root = make_served(tmp_path / "project", port=5000)
     with pytest.raises(InputError, match=r"port 5000 is given to mlflow \(--mlflow-port\) and tiny \(recipes.tiny"):
         plan(root, mlflow_port=5000, prefect_port=4200)
 
 
-def test_recipe_that_is_not_to_be_served_is_left_out(tmp_path: Path):
+def test_recipe_that_is_not_to_be_served_is_left_out(tmp_path: Path) -> None:
     root = make_served(tmp_path / "project")
     recipe = tiny_recipe()
     recipe["serve"] = False
@@ -377,7 +378,7 @@ def sleeper(root: Path, *, stubborn: bool = False) -> Server:
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool):
+def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool) -> None:
     record = start(tmp_path, "sleeper", sleeper(tmp_path, stubborn=stubborn), address="", port=None, stop_s=1)
     leader = process_of(record)
     assert leader is not None
@@ -404,7 +405,7 @@ def wait_until_held(root: Path) -> int:
     return pid
 
 
-def test_down_waits_for_whoever_runs_a_recipe_unless_it_is_forced(tmp_path: Path):
+def test_down_waits_for_whoever_runs_a_recipe_unless_it_is_forced(tmp_path: Path) -> None:
     start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
     with subprocess.Popen(holder(tmp_path).command, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT))) as other:
         assert wait_until_held(tmp_path) == other.pid
@@ -416,13 +417,13 @@ def test_down_waits_for_whoever_runs_a_recipe_unless_it_is_forced(tmp_path: Path
         other.kill()
 
 
-def test_run_of_its_own_worker_ends_with_down(tmp_path: Path):
+def test_run_of_its_own_worker_ends_with_down(tmp_path: Path) -> None:
     record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=1)
     assert wait_until_held(tmp_path) == record.pid
     assert bring_down(tmp_path) == [("worker", True)]
 
 
-def test_worker_without_a_readable_record_does_not_keep_down_from_the_others(tmp_path: Path):
+def test_worker_without_a_readable_record_does_not_keep_down_from_the_others(tmp_path: Path) -> None:
     start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
     record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=1)
     assert wait_until_held(tmp_path) == record.pid
@@ -431,7 +432,7 @@ def test_worker_without_a_readable_record_does_not_keep_down_from_the_others(tmp
     stop(tmp_path, record)
 
 
-def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path):
+def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path) -> None:
     record = start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
     path = tmp_path / ".modelyard/run/sleeper.json"
     write_json(path, {**read_json(path), "created": record.created - 100, "mark": "another start"})

@@ -18,5 +18,5 @@ from flows.pipeline.changes import are_gone
         ([], False),
     ],
 )
-def test_only_deleted_outputs_that_the_cache_has_are_gone(changes: list[Any], expected: bool):
+def test_only_deleted_outputs_that_the_cache_has_are_gone(changes: list[Any], expected: bool) -> None:
     assert are_gone(changes) is expected

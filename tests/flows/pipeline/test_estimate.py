@@ -21,7 +21,7 @@ def estimate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return run(["modelyard", "estimate", *words], folder, check=False)
 
 
-def test_size_without_a_recipe_prints_devices_time_and_every_assumption(project):
+def test_size_without_a_recipe_prints_devices_time_and_every_assumption(project) -> None:
     done = estimate(project, "--params", "7e9")
     assert done.returncode == 0, done.stderr
     assert "does not fit, on any number" in done.stdout
@@ -48,7 +48,7 @@ def test_size_without_a_recipe_prints_devices_time_and_every_assumption(project)
         (["wide_mpl"], "no recipe 'wide_mpl' in params.yaml (did you mean 'wide_mlp'?)"),
     ],
 )
-def test_fault_is_one_line(project, words, said):
+def test_fault_is_one_line(project, words, said) -> None:
     done = estimate(project, *words)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -56,7 +56,7 @@ def test_fault_is_one_line(project, words, said):
     assert said in done.stderr
 
 
-def test_recipe_prints_parameters_memory_and_time(project):
+def test_recipe_prints_parameters_memory_and_time(project) -> None:
     done = estimate(project, "wide_mlp")
     assert done.returncode == 0, done.stderr
     for words in ("10,016,010", "optimizer state", "80.1 MB", "worst moment of a step", "time in all"):
@@ -75,16 +75,16 @@ def test_recipe_prints_parameters_memory_and_time(project):
         ("1024", BYTES, 1024),
     ],
 )
-def test_quantities_take_units(text, units, value):
+def test_quantities_take_units(text, units, value) -> None:
     assert quantity(text, "--x", units, "1") == pytest.approx(value)
 
 
-def test_quantity_of_an_unknown_unit_is_refused():
+def test_quantity_of_an_unknown_unit_is_refused() -> None:
     with pytest.raises(InputError, match="--x is '3 dozen'"):
         quantity("3 dozen", "--x", COUNTS, "1")
 
 
-def test_sizes_and_times_are_shown_as_people_read_them():
+def test_sizes_and_times_are_shown_as_people_read_them() -> None:
     assert [size(999), size(8e10), size(2.5e15)] == ["999 B", "80 GB", "2,500 TB"]
     assert [duration(0.02), duration(90), duration(600), duration(36_000)] == ["20 ms", "90 s", "10 min", "10 h"]
     assert duration(86_400 * 425) == "425 days"

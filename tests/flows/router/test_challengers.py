@@ -46,7 +46,7 @@ def register(project: Path, text: str) -> Version:
     return Version(number, digest, f"tiny:{digest[:12]}", bundle)
 
 
-def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path):
+def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path) -> None:
     challenger = Project(project, "tiny").challenger
     with pytest.raises(InputError, match="has no version in the model registry"):
         challenge(project, "tiny", number=None)
@@ -77,7 +77,7 @@ def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path
     assert challenger() == first
 
 
-def test_recipe_that_wants_no_trial_says_what_to_do(project: Path):
+def test_recipe_that_wants_no_trial_says_what_to_do(project: Path) -> None:
     assert Project(project, "tiny").rules() is not None
     edit(project, "tiny.service.canary", {"mode": "none"})
     assert Project(project, "tiny").rules() is None
@@ -85,7 +85,7 @@ def test_recipe_that_wants_no_trial_says_what_to_do(project: Path):
         challenge(project, "tiny", number=None)
 
 
-def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_start(project: Path):
+def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_start(project: Path) -> None:
     champion = Project(project, "tiny").champion
     first = champion()
     assert first is not None
@@ -99,7 +99,7 @@ def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_star
     assert champion() == Version("7", "d", "tiny:d", project / "bundles/d")
 
 
-def test_promotion_that_fails_is_told_in_its_own_words(project: Path):
+def test_promotion_that_fails_is_told_in_its_own_words(project: Path) -> None:
     refusal = Project(project, "nobody").promote(Version("7", "d", "tiny:d", project))
     assert refusal is not None
     assert refusal.startswith("'modelyard promote' ended with 2: ")

@@ -25,7 +25,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Generator[Router]:
         yield router
 
 
-def test_no_request_is_lost_or_fails_during_three_swaps(router: Router):
+def test_no_request_is_lost_or_fails_during_three_swaps(router: Router) -> None:
     first = router.serve(delay_s=0.02)
     done = threading.Event()
     labels: Counter[str] = Counter()
@@ -55,7 +55,7 @@ def test_no_request_is_lost_or_fails_during_three_swaps(router: Router):
     router.wait_for_bentos(1)  # the old ones are gone
 
 
-def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router):
+def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router) -> None:
     first = router.serve(delay_s=4.0)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(router.label)
@@ -74,7 +74,7 @@ def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router):
         ({"is_changed": True}, "it is not the bundle that was promoted"),
     ],
 )
-def test_old_version_keeps_serving_where_the_new_one_cannot(router: Router, spec: dict, reason: str):
+def test_old_version_keeps_serving_where_the_new_one_cannot(router: Router, spec: dict, reason: str) -> None:
     first = router.serve()
     second = router.name("champion", **spec)
     state = router.wait("state", "state", "degraded")
@@ -87,7 +87,7 @@ def test_old_version_keeps_serving_where_the_new_one_cannot(router: Router, spec
     assert router.label() == second
 
 
-def test_broken_champion_file_is_said_and_changes_nothing(router: Router):
+def test_broken_champion_file_is_said_and_changes_nothing(router: Router) -> None:
     first = router.serve()
     (router.folder / "champion.json").write_text("{")
     assert "champion.json cannot be read" in router.wait("state", "state", "degraded")["refused"]["reason"]
@@ -97,7 +97,7 @@ def test_broken_champion_file_is_said_and_changes_nothing(router: Router):
     assert router.label() == first
 
 
-def test_first_champion_is_waited_for(tmp_path: Path):
+def test_first_champion_is_waited_for(tmp_path: Path) -> None:
     with routing(tmp_path) as router:
         router.wait("state", "state", "waiting")
         response = router.ask()
@@ -107,7 +107,7 @@ def test_first_champion_is_waited_for(tmp_path: Path):
         assert router.serve() == router.label() == "1"
 
 
-def test_bento_that_ends_is_started_again(router: Router):
+def test_bento_that_ends_is_started_again(router: Router) -> None:
     first = router.serve()
     before = router.read("state")["crashes"]
     for crashes in (1, 2):
@@ -119,14 +119,14 @@ def test_bento_that_ends_is_started_again(router: Router):
         assert router.label() == first
 
 
-def test_request_that_its_bento_did_not_survive_is_told_to_come_again(router: Router):
+def test_request_that_its_bento_did_not_survive_is_told_to_come_again(router: Router) -> None:
     router.serve()
     response = httpx.post(f"{router.url}/crash")
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
 
 
-def test_last_good_version_is_started_again_where_the_champion_cannot_be(router: Router):
+def test_last_good_version_is_started_again_where_the_champion_cannot_be(router: Router) -> None:
     first = router.serve()
     before = router.read("state")["crashes"]
     router.name("champion", dies=True)
@@ -142,7 +142,7 @@ def is_listening(router: Router) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_router_that_is_asked_to_end_finishes_what_it_accepted(tmp_path: Path, number: int):
+def test_router_that_is_asked_to_end_finishes_what_it_accepted(tmp_path: Path, number: int) -> None:
     log = tmp_path / "asked.jsonl"
     with routing(tmp_path) as router, ThreadPoolExecutor(4) as pool:
         router.serve(delay_s=3.0, log=str(log))
@@ -170,7 +170,7 @@ def stream(router: Router) -> list[tuple[float, float]]:
     return events
 
 
-def test_streamed_answer_is_not_kept_back_and_outlives_a_swap(router: Router):
+def test_streamed_answer_is_not_kept_back_and_outlives_a_swap(router: Router) -> None:
     router.serve()
     with ThreadPoolExecutor(1) as pool:
         events = pool.submit(stream, router)
@@ -181,13 +181,13 @@ def test_streamed_answer_is_not_kept_back_and_outlives_a_swap(router: Router):
         router.wait_for_version(second)
 
 
-def test_answer_that_breaks_off_does_not_look_whole(router: Router):
+def test_answer_that_breaks_off_does_not_look_whole(router: Router) -> None:
     router.serve()
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{router.url}/broken")
 
 
-def test_requests_and_answers_pass_as_they_are(router: Router):
+def test_requests_and_answers_pass_as_they_are(router: Router) -> None:
     router.serve()
     url = f"{router.url}/echo%2F..?a=%20b&c="
     assert httpx.get(url).status_code == 404  # the path was not changed on its way
@@ -209,7 +209,7 @@ def test_requests_and_answers_pass_as_they_are(router: Router):
     assert "aiohttp" not in str(head.headers)
 
 
-def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Router):
+def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Router) -> None:
     router.serve()
     assert httpx.post(f"{router.url}/echo", content=b"a" * 2**20).status_code == 201
     assert httpx.post(f"{router.url}/echo", content=b"a" * (2**20 + 1)).status_code == 413
@@ -224,7 +224,7 @@ def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Ro
     assert "b" * 100 in done.stdout
 
 
-def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_path: Path):
+def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_path: Path) -> None:
     log = tmp_path / "asked.jsonl"
     router.serve(status=503, full_ms=1000, log=str(log))
     with ThreadPoolExecutor(8) as pool:

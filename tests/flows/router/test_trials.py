@@ -26,13 +26,13 @@ def trial(**changes: object) -> Trial:
     return Trial(Rules(**{**RULES, **changes}))  # pyright: ignore[reportArgumentType]
 
 
-def test_labels_are_found_wherever_they_are():
+def test_labels_are_found_wherever_they_are() -> None:
     assert labels_of(b'[{"label": "a", "scores": {"b": 1}}, {"label": "c"}]') == ["a", "c"]
     assert labels_of(b'{"answers": [{"label": 1}, {"x": {"label": 2}}]}') == [1, 2]
     assert labels_of(b'{"text": "label"}') == labels_of(b"not JSON") == labels_of(b"[" * 100_000) == []
 
 
-def test_alike_challenger_passes_after_the_last_request():
+def test_alike_challenger_passes_after_the_last_request() -> None:
     seen = trial()
     for number in range(10):
         assert seen.verdict() == "running", number
@@ -41,7 +41,7 @@ def test_alike_challenger_passes_after_the_last_request():
     assert seen.agreement == 1.0
 
 
-def test_agreement_is_the_mean_share_of_labels_by_request():
+def test_agreement_is_the_mean_share_of_labels_by_request() -> None:
     seen = trial(requests=3)
     seen.record(answer("a", "b", "c", "d"), answer("a", "b", "c", "x"))
     seen.record(answer("a"), answer("a"))
@@ -52,7 +52,7 @@ def test_agreement_is_the_mean_share_of_labels_by_request():
     assert "58.3% of the labels of 3 requests are the champion's (min_agreement 0.8)" in str(seen.regression())
 
 
-def test_verdict_does_not_wait_for_what_cannot_be_mended():
+def test_verdict_does_not_wait_for_what_cannot_be_mended() -> None:
     seen = trial()
     seen.record(answer("a"), answer("b"))
     seen.record(answer("a"), answer("b"))
@@ -67,7 +67,7 @@ def test_verdict_does_not_wait_for_what_cannot_be_mended():
     assert "2 of 2 requests failed that the champion answered" in str(seen.regression())
 
 
-def test_request_that_both_fail_does_not_count():
+def test_request_that_both_fail_does_not_count() -> None:
     seen = trial(requests=1)
     seen.record(answer(status=503), answer(status=503))
     assert (seen.requests, seen.both_failed, seen.verdict()) == (0, 1, "running")
@@ -75,20 +75,20 @@ def test_request_that_both_fail_does_not_count():
     assert (seen.requests, seen.errors, seen.compared) == (1, 0, 0)
 
 
-def test_another_status_is_no_agreement():
+def test_another_status_is_no_agreement() -> None:
     seen = trial(requests=1)
     seen.record(answer("a"), answer(status=400))
     assert seen.verdict() == "failed"
 
 
-def test_slower_challenger_fails():
+def test_slower_challenger_fails() -> None:
     seen = trial()
     for _ in range(10):
         seen.record(answer("a", seconds=0.01), answer("a", seconds=0.031))
     assert "its median latency is 3.10 of the champion's (max_latency_ratio 3)" in str(seen.regression())
 
 
-def test_answers_without_labels_are_judged_without_them_only_where_that_is_said():
+def test_answers_without_labels_are_judged_without_them_only_where_that_is_said() -> None:
     for min_agreement, verdict in ((None, "passed"), (0.5, "failed")):
         seen = trial(requests=1, min_agreement=min_agreement)
         seen.record(Answer(200, b"", 0.1), Answer(200, b"", 0.1))
@@ -119,7 +119,7 @@ def logged(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_shadow_is_promoted_after_its_requests_and_nobody_waited_for_it(router: Router, tmp_path: Path):
+def test_shadow_is_promoted_after_its_requests_and_nobody_waited_for_it(router: Router, tmp_path: Path) -> None:
     log = tmp_path / "asked.jsonl"
     rule(router, requests=4, max_latency_ratio=10_000.0)
     first = router.serve(label="same")
@@ -155,7 +155,9 @@ def test_shadow_is_promoted_after_its_requests_and_nobody_waited_for_it(router: 
     ],
 )
 @pytest.mark.parametrize("mode", ["shadow", "canary"])
-def test_worse_challenger_is_dropped_and_no_client_gets_an_error(router: Router, spec: dict, reason: str, mode: str):
+def test_worse_challenger_is_dropped_and_no_client_gets_an_error(
+    router: Router, spec: dict, reason: str, mode: str
+) -> None:
     rule(router, mode=mode)
     first = router.serve(label="same")
     second = router.name("challenger", **spec)
@@ -172,7 +174,7 @@ def test_worse_challenger_is_dropped_and_no_client_gets_an_error(router: Router,
     assert router.read("state")["serving"]["version"] == first
 
 
-def test_canary_is_really_served_and_promoted(router: Router, tmp_path: Path):
+def test_canary_is_really_served_and_promoted(router: Router, tmp_path: Path) -> None:
     log = tmp_path / "asked.jsonl"
     rule(router, mode="canary", min_agreement=0.0, max_latency_ratio=1000.0)
     router.serve(log=str(log))
@@ -185,7 +187,7 @@ def test_canary_is_really_served_and_promoted(router: Router, tmp_path: Path):
     assert [one["shadow"] for one in logged(log)][:4] == ["secret"] * 4
 
 
-def test_challenger_that_promotion_refuses_is_dropped(router: Router):
+def test_challenger_that_promotion_refuses_is_dropped(router: Router) -> None:
     rule(router, requests=2, max_latency_ratio=1000.0)
     (router.folder / "refusal.txt").write_text("worse on the held-out rows")
     first = router.serve(label="same")
@@ -198,7 +200,7 @@ def test_challenger_that_promotion_refuses_is_dropped(router: Router):
     assert router.read("state")["serving"]["version"] == first
 
 
-def test_challenger_that_is_withdrawn_is_stopped(router: Router):
+def test_challenger_that_is_withdrawn_is_stopped(router: Router) -> None:
     rule(router)
     router.serve()
     router.name("challenger")
@@ -207,3 +209,4 @@ def test_challenger_that_is_withdrawn_is_stopped(router: Router):
     (router.folder / "challenger.json").unlink()
     router.wait("verdict", "state", "withdrawn")
     router.wait_for_bentos(1)
+    assert router.ask().status_code == 200  # by the champion, which went on

@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_recipe_with_a_schedule_has_a_deployment(project: Path):
+def test_each_recipe_with_a_schedule_has_a_deployment(project: Path) -> None:
     edit(project, "digits.schedule", {"interval_s": 3600, "timezone": "Europe/Berlin", "limit_s": 600})
     made = {(one.flow_name, one.name): one for one in deployments_of(project)}
     assert made.keys() == {("retrain", "movie_sentiment"), ("monitor", "movie_sentiment"), ("retrain", "digits")}
@@ -45,7 +45,7 @@ def test_each_recipe_with_a_schedule_has_a_deployment(project: Path):
     assert described(load_recipe(project, "digits").schedule) == "every 3,600 s, at most 600 s"
 
 
-def test_prefect_yaml_says_what_params_yaml_says():
+def test_prefect_yaml_says_what_params_yaml_says() -> None:
     said = {(one["parameters"]["recipe"], one["description"]): one for one in PREFECT["deployments"]}
     made = {(one.parameters["recipe"], one.description): one for one in deployments_of(ROOT, pool="modelyard")}
     assert said.keys() == made.keys()
@@ -76,13 +76,13 @@ def test_prefect_yaml_says_what_params_yaml_says():
         ({"crom": "0 3 * * 1", "timezone": "UTC", "limit_s": 600}, r"unknown key \(did you mean 'cron'\?\)"),
     ],
 )
-def test_schedule_that_cannot_be_is_refused(project: Path, change: dict, message: str):
+def test_schedule_that_cannot_be_is_refused(project: Path, change: dict, message: str) -> None:
     edit(project, "movie_sentiment.schedule", change)
     with pytest.raises(ParamsError, match=message):
         load_recipe(project, "movie_sentiment")
 
 
-def test_recipe_with_faults_does_not_take_the_schedules_of_others(project: Path):
+def test_recipe_with_faults_does_not_take_the_schedules_of_others(project: Path) -> None:
     edit(project, "digits.schedule", A_YEAR)
     edit(project, "movie_sentiment.finetune.epochs", "two")
     faulty = faulty_recipes(project)
@@ -107,13 +107,13 @@ def test_recipe_with_faults_does_not_take_the_schedules_of_others(project: Path)
         ("speech_gpt.promotion.slices", {"by": ["label"], "max_drop": 0.1, "min_rows": 5}, "slices is for classifiers"),
     ],
 )
-def test_gate_that_could_not_be_judged_is_refused(project: Path, path: str, value: object, message: str):
+def test_gate_that_could_not_be_judged_is_refused(project: Path, path: str, value: object, message: str) -> None:
     edit(project, path, value)
     with pytest.raises(ParamsError, match=message):
         load_recipe(project, path.split(".")[0])
 
 
-def test_cron_that_names_no_day_is_refused_and_holds_up_no_other_recipe(project: Path):
+def test_cron_that_names_no_day_is_refused_and_holds_up_no_other_recipe(project: Path) -> None:
     edit(project, "movie_sentiment.monitoring.schedule.cron", "0 3 31 2 *")
     edit(project, "digits.schedule", A_YEAR)
     with pytest.raises(ParamsError, match=r"monitoring.schedule: '0 3 31 2 \*' is no cron expression \(bad day-of"):
@@ -124,7 +124,7 @@ def test_cron_that_names_no_day_is_refused_and_holds_up_no_other_recipe(project:
 
 
 @pytest.mark.parametrize("section", ["schedule", "monitoring.schedule"])
-def test_bad_cron_is_refused_when_params_are_read(project: Path, section: str):
+def test_bad_cron_is_refused_when_params_are_read(project: Path, section: str) -> None:
     edit(project, f"movie_sentiment.{section}.cron", "0 99 * * 1")
     with pytest.raises(ParamsError, match=rf"recipes.movie_sentiment.{section}: '0 99 \* \* 1' is no cron expression"):
         load_recipe(project, "movie_sentiment")
@@ -147,7 +147,9 @@ def of_recipe(server: httpx.Client, recipe: str) -> dict[str, str]:
     return {f"{flows[one['flow_id']]}/{one['name']}": one["id"] for one in found}
 
 
-def test_deployments_go_with_their_schedules_and_nobody_elses(project: Path, server: httpx.Client, prefect_api: str):
+def test_deployments_go_with_their_schedules_and_nobody_elses(
+    project: Path, server: httpx.Client, prefect_api: str
+) -> None:
     other = project / "other"
     other.mkdir()
     for name in ("dvc.yaml", "params.yaml"):

@@ -58,7 +58,7 @@ def scheduled_at(client: Any, deployment: Any, when: datetime) -> UUID:
     return client.create_flow_run_from_deployment(deployment.id, state=Scheduled(scheduled_time=when)).id
 
 
-def test_coming_runs_are_written_ahead(project: Path, deployment: Any, client: Any):
+def test_coming_runs_are_written_ahead(project: Path, deployment: Any, client: Any) -> None:
     """What broke with SQLAlchemy 2.1: everything was well, and no run was ever written."""
     for _ in range(180):
         if client.read_flow_runs(limit=1, deployment_filter=of(deployment)):
@@ -80,7 +80,7 @@ def of(deployment: Any) -> Any:
 
 def test_schedule_that_will_not_fire_is_named(
     project: Path, deployment: Any, client: Any, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     from components.plumbing.locks import hold
 
     # As where the scheduler fails each time.
@@ -98,13 +98,13 @@ def test_schedule_that_will_not_fire_is_named(
     assert "retrain movie_sentiment: paused" in [str(one) for one in coming_runs(project)]
 
 
-def test_schedule_that_no_worker_offered_is_named(project: Path, client: Any):
+def test_schedule_that_no_worker_offered_is_named(project: Path, client: Any) -> None:
     del client
     assert [one.fault for one in coming_runs(project)]
     assert all("no worker or pool has offered it" in one.fault for one in coming_runs(project))
 
 
-def test_one_run_stands_for_all_that_are_overdue(deployment: Any, client: Any):
+def test_one_run_stands_for_all_that_are_overdue(deployment: Any, client: Any) -> None:
     now = datetime.now(UTC)
     ids = [scheduled_at(client, deployment, now - timedelta(hours=hours)) for hours in (3, 2, 1)]
     later = scheduled_at(client, deployment, now + timedelta(hours=1))
@@ -114,7 +114,7 @@ def test_one_run_stands_for_all_that_are_overdue(deployment: Any, client: Any):
     assert str(ids[2]) in client.read_flow_run(ids[0]).state.message
 
 
-def test_run_that_nobody_wrote_ahead_is_added_once(deployment: Any, client: Any):
+def test_run_that_nobody_wrote_ahead_is_added_once(deployment: Any, client: Any) -> None:
     since = datetime.now(UTC) - timedelta(hours=5)
     assert catch_up(client, deployment, since=since)
     assert not catch_up(client, deployment, since=since)
@@ -122,11 +122,11 @@ def test_run_that_nobody_wrote_ahead_is_added_once(deployment: Any, client: Any)
     assert run.state.type.value == "SCHEDULED"
 
 
-def test_nothing_is_added_where_nothing_was_due(deployment: Any, client: Any):
+def test_nothing_is_added_where_nothing_was_due(deployment: Any, client: Any) -> None:
     assert not catch_up(client, deployment, since=datetime.now(UTC) - timedelta(seconds=40))
 
 
-def test_killed_run_is_closed_with_what_it_called_and_its_tasks(project: Path, deployment: Any, client: Any):
+def test_killed_run_is_closed_with_what_it_called_and_its_tasks(project: Path, deployment: Any, client: Any) -> None:
     from prefect.client.schemas.objects import State
 
     run = scheduled_at(client, deployment, datetime.now(UTC))
@@ -151,7 +151,7 @@ def _a_task() -> Any:
     return task(lambda: None)
 
 
-def test_place_that_nobody_holds_is_given_back(deployment: Any, client: Any, prefect_api: str):
+def test_place_that_nobody_holds_is_given_back(deployment: Any, client: Any, prefect_api: str) -> None:
     limit = deployment.global_concurrency_limit
     httpx.patch(f"{prefect_api}/v2/concurrency_limits/{limit.id}", json={"active_slots": 1}).raise_for_status()
     held = client.read_deployment(deployment.id)

@@ -117,7 +117,7 @@ def watch(root: Path, retrain: Retrain, **options: Any) -> Outcome:
     return monitor_recipe(root, "tiny", start=retrain, **options)
 
 
-def test_more_of_the_same_is_steady(project: Path):
+def test_more_of_the_same_is_steady(project: Path) -> None:
     serve(project, FILMS, day=1)
     retrain = Retrain()
     outcome = watch(project, retrain)
@@ -140,7 +140,7 @@ def test_more_of_the_same_is_steady(project: Path):
     assert seen.data.metrics["domain_auc"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_other_texts_are_drift_and_start_one_retraining(project: Path):
+def test_other_texts_are_drift_and_start_one_retraining(project: Path) -> None:
     serve(project, OTHERS, day=1, actual=mood_of)
     retrain = Retrain()
     outcome = watch(project, retrain)
@@ -157,7 +157,7 @@ def test_other_texts_are_drift_and_start_one_retraining(project: Path):
     assert retrain.started == ["tiny"]
 
 
-def test_what_the_contract_does_not_allow_is_not_learned_and_said(project: Path):
+def test_what_the_contract_does_not_allow_is_not_learned_and_said(project: Path) -> None:
     long = 3 * (OTHERS[0] + " ") + "x" * 2000
     serve(project, [*OTHERS, "", long], day=1, actual=lambda text: mood_of(text or OTHERS[0]))
     outcome = watch(project, Retrain())
@@ -166,7 +166,7 @@ def test_what_the_contract_does_not_allow_is_not_learned_and_said(project: Path)
     assert outcome.num_learned == pq.read_metadata(project / "data/feedback/tiny.parquet").num_rows == len(OTHERS)
 
 
-def test_feedback_that_is_cut_off_comes_back_as_it_is_said(project: Path):
+def test_feedback_that_is_cut_off_comes_back_as_it_is_said(project: Path) -> None:
     edit(project, "tiny.monitoring.retrain", False)
     serve(project, OTHERS, day=1, actual=mood_of)
     watch(project, Retrain())
@@ -182,7 +182,7 @@ def test_feedback_that_is_cut_off_comes_back_as_it_is_said(project: Path):
     assert watch(project, Retrain()).verdict.state == "drift"
 
 
-def test_one_cause_starts_one_retraining_also_after_the_cool_down(project: Path):
+def test_one_cause_starts_one_retraining_also_after_the_cool_down(project: Path) -> None:
     edit(project, "tiny.monitoring.cool_down_s", 0)
     serve(project, OTHERS, day=1)
     retrain = Retrain()
@@ -193,7 +193,7 @@ def test_one_cause_starts_one_retraining_also_after_the_cool_down(project: Path)
     assert len(retrain.started) == 2
 
 
-def test_retraining_that_could_not_start_may_start_later(project: Path, monkeypatch: pytest.MonkeyPatch):
+def test_retraining_that_could_not_start_may_start_later(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(project, OTHERS, day=1)
     monkeypatch.setattr("flows.upkeep.monitor.modelyard", lambda *_: [str(project / "nothing")])
     with pytest.raises(OSError, match="nothing"):
@@ -203,7 +203,7 @@ def test_retraining_that_could_not_start_may_start_later(project: Path, monkeypa
     assert retrain.started == ["tiny"]
 
 
-def test_retraining_under_way_is_not_started_twice_and_a_killed_one_is_started_again(project: Path):
+def test_retraining_under_way_is_not_started_twice_and_a_killed_one_is_started_again(project: Path) -> None:
     serve(project, OTHERS, day=1)
     with subprocess.Popen(["sleep", "60"]) as process:
 
@@ -218,7 +218,7 @@ def test_retraining_under_way_is_not_started_twice_and_a_killed_one_is_started_a
     assert watch(project, retrain).retrain == "started"
 
 
-def test_recipe_that_wants_none_is_not_retrained(project: Path):
+def test_recipe_that_wants_none_is_not_retrained(project: Path) -> None:
     edit(project, "tiny.monitoring.retrain", False)
     serve(project, OTHERS, day=1)
     retrain = Retrain()
@@ -226,14 +226,14 @@ def test_recipe_that_wants_none_is_not_retrained(project: Path):
     assert retrain.started == []
 
 
-def test_few_rows_are_not_judged(project: Path):
+def test_few_rows_are_not_judged(project: Path) -> None:
     serve(project, OTHERS, day=1)
     outcome = watch(project, Retrain(), last=99)
     assert outcome.verdict.state == "too few"
     assert "99 rows are fewer than monitoring.min_rows 100" in outcome.verdict.notes[-1]
 
 
-def test_since_chooses_the_window(project: Path):
+def test_since_chooses_the_window(project: Path) -> None:
     serve(project, OTHERS, day=1)
     serve(project, FILMS, day=2)
     assert watch(project, Retrain(), since=datetime(2026, 11, 2, tzinfo=UTC)).verdict.state == "steady"
@@ -242,7 +242,7 @@ def test_since_chooses_the_window(project: Path):
         watch(project, Retrain(), since=datetime(2027, 1, 1, tzinfo=UTC))
 
 
-def test_hashes_leave_the_lengths_and_the_answers(project: Path):
+def test_hashes_leave_the_lengths_and_the_answers(project: Path) -> None:
     serve(project, OTHERS, day=1, actual=mood_of)
     path = traffic_folder(project, "tiny") / "traffic-20261101.jsonl"
     rows = [json.loads(line) | {"input": "sha256:" + "0" * 64} for line in path.read_text().splitlines()]
@@ -253,7 +253,7 @@ def test_hashes_leave_the_lengths_and_the_answers(project: Path):
     assert outcome.num_learned == 0
 
 
-def test_slow_service_is_degraded(project: Path):
+def test_slow_service_is_degraded(project: Path) -> None:
     edit(project, "tiny.monitoring.limits.max_p95_ms", 1.0)
     serve(project, FILMS, day=1)
     retrain = Retrain()
@@ -263,7 +263,7 @@ def test_slow_service_is_degraded(project: Path):
     assert retrain.started == []
 
 
-def test_log_of_a_version_that_is_gone_is_named(project: Path):
+def test_log_of_a_version_that_is_gone_is_named(project: Path) -> None:
     serve(project, FILMS, day=1, version="0123456789ab")
     with pytest.raises(InputError, match="written by tiny:0123456789ab, which is neither"):
         watch(project, Retrain())
@@ -281,7 +281,7 @@ def promote_made_from(root: Path, splits: Path) -> str:
     return version
 
 
-def test_promoted_version_is_compared_with_its_own_splits_wherever_dvc_keeps_them(project: Path):
+def test_promoted_version_is_compared_with_its_own_splits_wherever_dvc_keeps_them(project: Path) -> None:
     preprocess, earlier = project / "artifacts/tiny/preprocess", project / "data/earlier"
     shutil.copytree(preprocess, earlier, ignore=lambda *_: ["predictor"])
     version = promote_made_from(project, earlier)
@@ -299,7 +299,7 @@ def test_promoted_version_is_compared_with_its_own_splits_wherever_dvc_keeps_the
     assert "the present ones stand in" in gone.notes[0]
 
 
-def test_command_ends_with_3_on_drift_and_says_why(project: Path):
+def test_command_ends_with_3_on_drift_and_says_why(project: Path) -> None:
     edit(project, "tiny.monitoring.retrain", False)
     serve(project, OTHERS, day=1)
     edit(project, "tiny.notify", {"team": webhook("drift")})
@@ -317,7 +317,7 @@ def test_command_ends_with_3_on_drift_and_says_why(project: Path):
     assert any("a classifier tells the window" in reason for reason in data["reasons"])
 
 
-def test_bad_time_and_missing_log_are_refused(project: Path):
+def test_bad_time_and_missing_log_are_refused(project: Path) -> None:
     found = CliRunner().invoke(cli, ["--project", str(project), "monitor", "tiny", "--since", "yesterday"])
     assert isinstance(found.exception, InputError)
     assert "--since is 'yesterday'" in str(found.exception)
@@ -325,13 +325,13 @@ def test_bad_time_and_missing_log_are_refused(project: Path):
         watch(project, Retrain())
 
 
-def test_recipe_without_the_section_is_told_so(project: Path):
+def test_recipe_without_the_section_is_told_so(project: Path) -> None:
     edit(project, "tiny.monitoring", None)
     with pytest.raises(InputError, match="no section 'monitoring'"):
         watch(project, Retrain())
 
 
-def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
+def test_cause_is_the_version_and_what_there_is_to_learn(project: Path) -> None:
     params = load_recipe(project, "tiny").monitoring
     assert params is not None
     now = datetime(2026, 11, 22, tzinfo=UTC)
@@ -346,7 +346,7 @@ def test_cause_is_the_version_and_what_there_is_to_learn(project: Path):
     assert why_not({"v1": over | {"process": "1:1"}}, "v1", params, now=now, told_at=[]) == ""  # it was killed
 
 
-def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(project: Path):
+def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(project: Path) -> None:
     path = causes_file(project, "tiny")
     path.parent.mkdir(parents=True)
     failed_gate, away = StageError("evaluate@tiny: below\nthe bar"), StageError("the MLflow store cannot be reached")
@@ -372,7 +372,7 @@ def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(proj
         assert datetime.now(UTC) - datetime.fromisoformat(last.at) < timedelta(minutes=1)
 
 
-def test_how_a_retraining_that_promoted_nothing_ended_is_said(project: Path):
+def test_how_a_retraining_that_promoted_nothing_ended_is_said(project: Path) -> None:
     serve(project, OTHERS, day=1)
 
     def stop(root: Path, name: str) -> str:
@@ -402,7 +402,7 @@ def test_how_a_retraining_that_promoted_nothing_ended_is_said(project: Path):
 
 
 @pytest.mark.parametrize("content", ['{"causes": {"v1": ', "[]", "{}", '{"causes": {"v1": 1}}'])
-def test_broken_memory_of_retrainings_is_named_with_what_mends_it(project: Path, content: str):
+def test_broken_memory_of_retrainings_is_named_with_what_mends_it(project: Path, content: str) -> None:
     serve(project, OTHERS, day=1)
     path = causes_file(project, "tiny")
     path.parent.mkdir(parents=True)
@@ -413,7 +413,7 @@ def test_broken_memory_of_retrainings_is_named_with_what_mends_it(project: Path,
     assert watch(project, Retrain()).retrain == "started"
 
 
-def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: Path, prefect_api: str):
+def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: Path, prefect_api: str) -> None:
     edit(project, "tiny.monitoring.retrain", False)
     code = "from flows.upkeep.monitor import monitor; s = monitor('tiny', return_state=True); print(s.name, s.message)"
     command = [sys.executable, "-c", code]
@@ -434,7 +434,7 @@ def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: P
     assert "no retraining: monitoring.retrain is false" in seen()
 
 
-def test_service_is_told_where_to_log(project: Path):
+def test_service_is_told_where_to_log(project: Path) -> None:
     found = traffic_environment(project, "tiny", load_recipe(project, "tiny"))
     assert found["MODELYARD_TRAFFIC"] == str(project / ".modelyard/traffic/tiny")
     assert found["MODELYARD_TRAFFIC_INPUT"] in ("text", "hash")

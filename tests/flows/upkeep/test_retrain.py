@@ -22,7 +22,7 @@ from flows.upkeep.retrain import patiently
 from flows.upkeep.worker import for_runs
 
 
-def test_run_over_its_limit_is_stopped_and_says_so():
+def test_run_over_its_limit_is_stopped_and_says_so() -> None:
     started = time.monotonic()
     with pytest.raises(TimeLimitError, match=r"tiny: .* longer than 1 s and was stopped; .*limit_s of its schedule"):
         with time_limit(1, "tiny"):
@@ -30,7 +30,7 @@ def test_run_over_its_limit_is_stopped_and_says_so():
     assert time.monotonic() - started < 20
 
 
-def test_run_within_its_limit_is_left_alone():
+def test_run_within_its_limit_is_left_alone() -> None:
     handler = signal.getsignal(signal.SIGINT)
     with time_limit(60, "tiny"):
         pass
@@ -39,7 +39,7 @@ def test_run_within_its_limit_is_left_alone():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_interrupt_of_the_user_stays_one():
+def test_interrupt_of_the_user_stays_one() -> None:
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt), time_limit(60, "tiny"):
         time.sleep(5)
@@ -60,7 +60,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_run_ends_with_its_worker(tmp_path: Path):
+def test_run_ends_with_its_worker(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, {str(tmp_path / 'note')!r}])\ntime.sleep(60)"
@@ -92,7 +92,7 @@ def transient(message: str) -> StageError:
 )
 def test_what_does_not_answer_is_asked_again_and_a_failed_gate_never(
     errors: list[ModelyardError], num_calls: int, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(retrain, "RETRY_DELAYS_S", (0, 0))
     left, calls = list(errors), []
 
@@ -110,7 +110,7 @@ def test_what_does_not_answer_is_asked_again_and_a_failed_gate_never(
     assert len(calls) == num_calls
 
 
-def test_runs_of_a_worker_inherit_its_variables_for_the_time_only(tmp_path: Path):
+def test_runs_of_a_worker_inherit_its_variables_for_the_time_only(tmp_path: Path) -> None:
     before, folder = dict(os.environ), Path.cwd()
     with for_runs(tmp_path):
         assert os.environ[WORKER_VARIABLE] == identity()
@@ -119,7 +119,7 @@ def test_runs_of_a_worker_inherit_its_variables_for_the_time_only(tmp_path: Path
     assert Path.cwd() == folder
 
 
-def test_second_worker_of_a_project_is_told(tmp_path: Path):
+def test_second_worker_of_a_project_is_told(tmp_path: Path) -> None:
     with hold(tmp_path, "worker.process", doing="modelyard worker", wait=False):
         code = (
             "import sys; from pathlib import Path; from components.plumbing.locks import hold\n"
@@ -129,7 +129,7 @@ def test_second_worker_of_a_project_is_told(tmp_path: Path):
     assert BusyError.__name__ in done.stderr
 
 
-def test_note_of_a_process_tells_whether_a_run_is_at_work(tmp_path: Path):
+def test_note_of_a_process_tells_whether_a_run_is_at_work(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir(parents=True)
     (folder / "a.json").write_text(json.dumps({"process": identity()}))

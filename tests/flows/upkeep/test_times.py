@@ -21,19 +21,19 @@ def by_the_clock(interval_s: int, start: datetime, *, hours: int) -> list[str]:
     return [f"{time.astimezone(BERLIN):%d %H:%M%z}"[:-2] for time in found]
 
 
-def test_days_begin_at_midnight_whichever_way_the_clock_is_changed():
+def test_days_begin_at_midnight_whichever_way_the_clock_is_changed() -> None:
     assert by_the_clock(86400, BACK, hours=60) == ["25 00:00+02", "26 00:00+01", "27 00:00+01"]
     assert by_the_clock(86400, FORWARD, hours=60) == ["28 00:00+01", "29 00:00+02", "30 00:00+02"]
     assert by_the_clock(7 * 86400, FORWARD, hours=7 * 24) == ["29 00:00+02"]  # a Monday
 
 
-def test_a_quarter_of_a_day_keeps_to_the_hours_of_the_zone():
+def test_a_quarter_of_a_day_keeps_to_the_hours_of_the_zone() -> None:
     assert by_the_clock(21600, BACK, hours=24) == ["25 00:00+02", "25 06:00+01", "25 12:00+01", "25 18:00+01"]
     assert by_the_clock(21600, FORWARD, hours=24) == ["28 00:00+01", "28 06:00+02", "28 12:00+02", "28 18:00+02"]
 
 
 @pytest.mark.parametrize(("start", "missing"), [(BACK, ""), (FORWARD, "28 02")])
-def test_short_intervals_leave_no_hour_out(start: datetime, missing: str):
+def test_short_intervals_leave_no_hour_out(start: datetime, missing: str) -> None:
     found = by_the_clock(1800, start, hours=10)
     assert len(found) == len(set(found)) == 21
     assert not missing or not any(time.startswith(missing) for time in found)
@@ -42,7 +42,7 @@ def test_short_intervals_leave_no_hour_out(start: datetime, missing: str):
         assert {"25 02:00+02", "25 02:30+02", "25 02:00+01", "25 02:30+01"} < set(found)
 
 
-def test_interval_does_not_begin_anew_with_the_worker():
+def test_interval_does_not_begin_anew_with_the_worker() -> None:
     first, later = (
         list(times_of(every(90 * 60, "Asia/Kolkata"), start=start, end=datetime(2026, 5, 4, tzinfo=UTC)))
         for start in (datetime(2026, 5, 2, 7, 13, tzinfo=UTC), datetime(2026, 5, 3, 11, 47, tzinfo=UTC))
@@ -53,7 +53,7 @@ def test_interval_does_not_begin_anew_with_the_worker():
     assert midnight in first
 
 
-def test_cron_keeps_to_its_zone():
+def test_cron_keeps_to_its_zone() -> None:
     schedule = RunSchedule(cron="0 3 * * *", timezone="Europe/Berlin", limit_s=60)
     made = when(Due("retrain", "tiny", schedule))
     found = times_of(made, start=BACK, end=BACK + timedelta(days=2))

@@ -58,7 +58,7 @@ def png(picture: np.ndarray) -> bytes:
         return file.getvalue()
 
 
-def test_arrays_and_images_get_the_same_answer(client: httpx.Client, predictor: Predictor):
+def test_arrays_and_images_get_the_same_answer(client: httpx.Client, predictor: Predictor) -> None:
     chosen = PICTURES[:6]
     expected = predictor.answers(predictor.predict(chosen))
     assert [answer["label"] for answer in expected] == [LABELS[label] for label in LABEL_ID[:6]]
@@ -70,14 +70,14 @@ def test_arrays_and_images_get_the_same_answer(client: httpx.Client, predictor: 
         assert response.json() == expected
 
 
-def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client):
+def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client) -> None:
     bodies = [{"arrays": [picture.ravel().tolist()]} for picture in PICTURES]
     alone = [client.post("/classify", json=body).json() for body in bodies]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda body: client.post("/classify", json=body).json(), bodies)) == alone
 
 
-def test_bad_requests_are_refused_by_the_server(client: httpx.Client):
+def test_bad_requests_are_refused_by_the_server(client: httpx.Client) -> None:
     response = client.post("/classify", files=[("images", ("a.png", png(PICTURES[0].T)))])
     assert (response.status_code, response.json()) == (
         400,
@@ -88,14 +88,14 @@ def test_bad_requests_are_refused_by_the_server(client: httpx.Client):
     assert client.post("/classify", content=(b" " * 2**16 for _ in range(8)), headers=JSON).status_code == 413
 
 
-def test_card_says_how_to_send_images(client: httpx.Client):
+def test_card_says_how_to_send_images(client: httpx.Client) -> None:
     card = client.get("/card").text
     assert "curl -s localhost:3000/classify -F images=@picture.png" in card
     assert "Takes PNG and JPEG of 9 x 6 pixels" in card
     assert max(map(len, card.splitlines())) <= 120
 
 
-def test_bundle_needs_what_reads_images(packaged: Path):
+def test_bundle_needs_what_reads_images(packaged: Path) -> None:
     bentofile = (packaged / "artifacts/tiny/package/bundle/bentofile.yaml").read_text()
     assert "pillow==" in bentofile
     assert "tokenizers" not in bentofile
@@ -127,7 +127,7 @@ def checked(folder: Path, body: bytes, *, kind: str = "application/json") -> lis
         ([ZEROS], "the request must be"),
     ],
 )
-def test_bad_arrays_are_refused_in_words(folder: Path, request_: object, error: str):
+def test_bad_arrays_are_refused_in_words(folder: Path, request_: object, error: str) -> None:
     found = checked(folder, json.dumps(request_).encode())
     assert isinstance(found, Refused)
     assert found.status == 400
@@ -135,7 +135,7 @@ def test_bad_arrays_are_refused_in_words(folder: Path, request_: object, error: 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 5000])
-def test_body_that_is_not_json_is_refused(folder: Path, body: bytes):
+def test_body_that_is_not_json_is_refused(folder: Path, body: bytes) -> None:
     found = checked(folder, body)
     assert isinstance(found, Refused)
     assert found.status == 400
@@ -153,7 +153,9 @@ def test_body_that_is_not_json_is_refused(folder: Path, body: bytes):
         ([("images", b"")], 400, "images[0] is empty"),
     ],
 )
-def test_bad_uploads_are_refused_in_words(folder: Path, files: list[tuple[str, bytes]], status: int, error: str):
+def test_bad_uploads_are_refused_in_words(
+    folder: Path, files: list[tuple[str, bytes]], status: int, error: str
+) -> None:
     given = [(name, ("file", data)) for name, data in files]
     request = httpx.Request("POST", "http://localhost", files=given)
     found = checked(folder, request.read(), kind=request.headers["content-type"])
@@ -162,14 +164,14 @@ def test_bad_uploads_are_refused_in_words(folder: Path, files: list[tuple[str, b
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "image/png"])
-def test_other_content_types_are_refused(folder: Path, kind: str):
+def test_other_content_types_are_refused(folder: Path, kind: str) -> None:
     found = checked(folder, b"", kind=kind)
     assert isinstance(found, Refused)
     assert found.status == 415
     assert f"content-type is '{kind}'; send 'application/json', or 'multipart/form-data' with images" == found.error
 
 
-def test_model_of_vectors_takes_no_images(folder: Path, tmp_path: Path):
+def test_model_of_vectors_takes_no_images(folder: Path, tmp_path: Path) -> None:
     settings = read_json(folder / "predictor.json") | {"shape": [54]}
     (tmp_path / "predictor.json").write_text(json.dumps(settings))
     request = httpx.Request("POST", "http://localhost", files=[("images", ("a", png(PICTURES[0])))])
@@ -183,7 +185,7 @@ def test_model_of_vectors_takes_no_images(folder: Path, tmp_path: Path):
     assert "an array of 54 numbers" in endpoint.what_it_is(tmp_path)
 
 
-def test_example_for_vectors_is_a_whole_command(folder: Path, tmp_path: Path):
+def test_example_for_vectors_is_a_whole_command(folder: Path, tmp_path: Path) -> None:
     settings = read_json(folder / "predictor.json") | {"shape": [54]}
     (tmp_path / "predictor.json").write_text(json.dumps(settings))
     words = f"printf '%s\\n' {endpoint.example(tmp_path)}"
@@ -191,7 +193,7 @@ def test_example_for_vectors_is_a_whole_command(folder: Path, tmp_path: Path):
     assert json.loads(body) == {"arrays": [ZEROS]}
 
 
-def test_body_is_as_long_as_its_numbers_or_its_images_may_be(folder: Path, tmp_path: Path):
+def test_body_is_as_long_as_its_numbers_or_its_images_may_be(folder: Path, tmp_path: Path) -> None:
     limits = endpoint.Limits(**LIMITS)
     most = endpoint.max_bytes(folder, limits)
     assert most == {"application/json": 1024 + 8 * 54 * 32, "multipart/form-data": 1024 + 8 * (4000 + 1024)}

@@ -84,7 +84,7 @@ def events_of(response: httpx.Response) -> Iterator[dict[str, Any]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-def test_streamed_events_join_to_the_answer_in_one_piece(client: httpx.Client, bundle: Path):
+def test_streamed_events_join_to_the_answer_in_one_piece(client: httpx.Client, bundle: Path) -> None:
     model = TextGenerator.load(bundle, threads=1)
     for seed in range(3):
         request = {
@@ -105,14 +105,14 @@ def test_streamed_events_join_to_the_answer_in_one_piece(client: httpx.Client, b
         assert last == {name: value for name, value in whole.json().items() if name != "text"}
 
 
-def test_tokens_come_one_by_one(client: httpx.Client, endless: dict[str, Any]):
+def test_tokens_come_one_by_one(client: httpx.Client, endless: dict[str, Any]) -> None:
     with client.stream("POST", "/generate", json=endless) as response:
         events = events_of(response)
         assert next(events)["text"]
         assert next(events)["text"]
 
 
-def test_seed_is_told_and_gives_the_same_answer(client: httpx.Client):
+def test_seed_is_told_and_gives_the_same_answer(client: httpx.Client) -> None:
     request = {"prompt": "A warm", "max_tokens": 30, "stream": False}
     one, other = (client.post("/generate", json=request).json() for _ in range(2))
     assert one["seed"] != other["seed"]
@@ -120,13 +120,13 @@ def test_seed_is_told_and_gives_the_same_answer(client: httpx.Client):
     assert client.post("/generate", json={**request, "seed": one["seed"]}).json() == one
 
 
-def test_golden_answers_are_given_again(client: httpx.Client, bundle: Path):
+def test_golden_answers_are_given_again(client: httpx.Client, bundle: Path) -> None:
     parity = ask(str(client.base_url), read_json(bundle / "golden.json")[:4])
     assert parity.num_other == 0
     assert parity.max_difference == 0
 
 
-def test_request_waits_for_a_place_and_is_turned_away(client: httpx.Client, endless: dict[str, Any], log: Path):
+def test_request_waits_for_a_place_and_is_turned_away(client: httpx.Client, endless: dict[str, Any], log: Path) -> None:
     short = {"prompt": "warm", "max_tokens": 2, "stream": False}
     with ExitStack() as held:
         streams = [client.stream("POST", "/generate", json=endless) for _ in range(LIMITS["threads"])]
@@ -142,7 +142,7 @@ def test_request_waits_for_a_place_and_is_turned_away(client: httpx.Client, endl
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
-def test_client_that_goes_away_is_computed_for_no_longer(client: httpx.Client, endless: dict[str, Any]):
+def test_client_that_goes_away_is_computed_for_no_longer(client: httpx.Client, endless: dict[str, Any]) -> None:
     for _ in range(2 * LIMITS["threads"]):
         with pytest.raises(httpx.ReadTimeout):
             client.post("/generate", json={**endless, "stream": False}, timeout=httpx.Timeout(5, read=0.2))
@@ -171,29 +171,29 @@ def test_client_that_goes_away_is_computed_for_no_longer(client: httpx.Client, e
         ({"top-k": 1}, "unknown key 'top-k'; it may have prompt, max_tokens"),
     ],
 )
-def test_bad_request_is_refused_in_words(client: httpx.Client, changed: dict[str, Any], error: str):
+def test_bad_request_is_refused_in_words(client: httpx.Client, changed: dict[str, Any], error: str) -> None:
     response = client.post("/generate", content=json.dumps({"prompt": "warm", **changed}).encode(), headers=JSON)
     assert response.status_code == 400
     assert error in response.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"warm"'])
-def test_what_is_no_request_is_refused(client: httpx.Client, body: bytes):
+def test_what_is_no_request_is_refused(client: httpx.Client, body: bytes) -> None:
     assert client.post("/generate", content=body, headers=JSON).status_code == 400
 
 
-def test_vast_and_foreign_bodies_are_refused(client: httpx.Client):
+def test_vast_and_foreign_bodies_are_refused(client: httpx.Client) -> None:
     assert client.post("/generate", content=b" " * 2**20, headers=JSON).status_code == 413
     kind = {"content-type": "text/plain"}
     assert client.post("/generate", content=b'{"prompt": "a"}', headers=kind).status_code == 415
 
 
-def test_card_says_how_to_ask(client: httpx.Client, bundle: Path):
+def test_card_says_how_to_ask(client: httpx.Client, bundle: Path) -> None:
     card = client.get("/card").text
     assert "A prompt of at most 12 tokens" in card
     assert "/generate -N" in card
 
 
-def test_requests_are_not_logged(client: httpx.Client, log: Path):
+def test_requests_are_not_logged(client: httpx.Client, log: Path) -> None:
     client.post("/generate", json={"prompt": "a secret", "max_tokens": 1})
     assert "secret" not in log.read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def use(page: Page) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_page_can_be_read_in_light_and_dark(browser: Browser, url: str, dark: bool):
+def test_page_can_be_read_in_light_and_dark(browser: Browser, url: str, dark: bool) -> None:
     page = browser.open(url, dark=dark)
     use(page)
     ground = page.run("getComputedStyle(document.body).backgroundColor")
@@ -46,7 +46,7 @@ def test_page_can_be_read_in_light_and_dark(browser: Browser, url: str, dark: bo
     assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []  # WCAG 2.2, 1.4.3
 
 
-def test_example_is_asked_with_one_click(browser: Browser, url: str):
+def test_example_is_asked_with_one_click(browser: Browser, url: str) -> None:
     page = browser.open(url)
     page.wait(READY)
     names = page.run("[...document.querySelectorAll('#examples button')].map(one => one.innerText)")
@@ -62,7 +62,7 @@ def test_example_is_asked_with_one_click(browser: Browser, url: str):
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_page_fits_a_phone(browser: Browser, url: str, width: int):
+def test_page_fits_a_phone(browser: Browser, url: str, width: int) -> None:
     page = browser.open(url, width=width, height=800)
     assert page.run("document.documentElement.scrollWidth") == width
     use(page)
@@ -71,7 +71,7 @@ def test_page_fits_a_phone(browser: Browser, url: str, width: int):
     assert page.run(SMALL) == []  # WCAG 2.2, 2.5.8: 24 x 24 pixels to touch
 
 
-def test_nothing_leaves_the_origin_and_nothing_fails(browser: Browser, url: str):
+def test_nothing_leaves_the_origin_and_nothing_fails(browser: Browser, url: str) -> None:
     page = browser.open(url)
     use(page)
     assert page.requests
@@ -87,7 +87,7 @@ def test_nothing_leaves_the_origin_and_nothing_fails(browser: Browser, url: str)
     )
 
 
-def test_reader_of_the_screen_is_told_all(browser: Browser, url: str):
+def test_reader_of_the_screen_is_told_all(browser: Browser, url: str) -> None:
     page = browser.open(url)
     use(page)
     nodes = list(page.tree())
@@ -107,7 +107,7 @@ def test_reader_of_the_screen_is_told_all(browser: Browser, url: str):
     assert page.run("document.documentElement.lang") == "en"
 
 
-def test_links_of_the_page_lead_somewhere(url: str):
+def test_links_of_the_page_lead_somewhere(url: str) -> None:
     for name in ("card", "lineage", "docs.json", "metrics", "favicon.ico"):
         assert httpx.get(f"{url}/{name}").status_code == 200
     assert httpx.get(f"{url}/favicon.ico").headers["content-type"] == "image/svg+xml"

@@ -29,7 +29,7 @@ def shown_label(page: Page) -> str:
     return page.run("document.querySelector('#scores .chosen .label').innerText")
 
 
-def test_picture_is_drawn_with_the_mouse(browser: Browser, picture_url: str):
+def test_picture_is_drawn_with_the_mouse(browser: Browser, picture_url: str) -> None:
     page = browser.open(picture_url)
     page.click("#fit")
     x, y, width, height = page.box("#board")
@@ -43,7 +43,7 @@ def test_picture_is_drawn_with_the_mouse(browser: Browser, picture_url: str):
     assert shown_label(page) == answer["label"] == "left"
 
 
-def test_drawing_is_centred_and_fitted(browser: Browser, picture_url: str):
+def test_drawing_is_centred_and_fitted(browser: Browser, picture_url: str) -> None:
     page = browser.open(picture_url)
     x, y, _, _ = page.box("#board")
     page.drag([(x + 8, y + 8), (x + 20, y + 30)])
@@ -55,7 +55,7 @@ def test_drawing_is_centred_and_fitted(browser: Browser, picture_url: str):
     assert (pixels.max(axis=1) > 60).sum() >= 4  # it was 1 pixel high
 
 
-def test_picture_is_drawn_by_keyboard(browser: Browser, picture_url: str):
+def test_picture_is_drawn_by_keyboard(browser: Browser, picture_url: str) -> None:
     page = browser.open(picture_url)
     page.click("#fit")
     page.run("document.querySelector('#board').focus()")
@@ -78,7 +78,7 @@ def test_picture_is_drawn_by_keyboard(browser: Browser, picture_url: str):
     assert complaint(page) == "Draw or upload a picture first."
 
 
-def test_upload_of_the_models_size_is_read_as_it_is(browser: Browser, picture_url: str, tmp_path: Path):
+def test_upload_of_the_models_size_is_read_as_it_is(browser: Browser, picture_url: str, tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (BOARD[1], BOARD[0], 3)).astype(np.uint8)
     Image.fromarray(colours).save(tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
@@ -93,7 +93,7 @@ def test_upload_of_the_models_size_is_read_as_it_is(browser: Browser, picture_ur
     assert np.array_equal(pixels_of(page), 255 - grey)
 
 
-def test_upload_that_is_no_picture_is_refused_in_words(browser: Browser, picture_url: str, tmp_path: Path):
+def test_upload_that_is_no_picture_is_refused_in_words(browser: Browser, picture_url: str, tmp_path: Path) -> None:
     (tmp_path / "<b>notes.png").write_text("no picture", encoding="utf-8")
     page = browser.open(picture_url)
     page.upload("#upload", tmp_path / "<b>notes.png")

@@ -16,7 +16,7 @@ def texts(*labelled: tuple[str, str]) -> list[dict[str, Any]]:
     return [{"request": {"texts": [text]}, "answer": [{"label": label}]} for label, text in labelled]
 
 
-def test_every_label_comes_with_texts_that_can_be_read_at_a_glance(tmp_path: Path):
+def test_every_label_comes_with_texts_that_can_be_read_at_a_glance(tmp_path: Path) -> None:
     good, long = "a text of which one knows what it says", "word " * 60
     write_json(
         tmp_path / "golden.json",
@@ -31,7 +31,7 @@ def test_every_label_comes_with_texts_that_can_be_read_at_a_glance(tmp_path: Pat
     assert len(only["name"]) == 60
 
 
-def test_arrays_that_would_make_the_page_heavy_are_left_out(tmp_path: Path):
+def test_arrays_that_would_make_the_page_heavy_are_left_out(tmp_path: Path) -> None:
     write_json(
         tmp_path / "golden.json",
         [{"request": {"arrays": [[0] * size]}, "answer": [{"label": "a"}]} for size in (2001, 4)],
@@ -44,7 +44,7 @@ def test_arrays_that_would_make_the_page_heavy_are_left_out(tmp_path: Path):
 @pytest.mark.parametrize(("kind", "is_offered"), [("text", True), ("hash", False)])
 def test_rows_are_not_shown_where_the_log_may_not_keep_them(
     told: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_offered: bool
-):
+) -> None:
     write_json(told / "golden.json", texts(("a", "a row of the data")))
     monkeypatch.setenv(FOLDER, str(told / "log"))
     monkeypatch.setenv(INPUT, kind)

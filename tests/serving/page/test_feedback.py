@@ -34,7 +34,7 @@ def noted(page: Page) -> str:
     return page.text("#noted")
 
 
-def test_word_of_the_visitor_joins_the_visitors_own_request(browser: Browser, text_url: str, traffic: Path):
+def test_word_of_the_visitor_joins_the_visitors_own_request(browser: Browser, text_url: str, traffic: Path) -> None:
     page = browser.open(text_url)
     for text, is_right in ((TEXT, False), (f"{TEXT} Lovely.", True)):
         label = classify(page, text)
@@ -50,7 +50,7 @@ def test_word_of_the_visitor_joins_the_visitors_own_request(browser: Browser, te
     assert page.faults == []
 
 
-def test_drawn_digit_has_a_button_for_each_label(browser: Browser, picture_url: str, traffic: Path):
+def test_drawn_digit_has_a_button_for_each_label(browser: Browser, picture_url: str, traffic: Path) -> None:
     page = browser.open(picture_url)
     x, y, width, height = page.box("#board")
     page.drag([(x + width / 3, y + height / 4), (x + width / 2, y + height / 2)])
@@ -67,7 +67,7 @@ def test_drawn_digit_has_a_button_for_each_label(browser: Browser, picture_url: 
     assert page.run("document.querySelector('#feedback').checkVisibility()") is False
 
 
-def test_new_question_takes_the_old_one_back(browser: Browser, text_url: str):
+def test_new_question_takes_the_old_one_back(browser: Browser, text_url: str) -> None:
     page = browser.open(text_url)
     classify(page)
     page.click("#right")
@@ -80,7 +80,7 @@ def test_new_question_takes_the_old_one_back(browser: Browser, text_url: str):
     assert page.text("#noted") == ""
 
 
-def test_feedback_is_given_by_keyboard_and_told_to_a_reader_of_the_screen(browser: Browser, text_url: str):
+def test_feedback_is_given_by_keyboard_and_told_to_a_reader_of_the_screen(browser: Browser, text_url: str) -> None:
     page = browser.open(text_url)
     label = classify(page)
     told = [(role, name) for role, name, _ in page.tree()]
@@ -97,7 +97,7 @@ def test_feedback_is_given_by_keyboard_and_told_to_a_reader_of_the_screen(browse
     assert page.run("document.querySelector('#noted').role") == "status"
 
 
-def test_nothing_is_asked_where_the_service_keeps_no_log(browser: Browser, packaged: Path, tmp_path: Path):
+def test_nothing_is_asked_where_the_service_keeps_no_log(browser: Browser, packaged: Path, tmp_path: Path) -> None:
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     with served(tag, tmp_path, traffic=None) as url:
         page = browser.open(url)
@@ -137,7 +137,7 @@ def answering(labels: list[str], *, status: int = 200, error: str = "", again: s
 )
 def test_feedback_that_is_not_taken_is_told_in_words(
     browser: Browser, told: Path, tell: Tell, status: int, error: str, again: str, said: str
-):
+) -> None:
     with tell(told, answering(["a", "b"], status=status, error=error, again=again)) as url:
         page = browser.open(url)
         classify(page)
@@ -150,7 +150,7 @@ def test_feedback_that_is_not_taken_is_told_in_words(
         assert page.faults == []
 
 
-def test_late_word_on_an_answer_is_not_said_of_the_next(browser: Browser, told: Path, tell: Tell):
+def test_late_word_on_an_answer_is_not_said_of_the_next(browser: Browser, told: Path, tell: Tell) -> None:
     with tell(told, answering(["a", "b"], wait_s=0.5)) as url:
         page = browser.open(url)
         classify(page)
@@ -161,7 +161,7 @@ def test_late_word_on_an_answer_is_not_said_of_the_next(browser: Browser, told: 
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_one_of_many_labels_is_chosen_from_a_list(browser: Browser, told: Path, tell: Tell, dark: bool):
+def test_one_of_many_labels_is_chosen_from_a_list(browser: Browser, told: Path, tell: Tell, dark: bool) -> None:
     labels = [f"a very long label, of which there are many, number {number}" for number in range(40)]
     write_json(told / "predictor.json", read_json(told / "predictor.json") | {"labels": labels})
     with tell(told, answering(labels)) as url:

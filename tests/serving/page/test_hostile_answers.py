@@ -50,7 +50,7 @@ def refusing(status: int, body: Any, **headers: str) -> Any:
     return refuse
 
 
-def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, tell: Tell):
+def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, tell: Tell) -> None:
     manifest = read_json(told / "manifest.json")
     kept = {name: manifest[name] for name in ("task", "files")}
     metrics = manifest["metrics"]
@@ -77,7 +77,7 @@ def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, 
         assert_harmless(page)
 
 
-def test_nothing_that_is_streamed_becomes_html(browser: Browser, told: Path, tell: Tell):
+def test_nothing_that_is_streamed_becomes_html(browser: Browser, told: Path, tell: Tell) -> None:
     write_json(told / "predictor.json", GENERATION)
     limits = {"threads": 1, "max_prompt_tokens": 12, "max_new_tokens": 40} | OPEN
     write_json(told / "service.json", {"name": "tiny", "task": "text_generation", "limits": limits})
@@ -117,7 +117,7 @@ def test_nothing_that_is_streamed_becomes_html(browser: Browser, told: Path, tel
 )
 def test_errors_are_told_in_words(
     browser: Browser, told: Path, tell: Tell, status: int, body: Any, headers: dict[str, str], words: str
-):
+) -> None:
     with tell(told, {"/classify": refusing(status, body, **headers)}) as url:
         page = browser.open(url)
         page.fill("#text", TEXT)
@@ -127,7 +127,7 @@ def test_errors_are_told_in_words(
         assert_harmless(page)
 
 
-def test_key_is_asked_for_and_sent(browser: Browser, told: Path, tell: Tell):
+def test_key_is_asked_for_and_sent(browser: Browser, told: Path, tell: Tell) -> None:
     async def guarded(request: Request) -> Response:
         if request.headers.get("authorization") != "Bearer my_key":
             return JSONResponse({"error": "a key is needed"}, status_code=401)
@@ -145,7 +145,7 @@ def test_key_is_asked_for_and_sent(browser: Browser, told: Path, tell: Tell):
         assert page.run("Object.keys(localStorage).length + Object.keys(sessionStorage).length") == 0
 
 
-def test_service_that_is_gone_is_told_in_words(browser: Browser, told: Path, tell: Tell):
+def test_service_that_is_gone_is_told_in_words(browser: Browser, told: Path, tell: Tell) -> None:
     with tell(told, {}) as url:
         page = browser.open(url)
         page.wait(READY)
@@ -154,7 +154,7 @@ def test_service_that_is_gone_is_told_in_words(browser: Browser, told: Path, tel
     assert complaint(page) == "The service cannot be reached. Is it still running?"
 
 
-def test_answer_that_breaks_off_is_told_in_words(browser: Browser, told: Path, tell: Tell):
+def test_answer_that_breaks_off_is_told_in_words(browser: Browser, told: Path, tell: Tell) -> None:
     write_json(told / "predictor.json", GENERATION)
     limits = {"threads": 1, "max_prompt_tokens": 12, "max_new_tokens": 40} | OPEN
     write_json(told / "service.json", {"name": "tiny", "task": "text_generation", "limits": limits})
@@ -169,7 +169,7 @@ def test_answer_that_breaks_off_is_told_in_words(browser: Browser, told: Path, t
         assert page.text("#answer") == "begun"
 
 
-def test_array_is_pasted(browser: Browser, told: Path, tell: Tell):
+def test_array_is_pasted(browser: Browser, told: Path, tell: Tell) -> None:
     write_json(told / "predictor.json", {"labels": ["a", "b"], "shape": [4], "offset": 10.0, "scale": 2.0})
     limits = {"threads": 1, "max_arrays": 8, "max_image_bytes": 100} | OPEN
     write_json(told / "service.json", {"name": "tiny", "task": "array_classification", "limits": limits})

@@ -49,11 +49,11 @@ def directives(page: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_has_a_form_and_a_script(task: str):
+def test_every_task_has_a_form_and_a_script(task: str) -> None:
     assert {"form.html", "form.js"} <= {path.name for path in (ROOT / "serving/tasks" / task).iterdir()}
 
 
-def test_policy_allows_the_one_script_and_the_one_style_and_nothing_else(told: Path):
+def test_policy_allows_the_one_script_and_the_one_style_and_nothing_else(told: Path) -> None:
     page = make_page(told)
     elements = Elements(page.html)
     (style,) = [text for tag, text in elements.inside if tag == "style"]
@@ -69,7 +69,7 @@ def test_policy_allows_the_one_script_and_the_one_style_and_nothing_else(told: P
     assert not [attributes for _, attributes in elements.found if "style" in attributes]
 
 
-def test_page_names_no_other_address(told: Path):
+def test_page_names_no_other_address(told: Path) -> None:
     page = make_page(told)
     addresses = [
         attributes[name]
@@ -85,7 +85,7 @@ def test_page_names_no_other_address(told: Path):
     assert not re.search(r"@import|url\(", page.html)
 
 
-def test_no_name_ends_an_element(told: Path):
+def test_no_name_ends_an_element(told: Path) -> None:
     evil = "</script><script>alert(1)</script><!-- form --><img src=x onerror=alert(1)>"
     predictor = read_json(told / "predictor.json") | {"labels": [evil, "<!-- script -->"]}
     write_json(told / "predictor.json", predictor)
@@ -99,7 +99,7 @@ def test_no_name_ends_an_element(told: Path):
     assert facts["name"] == evil
 
 
-def test_wheel_holds_every_part():
+def test_wheel_holds_every_part() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
         "serving.page"
     ]

@@ -17,7 +17,7 @@ def url(language_url: str) -> str:
     return language_url
 
 
-def test_answer_is_streamed_as_asked(browser: Browser, language_url: str, language_bundle: Path):
+def test_answer_is_streamed_as_asked(browser: Browser, language_url: str, language_bundle: Path) -> None:
     page = browser.open(language_url)
     page.fill("#prompt", "A dull day")
     for name, value in {"max_tokens": "24", "temperature": "0.7", "top_k": "50", "top_p": "0.9", "seed": "5"}.items():
@@ -35,7 +35,7 @@ def test_answer_is_streamed_as_asked(browser: Browser, language_url: str, langua
     assert page.text("#status").startswith(f"{answer['num_tokens']} token")
 
 
-def test_seed_can_be_kept(browser: Browser, language_url: str):
+def test_seed_can_be_kept(browser: Browser, language_url: str) -> None:
     page = browser.open(language_url)
     page.fill("#max_tokens", "2")
     page.click("button.main")
@@ -46,7 +46,7 @@ def test_seed_can_be_kept(browser: Browser, language_url: str):
     assert page.text("#status").endswith(f"Seed {kept}.")
 
 
-def test_stop_ends_the_answer_and_frees_the_service(browser: Browser, language_url: str, language_bundle: Path):
+def test_stop_ends_the_answer_and_frees_the_service(browser: Browser, language_url: str, language_bundle: Path) -> None:
     page = browser.open(language_url)
     page.fill("#prompt", endless(language_bundle))
     page.fill("#temperature", "0")
@@ -77,7 +77,7 @@ def endless(bundle: Path) -> str:
     raise AssertionError("every answer ends")
 
 
-def test_prompt_that_is_too_long_is_refused_in_words(browser: Browser, language_url: str):
+def test_prompt_that_is_too_long_is_refused_in_words(browser: Browser, language_url: str) -> None:
     page = browser.open(language_url)
     page.fill("#prompt", "one of many words " * 20)
     page.click("button.main")

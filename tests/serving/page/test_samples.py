@@ -17,7 +17,7 @@ def url(images_url: str) -> str:
     return images_url
 
 
-def test_images_of_a_seed_are_shown(browser: Browser, images_url: str, generator_bundle: Path):
+def test_images_of_a_seed_are_shown(browser: Browser, images_url: str, generator_bundle: Path) -> None:
     page = browser.open(images_url)
     page.fill("#seed", "7")
     page.fill("#count", "5")
@@ -44,7 +44,7 @@ def test_images_of_a_seed_are_shown(browser: Browser, images_url: str, generator
     assert bodies(page)[1]["seed"] != 7
 
 
-def test_number_out_of_range_is_not_sent(browser: Browser, images_url: str):
+def test_number_out_of_range_is_not_sent(browser: Browser, images_url: str) -> None:
     page = browser.open(images_url)
     page.fill("#count", "1000")
     page.click("button.main")

@@ -31,7 +31,7 @@ def points_of(page: Page) -> dict[str, float]:
     return {word: float(points.replace("\N{MINUS SIGN}", "-")) for word, points in lines}
 
 
-def test_text_is_scored_and_each_word_is_left_out_once(browser: Browser, text_url: str, packaged: Path):
+def test_text_is_scored_and_each_word_is_left_out_once(browser: Browser, text_url: str, packaged: Path) -> None:
     page = browser.open(text_url)
     page.fill("#text", TEXT)
     page.press("Enter", control=True)
@@ -57,7 +57,7 @@ def test_text_is_scored_and_each_word_is_left_out_once(browser: Browser, text_ur
     assert page.text("#status").startswith(f"{label}, ")
 
 
-def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser, text_url: str):
+def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser, text_url: str) -> None:
     page = browser.open(text_url)
     page.fill("#text", " ".join(text for text, _ in tiny_rows(40)))
     ask(page)
@@ -71,11 +71,11 @@ def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser,
 @pytest.mark.parametrize(
     ("points", "shown"), [(-0.04, "0.0"), (0.0, "0.0"), (-0.06, "\N{MINUS SIGN}0.1"), (0.06, "+0.1")]
 )
-def test_what_is_rounded_to_nothing_has_no_sign(browser: Browser, text_url: str, points: float, shown: str):
+def test_what_is_rounded_to_nothing_has_no_sign(browser: Browser, text_url: str, points: float, shown: str) -> None:
     assert browser.open(text_url).run(f"[signed({points}), figure(-0)]") == [shown, "0"]
 
 
-def test_words_are_not_weighed_where_it_is_not_wanted(browser: Browser, text_url: str):
+def test_words_are_not_weighed_where_it_is_not_wanted(browser: Browser, text_url: str) -> None:
     page = browser.open(text_url)
     page.fill("#text", TEXT)
     page.click("#weigh")
@@ -93,7 +93,7 @@ def test_words_are_not_weighed_where_it_is_not_wanted(browser: Browser, text_url
         ("\ud800", "Refused: texts[0] holds half of a surrogate pair", True),
     ],
 )
-def test_bad_text_is_refused_in_words(browser: Browser, text_url: str, text: str, error: str, is_sent: bool):
+def test_bad_text_is_refused_in_words(browser: Browser, text_url: str, text: str, error: str, is_sent: bool) -> None:
     page = browser.open(text_url)
     escaped = "".join(f"\\u{ord(character):04x}" for character in text)
     page.run(f"document.querySelector('#text').value = '{escaped}'")
@@ -102,7 +102,7 @@ def test_bad_text_is_refused_in_words(browser: Browser, text_url: str, text: str
     assert bool(page.posted) == is_sent
 
 
-def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: Path):
+def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: Path) -> None:
     page = browser.open(text_url)
     page.wait(READY)
     bundle = packaged / "artifacts/tiny/package/bundle"
@@ -124,7 +124,7 @@ def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: 
     assert page.run("document.querySelector('#drift').hidden")  # this service is not watched
 
 
-def test_text_form_is_told_by_role_and_name(browser: Browser, text_url: str):
+def test_text_form_is_told_by_role_and_name(browser: Browser, text_url: str) -> None:
     page = browser.open(text_url)
     every_task.use(page)
     told = {(role, name): properties for role, name, properties in page.tree()}
@@ -137,7 +137,7 @@ def test_text_form_is_told_by_role_and_name(browser: Browser, text_url: str):
     assert ("rowheader", "superb") in told
 
 
-def test_whole_form_works_by_keyboard(browser: Browser, text_url: str):
+def test_whole_form_works_by_keyboard(browser: Browser, text_url: str) -> None:
     page = browser.open(text_url)
     page.wait(READY)
     reached: list[str] = []
@@ -166,7 +166,7 @@ def test_whole_form_works_by_keyboard(browser: Browser, text_url: str):
     assert bodies(page)[0] == {"texts": [TEXT]}
 
 
-def test_version_is_the_tag_of_the_bundle(text_url: str, packaged: Path):
+def test_version_is_the_tag_of_the_bundle(text_url: str, packaged: Path) -> None:
     response = httpx.get(f"{text_url}/")
     facts = json.loads(re.findall(r'id="facts">(.*?)</script>', response.text)[0])
     bundle = packaged / "artifacts/tiny/package/bundle"

@@ -22,7 +22,7 @@ def folder(compressed_arrays: Path) -> Path:
     return compressed_arrays / "artifacts/tiny/compress/model"
 
 
-def test_model_tells_where_the_light_is(predictor: Predictor):
+def test_model_tells_where_the_light_is(predictor: Predictor) -> None:
     scores = predictor.predict(PICTURES)
     assert_array_equal(scores.argmax(axis=1), LABEL_ID)
     assert predictor.labels == tuple(LABELS)
@@ -30,13 +30,13 @@ def test_model_tells_where_the_light_is(predictor: Predictor):
     assert predictor.predict([]).shape == (0, 3)
 
 
-def test_scores_depend_neither_on_the_rows_beside_nor_on_threads(predictor: Predictor, folder: Path):
+def test_scores_depend_neither_on_the_rows_beside_nor_on_threads(predictor: Predictor, folder: Path) -> None:
     together = predictor.predict(PICTURES)
     assert_array_equal(together, np.concatenate([predictor.predict(picture[None]) for picture in PICTURES]))
     assert_array_equal(together, Predictor.load(folder, threads=1).predict(PICTURES.reshape(24, -1).tolist()))
 
 
-def test_model_reads_scaled_values(folder: Path):
+def test_model_reads_scaled_values(folder: Path) -> None:
     seen: list[np.ndarray] = []
 
     def forward(values: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_model_reads_scaled_values(folder: Path):
     assert seen[0].dtype == np.float32
 
 
-def test_predictor_needs_neither_training_nor_pictures(folder: Path):
+def test_predictor_needs_neither_training_nor_pictures(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from serving.tasks.array_classification.predictor import Predictor\n"
         f"Predictor.load(Path({str(folder)!r}), threads=1).predict([[0] * 54])\n"

@@ -21,18 +21,18 @@ def predictor(compressed: Path) -> Predictor:
     return Predictor.load(compressed / "artifacts/tiny/compress/model", threads=2)
 
 
-def test_scores_of_a_text_do_not_depend_on_the_texts_beside_it(predictor: Predictor):
+def test_scores_of_a_text_do_not_depend_on_the_texts_beside_it(predictor: Predictor) -> None:
     together = predictor.predict(TEXTS)
     assert_array_equal(together, np.concatenate([predictor.predict([text]) for text in TEXTS]))
     assert_array_equal(together[::-1], predictor.predict(TEXTS[::-1]))
 
 
-def test_scores_do_not_depend_on_the_number_of_threads(predictor: Predictor, compressed: Path):
+def test_scores_do_not_depend_on_the_number_of_threads(predictor: Predictor, compressed: Path) -> None:
     alone = Predictor.load(compressed / "artifacts/tiny/compress/model", threads=1)
     assert_array_equal(alone.predict(TEXTS), predictor.predict(TEXTS))
 
 
-def test_scores_are_probabilities(predictor: Predictor):
+def test_scores_are_probabilities(predictor: Predictor) -> None:
     scores = predictor.predict(TEXTS)
     assert scores.shape == (len(TEXTS), 2)
     assert scores.dtype == np.float32
@@ -40,12 +40,12 @@ def test_scores_are_probabilities(predictor: Predictor):
     assert predictor.predict([]).shape == (0, 2)
 
 
-def test_model_tells_the_moods(predictor: Predictor):
+def test_model_tells_the_moods(predictor: Predictor) -> None:
     scores = predictor.predict(["superb lovely", "dreadful dull"])
     assert [predictor.labels[index] for index in scores.argmax(axis=1)] == ["positive", "negative"]
 
 
-def test_text_is_cleaned_and_cut_as_in_training(predictor: Predictor):
+def test_text_is_cleaned_and_cut_as_in_training(predictor: Predictor) -> None:
     assert predictor.encode(["A  LOVELY\tstory"]) == predictor.encode(["a lovely story"])
     assert predictor.encode(["see http://example.org/x now"]) == predictor.encode(["see [URL] now"])
     assert len(predictor.encode(["dull " * 500])[0]) == predictor.settings.max_tokens
@@ -53,7 +53,7 @@ def test_text_is_cleaned_and_cut_as_in_training(predictor: Predictor):
     assert_array_equal(predictor.predict([vast]), predictor.predict(["dull " * 500]))
 
 
-def test_text_without_tokens_is_scored(trained: Path):
+def test_text_without_tokens_is_scored(trained: Path) -> None:
     folder = trained / "artifacts/tiny/preprocess/predictor"
     settings = load_settings(folder / "predictor.json")
     tokenizer = load_tokenizer(folder / "tokenizer.json", settings)
@@ -69,7 +69,7 @@ def test_text_without_tokens_is_scored(trained: Path):
     assert seen == [(2, 1)]
 
 
-def test_float_model_is_judged_through_the_same_path(trained: Path):
+def test_float_model_is_judged_through_the_same_path(trained: Path) -> None:
     folder = trained / "artifacts/tiny"
     settings = load_settings(folder / "preprocess/predictor/predictor.json")
     tokenizer = load_tokenizer(folder / "preprocess/predictor/tokenizer.json", settings)
@@ -82,7 +82,7 @@ def test_float_model_is_judged_through_the_same_path(trained: Path):
             assert_allclose(scores, expected, atol=1e-6)
 
 
-def test_batches_hold_rows_of_like_lengths_and_the_order_is_kept(trained: Path):
+def test_batches_hold_rows_of_like_lengths_and_the_order_is_kept(trained: Path) -> None:
     folder = trained / "artifacts/tiny/preprocess/predictor"
     settings = load_settings(folder / "predictor.json")
     shapes: list[tuple[int, ...]] = []
@@ -100,18 +100,18 @@ def test_batches_hold_rows_of_like_lengths_and_the_order_is_kept(trained: Path):
     assert_allclose(scores[:, 0], [1 / (1 + np.exp(-n)) for n in (11, 3, 10, 4)], rtol=1e-6)
 
 
-def test_softmax_of_large_logits_is_finite():
+def test_softmax_of_large_logits_is_finite() -> None:
     logits = np.array([[1000.0, 999.0], [-1000.0, 1000.0]], np.float32)
     expected = torch.softmax(torch.from_numpy(logits), dim=1)
     assert_allclose(softmax(logits), expected, atol=1e-6)
 
 
-def test_label_is_that_of_the_highest_score():
+def test_label_is_that_of_the_highest_score() -> None:
     (answer,) = answers_of(["a", "b", "c"], np.array([[0.25, 0.5, 0.25]], np.float32))
     assert answer == {"label": "b", "scores": {"a": 0.25, "b": 0.5, "c": 0.25}}
 
 
-def test_serving_needs_no_training_library(compressed: Path):
+def test_serving_needs_no_training_library(compressed: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from serving.tasks.text_classification.predictor import Predictor\n"
         f"Predictor.load(Path({str(compressed / 'artifacts/tiny/compress/model')!r}), threads=1).predict(['dull'])\n"
