@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving.page.examples import examples_of
 
 from components.artifacts import write_json
-from serving.page import make_page
+from serving.page import golden_of, make_page
 from serving.service import pages
+from serving.tasks import endpoint_of
 from serving.traffic import FOLDER, INPUT
+
+
+def examples_of(folder: Path, task: str) -> list[dict[str, Any]]:
+    return endpoint_of(task).examples(golden_of(folder))
 
 
 def texts(*labelled: tuple[str, str]) -> list[dict[str, Any]]:
