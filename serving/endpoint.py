@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serving.overload.backlog import Backlog
+from serving.predictors.tabular import Answering, Rows, Table
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,18 @@ class Endpoint(Protocol):
 
     def examples(self, golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """For the page: a few of the golden requests, each with its `name` and the `value` that its form takes."""
+        ...
+
+    def table(self, folder: Path, limits: Any) -> Table:
+        """What the model takes and gives where it is loaded without a service."""
+        ...
+
+    def rows_of(self, request: Any) -> tuple[Rows, Mapping[str, Any]]:
+        """A golden request as rows of that table, and its parameters."""
+        ...
+
+    def make_answering(self, folder: Path, *, threads: int) -> Answering:
+        """The model, answering such rows as the service does."""
         ...
 
 

@@ -14,8 +14,9 @@ from torch import nn
 from components.estimate.replay import Timing, time_operations
 from components.estimate.rows import num_tokens
 from components.estimate.trace import Trace, fake_mode, trace_step
+from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
-from components.plumbing.artifacts import PREDICTOR, read_json
+from components.plumbing.artifacts import read_json
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import has_checkpoint
 from components.training.loop import POINTS_OF_A_CURVE, Plan
@@ -156,7 +157,7 @@ def epochs_done(checkpoints: Path, plan: Plan) -> int:
 
 def validation_rows(data: Data) -> int:
     """Rows of the validation split, or windows of its documents, as many as are measured after an epoch."""
-    told = read_json(data.predictor / PREDICTOR)
-    if told["task"] == "text_generation":
-        return min(MAX_VALIDATION_WINDOWS, num_tokens(data.validation) // told["context"])
+    facts = read_facts(data.predictor)
+    if facts.reads_windows:
+        return min(MAX_VALIDATION_WINDOWS, num_tokens(data.validation) // facts.context)
     return pq.read_metadata(data.validation).num_rows

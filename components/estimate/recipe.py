@@ -176,7 +176,7 @@ def look_at(
     with step(replace(counts, length=length)) as usual:
         batch, batch_s = typical_batch(usual.objective)
         rows = counts.num_validation
-        if facts.context and not facts.num_labels:
+        if facts.reads_windows:
             rows = min(rows, MAX_VALIDATION_WINDOWS)
         told = predict_trace(
             usual.trace,

@@ -25,7 +25,6 @@ from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.params import Adapt, PretrainFromData, TrainFromLabels
-from components.plumbing.artifacts import PREDICTOR, read_json
 from components.plumbing.errors import ModelyardError
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
@@ -98,12 +97,11 @@ def numbers_needed(error: BaseException) -> str | None:
 
 def counts_in(data: Data, facts: Facts) -> Counts:
     """The rows of what preprocess left, each text taken for as long as it may be."""
-    generates = read_json(data.predictor / PREDICTOR)["task"] == "text_generation"
-    count = num_tokens if generates else lambda path: pq.read_metadata(path).num_rows
+    count = num_tokens if facts.reads_windows else lambda path: pq.read_metadata(path).num_rows
     train, validation, unlabelled = (
         count(path) if path else 0 for path in (data.train, data.validation, data.unlabelled)
     )
-    if generates:  # documents are read in windows of one context, wherever one ends
+    if facts.reads_windows:
         train, validation = train // facts.context + 1, validation // facts.context + 1
     return Counts(train, validation, unlabelled, facts.context)
 

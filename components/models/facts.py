@@ -20,6 +20,11 @@ class Facts:
     """Tokens that the model sees at once."""
     pad_token_id: int = 0
 
+    @property
+    def reads_windows(self) -> bool:
+        """Whether texts are read in windows of one context, wherever one ends, as a language model learns them."""
+        return bool(self.context) and not self.num_labels
+
 
 def read_facts(predictor: Path) -> Facts:
     """The facts in preprocess's folder `predictor/`."""

@@ -47,6 +47,14 @@ class MonitoredInputs(ABC):
     def nulls_of_lengths(self, lengths: Sequence[int | None], reference: "Reference", params: Monitoring) -> Nulls:
         """The same, where the log kept no more of the inputs than their lengths."""
 
+    def scores_of(self, answer: Any, labels: Sequence[str]) -> list[float]:
+        """The score of each label in an answer of the log; a classifier's, unless a task answers otherwise."""
+        return [answer["scores"][label] for label in labels]
+
+    def predicted(self, answer: Any) -> str | None:
+        """The label that an answer of the log gives; None where it names none."""
+        return answer["label"]
+
     @abstractmethod
     def kept(self, given: Any) -> Any:
         """An input as the file of feedback keeps it."""

@@ -115,7 +115,7 @@ def record_of(row: Row, kind: MonitoredInputs, version: str) -> dict[str, Any]:
         "item": row.item,
         "time": (row.told or row.time).isoformat(),
         "version": version,
-        "predicted": row.output["label"],
+        "predicted": kind.predicted(row.output),
     }
 
 

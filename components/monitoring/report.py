@@ -91,7 +91,7 @@ def pictures(verdict: Verdict, window: Window, reference: Reference | None) -> l
     if verdict.findings:
         found.append(themed_svg(draw_findings, verdict.findings))
     if reference is not None:
-        scores = scores_of(window.rows, reference.labels)
+        scores = scores_of(window.rows, reference)
         if reference.kind.HAS_LENGTHS:
             lengths = np.array([row.length or 0 for row in window.rows], np.float64)
             known = np.array([len(text) for text in reference.inputs], np.float64)

@@ -67,7 +67,7 @@ def judge_window(
     rows = window.rows
     is_enough = len(rows) >= params.min_rows
     if reference is not None:
-        scores = scores_of(rows, reference.labels)
+        scores = scores_of(rows, reference)
         quality = quality_of(rows, scores, reference, params)
         if is_enough:
             inputs = [row.input for row in rows]
@@ -93,9 +93,9 @@ def judge_window(
     )
 
 
-def scores_of(rows: Sequence[Row], labels: Sequence[str]) -> Scores:
+def scores_of(rows: Sequence[Row], reference: Reference) -> Scores:
     """The scores that were answered, in the order of the labels, (W, L)."""
-    return np.array([[row.output["scores"][label] for label in labels] for row in rows], np.float32)
+    return np.array([reference.kind.scores_of(row.output, reference.labels) for row in rows], np.float32)
 
 
 def quality_of(rows: Sequence[Row], scores: Scores, reference: Reference, params: Monitoring) -> Judgement | None:

@@ -64,9 +64,7 @@ def prepare(
 ) -> Objective:  # fmt: skip
     """Cross-entropy of `model`, weighted as `params` says. InputError where the model or the settings do not fit."""
     del tracker
-    settings: dict[str, Any] = read_json(data.predictor / PREDICTOR)
-    texts = settings["task"] == "text_classification"
-    task = of_texts(params, facts, data) if texts else of_arrays(params, facts, data, settings)
+    task = of_arrays(params, facts, data) if facts.shape else of_texts(params, facts, data)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
     if isinstance(params, TrainFromLabels):
         check_classifier(model, task, family=params.model.family, num_labels=facts.num_labels)
@@ -82,7 +80,7 @@ def prepare(
         batches=task.batches,
         num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
         validate=lambda model: measure(model, task, device=device, precision=precision),
-        unit="tokens" if texts else "rows",
+        unit="rows" if facts.shape else "tokens",
     )
 
 
@@ -108,8 +106,9 @@ def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
     return Task(train, validation, batches, measured, logits_of)
 
 
-def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data, settings: dict[str, Any]) -> Task:
+def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
     """Arrays as they are, or moved a little each time, then scaled."""
+    settings: dict[str, Any] = read_json(data.predictor / PREDICTOR)
     augment = params.augment if isinstance(params, TrainFromLabels) else None
     train, validation = (read_arrays(path, shape=facts.shape) for path in (data.train, data.validation))
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))

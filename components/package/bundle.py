@@ -64,6 +64,7 @@ def write_bundle(
         "data": reports["card"],
         "contract": reports["verdict"],
         "metrics": {"evaluate": reports["evaluated"], "compress": reports["compressed"]},
+        "is_lower_better": drop(1.0, 2.0) > 0,
         "gates": gates,
         "made_from": origin,
         "stages": list(origin),

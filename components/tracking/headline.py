@@ -31,10 +31,12 @@ MAX_CHARACTERS = 6000
 def figures_of(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """The headline figures of what stages reported, by stage."""
     found: dict[str, float] = {}
+    compressed = reports.get("compress", {})
+    metric = compressed.get("metric", "")
+    judged_by = (metric, f"{metric}_low", f"{metric}_high", f"baseline_{metric}")  # whatever else the task has
     for stage, names in FIGURES.items():
         report = reports.get(stage, {})
-        found |= {name: float(report[name]) for name in names if is_number(report.get(name))}
-    compressed = reports.get("compress", {})
+        found |= {name: float(report[name]) for name in (*names, *judged_by) if is_number(report.get(name))}
     found |= {f"served_{name}": float(compressed[name]) for name in SERVED if is_number(compressed.get(name))}
     if is_number(compressed.get("quality")):
         found[f"served_{compressed.get('metric', 'quality')}"] = float(compressed["quality"])

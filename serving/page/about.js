@@ -3,7 +3,6 @@
 
 const ENDS = ["_low", "_high"];
 const SIGNS = { "at least": "≥", "at most": "≤", above: ">" };
-const LOWER_IS_BETTER = ["bits_per_byte", "frechet_distance"];
 const OTHERS = {
   majority: "commonest label",
   byte_ngram: "n-gram of bytes",
@@ -18,7 +17,7 @@ async function showAbout() {
     const { manifest, provenance } = await (await ask("/lineage")).json();
     const speed = speedOf(manifest, provenance);
     showQuality(manifest.metrics, speed);
-    showOthers(manifest.metrics);
+    showOthers(manifest);
     showFigures(manifest.metrics.evaluate);
     showGates(manifest.gates ?? [], speed);
     showOrigin(manifest, provenance);
@@ -74,14 +73,14 @@ function showQuality({ compress }, speed) {
 const sized = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 // The float model on what evaluate judged, beside what it is compared with: `baseline_accuracy`, `xz_bits_per_byte`, …
-function showOthers({ evaluate, compress: { metric } }) {
+function showOthers({ metrics: { evaluate, compress }, is_lower_better: isLower }) {
+  const { metric } = compress;
   const own = evaluate[metric];
   const end = `_${metric}`;
   const others = Object.entries(evaluate)
     .filter(([name, value]) => name.endsWith(end) && typeof value === "number" && name !== `test${end}`)
     .map(([name, value]) => [name.slice(0, -end.length), value]);
   if (typeof own !== "number" || !others.length) return;
-  const isLower = LOWER_IS_BETTER.includes(metric);
   const longest = isLower ? Math.max(own, ...others.map(([, value]) => value)) : 1;
   const range = interval(evaluate, metric, 3);
   byId("others").replaceChildren(

@@ -1,4 +1,4 @@
-"""A new family is a folder and an entry of params.yaml: nothing else is touched, and it is served in the end.
+"""A new family is its settings, its network, and an entry of each table: nothing else is touched, and it is served.
 
 A classifier goes through DVC as a user's would; a language model runs its stages in one process, which is quicker.
 """
@@ -14,25 +14,29 @@ import pytest
 
 from components.plumbing.artifacts import read_json, write_json
 from components.recipes import load_yaml, stages
+from tests.end_to_end.adding import insert_before, insert_entry, touched
 from tests.projects import ROOT, make_project, run, write_params
 from tests.tiny_documents import tiny_documents
 
 PROTOTYPES = {
-    "__init__.py": '"""Nearest prototype: a row has the label whose prototypes it lies closest to."""\n',
-    "settings.py": '''
+    "components/params/families/prototypes.py": '''
         """Settings of a nearest-prototype classifier."""
 
         from typing import Literal
 
-        from components.params.section import Positive, Section
+        from components.params.families.base import FamilySettings
+        from components.params.section import Positive
 
 
-        class Settings(Section):
+        class PrototypesSettings(FamilySettings):
             family: Literal["prototypes"]
             num_per_label: Positive
             """Prototypes of each label."""
     ''',
-    "network.py": '''
+    "components/models/prototypes/__init__.py": '''
+        """Nearest prototype: a row has the label whose prototypes it lies closest to."""
+    ''',
+    "components/models/prototypes/network.py": '''
         """A nearest-prototype classifier (Bezdek & Kuncheva 2001); distances become logits.
 
         Legend: B rows of a batch, N numbers of a row, K labels, P prototypes of a label.
@@ -44,7 +48,7 @@ PROTOTYPES = {
         from torch import Tensor, nn
 
         from components.models.facts import Facts
-        from components.models.prototypes.settings import Settings
+        from components.params.families.prototypes import PrototypesSettings
 
 
         class Prototypes(nn.Module):
@@ -58,7 +62,7 @@ PROTOTYPES = {
                 return -apart.square().sum(dim=-1).amin(dim=-1)  # (B, K)
 
 
-        def build(settings: Settings, facts: Facts) -> Prototypes:
+        def build(settings: PrototypesSettings, facts: Facts) -> Prototypes:
             return Prototypes(
                 num_labels=facts.num_labels, num_per_label=settings.num_per_label, num_values=prod(facts.shape)
             )
@@ -66,20 +70,23 @@ PROTOTYPES = {
 }
 
 RECURRENT = {
-    "__init__.py": '"""A small language model of gated recurrent units."""\n',
-    "settings.py": '''
+    "components/params/families/recurrent.py": '''
         """Settings of a recurrent language model."""
 
         from typing import Literal
 
-        from components.params.section import Positive, Section
+        from components.params.families.base import FamilySettings
+        from components.params.section import Positive
 
 
-        class Settings(Section):
+        class RecurrentSettings(FamilySettings):
             family: Literal["recurrent"]
             hidden_size: Positive
     ''',
-    "network.py": '''
+    "components/models/recurrent/__init__.py": '''
+        """A small language model of gated recurrent units."""
+    ''',
+    "components/models/recurrent/network.py": '''
         """A language model of gated recurrent units (Cho et al. 2014).
 
         Legend: B rows of a batch, T tokens, L layers, C width, V tokens of the vocabulary.
@@ -88,7 +95,7 @@ RECURRENT = {
         from torch import Tensor, nn
 
         from components.models.facts import Facts
-        from components.models.recurrent.settings import Settings
+        from components.params.families.recurrent import RecurrentSettings
 
 
         class Recurrent(nn.Module):
@@ -108,10 +115,18 @@ RECURRENT = {
                 return self.head(hidden), (after,)
 
 
-        def build(settings: Settings, facts: Facts) -> Recurrent:
+        def build(settings: RecurrentSettings, facts: Facts) -> Recurrent:
             return Recurrent(vocab_size=facts.vocab_size, hidden_size=settings.hidden_size)
     ''',
 }
+LOADER = """\
+def _{name}() -> Network:
+    from components.models.{name}.network import build
+
+    return Network(build)
+
+
+"""
 RUN_STAGES = """
 from pathlib import Path
 
@@ -129,6 +144,7 @@ for stage in stages():
 def classifying() -> dict[str, Any]:
     """The project's recipe of a generated data set, made small, with the new family."""
     recipe: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]["wide_mlp"]
+    recipe["family"] = "prototypes"
     recipe["ingest"]["source"] |= {"num_rows": 600, "num_features": 6, "hidden_size": 4, "num_classes": 3, "noise": 0.0}
     recipe["validate"]["contract"] |= {
         "labels": ["0", "1", "2"], "num_rows": {"min": 600, "max": 600},
@@ -136,7 +152,7 @@ def classifying() -> dict[str, Any]:
     }  # fmt: skip
     recipe["preprocess"] |= {"shape": [6]}
     recipe["finetune"] |= {
-        "model": {"family": "prototypes", "num_per_label": 2}, "epochs": 8, "batch_size": 32, "precision": "fp32"
+        "model": {"num_per_label": 2}, "epochs": 8, "batch_size": 32, "precision": "fp32"
     }  # fmt: skip
     recipe["finetune"]["optimizer"] |= {"learning_rate": 0.05, "weight_decay": 0.0}
     recipe["evaluate"]["gate"] |= {"min": 0.6, "min_gain": -0.5}
@@ -149,6 +165,7 @@ def classifying() -> dict[str, Any]:
 def writing() -> dict[str, Any]:
     """The project's recipe of a language model, made small, with the new family."""
     recipe: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]["speech_gpt"]
+    recipe["family"] = "recurrent"
     recipe["ingest"] |= {
         "source": {"kind": "file", "path": "data/documents.parquet"},
         "format": {"type": "parquet"},
@@ -161,7 +178,7 @@ def writing() -> dict[str, Any]:
         "split": {"validation": 0.2, "test": 0.2, "seed": 0, "group": None},
     }  # fmt: skip
     recipe["pretrain"] |= {
-        "model": {"family": "recurrent", "hidden_size": 32}, "epochs": 4, "steps_per_epoch": 50, "precision": "fp32"
+        "model": {"hidden_size": 32}, "epochs": 4, "steps_per_epoch": 50, "precision": "fp32"
     }  # fmt: skip
     recipe["pretrain"]["optimizer"] |= {"learning_rate": 1e-2}
     recipe["evaluate"]["bootstrap"] |= {"num_samples": 100}
@@ -175,15 +192,26 @@ def writing() -> dict[str, Any]:
 
 
 def with_family(folder: Path, name: str, files: dict[str, str], recipe: dict[str, Any]) -> Path:
-    """A project to which the folder of a family and a recipe were added, and nothing else."""
+    """A project to which a family and a recipe were added, and nothing else."""
     make_project(folder)
-    family = folder / "components" / "models" / name
-    family.mkdir()
     for file, text in files.items():
-        (family / file).write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+        path = folder / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+    settings = f"{name.capitalize()}Settings"
+    families, networks = folder / "components/params/families/__init__.py", folder / "components/models/networks.py"
+    insert_before(families, "FAMILIES", f"from components.params.families.{name} import {settings}\n\n")
+    insert_entry(families, "FAMILIES", f'"{name}": {settings},')
+    insert_before(networks, "NETWORKS", LOADER.format(name=name))
+    insert_entry(networks, "NETWORKS", f'"{name}": _{name},')
     write_params(folder, {"toy": recipe})
-    touched = run(["git", "status", "--porcelain"], folder).stdout.split()
-    assert touched == ["M", "params.yaml", "??", f"components/models/{name}/"]
+    assert touched(folder) == [
+        f"?? components/models/{name}/",
+        f"?? components/params/families/{name}.py",
+        "M components/models/networks.py",
+        "M components/params/families/__init__.py",
+        "M params.yaml",
+    ]
     return folder
 
 

@@ -11,8 +11,6 @@ from serving.tasks import endpoint_of
 
 SCRIPT = Path(__file__).with_name("bundle_model.py")
 NEEDED = ("mlflow", "numpy", "onnxruntime", "pandas")
-OF_PREDICTORS = ("pillow", "tokenizers")
-"""What a predictor may need beside; the rest of an endpoint's packages are for requests over HTTP."""
 
 
 def save_model(bundle: Path, folder: Path, **described: Any) -> None:
@@ -38,4 +36,4 @@ def save_model(bundle: Path, folder: Path, **described: Any) -> None:
 def requirements_of(bundle: Path) -> list[str]:
     """What the model needs, each in the version that is here."""
     packages = endpoint_of(load_about(bundle).task).PACKAGES
-    return [f"{name}=={version(name)}" for name in sorted({*NEEDED, *set(packages).intersection(OF_PREDICTORS)})]
+    return [f"{name}=={version(name)}" for name in sorted({*NEEDED, *packages})]

@@ -1,14 +1,17 @@
-"""What each task takes and gives as an MLflow model, with an example: one golden request of the bundle."""
+"""What a bundle takes and gives as an MLflow model, with an example: one row of a golden request.
 
-from collections.abc import Callable, Mapping
+The task's endpoint says what its columns are; MLflow's own words for them are here.
+"""
+
 from pathlib import Path
 from typing import Any
 
 from components.plumbing.artifacts import read_json
 from serving.bundle import load_about
+from serving.predictors.tabular import Column, Table
+from serving.tasks import endpoint_of
 
 GOLDEN = "golden.json"
-PARAMS = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop")
 
 
 def signature_of(bundle: Path) -> tuple[Any, Any]:
@@ -16,77 +19,52 @@ def signature_of(bundle: Path) -> tuple[Any, Any]:
     from mlflow.models import ModelSignature
 
     about = load_about(bundle)
-    request: dict[str, Any] = read_json(bundle / GOLDEN)[0]["request"]
-    inputs, outputs, params, example = TASKS[about.task](bundle, about.limits, request)
-    return ModelSignature(inputs=inputs, outputs=outputs, params=params), example
+    endpoint = endpoint_of(about.task)
+    table = endpoint.table(bundle, endpoint.Limits(**about.limits))
+    rows, parameters = endpoint.rows_of(read_json(bundle / GOLDEN)[0]["request"])
+    example = example_of(rows)
+    signature = ModelSignature(inputs=inputs_of(table), outputs=schema_of(table.outputs), params=params_of(table))
+    return signature, (example, dict(parameters)) if table.parameters else example
 
 
-def of_texts(bundle: Path, limits: Mapping[str, int], request: Mapping[str, Any]) -> tuple[Any, ...]:
+def example_of(rows: Any) -> Any:
+    """The first of them."""
     import pandas as pd
-    from mlflow.types import ColSpec, Schema
 
-    example = pd.DataFrame({"text": request["texts"][:1]})
-    return Schema([ColSpec("string", "text")]), scores(), None, example
+    return pd.DataFrame({name: values[:1] for name, values in rows.items()}) if isinstance(rows, dict) else rows[:1]
 
 
-def of_arrays(bundle: Path, limits: Mapping[str, int], request: Mapping[str, Any]) -> tuple[Any, ...]:
+def inputs_of(table: Table) -> Any:
     import numpy as np
     from mlflow.types import Schema, TensorSpec
 
-    example = np.array(request["arrays"][:1], np.float64)  # (1, V)
-    return Schema([TensorSpec(np.dtype(np.float64), (-1, example.shape[1]))]), scores(), None, example
+    if isinstance(table.inputs, int):
+        return Schema([TensorSpec(np.dtype(np.float64), (-1, table.inputs))])
+    return schema_of(table.inputs)
 
 
-def scores() -> Any:
-    """What a classifier says of a row."""
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Map
+def schema_of(columns: Any) -> Any:
+    from mlflow.types import ColSpec, Schema
 
-    return Schema([ColSpec("string", "label"), ColSpec(Map(DataType.double), "scores")])
+    return Schema([ColSpec(kind_of(column), column.name) for column in columns])
 
 
-def of_prompts(bundle: Path, limits: Mapping[str, int], request: Mapping[str, Any]) -> tuple[Any, ...]:
-    import pandas as pd
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+def kind_of(column: Column) -> Any:
+    """A column's type."""
+    from mlflow.types import DataType
+    from mlflow.types.schema import Array, Map
 
-    params = ParamSchema(
-        [
-            ParamSpec("max_tokens", "long", limits["max_new_tokens"]),
-            ParamSpec("temperature", "double", 1.0),
-            ParamSpec("top_k", "long", 0),
-            ParamSpec("top_p", "double", 1.0),
-            ParamSpec("seed", "long", None),
-            ParamSpec("stop", "string", [], shape=(-1,)),
-        ]
-    )
-    outputs = Schema(
-        [
-            ColSpec("string", "text"),
-            ColSpec("string", "finish_reason"),
-            ColSpec("long", "num_prompt_tokens"),
-            ColSpec("long", "num_tokens"),
-            ColSpec("long", "seed"),
-        ]
-    )
-    asked = {name: request[name] for name in PARAMS if name in request}
-    example = pd.DataFrame({"prompt": [request["prompt"]]})
-    return Schema([ColSpec("string", "prompt")]), outputs, params, (example, asked)
+    kind: Any = DataType[column.kind]
+    for holder in reversed(column.within):
+        kind = Map(kind) if holder == "map" else Array(kind)
+    return kind
 
 
-def of_seeds(bundle: Path, limits: Mapping[str, int], request: Mapping[str, Any]) -> tuple[Any, ...]:
-    import pandas as pd
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
+def params_of(table: Table) -> Any:
+    """None where there are none."""
+    from mlflow.types import ParamSchema, ParamSpec
 
-    inputs = Schema([ColSpec("long", "seed"), ColSpec("long", "count")])
-    images = Array(Array(Array(DataType.long)))  # (S, H, W), from 0 for black to 255 for white
-    example = pd.DataFrame({"seed": [request["seed"]], "count": [request["count"]]})
-    return inputs, Schema([ColSpec(images, "images")]), None, example
-
-
-TASKS: dict[str, Callable[[Path, Mapping[str, int], Mapping[str, Any]], tuple[Any, ...]]] = {
-    "text_classification": of_texts,
-    "array_classification": of_arrays,
-    "text_generation": of_prompts,
-    "image_generation": of_seeds,
-}
+    specs = [
+        ParamSpec(one.name, one.kind, one.default, shape=(-1,) if one.is_list else None) for one in table.parameters
+    ]
+    return ParamSchema(specs) if specs else None

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import Answer
+from serving.predictors.scores import COLUMNS, Answer
+from serving.predictors.tabular import Answering, Table
 from serving.requests.images import ImageError, read_grey
 from serving.requests.uploads import Part, TooManyParts, UploadError, parts_of
 from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, Settings, load_settings
@@ -25,10 +29,13 @@ __all__ = [
     "example",
     "examples",
     "how_to_ask",
+    "make_answering",
     "make_api",
     "make_check",
     "max_bytes",
     "pairs",
+    "rows_of",
+    "table",
     "what_it_is",
 ]
 
@@ -267,3 +274,19 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     arrays = [(one["answer"][0]["label"], one["request"]["arrays"][0]) for one in golden]
     chosen = of_every_label([(label, array) for label, array in arrays if len(array) <= MAX_SHOWN])
     return [{"name": f"Example {number}", "value": array} for number, array in enumerate(chosen, start=1)]
+
+
+def table(folder: Path, limits: Limits) -> Table:
+    """A flat array a row."""
+    return Table(inputs=load_settings(folder / SETTINGS).num_values, outputs=COLUMNS)
+
+
+def rows_of(request: Any) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Its arrays."""
+    return np.array(request["arrays"], np.float64), {}
+
+
+def make_answering(folder: Path, *, threads: int) -> Answering:
+    """The label and the scores of each array."""
+    predictor = Predictor.load(folder, threads=threads)
+    return lambda rows, _: predictor.answers(predictor.predict(rows))

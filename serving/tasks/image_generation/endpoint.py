@@ -13,6 +13,7 @@ from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.predictors import MAX_SEED
 from serving.predictors.pictures import png_of, tiled
+from serving.predictors.tabular import Answering, Column, Table
 from serving.tasks.examples import MOST
 from serving.tasks.image_generation.predictor import ROUTE, SETTINGS, Sampler, load_shape
 
@@ -24,10 +25,13 @@ __all__ = [
     "example",
     "examples",
     "how_to_ask",
+    "make_answering",
     "make_api",
     "make_check",
     "max_bytes",
     "pairs",
+    "rows_of",
+    "table",
     "what_it_is",
 ]
 
@@ -166,3 +170,26 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Seeds."""
     seeds = dict.fromkeys(one["request"]["seed"] for one in golden)
     return [{"name": f"Seed {seed}", "value": seed} for seed in list(seeds)[:MOST]]
+
+
+def table(folder: Path, limits: Limits) -> Table:
+    """A seed and a count a row; its images are lists of lines of grey levels."""
+    inputs = [Column("seed", "long"), Column("count", "long")]
+    return Table(inputs=inputs, outputs=[Column("images", "long", ("array", "array", "array"))])
+
+
+def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One row."""
+    return {"seed": [request["seed"]], "count": [request["count"]]}, {}
+
+
+def make_answering(folder: Path, *, threads: int) -> Answering:
+    """The images of each seed."""
+    sampler = Sampler.load(folder, threads=threads)
+
+    def answer(rows: Any, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        del parameters
+        wanted = zip(rows["seed"], rows["count"], strict=True)
+        return [{"images": sampler.sample(seed, count).tolist()} for seed, count in wanted]
+
+    return answer

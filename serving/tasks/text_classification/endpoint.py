@@ -10,7 +10,8 @@ from typing import Any
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import Answer
+from serving.predictors.scores import COLUMNS, Answer
+from serving.predictors.tabular import Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
 
@@ -22,10 +23,13 @@ __all__ = [
     "example",
     "examples",
     "how_to_ask",
+    "make_answering",
     "make_api",
     "make_check",
     "max_bytes",
     "pairs",
+    "rows_of",
+    "table",
     "what_it_is",
 ]
 
@@ -163,3 +167,19 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Texts of every label, those that can be read at a glance first."""
     texts = [(one["answer"][0]["label"], one["request"]["texts"][0]) for one in golden]
     return [named(text) for text in of_every_label(sorted(texts, key=lambda one: rank(one[1])))]
+
+
+def table(folder: Path, limits: Limits) -> Table:
+    """A text a row."""
+    return Table(inputs=[Column("text", "string")], outputs=COLUMNS)
+
+
+def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Its texts."""
+    return {"text": request["texts"]}, {}
+
+
+def make_answering(folder: Path, *, threads: int) -> Answering:
+    """The label and the scores of each text."""
+    predictor = Predictor.load(folder, threads=threads)
+    return lambda rows, _: predictor.answers(predictor.predict(rows["text"]))

@@ -17,6 +17,7 @@ from serving.overload.backlog import Backlog
 from serving.overload.slots import Slots
 from serving.predictors import MAX_SEED
 from serving.predictors.sampling import MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
+from serving.predictors.tabular import Answering, Column, Kind, Parameter, Table
 from serving.predictors.text import MAX_CHARACTERS_PER_TOKEN
 from serving.tasks.examples import MOST, named, rank
 from serving.tasks.text_generation.predictor import (
@@ -38,10 +39,13 @@ __all__ = [
     "example",
     "examples",
     "how_to_ask",
+    "make_answering",
     "make_api",
     "make_check",
     "max_bytes",
     "pairs",
+    "rows_of",
+    "table",
     "what_it_is",
 ]
 
@@ -49,7 +53,8 @@ IS_STREAMED = True
 PACKAGES = ("tokenizers",)
 WARM_UP = {"prompt": "A", "max_tokens": 2, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0}
 MAX_BYTES_PER_CHARACTER = 12  # of JSON: an escaped character beyond the basic plane
-KEYS = ("prompt", "max_tokens", "temperature", "top_k", "top_p", "seed", "stop", "stream")
+SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop")
+KEYS = ("prompt", *SAMPLING, "stream")
 END: Any = object()
 
 
@@ -234,3 +239,40 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Prompts, those that can be read at a glance first."""
     prompts = sorted({one["request"]["prompt"] for one in golden} - {""}, key=rank)
     return [named(prompt) for prompt in prompts[:MOST]]
+
+
+def table(folder: Path, limits: Limits) -> Table:
+    """A prompt a row, all sampled alike."""
+    defaults = {"max_tokens": limits.max_new_tokens, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": None}
+    kinds: dict[str, Kind] = {"temperature": "double", "top_p": "double"}
+    parameters = [Parameter(name, kinds.get(name, "long"), default) for name, default in defaults.items()]
+    outputs = [
+        Column("text", "string"),
+        Column("finish_reason", "string"),
+        *(Column(name, "long") for name in ("num_prompt_tokens", "num_tokens", "seed")),
+    ]
+    return Table(
+        inputs=[Column("prompt", "string")],
+        outputs=outputs,
+        parameters=[*parameters, Parameter("stop", "string", [], is_list=True)],
+    )
+
+
+def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One prompt, and how it is sampled."""
+    return {"prompt": [request["prompt"]]}, {name: request[name] for name in SAMPLING if name in request}
+
+
+def make_answering(folder: Path, *, threads: int) -> Answering:
+    """What the model writes after each prompt; each draws a seed of its own where none is given."""
+    generator = TextGenerator.load(folder, threads=threads)
+
+    def answer(rows: Any, parameters: Mapping[str, Any]) -> list[Any]:
+        seed = parameters.get("seed")
+        requests = [
+            {**parameters, "prompt": prompt, "seed": SystemRandom().randint(0, MAX_SEED) if seed is None else seed}
+            for prompt in rows["prompt"]
+        ]
+        return generator.answers(requests)
+
+    return answer

@@ -12,6 +12,10 @@ from serving.service import pages
 from serving.tasks import endpoint_of
 
 
+def examples_of(folder: Path, task: str) -> list[dict[str, Any]]:
+    return endpoint_of(task).examples(golden_of(folder))
+
+
 def texts(*labelled: tuple[str, str]) -> list[dict[str, Any]]:
     return [{"request": {"texts": [text]}, "answer": [{"label": label}]} for label, text in labelled]
 

@@ -1,0 +1,108 @@
+"""compress for arrays that are scored: one graph, of numbers that are scaled already, judged by the Brier score.
+
+Torch is the reference of the speed gate called as the service calls: one row a call, one core a call.
+
+Legend: N rows, V numbers of an array.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from components.compress.classification import MAX_ITEMS, Split, golden_numbers, read_split
+from components.compress.export import export_graph
+from components.compress.stage import Inputs
+from components.compress.trial import FloatFigures, Golden, Tested
+from components.models.storage import WEIGHTS, load
+from components.tasks.array_scoring.judging.brier import Probabilities, squared_errors
+from components.tasks.array_scoring.judging.tables import SCORES, read_scores, score_table
+from components.tasks.array_scoring.judging.torch_scorer import float_scorer
+from serving.tasks.array_scoring.predictor import MODEL, ROUTE, SETTINGS, Scorer, Settings, load_settings
+
+
+def make_trial(inputs: Inputs) -> "ScoringTrial":
+    """The trial of a model that scores arrays. ArtifactError where evaluate judged other rows."""
+    test = read_split(inputs.test, "values")
+    return ScoringTrial(
+        float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
+        model=load(inputs.model),
+        settings=load_settings(inputs.predictor / SETTINGS),
+        validation=read_split(inputs.validation, "values"),
+        test_split=test,
+        judged=read_scores(inputs.float_results, test.row),
+    )
+
+
+@dataclass(frozen=True)
+class ScoringTrial:
+    float_size_bytes: int
+    model: nn.Module
+    settings: Settings
+    validation: Split
+    test_split: Split
+    judged: Probabilities
+    """What evaluate found of the test split, (N,)."""
+    metric: str = "brier"
+    unit: str = "rows"
+
+    @property
+    def num_validation(self) -> int:
+        return len(self.validation.rows)
+
+    @property
+    def items(self) -> Sequence[Any]:
+        return self.validation.rows[:MAX_ITEMS]
+
+    def judge_float(self) -> FloatFigures:
+        scorer = float_scorer(self.model, settings=self.settings)
+        started = time.perf_counter()
+        quality = self.quality(scorer)
+        return FloatFigures(quality=quality, units_per_s=self.num_validation / (time.perf_counter() - started))
+
+    def float_runner(self, *, threads: int) -> Scorer:
+        return float_scorer(self.model, settings=self.settings, batch_size=1, threads=threads)
+
+    def export(self) -> Mapping[str, onnx.ModelProto]:
+        """In fp32, for any batch size: values (N, V) → logits (N, 2)."""
+        values = {"values": torch.zeros((2, self.settings.num_values))}
+        dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
+        return {MODEL: export_graph(self.model, values, outputs=["logits"], dynamic=dynamic)}
+
+    def load(self, folder: Path, *, threads: int) -> Scorer:
+        return Scorer.load(folder, threads=threads)
+
+    def quality(self, runner: Scorer) -> float:
+        return score(runner.probabilities(self.validation.rows), self.validation)
+
+    def work(self, runner: Scorer, items: Sequence[Any]) -> int:
+        runner.probabilities(items)
+        return len(items)
+
+    def test(self, runner: Scorer) -> Tested:
+        split, probability = self.test_split, runner.probabilities(self.test_split.rows)
+        answers = runner.answers(probability)
+        golden = [
+            Golden(route=ROUTE, request={"arrays": [split.rows[index].tolist()]}, answer=[answers[index]])
+            for index in golden_numbers(len(split.rows))
+        ]
+        return Tested(
+            num_test=len(split.rows),
+            judged=f"the {len(split.rows):,} rows of the test split",
+            float_quality=score(self.judged, split),
+            quality=score(probability, split),
+            agreement=float(((probability > 0.5) == (self.judged > 0.5)).mean()),
+            mean_difference=float(np.abs(probability - self.judged).mean()),
+            tables={SCORES: score_table(split.row, split.label_id, probability)},
+            golden=golden,
+        )
+
+
+def score(probability: Probabilities, split: Split) -> float:
+    return float(squared_errors(probability, split.label_id).mean())
