@@ -26,7 +26,7 @@ from components.tasks import task_of
 from components.tracking.tracker import NullTracker, Tracker, stage_run
 from tests.finetune.rows import array_inputs, outputs_in
 from tests.finetune.test_train import params as of_its_own
-from tests.preprocess.test_text_generation import SETTINGS as DOCUMENTS
+from tests.tasks.text_generation.test_preprocess import SETTINGS as DOCUMENTS
 from tests.tiny import make_tiny_encoder, tiny_rows
 from tests.tiny_bundles import complete
 from tests.tiny_documents import tiny_documents

@@ -1,4 +1,4 @@
-"""Who may ask a service that other machines can reach: the project's file of keys, of which serving/keys.py tells."""
+"""Who may ask a service that other machines can reach: the file of keys, as serving/requests/keys.py reads it."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager

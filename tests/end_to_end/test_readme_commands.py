@@ -81,13 +81,15 @@ ELSEWHERE = {
     "modelyard notify --test": "tests/flows/telling/test_alerts.py: needs somebody who is told",
     "modelyard deploy POOL": "tests/flows/upkeep/test_deployments.py: with a pool of its own name",
     "pip install -c requirements.lock -e '.[s3]'": "tests/flows/operate/test_doctor.py: needs a network",
-    "curl -s localhost:3000/classify -F images=@seven.png": "tests/serving/endpoints/test_array_classification.py",
+    "curl -s localhost:3000/classify -F images=@seven.png": "tests/serving/tasks/array_classification/test_endpoint.py",
     "curl -sN localhost:3000/generate -H 'content-type: application/json' "
     """-d '{"prompt": "The state of our Union", "max_tokens": 60, "seed": 1}'""": (
-        "tests/serving/endpoints/test_text_generation.py"
+        "tests/serving/tasks/text_generation/test_endpoint.py"
     ),
     "curl -s localhost:3000/sample -H 'content-type: application/json' "
-    """-d '{"seed": 1, "count": 16, "format": "png"}' -o digits.png""": "tests/serving/test_image_generation.py",
+    """-d '{"seed": 1, "count": 16, "format": "png"}' -o digits.png""": (
+        "tests/serving/tasks/image_generation/test_endpoint.py"
+    ),
 }
 """What cannot run here, each with what tries it."""
 

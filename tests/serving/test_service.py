@@ -304,7 +304,7 @@ def test_service_refuses_to_start_with_another_file_than_was_packaged(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "serving/predictors/text_classification.py"])
+@pytest.mark.parametrize("name", ["model.onnx", "serving/tasks/text_classification/predictor.py"])
 def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str) -> None:
     bundle = Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle"))
     verify_bundle(bundle)

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from components.plumbing.artifacts import read_json, write_json
 from serving.log.segments import FEEDBACK, TRAFFIC
 from tests.browser import Browser, Page
+from tests.serving.log.test_traffic import rows
 from tests.serving.page.asking import READY, TEXT, ask, bodies
 from tests.serving.page.conftest import Tell, served
 from tests.serving.page.looks import CONTRAST, SMALL
-from tests.serving.test_traffic import rows
 
 SHOWN = "!document.querySelector('#feedback').hidden"
 NOTED = "!/^(Sending|$)/.test(document.querySelector('#noted').textContent)"

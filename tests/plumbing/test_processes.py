@@ -92,7 +92,7 @@ def test_what_is_started_ends_with_who_started_it_unless_it_is_to_stay(tmp_path:
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     ) as starter:  # fmt: skip
         assert starter.stdout is not None
         known = starter.stdout.readline().strip()

@@ -172,7 +172,7 @@ def test_alias_loads_in_an_environment_with_its_requirements_alone(packaged: Pat
     venv.create(tmp_path / "bare", with_pip=True)
     python = str(tmp_path / "bare/bin/python")
     needed = Path(version.source.removeprefix("file://")) / "requirements.txt"
-    lock = Path(__file__).parents[2] / "requirements.lock"
+    lock = Path(__file__).parents[3] / "requirements.lock"
     subprocess.run([python, "-m", "pip", "install", "-q", "-r", needed, "-c", lock], check=True, timeout=580)
     golden = read_json(bundle / "golden.json")
     home = tmp_path / "elsewhere"
