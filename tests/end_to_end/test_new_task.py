@@ -69,7 +69,7 @@ def add_task(folder: Path) -> None:
     sections = folder / "components/params/tasks/__init__.py"
     insert_before(sections, "SECTIONS", f"from components.params.tasks import {NAME}\n\n")
     insert_entry(sections, "SECTIONS", f'"{NAME}": {NAME}.SECTIONS,')
-    write_params(folder, load_yaml(ADDED / "recipe.yaml"))
+    write_params(folder, load_yaml(ADDED / "params.yaml")["recipes"])
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +107,16 @@ def test_nothing_else_is_touched(added: Path) -> None:
 
 
 @pytest.mark.long
-def test_what_is_added_is_typed_and_wired_as_the_project_is(added: Path) -> None:
+def test_what_is_added_is_typed_and_wired_as_the_project_is(added: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(added, tmp_path / "project"))
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "tests").mkdir()
+    shutil.copy(ROOT / "tests/test_wiring.py", folder / "tests")
+    write_params(folder, load_yaml(ROOT / "params.yaml")["recipes"] | load_yaml(folder / "params.yaml")["recipes"])
     places = [f"components/params/tasks/{NAME}.py", f"components/tasks/{NAME}", f"serving/tasks/{NAME}"]
-    tables = ["components/params/tasks/__init__.py", *LOADERS]
-    run(["basedpyright", "--pythonpath", sys.executable, *places, *tables], added)
-    run(["lint-imports"], added)
-    (added / "tests").mkdir()
-    try:
-        shutil.copy(ROOT / "tests/test_wiring.py", added / "tests")
-        run([sys.executable, "-m", "pytest", "-q", "tests/test_wiring.py", "-p", "no:cacheprovider"], added)
-    finally:
-        shutil.rmtree(added / "tests")
+    run(["basedpyright", *places, "components/params/tasks/__init__.py", *LOADERS], folder)
+    run(["lint-imports"], folder)
+    run([sys.executable, "-m", "pytest", "-q", "tests/test_wiring.py", "-p", "no:cacheprovider"], folder)
 
 
 @pytest.mark.long
