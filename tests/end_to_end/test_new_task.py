@@ -47,6 +47,8 @@ def _{NAME}() -> Endpoint:
 
 """,
 }
+MODELYARD = [sys.executable, "-m", "flows.cli"]
+"""The command, with the code of the copy: the one that is installed has the project's own."""
 LOADED = """
 import json, sys
 import mlflow, numpy as np
@@ -138,7 +140,7 @@ def test_rows_become_a_bundle(project: Path) -> None:
     gates = {(gate["stage"], gate["figure"]): gate["bound"] for gate in manifest["gates"]}
     assert gates["evaluate", "brier"] == "at most"
     assert "brier" in (bundle / "card.md").read_text(encoding="utf-8")
-    assert "brier 0." in run(["modelyard", "recipes"], project, COLUMNS="200").stdout
+    assert "brier 0." in run([*MODELYARD, "recipes"], project, COLUMNS="200").stdout
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def served(project: Path) -> Generator[httpx.Client]:
     """A client of `modelyard serve`."""
     port = free_port()
     with (
-        at_work(["modelyard", "serve", "odds", "--port", str(port)], project),
+        at_work([*MODELYARD, "serve", "odds", "--port", str(port)], project),
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         give_up_at = time.monotonic() + 120
@@ -166,7 +168,7 @@ def ask(client: httpx.Client, arrays: list[list[float]]) -> list[float]:
 
 
 def monitor(project: Path, last: int, *, code: int = 0) -> dict[str, Any]:
-    done = run(["modelyard", "monitor", "odds", "--last", str(last), "--json"], project, check=False)
+    done = run([*MODELYARD, "monitor", "odds", "--last", str(last), "--json"], project, check=False)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
@@ -219,7 +221,7 @@ def test_mlflow_loads_it(project: Path) -> None:
 def test_a_challenger_that_is_not_worse_is_promoted(project: Path) -> None:
     edit(project, "odds.finetune.seed", 1)
     run(["dvc", "repro"], project)
-    run(["modelyard", "promote", "odds"], project)
+    run([*MODELYARD, "promote", "odds"], project)
     adopted, promoted = entries(project, "odds")
     assert (adopted["action"], promoted["action"]) == ("adopt", "promote")
     figures = promoted["figures"]
