@@ -23,6 +23,7 @@ from components.package.bento import free_port
 from components.promotion.ledger import entries
 from components.recipes import load_yaml, stages
 from serving.segments import TRAFFIC, paths_of
+from tests.browser import Browser
 from tests.end_to_end.adding import insert_before, insert_entry, touched
 from tests.processes import at_work
 from tests.projects import ROOT, edit, git_commit, make_project, run, write_params
@@ -167,6 +168,20 @@ def ask(client: httpx.Client, arrays: list[list[float]]) -> list[float]:
     return [one["probability"] for one in answered.json()]
 
 
+def asked_by_page(browser: Browser, url: str) -> None:
+    """A person presses an example, and reads how probable the label is, and that a lower score is better."""
+    page = browser.open(f"{url}/")
+    page.wait("document.querySelectorAll('#examples button').length")
+    page.click("#examples button:last-child")
+    page.wait("!document.getElementById('result').hidden")
+    assert page.text("#scores").split()[0] == "1"
+    assert page.text("#status").startswith("1: ")
+    page.wait("document.getElementById('others-hint').textContent")
+    assert page.text("#others-title").lower().startswith("brier of the float model")
+    assert page.text("#others-hint").startswith("Lower is better.")
+    assert page.faults == []
+
+
 def monitor(project: Path, last: int, *, code: int = 0) -> dict[str, Any]:
     done = run([*MODELYARD, "monitor", "odds", "--last", str(last), "--json"], project, check=False)
     assert done.returncode == code, done.stderr
@@ -174,7 +189,7 @@ def monitor(project: Path, last: int, *, code: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.long
-def test_it_is_served_logged_and_monitored(project: Path) -> None:
+def test_it_is_served_logged_and_monitored(project: Path, browser: Browser) -> None:
     test = pq.read_table(project / "artifacts/odds/preprocess/test.parquet").to_pydict()
     arrays, labels = test["values"][:300], test["label"][:300]
     bundle = project / "artifacts/odds/package/bundle"
@@ -182,6 +197,7 @@ def test_it_is_served_logged_and_monitored(project: Path) -> None:
         page = client.get("/").text
         assert "how probable the label 1 is" in page
         assert '"route": "/score"' in page
+        asked_by_page(browser, str(client.base_url))
         for golden in read_json(bundle / "golden.json"):
             assert client.post(golden["route"], json=golden["request"]).json() == golden["answer"]
         refused = client.post("/score", json={"arrays": [[1.0, 2.0]]})
