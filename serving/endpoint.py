@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serving.overload.backlog import Backlog
-from serving.predictors.tabular import Answering, Rows, Table
+from serving.tabular import Answering, Rows, Table
 
 
 @dataclass(frozen=True)

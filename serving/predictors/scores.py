@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from serving.predictors.tabular import Column
-
 DIGITS = 6
 
 Scores = NDArray[np.float32]
@@ -19,10 +17,6 @@ class Answer(TypedDict):
     label: str
     scores: dict[str, float]
     """The probability of each label."""
-
-
-COLUMNS = (Column("label", "string"), Column("scores", "double", ("map",)))
-"""An answer as a row of a table."""
 
 
 def softmax(logits: NDArray[np.float32]) -> Scores:

@@ -23,6 +23,7 @@ from components.plumbing.artifacts import read_json
 from components.promotion.ledger import entries
 from components.recipes import load_yaml, stages
 from serving.log.segments import TRAFFIC, paths_of
+from tests.browser import Browser
 from tests.end_to_end.adding import insert_before, insert_entry, touched
 from tests.processes import at_work
 from tests.projects import ROOT, edit, git_commit, make_project, run, write_params
@@ -47,13 +48,15 @@ def _{NAME}() -> Endpoint:
 
 """,
 }
+MODELYARD = [sys.executable, "-m", "flows.cli"]
+"""The command, with the code of the copy: the one that is installed has the project's own."""
 LOADED = """
 import json, sys
 import mlflow, numpy as np
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/odds@champion")
 (inputs,), (output,) = model.metadata.signature.inputs.to_dict(), model.metadata.signature.outputs.to_dict()
-assert inputs["tensor-spec"]["shape"] == (-1, 8) or list(inputs["tensor-spec"]["shape"]) == [-1, 8], inputs
+assert list(inputs["tensor-spec"]["shape"]) == [-1, 8], inputs
 assert output["name"] == "probability", output
 print(json.dumps(model.predict(np.array(json.loads(sys.argv[2]), np.float64)).to_dict("records")))
 """
@@ -69,7 +72,7 @@ def add_task(folder: Path) -> None:
     sections = folder / "components/params/tasks/__init__.py"
     insert_before(sections, "SECTIONS", f"from components.params.tasks import {NAME}\n\n")
     insert_entry(sections, "SECTIONS", f'"{NAME}": {NAME}.SECTIONS,')
-    write_params(folder, load_yaml(ADDED / "recipe.yaml"))
+    write_params(folder, load_yaml(ADDED / "params.yaml")["recipes"])
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +110,16 @@ def test_nothing_else_is_touched(added: Path) -> None:
 
 
 @pytest.mark.long
-def test_what_is_added_is_typed_and_wired_as_the_project_is(added: Path) -> None:
+def test_what_is_added_is_typed_and_wired_as_the_project_is(added: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(added, tmp_path / "project"))
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "tests").mkdir()
+    shutil.copy(ROOT / "tests/test_wiring.py", folder / "tests")
+    write_params(folder, load_yaml(ROOT / "params.yaml")["recipes"] | load_yaml(folder / "params.yaml")["recipes"])
     places = [f"components/params/tasks/{NAME}.py", f"components/tasks/{NAME}", f"serving/tasks/{NAME}"]
-    tables = ["components/params/tasks/__init__.py", *LOADERS]
-    run(["basedpyright", "--pythonpath", sys.executable, *places, *tables], added)
-    run(["lint-imports"], added)
-    (added / "tests").mkdir()
-    try:
-        shutil.copy(ROOT / "tests/test_wiring.py", added / "tests")
-        run([sys.executable, "-m", "pytest", "-q", "tests/test_wiring.py", "-p", "no:cacheprovider"], added)
-    finally:
-        shutil.rmtree(added / "tests")
+    run(["basedpyright", *places, "components/params/tasks/__init__.py", *LOADERS], folder)
+    run(["lint-imports"], folder)
+    run([sys.executable, "-m", "pytest", "-q", "tests/test_wiring.py", "-p", "no:cacheprovider"], folder)
 
 
 @pytest.mark.long
@@ -139,7 +141,7 @@ def test_rows_become_a_bundle(project: Path) -> None:
     gates = {(gate["stage"], gate["figure"]): gate["bound"] for gate in manifest["gates"]}
     assert gates["evaluate", "brier"] == "at most"
     assert "brier" in (bundle / "card.md").read_text(encoding="utf-8")
-    assert "brier 0." in run(["modelyard", "recipes"], project, COLUMNS="200").stdout
+    assert "brier 0." in run([*MODELYARD, "recipes"], project, COLUMNS="200").stdout
 
 
 @contextmanager
@@ -147,7 +149,7 @@ def served(project: Path) -> Generator[httpx.Client]:
     """A client of `modelyard serve`."""
     port = free_port()
     with (
-        at_work(["modelyard", "serve", "odds", "--port", str(port)], project),
+        at_work([*MODELYARD, "serve", "odds", "--port", str(port)], project),
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         give_up_at = time.monotonic() + 120
@@ -160,20 +162,28 @@ def served(project: Path) -> Generator[httpx.Client]:
         yield client
 
 
-def ask(client: httpx.Client, arrays: list[list[float]]) -> list[float]:
-    answered = client.post("/score", json={"arrays": arrays})
-    assert answered.status_code == 200, answered.text
-    return [one["probability"] for one in answered.json()]
+def asked_by_page(browser: Browser, url: str) -> None:
+    """A person presses an example, and reads how probable the label is, and that a lower score is better."""
+    page = browser.open(f"{url}/")
+    page.wait("document.querySelectorAll('#examples button').length")
+    page.click("#examples button:last-child")
+    page.wait("!document.getElementById('result').hidden")
+    assert page.text("#scores").split()[0] == "1"
+    assert page.text("#status").startswith("1: ")
+    page.wait("document.getElementById('others-hint').textContent")
+    assert page.text("#others-title").lower().startswith("brier of the float model")
+    assert page.text("#others-hint").startswith("Lower is better.")
+    assert page.faults == []
 
 
 def monitor(project: Path, last: int, *, code: int = 0) -> dict[str, Any]:
-    done = run(["modelyard", "monitor", "odds", "--last", str(last), "--json"], project, check=False)
+    done = run([*MODELYARD, "monitor", "odds", "--last", str(last), "--json"], project, check=False)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.mark.long
-def test_it_is_served_logged_and_monitored(project: Path) -> None:
+def test_it_is_served_logged_and_monitored(project: Path, browser: Browser) -> None:
     test = pq.read_table(project / "artifacts/odds/preprocess/test.parquet").to_pydict()
     arrays, labels = test["values"][:300], test["label"][:300]
     bundle = project / "artifacts/odds/package/bundle"
@@ -181,6 +191,7 @@ def test_it_is_served_logged_and_monitored(project: Path) -> None:
         page = client.get("/").text
         assert "how probable the label 1 is" in page
         assert '"route": "/score"' in page
+        asked_by_page(browser, str(client.base_url))
         for golden in read_json(bundle / "golden.json"):
             assert client.post(golden["route"], json=golden["request"]).json() == golden["answer"]
         refused = client.post("/score", json={"arrays": [[1.0, 2.0]]})
@@ -201,9 +212,10 @@ def test_it_is_served_logged_and_monitored(project: Path) -> None:
     right = np.mean([(one > 0.5) == (label == "1") for one, label in zip(found, labels, strict=True)])
     assert steady["quality"]["accuracy"]["value"] == pytest.approx(right)
     with served(project) as client:
-        ask_many = [[value + 3.0 for value in array] for array in arrays]
+        moved = [[value + 3.0 for value in array] for array in arrays]
         for start in range(0, 300, 50):
-            ask(client, ask_many[start : start + 50])
+            answered = client.post("/score", json={"arrays": moved[start : start + 50]})
+            assert (answered.status_code, len(answered.json())) == (200, 50)
     assert monitor(project, 300, code=3)["state"] == "drift"
 
 
@@ -220,7 +232,7 @@ def test_mlflow_loads_it(project: Path) -> None:
 def test_a_challenger_that_is_not_worse_is_promoted(project: Path) -> None:
     edit(project, "odds.finetune.seed", 1)
     run(["dvc", "repro"], project)
-    run(["modelyard", "promote", "odds"], project)
+    run([*MODELYARD, "promote", "odds"], project)
     adopted, promoted = entries(project, "odds")
     assert (adopted["action"], promoted["action"]) == ("adopt", "promote")
     figures = promoted["figures"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.plumbing.artifacts import read_json
 from serving.bundle import load_about
-from serving.predictors.tabular import Column, Table
+from serving.tabular import Column, Table
 from serving.tasks import endpoint_of
 
 GOLDEN = "golden.json"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import COLUMNS, Answer
-from serving.predictors.tabular import Answering, Table
+from serving.predictors.scores import Answer
 from serving.requests.images import ImageError, read_grey
 from serving.requests.uploads import Part, TooManyParts, UploadError, parts_of
+from serving.tabular import SCORED, Answering, Table
 from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, Settings, load_settings
 from serving.tasks.examples import of_every_label
 
@@ -278,7 +278,7 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def table(folder: Path, limits: Limits) -> Table:
     """A flat array a row."""
-    return Table(inputs=load_settings(folder / SETTINGS).num_values, outputs=COLUMNS)
+    return Table(inputs=load_settings(folder / SETTINGS).num_values, outputs=SCORED)
 
 
 def rows_of(request: Any) -> tuple[NDArray[np.float64], dict[str, Any]]:

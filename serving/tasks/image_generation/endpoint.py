@@ -13,7 +13,7 @@ from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.predictors import MAX_SEED
 from serving.predictors.pictures import png_of, tiled
-from serving.predictors.tabular import Answering, Column, Table
+from serving.tabular import Answering, Column, Table
 from serving.tasks.examples import MOST
 from serving.tasks.image_generation.predictor import ROUTE, SETTINGS, Sampler, load_shape
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import COLUMNS, Answer
-from serving.predictors.tabular import Answering, Column, Table
+from serving.predictors.scores import Answer
+from serving.tabular import SCORED, Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
 
@@ -171,7 +171,7 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def table(folder: Path, limits: Limits) -> Table:
     """A text a row."""
-    return Table(inputs=[Column("text", "string")], outputs=COLUMNS)
+    return Table(inputs=[Column("text", "string")], outputs=SCORED)
 
 
 def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,8 +17,8 @@ from serving.overload.backlog import Backlog
 from serving.overload.slots import Slots
 from serving.predictors import MAX_SEED
 from serving.predictors.sampling import MAX_STOP_LENGTH, MAX_STOPS, RequestError, Sampling, shown
-from serving.predictors.tabular import Answering, Column, Kind, Parameter, Table
 from serving.predictors.text import MAX_CHARACTERS_PER_TOKEN
+from serving.tabular import Answering, Column, Kind, Parameter, Table
 from serving.tasks.examples import MOST, named, rank
 from serving.tasks.text_generation.predictor import (
     ROUTE,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.tabular import Answering, Column, Table
+from serving.tabular import Answering, Column, Table
 from serving.tasks.array_scoring.predictor import ROUTE, SETTINGS, Answer, Scorer, Settings, load_settings
 from serving.tasks.examples import MOST
 

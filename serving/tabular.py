@@ -43,3 +43,6 @@ Rows = Mapping[str, Sequence[Any]] | NDArray[np.float64]
 
 Answering = Callable[[Any, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 """Rows and parameters → one row of answers for each."""
+
+SCORED = (Column("label", "string"), Column("scores", "double", ("map",)))
+"""What classifiers say of a row: serving/predictors/scores.py."""
