@@ -1,4 +1,4 @@
-"""Reads params.yaml into typed recipes, and reports every fault of it at once."""
+"""The reading of params.yaml into typed recipes, with every fault of it reported at once."""
 
 import copy
 import json
@@ -26,12 +26,12 @@ UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def stages() -> list[str]:
-    """The stages that a recipe has a section for: the sections that it must have."""
+    """Return the names of the stages, which are the sections that a recipe must have."""
     return [field.name for field in fields(Recipe) if field.default is MISSING and field.name not in TOP]
 
 
 def section_of(recipe: Recipe, stage: str) -> Section:
-    """A recipe's section for one stage."""
+    """Return a recipe's section for one stage."""
     section: Section = getattr(recipe, stage)
     return section
 
@@ -52,7 +52,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_recipe(root: Path, name: str) -> Recipe:
-    """The recipe `name` of `root`/params.yaml, typed. ParamsError lists every fault with its path."""
+    """Read the recipe `name` of `root`/params.yaml, typed. ParamsError lists every fault with its path."""
     raw = load_yaml(root / PARAMS)
     recipes = raw["recipes"]
     if raw.get("notify") is not None:
@@ -64,7 +64,7 @@ def load_recipe(root: Path, name: str) -> Recipe:
 
 
 def load_notify(root: Path, name: str | None = None) -> Notify:
-    """Who is told of what happens to a recipe: as it says itself, or else as the project does (which is all, without a
+    """Read who is told of what happens to a recipe: its own targets, or else the project's (always these, without a
     name). ParamsError lists every fault with its path."""
     raw = load_yaml(root / PARAMS)
     given, where = raw.get("notify"), "notify"
@@ -79,7 +79,7 @@ def load_notify(root: Path, name: str | None = None) -> Notify:
 
 
 def parse_recipe(name: str, raw: object) -> Recipe:
-    """A recipe from plain data, as YAML or JSON gives it."""
+    """Make a recipe from plain data, as YAML or JSON gives it. ParamsError lists every fault with its path."""
     where = f"recipes.{name}"
     faults: list[str] = []
     try:
@@ -105,7 +105,7 @@ def parse_recipe(name: str, raw: object) -> Recipe:
 
 
 def faults_of_top(where: str, raw: object) -> list[str]:
-    """What is wrong with what a recipe says once, at its top."""
+    """Return the faults of what a recipe says once, at its top."""
     if not isinstance(raw, dict):
         return []
     faults: list[str] = []
@@ -139,12 +139,12 @@ def faults_of_top(where: str, raw: object) -> list[str]:
 
 
 def objectives() -> list[str]:
-    """What some task's model may first learn."""
+    """Return every objective that some task's model may first learn."""
     return sorted({objective for sections in SECTIONS.values() for objective in sections.objectives})
 
 
 def spread(raw: object) -> object:
-    """A recipe as it is typed: what stands once at its top is put into the sections that have it."""
+    """Return a recipe as it is typed: what stands once at its top is put into the sections that have it."""
     if not isinstance(raw, dict):
         return raw
     whole: dict[str, Any] = copy.deepcopy(raw)
@@ -162,7 +162,7 @@ def spread(raw: object) -> object:
 
 
 def is_of_top(fault: Any, *, is_told: bool) -> bool:
-    """Whether a fault of pydantic's comes of what stands at the top, and is told already."""
+    """Return whether a fault of pydantic's comes from what stands at the top, and is told already."""
     of_union = fault["type"] in ("union_tag_invalid", "union_tag_not_found")
     place = tuple(str(part) for part in fault["loc"])
     of_key = any(place == place_of_key for key, places in TOP.items() for place_of_key in ((key,), *places))
@@ -170,7 +170,7 @@ def is_of_top(fault: Any, *, is_told: bool) -> bool:
 
 
 def fault_line(where: str, raw: object, fault: Any) -> str:
-    """One fault of pydantic's, as `path: what is wrong; the value seen`."""
+    """Return one fault of pydantic's, as `path: what is wrong; the value seen`."""
     path, node, tagged = [where], raw, None
     for part in fault["loc"]:
         if isinstance(node, dict) and node is not tagged and part in [node.get(key) for key in TAGS]:
@@ -192,14 +192,14 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
 
 
 def part_of(node: Any, part: str | int) -> Any:
-    """What lies below a key or at a place; None where there is nothing."""
+    """Return what lies below a key of a mapping or at a place of a list; None where there is nothing."""
     if isinstance(node, dict):
         return node.get(part)
     return node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
 
 
 def known_keys() -> set[str]:
-    """Every key that some section has."""
+    """Return every key that some section has."""
     found, todo = {field.name for field in fields(Recipe)}, [Section]
     while todo:
         kind = todo.pop()

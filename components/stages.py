@@ -1,4 +1,5 @@
-"""The stages by name: what each reads and writes, and how it is run on a recipe. Each is imported only when asked."""
+"""The stages by name: what each reads and writes, and how it is run on a recipe. Each is
+imported only when it is needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from components.tracking.tracker import Tracker
 
 
 class Run(Protocol):
-    """Runs a stage of a recipe on its inputs and outputs; gives the report, a dataclass."""
+    """A function that runs a stage of a recipe on its inputs and outputs, and returns the report, a dataclass."""
 
     def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> Any: ...
 

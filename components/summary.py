@@ -1,4 +1,4 @@
-"""What a run came to, as rows of tables: the model's quality beside its baselines, and what compression changed."""
+"""The result of a run as rows of tables: the model's quality beside its baselines, and what compression changed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,45 +10,46 @@ Row = tuple[str, str, str, str]
 UNCOMPRESSED = "torch fp32"
 """The uncompressed model's name in the speeds that `compress` measures."""
 RATE = "_per_s"
-"""Ends the name of a rate, which begins with its unit: rows, tokens, samples."""
+"""The ending of the name of a rate, which begins with its unit: rows, tokens, samples."""
 NAMES = {
     "frechet_distance": "Fréchet distance",
     "test_frechet_distance": "Fréchet distance to the test split",
 }
 TESTED = {"frechet_distance": "test_frechet_distance"}
-"""What compress measures on the test split, by the name that evaluate has for it."""
+"""By the name that evaluate has for it, a figure that compress measures on the test split, with its name there."""
 ONE_DIGIT = ("perplexity",)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a task's report of evaluate is told."""
+    """The functions that put a task's report of evaluate into a table and into one figure."""
 
     table: Callable[[Data, int | None], tuple[Row, list[Row]]]
     """The heads of the columns and the rows of a report; the number is the order of the n-grams that a language model
     is compared with, where that is known."""
     headline: Callable[[Data], str]
-    """The key of the one figure that the model is told by; empty where the report has none yet."""
+    """The key of the one figure that the model is judged by; empty where the report has none yet."""
 
 
 def classifier_table(report: Data, _order: int | None) -> tuple[Row, list[Row]]:
-    """A classifier's figures with their intervals, beside the baseline's."""
+    """Return a classifier's figures with their intervals, beside the baseline's."""
     return heads_with_interval(report), quality_rows(report)
 
 
 def classifier_headline(report: Data) -> str:
-    """The metric of the gate."""
+    """Return the key of the gate's metric; empty where the report does not have it."""
     metric: str = report.get("gate_metric", "")
     return metric if metric in report else ""
 
 
 def heads_with_interval(report: Data) -> Row:
-    """The heads of a table whose figures have intervals."""
+    """Return the heads of a table whose figures have intervals."""
     return "on the test split", "model", f"{report.get('confidence', 0.95):.0%} interval", "baseline"
 
 
 def quality_rows(report: Data) -> list[Row]:
-    """Each figure that has an interval and a baseline's beside it, and the gains; else each that has an interval."""
+    """Return a row for each figure that has an interval and a baseline's beside it, and for the gains; without a
+    baseline, for each that has an interval."""
     with_interval = [key for key in report if f"{key}_low" in report and f"{key}_high" in report]
     compared = [key for key in with_interval if f"baseline_{key}" in report]
     rows = [figure(report, key) for key in (compared or with_interval) if not key.startswith("baseline_")]
@@ -62,18 +63,18 @@ def quality_rows(report: Data) -> list[Row]:
 
 @dataclass(frozen=True)
 class Headline:
-    """The one figure that a recipe is told by, as `modelyard recipes` and the README write it."""
+    """The one figure that a recipe is judged by, as `modelyard recipes` and the README write it."""
 
     name: str
     model: str
-    """Of the model that was trained, on the test split; empty before evaluate."""
+    """The figure of the trained model on the test split, with its name; empty before evaluate."""
     served: str
     """The same figure of the compressed model that is served, without its name; of a language model, what compression
     changed, since both are then read in another way. Empty before compress."""
 
 
 def headline(summary: Summary, evaluated: Data, compressed: Data) -> Headline:
-    """From the reports of evaluate and compress, empty where there are none yet."""
+    """Return the headline of the reports of evaluate and compress, with empty parts where there are none yet."""
     key = summary.headline(evaluated)
     if not key:
         return Headline("", "", "")
@@ -88,7 +89,7 @@ def headline(summary: Summary, evaluated: Data, compressed: Data) -> Headline:
 
 
 def figure(report: Data, key: str, *, name: str = "", baseline: str = "") -> Row:
-    """A figure with its interval, and the baseline's beside it."""
+    """Return a row with a figure, its interval, and the baseline's beside it."""
     if not baseline and f"baseline_{key}" in report:
         baseline = f"{report[f'baseline_{key}']:.3f}"
     ends = f"{written(key, report[f'{key}_low'])} to {written(key, report[f'{key}_high'])}"
@@ -96,13 +97,14 @@ def figure(report: Data, key: str, *, name: str = "", baseline: str = "") -> Row
 
 
 def beside(name: str, model: str, *others: str) -> Row:
-    """A figure, and those of others."""
+    """Return a row with a figure, and those of at most two others."""
     first, second, third = (model, *others, "", "")[:3]
     return name, first, second, third
 
 
 def size_rows(report: Data, speeds: Any) -> list[Row]:
-    """What compression changed: the task's metric, bytes and, where they were measured here, rates and latency."""
+    """Return rows on what compression changed: the task's metric, bytes and, where they were
+    measured here, rates and latency."""
     rows: list[Row] = []
     if "float_quality" in report:
         metric: str = report["metric"]
@@ -123,27 +125,28 @@ def size_rows(report: Data, speeds: Any) -> list[Row]:
 
 
 def short(value: float) -> str:
-    """With a digit after the point, or as many as show two."""
+    """Write a number with a digit after the point from 1 on, or with two significant digits below."""
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def shown(name: str) -> str:
-    """A figure's name in words."""
+    """Return a figure's name in words."""
     return name.replace("_", " ")
 
 
 def named(key: str) -> str:
-    """A figure's name as people write it."""
+    """Return a figure's name as people write it."""
     return NAMES.get(key, shown(key))
 
 
 def written(key: str, value: float) -> str:
-    """A figure with as many digits as everything here shows of it: three after the point, one of distances."""
+    """Write a figure with the digits that are used everywhere: three after the point, one for
+    distances and perplexity."""
     return f"{value:,.1f}" if key in ONE_DIGIT or key.endswith("frechet_distance") else f"{value:.3f}"
 
 
 def seconds_rows(stages: Sequence[Data], total_s: float) -> tuple[list[str], str, str]:
-    """The seconds of each stage, of what is beside them, and of all: as they are shown, they add up."""
+    """Return the seconds of each stage, of what is beside them, and of all, as text; the rounded numbers add up."""
     each = [round(stage["seconds"], 1) for stage in stages]
     total_s = max(round(total_s, 1), sum(each))
     return [f"{seconds:.1f}" for seconds in each], f"{total_s - sum(each):.1f}", f"{total_s:.1f}"

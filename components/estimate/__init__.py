@@ -1,1 +1,1 @@
-"""What a training takes, told before it starts: parameters, memory, operations and time. It changes no output."""
+"""The cost of a training, told before it starts: parameters, memory, operations and time. It changes no output."""

@@ -1,11 +1,13 @@
-"""How long a text may be for an encoder, by its config.json. Nothing heavy is imported here."""
+"""The longest text that an encoder takes, by its config.json. Nothing heavy is imported here."""
 
 PADDED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
-"""Kinds that number positions from one after their padding token's id, so that the first ones hold no text."""
+"""The model types that number positions from one after their padding token's id, so that the
+first positions hold no text."""
 
 
 def longest_text(config: dict[str, object]) -> int | None:
-    """The tokens that an encoder takes, special ones among them, by its config.json; None where it does not say."""
+    """Return the most tokens that an encoder takes, special ones among them, by its config.json;
+    None where it does not say."""
     positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
     if not isinstance(positions, int):
         return None

@@ -1,4 +1,5 @@
-"""What a training holds in memory at once, beside what is free; a training that cannot fit is refused before it starts.
+"""The memory that a training holds at once, beside what is free; a training that cannot fit is
+refused before it starts.
 
 The worst moment of a step is found by `trace`: every tensor of the model's own step, from its birth to its end. The
 scratch memory inside of a kernel, and what the process itself takes, come on top.
@@ -20,19 +21,20 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one training."""
+    """The memory of one training, in bytes."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
-    """Kept for the backward pass."""
+    """The tensors that autograd keeps for the backward pass."""
     peak: int
-    """At the worst moment of a step; gradients come as activations go, so it may be less than the sum."""
+    """The most that is held at once, at the worst moment of a step; gradients come as activations go, so it
+    may be less than the sum."""
 
     @property
     def between(self) -> int:
-        """What comes and goes within a step."""
+        """The memory of what comes and goes within a step."""
         return max(0, self.peak - self.weights - self.gradients - self.optimizer - self.activations)
 
 
@@ -47,7 +49,8 @@ def memory_of(trace: Trace) -> Memory:
 
 
 def available_bytes(device: torch.device) -> int:
-    """What is free on the device: of an accelerator's own memory, or of this machine's, as far as its group may go."""
+    """Return the bytes that are free on the device: of an accelerator's own memory, or of this machine's, as far as
+    its control group may go."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = psutil.virtual_memory().available
@@ -62,7 +65,8 @@ def available_bytes(device: torch.device) -> int:
 def refuse_what_cannot_fit(
     memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object]
 ) -> None:
-    """InputError where the worst moment of a step needs more than is free; `lower` names what to lower, as it is."""
+    """Raise InputError where the worst moment of a step needs more than is free; `lower` has the settings to
+    lower, with their values."""
     if memory.peak <= free:
         return
     where = "the CUDA device" if device.type == "cuda" else "this machine"

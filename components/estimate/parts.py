@@ -1,4 +1,4 @@
-"""A model's parameters by part, as people name the parts: embeddings, attention, feed-forward, head."""
+"""The parameters of a model by part, as people name the parts: embeddings, attention, feed-forward, head."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ KINDS: Mapping[str, tuple[type[nn.Module], ...]] = {
     "normalisation": (nn.LayerNorm, *BATCH_NORMS, nn.GroupNorm, nn.RMSNorm),
     "recurrent": (nn.RNNBase,),
 }
-"""What the class of a module says."""
+"""By part, the classes of modules that belong to it."""
 
 NAMES = {
     "low-rank additions": re.compile(r"\blora_"),
@@ -21,14 +21,15 @@ NAMES = {
     "feed-forward": re.compile(r"\b(mlp|ffn|feed_forward|intermediate|output\.dense|lin1|lin2|fc\d?)\b"),
     "head": re.compile(r"\b\w*head\b|\bclassifier\b|\bpooler\b|\bcls\.predictions\b|^(projection|bias)\b"),
 }
-"""What the name of a module says, where its class says nothing; the first that fits."""
+"""By part, a pattern of the names of modules that belong to it, where their class says nothing;
+the first that fits counts."""
 
 WRAPPERS = ("hosted", "encoder", "transformer", "model", "base_model")
-"""Names that say nothing about what lies in them."""
+"""The words of modules' names that say nothing about what lies in them."""
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """How many parameters each part has, the largest first; tied ones count once, where they come first."""
+    """Count the parameters of each part, the largest first; tied ones count once, where they come first."""
     found: Counter[str] = Counter()
     seen: set[int] = set()
     for name, module in model.named_modules():
@@ -40,7 +41,8 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
 
 
 def part_of(name: str, module: nn.Module) -> str:
-    """The part that a parameter of `module` belongs to; its outermost module's name where nothing says more."""
+    """Return the part that a parameter of `module` belongs to; the name of its outermost
+    module where nothing says more."""
     for part, kinds in KINDS.items():
         if isinstance(module, kinds):
             return part

@@ -28,20 +28,20 @@ BUDGET_S = 2.5
 SAMPLED_BATCHES = 64
 SAMPLED_S = 0.2
 SAVED_BYTES_PER_S = 5e8
-"""A checkpoint on a plain disk."""
+"""The bytes per second at which a checkpoint is taken to be written to a plain disk."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The seconds of a training."""
+    """The predicted seconds of a training."""
 
     timing: Timing
     batch_s: float
-    """Of making one batch."""
+    """The seconds of making one batch."""
     num_steps_per_epoch: int
     num_epochs: int
     validation_share: float
-    """Batches of an epoch's validation, as a share of its steps; each is a forward pass."""
+    """The batches of an epoch's validation, as a share of its steps; each is a forward pass."""
 
     @property
     def step_s(self) -> float:
@@ -54,7 +54,7 @@ class Prediction:
 
     @property
     def seconds(self) -> float:
-        """Of all epochs; early stopping may end before."""
+        """The seconds of all epochs; early stopping may end before."""
         return self.num_epochs * self.epoch_s
 
 
@@ -62,13 +62,14 @@ def predict_trace(
     trace: Trace, *, num_steps_per_epoch: int, num_epochs: int, batch_s: float, validation_share: float,
     device: torch.device, budget_s: float = BUDGET_S,
 ) -> Prediction:  # fmt: skip
-    """From a step's trace."""
+    """Predict the time of a training from a step's trace."""
     timing = time_operations(trace.operations, device=device, budget_s=budget_s)
     return Prediction(timing, batch_s, num_steps_per_epoch, num_epochs, validation_share)
 
 
 def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | None = None) -> Prediction:
-    """How long `train` will take on this machine, in at most about 3 seconds; `model` and torch's random state stay.
+    """Predict how long `train` will take on this machine, in at most about 3 seconds; `model` and torch's
+    random state stay as they are.
 
     The step is that of a batch of middling size, since batches of texts differ in length. With `data`, the passes over
     the validation split count too.
@@ -90,7 +91,8 @@ def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | 
 
 
 def typical_batch(objective: Objective) -> tuple[Batch, float]:
-    """Of an epoch's first batches that of the size nearest to their mean, and the seconds of making one."""
+    """Return the batch, of an epoch's first ones, whose size is nearest to their mean, and
+    the seconds of making one."""
     batches: Iterator[Batch] = iter(objective.batches(0, 0))
     taken = [next(batches)]
     started = time.perf_counter()  # what the first one brings with it comes once an epoch
@@ -108,7 +110,7 @@ def typical_batch(objective: Objective) -> tuple[Batch, float]:
 def foretold(
     model: nn.Module, plan: Plan, objective: Objective, *, data: Data, checkpoints: Path, tracker: Tracker
 ) -> Generator[None]:  # fmt: skip
-    """Log how long the training in this block will take, and then how long it took: `predicted_s` and `actual_s`.
+    """Log how long the training in this block will take, and then how long it took, as `predicted_s` and `actual_s`.
 
     A training that carries on from a checkpoint does only a part of it; then nothing is told. A prediction that fails
     is no reason not to train.
@@ -136,7 +138,7 @@ def foretold(
 
 
 def logging_s(found: Prediction, tracker: Tracker) -> float:
-    """Seconds that the points of an epoch's curves take to log, from one such call."""
+    """Return the seconds that the points of an epoch's curves take to log, from one such call."""
     started = time.perf_counter()
     tracker.log_metrics({"predicted_epoch_s": found.epoch_s, **found.timing.metrics()}, step=0)
     num_points = min(POINTS_OF_A_CURVE, found.num_epochs * found.num_steps_per_epoch) + found.num_epochs
@@ -144,19 +146,21 @@ def logging_s(found: Prediction, tracker: Tracker) -> float:
 
 
 def saving_s(model: nn.Module, plan: Plan) -> float:
-    """Seconds that an epoch's checkpoint takes: the weights with Adam's state, and the weights again if best."""
+    """Return the seconds that an epoch's checkpoint takes: the weights with Adam's state, and
+    the weights again if best."""
     num_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     return num_bytes * (4 if plan.early_stopping else 3) / SAVED_BYTES_PER_S
 
 
 def epochs_done(checkpoints: Path, plan: Plan) -> int:
-    """Epochs that ran; early stopping may have ended before the plan's number."""
+    """Return the number of epochs that ran; early stopping may have ended before the plan's number."""
     last = checkpoints / "last" / "position.json"
     return int(read_json(last)["epoch"]) if last.is_file() else plan.num_epochs
 
 
 def validation_rows(data: Data) -> int:
-    """Rows of the validation split, or windows of its documents, as many as are measured after an epoch."""
+    """Return the number of rows of the validation split, or windows of its documents, that
+    are measured after an epoch."""
     facts = read_facts(data.predictor)
     if facts.reads_windows:
         return min(MAX_VALIDATION_WINDOWS, num_tokens(data.validation) // facts.context)

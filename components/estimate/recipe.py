@@ -1,4 +1,4 @@
-"""What the trainings of a recipe will take, from its section of params.yaml, before any of its stages has run.
+"""The cost of a recipe's trainings, from its section of params.yaml, before any of its stages has run.
 
 Where a stage has run already, what it left is taken instead of what the config can only promise: preprocess's report
 for the rows and tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape of an encoder. Where
@@ -50,17 +50,17 @@ from components.sources import fetch_folder
 from components.training.precision import choose_precision
 
 CHARACTERS_A_TOKEN = 4
-"""Of English texts and byte-pair tokens, roughly; where nothing was counted."""
+"""About how many characters a token has in English texts with byte-pair tokens; used where nothing was counted."""
 
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """What one training will take."""
+    """The cost of one training."""
 
     title: str
     family: str
     parameters: dict[str, int]
-    """By part."""
+    """The number of parameters by part."""
     num_parameters: int
     num_trained: int
     memory: Memory
@@ -71,14 +71,14 @@ class TrainingEstimate:
     flops_a_step: int
     flops: int
     flops_per_s: float
-    """Of the matrix products, as measured."""
+    """The floating-point operations per second of the matrix products, as measured."""
     step_s: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a recipe's trainings will take."""
+    """The cost of a recipe's trainings."""
 
     recipe: str
     device: str
@@ -103,7 +103,8 @@ class Training:
 
 
 def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
-    """Everything, in a few seconds. InputError where the config alone does not say enough, with what would."""
+    """Estimate all trainings of a recipe, in a few seconds. InputError where the config alone does not
+    say enough, with what would."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assumptions: list[str] = []
     torch.use_deterministic_algorithms(True)  # as the stages do; it changes what some operations cost
@@ -136,9 +137,9 @@ def estimate_training(
     training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
     budget_s: float,
 ) -> TrainingEstimate:  # fmt: skip
-    """The memory of a step on texts as long as they may be, and the time of steps on texts of `length`.
+    """Estimate the memory of a step on texts as long as they may be, and the time of steps on texts of `length` tokens.
 
-    InputError where the network looks at its numbers, so that nothing can be told before it has any.
+    InputError where the network looks at the numbers of its tensors, so that nothing can be told before it has any.
     """
     try:
         return look_at(training, facts, counts, length, predictor=predictor, device=device, budget_s=budget_s)
@@ -158,7 +159,7 @@ def look_at(
     training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
     budget_s: float,
 ) -> TrainingEstimate:  # fmt: skip
-    """The same, of a network that can be looked at."""
+    """Estimate one training whose network does not look at the numbers of its tensors; torch raises where it does."""
     params = training.params
     if not isinstance(params, PretrainFromData):
         counts = replace(counts, num_unlabelled=0)
@@ -208,13 +209,13 @@ def look_at(
 
 
 def trained_parameters(step: Step) -> int:
-    """Of all players."""
+    """Count the parameters that all players together train."""
     own = {id(p): p.numel() for player in step.objective.players for _, p in player.parameters if p.requires_grad}
     return sum(own.values())
 
 
 def trainings_of(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) -> list[Training]:
-    """The trainings of pretrain and finetune. InputError where there is none, or its model is not known yet."""
+    """Return the trainings of pretrain and finetune; InputError where there is none, or its model is not known yet."""
     found: list[Training] = []
     pretrain, finetune = recipe.pretrain, recipe.finetune
     if isinstance(pretrain, PretrainFromData):
@@ -233,13 +234,14 @@ def trainings_of(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path
 
 
 def restricted(model: EncoderClassifier, params: Adapt) -> EncoderClassifier:
-    """With the weights alone that the recipe's way trains."""
+    """Return the model with no weights trained but those that the recipe's way trains."""
     restrict(model, params.way)
     return model
 
 
 def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) -> Callable[[], EncoderClassifier]:
-    """What makes the classifier that finetune adapts; InputError where its encoder's config.json is not here yet."""
+    """Return a function that makes the classifier that finetune adapts; InputError where its encoder's
+    config.json is not here yet."""
     params, pretrain = recipe.finetune, recipe.pretrain
     assert isinstance(params, Adapt)
     labels = [str(number) for number in range(facts.num_labels)]
@@ -264,7 +266,7 @@ def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) 
 
 
 def here(source: ModelSource, root: Path, work: Path) -> Path | None:
-    """The folder of a source that is on this machine already; None where it would have to be downloaded."""
+    """Return the folder of a source that is on this machine already; None where it would have to be downloaded."""
     if isinstance(source, FileSource):
         return root / source.path if (root / source.path).is_dir() else None
     if isinstance(source, RegistrySource):
@@ -276,7 +278,8 @@ def here(source: ModelSource, root: Path, work: Path) -> Path | None:
 
 
 def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
-    """The sizes that the networks take from the data, as preprocess left them or as the config says them."""
+    """Return the sizes that the networks take from the data, as preprocess left them or as the config says them;
+    InputError where neither does."""
     predictor = Layout(root, name, "preprocess").artifact / "predictor"
     left = read_facts(predictor) if (predictor / PREDICTOR).is_file() else None
     if left and not outdated(root, name, recipe):
@@ -305,8 +308,8 @@ def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
 
 
 def outdated(root: Path, name: str, recipe: Recipe) -> str:
-    """What preprocess left of other sizes than params.yaml has now, in words; empty where all agrees, or nothing is
-    there."""
+    """Return in words which sizes preprocess left that params.yaml has otherwise now; empty where all
+    agrees, or nothing was left."""
     path = Layout(root, name, "preprocess").artifact / "predictor" / PREDICTOR
     if not path.is_file():
         return ""
@@ -316,7 +319,7 @@ def outdated(root: Path, name: str, recipe: Recipe) -> str:
 
 
 def sizes_of(recipe: Recipe) -> dict[str, object]:
-    """What the config alone says of predictor.json, by its keys there."""
+    """Return the values of predictor.json that the config alone determines, by their keys there."""
     data = recipe.preprocess
     found: dict[str, object] = {"task": recipe.task}
     if isinstance(data, TextClassificationData):
@@ -331,7 +334,8 @@ def sizes_of(recipe: Recipe) -> dict[str, object]:
 
 
 def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: list[str]) -> tuple[Counts, int]:
-    """The rows of the splits, and the tokens of a usual text; what is not known is assumed, and said so.
+    """Return the rows of the splits, and the tokens of a usual text; what is not known is assumed,
+    and added to `assumptions`.
 
     Documents count as windows of one context, which is how they are read.
     """
@@ -368,7 +372,7 @@ def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: 
 
 
 def counted(report: dict[str, Any], recipe: Recipe, facts: Facts) -> tuple[Counts, int]:
-    """The same from preprocess's report."""
+    """Return the rows of the splits, and the tokens of a usual text, from preprocess's report."""
     if isinstance(recipe.preprocess, TextGenerationData):
         train, validation = (report[f"num_{split}_tokens"] // facts.context for split in ("train", "validation"))
         return Counts(train + 1, validation, 0, facts.context), facts.context

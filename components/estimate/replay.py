@@ -1,4 +1,4 @@
-"""How long the operations of a step take on this machine: each distinct one is run a few times, on its own shapes.
+"""The time that the operations of a step take on this machine: each distinct one is run a few times, on its own shapes.
 
 A rate from one big square product says little about a step, whose products are of many shapes and which spends much of
 its time outside of them. So each operation of a trace is run as often as a budget of seconds allows, in the order of
@@ -24,45 +24,47 @@ from components.training.objective import Objective, Player
 from components.training.optimizers import build_optimizer
 
 MAX_FLOPS = 2e10
-"""Of one run of a product: a tenth of a second on a slow processor. What is bigger is cut to fewer rows."""
+"""The most floating-point operations in one run of a product: a tenth of a second on a slow processor. A larger
+product is cut to fewer rows."""
 MAX_BYTES = 1 << 30
-"""Of the operands of one run; what is bigger is not run."""
+"""The most bytes of the operands of one run; an operation with more is not run."""
 POOL_BYTES = 1 << 28
-"""Of the memory that operands are cut from, for each number format."""
+"""The bytes of the memory that operands are cut from, for each number format."""
 NUM_ROUNDS = 7
 WITH_WHOLE_NUMBERS = (
     "embedding", "embedding_dense_backward", "nll_loss_forward", "nll_loss_backward", "index", "index_select", "gather",
 )  # fmt: skip
-"""Kernels that are safe on made-up whole numbers. What others take for places, or for memory that only their forward
-can have laid out (bytes), might end the process."""
+"""The kernels that are safe on made-up whole numbers. Others take such numbers for places, or for memory that only
+their forward can have laid out (bytes), and might end the process."""
 BYTES_PER_S = 4e9
-"""Where nothing at all could be measured."""
+"""The bytes per second that operations are taken to move where nothing at all could be measured."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured."""
+    """The measured time of a step."""
 
     seconds: dict[Phase, float]
-    """Of one step."""
+    """The seconds of each phase of one step."""
     overhead_s: float
-    """Of calling one operation from Python through autograd, beyond the operation itself."""
+    """The seconds that calling one operation from Python through autograd adds to the operation itself."""
     flops_per_s: float
-    """Of the step's matrix products, as measured."""
+    """The floating-point operations per second of the step's matrix products, as measured."""
     measured_share: float
-    """Of the step's time, in operations that were themselves run."""
+    """The share of the step's time that is in operations that were themselves run."""
 
     @property
     def step_s(self) -> float:
         return sum(self.seconds.values())
 
     def metrics(self) -> dict[str, float]:
-        """The figures that say what the time is made of."""
+        """Return the figures that say what the time is made of: the seconds of each phase, by name."""
         return {f"predicted_{phase}_s": seconds for phase, seconds in self.seconds.items()}
 
 
 def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float) -> Timing:
-    """The seconds of each phase of a step on `device`. Draws nothing from torch's random state."""
+    """Measure the seconds of each phase of a step on `device`, within about `budget_s`. Draws nothing
+    from torch's random state."""
     counts: Counter[Operation] = sum(operations.values(), Counter())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         overhead_s = call_overhead(device)
@@ -86,7 +88,7 @@ def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: t
 
 @torch.no_grad()
 def run_rounds(counts: Counter[Operation], pool: "Pool", *, deadline: float) -> dict[Operation, float]:
-    """The usual seconds of each operation that could be run before the deadline.
+    """Return the usual seconds of each operation that could be run before the deadline.
 
     The costly ones go first, so that a short budget is spent on what matters; the first round warms up.
     """
@@ -108,12 +110,13 @@ def run_rounds(counts: Counter[Operation], pool: "Pool", *, deadline: float) -> 
 
 
 def usual(times: list[float]) -> float:
-    """The mean without the worst: a training waits for whatever else the machine does, too, so a median is too low."""
+    """Return the mean of times without the worst: a training waits for whatever else the machine does,
+    too, so a median is too low."""
     return mean(sorted(times)[:-1] if len(times) > 2 else times)
 
 
 def run_once(operation: Operation, pool: "Pool") -> float | None:
-    """The seconds of one run, or None where it cannot be run on made-up numbers."""
+    """Return the seconds of one run, or None where the operation cannot be run on made-up numbers."""
     scale, leaves_of = smaller(operation)
     if leaves_of.num_bytes > MAX_BYTES or not is_safe(operation):
         return None
@@ -129,19 +132,20 @@ def run_once(operation: Operation, pool: "Pool") -> float | None:
 
 
 def is_safe(operation: Operation) -> bool:
-    """Whether made-up operands can do no harm."""
+    """Return whether made-up operands can do no harm."""
     kinds = {leaf.dtype for leaf in operation.leaves if isinstance(leaf, Operand)}
     has_whole = any(not kind.is_floating_point and kind != torch.bool for kind in kinds)
     return not has_whole or kernel_of(operation) in WITH_WHOLE_NUMBERS
 
 
 def kernel_of(operation: Operation) -> str:
-    """The kernel's name, without its library and overload."""
+    """Return the kernel's name, without its library and overload."""
     return operation.name.split(".")[1]
 
 
 def smaller(operation: Operation) -> tuple[float, Operation]:
-    """A matrix product of fewer rows where it is a big one, and how many times as much the whole is."""
+    """Return how many times as large an operation is as the one to run for it, and that one: a big matrix
+    product is cut to fewer rows."""
     scale = operation.flops / MAX_FLOPS
     name = kernel_of(operation)
     if scale <= 1 or name not in ("mm", "addmm", "bmm"):
@@ -160,7 +164,7 @@ def smaller(operation: Operation) -> tuple[float, Operation]:
 
 
 class Pool:
-    """Memory that operands are cut from, at a place that moves on from call to call."""
+    """The memory that operands are cut from, at a place that moves on from call to call."""
 
     def __init__(self, device: torch.device, num_bytes: int) -> None:
         self.device, self.num_bytes = device, num_bytes
@@ -168,7 +172,7 @@ class Pool:
         self.at = 0
 
     def tensor(self, operand: Operand, operation: Operation) -> Tensor:
-        """A tensor of the operand's shape, strides and format; whole numbers are small enough to be indices."""
+        """Return a tensor of the operand's shape, strides and format; whole numbers are small enough to be indices."""
         if not operand.dtype.is_floating_point:
             low, high = 0, 2 if operand.dtype == torch.bool else max(1, largest_index(operation))
             made = torch.randint(low, high, operand.shape, device=self.device).to(operand.dtype)
@@ -191,18 +195,19 @@ class Pool:
         return self.kept[dtype]
 
     def wait(self) -> None:
-        """Let an accelerator's queue run empty."""
+        """Wait until an accelerator's queue is empty."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 def is_number(leaf: object) -> bool:
-    """Whether a leaf is an operand of real numbers, which the pool gives."""
+    """Return whether a leaf is an operand of real numbers, which the pool holds."""
     return isinstance(leaf, Operand) and leaf.dtype.is_floating_point
 
 
 def largest_index(operation: Operation) -> int:
-    """Below what a made-up index must lie: the rows of a table, or else the shortest side of the operands."""
+    """Return what a made-up index must lie below: the number of rows of a table, or else the
+    shortest side of the operands."""
     operands = [leaf for leaf in operation.leaves if isinstance(leaf, Operand) and leaf.dtype.is_floating_point]
     name = kernel_of(operation)
     if name == "embedding":
@@ -216,7 +221,8 @@ def largest_index(operation: Operation) -> int:
 
 
 def told_by_others(operation: Operation, times: Mapping[Operation, float], counts: Counter[Operation]) -> float:
-    """The seconds of what was not run: by the rate of its forward, or else of the other products; or by its bytes."""
+    """Estimate the seconds of an operation that was not run: by the rate of its forward, or else of the other
+    products; or by its bytes."""
     if operation.flops:
         forward = kernel_of(operation).removesuffix("_backward")
         alike = [op for op in times if kernel_of(op) == forward] or [op for op in times if op.flops]
@@ -231,9 +237,9 @@ def told_by_others(operation: Operation, times: Mapping[Operation, float], count
 
 @cache
 def call_overhead(device: torch.device) -> float:
-    """Seconds that Python, torch.nn and autograd add to each operation of a training step.
+    """Measure the seconds that Python, torch.nn and autograd add to each operation of a training step.
 
-    What a step of a network of eight numbers takes, beyond its operations as they are timed here.
+    It is the time of a step of a network with layers of eight numbers, beyond its operations as they are timed here.
     """
     model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6))).to(device)
     rows = torch.zeros(8, 8, device=device)

@@ -24,17 +24,17 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a recipe's splits."""
+    """The numbers of rows of a recipe's splits, and the length of their texts."""
 
     num_train: int
     num_validation: int
     num_unlabelled: int
     length: int
-    """Tokens of each text; 0 where there are none."""
+    """The tokens of each text; 0 where there are no texts."""
 
 
 def write_predictor(folder: Path, task: str, facts: Facts) -> None:
-    """A `predictor/` as preprocess would leave it, with a tokenizer of made-up words."""
+    """Write a `predictor/` as preprocess would leave it, with a tokenizer of made-up words."""
     folder.mkdir(parents=True)
     told: dict[str, object] = {"task": task, "labels": [str(n) for n in range(facts.num_labels)]}
     if facts.shape:
@@ -49,7 +49,7 @@ def write_predictor(folder: Path, task: str, facts: Facts) -> None:
 
 
 def write_rows(folder: Path, facts: Facts, counts: Counts, *, predictor: Path) -> Data:
-    """The splits, beside a copy of `predictor`."""
+    """Write the splits with made-up rows, beside a copy of `predictor`."""
     folder.mkdir(parents=True, exist_ok=True)
     if predictor != folder / "predictor":
         shutil.copytree(predictor, folder / "predictor")
@@ -72,14 +72,14 @@ def write_rows(folder: Path, facts: Facts, counts: Counts, *, predictor: Path) -
 
 
 def lists(numbers: np.ndarray, num_rows: int) -> pa.ListArray:
-    """As many lists of one length as there are rows."""
+    """Cut numbers into `num_rows` lists of one length."""
     length = len(numbers) // num_rows if num_rows else 0
     offsets = np.arange(num_rows + 1, dtype=np.int32) * length
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers))
 
 
 def num_tokens(path: Path) -> int:
-    """Of all rows of a split, as the file's footer counts them."""
+    """Return the number of tokens of all rows of a split, as the file's footer counts them."""
     found = pq.read_metadata(path)
     place = [found.schema.column(i).path.split(".")[0] for i in range(found.num_columns)].index("input_ids")
     return sum(found.row_group(i).column(place).num_values for i in range(found.num_row_groups))

@@ -1,4 +1,4 @@
-"""What a training of any size needs, of any devices: how many of them, under plain data parallelism and under full
+"""The devices that a training of any size needs: how many of them, under plain data parallelism and under full
 sharding, and for how long.
 
 The arithmetic is the field's: 16 bytes a parameter for weights, gradients and Adam in mixed precision and their
@@ -18,36 +18,37 @@ TOKENS_A_PARAMETER = 20
 OPERATIONS_A_PARAMETER = 6
 WIDTH_TO_DEPTH = 128
 BYTES_A_LAYER = 34
-"""Kept for each number of a layer's width and each token, in 16 bits; twice as much in 32."""
+"""The bytes that are kept for each number of a layer's width and each token, in 16 bits; twice as many in 32."""
 RESERVED = 0.1
-"""Of a device's memory, for what the libraries take and what falls between allocations."""
+"""The share of a device's memory that is kept for the libraries and for what falls between allocations."""
 
 Precision = Literal["fp32", "bf16"]
 OptimizerName = Literal["adamw", "adam", "rmsprop", "momentum", "sgd"]
 STATE_BYTES: Mapping[str, int] = {"adamw": 8, "adam": 8, "rmsprop": 4, "momentum": 4, "sgd": 0}
-"""Of a parameter, in 32 bits."""
+"""The bytes of an optimizer's state per parameter, in 32 bits."""
 MODEL_BYTES: Mapping[str, tuple[int, int]] = {"fp32": (4, 4), "bf16": (6, 2)}
-"""Of a parameter: weights (in mixed precision those in 16 bits, and the 32 that the optimizer moves), gradients."""
+"""The bytes per parameter of the weights (in mixed precision those in 16 bits, and the 32 that the optimizer
+moves) and of the gradients."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be trained, on what."""
+    """A training of a model of some size, and the devices to train it on."""
 
     num_parameters: float
     num_tokens: float | None
-    """None for 20 a parameter."""
+    """The tokens to train on; None for 20 a parameter."""
     device_memory_bytes: float
     device_flops: float
-    """Floating-point operations a second at its best, in the precision that is asked about."""
+    """The floating-point operations per second of a device at its best, in the precision that is asked about."""
     utilisation: float
-    """Share of them that a training reaches."""
+    """The share of these operations that a training reaches."""
     precision: Precision
     optimizer: OptimizerName
     days: float
-    """In which the training is to be done."""
+    """The days in which the training is to be done."""
     context: int
-    """Tokens of a row; each device works on one row at a time."""
+    """The tokens of a row; each device works on one row at a time."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class Way:
 
     name: str
     bytes_a_device: float
-    """On the fewest devices that hold it."""
+    """The bytes that a device holds, with the fewest devices that can hold the training."""
     num_for_memory: int | None
-    """The fewest that hold it; None where no number does."""
+    """The fewest devices that can hold the training; None where no number can."""
     num_devices: int | None
-    """The fewest that hold it and are done in time."""
+    """The fewest devices that can hold the training and do it in time; None where no number can hold it."""
     days: float | None
-    """On that many."""
+    """The days that the training takes on `num_devices`; None where no number can hold it."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,15 @@ class Answer:
     gradient_bytes: float
     optimizer_bytes: float
     activation_bytes: float
-    """Of one device."""
+    """The bytes of the activations of one device."""
     one_device_days: float
-    """If it had the memory."""
+    """The days that one device would take, if it had the memory."""
     ways: list[Way]
     assumptions: list[str]
 
 
 def answer(question: Question) -> Answer:
-    """How many devices, and for how long."""
+    """Work out how many devices a training needs, and for how long."""
     count = question.num_parameters
     num_tokens = question.num_tokens or TOKENS_A_PARAMETER * count
     weights, gradients = (size * count for size in MODEL_BYTES[question.precision])
@@ -116,7 +117,8 @@ def answer(question: Question) -> Answer:
 
 
 def way(name: str, *, held: float, divided: bool, beside: float, usable: float, days: float, wanted_days: float) -> Way:
-    """One way: what is `held` lies on each device, or is divided over all; what is `beside` lies on each anyway."""
+    """Work out one way: the bytes `held` lie on each device, or are divided over all; the bytes
+    `beside` lie on each anyway."""
     if divided:
         fewest = max(1, math.ceil(held / (usable - beside))) if usable > beside else None
     else:
@@ -128,19 +130,19 @@ def way(name: str, *, held: float, divided: bool, beside: float, usable: float, 
 
 
 def depth(num_parameters: float) -> int:
-    """Layers of a Transformer of so many parameters, 12 * layers * width^2 of them."""
+    """Return the number of layers of a Transformer of so many parameters, which are 12 * layers * width^2."""
     return max(1, round((num_parameters / (12 * WIDTH_TO_DEPTH**2)) ** (1 / 3)))
 
 
 def activation_bytes(question: Question) -> float:
-    """Of one row on one device, nothing computed twice."""
+    """Return the bytes of the activations of one row on one device, with nothing computed twice."""
     num_layers = depth(question.num_parameters)
     width = math.sqrt(question.num_parameters / (12 * num_layers))
     return question.context * width * num_layers * BYTES_A_LAYER * (1 if question.precision == "bf16" else 2)
 
 
 def assumptions_of(question: Question, num_layers: int) -> list[str]:
-    """Everything that was not asked for, in plain words."""
+    """Return everything that was assumed and not asked for, in plain words."""
     weights, gradients = MODEL_BYTES[question.precision]
     state = STATE_BYTES[question.optimizer]
     found = [

@@ -44,7 +44,7 @@ class Operand:
 
     @property
     def num_bytes(self) -> int:
-        """Of its own numbers, each counted once however often a stride of 0 shows it."""
+        """The bytes of its own numbers, each counted once however often a stride of 0 shows it."""
         count = 1
         for size, stride in zip(self.shape, self.stride, strict=True):
             count *= size if stride else 1
@@ -59,34 +59,35 @@ class Operation:
     name: str
     leaves: tuple[Any, ...]
     structure: str
-    """How the leaves make up the arguments."""
+    """The way in which the leaves make up the arguments, as torch's pytree writes it."""
     arguments: Any = field(compare=False)
     flops: int = field(compare=False)
     num_bytes: int = field(compare=False)
-    """Of what it reads and writes."""
+    """The bytes that the call reads and writes."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one step does; of several players, all of their turns."""
+    """The operations and the memory of one step; of several players, all of their turns."""
 
     operations: dict[Phase, Counter[Operation]]
-    """How often each operation runs."""
+    """By phase, how often each operation runs."""
     flops: dict[Phase, int]
     activation_bytes: int
-    """Kept by autograd for the backward pass; of several players, the most."""
+    """The bytes that autograd keeps for the backward pass; of several players, the most."""
     peak_bytes: int
-    """Held at once, at the worst moment: weights, gradients, optimizer state, activations and what is in between."""
+    """The most bytes that are held at once: weights, gradients, optimizer state, activations and what is in between."""
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
     step_bytes: int
-    """Held at once in a forward or backward pass, at most, beyond weights, gradients and optimizer state: activations
-    and what is in between, which grow with the batch."""
+    """The most bytes that are held at once in a forward or backward pass beyond weights, gradients and optimizer state:
+    activations and what is in between, which grow with the batch."""
 
 
 def enlarged(trace: Trace, times: float, *, half: Trace) -> Trace:
-    """Of a batch that is so many times as large, by a line through the step's figures and those of half its batch.
+    """Return the trace of a step on a batch `times` as large, by a line through the step's figures
+    and those of half its batch.
 
     What does not grow with the batch stays as it is: the update, and copies of the weights in another precision.
     """
@@ -112,7 +113,7 @@ def enlarged(trace: Trace, times: float, *, half: Trace) -> Trace:
 
 
 def fake_mode() -> FakeTensorMode:
-    """Where tensors have no numbers; a real one that comes near counts as one of its shape."""
+    """Return the mode in which tensors have no numbers; a real tensor that takes part counts as one of its shape."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
@@ -139,7 +140,7 @@ def made_in(mode: FakeTensorMode, device: torch.device) -> Generator[None]:
 
 
 def without_numbers(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """A copy of a model that takes no memory."""
+    """Return a copy of a model that takes no memory."""
     with FakeCopyMode(mode):
         return copy.deepcopy(model)
 
@@ -153,9 +154,9 @@ def trace_step(
     precision: Precision,
     mode: FakeTensorMode,
 ) -> Trace:
-    """What a step of `objective` on `batch` takes; `model` is one of `mode`, or a real one, which is left as it is.
+    """Trace a step of `objective` on `batch`; `model` is one of `mode`, or a real one, which is left as it is.
 
-    It is not the first step, in which an optimizer makes its state.
+    The traced step is not the first, in which an optimizer makes its state.
     """
     trained = objective.model or model
     fake = trained if any(p.fake_mode is mode for p in fakes(trained)) else without_numbers(trained, mode)
@@ -200,7 +201,7 @@ class Turn:
         self.optimizer = player.make_optimizer(named)
 
     def begin(self) -> None:
-        """Be where a first step leaves it: with gradients, and the optimizer's state."""
+        """Prepare the state that a first step leaves: gradients, and the optimizer's state."""
         for parameter in self.trained:
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
@@ -228,13 +229,13 @@ class Turn:
 
 
 def resident(model: nn.Module, turns: Sequence[Turn]) -> list[Tensor]:
-    """What is held from one step to the next."""
+    """Return the tensors that are held from one step to the next."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     return [*model.parameters(), *model.buffers(), *gradients, *(state for turn in turns for state in turn.states())]
 
 
 class Seen:
-    """What was seen of a step."""
+    """The operations and the memory that were seen of a step so far."""
 
     def __init__(self) -> None:
         self.operations: dict[Phase, Counter[Operation]] = {p: Counter() for p in ("forward", "backward", "update")}
@@ -242,13 +243,13 @@ class Seen:
         self.activation_bytes = 0
         self.peak_bytes = 0
         self.step_bytes = 0
-        """Of the forward and backward passes, beyond what is held from one step to the next."""
+        """The most bytes held in a forward or backward pass, beyond what is held from one step to the next."""
         self.memory: Memory | None = None
-        """Followed from what is held at the start."""
+        """The memory of the step, followed from what is held at the start; None where the step is not followed."""
 
     @contextmanager
     def phase(self, phase: Phase) -> Generator[None]:
-        """Look at what is dispatched in this block."""
+        """Record the operations of a phase that are dispatched in this block."""
         if self.memory is None:
             yield
             return
@@ -262,7 +263,8 @@ class Seen:
 
     @contextmanager
     def keeping(self, model: nn.Module) -> Generator[None]:
-        """Count what autograd keeps in this block; the model's own weights are there anyway."""
+        """Count what autograd keeps in this block; the model's own weights are not counted,
+        since they are there anyway."""
         own = {id_of(parameter) for parameter in model.parameters()}
         kept: dict[int, Tensor] = {}
 
@@ -277,7 +279,7 @@ class Seen:
 
 
 class Memory:
-    """Bytes of the storages that are alive, and the most that there were."""
+    """The bytes of the storages that are alive, and the most that there were."""
 
     def __init__(self, held: Sequence[Tensor]) -> None:
         self.alive: dict[int, int] = {}
@@ -288,7 +290,7 @@ class Memory:
         self.held = self.now
 
     def see(self, tensor: Tensor) -> None:
-        """Count a tensor's storage until it goes."""
+        """Count a tensor's storage until it is freed."""
         storage = tensor.untyped_storage()
         key = id_of(tensor)
         if key in self.alive:
@@ -304,7 +306,7 @@ class Memory:
 
 
 class Recorder(TorchDispatchMode):
-    """Notes each operation on its way to the kernel."""
+    """A dispatch mode that notes each operation on its way to the kernel."""
 
     def __init__(self, operations: Counter[Operation], memory: Memory) -> None:
         super().__init__()
@@ -312,7 +314,8 @@ class Recorder(TorchDispatchMode):
         self.formulas = FlopCounterMode(display=False).flop_registry
 
     def flops_of(self, func: Any, args: Any, kwargs: Any, out: Any) -> int:
-        """Of one call, where it is a product; torch has no formula for recurrent layers."""
+        """Return the floating-point operations of one call, where it is a product; torch has no
+        formula for recurrent layers."""
         if "_rnn" in str(func):
             return recurrent_flops(func, args)
         formula = self.formulas.get(func.overloadpacket)
@@ -345,7 +348,8 @@ class Recorder(TorchDispatchMode):
 
 
 def recurrent_flops(func: Any, args: Any) -> int:
-    """Of a recurrent layer in one kernel: each weight takes part once a row and token, backward twice."""
+    """Return the floating-point operations of a recurrent layer in one kernel: each weight takes part once a row
+    and token, backward twice."""
     rows = args[0].numel() // args[0].shape[-1]
     weights = args[1] if isinstance(args[1], list | tuple) else args[1:3]  # cuDNN's list, with its biases; oneDNN's two
     weights = [weight for weight in weights if weight.ndim == 2]
@@ -353,7 +357,7 @@ def recurrent_flops(func: Any, args: Any) -> int:
 
 
 def is_view(func: Any) -> bool:
-    """Whether a kernel only looks at its operand's memory in another way, and so costs nothing."""
+    """Return whether a kernel only looks at its operand's memory in another way, and so costs nothing."""
     returns = func._schema.returns
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
@@ -363,7 +367,7 @@ def operand_of(leaf: object) -> Any:
 
 
 def hashable(leaf: object) -> Any:
-    """A leaf that two calls can be compared by: 1 and 1.0 and True differ."""
+    """Return a leaf in a form by which two calls can be compared: 1 and 1.0 and True differ."""
     return leaf if isinstance(leaf, Operand) else f"{type(leaf).__name__} {leaf}"
 
 
@@ -376,5 +380,5 @@ def size_of(tensor: Tensor) -> int:
 
 
 def total_bytes(tensors: Iterable[Tensor]) -> int:
-    """Of their storages, each counted once (tied weights are one)."""
+    """Return the bytes of the tensors' storages, each counted once (tied weights are one)."""
     return sum({id_of(tensor): size_of(tensor) for tensor in tensors}.values())

@@ -1,4 +1,5 @@
-"""One training of a recipe, before it starts: what its step does, by the objective's own code on a made-up batch."""
+"""One training of a recipe, before it starts: the work and memory of its step, by the objective's
+own code on a made-up batch."""
 
 import logging
 import tempfile
@@ -32,9 +33,9 @@ from components.training.precision import Precision, choose_precision
 
 Trained = PretrainFromData | TrainFromLabels | Adapt
 MAX_NUMBERS = 10_000_000
-"""Of the made-up rows: enough for nearly every batch, and made in a second."""
+"""The most numbers in the made-up rows: enough for nearly every batch, and made in a second."""
 NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException)
-"""What torch says to a network that looks at the numbers of its tensors, which here have none."""
+"""The errors that torch raises for a network that looks at the numbers of its tensors, which here have none."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +45,29 @@ class Step:
     """A step of a training, and the objective that takes it."""
 
     model: nn.Module
-    """Without numbers."""
+    """The model, without numbers."""
     objective: Objective
     batch: object
     times: float
-    """So many of `batch` are one of the recipe's: 1, or more where a whole one would be too large to make up."""
+    """How many of `batch` make one batch of the recipe: 1, or more where a whole one would be too large to make up."""
     num_steps_per_epoch: int
     trace: Trace
-    """Of a step on the recipe's batch."""
+    """The trace of a step on the recipe's batch."""
 
 
 def check_memory(
     params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, stage: str,
     device: torch.device | None = None,
 ) -> Memory | None:  # fmt: skip
-    """What the training needs, before anything of it is made. InputError where that is more than is free.
+    """Return the memory that the training needs, before anything of it is made. InputError where
+    that is more than is free.
 
-    None, and a warning, where the step cannot be looked at without its numbers: that is no reason not to train.
+    Where the step cannot be looked at without its numbers, None is returned with a warning: that
+    is no reason not to train.
 
-    `network` makes the network that the training starts from; it is called where tensors have no numbers, so that
-    nothing is allocated. `data` is what preprocess left, of which only sizes are read. Draws nothing from torch's
-    random state.
+    `network` makes the network that the training starts from; it is called where tensors have no numbers, so
+    that nothing is allocated. `data` is what preprocess left, of which only sizes are read. Draws nothing
+    from torch's random state.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     counts = counts_in(data, facts)
@@ -84,8 +87,8 @@ def check_memory(
 
 
 def numbers_needed(error: BaseException) -> str | None:
-    """Where a network looked at the numbers of its tensors, which have none here, and what it asked of them; None where
-    that is not what went wrong."""
+    """Return where a network looked at the numbers of its tensors, which have none here, and what it asked of them;
+    None where that is not what went wrong."""
     cause = error if isinstance(error, NEEDS_NUMBERS) else error.__cause__
     if not isinstance(cause, NEEDS_NUMBERS):
         return None
@@ -96,7 +99,7 @@ def numbers_needed(error: BaseException) -> str | None:
 
 
 def counts_in(data: Data, facts: Facts) -> Counts:
-    """The rows of what preprocess left, each text taken for as long as it may be."""
+    """Count the rows that preprocess left, each text taken for as long as it may be."""
     count = num_tokens if facts.reads_windows else lambda path: pq.read_metadata(path).num_rows
     train, validation, unlabelled = (
         count(path) if path else 0 for path in (data.train, data.validation, data.unlabelled)
@@ -107,7 +110,7 @@ def counts_in(data: Data, facts: Facts) -> Counts:
 
 
 def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
-    """The settings that the memory hangs on, as they are."""
+    """Return the settings that the memory depends on, with their values."""
     told: dict[str, object] = {f"{stage}.batch_size": params.batch_size}
     if facts.context:
         told["preprocess.max_tokens" if facts.num_labels else "preprocess.context"] = facts.context
@@ -122,7 +125,7 @@ def one_step(
     params: Trained, facts: Facts, counts: Counts, *, network: Callable[[], nn.Module], predictor: Path,
     device: torch.device, precision: Precision | None = None,
 ) -> Generator[Step]:  # fmt: skip
-    """A step on as many made-up rows as the recipe has; the model and the step take no memory.
+    """Make a step on as many made-up rows as the recipe has, for the block; the model and the step take no memory.
 
     A batch of more than MAX_NUMBERS is told by a part of it, and half of that part: what a step takes grows with rows.
     """
@@ -152,7 +155,7 @@ def step_of(
     params: Trained, *, facts: Facts, counts: Counts, batch_size: int, network: Callable[[], nn.Module],
     predictor: Path, device: torch.device, precision: Precision,
 ) -> Generator[Step]:  # fmt: skip
-    """A step on a batch that is made up whole, of `batch_size` rows."""
+    """Make a step on a batch that is made up whole, of `batch_size` rows, for the block."""
     written = fewer(counts, facts, batch_size=batch_size)
     mode = fake_mode()
     with tempfile.TemporaryDirectory(prefix="modelyard-estimate-") as folder, torch.random.fork_rng(devices=[]):
@@ -172,7 +175,7 @@ def step_of(
 
 
 def rows_of_a_batch(counts: Counts, params: Trained) -> int:
-    """As the recipe has it."""
+    """Return the number of rows of a batch, which `batch_size` may give as `full`."""
     num_rows = max(1, counts.num_train + counts.num_unlabelled)
     return num_rows if params.batch_size == "full" else min(params.batch_size, num_rows)
 
@@ -182,7 +185,7 @@ def numbers_of_a_row(counts: Counts, facts: Facts) -> int:
 
 
 def fewer(counts: Counts, facts: Facts, *, batch_size: int) -> Counts:
-    """The rows to make up: all, or as many as stand for them, with a whole batch among them."""
+    """Return the rows to make up: all, or as many as stand for them, with a whole batch among them."""
     wanted = counts.num_train + counts.num_unlabelled
     numbers = numbers_of_a_row(counts, facts)
     most = max(MAX_NUMBERS // numbers // batch_size, 2) * batch_size  # whole batches, so that steps go by the rows

@@ -1,4 +1,4 @@
-"""Arrays that a service is asked: their means and spreads, and whether a classifier tells them from training rows."""
+"""Arrays that a service receives: their means and spreads, and whether a classifier tells them from training rows."""
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ArrayInputs(MonitoredInputs):
-    """Arrays of numbers, all of one length."""
+    """Monitored inputs that are arrays of numbers, all of one length."""
 
     COLUMN = "values"
     TYPE = pa.list_(pa.float32())
@@ -49,7 +49,7 @@ class ArrayInputs(MonitoredInputs):
         return {}
 
     def kept(self, given: Any) -> list[float]:
-        """The numbers, whatever lists they stand in."""
+        """Return the numbers as one flat list, however they are nested."""
         return np.asarray(given, np.float32).ravel().tolist()
 
     def key(self, kept: Any) -> Hashable:

@@ -1,8 +1,8 @@
-"""Which drift has started a retraining: never twice for one cause, and not within the cool-down; and how the last
-retraining ended, whatever started it.
+"""The drifts that have started a retraining: never twice for one cause, and not within the cool-down; and the end of
+the last retraining, whatever started it.
 
-Remembered in `.modelyard/monitoring/<recipe>.json`, by the version that drifted. A retraining that came to no verdict
-(killed, stopped, a server that did not answer) does not count: the next look at the traffic starts it again.
+They are kept in `.modelyard/monitoring/<recipe>.json`, by the version that drifted. A retraining that came to no
+verdict (killed, stopped, a server that did not answer) does not count: the next look at the traffic starts it again.
 """
 
 import copy
@@ -28,19 +28,19 @@ GOOD = ("promoted", "on trial")
 
 @dataclass
 class End:
-    """How a retraining ended."""
+    """The end of a retraining."""
 
     cause: str
-    """What started it: drift, schedule, by hand, or a person's own words."""
+    """What started the retraining: drift, schedule, by hand, or a person's own words."""
     at: str
-    """When it ended."""
+    """The time at which it ended, as ISO 8601 in UTC."""
     state: str
-    """As `modelyard retrain` says it, or `stopped`, by a gate or an error."""
+    """The result as `modelyard retrain` says it, or `stopped`, by a gate or an error."""
     why: str
 
     @property
     def said(self) -> str:
-        """What a person should know of it; empty where its model was promoted, or is on trial."""
+        """The end in words for a person; empty where the model was promoted, or is on trial."""
         if self.state in GOOD:
             return ""
         return f"the last retraining ({self.cause}, {self.at[:16].replace('T', ' ')} UTC): {self.state}: {self.why}"
@@ -52,9 +52,9 @@ def causes_file(root: Path, name: str) -> Path:
 
 @contextmanager
 def memory_of(root: Path, name: str) -> Generator[dict[str, Any]]:
-    """What is remembered: `causes`, each version with when its retraining started, what it could learn from, and by
-    which process (null: it came to a verdict), and `last`, the End of the last retraining or null. For the block, no
-    other process changes it, and what the block changed is written at its end."""
+    """Yield what is kept for a recipe: `causes`, each version with when its retraining started, what it could learn
+    from, and by which process (null: it came to a verdict), and `last`, the End of the last retraining or null. No
+    other process changes it during the block, and what the block changed is written at its end."""
     path = causes_file(root, name)
     with hold(root, f"{name}.causes", doing=f"looking for what has drifted of {name}", wait=True):
         memory = read_memory(path)
@@ -66,7 +66,7 @@ def memory_of(root: Path, name: str) -> Generator[dict[str, Any]]:
 
 
 def read_memory(path: Path) -> dict[str, Any]:
-    """ArtifactError where the file is broken."""
+    """Read what is kept for a recipe; ArtifactError where the file is broken."""
     if not path.is_file():
         return {"causes": {}, "last": None}
     try:
@@ -79,7 +79,7 @@ def read_memory(path: Path) -> dict[str, Any]:
 
 
 def last_end(root: Path, name: str) -> End | None:
-    """How the last retraining of a recipe ended; None where there was none."""
+    """Return how the last retraining of a recipe ended; None where there was none."""
     last = read_memory(causes_file(root, name))["last"]
     return End(**last) if last else None
 
@@ -93,9 +93,10 @@ def causes_of(root: Path, name: str) -> Generator[Causes]:
 def claim_retraining(
     root: Path, name: str, verdict: "Verdict", params: Monitoring, *, told_at: Sequence[datetime]
 ) -> str:
-    """Note that this process starts a retraining for this verdict; gives why it must not, empty where it was noted.
+    """Note that this process starts a retraining for this verdict; return why it must not, or an empty
+    string where it was noted.
 
-    `told_at`: when each row with feedback that it can learn from was told.
+    `told_at` has the times at which feedback was given on the rows that it can learn from.
     """
     now = datetime.now(UTC)
     with causes_of(root, name) as causes:
@@ -109,14 +110,14 @@ def claim_retraining(
 
 
 def hand_claim_to(root: Path, name: str, process: str) -> None:
-    """Another process does what this one claimed."""
+    """Note that another process, given by its identity, does the retraining that this one claimed."""
     with causes_of(root, name) as causes:
         for cause in causes.values():
             cause["process"] = process if cause["process"] == identity() else cause["process"]
 
 
 def drop_claim(root: Path, name: str) -> None:
-    """What this process claimed could not even be started."""
+    """Forget the retraining that this process claimed, which could not be started."""
     with causes_of(root, name) as causes:
         for version in [version for version, cause in causes.items() if cause["process"] == identity()]:
             del causes[version]
@@ -124,8 +125,9 @@ def drop_claim(root: Path, name: str) -> None:
 
 @contextmanager
 def comes_to_a_verdict(root: Path, name: str, *, cause: str) -> Generator[End]:
-    """A retraining, whose block says how it ended: what it was claimed for is over where it ends, well or with an error
-    of its own (a stage's failed gate comes as the flow's error), and nobody's where it is cut off."""
+    """Yield an End for a retraining in the block to fill in, and keep it: what the retraining was claimed for is done
+    where it ends, well or with an error of its own (a stage's failed gate comes as the flow's error), and is open
+    again where it is cut off."""
     end = End(cause, at="", state="", why="")
     try:
         yield end
@@ -139,7 +141,7 @@ def comes_to_a_verdict(root: Path, name: str, *, cause: str) -> Generator[End]:
 
 
 def note_end(root: Path, name: str, end: End, *, is_verdict: bool) -> None:
-    """Remember how a retraining ended; after a verdict, every cause so far has had its retraining."""
+    """Keep how a retraining ended; after a verdict, every cause so far has had its retraining."""
     end.at = datetime.now(UTC).isoformat()
     with memory_of(root, name) as memory:
         memory["last"] = asdict(end)
@@ -148,7 +150,7 @@ def note_end(root: Path, name: str, end: End, *, is_verdict: bool) -> None:
 
 
 def why_not(causes: Causes, version: str, params: Monitoring, *, now: datetime, told_at: Sequence[datetime]) -> str:
-    """Why no retraining starts; empty where one may.
+    """Return why no retraining starts; empty where one may.
 
     One cause is the drift away from one version. It is another one when there is something new to learn from: so many
     rows of feedback that the last retraining did not have.

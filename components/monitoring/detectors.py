@@ -1,4 +1,4 @@
-"""What is asked of a window: six questions of texts, five of arrays, each with a p-value.
+"""The detectors of a window: six for texts, five for arrays, each with a p-value.
 
 length, means, spreads     Kolmogorov-Smirnov distance to the training rows
 vocabulary                 population stability index of the commonest tokens
@@ -39,21 +39,21 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer."""
+    """The result of one detector."""
 
     detector: str
     statistic: str
-    """ks, psi, auc or unknown."""
+    """The kind of the statistic: ks, psi, auc or unknown."""
     distance: Distance
     is_alarm: bool
     reason: str
-    """In words, for an alarm; otherwise empty."""
+    """The alarm in words; empty without one."""
 
 
 def detect(inputs: Sequence[Any], lengths: Sequence[int | None], scores: Any, reference: Reference,
            params: Monitoring) -> list[Finding]:  # fmt: skip
-    """Every detector that the window allows: where the recipe keeps hashes, `inputs` holds None, and of the inputs only
-    the lengths of texts can be compared."""
+    """Ask every detector that the window allows: where the recipe keeps hashes, `inputs` holds None, and of the inputs
+    only the lengths of texts can be compared."""
     is_hashed = any(one is None for one in inputs)
     if not is_hashed:
         nulls = reference.kind.nulls(inputs, reference, params)
@@ -64,7 +64,7 @@ def detect(inputs: Sequence[Any], lengths: Sequence[int | None], scores: Any, re
 
 
 def judged(name: str, distance: Distance, params: Monitoring, *, num_detectors: int) -> Finding:
-    """An alarm is both surer than chance allows and large enough to matter."""
+    """Judge a distance: it is an alarm where it is both surer than chance allows and large enough to matter."""
     statistic = STATISTICS[name]
     least: float = getattr(params.min_effects, statistic)
     effect = distance.value - (distance.null_mean if statistic in ("psi", "ks") else 0.0)
@@ -78,7 +78,7 @@ def judged(name: str, distance: Distance, params: Monitoring, *, num_detectors: 
 
 
 def prediction_nulls(scores: Any, reference: Reference, params: Monitoring) -> Nulls:
-    """Predicted labels and the scores of those; scores (W, L)."""
+    """Return the statistics of the predicted labels and of their scores, window and draws; scores (W, L)."""
     pool = np.concatenate([scores, reference.scores])
     draws = draw(len(scores), num_rows=len(pool), num_draws=params.num_permutations, seed=params.seed)
     label = csr_array(one_hot_labels(pool.argmax(axis=1), num_labels=pool.shape[1]))

@@ -22,7 +22,7 @@ MAX_ROWS = 600  # of each side: more make it no surer of what matters, and the t
 
 
 def tfidf(counts: csr_array) -> csr_array:
-    """Rows (N, F) of token counts as TF-IDF of length 1; the idf is the pool's, which no labelling changes."""
+    """Weight rows (N, F) of token counts as TF-IDF of length 1; the idf is the pool's, which no labelling changes."""
     weighted = csr_array(counts, dtype=np.float64, copy=True)
     num_rows, num_features = len(weighted.indptr) - 1, int(weighted.indices.max(initial=0)) + 1
     weighted.resize(num_rows, num_features)
@@ -37,7 +37,7 @@ def of_length_one(rows: csr_array) -> csr_array:
 
 
 def domain_areas(kernel: NDArray[np.float64], *, num_window: int, num_permutations: int, seed: int) -> Null:
-    """The area under the ROC curve of the real labelling and of each permutation, (D,); kernel (N, N) holds the
+    """Return the area under the ROC curve of the real labelling and of each permutation, (D,); kernel (N, N) holds the
     products of the rows, those of the window first."""
     random = np.random.default_rng(seed)
     is_window = np.arange(len(kernel)) < num_window
@@ -51,7 +51,8 @@ def domain_areas(kernel: NDArray[np.float64], *, num_window: int, num_permutatio
 def labellings(
     is_window: NDArray[np.bool_], fold: NDArray[np.int64], *, num_permutations: int, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """+1 for the window, -1 for the reference, then permutations within each fold, (N, D)."""
+    """Return the labellings (N, D): +1 for the window and -1 for the reference, then permutations
+    of these within each fold."""
     real = np.where(is_window, 1, -1).astype(np.float32)
     labels = np.repeat(real[:, None], 1 + num_permutations, axis=1)
     for number in range(FOLDS):
@@ -63,7 +64,7 @@ def labellings(
 def area_of_fold(
     kernel: NDArray[np.float64], labels: NDArray[np.float32], is_held_out: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """The areas on the rows of one fold, scored by the regressions on the others, (D,)."""
+    """Return the areas on the rows of one fold, (D,), scored by the regressions on the other folds."""
     rest = ~is_held_out
     inner = kernel[np.ix_(rest, rest)] + RIDGE * np.eye(int(rest.sum()))
     scoring = cho_solve(cho_factor(inner), kernel[np.ix_(rest, is_held_out)]).T.astype(np.float32)  # (held out, rest)

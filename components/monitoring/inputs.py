@@ -1,4 +1,5 @@
-"""What monitoring must know of what a service is asked: how it is read, compared with training rows, and kept."""
+"""The interface to a kind of inputs that a service receives: how they are read, compared
+with training rows, and kept."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -18,57 +19,57 @@ if TYPE_CHECKING:
     from components.monitoring.reference import Reference
 
 Nulls = dict[str, Null]
-"""By the name of the detector: a statistic of the window, and what it is by chance."""
+"""By the name of the detector, its statistic for the window and for each draw of chance."""
 
 
 class MonitoredInputs(ABC):
-    """One kind of inputs, such as texts."""
+    """A kind of inputs that is monitored, such as texts."""
 
     COLUMN: ClassVar[str]
-    """Of the splits, and of the file of what feedback has labelled."""
+    """The name of the inputs' column in the splits, and in the file of rows that feedback has labelled."""
     TYPE: ClassVar[pa.DataType]
-    """Of that column."""
+    """The type of that column."""
     HAS_LENGTHS: ClassVar[bool]
     """Whether the inputs have lengths of their own, which are shown."""
 
     @abstractmethod
     def load(self, bundle: Path, *, threads: int) -> Any:
-        """The predictor of a bundle: `labels`, and `predict(inputs)` → scores (N, L)."""
+        """Load the predictor of a bundle, which has `labels`, and `predict(inputs)` → scores (N, L)."""
 
     @abstractmethod
     def tokens(self, inputs: Sequence[Any], predictor: Any) -> Tokens | None:
-        """What the inputs are made of, as the predictor reads them; None where they have no tokens."""
+        """Return the tokens of the inputs as the predictor reads them; None where they have none."""
 
     @abstractmethod
     def nulls(self, inputs: Sequence[Any], reference: "Reference", params: Monitoring) -> Nulls:
-        """How a window's inputs differ from the training rows."""
+        """Compare a window's inputs with the training rows: the statistics of each detector."""
 
     @abstractmethod
     def nulls_of_lengths(self, lengths: Sequence[int | None], reference: "Reference", params: Monitoring) -> Nulls:
-        """The same, where the log kept no more of the inputs than their lengths."""
+        """Compare a window with the training rows by the lengths of its inputs, where the log kept no more of them."""
 
     def scores_of(self, answer: Any, labels: Sequence[str]) -> list[float]:
-        """The score of each label in an answer of the log; a classifier's, unless a task answers otherwise."""
+        """Return the score of each label in an answer of the log: a classifier's, unless a task answers otherwise."""
         return [answer["scores"][label] for label in labels]
 
     def predicted(self, answer: Any) -> str | None:
-        """The label that an answer of the log gives; None where it names none."""
+        """Return the label that an answer of the log gives; None where it names none."""
         return answer["label"]
 
     @abstractmethod
     def kept(self, given: Any) -> Any:
-        """An input as the file of feedback keeps it."""
+        """Return an input as the file of feedback keeps it."""
 
     @abstractmethod
     def key(self, kept: Any) -> Hashable:
-        """What makes two kept inputs one."""
+        """Return what identifies a kept input: two with the same key count as one."""
 
 
 def compared(
     window: NDArray[np.float64], reference: NDArray[np.float64],
     statistic: Callable[[NDArray[np.float64], Any], Null], params: Monitoring,
 ) -> Null:  # fmt: skip
-    """A statistic of one number a row."""
+    """Compare one number a row of window (W,) and reference: the statistic of the window and of each draw, (D,)."""
     pool = np.concatenate([window, reference])
     draws = draw(len(window), num_rows=len(pool), num_draws=params.num_permutations, seed=params.seed)
     return statistic(pool, draws)
@@ -79,7 +80,8 @@ def lengths_of(texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def rows_to_tell_apart(num_window: int, num_rows: int, *, seed: int) -> NDArray[np.int64]:
-    """Rows of the pool for the classifier: of the window, and as many of the reference."""
+    """Draw the rows of the pool for the classifier: some of the window, and as many of the
+    reference, at most MAX_ROWS each."""
     random = np.random.default_rng(seed)
     size = min(num_window, num_rows - num_window, MAX_ROWS)
     of_window = random.choice(num_window, size, replace=False)

@@ -27,20 +27,20 @@ ORDER = ("time", "request_id", "item")
 
 @dataclass(frozen=True)
 class Learned:
-    """What became of the rows with feedback."""
+    """The result of adding rows with feedback to the file."""
 
     num_new: int
-    """Rows that are new, or have another label than before."""
+    """The number of rows that are new, or have another label than before."""
     num_rows: int
-    """In the file now."""
+    """The number of rows in the file now."""
     left_out: str
-    """How many the contract does not allow, and why; empty without any."""
+    """How many rows the contract does not allow, and why; empty without any."""
     told_at: tuple[datetime, ...] = field(default=(), compare=False, repr=False)
-    """When each row in the file was told."""
+    """The times at which feedback was given on the rows in the file."""
 
 
 def schema_of(kind: MonitoredInputs) -> pa.Schema:
-    """The columns of the file."""
+    """Return the columns of the file."""
     return pa.schema(
         [
             (kind.COLUMN, kind.TYPE),
@@ -55,9 +55,9 @@ def schema_of(kind: MonitoredInputs) -> pa.Schema:
 
 
 def add_rows(path: Path, rows: Sequence[Row], *, kind: MonitoredInputs, contract: Contract, version: str) -> Learned:
-    """Add the rows that have feedback and their input: of each text or array the last word, also on what was learned
-    before. What is said again changes nothing. The order is that of time, so that the same rows give the same bytes.
-    """
+    """Add the rows that have feedback and their input: for each text or array the latest label counts, also over
+    what was learned before. A label that is repeated changes nothing. The order is that of time, so that the same
+    rows give the same bytes."""
     schema = schema_of(kind)
     before = read_records(path, schema)
     old = [{**record, kind.COLUMN: kind.kept(record[kind.COLUMN])} for record in before]
@@ -81,7 +81,8 @@ def add_rows(path: Path, rows: Sequence[Row], *, kind: MonitoredInputs, contract
 
 
 def read_records(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    """What was learned before; SourceError where the file cannot be read, or is not here though DVC knows of it."""
+    """Read what was learned before; SourceError where the file cannot be read, or is not
+    here though DVC knows of it."""
     if not path.is_file():
         check_never_made(path)
         return []
@@ -95,7 +96,7 @@ def read_records(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def check_never_made(path: Path) -> None:
-    """SourceError where a file that is not here was once: without it, what was learned would be begun anew."""
+    """Raise SourceError where a file that is not here was made once: without it, learning would begin anew."""
     note = path.with_name(f"{path.name}.dvc")
     if note.is_file():
         raise SourceError(
@@ -120,12 +121,12 @@ def record_of(row: Row, kind: MonitoredInputs, version: str) -> dict[str, Any]:
 
 
 def key_of(record: dict[str, Any], kind: MonitoredInputs) -> Any:
-    """What makes two rows one: the text without the blanks around it, or the numbers."""
+    """Return what identifies a row: the text without the blanks around it, or the numbers."""
     return kind.key(record[kind.COLUMN])
 
 
 def fault_of(content: str | tuple[float, ...], label: str, contract: Contract) -> str:
-    """Why the contract allows no such row; empty where it does."""
+    """Return why the contract allows no such row; empty where it does."""
     if contract.labels is not None and label not in contract.labels:
         return "not of the contract's labels"
     if isinstance(content, str):

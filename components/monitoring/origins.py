@@ -1,4 +1,4 @@
-"""What a served version was made from: its bundle and its splits, as the artifacts of today or as they are kept."""
+"""The bundle and the splits that a served version was made from, as the artifacts of today or as they are kept."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,15 +15,16 @@ from components.tracking.registry import CHAMPIONS
 from serving.bundle import MANIFEST, BundleError, verify_bundle
 
 Cached = Callable[[str], Path]
-"""Where DVC keeps the file with an md5, if it has it."""
+"""A function that returns where DVC's cache has the file with an md5, or would have it."""
 
 
 def reference_of(
     root: Path, name: str, kind: MonitoredInputs, version: str, params: Monitoring, *, cached: Cached
 ) -> tuple[Reference, list[str]]:
-    """The rows that a version was made from with its answers on them, and notes for the report where others stand in.
+    """Return the rows that a version was made from with its answers on them, and notes for the
+    report where others stand in.
 
-    `kind` is how the inputs of the recipe's task are read.
+    `kind` says how the inputs of the recipe's task are read.
     """
     bundle = bundle_of(root, name, version)
     splits = [split_of(root, name, bundle, split, cached=cached) for split in ("train.parquet", "validation.parquet")]
@@ -41,7 +42,8 @@ def reference_of(
 
 
 def bundle_of(root: Path, name: str, version: str) -> Path:
-    """The bundle with a digest that begins so: the artifact, or an earlier one that was promoted or served here."""
+    """Return the bundle whose digest begins with `version`: the artifact, or an earlier one that was promoted or served
+    here; InputError where it is not here."""
     layout = Layout(root, name, "package")
     made = layout.artifact / "bundle"
     if (made / MANIFEST).is_file() and sha256_of(made / MANIFEST).startswith(version):
@@ -58,7 +60,7 @@ def bundle_of(root: Path, name: str, version: str) -> Path:
 
 
 def is_whole(bundle: Path, version: str) -> bool:
-    """Whether a folder holds every file of the bundle with a digest that begins so."""
+    """Return whether a folder holds every file of a bundle whose digest begins with `version`."""
     with suppress(BundleError):
         verify_bundle(bundle)
         return sha256_of(bundle / MANIFEST).startswith(version)
@@ -66,8 +68,8 @@ def is_whole(bundle: Path, version: str) -> bool:
 
 
 def split_of(root: Path, name: str, bundle: Path, split: str, *, cached: Cached) -> tuple[Path, str]:
-    """A split that a bundle was made from, as the artifact or from DVC's cache; the artifact of another run, with a
-    note, where neither has it."""
+    """Return a split that a bundle was made from, as the artifact or from DVC's cache; where neither has it, the
+    artifact of another run and a note on that."""
     layout = Layout(root, name, "preprocess")
     path = layout.artifact / split
     made_from: dict[str, Any] = read_json(bundle / MANIFEST).get("made_from", {}).get("preprocess", {}).get("outs", {})

@@ -1,4 +1,4 @@
-"""How far a window lies from the reference, beside how far it would lie by chance: permutation tests.
+"""Permutation tests of how far a window lies from the reference, beside how far it would lie by chance.
 
 The window and the reference are pooled, and as many rows as the window has are drawn from the pool again and again. If
 the window came from where the reference came from, it is one such draw, so the share of draws that lie as far away is
@@ -18,7 +18,7 @@ MAX_BINS = 512
 
 Counts = NDArray[np.float64]
 Null = NDArray[np.float64]
-"""A statistic of each draw, (D,); the first is the window's."""
+"""A statistic of the window and of each draw, (D,); the first is the window's."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Distance:
     value: float
     null_mean: float
     null_high: float
-    """What 99 of 100 windows without drift lie below."""
+    """The value that 99 of 100 windows without drift lie below."""
     p_value: float
 
 
 def distance_of(null: Null) -> Distance:
-    """The window's statistic, and the share of draws as far away."""
+    """Return the window's statistic, and the share of draws that lie as far away, as its p-value."""
     drawn = null[1:]
     return Distance(
         value=float(null[0]),
@@ -44,7 +44,7 @@ def distance_of(null: Null) -> Distance:
 
 
 def draw(size: int, *, num_rows: int, num_draws: int, seed: int) -> csc_array:
-    """Which rows are in the window, and which in each draw, (N, D)."""
+    """Draw rows again and again: which rows are in the window (first) and in each draw, (N, D)."""
     random = np.random.default_rng(seed)
     chosen = [np.arange(size), *(random.choice(num_rows, size, replace=False, shuffle=False) for _ in range(num_draws))]
     rows = np.concatenate(chosen)
@@ -53,13 +53,13 @@ def draw(size: int, *, num_rows: int, num_draws: int, seed: int) -> csc_array:
 
 
 def counted(features: csr_array, draws: csc_array) -> Counts:
-    """The sum of each feature over each draw, (F, D)."""
+    """Return the sum of each feature over each draw, (F, D)."""
     return np.asarray((features.T @ draws).todense(), np.float64)
 
 
 def one_hot(values: NDArray[np.float64]) -> csr_array:
-    """The place of each value among all, (N, F), in order; of many different values, those between two quantiles are
-    one."""
+    """Return the place of each value among all values in order, (N, F); of more than MAX_BINS different values, those
+    between two quantiles share one."""
     edges = np.unique(values)
     if len(edges) > MAX_BINS:
         edges = np.unique(np.quantile(values, np.linspace(0, 1, MAX_BINS + 1)[1:], method="higher"))
@@ -68,7 +68,7 @@ def one_hot(values: NDArray[np.float64]) -> csr_array:
 
 
 def kolmogorov_smirnov(values: NDArray[np.float64], draws: csc_array) -> Null:
-    """The largest gap between the distribution functions inside and outside of each draw; values (N,)."""
+    """Return the largest gap between the distribution functions inside and outside of each draw, (D,); values (N,)."""
     features = one_hot(values)
     counts = counted(features, draws)  # (F, D)
     inside, outside = np.cumsum(counts, axis=0), np.cumsum(total(features) - counts, axis=0)
@@ -76,12 +76,13 @@ def kolmogorov_smirnov(values: NDArray[np.float64], draws: csc_array) -> Null:
 
 
 def total(features: csr_array) -> Counts:
-    """The sum of each feature over the pool, (F, 1)."""
+    """Return the sum of each feature over the pool, (F, 1)."""
     return np.asarray(features.sum(axis=0), np.float64).reshape(-1, 1)
 
 
 def population_stability(features: csr_array, draws: csc_array) -> Null:
-    """The population stability index of the features' shares inside and outside of each draw; features (N, F).
+    """Return the population stability index, (D,), of the features' shares inside and outside of
+    each draw; features (N, F).
 
     Half a count is added to each, so that a feature that one side lacks leaves the index finite.
     """
@@ -97,7 +98,8 @@ def shares(counts: Counts) -> Counts:
 
 
 def rise(part: NDArray[np.float64], whole: NDArray[np.float64], draws: csc_array) -> Null:
-    """How far the share `sum(part) / sum(whole)` inside of each draw lies above the one outside; both (N,)."""
+    """Return how far the share `sum(part) / sum(whole)` inside of each draw lies above the one
+    outside, (D,); both (N,)."""
     counts = counted(csr_array(np.stack([part, whole], axis=1)), draws)  # (2, D)
     all_part, all_whole = float(part.sum()), float(whole.sum())
     inside = counts[0] / np.maximum(counts[1], 1)

@@ -17,7 +17,8 @@ MAX_LABELS = 24
 
 
 def picture_of(draw: Callable[..., None], *args: object) -> str:
-    """What a function draws onto a new figure, as SVG without its XML header; the same figures give the same bytes."""
+    """Return what a function draws onto a new figure, as SVG without its XML header; the same
+    figures give the same bytes."""
     with style(in_page=True):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         draw(figure, *args)
@@ -25,7 +26,7 @@ def picture_of(draw: Callable[..., None], *args: object) -> str:
 
 
 def draw_findings(figure: Figure, findings: Sequence[Finding]) -> None:
-    """Each detector's distance, as a multiple of what 99 of 100 windows without drift lie below."""
+    """Draw each detector's distance, as a multiple of the value that 99 of 100 windows without drift lie below."""
     axes = figure.add_subplot()
     # An area under the curve counts from chance, and a share of unknown tokens that never occurs has no scale.
     zero = [0.5 if finding.statistic == "auc" else 0.0 for finding in findings]
@@ -43,7 +44,7 @@ def draw_findings(figure: Figure, findings: Sequence[Finding]) -> None:
 def draw_distribution(
     figure: Figure, title: str, label: str, window: NDArray[np.float64], reference: NDArray[np.float64]
 ) -> None:
-    """The distribution functions of the window and of the reference."""
+    """Draw the distribution functions of the window and of the reference."""
     axes = figure.add_subplot()
     for values, colour, name in ((reference, REFERENCE, "reference"), (window, WINDOW, "window")):
         axes.ecdf(values, color=colour, lw=2.2, label=f"{name} ({len(values)})")
@@ -52,7 +53,7 @@ def draw_distribution(
 
 
 def draw_labels(figure: Figure, labels: Sequence[str], window: Scores, reference: Scores) -> None:
-    """The share of each predicted label; the commonest, where there are many."""
+    """Draw the share of each predicted label; the MAX_LABELS commonest, where there are more."""
     num_labels = len(labels)
     both = [
         np.bincount(scores.argmax(axis=1), minlength=num_labels) / max(len(scores), 1) for scores in (reference, window)
@@ -69,12 +70,12 @@ def draw_labels(figure: Figure, labels: Sequence[str], window: Scores, reference
 
 
 def legend(figure: Figure) -> None:
-    """The names below the axes, where nothing is drawn."""
+    """Put the legend below the axes, where nothing is drawn."""
     figure.legend(loc="outside lower center", ncols=2)
 
 
 def draw_calibration(figure: Figure, judgement: Judgement) -> None:
-    """Accuracy by confidence, where feedback exists."""
+    """Draw accuracy by confidence, for the rows that have feedback."""
     axes = figure.add_subplot()
     confidence, accuracy, count = judgement.curve.T
     axes.plot([0, 1], [0, 1], color=REFERENCE, lw=1.2, ls=":")
@@ -89,7 +90,7 @@ def draw_calibration(figure: Figure, judgement: Judgement) -> None:
 
 
 def draw_latency(figure: Figure, latencies_ms: Sequence[float]) -> None:
-    """The distribution of latencies."""
+    """Draw the distribution of latencies, in ms."""
     axes = figure.add_subplot()
     axes.ecdf(np.array(latencies_ms), color=WINDOW, lw=2.2)
     axes.set_xscale("log")

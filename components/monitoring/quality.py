@@ -1,5 +1,5 @@
-"""How good the answers were, where feedback says which label was right, beside the validation split; with the figures
-and the bootstrap intervals of evaluate."""
+"""The quality of the answers, where feedback says which label was right, beside that on the validation split; with the
+figures and the bootstrap intervals of evaluate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of the rows with feedback."""
+    """The quality of the answers on the rows with feedback, beside the validation split's."""
 
     num_rows: int
     accuracy: Interval
@@ -37,16 +37,17 @@ class Judgement:
     validation_accuracy: float
     validation_ece: float
     curve: NDArray[np.float64]
-    """Mean confidence, accuracy and rows of each bin, (M, 3)."""
+    """The calibration curve, (M, 3): mean confidence, accuracy and number of rows of each bin."""
     reasons: Sequence[str]
-    """What is surely outside of the recipe's limits; empty, too, where there are too few rows to judge."""
+    """The figures that surely lie outside of the recipe's limits, in words; empty, too, where there
+    are too few rows to judge."""
 
 
 def judge_quality(
     actual: NDArray[np.int64], scores: Scores, reference: Reference, *, limits: Quality, seed: int
 ) -> Judgement | None:
-    """The figures of answers (N, L) with the labels that were right (N,), beside the same of the reference's validation
-    split; None without any."""
+    """Judge answers (N, L) by the labels that were right (N,), beside the same figures of the reference's validation
+    split; None without any rows."""
     if not len(actual):
         return None
     bootstrap = Bootstrap(num_samples=NUM_RESAMPLES, seed=seed, confidence=limits.confidence)
@@ -74,7 +75,7 @@ def judge_quality(
 
 
 def statistic_of(actual: NDArray[np.int64], scores: Scores, limits: Quality) -> Statistic:
-    """Accuracy and calibration error of rows, by the weight of each."""
+    """Return a function that gives accuracy and calibration error of the rows, by the weight of each."""
     count = counting_metrics(actual, scores.argmax(axis=1).astype(np.int64), num_classes=scores.shape[1])
     calibrate = calibration_metrics(actual, scores, num_bins=limits.bins)
     return lambda weights: {"accuracy": count(weights)["accuracy"], **calibrate(weights)}

@@ -1,4 +1,4 @@
-"""What a window is compared with: the training rows of a version, and what the version says of its validation split.
+"""The reference of a window: the training rows of a version, and its answers on its validation split.
 
 The predictions are made once for a version, through the bundle as it is served, and kept: the training split would not
 do, since a model is surer of rows that it has learned from than of any others.
@@ -29,21 +29,22 @@ class Reference:
     kind: MonitoredInputs
     labels: Sequence[str]
     inputs: Sequence[Any]
-    """Texts, or arrays, of the training split."""
+    """The inputs of the training split: texts, or arrays."""
     scores: Scores
-    """Of the validation split, as served, (N, L)."""
+    """The scores of the validation split, as served, (N, L)."""
     actual: NDArray[np.int64]
-    """Of the validation split, (N,)."""
+    """The right labels of the validation split, as label numbers, (N,)."""
     predictor: Any
-    """The bundle's own."""
+    """The predictor of the bundle."""
     tokens: Tokens | None
-    """Of the texts of the training split; None for arrays."""
+    """The tokens of the texts of the training split; None for arrays."""
 
 
 def read_reference(
     bundle: Path, kind: MonitoredInputs, *, train: Path, validation: Path, kept: Path, max_rows: int, seed: int
 ) -> Reference:
-    """The reference of a bundle; `kept` is where its predictions for this validation split are, or will be."""
+    """Read the reference of a bundle; `kept` is the file of its predictions for this validation split, which
+    is made if it is missing."""
     column = kind.COLUMN
     predictor = kind.load(bundle, threads=max(1, min(load_about(bundle).limits["threads"], os.cpu_count() or 1)))
     rows = pq.read_table(train, columns=[column])[column]
@@ -64,7 +65,7 @@ def read_reference(
 
 
 def predictions(predictor: Any, column: pa.ChunkedArray, kept: Path) -> Scores:
-    """The scores of each row, (N, L), made if they are not kept yet."""
+    """Return the scores of each row, (N, L), made if they are not kept yet."""
     if kept.is_file() and pq.read_metadata(kept).num_rows == len(column):
         return np.array(pq.read_table(kept)["scores"].to_pylist(), np.float32)
     inputs: list[Any] = column.to_pylist()

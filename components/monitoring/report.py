@@ -1,4 +1,4 @@
-"""One HTML page on a window: the verdict, its reasons, every figure, and pictures. It loads nothing from anywhere, and
+"""The HTML page on a window: the verdict, its reasons, every figure, and pictures. It loads nothing from anywhere, and
 holds no text of a user's."""
 
 from collections.abc import Callable

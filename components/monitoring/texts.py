@@ -1,4 +1,4 @@
-"""Texts that a service is asked: their lengths, their words, and whether a classifier tells them from training rows."""
+"""Texts that a service receives: their lengths, their words, and whether a classifier tells them from training rows."""
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TextInputs(MonitoredInputs):
-    """Texts; the blanks around one say nothing."""
+    """Monitored inputs that are texts; blanks around a text do not count."""
 
     COLUMN = "text"
     TYPE = pa.string()

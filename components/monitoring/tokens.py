@@ -1,4 +1,4 @@
-"""What texts are made of, as the served tokenizer sees them."""
+"""The tokens of texts, as the served tokenizer sees them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Tokens:
     counts: csr_array
     """How often each token is in each text, special ones left out, (N, V)."""
     unknown: NDArray[np.float64]
-    """How many of a text's tokens the tokenizer does not know, (N,)."""
+    """How many of each text's tokens the tokenizer does not know, (N,)."""
 
 
 def count_tokens(texts: Sequence[str], predictor: Any) -> Tokens:
-    """The tokens of each text, as the predictor reads it."""
+    """Count the tokens of each text, as the predictor reads it."""
     tokenizer = predictor.tokenizer
     ids: list[list[int]] = predictor.encode(texts)
     columns = np.array([one for row in ids for one in row], np.int64)
@@ -40,7 +40,8 @@ def count_tokens(texts: Sequence[str], predictor: Any) -> Tokens:
 
 
 def commonest(tokens: csr_array, *, start: int) -> csr_array:
-    """The tokens that the reference, from `start` on, has most of, and all others as one, (N, NUM_TOKENS + 1)."""
+    """Return the counts of the tokens that the reference, from row `start` on, has most of, and of all others as
+    one, (N, NUM_TOKENS + 1)."""
     frequency = np.asarray(tokens[start:].sum(axis=0)).ravel()
     order = np.argsort(-frequency, kind="stable")
     group = np.full(len(order), min(NUM_TOKENS, len(order)), np.int64)

@@ -1,4 +1,5 @@
-"""The verdict on a window: what differs, how good the answers were, how the service did, and in a few words why."""
+"""The verdict on a window: what differs, how good the answers were, how the service performed, and
+the reasons in a few words."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,28 +20,28 @@ State = Literal["steady", "drift", "degraded", "too few"]
 
 @dataclass(frozen=True)
 class Service:
-    """How the service did."""
+    """The figures of the service itself."""
 
     num_requests: int
     error_share: float
-    """5xx, those turned away included."""
+    """The share of requests that got a 5xx, those that were turned away included."""
     refused_share: float
-    """4xx: what clients sent was no request."""
+    """The share of requests that got a 4xx other than 499, since they were not valid."""
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
-    """Latency of the requests that were answered; None where none was."""
+    """Latency in ms of the requests that were answered (99th percentile, as p50 and p95 above); None where none was."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     state: State
-    """drift: the inputs, the answers or their quality. degraded: no drift, but the service is outside of its limits.
-    too few: nothing was judged but the service."""
+    """drift: the inputs, the answers or their quality differ. degraded: no drift, but the service is outside of its
+    limits. too few: nothing was judged but the service. steady: none of these."""
     reasons: Sequence[str]
     version: str
     first: str
-    """Time of the oldest row, and of the newest."""
+    """The time of the oldest row, as `newest` is that of the newest; both ISO 8601 in UTC."""
     newest: str
     num_rows: int
     num_feedback: int
@@ -58,7 +59,7 @@ class Verdict:
 def judge_window(
     window: Window, reference: Reference | None, params: Monitoring, *, notes: Sequence[str] = ()
 ) -> Verdict:
-    """The verdict; `reference` is None for a task whose inputs cannot be compared with a training split."""
+    """Judge a window; `reference` is None for a task whose inputs cannot be compared with a training split."""
     service = service_of(window)
     slow = service_reasons(service, params.limits)
     findings: list[Finding] = []
@@ -94,7 +95,7 @@ def judge_window(
 
 
 def scores_of(rows: Sequence[Row], reference: Reference) -> Scores:
-    """The scores that were answered, in the order of the labels, (W, L)."""
+    """Return the scores that were answered, in the order of the labels, (W, L)."""
     return np.array([reference.kind.scores_of(row.output, reference.labels) for row in rows], np.float32)
 
 
@@ -134,7 +135,7 @@ def service_reasons(service: Service, limits: Limits) -> list[str]:
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as plain numbers and strings."""
+    """Return the verdict as plain numbers and strings."""
     data = asdict(verdict)
     if verdict.quality is not None:
         data["quality"]["curve"] = np.round(verdict.quality.curve, 6).tolist()
@@ -142,13 +143,13 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
-    """What a service may tell of it: nothing that was asked or answered."""
+    """Return what a service may show of the verdict: nothing that was asked or answered."""
     names = ("state", "reasons", "version", "first", "newest", "num_rows")
     return {name: value for name, value in asdict(verdict).items() if name in names}
 
 
 def figures(verdict: Verdict) -> dict[str, float]:
-    """The verdict's numbers by name, for a tracker."""
+    """Return the verdict's numbers by name, for a tracker."""
     found: dict[str, float] = {"num_rows": verdict.num_rows, "drift": verdict.drifted}
     for finding in verdict.findings:
         found[f"{finding.detector}_{finding.statistic}"] = finding.distance.value

@@ -1,7 +1,7 @@
 """A window of the traffic log: the newest answers of one version, with the feedback on them, read by DuckDB.
 
-What was asked for a purpose (the page's own requests for which words mattered) is no traffic of users, and left out.
-Half a line, which a kill may leave at the end of a file, is skipped. What is read may be written to meanwhile.
+Requests that name a purpose (the page's own, for which words mattered) are no traffic of users, and are left out. Half
+a line, which a kill may leave at the end of a file, is skipped. The files may be written to while they are read.
 """
 
 import json
@@ -24,7 +24,7 @@ LINES = {
     },
     FEEDBACK: {"request_id": "VARCHAR", "item": "INTEGER", "time": "TIMESTAMPTZ", "label": "VARCHAR"},
 }  # fmt: skip
-"""The columns that are read, of each kind of file."""
+"""The columns that are read from each kind of file, with their types in DuckDB."""
 
 # Which version is watched: the one that answered most of the newest answers. In shadow mode a challenger answers some.
 VERSION = """
@@ -55,40 +55,41 @@ REQUESTS = """
 
 @dataclass(frozen=True)
 class Row:
-    """One text or array, its answer, and what was right."""
+    """One text or array, its answer, and the label that was right."""
 
     request_id: str
     item: int
     time: datetime
     input: Any
-    """None where the recipe keeps hashes."""
+    """The text or array; None where the recipe keeps hashes."""
     length: int | None
     output: Any
     actual: str | None
-    """The label that feedback gives."""
+    """The label that feedback gives; None without feedback."""
     told: datetime | None
-    """When it did."""
+    """The time at which feedback was given; None without feedback."""
 
 
 @dataclass(frozen=True)
 class Window:
     version: str
-    """Of the bundle that answered, the first 12 of its digest."""
+    """The first 12 digits of the digest of the bundle that answered."""
     rows: list[Row]
-    """Oldest first."""
+    """The rows of the window, the oldest first."""
     num_requests: Counter[int]
-    """Those since the oldest row, by status."""
+    """The number of requests since the oldest row, by HTTP status."""
     latencies_ms: list[float]
-    """Of those that were answered."""
+    """The latencies, in ms, of the requests that were answered."""
 
     @property
     def num_feedback(self) -> int:
-        """Rows of which somebody said what was right."""
+        """The number of rows with feedback."""
         return sum(row.actual is not None for row in self.rows)
 
 
 def read_window(folder: Path, *, last: int, since: datetime | None, newest: int) -> Window | None:
-    """The last answers of the version that gave most of the `newest`; None where nothing was answered."""
+    """Read the `last` answers of the version that gave most of the `newest` ones; None where nothing was answered,
+    InputError where the log cannot be read."""
     import duckdb
 
     con = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
@@ -119,7 +120,7 @@ def read_window(folder: Path, *, last: int, since: datetime | None, newest: int)
 
 
 def make_view(con: Any, folder: Path, kind: str, columns: dict[str, str]) -> None:
-    """The lines of every file of one kind; no file gives no rows."""
+    """Make a table of the lines of every file of one kind; without files it is empty."""
     paths = [str(path) for path in paths_of(folder, kind) if path.stat().st_size]
     if not paths:
         con.execute(f"CREATE TABLE {kind} ({', '.join(f'{name} {type_}' for name, type_ in columns.items())})")

@@ -1,4 +1,4 @@
-"""What tasks of arrays share: their shape, and how numbers are scaled."""
+"""The settings that tasks of arrays share: their shape, and how numbers are scaled."""
 
 from typing import Annotated, Literal
 
@@ -9,12 +9,12 @@ from components.params.task import TaskData
 
 
 class ArrayData(TaskData):
-    """Rows of an array of numbers and its label: images or vectors."""
+    """The section preprocess of a task whose rows are an array of numbers and its label: images or vectors."""
 
     shape: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=2)]
-    """[height, width] of a grey image, or [length] of a vector."""
+    """The shape of a row: [height, width] of a grey image, or [length] of a vector."""
     offset: float
-    """The model reads (value - offset) / scale."""
+    """The number that is subtracted: the model reads (value - offset) / scale."""
     scale: Annotated[float, Field(gt=0)]
     conflicts: Literal["remove", "majority"]
-    """What happens to an array that carries two labels."""
+    """How an array that carries two labels is treated: removed, or given the label of the majority."""

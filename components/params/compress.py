@@ -8,7 +8,7 @@ from components.params.section import Positive, Section
 
 
 class Fp32(Section):
-    """ONNX as it is exported, for a model that int8 hurts."""
+    """The candidate that is ONNX as it is exported, for a model that int8 hurts."""
 
     method: Literal["fp32"]
 
@@ -20,17 +20,18 @@ class Int8(Section):
 class Pruned(Section):
     method: Literal["pruned_int8"]
     sparsity: Annotated[float, Field(gt=0, lt=1)]
-    """Share of the smallest weights of every linear layer that become zero before int8."""
+    """The share of the smallest weights of every linear layer that become zero before int8."""
 
 
 class CompressionGate(Section):
     max_drop: Annotated[float, Field(ge=0)]
-    """How much worse than the float model on the validation split: accuracy (0.01 is one point), bits per byte, or the
-    Fréchet distance as a share of the float model's."""
+    """How much worse than the float model the compressed one may be on the validation split: in accuracy (0.01 is one
+    point), bits per byte, or the Fréchet distance as a share of the float model's."""
     min_speedup: Annotated[float, Field(gt=0)]
-    """Rows/s (tokens/s, samples/s) over torch fp32 in the same run, both called as the service calls."""
+    """The least rows/s (tokens/s, samples/s) over those of torch fp32 in the same run, both
+    called as the service calls."""
     max_size_ratio: Annotated[float, Field(gt=0)]
-    """Bytes of the model's files over those of the float weights."""
+    """The most bytes of the model's files over those of the float weights."""
 
 
 class Compress(Section):
@@ -41,6 +42,6 @@ class Compress(Section):
     ]
     gate: CompressionGate
     threads: Positive
-    """Rows computed at once while measuring; as in package.serving, so that what is measured is what is served."""
+    """The rows computed at once while measuring; as in package.serving, so that what is measured is what is served."""
     num_latency_rows: Annotated[int, Field(ge=20)]
-    """Single rows (prompts, samples) timed for p50 and p99."""
+    """The number of single rows (prompts, samples) timed for p50 and p99."""

@@ -10,7 +10,7 @@ from components.params.sources import DataSource, FileSource
 
 
 class CsvFormat(Section):
-    """Rows of delimited text (tsv is `delimiter: "\\t"`)."""
+    """The format of delimited text (tsv is `delimiter: "\\t"`)."""
 
     type: Literal["csv"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
@@ -44,7 +44,7 @@ class Ingest(Section):
 
     source: DataSource
     format: Format | None = None
-    """How the source's files are laid out; not for `sql` and `generator`."""
+    """The format of the source's files; not for `sql` and `generator`, which have none."""
     query: str
     """One SELECT over `source`, run by DuckDB, that gives the columns that the task needs: `text` or `values` (an
     array), and `label`."""
@@ -54,7 +54,7 @@ class Ingest(Section):
     licence: str
     """The licence of the data, for its card."""
     max_bad_share: Share
-    """Rows that cannot be read, as a share of all, above which the stage stops."""
+    """The most rows that cannot be read, as a share of all; above it the stage stops."""
     watch: str
     """The local path whose change makes the stage run again: a `file` source's path; elsewhere the stage's own code."""
 

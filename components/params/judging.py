@@ -1,4 +1,4 @@
-"""What the figures of several tasks share: intervals, and the gate and the baselines of classifiers."""
+"""The settings that the figures of several tasks share: intervals, and the gate and the baselines of classifiers."""
 
 from typing import Annotated, Literal
 
@@ -17,17 +17,17 @@ class Bootstrap(Section):
 class QualityGate(Section):
     metric: Literal["accuracy", "f1_macro", "mcc"]
     min: float
-    """The bar on the test split."""
+    """The least value of the metric on the test split."""
     min_gain: float
-    """The lower end of the paired bootstrap interval of (model - baseline) must lie above this."""
+    """The value that the lower end of the paired bootstrap interval of (model - baseline) must lie above."""
 
 
 class ClassifierFigures(TaskFigures):
-    """The figures of a classifier."""
+    """The section evaluate of a classifier."""
 
     bootstrap: Bootstrap
     gate: QualityGate
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
-    """Bins of equal width over the confidence, for the expected calibration error."""
+    """The number of bins of equal width over the confidence, for the expected calibration error."""
     num_mistakes: Positive
-    """How many of the worst mistakes are kept."""
+    """The number of worst mistakes that are kept."""

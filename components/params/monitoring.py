@@ -1,5 +1,5 @@
-"""The optional section `monitoring`: when the traffic of the service is no longer like what the model was made from. No
-stage depends on it."""
+"""The optional section `monitoring`: when the traffic of the service is no longer like the data that the model was made
+from. No stage depends on it."""
 
 from math import ceil
 from typing import Annotated
@@ -10,61 +10,62 @@ from components.params.schedule import RunSchedule
 from components.params.section import Positive, Section, Share
 
 NUM_DETECTORS = 6
-"""The most that are asked about one window; each gets an equal part of the false alarms."""
+"""The most detectors that are asked about one window; each gets an equal part of the false alarms."""
 
 
 class Effects(Section):
-    """How large a difference must be to matter: with enough rows the smallest is sure to be there. psi and ks count
+    """The least differences that matter: with enough rows even the smallest is found for certain. psi and ks count
     beyond what a window without drift has on average."""
 
     psi: Annotated[float, Field(ge=0)]
-    """Population stability index, of tokens and of predicted labels; by custom 0.1 is small and 0.25 large."""
+    """The least population stability index of tokens and of predicted labels; by custom 0.1 is small and 0.25 large."""
     ks: Share
-    """Kolmogorov-Smirnov distance, of lengths, scores, and means and spreads of arrays."""
+    """The least Kolmogorov-Smirnov distance of lengths, scores, and means and spreads of arrays."""
     auc: Annotated[float, Field(ge=0.5, le=1)]
-    """Of a classifier that tells traffic from training rows; 0.5 is chance."""
+    """The least area under the ROC curve of a classifier that tells traffic from training rows; 0.5 is chance."""
     unknown: Share
-    """Rise in the share of tokens that the tokenizer does not know."""
+    """The least rise in the share of tokens that the tokenizer does not know."""
 
 
 class Quality(Section):
-    """What is judged where feedback says which label was right."""
+    """The limits of the answers' quality, where feedback says which label was right."""
 
     min_rows: Annotated[int, Field(ge=10)]
-    """With feedback; fewer are shown and not judged."""
+    """The least rows with feedback that are judged; fewer are shown only."""
     max_drop: Share
-    """Accuracy may lie so far below the one on the validation split; the upper end of its interval counts."""
+    """The most by which accuracy may lie below that on the validation split; the upper end of its interval counts."""
     max_ece: Share
-    """The expected calibration error may lie so far above the one on the validation split; the lower end of its
-    interval counts."""
+    """The most by which the expected calibration error may lie above that on the validation split; the lower
+    end of its interval counts."""
     bins: Annotated[int, Field(ge=2, le=100)]
-    """Of equal width over the confidence."""
+    """The number of bins of equal width over the confidence."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    """Of both intervals."""
+    """The confidence of both intervals."""
 
 
 class Limits(Section):
-    """How the service does. Null where it is shown and not judged."""
+    """The limits of the service itself. Null where a figure is shown and not judged."""
 
     max_p95_ms: Annotated[float, Field(gt=0)] | None
-    """Latency, inside the service, of the requests that were answered."""
+    """The most milliseconds that the 95th percentile of latency may reach, inside the service, of the
+    requests that were answered."""
     max_error_share: Share | None
-    """Of the requests, those that failed with a 5xx, or were turned away."""
+    """The most requests, as a share of all, that failed with a 5xx or were turned away."""
 
 
 class Monitoring(Section):
-    """monitoring: a window of the traffic log beside the training split."""
+    """monitoring: the comparison of a window of the traffic log with the training split."""
 
     window: Positive
-    """Answered texts or arrays that are judged together, the newest; fewer where there are fewer."""
+    """The number of newest answered texts or arrays that are judged together; fewer where there are fewer."""
     min_rows: Annotated[int, Field(ge=30)]
-    """A smaller window is not judged."""
+    """The least rows of a window that is judged."""
     max_reference_rows: Annotated[int, Field(ge=1000)]
-    """Of a larger training split so many are drawn."""
+    """The most rows of the training split to compare with; of a larger split, so many are drawn."""
     false_alarms: Annotated[float, Field(gt=0, lt=0.5)]
-    """Share of windows that raise an alarm by chance, though nothing changed: of all detectors together."""
+    """The share of windows that raise an alarm by chance, though nothing changed: of all detectors together."""
     num_permutations: Positive
-    """Of each null distribution."""
+    """The number of permutations for each null distribution."""
     seed: Annotated[int, Field(ge=0)]
     min_effects: Effects
     quality: Quality
@@ -72,12 +73,12 @@ class Monitoring(Section):
     retrain: bool
     """Whether drift starts 'modelyard retrain'."""
     cool_down_s: Annotated[int, Field(ge=0)]
-    """Between two retrainings that drift starts."""
+    """The least seconds between two retrainings that drift starts."""
     min_new_feedback: Positive
-    """A version that was retrained for drift once is retrained for it again only after so many new rows with feedback:
+    """The new rows with feedback after which a version that was retrained for drift once is retrained for it again:
     without any, the same drift would give the same model."""
     schedule: RunSchedule | None = None
-    """When `modelyard worker` judges the newest window; null: by hand only. `limit_s` is of the judging, and of the
+    """When `modelyard worker` judges the newest window; null: by hand only. `limit_s` covers the judging and the
     retraining that drift starts."""
 
     @model_validator(mode="after")

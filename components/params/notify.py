@@ -1,4 +1,5 @@
-"""Who is told what happens (`notify:`), by name: for the whole project, or in a recipe, which then has its own.
+"""The optional section `notify`: the targets that are told what happens, by name, for the whole project or in a
+recipe, which then has its own.
 
 No stage reads it. What is secret stands in environment variables, which are named here.
 """
@@ -11,12 +12,13 @@ from components.params.section import Section
 
 Event = Literal["failed_gate", "drift", "crash", "promotion"]
 Variable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
-"""An environment variable's name."""
+"""The name of an environment variable."""
 
 
 class Target(Section):
     events: Annotated[tuple[Event, ...], Field(min_length=1)]
-    """What is told: a gate that failed, a drifted or degraded service, a run that crashed, a changed champion."""
+    """The events that are told: a gate that failed, a drifted or degraded service, a run that
+    crashed, a changed champion."""
 
 
 class Webhook(Target):
@@ -42,10 +44,11 @@ class Slack(Target):
 class Email(Target):
     kind: Literal["email"]
     host: str
-    """The SMTP server."""
+    """The name of the SMTP server."""
     port: Annotated[int, Field(ge=1, le=65535)]
     security: Literal["starttls", "tls", "none"]
-    """TLS after a greeting (mostly port 587), from the start (465), or none (25), which takes no password."""
+    """The encryption: TLS after a greeting (mostly port 587), from the start (465), or none
+    (25), which takes no password."""
     sender: str
     to: Annotated[tuple[str, ...], Field(min_length=1)]
     user: str | None = None

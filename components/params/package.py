@@ -12,8 +12,8 @@ class Package(Section):
     """package: the bundle, proved by serving it."""
 
     num_golden: Annotated[int, Field(ge=1, le=256)]
-    """Requests that the served bundle is asked, at most; spread over the test split."""
+    """The most requests, spread over the test split, with which the served bundle is checked."""
     max_difference: Annotated[float, Field(gt=0)]
-    """Between a number of a served answer and the measured one; words must be the same."""
+    """The most by which a number of a served answer may differ from the measured one; words must be the same."""
     ready_timeout_s: Positive
     serving: Serving

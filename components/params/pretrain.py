@@ -1,4 +1,4 @@
-"""The sections of pretrain, one a mode: where the model that finetune starts from comes from."""
+"""The sections of pretrain, one a mode: the origin of the model that finetune starts from."""
 
 from typing import Annotated, Literal
 
@@ -11,36 +11,39 @@ from components.params.training import Optimizer, Training
 
 
 class NoPretraining(Section):
-    """finetune makes its own model."""
+    """The mode without pretraining, in which finetune makes its own model."""
 
     mode: Literal["none"]
 
 
 class Load(Section):
-    """Start from an existing model."""
+    """The mode that starts from an existing model."""
 
     mode: Literal["load"]
     source: ModelSource
 
 
 class Masked(Section):
-    """Masked language modelling (Devlin et al. 2018): some tokens are hidden and guessed from the others."""
+    """The objective of masked language modelling (Devlin et al. 2018): some tokens are hidden
+    and guessed from the others."""
 
     name: Literal["masked"]
     share: Annotated[float, Field(gt=0, lt=1)]
-    """Of the tokens that are to be guessed."""
+    """The share of tokens that are to be guessed."""
     mean_span: Annotated[float, Field(ge=1)]
-    """Tokens in a row that are hidden together, on average (Joshi et al. 2019, SpanBERT); 1 for single tokens."""
+    """The average number of tokens in a row that are hidden together (Joshi et al. 2019,
+    SpanBERT); 1 for single tokens."""
 
 
 class Causal(Section):
-    """Each token is guessed from those before it."""
+    """The objective of guessing each token from those before it."""
 
     name: Literal["causal"]
 
 
 class Adversarial(Section):
-    """A generator and a discriminator train against each other (Goodfellow et al. 2014, non-saturating loss)."""
+    """The objective of a generator and a discriminator that train against each other (Goodfellow et al.
+    2014, non-saturating loss)."""
 
     name: Literal["adversarial"]
     label_smoothing: Share
@@ -48,15 +51,16 @@ class Adversarial(Section):
     discriminator: Optimizer
     """The discriminator's optimizer; the generator's is the training's own."""
     max_shift: Annotated[int, Field(ge=0, le=64)]
-    """What the discriminator sees is shifted by at most so many pixels up, down, left or right, real and generated
-    images alike (Zhao et al. 2020, DiffAugment): with few rows it then learns them by heart later."""
+    """The most pixels by which the images that the discriminator sees are shifted up, down, left or right, real and
+    generated alike (Zhao et al. 2020, DiffAugment): with few rows it then learns them by heart later."""
     averaging: Annotated[float, Field(gt=0, lt=1)] | None
-    """Keep the running mean of the generator's weights, which holds on to this share of itself at each step (Yaz et al.
-    2018, 'The unusual effectiveness of averaging in GAN training'); null keeps the weights of the last step."""
+    """The share of itself that a running mean of the generator's weights, which is kept as the model, holds on to
+    at each step (Yaz et al. 2018, 'The unusual effectiveness of averaging in GAN training'); null keeps the
+    weights of the last step."""
 
 
 class PretrainFromData(Training):
-    """Train a model on the recipe's own rows, without labels."""
+    """The mode that trains a model on the recipe's own rows, without labels."""
 
     mode: Literal["train"]
     source: ModelSource | None

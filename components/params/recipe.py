@@ -27,30 +27,30 @@ TOP = {
     "objective": (("pretrain", "objective", "name"),),
     "threads": (("compress", "threads"), ("package", "serving", "threads")),
 }
-"""What a recipe says once, at its top, and where the typed sections have it."""
+"""The keys that a recipe says once, at its top, with the places where the typed sections have them."""
 
 LABELS = "classification"
-"""The objective of what learns from labels alone."""
+"""The objective that learns from labels alone."""
 
 NO_CHAMPION = "components/champion.py"
-"""What a recipe's `champion` is where neither its weights nor its tokenizer come from the champion."""
+"""The value of a recipe's `champion` where neither its weights nor its tokenizer come from the champion."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
     """One model, from its source to its bundle: what it is, then the stages; dvc.yaml says how they hang together.
 
-    What follows them is no stage, and None where it is not wanted.
+    The sections after the stages belong to no stage, and are None where they are not wanted.
     """
 
     task: str
-    """What the model does; components/tasks has one folder for each."""
+    """The task of the model; components/tasks has a folder for each."""
     family: str
-    """What network it is; components/models has one folder for each."""
+    """The family of the network; components/models has a folder for each."""
     objective: str
-    """What it first learns from the recipe's rows: `classification` is of their labels alone."""
+    """What the model first learns from the recipe's rows; `classification` learns from their labels alone."""
     threads: Positive
-    """Rows (or requests) that the service computes at once, and compress while it measures."""
+    """The number of rows (or requests) that the service, and compress while it measures, computes at once."""
     ingest: Ingest
     validate: Validate
     preprocess: Preprocess
@@ -66,10 +66,10 @@ class Recipe:
     promotion: Promotion | None = None
     schedule: RunSchedule | None = None
     serve: bool | None = None
-    """Whether `modelyard up` serves it, as `service` says."""
+    """Whether `modelyard up` serves the recipe, as `service` says."""
     service: Service | None = None
     notify: Notify | None = None
-    """Who is told of it, in place of the project's `notify`; `{}` is nobody."""
+    """The targets that are told of the recipe, in place of the project's `notify`; `{}` is nobody."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
@@ -80,7 +80,7 @@ class Recipe:
 
 
 def faults_of_task(recipe: Recipe) -> Iterator[str]:
-    """What another task's section would be needed for."""
+    """Yield the settings that would need a section of another task."""
     task, sections, pretrain = recipe.task, SECTIONS[recipe.task], recipe.pretrain
     if recipe.finetune.mode not in sections.finetuning:
         yield f"finetune.mode is '{recipe.finetune.mode}', but for {task} it is one of {list(sections.finetuning)}"
@@ -95,7 +95,7 @@ def faults_of_task(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_training(recipe: Recipe) -> Iterator[str]:
-    """Modes of pretrain and finetune that do not go together, and settings without effect."""
+    """Yield the modes of pretrain and finetune that do not go together, and the settings without effect."""
     pretrain, finetune = recipe.pretrain, recipe.finetune
     loaded = isinstance(pretrain, Load) or isinstance(finetune, Adapt)
     if loaded and recipe.family != "encoder":
@@ -116,7 +116,7 @@ def faults_of_training(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_serving(recipe: Recipe) -> Iterator[str]:
-    """Limits of the service that could not be kept."""
+    """Yield the limits of the service that could not be kept."""
     preprocess, serving = recipe.preprocess, recipe.package.serving
     if isinstance(preprocess, TextGenerationData) and isinstance(serving, TextGenerationServing):
         most = preprocess.context - 1
@@ -128,7 +128,7 @@ def faults_of_serving(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
-    """A gate that could not be judged, and a schedule without a gate."""
+    """Yield the faults of a gate that could not be judged, and of a schedule without a gate."""
     task, promotion = recipe.task, recipe.promotion
     if recipe.schedule is not None and promotion is None:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
@@ -144,7 +144,7 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_service(recipe: Recipe) -> Iterator[str]:
-    """What `modelyard up` could not do."""
+    """Yield the settings that `modelyard up` could not follow."""
     if recipe.serve and recipe.service is None:
         yield "serve is true, but there is no section 'service', which says on which port and how"
     canary = recipe.service.canary if recipe.service else None
@@ -166,17 +166,18 @@ def faults_of_service(recipe: Recipe) -> Iterator[str]:
 
 
 def is_of_images(preprocess: Preprocess) -> bool:
-    """Whether the rows have a height and a width."""
+    """Return whether the rows have a height and a width."""
     return isinstance(preprocess, ArrayData) and len(preprocess.shape) == 2
 
 
 def champion_file(name: str) -> str:
-    """Which weights the champion of a recipe has, by their digest: a dependency of what starts from them."""
+    """Return the path, in a project, of the file with the digest of the champion's weights, on which what
+    starts from them depends."""
     return f"artifacts/{name}/champion.json"
 
 
 def fault_of_champion(name: str, recipe: Recipe) -> str | None:
-    """What is wrong with a recipe's `champion`, which DVC watches."""
+    """Return what is wrong with a recipe's `champion`, which DVC watches; None where it is right."""
     users = [
         where
         for where, source in (

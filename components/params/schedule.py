@@ -1,6 +1,7 @@
-"""When something is done again and again: a recipe is trained (`schedule`), its traffic judged (`monitoring.schedule`).
+"""The schedule by which a recipe is trained again and again (`schedule`), or its traffic
+judged (`monitoring.schedule`).
 
-Not a stage: DVC knows nothing of it.
+It is not a stage: DVC knows nothing of it.
 """
 
 from datetime import datetime
@@ -17,16 +18,18 @@ NUM_CRON_FIELDS = 5
 
 
 class RunSchedule(Section):
-    """By `cron` or by `interval_s`, one of the two."""
+    """The times of a run that is repeated, by `cron` or by `interval_s`, one of the two."""
 
     cron: str | None = None
-    """Minute, hour, day of month, month, day of week: `0 3 * * 1-5` is 3 in the night before each working day."""
+    """The fields minute, hour, day of month, month, day of week: `0 3 * * 1-5` is 3 at
+    night before each working day."""
     interval_s: Annotated[int, Field(ge=60)] | None = None
-    """Seconds from one start to the next."""
+    """The seconds from one start to the next."""
     timezone: str
-    """That cron is meant in, which follows its summer time: `Europe/Berlin`, `UTC`."""
+    """The zone that the times are meant in, with its summer time: `Europe/Berlin`, `UTC`."""
     limit_s: Annotated[int, Field(ge=60)]
-    """A run that takes longer is stopped and reported; the wait for another run of the recipe does not count."""
+    """The most seconds of a run, which is then stopped and reported; the wait for another run of
+    the recipe does not count."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "RunSchedule":

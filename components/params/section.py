@@ -1,4 +1,4 @@
-"""What every section is made of: frozen, closed to unknown keys, and the types that several share."""
+"""The base of every section, frozen and closed to unknown keys, and the types that several share."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
 
 
 class Section(BaseModel):
-    """Frozen, and closed to unknown keys."""
+    """A section of params.yaml: it is frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, allow_inf_nan=False

@@ -10,36 +10,37 @@ Port = Annotated[int, Field(ge=1024, le=65535)]
 
 
 class NoCanary(Section):
-    """A challenger is not tried on real requests: promotion rests on the held-out rows alone."""
+    """The setting without a trial: a challenger is promoted on the held-out rows alone."""
 
     mode: Literal["none"]
 
 
 class Canary(Section):
-    """A challenger beside the champion, on a share of the real requests, before it is promoted."""
+    """The trial of a challenger beside the champion, on a share of the real requests, before it is promoted."""
 
     mode: Literal["shadow", "canary"]
-    """shadow: the challenger answers after the champion did, and nobody sees it. canary: its answer is the one that is
-    given, with the champion's in its place where it fails; the champion is asked as well, to compare."""
+    """The mode of the trial. shadow: the challenger answers after the champion did, and nobody sees it.
+    canary: its answer is the one that is given, with the champion's in its place where it fails; the champion
+    is asked as well, to compare."""
     share: Annotated[float, Field(gt=0, le=1)]
-    """Of the requests that reach the model's route."""
+    """The share of the requests to the model's route that are tried."""
     requests: Positive
-    """After so many, compared, without a regression it is promoted."""
+    """The number of compared requests without a regression after which the challenger is promoted."""
     min_agreement: Share | None
-    """Mean share of a request's labels that both give alike. Null where answers have no labels."""
+    """The least mean share of a request's labels that both versions give alike. Null where answers have no labels."""
     max_error_rate: Share
-    """Share of the compared requests that only the challenger failed (5xx, no answer in time)."""
+    """The most requests that only the challenger fails (5xx, no answer in time), as a share of the compared ones."""
     max_latency_ratio: Annotated[float, Field(gt=0)]
-    """The challenger's median latency by the champion's, on the same requests."""
+    """The most of the challenger's median latency over the champion's, on the same requests."""
 
 
 class Service(Section):
-    """service: what stands in front of the champion."""
+    """service: the settings of what stands in front of the champion."""
 
     port: Port
-    """Of 127.0.0.1, where the router listens; each served recipe has its own."""
+    """The port of 127.0.0.1 on which the router listens; each served recipe has its own."""
     traffic: Literal["text", "hash"]
     """What the traffic log keeps of a request's input: the input itself, or its sha256."""
     drain_timeout_s: Positive
-    """A replaced version may take so long to finish what it accepted."""
+    """The seconds that a replaced version may take to finish what it accepted."""
     canary: Annotated[NoCanary | Canary, Field(discriminator="mode")]

@@ -1,4 +1,4 @@
-"""Where rows, tokenizers and models come from."""
+"""The sources of rows, tokenizers and models."""
 
 from typing import Annotated, Literal
 
@@ -12,11 +12,11 @@ class FileSource(Section):
 
     kind: Literal["file"]
     path: str
-    """File or folder, relative to the project or absolute."""
+    """The path of the file or folder, relative to the project or absolute."""
     pattern: str | None = None
-    """Which files of the folder, as a glob (`*.csv`)."""
+    """The files of the folder, as a glob (`*.csv`)."""
     sha256: Sha256 | None = None
-    """Of the file; None where the file may change between runs."""
+    """The sha256 of the file, or of the folder's files; None where they may change between runs."""
 
 
 class RegistrySource(Section):
@@ -26,9 +26,9 @@ class RegistrySource(Section):
     package: str
     version: str
     sha256: Sha256
-    """Of the archive itself."""
+    """The sha256 of the archive itself."""
     archive: Literal["wheel", "sdist", "tgz"]
-    """Which archive of the release: pypi has wheel and sdist, npm has tgz."""
+    """The kind of archive of the release: pypi has wheel and sdist, npm has tgz."""
     member: tuple[str, ...]
     """The way to the file: a path in the archive, then a path in that file if it is an archive itself, and so on.
     The last may be a glob (many files of one format), or a folder with a slash at its end."""
@@ -47,9 +47,9 @@ class UrlSource(Section):
     url: Annotated[str, Field(pattern="^https?://")]
     sha256: Sha256
     max_bytes: Positive
-    """Stop the download beyond this size."""
+    """The most bytes of the download, which stops beyond them."""
     member: tuple[str, ...] = ()
-    """As for a registry, where the address gives an archive."""
+    """The way to the file within an archive, as in RegistrySource; empty where the address gives the file itself."""
 
 
 class HubSource(Section):
@@ -62,7 +62,7 @@ class HubSource(Section):
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
     """The commit, so that the same name gives the same bytes."""
     pattern: str
-    """Which files, as a glob (`data/train-*.parquet`)."""
+    """The files, as a glob (`data/train-*.parquet`)."""
 
 
 class SqlSource(Section):
@@ -80,15 +80,15 @@ class GeneratorSource(Section):
 
     kind: Literal["generator"]
     name: Literal["teacher"]
-    """teacher: vectors from a normal distribution (column `values`), labelled by a network of random weights (column
-    `label`)."""
+    """The program. teacher: vectors from a normal distribution (column `values`), labelled by a network of random
+    weights (column `label`)."""
     num_rows: Positive
     num_features: Positive
     hidden_size: Positive
-    """Of the teacher's one hidden layer."""
+    """The width of the teacher's one hidden layer."""
     num_classes: Annotated[int, Field(ge=2)]
     noise: Share
-    """Of rows whose label is drawn at random."""
+    """The share of rows whose label is drawn at random."""
     seed: Annotated[int, Field(ge=0)]
 
 
@@ -99,7 +99,7 @@ FolderSource = Annotated[FileSource | RegistrySource | HubSource, Field(discrimi
 
 
 def source_kind(value: object) -> object:
-    """Which source one is: `champion` is a word of its own, the others say their `kind`."""
+    """Return which kind of source a value is: the word `champion` itself, or the `kind` that the others say."""
     if isinstance(value, str):
         return value
     return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
@@ -113,4 +113,4 @@ ModelSource = Annotated[
     | Annotated[Literal["champion"], Tag("champion")],
     Discriminator(source_kind),
 ]
-"""`champion` stands for the model behind the recipe's champion in the model registry."""
+"""The source of a model; `champion` stands for the model behind the recipe's champion in the model registry."""

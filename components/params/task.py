@@ -1,4 +1,4 @@
-"""What the sections of every task have, and what makes a task's recipe whole."""
+"""The settings that the sections of every task have, and the sections that make a task's recipe whole."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ class TaskData(Section):
     """The section preprocess of a task."""
 
     task: Any
-    """Each class allows its own task alone. A recipe says it once, at its top."""
+    """The name of the task; each class allows its own alone. A recipe says it once, at its top."""
     split: Split
 
 
@@ -26,19 +26,20 @@ class TaskServing(Section):
 
     task: Any
     threads: Positive
-    """Computed at once: rows, or requests where one keeps a core busy. A recipe says it once, at its top."""
+    """The number of rows computed at once, or of requests where one keeps a core busy. A recipe
+    says it once, at its top."""
     max_requests: Positive
-    """Read, waiting or computed at once; one more is turned away with 503."""
+    """The most requests that are read, waiting or computed at once; one more is turned away with 503."""
     max_read_ms: Positive
-    """For the whole of a request to arrive."""
+    """The most milliseconds for the whole of a request to arrive."""
     max_latency_ms: Positive
-    """A request that would wait longer for its answer (for its first word, where answers are streamed) is turned away
-    with 503."""
+    """The most milliseconds that a request may wait for its answer (for its first word, where answers are streamed);
+    one that would wait longer is turned away with 503."""
 
 
 @dataclass(frozen=True)
 class TaskSections:
-    """What a recipe of a task may say."""
+    """The sections of a task's recipe, and the modes and objectives that it may name."""
 
     preprocess: type[TaskData]
     evaluate: type[TaskFigures]
@@ -46,7 +47,7 @@ class TaskSections:
     finetuning: tuple[str, ...]
     """The modes of finetune that make a model for the task."""
     objectives: tuple[str, ...]
-    """What a model of the task may first learn from its rows; `classification` is of their labels alone."""
+    """The objectives that a model of the task may first learn; `classification` learns from labels alone."""
     can_load: bool = False
     """Whether an existing model can be the start (pretrain.mode `load`), and rows without labels be learned from."""
     gives_labels: bool = False

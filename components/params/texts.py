@@ -1,4 +1,4 @@
-"""What tasks of texts share: near duplicates, and the tokenizer."""
+"""The settings that tasks of texts share: near duplicates, and the tokenizer."""
 
 from typing import Annotated, Literal
 
@@ -10,19 +10,19 @@ from components.params.sources import FileSource, HubSource, RegistrySource, sou
 
 class NearDuplicates(Section):
     threshold: Annotated[float, Field(gt=0, le=1)]
-    """Jaccard similarity of two texts' shingles from which they count as one text."""
+    """The Jaccard similarity of two texts' shingles from which they count as one text."""
     shingle_size: Positive
-    """Characters in a shingle."""
+    """The number of characters in a shingle."""
     num_permutations: Annotated[int, Field(ge=16, le=512)]
-    """Length of a MinHash signature: more finds nearer to the threshold, for more time."""
+    """The length of a MinHash signature: a longer one finds nearer to the threshold, for more time."""
 
 
 class TrainedTokenizer(Section):
-    """A tokenizer that is trained on the training split (and on the rows without a label)."""
+    """The settings of a tokenizer that is trained on the training split (and on the rows without a label)."""
 
     kind: Literal["train"]
     algorithm: Literal["wordpiece", "bpe"]
-    """wordpiece as BERT has it; bpe over bytes as GPT-2 has it, which knows every text."""
+    """The algorithm: wordpiece as in BERT; bpe over bytes as in GPT-2, which knows every text."""
     vocab_size: Annotated[int, Field(ge=300, le=200_000)]
     lowercase: bool
 
@@ -36,4 +36,4 @@ Tokenizer = Annotated[
     | Annotated[TrainedTokenizer, Tag("train")],
     Discriminator(source_kind),
 ]
-"""`champion` stands for the tokenizer that the recipe's champion was trained with."""
+"""The source of a tokenizer; `champion` stands for the one that the recipe's champion was trained with."""

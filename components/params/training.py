@@ -1,4 +1,4 @@
-"""Settings of the training loop, which pretrain and finetune share."""
+"""The settings of the training loop, which pretrain and finetune share."""
 
 from typing import Annotated, Literal
 
@@ -12,12 +12,12 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Optimizer(Section):
     name: Literal["adamw", "adam", "sgd", "rmsprop"]
     learning_rate: Annotated[float, Field(gt=0)]
-    """At its highest."""
+    """The learning rate at its highest."""
     weight_decay: Annotated[float, Field(ge=0)]
     momentum: Decay | None = None
-    """For sgd and rmsprop only."""
+    """The momentum; for sgd and rmsprop only."""
     betas: tuple[Decay, Decay] | None = None
-    """For adam and adamw only."""
+    """The two decays of the running means; for adam and adamw only."""
 
     @model_validator(mode="after")
     def _takes_effect(self) -> "Optimizer":
@@ -31,7 +31,7 @@ class Schedule(Section):
     name: Literal["constant", "linear", "cosine", "one_cycle"]
     """The decay of the learning rate after warm-up; one_cycle is Smith 2018's, with cosines up and down."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)]
-    """Of all steps; of one_cycle, the share in which the rate rises."""
+    """The share of all steps in which the rate warms up; of one_cycle, the share in which it rises."""
 
     @model_validator(mode="after")
     def _rises(self) -> "Schedule":
@@ -41,41 +41,42 @@ class Schedule(Section):
 
 
 class Clip(Section):
-    """What keeps one step from going too far."""
+    """The clipping of gradients, which keeps one step from going too far."""
 
     by: Literal["norm", "value"]
-    """norm scales all gradients together; value cuts each number off."""
+    """The way of clipping: norm scales all gradients together; value cuts each number off."""
     limit: Annotated[float, Field(gt=0)]
 
 
 class EarlyStopping(Section):
     metric: Literal["accuracy", "f1_macro", "loss"]
-    """Measured on the validation split after each epoch; the best epoch's weights are kept."""
+    """The metric, measured on the validation split after each epoch; the best epoch's weights are kept."""
     patience: Positive
-    """Epochs without a better value after which training ends."""
+    """The number of epochs without a better value after which training ends."""
 
 
 def rows_or_full(value: object) -> object:
-    """One fault for what is neither a number of rows nor `full`."""
+    """Return a number of rows or `full` as it is; otherwise one ValueError, in place of one
+    for each of the two types."""
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError("it must be a number of rows, 1 or more, or 'full'")
 
 
 class Training(Section):
-    """What every training is told."""
+    """The settings of every training."""
 
     seed: Annotated[int, Field(ge=0)]
     epochs: Positive
     steps_per_epoch: Positive | None
-    """Null for all rows once; a number draws that many batches at random, for an epoch of any length."""
+    """The number of batches of an epoch, drawn at random, so that an epoch has any length; null for all rows once."""
     batch_size: Annotated[int | Literal["full"], PlainValidator(rows_or_full)]
-    """Rows of one step; full is all of them."""
+    """The number of rows of one step; full is all of them."""
     precision: Literal["auto", "fp32", "bf16"]
-    """Of the matrix products; auto measures whether bf16 is the faster on this machine."""
+    """The precision of the matrix products; auto measures whether bf16 is the faster on this machine."""
     optimizer: Optimizer
     schedule: Schedule
     clip: Clip | None
-    """Null for never."""
+    """The clipping of gradients; null for none."""
     early_stopping: EarlyStopping | None
-    """Null keeps the weights of the last epoch."""
+    """When training ends early; null runs every epoch, and keeps the weights of the last."""

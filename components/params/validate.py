@@ -9,9 +9,9 @@ from components.params.section import Positive, Section, Share
 
 class Between(Section):
     min: int | None
-    """Smallest allowed, or null."""
+    """The smallest allowed value, or null."""
     max: int | None
-    """Largest allowed, or null."""
+    """The largest allowed value, or null."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Between":
@@ -21,38 +21,40 @@ class Between(Section):
 
 
 class Values(Section):
-    """What the column `values` holds."""
+    """The limits of the column `values`."""
 
     length: Positive
-    """Numbers in each row's array."""
+    """The number of numbers in each row's array."""
     min: float
-    """Smallest allowed number."""
+    """The smallest allowed number."""
     max: float
-    """Largest allowed number."""
+    """The largest allowed number."""
 
 
 class Contract(Section):
-    """What a data set must hold to be used at all: rows of `text` or of `values`, with or without a `label`."""
+    """The contract that a data set must fulfil to be used: rows of `text` or of `values`, with or without a `label`."""
 
     columns: dict[str, Literal["string", "integer", "number", "boolean", "array"]]
     """Every column that must be there, and its type; `text: string` or `values: array` among them."""
     num_rows: Between
     max_null_share: Share
-    """Of texts, values or labels that are null."""
+    """The most texts, values or labels that are null, as a share of all rows."""
     max_duplicate_share: Share
-    """Of rows whose text or values came before."""
+    """The most rows whose text or values came before, as a share of all."""
     text_length: Between | None = None
-    """Characters in one text; where there is `text`."""
+    """The allowed number of characters in one text; given where there is `text`, and only there."""
     values: Values | None = None
-    """Where there is `values`."""
+    """The limits of the arrays; given where there is `values`, and only there."""
     labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    """The allowed labels, in the order in which the model numbers them; where there is `label`, as the next two."""
+    """The allowed labels, in the order in which the model numbers them; given, as the next two
+    are, where there is `label`."""
     max_conflict_share: Share | None = None
-    """Of texts or values that carry two labels."""
+    """The most texts or values that carry two labels, as a share of all."""
     min_class_share: Share | None = None
-    """Of the rarest label."""
+    """The least rows of the rarest label, as a share of those with a label."""
     max_unlabelled_share: Share | None = None
-    """Of rows without a label, which are texts to pretrain on; a null label is a fault where this is not given."""
+    """The most rows without a label, which are texts to pretrain on, as a share of all; a null label is a
+    fault where this is not given."""
 
     @model_validator(mode="after")
     def _usable(self) -> "Contract":

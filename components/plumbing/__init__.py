@@ -1,1 +1,1 @@
-"""What every part stands on: files and their digests, errors, logs, locks, processes, progress, pages and pictures."""
+"""The base of every part: files and their digests, errors, logs, locks, processes, progress, pages and pictures."""

@@ -1,4 +1,4 @@
-"""Where stages read and write, and how a folder becomes an artifact.
+"""The folders that stages read and write, and the way in which a folder becomes an artifact.
 
 An artifact is the folder `artifacts/<recipe>/<stage>/`. It is written to a sibling and renamed into place when it is
 whole, with `report.json` (every figure of the stage) and `files.json` (the sha256 of every other file). A stage opens
@@ -21,46 +21,47 @@ from components.plumbing.errors import ArtifactError, DiskFullError
 
 REPORT = "report.json"
 METRICS = "metrics.json"
-"""The few of a report's figures that one compares, which DVC shows."""
+"""The file with the few of a report's figures that are compared between runs; DVC shows it."""
 FILES = "files.json"
 ERROR = "error.json"
-"""Among the observations: the message and exit code of a stage that stopped."""
+"""The file, among the observations, with the message and exit code of a stage that stopped."""
 PREDICTOR = "predictor.json"
-"""In preprocess's folder `predictor/`, what a predictor needs to read a request as training did."""
+"""The file, in preprocess's folder `predictor/`, with what a predictor needs to read a request as training did."""
 TOKENIZER = "tokenizer.json"
-"""Beside it where there are texts, and beside the weights that were trained on its tokens."""
+"""The tokenizer's file, beside predictor.json where there are texts, and beside the weights that
+were trained on its tokens."""
 
 Paths = TypeVar("Paths")
 Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]
 
 
 def artifact(name: str) -> Any:
-    """A field of `Inputs` (`<stage>/<file>`) or of `Outputs` (`<file>`); a folder's name ends with a slash."""
+    """Declare a field of `Inputs` (`<stage>/<file>`) or of `Outputs` (`<file>`); a folder's name ends with a slash."""
     return field(metadata={"place": "artifact", "name": name})
 
 
 def checkpoints() -> Any:
-    """A field of `Outputs`: a folder that outlives a killed run, for this exact work (params and inputs)."""
+    """Declare a field of `Outputs`: a folder that outlives a killed run, for this exact work (params and inputs)."""
     return field(metadata={"place": "checkpoints", "name": ""})
 
 
 def observations() -> Any:
-    """A field of `Outputs`: the folder for what is seen but not versioned (timings, HTML, logs)."""
+    """Declare a field of `Outputs`: the folder for what is seen but not versioned (timings, HTML, logs)."""
     return field(metadata={"place": "observations", "name": ""})
 
 
 def project() -> Any:
-    """A field of `Inputs`: the project's folder, to which a source's relative path is relative."""
+    """Declare a field of `Inputs`: the project's folder, to which a source's relative path is relative."""
     return field(metadata={"place": "project", "name": ""})
 
 
 def recipe_name() -> Any:
-    """A field of `Inputs`: the recipe's name, a string."""
+    """Declare a field of `Inputs`: the recipe's name, a string."""
     return field(metadata={"place": "recipe", "name": ""})
 
 
 def artifact_names(paths: type[Any]) -> list[str]:
-    """The artifact names that an `Inputs` or `Outputs` class declares, in its order."""
+    """Return the artifact names that an `Inputs` or `Outputs` class declares, in its order."""
     return [f.metadata["name"] for f in fields(paths) if f.metadata["place"] == "artifact"]
 
 
@@ -82,14 +83,14 @@ class Layout:
         return self.root / "observations" / self.recipe / self.stage
 
     def of(self, stage: str) -> Path:
-        """The artifact of any stage of this recipe."""
+        """Return the folder of the artifact of any stage of this recipe."""
         return self.root / "artifacts" / self.recipe / stage
 
     def checkpoints(self, fingerprint: str) -> Path:
         return self.root / "checkpoints" / self.recipe / self.stage / fingerprint
 
     def drop_checkpoints(self) -> None:
-        """Forget what only unfinished work needs."""
+        """Remove the checkpoints, which only unfinished work needs."""
         shutil.rmtree(self.checkpoints(""), ignore_errors=True)
 
     def inputs(self, paths: type[Paths]) -> Paths:
@@ -107,7 +108,7 @@ class Layout:
         return paths(**bound)
 
     def input_digests(self, paths: type[Any]) -> dict[str, str]:
-        """The recorded sha256 of every file that an `Inputs` class names."""
+        """Return the recorded sha256 of every file that an `Inputs` class names."""
         found: dict[str, str] = {}
         for name in artifact_names(paths):
             stage, within = name.split("/", 1)
@@ -116,7 +117,7 @@ class Layout:
         return found
 
     def renew_observations(self) -> None:
-        """An empty folder for what this run sees."""
+        """Make an empty folder for the observations of this run."""
         shutil.rmtree(self.observations, ignore_errors=True)
         self.observations.mkdir(parents=True)
 
@@ -133,31 +134,32 @@ class Layout:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
+    """Return the sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def md5_of(path: Path) -> str:
-    """The md5 of a file's bytes, by which dvc.lock names it."""
+    """Return the md5 of a file's bytes, by which dvc.lock names it, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """The sha256 of every file below `folder` (`files.json` at its top left out), by its path in it, sorted."""
+    """Return the sha256 of every file below `folder` (`files.json` at its top left out), by its path in it, sorted."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return {name: sha256_of(folder / name) for name in names if name != FILES}
 
 
 def digest_of(folder: Path) -> str | None:
-    """What identifies an artifact's content: the sha256 of its `files.json`, or None where there is none."""
+    """Return the digest of an artifact's content: the sha256 of its `files.json`, or None where there is none."""
     recorded = folder / FILES
     return sha256_of(recorded) if recorded.is_file() else None
 
 
 def fingerprint_of(params: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """A name for one exact piece of work: its parameters and the digests of its inputs."""
+    """Return a name for one exact piece of work, 16 hexadecimal digits of its parameters and
+    the digests of its inputs."""
     text = json.dumps({"params": params, "inputs": inputs}, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

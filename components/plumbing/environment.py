@@ -1,4 +1,5 @@
-"""What every process of ours sets before it imports a heavy library: no telemetry, offline hubs, quiet logs, homes."""
+"""The settings that every process of ours makes before it imports a heavy library: no telemetry,
+offline hubs, quiet logs, homes."""
 
 import gc
 import json
@@ -37,9 +38,9 @@ QUIET = {
 # Any of these, and Prefect's own settings are the user's affair.
 PREFECT_CHOICES = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 PREFECT_SERVER = ".modelyard/prefect-server.json"
-"""Where `modelyard ui` leaves the address of the Prefect server that it runs."""
+"""The note in which `modelyard ui` or `up` leaves the address of the Prefect server that it runs."""
 MLFLOW_SERVER = ".modelyard/mlflow-server.json"
-"""The same for MLflow's."""
+"""The note in which `modelyard ui` leaves the address of the MLflow server that it runs."""
 
 
 def forgo_last_collection() -> None:
@@ -76,13 +77,13 @@ def prepare_environment(root: Path | None = None) -> None:
 
 
 def has_prefect_profile() -> bool:
-    """Whether the user has a profile of Prefect's, which may name a server."""
+    """Return whether the user has a profile of Prefect's, which may name a server."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     return bool(os.environ.get("PREFECT_PROFILE")) or (home / "profiles.toml").exists()
 
 
 def prefect_server(root: Path) -> str | None:
-    """The address of the Prefect server that `modelyard ui` runs, if it is up."""
+    """Return the address of the Prefect server that `modelyard ui` or `up` runs, if it is up; else None."""
     try:
         url: str = json.loads((root / PREFECT_SERVER).read_text(encoding="utf-8"))["url"]
         address = urlsplit(url)

@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree. Every message says what is wrong, the value seen, what is allowed, how to mend it.
+"""The tree of our errors. Every message says what is wrong, the value seen, what is allowed, how to mend it.
 
 ModelyardError           exit 1  anything that stops a command with one line
 ├── InputError           exit 2  what the user gave cannot be used
@@ -28,7 +28,7 @@ MAX_EXAMPLES = 5
 
 
 class ModelyardError(Exception):
-    """The root: one line for the user, and the exit code of the command."""
+    """The root of our errors: one line for the user, and the exit code of the command."""
 
     exit_code = 1
     is_transient = False
@@ -36,7 +36,7 @@ class ModelyardError(Exception):
 
     @property
     def kind(self) -> str:
-        """The name of its class, which `--json` tells."""
+        """The name of the error's class, which `--json` shows."""
         return type(self).__name__
 
 
@@ -61,7 +61,7 @@ class NoTrafficError(InputError):
 
 
 class GateError(ModelyardError):
-    """A failed gate; `report` holds the plain figures that it judged, for a person to read."""
+    """The error of a failed gate; `report` holds the plain figures that it judged, for a person to read."""
 
     exit_code = 3
 
@@ -119,13 +119,13 @@ class BusyError(ModelyardError):
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest allowed word, or an empty string."""
+    """Return ` (did you mean 'x'?)` for the nearest allowed word, or an empty string."""
     near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def examples(values: Iterable[object], *, width: int = 60) -> str:
-    """At most five values, each cut to `width` characters, for use in a message."""
+    """Return at most five values, each cut to `width` characters, for use in a message."""
     shown: list[str] = []
     more = 0
     for value in values:

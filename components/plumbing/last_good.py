@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def bring_back(root: Path, recipes: Iterable[str] | None = None) -> list[str]:
-    """Put the last good artifact in place wherever a stage left none that is whole; gives the stages' addresses.
+    """Put the last good artifact in place wherever a stage left none that is whole; return the stages' addresses.
 
     All recipes are looked at, unless some are named. A recipe that a process works on is left to that process, and what
     neither `dvc.lock` nor DVC's cache has stays as it is, for its stage to say.
@@ -52,7 +52,7 @@ def bring_back(root: Path, recipes: Iterable[str] | None = None) -> list[str]:
 
 
 def folders_in(root: Path, recipes: Iterable[str] | None) -> list[Path]:
-    """Where stages have their artifacts, whether these are there or not."""
+    """Return the folders of the artifacts of stages, whether these are there or not."""
     above = root / "artifacts"
     names = sorted(path.name for path in above.iterdir()) if recipes is None and above.is_dir() else recipes or ()
     found: set[Path] = set()
@@ -64,7 +64,7 @@ def folders_in(root: Path, recipes: Iterable[str] | None) -> list[Path]:
 
 
 def is_lost(folder: Path) -> bool:
-    """Whether an artifact's folder lacks files that it recorded, or the record."""
+    """Return whether an artifact's folder lacks files that it recorded, or the record."""
     try:
         recorded: dict[str, str] = json.loads((folder / FILES).read_text(encoding="utf-8"))
         return not all((folder / name).is_file() for name in recorded)
@@ -73,7 +73,7 @@ def is_lost(folder: Path) -> bool:
 
 
 def restore(root: Path, folder: Path, entry: Mapping[str, Any]) -> bool:
-    """Write the artifact that an entry of dvc.lock names; whether the cache has all of it.
+    """Write the artifact that an entry of dvc.lock names; return whether the cache had all of it.
 
     ArtifactError where an object of the cache is not what its name says; BusyError where the recipe is being run.
     """
@@ -104,7 +104,8 @@ def restore(root: Path, folder: Path, entry: Mapping[str, Any]) -> bool:
 
 
 def copy_object(cache: Any, md5: str, target: Path) -> bool:
-    """Copy a file or a folder out of DVC's cache; whether it has it."""
+    """Copy a file or a folder out of DVC's cache; return whether the cache has it. ArtifactError
+    where it is damaged there."""
     path = Path(cache.oid_to_path(md5))
     if not md5 or not path.is_file():
         return False

@@ -1,4 +1,5 @@
-"""One run of a recipe at a time. The lock is the kernel's, so a killed process leaves none behind."""
+"""Locks by which one run of a recipe at a time works on it. They are the kernel's, so a killed
+process leaves none behind."""
 
 import json
 import logging
@@ -18,9 +19,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
-    """Hold the project's lock `name` for the block; where another process has it, say so, and wait or raise BusyError.
+    """Hold the project's lock `name` for the block; where another process has it, log that and
+    wait, or raise BusyError.
 
-    `doing` is what the other process is told that this one does.
+    `doing` says to other processes what this one does.
     """
     folder = root / ".modelyard" / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,10 +45,10 @@ def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock; of one that has not said so yet nothing is known."""
+    """The process that holds a lock; nothing is known of one that has left no note yet."""
 
     process: str = ""
-    """Its identity (components/plumbing/processes.py)."""
+    """The identity of the process (components/plumbing/processes.py); empty where it is not known."""
     doing: str = "another process"
     since: float = 0.0
 
@@ -66,13 +68,13 @@ def read_holder(file: Path) -> Holder:
 
 
 def present_holder(file: Path) -> Holder:
-    """Who holds a lock now: the note of one that was killed may still be there."""
+    """Return the present holder of a lock; unknown where the note is of a process that was killed."""
     holder = read_holder(file)
     return holder if is_alive(holder.process) else Holder()
 
 
 def held(root: Path) -> dict[str, Holder]:
-    """The project's locks that a process holds now."""
+    """Return the project's locks that a process holds now, by name."""
     found: dict[str, Holder] = {}
     for file in sorted((root / ".modelyard" / "locks").glob("*.json")):
         lock = FileLock(file.with_suffix(".lock"))

@@ -1,4 +1,4 @@
-"""What entry points show of the log: our own lines, and only the warnings of libraries.
+"""The part of the log that entry points show: our own lines, and only the warnings of libraries.
 
 On a terminal a line goes above the bar of this process, clears the line that a bar of another one is in, and is broken
 between words where it is too long; elsewhere lines are plain.
@@ -17,11 +17,11 @@ SELF_SHOWN = ("dvc.", "dvc_data.", "dvc_objects.")
 FALLBACK_WIDTH = 80
 
 CLEARED = "\r\x1b[2K"
-"""Takes the cursor to the start of its line, and clears the line."""
+"""The characters that take the cursor to the start of its line, and clear the line."""
 
 
 def configure_logging(*, debug: bool = False) -> None:
-    """Lines on standard error; with `debug`, those of every library too."""
+    """Log our own lines, and the warnings of libraries, to standard error; with `debug`, all lines of libraries too."""
     # The level is the handler's: a library that sets its logger's own level would get past the root's.
     libraries = handler(logging.INFO if debug else logging.WARNING)
     libraries.addFilter(lambda record: not record.name.startswith(SELF_SHOWN))
@@ -43,7 +43,7 @@ def handler(level: int) -> logging.Handler:
 
 
 class LineHandler(logging.Handler):
-    """Writes each record by `say`."""
+    """A handler that writes each record by `say`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -66,26 +66,27 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say what is being waited for, until the next line takes its place; nothing where that is no terminal."""
+    """Show what is being waited for, until the next line takes its place; nothing where
+    standard error is no terminal."""
     if clears_lines():
         sys.stderr.write(CLEARED + text)
         sys.stderr.flush()
 
 
 def clear_note() -> None:
-    """Take back a `note`, before something is written by another way."""
+    """Take back a `note`, before something is written in another way."""
     if clears_lines():
         sys.stderr.write(CLEARED)
         sys.stderr.flush()
 
 
 def clears_lines() -> bool:
-    """Whether standard error is a terminal on which a line can be cleared."""
+    """Return whether standard error is a terminal on which a line can be cleared."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def fitted(text: str) -> str:
-    """The text with what is wider than the terminal broken between words, and the rest of it moved in."""
+    """Return the text with lines wider than the terminal broken between words, and the rest of each moved in."""
     width = width_of_terminal()
     lines: list[str] = []
     for line in text.splitlines():
@@ -100,7 +101,7 @@ def fitted(text: str) -> str:
 
 
 def width_of_terminal() -> int:
-    """Columns of the terminal behind standard error, wherever standard output goes."""
+    """Return the number of columns of the terminal behind standard error, wherever standard output goes."""
     try:
         return int(os.environ.get("COLUMNS", "")) or FALLBACK_WIDTH
     except ValueError:

@@ -33,7 +33,7 @@ svg { width: 30rem; max-width: 100%; height: auto }
 
 
 def document(title: str, heading: str, body: str) -> str:
-    """A page; `heading` and `body` are HTML."""
+    """Return a page as HTML; `heading` and `body` are HTML, too."""
     style = STYLE
     for name, colours in (("LIGHT", LIGHT), ("DARK", DARK)):
         style = style.replace(name, " ".join(f"--{role}: {colour};" for role, colour in colours.items()))
@@ -55,7 +55,8 @@ def bullets(lines: Sequence[str], kind: str) -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], *, kinds: Mapping[str, str] | None = None) -> str:
-    """A table; a cell that says a key of `kinds` has the look of its value. A table without titles has no head."""
+    """Return a table as HTML; a cell that is a key of `kinds` has the look of its value.
+    Without titles it has no head."""
     looks = kinds or {}
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = "".join(
@@ -67,7 +68,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], *, kinds: Mapping[
 
 
 def themed(svg: str) -> str:
-    """A drawing in the light colours, which takes the dark ones where its page does."""
+    """Return a drawing in the light colours as one that takes the dark ones where its page does."""
     for role, colour in LIGHT.items():
         svg = svg.replace(f": {colour}", f": var(--{role})")
     return svg

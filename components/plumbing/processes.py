@@ -1,4 +1,4 @@
-"""Processes: known, started, waited for, watched and ended, each in one way.
+"""Processes: how each is known, started, waited for, watched and ended, in one way each.
 
 A process is known by its number and the time of its start, its identity: the number alone is used again.
 """
@@ -20,12 +20,13 @@ import psutil
 from components.plumbing.errors import ModelyardError
 
 DRIVER_VARIABLE = "MODELYARD_DRIVER"
-"""The identity of the process that drives the stages, for what it starts: that ends when the driver is gone."""
+"""The environment variable with the identity of the process that drives the stages; what it
+starts ends when it is gone."""
 SAME_START_S = 2.0
-"""Two readings of one start time may differ by so much: a clock that is set moves them."""
+"""The most by which two readings of one start time may differ, in seconds: a clock that is set moves them."""
 POLL_S = 0.05
 LEFTOVERS_S = 5
-"""What is left once its leader is gone may take so long to end."""
+"""Seconds that processes have to end once their leader is gone."""
 SHOWN_LINES = 5
 SHELLS = {"sh", "dash", "bash", "ksh", "zsh", "fish"}
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
@@ -35,13 +36,13 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
 def identity(process: psutil.Process | None = None) -> str:
-    """Of a process, or of this one."""
+    """Return the identity of a process, or of this one: its number and the second in which it began."""
     process = process or psutil.Process()
     return f"{process.pid}:{int(process.create_time())}"
 
 
 def find(known: str) -> psutil.Process | None:
-    """The process with this identity, where it is there and has not ended."""
+    """Return the process with this identity, where it is there and has not ended; else None."""
     with suppress(psutil.Error, ValueError):
         number, _, created = known.partition(":")
         process = psutil.Process(int(number))
@@ -51,32 +52,32 @@ def find(known: str) -> psutil.Process | None:
 
 
 def is_alive(known: str) -> bool:
-    """Whether the process with this identity is there and has not ended."""
+    """Return whether the process with this identity is there and has not ended."""
     return find(known) is not None
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it has not ended (one that nobody asked about stays listed)."""
+    """Return whether a process has not ended; one that ended and that its parent has not reaped yet counts as ended."""
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def began_before(pid: int, moment: float) -> bool:
-    """Whether a process of this number is there, and began before a moment (seconds since 1970): for a number that
-    another tool wrote down at that moment, without a start time."""
+    """Return whether a process of this number is there, and began before a moment (seconds since 1970): for a number
+    that another tool wrote down at that moment, without a start time."""
     with suppress(psutil.Error):
         return psutil.Process(pid).create_time() <= moment
     return False
 
 
 def age_s() -> float:
-    """Seconds since this process began, with what its tools took to load."""
+    """Return the seconds since this process began, which include the loading of its tools."""
     return time.time() - psutil.Process().create_time()
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process that runs, and all that it started."""
+    """Return a process and all that it started; empty where it has ended."""
     with suppress(psutil.Error):
         if is_running(process):
             return [process, *process.children(recursive=True)]
@@ -89,7 +90,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 def start(
     command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str] | None = None
 ) -> psutil.Popen:
-    """Start a process whose words go into a new log, in a session of its own, so that Ctrl-C does not reach it.
+    """Start a process that writes to a new log, in a session of its own, so that Ctrl-C does not reach it.
 
     Where the thread that calls this ends, even by a kill, the process is asked to end (on Linux). `environment` stands
     in for this process's own.
@@ -105,7 +106,7 @@ def start(
 def start_to_stay(
     command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str] | None = None
 ) -> psutil.Process:
-    """Start a process that outlives this one; its words are added to the log."""
+    """Start a process that outlives this one; its output is added to the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -122,7 +123,7 @@ def started(
     command: Sequence[str], *, folder: Path, log: Path, stop_timeout_s: float,
     environment: Mapping[str, str] | None = None,
 ) -> Generator[psutil.Popen]:  # fmt: skip
-    """A process for the block; it is then ended with all that it started, whatever signal comes meanwhile."""
+    """Start a process for the block; it is then ended with all that it started, whatever signal comes meanwhile."""
     process = start(command, folder=folder, log=log, environment=environment)
     try:
         yield process
@@ -158,7 +159,7 @@ def wait_until_ready(
 
 
 def last_words(log: Path) -> str:
-    """The last lines of a log, for a message."""
+    """Return the last lines of a log, for a message."""
     return f"the last lines of {log}:\n{last_lines(log.read_text(encoding='utf-8', errors='replace'))}"
 
 
@@ -167,7 +168,7 @@ def last_lines(text: str) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something; empty where there is none."""
+    """Return the last line of a log that is not blank; empty where there is none."""
     with suppress(OSError):
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
         return next((line for line in reversed(lines) if line), "")
@@ -178,9 +179,9 @@ def last_line(log: Path) -> str:
 
 
 def end_with_parent() -> Callable[[], object] | None:
-    """What a new process does first, so that it is asked to end when its parent is gone: Linux only, elsewhere nothing.
+    """Return a function that has a new process asked to end when its parent is gone: on Linux only, elsewhere None.
 
-    For Popen's `preexec_fn`.
+    It is for Popen's `preexec_fn`.
     """
     if sys.platform != "linux":
         return None
@@ -189,7 +190,7 @@ def end_with_parent() -> Callable[[], object] | None:
 
 
 def drivers() -> list[str]:
-    """The identities of those that this process works for: of what started it and, where that is a shell with one
+    """Return the identities of the processes that this one works for: of its parent and, where that is a shell with one
     command, of the one behind it; and of the driver that the environment names.
 
     DVC starts a stage through the user's shell; some shells, like dash, stay between the two. The one that the
@@ -212,7 +213,8 @@ def drivers() -> list[str]:
 def end(
     asked: Sequence[psutil.Process], *, timeout_s: float, kin: Callable[[], list[psutil.Process]] = lambda: []
 ) -> bool:
-    """End processes with all that they started: asked first, killed when they do not. Gives whether none was killed.
+    """End processes with all that they started: asked first, killed when they do not end.
+    Return whether none was killed.
 
     They have `timeout_s` to end what they started themselves; what is left then is asked, too. `kin` finds what belongs
     to them where a parent is gone. psutil sends no signal to a number that another process has got meanwhile.
@@ -239,12 +241,12 @@ def end(
 
 
 def running(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
-    """Those that have not ended, each once."""
+    """Return the processes that have not ended, each once."""
     return [process for process in dict.fromkeys(processes) if is_running(process)]
 
 
 def wait_until_gone(processes: Sequence[psutil.Process], timeout_s: float) -> None:
-    """Return once none of them runs, or after `timeout_s`."""
+    """Return once none of the processes runs, or after `timeout_s`."""
     give_up_at = time.monotonic() + timeout_s
     while any(map(is_running, processes)) and time.monotonic() < give_up_at:
         time.sleep(POLL_S)

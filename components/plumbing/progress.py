@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S = 15.0
 PROGRESS_VARIABLE = "MODELYARD_PROGRESS"
-"""Names the file to leave the progress in, by whoever starts a process."""
+"""The environment variable with the file to leave the progress in, set by the process that starts another."""
 LEAVE_EVERY_S = 1.0
 MAX_MILESTONES = 20
 
 
 class Bar:
-    """Counts steps of known number; `update` may carry figures that are shown beside the bar."""
+    """A count of steps of a known number; `update` may carry figures that are shown beside the bar."""
 
     def __init__(self, title: str, total: int, live: Progress | None) -> None:
         self.title, self.total, self.done = title, total, 0
@@ -43,7 +43,7 @@ class Bar:
         self.leave()
 
     def update(self, done: int, figures: Mapping[str, float] = MappingProxyType({})) -> None:
-        """Say that `done` of the steps are done."""
+        """Set the number of steps that are done, and the figures beside the bar."""
         self.done = done
         self._text = text = "  ".join(f"{name} {shown(value)}" for name, value in figures.items())
         self.leave()
@@ -57,9 +57,9 @@ class Bar:
             logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
 
     def milestone(self, text: str) -> None:
-        """Keep a line on what was reached (an epoch and its figures) beside the progress that is left in the file.
+        """Add a line on what was reached (an epoch and its figures) to the progress that is left in the file.
 
-        Where no file is asked for, nobody would read it.
+        Nothing is kept where no file is asked for.
         """
         if PROGRESS_VARIABLE not in os.environ:
             return
@@ -67,7 +67,7 @@ class Bar:
         self.leave(at_once=True)
 
     def leave(self, *, at_once: bool = False) -> None:
-        """Leave the progress in the file, where one is asked for: once a second, or at once."""
+        """Write the progress to the file, where one is asked for: at most once a second, or at once."""
         now = time.monotonic()
         if now - Shown.left < LEAVE_EVERY_S and not at_once:
             return
@@ -79,28 +79,28 @@ class Bar:
 
 
 class Shown:
-    """What this process shows: the bars that are open, each within the one before; the last is the one to be seen."""
+    """The display of this process: the open bars, each within the one before; the last is the one that is seen."""
 
     live: Progress | None = None
     bars: list[Bar] = []  # noqa: RUF012  (one for the process, which has one terminal)
     milestones: list[str] = []  # noqa: RUF012
     left: float = -LEAVE_EVERY_S
-    """When the progress was last left in the file."""
+    """The time, by the monotonic clock, when the progress was last left in the file."""
 
 
 def shown(value: float) -> str:
-    """Three digits, and no exponent for what is counted."""
+    """Return a figure with three digits, and without an exponent from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def live_console() -> Console | None:
-    """Where to write while a bar is shown, so that the bar stays below; None without one."""
+    """Return the console to write to while a bar is shown, so that the bar stays below; None without one."""
     return Shown.live.console if Shown.live is not None else None
 
 
 @contextmanager
 def progress(title: str, *, total: int) -> Generator[Bar]:
-    """A bar for `total` steps of work, shown on standard error."""
+    """Show a bar for `total` steps of work on standard error, for the block."""
     with shown_bar(title, total) as bar:
         try:
             yield bar
@@ -110,7 +110,7 @@ def progress(title: str, *, total: int) -> Generator[Bar]:
 
 @contextmanager
 def shown_bar(title: str, total: int) -> Generator[Bar]:
-    """A bar of its own, or within the one that is shown."""
+    """Show a bar of its own, or within the one that is shown."""
     if Shown.live is not None:
         with shown_last(title, total, Shown.live) as bar:
             yield bar
@@ -128,7 +128,8 @@ def shown_bar(title: str, total: int) -> Generator[Bar]:
 
 
 def one_line_display() -> Progress:
-    """In 80 columns, with three figures; what is too long is cut, never wrapped: other lines count on one line."""
+    """Return a display of one line, 80 columns wide with three figures; what is too long is cut, never wrapped, since
+    other lines count on one line."""
 
     def column() -> Column:
         return Column(no_wrap=True)
@@ -147,7 +148,7 @@ def one_line_display() -> Progress:
 
 @contextmanager
 def shown_last(title: str, total: int, live: Progress) -> Generator[Bar]:
-    """A bar that is shown in place of the one that it is within."""
+    """Show a bar in place of the one that it is within, for the block."""
     outer = Shown.bars[-1].task if Shown.bars else None
     if outer is not None:
         live.update(outer, visible=False)

@@ -1,4 +1,4 @@
-"""How a stage ends early: on Ctrl-C, on SIGTERM, and when a process that it works for is gone.
+"""The early end of a stage: on Ctrl-C, on SIGTERM, and when a process that it works for is gone.
 
 Each raises KeyboardInterrupt in the main thread. Python drops one that is raised in a finalizer or in a callback of a
 library, and some libraries catch it while they are imported; so it is raised again until the work is left.
@@ -19,7 +19,7 @@ ASK_AGAIN_AFTER_S = 5.0
 
 
 class Stopping:
-    """Asks the work to end, as often as it takes. To be made once, in the main thread."""
+    """A watch that asks the work to end, as often as it takes. It is to be made once, in the main thread."""
 
     def __init__(self) -> None:
         self.drivers = drivers()
@@ -30,13 +30,13 @@ class Stopping:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def ask(self, _number: int, _frame: FrameType | None) -> None:
-        """The handler of both signals."""
+        """Raise KeyboardInterrupt: the handler of SIGTERM and SIGINT."""
         self.is_asked = True
         raise KeyboardInterrupt
 
     @contextmanager
     def work(self) -> Generator[None]:
-        """What is asked to end again and again. What a block around it still has to write is asked only once."""
+        """Have the block asked to end again and again. What a block around it still has to write is asked only once."""
         self.is_at_work = True
         try:
             if self.is_asked:

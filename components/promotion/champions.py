@@ -1,4 +1,5 @@
-"""Who is champion: the alias in the registry, the ledger, and what the running service watches, always of one mind.
+"""The champion of a recipe: the alias in the registry, the ledger, and the file that the running service
+watches, kept in agreement.
 
 A change of champion is three writes: the alias `champion` (a transaction of the registry's), a line of the ledger, and
 `.modelyard/champions/<recipe>.json`, which names the bundle that is served. Before the first, what is meant is written
@@ -29,23 +30,24 @@ logger = logging.getLogger(__name__)
 
 CHALLENGERS = ".modelyard/challengers"
 KEPT_BUNDLES = 3
-"""Bundles of former champions that stay on this machine, so that a rollback copies nothing."""
+"""The number of bundles of former champions that stay on this machine, so that a rollback copies nothing."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """`.modelyard/champions/<recipe>.json`: what is to be served. `.modelyard/challengers/<recipe>.json` names in the
-    same way what may be tried beside it."""
+    """The content of `.modelyard/champions/<recipe>.json`: the version to be served.
+    `.modelyard/challengers/<recipe>.json` names in the same form the version that may be tried beside it."""
 
     version: int
     digest: str
     tag: str
     bundle: str
-    """The bundle's folder, with the manifest that has this digest."""
+    """The path of the bundle's folder, whose manifest has this digest."""
 
 
 def promotion_lock(root: Path, recipe: str, *, doing: str) -> AbstractContextManager[None]:
-    """Held while a recipe's champion is judged or changed: two promotions at once come one after the other."""
+    """Return the lock that is held while a recipe's champion is judged or changed: two promotions at once
+    come one after the other."""
     return hold(root, f"{recipe}.promotion", doing=doing, wait=True)
 
 
@@ -62,13 +64,13 @@ def intent_file(root: Path, recipe: str) -> Path:
 
 
 def published(root: Path, recipe: str) -> Champion | None:
-    """What the file says; None where no champion was ever published here."""
+    """Return the champion that was published on this machine; None where none ever was."""
     path = champion_file(root, recipe)
     return Champion(**read_json(path)) if path.is_file() else None
 
 
 def bundle_of(root: Path, registry: Registry, version: Version) -> Path:
-    """A version's bundle on this machine, checked against its digest."""
+    """Bring a version's bundle to this machine, checked against its digest; return its folder."""
     folder = root / CHAMPIONS / version.recipe / version.digest[:12]
     with disk_errors(folder):
         registry.bring(version, folder)
@@ -76,9 +78,10 @@ def bundle_of(root: Path, registry: Registry, version: Version) -> Path:
 
 
 def settle(root: Path, registry: Registry) -> Version | None:
-    """Finish or drop what a killed promotion left, and write down a champion that was made elsewhere; gives it.
+    """Finish or drop what a killed promotion left, and write down a champion that was made elsewhere; return the
+    champion, None without one.
 
-    To be called while the promotion lock is held.
+    The promotion lock must be held.
     """
     recipe, champion = registry.recipe, registry.at(CHAMPION)
     intent = intent_file(root, recipe)
@@ -114,7 +117,7 @@ def settle(root: Path, registry: Registry) -> Version | None:
 
 
 def adopted(registry: Registry, before: Mapping[str, Any] | None, champion: Version) -> str:
-    """Why a champion is one that the ledger does not name."""
+    """Return why a champion is one that the ledger does not name."""
     if before is None:
         return "registered as the first version"
     if any(is_named(before, version) and version.number == before["version"] for version in registry.versions()):
@@ -125,9 +128,9 @@ def adopted(registry: Registry, before: Mapping[str, Any] | None, champion: Vers
 
 
 def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> Entry:
-    """Make a version the champion; gives the line of the ledger. To be called while the promotion lock is held.
+    """Make a version the champion; return the line of the ledger.
 
-    The bundle is here and checked before anything is changed.
+    The promotion lock must be held. The bundle is brought here and checked before anything is changed.
     """
     bundle_of(root, registry, version)
     intent = intent_file(root, registry.recipe)
@@ -141,13 +144,14 @@ def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> 
 
 
 def record(root: Path, entry: Entry) -> Entry:
-    """A line of the ledger, written once: whoever finishes another's work may find it there."""
+    """Write a line of the ledger unless it is there already (whoever finishes another's work may find
+    it there); return the line."""
     there = [one for one in entries(root, entry["recipe"]) if one.get("id") == entry["id"]]
     return there[0] if there else append(root, entry)
 
 
 def publish(root: Path, registry: Registry, version: Version) -> None:
-    """Name the champion's bundle in the file that the service watches, and its weights in the one that DVC watches."""
+    """Write the champion's bundle to the file that the service watches, and its weights to the one that DVC watches."""
     note_weights(root, registry)
     name_version(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
     challenger = registry.at(CHALLENGER)
@@ -156,7 +160,8 @@ def publish(root: Path, registry: Registry, version: Version) -> None:
 
 
 def publish_challenger(root: Path, registry: Registry) -> None:
-    """Likewise the challenger's, which the service may try; none where it was decided on before."""
+    """Write the challenger's bundle to the file of the version that the service may try; remove the file where there is
+    no challenger, or it was decided on before."""
     path, challenger = challenger_file(root, registry.recipe), registry.at(CHALLENGER)
     if challenger is None or was_judged(root, registry.recipe, challenger):
         path.unlink(missing_ok=True)
@@ -166,14 +171,14 @@ def publish_challenger(root: Path, registry: Registry) -> None:
 
 
 def name_version(path: Path, version: Version, bundle: Path) -> None:
-    """Write which version it is and where its bundle lies, where the file says another."""
+    """Write which version it is and where its bundle lies to a file, unless that says so already."""
     said = asdict(Champion(version.number, version.digest, version.tag, str(bundle)))
     if not path.is_file() or read_json(path) != said:
         write_json(path, said)
 
 
 def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:
-    """Remove the bundles that have not been champion for longest; the registry still has them."""
+    """Remove from this machine the bundles that have not been champion for longest; the registry still has them."""
     folder = root / CHAMPIONS / recipe
     recent = [entry["to"]["digest"][:12] for entry in reversed(changes(root, recipe))]
     kept = keep | set(list(dict.fromkeys(recent))[:KEPT_BUNDLES])
@@ -186,7 +191,7 @@ def entry_of(
     action: Action, recipe: str, *, before: Mapping[str, Any] | Version | None, after: Version, through: str,
     figures: Mapping[str, Any], reason: str,
 ) -> Entry:  # fmt: skip
-    """What the ledger says of one decision, but for its place in the chain."""
+    """Return the ledger's line on one decision, without its place in the chain."""
     return {
         "id": uuid.uuid4().hex,
         "recipe": recipe,
@@ -201,19 +206,19 @@ def entry_of(
 
 
 def named(version: Mapping[str, Any] | Version | None) -> dict[str, Any] | None:
-    """A version as the ledger names it."""
+    """Return a version as the ledger names it, by number and digest; None for None."""
     if isinstance(version, Version):
         return {"version": version.number, "digest": version.digest}
     return None if version is None else dict(version)
 
 
 def is_named(end: Mapping[str, Any] | None, version: Version) -> bool:
-    """Whether what the ledger names is this bundle."""
+    """Return whether the version that the ledger names is this one, by its bundle's digest."""
     return end is not None and end["digest"] == version.digest
 
 
 def user_name() -> str:
-    """Who runs this process."""
+    """Return the name of the user who runs this process, or `unknown`."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -221,12 +226,12 @@ def user_name() -> str:
 
 
 def changes(root: Path, recipe: str) -> list[Entry]:
-    """The lines after each of which another version was champion, the oldest first."""
+    """Return the lines of the ledger after each of which another version was champion, the oldest first."""
     return [entry for entry in entries(root, recipe) if entry.get("action") in CHANGES]
 
 
 def reign(root: Path, recipe: str) -> list[dict[str, Any]]:
-    """The champions that lead to the present one, which is last: what was rolled back is left out."""
+    """Return the champions that lead to the present one, which is last; those that were rolled back are left out."""
     line: list[dict[str, Any]] = []
     for entry in changes(root, recipe):
         digests = [end["digest"] for end in line]
@@ -237,7 +242,7 @@ def reign(root: Path, recipe: str) -> list[dict[str, Any]]:
 
 
 def was_judged(root: Path, recipe: str, version: Version) -> Entry | None:
-    """The newest line in which a version was refused, promoted or rolled back; None where it is new."""
+    """Return the newest line in which a version was refused, promoted or rolled back; None where there is none."""
     for entry in reversed(entries(root, recipe)):
         if is_named(entry.get("from"), version) or is_named(entry.get("to"), version):
             return entry
@@ -245,7 +250,8 @@ def was_judged(root: Path, recipe: str, version: Version) -> Entry | None:
 
 
 def lost_champion(root: Path, recipe: str, registry: Registry | None) -> str | None:
-    """Says of the champion that the ledger names that the registry (None: there is none yet) lacks it."""
+    """Return that the registry (None: there is none yet) lacks the champion that the ledger names, in
+    words; None where it has it."""
     known, versions = changes(root, recipe), registry.versions() if registry else []
     if not known or any(is_named(known[-1]["to"], version) for version in versions):
         return None
@@ -253,17 +259,18 @@ def lost_champion(root: Path, recipe: str, registry: Registry | None) -> str | N
 
 
 def called(end: Mapping[str, Any]) -> str:
-    """A version that the ledger names, for messages."""
+    """Return a version that the ledger names, in words for messages."""
     return f"version {end['version']} ({end['digest'][:12]})"
 
 
 def bring_back(root: Path) -> str:
-    """What mends a registry that lacks what it had."""
+    """Return what mends a registry that lacks what it had, in words."""
     return f"bring {masked(tracking_uri(root))} back from a copy"
 
 
 def register_one(root: Path, recipe: str) -> str:
-    """How a registry comes by a version; a run that finds the bundle packaged registers it only where it is forced."""
+    """Return how a registry gets a version, in words; a run that finds the bundle packaged registers
+    it only where it is forced."""
     report = Layout(root, recipe, "package").artifact / REPORT
     known = changes(root, recipe)
     if not report.is_file():  # a run may find the bundle in DVC's cache

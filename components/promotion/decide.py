@@ -1,4 +1,4 @@
-"""promote and rollback: what may change a recipe's champion, each under the recipe's promotion lock."""
+"""promote and rollback: the decisions that change a recipe's champion, each made under the recipe's promotion lock."""
 
 import logging
 from dataclasses import dataclass
@@ -35,20 +35,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a promotion or a rollback."""
+    """The result of a promotion or a rollback."""
 
     recipe: str
     state: Literal["promoted", "rolled back", "unchanged", "on trial"]
     version: int
-    """The champion now."""
+    """The number of the present champion."""
     before: int | None
-    """The champion until now."""
+    """The number of the champion before the decision; None where there was none."""
     tag: str
     why: str
     figures: dict[str, Any]
-    """Of the gate; empty where none was asked."""
+    """The figures of the gate; empty where it was not asked."""
     run_id: str
-    """In MLflow, of the run that made the champion."""
+    """The id of the MLflow run that made the present champion."""
 
 
 def promote(root: Path, recipe: str, *, number: int | None, force: str | None, through: str) -> Decision:
@@ -73,7 +73,7 @@ def promote(root: Path, recipe: str, *, number: int | None, force: str | None, t
 
 
 def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decision:
-    """For the loop: judge the version that the pipeline has just made, once; what was judged before stays decided."""
+    """Judge the version that the pipeline has just made, once, for `retrain`; what was judged before stays decided."""
     settings = load_recipe(root, recipe)
     with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
         registry = open_registry(root, recipe)
@@ -124,7 +124,8 @@ def rollback(root: Path, recipe: str, *, number: int | None, through: str, reaso
 
 
 def champion_of(root: Path, recipe: str) -> Champion | None:
-    """The champion with its bundle on this machine, after finishing what a killed promotion left; None without one."""
+    """Return the champion with its bundle on this machine, after finishing what a killed
+    promotion left; None without one."""
     with promotion_lock(root, recipe, doing=f"looking for the champion of {recipe}"), store_errors(root):
         registry = open_registry(root, recipe)
         champion = settle(root, registry)
@@ -137,7 +138,7 @@ def champion_of(root: Path, recipe: str) -> Champion | None:
 def passed(
     root: Path, settings: Recipe, registry: Registry, champion: Version, challenger: Version, *, through: str
 ) -> dict[str, Any]:
-    """The gate's figures; PromotionError, and a line in the ledger, where it fails."""
+    """Return the gate's figures; where it fails, write a line in the ledger and raise PromotionError."""
     from components.promotion.gate import Contender, judge, refusal  # torch, for seconds: a rollback needs none
 
     try:
@@ -161,7 +162,7 @@ def crown(
     root: Path, registry: Registry, champion: Version | None, version: Version, *, through: str,
     figures: dict[str, Any], force: str | None,
 ) -> Decision:  # fmt: skip
-    """Make a version the champion, and say so."""
+    """Make a version the champion, and log it."""
     reason = force or ("not worse, not slower, not larger" if figures else "there was no champion")
     entry: Entry = entry_of(
         "force" if force else "promote", registry.recipe, before=champion, after=version, through=through,
@@ -180,7 +181,7 @@ def unchanged(champion: Version, why: str) -> Decision:
 
 
 def chosen(root: Path, registry: Registry, number: int | None) -> Version:
-    """The version of a number, or the challenger; InputError says why there is none, and what gives one."""
+    """Return the version of a number, or the challenger; InputError says why there is none, and how to get one."""
     if not registry.versions():
         raise InputError(no_version(root, registry))
     version = registry.version(number) if number is not None else registry.at(CHALLENGER)
@@ -190,7 +191,7 @@ def chosen(root: Path, registry: Registry, number: int | None) -> Version:
 
 
 def no_version(root: Path, registry: Registry) -> str:
-    """Why there is no champion, and what gives one."""
+    """Return why there is no champion, and how to get one, in words."""
     recipe = registry.recipe
     if lost := lost_champion(root, recipe, registry):
         return f"{lost}; {bring_back(root)}, or {register_one(root, recipe)}"
@@ -200,7 +201,7 @@ def no_version(root: Path, registry: Registry) -> str:
 
 
 def no_challenger(root: Path, registry: Registry) -> str:
-    """Why there is nothing to promote."""
+    """Return why there is nothing to promote, in words."""
     recipe, champion, newest = registry.recipe, registry.at(CHAMPION), registry.versions()[0]
     if champion is None:
         return no_version(root, registry)
@@ -211,7 +212,7 @@ def no_challenger(root: Path, registry: Registry) -> str:
 
 
 def decided(version: Version, judged: Entry) -> str:
-    """What became of a version, and what decides anew."""
+    """Return what was decided on a version before, and how to decide anew, in words."""
     is_back = judged["action"] == "rollback" and is_named(judged["from"], version)
     what = "rolled back" if is_back else f"decided on before ({judged['action']}, {judged['at'][:10]})"
     again = f"'modelyard promote {version.recipe} --version {version.number}'"
@@ -219,7 +220,8 @@ def decided(version: Version, judged: Entry) -> str:
 
 
 def found_again(root: Path, registry: Registry, end: dict[str, Any]) -> Version:
-    """The version that the ledger names, whatever its number is now; InputError where the registry has it no more."""
+    """Return the version that the ledger names, whatever its number is now; InputError where the
+    registry no longer has it."""
     for version in registry.versions():
         if is_named(end, version):
             return version

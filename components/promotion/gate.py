@@ -45,18 +45,18 @@ class Contender:
 
     @property
     def size_bytes(self) -> int:
-        """Of the ONNX files."""
+        """The size of the bundle's ONNX files in bytes."""
         return sum(path.stat().st_size for path in self.bundle.glob("*.onnx"))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found."""
+    """The result of the gate."""
 
     figures: dict[str, Any]
-    """Flat numbers and strings, for the ledger and MLflow."""
+    """The measured figures, flat numbers and strings, for the ledger and MLflow."""
     faults: list[str]
-    """Which limits are broken; none where the challenger may take the champion's place."""
+    """The limits that are broken, in words; none where the challenger may take the champion's place."""
 
     @property
     def passed(self) -> bool:
@@ -64,7 +64,8 @@ class Verdict:
 
 
 def judge(root: Path, recipe: Recipe, champion: Contender, challenger: Contender) -> Verdict:
-    """Compare both. ArtifactError where they cannot be, ParamsError where the recipe has no margins."""
+    """Compare two versions; ArtifactError where they cannot be compared, ParamsError where
+    the recipe has no margins."""
     name, gate = challenger.version.recipe, recipe.promotion
     if gate is None:
         raise ParamsError(
@@ -90,7 +91,7 @@ def judge(root: Path, recipe: Recipe, champion: Contender, challenger: Contender
 
 
 def check_comparable(champion: Contender, challenger: Contender) -> str:
-    """The task that both do; ArtifactError where they do two."""
+    """Return the task that both versions do; ArtifactError where they do two."""
     tasks = [contender.manifest["task"] for contender in (champion, challenger)]
     if tasks[0] != tasks[1]:
         raise ArtifactError(
@@ -101,7 +102,7 @@ def check_comparable(champion: Contender, challenger: Contender) -> str:
 
 
 def held_out(root: Path, recipe: str, challenger: Contender) -> HeldOut:
-    """The challenger's own test split; ArtifactError where artifacts/ holds another's."""
+    """Return the challenger's own test split; ArtifactError where artifacts/ holds another's."""
     layout = Layout(root, recipe, "preprocess")
     test = layout.artifact / "test.parquet"
     verify(layout.artifact, test.name)
@@ -117,13 +118,13 @@ def held_out(root: Path, recipe: str, challenger: Contender) -> HeldOut:
 
 
 def outputs_of(contender: Contender) -> Mapping[str, str]:
-    """The digests of what preprocess made for a version, by path."""
+    """Return the md5 of each file that preprocess made for a version, by path."""
     outs: dict[str, str] = contender.manifest["made_from"]["preprocess"]["outs"]
     return outs
 
 
 def is_same_split(champion: Contender, challenger: Contender) -> bool:
-    """Whether both were split by the same rule, so that neither was trained on the other's test rows."""
+    """Return whether both were split by the same rule, so that neither was trained on the other's test rows."""
     rules = [one.manifest["made_from"]["preprocess"]["params"].get("split") for one in (champion, challenger)]
     if rules[0] != rules[1]:
         logger.warning(
@@ -137,7 +138,7 @@ def figures_of(
     duel: Duel[Any], found: Comparison, p50_ms: Mapping[str, float], sizes: Mapping[str, int], gate: Promotion, *,
     same_split: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that was measured."""
+    """Return everything that was measured, by name."""
     slices = {name: one for name, one in found.slices.items() if counts(name, one.num_rows, gate.slices)}
     worst = max(slices, key=lambda name: slices[name].drop, default=None)
     figures: dict[str, Any] = {
@@ -163,19 +164,19 @@ def figures_of(
 
 
 def rounded(value: Any) -> Any:
-    """A figure as it is written: JSON knows no NaN."""
+    """Return a figure as it is written, rounded to DIGITS; JSON knows no NaN, so that becomes a word."""
     if not isinstance(value, float):
         return value
     return round(value, DIGITS) + 0.0 if np.isfinite(value) else str(value)
 
 
 def counts(name: str, num_rows: int, gate: SliceGate | None) -> bool:
-    """Whether a slice is judged."""
+    """Return whether a slice has enough rows to be judged, and is of a kind that the gate judges."""
     return gate is not None and name.split(" ", 1)[0] in gate.by and num_rows >= gate.min_rows
 
 
 def faults_of(figures: Mapping[str, Any], found: Comparison, gate: Promotion) -> list[str]:
-    """Which limits the challenger breaks, with the figure and the limit."""
+    """Return the limits that the challenger breaks, each with the figure and the limit."""
     faults: list[str] = []
     if not found.drop_high <= gate.max_drop:  # one that is not a number breaks it, too
         faults.append(
@@ -203,7 +204,7 @@ def faults_of(figures: Mapping[str, Any], found: Comparison, gate: Promotion) ->
 
 
 def refusal(recipe: str, challenger: Version, champion: Version, verdict: Verdict) -> PromotionError:
-    """What to raise for a challenger that did not pass."""
+    """Return the error to raise for a challenger that did not pass."""
     return PromotionError(
         f"{recipe}: version {challenger.number} does not take the place of version {champion.number}: "
         f"{' and '.join(verdict.faults)}; train further, move the limit on purpose, or 'modelyard promote {recipe} "

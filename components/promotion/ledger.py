@@ -24,25 +24,26 @@ logger = logging.getLogger(__name__)
 LEDGER = ".modelyard/ledger.jsonl"
 HEAD = ".modelyard/ledger.head.json"
 START = "0" * 64
-"""Stands for the line before the first."""
+"""The sha256 that stands for the line before the first."""
 
 Entry = dict[str, Any]
 Action = Literal["promote", "force", "rollback", "refuse", "adopt"]
-"""adopt: the alias was set elsewhere, by the first registration or by hand in MLflow, and is noted here."""
+"""The kind of a decision. adopt: the alias was set elsewhere, by the first registration or by hand in
+MLflow, and is noted here."""
 CHANGES = ("promote", "force", "rollback", "adopt")
 """The actions after which another version is the champion."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A line that is not as it was written."""
+    """A line of the ledger that is not as it was written, and what is wrong with it."""
 
     line: int
     what: str
 
 
 def append(root: Path, entry: Mapping[str, Any]) -> Entry:
-    """Add one line and have the disk keep it; gives it as it was written. DiskFullError where there is no room.
+    """Add one line and have the disk keep it; return it as it was written. DiskFullError where there is no room.
 
     A line is chained to what the head says was last, not to what the file holds now: what was changed in between keeps
     showing.
@@ -79,7 +80,7 @@ def sha256(line: bytes) -> str:
 
 
 def drop_torn_end(descriptor: int) -> int:
-    """Cut off what a power cut left of a line that was never whole; gives the file's size."""
+    """Cut off what a power cut left of a line that was never whole; return the file's size in bytes."""
     size = os.fstat(descriptor).st_size
     held = os.pread(descriptor, size, 0)
     whole = held.rfind(b"\n") + 1
@@ -90,7 +91,7 @@ def drop_torn_end(descriptor: int) -> int:
 
 
 def last_of(root: Path) -> tuple[int, str]:
-    """The number and the sha256 of the line that was written last."""
+    """Return the number and the sha256 of the line that was written last."""
     lines = read_lines(root)
     head = read_head(root)
     if head is None:
@@ -103,7 +104,7 @@ def last_of(root: Path) -> tuple[int, str]:
 
 
 def read_head(root: Path) -> tuple[int, str] | None:
-    """What the head says: the number of the last line and its sha256."""
+    """Return the number of the last line and its sha256, as the head has them; None without a head."""
     path = root / HEAD
     if not path.is_file():
         return None
@@ -112,7 +113,7 @@ def read_head(root: Path) -> tuple[int, str] | None:
 
 
 def read_lines(root: Path) -> list[bytes]:
-    """The whole lines, without their ends."""
+    """Return the whole lines of the ledger, without their line ends."""
     path = root / LEDGER
     if not path.is_file():
         return []
@@ -120,7 +121,7 @@ def read_lines(root: Path) -> list[bytes]:
 
 
 def parsed(line: bytes) -> Entry:
-    """A line's object; empty where it is none."""
+    """Return the object of a line; empty where it holds none."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -129,13 +130,13 @@ def parsed(line: bytes) -> Entry:
 
 
 def entries(root: Path, recipe: str | None = None) -> list[Entry]:
-    """What the ledger holds, of one recipe or of all, the oldest first."""
+    """Return the entries of the ledger, of one recipe or of all, the oldest first."""
     found = [entry for line in read_lines(root) if (entry := parsed(line))]
     return [entry for entry in found if recipe is None or entry.get("recipe") == recipe]
 
 
 def verify(root: Path) -> list[Fault]:
-    """Every line that was changed, taken out or put in; none where the chain holds to its end."""
+    """Return every line that was changed, taken out or put in; none where the chain holds to its end."""
     lines, head = read_lines(root), read_head(root)
     faults: list[Fault] = []
     expected, previous = 1, START
@@ -160,7 +161,7 @@ def verify(root: Path) -> list[Fault]:
 
 
 def faults_of_end(head: tuple[int, str] | None, *, last: int, previous: str, lines: list[bytes]) -> list[Fault]:
-    """What the head shows of the last line, which has none after it."""
+    """Return the faults that the head shows of the last line, which has no line after it."""
     if head is None:
         return [Fault(last, f"{HEAD} is missing: nothing tells whether line {last} is as it was")] if lines else []
     number, recorded = head

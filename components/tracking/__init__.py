@@ -1,1 +1,1 @@
-"""Runs, models and their registry in MLflow: what a stage tells of itself, and what is kept of it."""
+"""Runs, models and their registry in MLflow: what a stage reports, and what is kept of it."""

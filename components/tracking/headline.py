@@ -1,4 +1,5 @@
-"""What one compares of pipeline runs: the settings that decide what the model is, and the figures that say how good.
+"""The headline of a pipeline run, by which runs are compared: the settings that decide what the model is, and the
+figures that say how good it is.
 
 A stage's own run in MLflow has all of its parameters and its whole report; the pipeline's run, which is the parent of
 those, and the registered model have these.
@@ -16,20 +17,23 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
         "frechet_distance", "frechet_ratio", "real_frechet_distance", "untrained_frechet_distance", "diversity",
     ),
 }  # fmt: skip
-"""Of each stage's report, as far as the task has them; `_low` and `_high` are the ends of an interval."""
+"""By stage, the figures of its report that are taken, as far as the task has them; `_low` and
+`_high` are an interval's ends."""
 SERVED = ("agreement", "size_bytes", "size_ratio", "speedup")
-"""Of compress, and so of the served model beside the float one: each is `served_…` here, as is its quality."""
+"""The figures of compress's report on the served model beside the float one; each, like its
+quality, is named `served_…`."""
 LEFT_OUT = (
     "ingest.", "validate.", "evaluate.", "package.", "compress.gate.", "compress.num_latency_rows", "compress.threads",
     "preprocess.max_unknown_share",
 )  # fmt: skip
-"""Settings that do not decide what the model is, or only with the data, which has a digest of its own."""
+"""How the names of settings begin that do not decide what the model is, or only with the data,
+which has its own digest."""
 MAX_CHARACTERS = 6000
-"""Of a parameter's value in MLflow."""
+"""The most characters of a parameter's value in MLflow."""
 
 
 def figures_of(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The headline figures of what stages reported, by stage."""
+    """Return the headline figures of what stages reported, given by stage."""
     found: dict[str, float] = {}
     compressed = reports.get("compress", {})
     metric = compressed.get("metric", "")
@@ -44,7 +48,7 @@ def figures_of(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def settings_of(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The settings that matter of the stages that are given, each by its path: `finetune.optimizer.learning_rate`."""
+    """Return the settings that matter of the given stages, each by its path: `finetune.optimizer.learning_rate`."""
     found = {
         f"{stage}.{name}": str(value)[:MAX_CHARACTERS]
         for stage, section in sections.items()
@@ -55,7 +59,7 @@ def settings_of(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b.c: value`; a list stays one value."""
+    """Return nested settings as `a.b.c: value`; a list stays one value."""
     flat: dict[str, Any] = {}
     for key, inner in value.items():
         flat |= flatten(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}

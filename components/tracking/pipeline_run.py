@@ -1,4 +1,4 @@
-"""The MLflow run of a whole pipeline run: the parent of its stages' runs, and what one compares with other runs.
+"""The MLflow run of a whole pipeline run: the parent of its stages' runs, and the one that is compared with other runs.
 
 Whoever drives (the flow, or `dvc repro`), it is the same: it has the settings that matter, the headline figures
 (headline.py), the data set, the bundle and the model of its stages, those that ran and those that were found
@@ -22,25 +22,26 @@ from components.tracking.headline import figures_of, settings_of
 from components.tracking.store import Store, process_tags
 
 CACHED = "modelyard.cached."
-"""Begins the parent's tag for a stage that was unchanged; the value is the run that made its output."""
+"""The beginning of the parent's tag for a stage that was unchanged; the value is the id of the
+run that made its output."""
 EXPERIMENT_VARIABLE = "DVC_EXP_NAME"
-"""Set by `dvc exp run` for what it starts: the experiment's name, given or made up."""
+"""The environment variable that `dvc exp run` sets for what it starts: the experiment's name, given or made up."""
 NOTHING = "nothing ran"
 DATA = "ingest/data.parquet"
 MAX_NAMED = 2
-"""Changed settings that a run's name holds; more are in its description only."""
+"""The most changed settings that a run's name holds; more are in its description only."""
 DRIVERS = ("modelyard", "dvc")
 
 
 class PipelineRun:
-    """One of them, in a recipe's experiment."""
+    """The MLflow run of one pipeline run, in its recipe's experiment."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store, self.client, self.run_id = store, store.client, run_id
 
     @classmethod
     def of(cls, store: Store, pipeline: str) -> "PipelineRun":
-        """That of a pipeline run, by the name that its stages share; made if it is not there."""
+        """Return the MLflow run of a pipeline run, by the name that its stages share; it is made if it is not there."""
         found = store.search(f"tags.`modelyard.pipeline` = '{pipeline}' AND tags.`modelyard.stage` = 'pipeline'")
         if found:
             return cls(store, found[0].info.run_id)
@@ -54,7 +55,7 @@ class PipelineRun:
         return cls(store, made.info.run_id)
 
     def children(self) -> list[Any]:
-        """The runs of the stages that ran, the newest first."""
+        """Return the MLflow runs of the stages that ran, the newest first."""
         return self.store.search(f"tags.`mlflow.parentRunId` = '{self.run_id}'")
 
     def link_cached(self, names: Iterable[str]) -> None:
@@ -66,7 +67,8 @@ class PipelineRun:
                 self.client.set_tag(self.run_id, f"{CACHED}{stage}", made_by)
 
     def made_by(self) -> dict[str, str]:
-        """The run that made each stage's output, as this pipeline run has it: its own child, or an earlier run."""
+        """Return the id of the run that made each stage's output, by stage: a child of this
+        pipeline run, or an earlier run."""
         tags = self.client.get_run(self.run_id).data.tags
         cached = {key.removeprefix(CACHED): value for key, value in tags.items() if key.startswith(CACHED)}
         return cached | {run.data.tags["modelyard.stage"]: run.info.run_id for run in reversed(self.children())}
@@ -75,7 +77,7 @@ class PipelineRun:
         self.client.set_terminated(self.run_id, status)
 
     def note_gate(self, figures: Mapping[str, Any], verdict: str) -> None:
-        """The champion gate's figures, on the pipeline run that made the challenger."""
+        """Log the champion gate's figures and verdict to this run, which made the challenger."""
         now = int(time.time() * 1000)
         self.client.set_tag(self.run_id, "modelyard.promotion", verdict)
         for name, value in figures.items():
@@ -85,7 +87,7 @@ class PipelineRun:
                 self.client.set_tag(self.run_id, f"promotion.{name}", str(value)[:5000])
 
     def summarise(self) -> None:
-        """Bring up to date what the pipeline's run says of its stages: name, settings, figures, data, model, links."""
+        """Bring up to date what the run shows of its stages: name, settings, figures, data, model, links."""
         own = self.client.get_run(self.run_id)
         ran = {run.data.tags["modelyard.stage"]: run for run in reversed(self.children())}
         made_by = self.made_by()
@@ -108,7 +110,7 @@ class PipelineRun:
         self.describe(made_by, ran, changed)
 
     def log(self, own: Any, settings: Mapping[str, str], figures: Mapping[str, float]) -> None:
-        """What is new of the settings and the figures; a parameter of a run never changes."""
+        """Log the settings and figures that are new; a parameter of a run never changes."""
         from mlflow.entities import Metric, Param
 
         now = int(time.time() * 1000)
@@ -118,7 +120,7 @@ class PipelineRun:
             self.client.log_batch(self.run_id, metrics=metrics, params=params)
 
     def changed(self, settings: Mapping[str, str], own: Any) -> dict[str, str]:
-        """The settings that are others than in the pipeline run before that had these."""
+        """Return the settings that differ from those of the last pipeline run before this one that has any."""
         query = f"tags.`modelyard.stage` = 'pipeline' AND attributes.start_time < {own.info.start_time}"
         before = next((run for run in self.store.search(query, max_results=20) if run.data.params), None)
         if before is None:
@@ -126,7 +128,8 @@ class PipelineRun:
         return {k: v for k, v in settings.items() if k in before.data.params and before.data.params[k] != v}
 
     def show_data(self, own: Any, runs: Mapping[str, Any]) -> None:
-        """The rows that were read, with the digest that DVC has of them, which is a column of MLflow's table."""
+        """Log the rows that were read as a data set, with the digest that DVC has of them,
+        which MLflow's table shows."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         given = [one.dataset for run in runs.values() for one in run.inputs.dataset_inputs if one.dataset.name == DATA]
@@ -140,7 +143,7 @@ class PipelineRun:
         self.client.log_inputs(self.run_id, [DatasetInput(data, tags=tags)])
 
     def show_model(self, package: Any) -> None:
-        """The bundle's tag, and the logged model that it lies in."""
+        """Show the bundle's tag, and the logged model that it lies in."""
         from components.tracking.pyfunc.logged import show_model  # which reads more of MLflow than the rest
 
         if tag := package.data.tags.get("report.tag"):
@@ -150,7 +153,7 @@ class PipelineRun:
             show_model(self.client, one.model_id, run_id=self.run_id)
 
     def name(self, ran: list[str], changed: Mapping[str, str], own: Any) -> None:
-        """Which stages ran, and what was changed, where that is little."""
+        """Name the run by the stages that ran and by the changed settings, where these are at most MAX_NAMED."""
         words = NOTHING if not ran else f"{ran[0]} alone" if len(ran) == 1 else f"{ran[0]} to {ran[-1]}"
         if 0 < len(changed) <= MAX_NAMED:
             words += "".join(f", {path.rpartition('.')[2]} {value}" for path, value in changed.items())
@@ -160,7 +163,8 @@ class PipelineRun:
             self.client.update_run(self.run_id, name=words[:250])
 
     def describe(self, made_by: Mapping[str, str], ran: Mapping[str, Any], changed: Mapping[str, str]) -> None:
-        """The note in MLflow's page: what was changed, and one line a stage, ran or cached, with the run to look at."""
+        """Write the note of MLflow's page: the changed settings, and a line for each stage, ran or
+        cached, with a link to its run."""
         lines = [f"- `{path}` is now {value}" for path, value in changed.items()]
         lines += [*([""] if lines else []), "| stage | | run |", "|---|---|---|"]
         for stage in stages():
@@ -171,13 +175,13 @@ class PipelineRun:
 
 
 def reported(run: Any) -> dict[str, Any]:
-    """The figures of a stage's run, and the name of the one that it compares."""
+    """Return the figures that a stage's run reported, and the name of the metric that it compares."""
     report = {name.removeprefix("report."): value for name, value in run.data.metrics.items()}
     return {**report, "metric": run.data.tags.get("report.metric", "quality")}
 
 
 def chosen_by(runs: Mapping[str, Any]) -> str:
-    """The candidate that compress chose."""
+    """Return the candidate that compress chose; empty where it is not known."""
     compressed = runs.get("compress")
     if compressed is None:
         return ""
@@ -187,7 +191,7 @@ def chosen_by(runs: Mapping[str, Any]) -> str:
 
 
 def source_name() -> str:
-    """The command behind this process: `modelyard run digits`, `dvc repro`."""
+    """Return the command behind this process: `modelyard run digits`, `dvc repro`."""
     for process in (psutil.Process(), *psutil.Process().parents()):
         with suppress(psutil.Error):
             words = process.cmdline()

@@ -1,4 +1,5 @@
-"""A recipe's versions in MLflow's model registry: what is served (champion), what may be next (challenger).
+"""A recipe's versions in MLflow's model registry: the one that is served (champion), and the one that
+may be next (challenger).
 
 A version is a bundle and the float weights behind it, each under a digest that was recorded when it was registered.
 What comes back from here has been checked against that digest first. The bundle lies within an MLflow model
@@ -21,23 +22,23 @@ from components.tracking.pyfunc import BUNDLE
 CHAMPION = "champion"
 """The alias of the version that is served."""
 CHALLENGER = "challenger"
-"""The alias of the newest version that is not."""
+"""The alias of the newest version that is not served."""
 WEIGHTS = "weights"
-"""Folder of a registered version's run with the float weights, as components/models/storage.py reads them."""
+"""The folder, in a registered version's run, with the float weights as components/models/storage.py reads them."""
 WEIGHTS_FILES = "weights.json"
-"""Beside it, the sha256 of each of its files."""
+"""The file beside that folder with the sha256 of each of its files."""
 WEIGHTS_TAG = "modelyard.weights"
-"""The version's tag with the sha256 of that list."""
+"""The version's tag with the sha256 of the list of its weights' files (`weights.json`)."""
 MODEL_TAG = "modelyard.model_id"
 """The version's tag with the id of its logged model, which MLflow's databases do not keep."""
 CHAMPIONS = ".modelyard/champions"
-"""Where the bundles of champions are kept on this machine."""
+"""The folder, in a project, that keeps the bundles of champions on this machine."""
 MANIFEST = "manifest.json"
-"""Of a bundle; its sha256 is the bundle's digest."""
+"""The file of a bundle that names the sha256 of every other; its own sha256 is the bundle's digest."""
 PROVENANCE = "provenance.json"
-"""What lies beside a bundle in a Bento."""
+"""The file that lies beside a bundle in a Bento."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""MLflow's words for a model that was never registered, and for an alias that no version of it has."""
+"""MLflow's error codes for a model that was never registered, and for an alias that no version of it has."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,22 @@ class Version:
     recipe: str
     number: int
     digest: str
-    """The sha256 of its manifest, which names the sha256 of every other file."""
+    """The sha256 of the bundle's manifest, which names the sha256 of every other file."""
     run_id: str
     source: str
-    """Where MLflow keeps the logged model that the bundle lies in, or the bundle itself, where it has no model."""
+    """The place where MLflow keeps the logged model that the bundle lies in, or the bundle
+    itself where it has no model."""
     model_id: str | None = None
-    """Of that model; None of a version whose bundle is an artifact of its run."""
+    """The id of the logged model; None of a version whose bundle is an artifact of its run."""
 
     @property
     def bundle(self) -> str:
-        """Where the bundle lies in MLflow's artifacts."""
+        """The place of the bundle in MLflow's artifacts."""
         return f"{self.source}/{BUNDLE}" if self.model_id else self.source
 
     @property
     def tag(self) -> str:
-        """The Bento's."""
+        """The tag of the version's Bento."""
         return f"{self.recipe}:{self.digest[:12]}"
 
 
@@ -108,7 +110,7 @@ class Registry:
         return {"name": name, "version": str(version.version), "alias": alias}
 
     def log_weights(self, weights: Path, run_id: str) -> str:
-        """Keep a model's files, and the list of their sha256; gives the list's own."""
+        """Log the files of a model's weights, and the list of their sha256; return the sha256 of that list."""
         self.client.log_artifacts(run_id, str(weights), WEIGHTS)
         with TemporaryDirectory(prefix="modelyard-weights-") as folder:
             files = Path(folder) / WEIGHTS_FILES
@@ -117,12 +119,12 @@ class Registry:
             return sha256_of(files)
 
     def champion_weights(self) -> str | None:
-        """The digest of the champion's float weights; None where no version is the champion, or it came without."""
+        """Return the digest of the champion's float weights; None where no version is the champion, or it has none."""
         version = self._raw_at(CHAMPION)
         return None if version is None else version.tags.get(WEIGHTS_TAG)
 
     def bring_weights(self, digest: str, folder: Path) -> Path:
-        """Bring float weights into `folder`; gives where they lie.
+        """Bring float weights into `folder`; return the folder in which they lie.
 
         ArtifactError where no version has them, or they are not what was registered.
         """
@@ -152,12 +154,12 @@ class Registry:
         return weights
 
     def versions(self) -> list[Version]:
-        """All of them, the newest first."""
+        """Return all versions, the newest first."""
         found = self.client.search_model_versions(f"name = '{self.recipe}'")
         return sorted(map(self._version, found), key=lambda version: -version.number)
 
     def version(self, number: int) -> Version:
-        """One of them; InputError where there is none of this number."""
+        """Return the version of a number; InputError where there is none."""
         known = {version.number: version for version in self.versions()}
         if number not in known:
             listed = ", ".join(map(str, sorted(known))) or "none; 'modelyard run' makes the first"
@@ -165,7 +167,7 @@ class Registry:
         return known[number]
 
     def at(self, alias: str) -> Version | None:
-        """The version that has an alias."""
+        """Return the version that has an alias; None where none has it."""
         found = self._raw_at(alias)
         return None if found is None else self._version(found)
 
@@ -234,9 +236,10 @@ class Registry:
 
 
 def fault_of(bundle: Path, digest: str, *, is_served: bool = False) -> str | None:
-    """Why a folder is not the bundle of this digest; None where it is, to the byte.
+    """Return why a folder is not the bundle of this digest; None where it is, to the byte.
 
-    `is_served`: it is the copy in a Bento, beside which lie the provenance and what Python keeps of imported code.
+    `is_served` says that the folder is the copy in a Bento, beside which lie the provenance and what
+    Python keeps of imported code.
     """
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
@@ -261,7 +264,7 @@ def fault_of(bundle: Path, digest: str, *, is_served: bool = False) -> str | Non
 def note_weights(root: Path, registry: Registry) -> None:
     """Write down which weights the champion has, where that changed: what starts from them depends on this file.
 
-    The file goes where there is no champion with weights.
+    The file is removed where there is no champion with weights.
     """
     path, digest = root / champion_file(registry.recipe), registry.champion_weights()
     if digest is None:
@@ -272,7 +275,7 @@ def note_weights(root: Path, registry: Registry) -> None:
 
 
 def noted_weights(root: Path, recipe: str) -> str | None:
-    """The digest of the weights that a training of the recipe starts from where its source is `champion`; None where
-    no champion was noted."""
+    """Return the digest of the weights that a training of the recipe starts from where its source is `champion`; None
+    where no champion was noted."""
     path = root / champion_file(recipe)
     return read_json(path)["weights"] if path.is_file() else None

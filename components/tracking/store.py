@@ -1,4 +1,4 @@
-"""MLflow's store: where it is, whether it answers, and one recipe's experiment in it.
+"""MLflow's store: its address, whether it answers, and one recipe's experiment in it.
 
 Experiment = recipe. One parent run for each pipeline run (pipeline_run.py), one child for each stage that really ran
 (tracker.py).
@@ -25,12 +25,12 @@ SERVERS = ("http://", "https://")
 
 
 def tracking_uri(root: Path) -> str:
-    """The user's store, or a SQLite file in the project."""
+    """Return the address of the user's store, or of a SQLite file in the project."""
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def masked(uri: str) -> str:
-    """An address without its password."""
+    """Return an address without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -64,7 +64,7 @@ def check_store(root: Path) -> None:
 
 @contextmanager
 def store_errors(root: Path) -> Generator[None]:
-    """Say of what MLflow raises in the block that the store does not answer, where that is why."""
+    """Raise StoreError in place of an error of MLflow's in the block, where the store does not answer."""
     try:
         yield
     except Exception as error:
@@ -87,25 +87,25 @@ class Store:
 
     @property
     def registry(self) -> Registry:
-        """The recipe's versions."""
+        """The versions of the recipe in the model registry."""
         return Registry(self.client, self.recipe)
 
     def run_of(self, digest: str | None) -> str | None:
-        """The id of the newest finished run that made the output with this digest."""
+        """Return the id of the newest finished run that made the output with this digest; None without one."""
         found = (
             self.search(f"tags.`modelyard.digest` = '{digest}' AND attributes.status = 'FINISHED'") if digest else []
         )
         return found[0].info.run_id if found else None
 
     def search(self, filter_string: str, *, max_results: int = 1000) -> list[Any]:
-        """Runs of this recipe, newest first."""
+        """Return the runs of this recipe that a filter selects, the newest first."""
         order = ["attributes.start_time DESC"]
         return list(
             self.client.search_runs([self.experiment_id], filter_string, max_results=max_results, order_by=order)
         )
 
     def stale(self) -> list[Any]:
-        """Runs that say RUNNING, of this machine, whose process is gone."""
+        """Return the runs of this machine that are RUNNING in MLflow though their process is gone."""
         host = platform.node()
         return [
             run
@@ -114,7 +114,7 @@ class Store:
         ]
 
     def kill_stale(self) -> None:
-        """Mark what a SIGKILL or a power cut left behind as KILLED."""
+        """Mark the runs that a SIGKILL or a power cut left behind as KILLED."""
         for run in self.stale():
             self.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -137,13 +137,14 @@ class Store:
 
 
 def open_registry(root: Path, recipe: str) -> Registry:
-    """A recipe's versions in the model registry; StoreError names the store where it cannot be reached."""
+    """Open a recipe's versions in the model registry; StoreError names the store where it cannot be reached."""
     check_store(root)
     return Registry(open_client(tracking_uri(root)), recipe)
 
 
 def stale_runs(root: Path) -> list[dict[str, str]]:
-    """Every run of every recipe that says RUNNING though its process is gone."""
+    """Return every run, of all recipes, that is RUNNING in MLflow though its process is gone:
+    its recipe, stage and id."""
     check_store(root)
     found: list[dict[str, str]] = []
     for experiment in open_client(tracking_uri(root)).search_experiments():
@@ -157,7 +158,7 @@ def stale_runs(root: Path) -> list[dict[str, str]]:
 
 
 def git_commit(root: Path) -> str | None:
-    """The commit that is checked out, with `+` where files differ from it; None outside of git."""
+    """Return the commit that is checked out, with `+` where files differ from it; None outside of git."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
@@ -183,9 +184,10 @@ def open_client(uri: str) -> Any:
 
 
 class WholeCalls:
-    """MLflow's client on a database: an interrupt waits for the end of a call.
+    """A wrapper of MLflow's client on a database, in which an interrupt waits for the end of a call.
 
-    In the middle of one it leaves the transaction open, and the database locked for all that is written afterwards.
+    An interrupt in the middle of a call would leave the transaction open, and the database locked for all
+    that is written afterwards.
     """
 
     def __init__(self, client: Any) -> None:

@@ -1,6 +1,7 @@
-"""What the machine does while a stage runs, in MLflow: processor, memory, disk, network, and a GPU where there is one.
+"""The load of the machine while a stage runs, in MLflow: processor, memory, disk, network, and
+a GPU where there is one.
 
-MLflow's own monitor, in a thread that ends with the stage.
+It is measured by MLflow's own monitor, in a thread that ends with the stage.
 """
 
 from collections.abc import Generator
@@ -14,7 +15,8 @@ INTERVAL_S = 5
 
 @contextmanager
 def system_metrics(client: Any, run_id: str) -> Generator[None]:
-    """Log them for the block, and once at its end, so that a short stage has some, too, unless it ends by an error."""
+    """Log the machine's load for the block, and once at its end, so that a short stage has some, too,
+    unless it ends by an error."""
     from mlflow.exceptions import MlflowException
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 

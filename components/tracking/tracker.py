@@ -1,4 +1,4 @@
-"""What a stage tells of itself: the `Tracker` that it sees, and the MLflow run behind it. The store is store.py's.
+"""The reports of a stage: the `Tracker` that it sees, and the MLflow run behind it. The store is store.py's.
 
 The parent of a stage's run is RUNNING while the stage runs.
 """
@@ -28,37 +28,38 @@ from components.tracking.system_metrics import system_metrics
 logger = logging.getLogger(__name__)
 
 PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
-"""Names the pipeline run that a stage belongs to; set by the flow, derived from dvc's process otherwise."""
+"""The environment variable with the name of the pipeline run that a stage belongs to; set by the flow, derived
+from dvc's process otherwise."""
 
 
 class Tracker(Protocol):
-    """Where a stage reports what it sees while it works."""
+    """The interface by which a stage reports what it sees while it works."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        """Points of curves, at a step (an epoch, a batch)."""
+        """Log points of curves, at a step (an epoch, a batch)."""
         ...
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
-        """A file or a whole folder, shown below `folder` of the run's artifacts."""
+        """Log a file or a whole folder, below `folder` of the run's artifacts."""
         ...
 
     def provenance(self) -> dict[str, Any]:
-        """Which commit and which runs the work came from: `git_commit`, `runs` (stage → run id)."""
+        """Return the commit and the runs that the work came from: `git_commit`, `runs` (stage → run id)."""
         ...
 
     def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
         """Make a folder a version in the model registry, with the float weights that it was made from, from which a
-        later training can start; gives `name`, `version` and `alias`."""
+        later training can start; return `name`, `version` and `alias`."""
         ...
 
     def champion_weights(self, folder: Path) -> Path | None:
-        """Bring the float weights of the recipe's champion into `folder`; gives where they lie, or None where no
-        version is the champion. ArtifactError where they are not what was registered."""
+        """Bring the float weights of the recipe's champion into `folder`; return the folder in which they lie, or None
+        where no version is the champion. ArtifactError where they are not what was registered."""
         ...
 
 
 class NullTracker:
-    """Keeps nothing: for a stage that is run on its own, by a test or in a notebook."""
+    """A tracker that keeps nothing: for a stage that is run on its own, by a test or in a notebook."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         pass
@@ -78,13 +79,13 @@ class NullTracker:
 
 @dataclass
 class StageTracker:
-    """The MLflow run of one stage."""
+    """The tracker of one stage, which logs to its run in MLflow."""
 
     store: Store
     stage: str
     run_id: str
     curves: set[str] = field(default_factory=set)
-    """Names of the metrics that have points already."""
+    """The names of the metrics that have points already."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         from mlflow.entities import Metric
@@ -104,7 +105,7 @@ class StageTracker:
             self.store.client.set_tag(self.run_id, f"modelyard.{key}", value[:5000])
 
     def name(self, words: str) -> None:
-        """Call the run by these words in MLflow's pages."""
+        """Name the run in MLflow's pages."""
         self.store.client.update_run(self.run_id, name=words)
 
     def provenance(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class StageTracker:
         return self.store.registry.bring_weights(digest, folder) if digest else None
 
     def log_start(self, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
-        """The parameters that run, and the inputs by name and digest."""
+        """Log the parameters of the stage, and its inputs by name and digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
         flat = flatten(params)
@@ -140,7 +141,7 @@ class StageTracker:
             self.store.client.log_inputs(self.run_id, datasets)
 
     def log_end(self, folder: Path) -> None:
-        """The report and what identifies the artifact, once it is in place.
+        """Log the report and the artifact's digest, once the artifact is in place.
 
         A figure with the name of a curve becomes `report.<name>`: it is of another moment than the curve's points.
         """
@@ -158,9 +159,9 @@ class StageTracker:
 
 @contextmanager
 def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
-    """The MLflow run of a stage, below the parent of the pipeline run that it belongs to.
+    """Make the MLflow run of a stage for the block, below the parent of the pipeline run that it belongs to.
 
-    Ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the parent likewise.
+    It ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the parent likewise.
     """
     store = Store(root, recipe)
     store.kill_stale()
@@ -192,7 +193,8 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
 
 
 def note_refusal(store: Store, run_id: str, error: GateError) -> None:
-    """The report that a gate judged, its figures too: what was refused is compared with what was not."""
+    """Log the report that a gate judged, with its figures as metrics, so that what was refused can be
+    compared with what was not."""
     now = int(time.time() * 1000)
     report: dict[str, Any] = dict(error.report)
     for name, value in report.items():
@@ -203,7 +205,8 @@ def note_refusal(store: Store, run_id: str, error: GateError) -> None:
 
 @contextmanager
 def watching_run(root: Path, recipe: str, name: str) -> Generator[StageTracker]:
-    """A run in the recipe's experiment that belongs to no pipeline run: of what is seen while the model is served."""
+    """Make a run in the recipe's experiment for the block that belongs to no pipeline run: of what is seen
+    while the model is served."""
     store = Store(root, recipe)
     store.kill_stale()
     tags = {"modelyard.stage": name, **process_tags(root)}
@@ -217,7 +220,8 @@ def watching_run(root: Path, recipe: str, name: str) -> Generator[StageTracker]:
 
 
 def pipeline_name() -> str:
-    """What the stages of one pipeline run share: the flow's name for it, or the identity of the dvc process."""
+    """Return the name that the stages of one pipeline run share: the flow's name for it, or the
+    identity of the dvc process."""
     named = os.environ.get(PIPELINE_VARIABLE)
     if named:
         return named

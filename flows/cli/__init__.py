@@ -1,4 +1,4 @@
-"""The `modelyard` command: what it offers, and how errors end it. What a command does is in the module that it calls.
+"""The `modelyard` command: its subcommands, and how an error ends it. The work of each is in the module that it calls.
 
 Nothing heavy is imported before a command needs it, so that `--help` and completion answer at once.
 """
@@ -31,7 +31,7 @@ cli.add_command(keys)
 
 
 def explained(error: Exception) -> str:
-    """An error that is not one of ours: what the machine refused, or else a fault."""
+    """Return the line for an error that is not a ModelyardError: what the machine refused, or else a fault of ours."""
     if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
         return f"{error.filename}: {error.strerror}; mend that and run again ('modelyard doctor' checks every place)"
     said = " ".join(str(error).split())[:300]
@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run_command(args: list[str]) -> tuple[int, BaseException | None, str]:
-    """The exit code, and the error and its line where there was one."""
+    """Run the command; return the exit code, the error and its one line (None and an empty
+    string where it did not fail)."""
     try:
         return cli.main(args, prog_name="modelyard", standalone_mode=False) or 0, None, ""
     except ModelyardError as error:

@@ -1,4 +1,4 @@
-"""The command's group, the project that it works on, and what several commands take."""
+"""The command's group, the project that it works on, and the options that several commands share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass
 class Project:
-    """Where the command works; found when it is first needed."""
+    """The project that a command works on; its folder is looked for when it is first needed."""
 
     folder: Path | None
 
@@ -31,7 +31,8 @@ class Project:
 
 
 def find_project(start: Path) -> Path:
-    """The nearest folder, from `start` upwards, that holds dvc.yaml and params.yaml."""
+    """Return the nearest folder, from `start` upwards, that holds dvc.yaml and params.yaml;
+    InputError where there is none."""
     start = start.resolve()
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
@@ -43,7 +44,7 @@ def find_project(start: Path) -> Path:
 
 
 def names_in(file: str, section: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """A completion: the keys of one section of a file of the project."""
+    """Return a shell completion that offers the keys of one section of a file of the project."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
@@ -64,14 +65,14 @@ STAGES = names_in("dvc.yaml", "stages")
 
 
 def json_option(command: F) -> F:
-    """`--json`, for every command that reports."""
+    """Add `--json` to a command that prints a report."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")(
         command
     )
 
 
 def port_options(command: F) -> F:
-    """The ports of the servers that `up` starts, for every command that looks at them; None where none is given."""
+    """Add the options for the ports of the servers that `up` starts; each value is None where it is not given."""
     for name, default in (("prefect", 4200), ("mlflow", 5000)):
         command = click.option(
             f"--{name}-port", show_default=f"{default}, or where it was", type=click.IntRange(1, 65535),

@@ -1,4 +1,4 @@
-"""keys: who may ask a service that other machines can reach. The commands; serving/requests/keys.py is their file."""
+"""keys: the commands that make, list and remove the keys of clients; serving/requests/keys.py keeps their file."""
 
 import click
 
@@ -7,7 +7,7 @@ from flows.cli.group import Project
 
 @click.group()
 def keys() -> None:
-    """Who may ask a service that other machines can reach: a key for each client.
+    """Manage the keys with which clients may use a service that other machines can reach.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ def add(project: Project, client: str, scopes: tuple[str, ...], per_minute: int)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output.")
 @click.pass_obj
 def list_keys(project: Project, as_json: bool) -> None:
-    """List who has a key, and what for.
+    """List the clients that have a key, and what each may do.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What this machine needs: doctor, completion."""
+"""The commands for this machine: doctor, completion."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""From rows to a bundle: new, recipes, estimate, why, run."""
+"""The commands that lead from rows to a bundle: new, recipes, estimate, why, run."""
 
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **
 
 
 def is_given(context: click.Context, name: str) -> bool:
-    """Whether an option was written out."""
+    """Return whether an option was written on the command line."""
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 

@@ -1,4 +1,4 @@
-"""What is served: serve, canary; and what runs in the background or on a page: up, status, down, ui."""
+"""The commands that serve models (serve, canary) and run the servers beside them (up, status, down, ui)."""
 
 import click
 
@@ -31,7 +31,7 @@ def serve(project: Project, recipe: str, port: int, host: str) -> None:
 def canary(project: Project, recipe: str, number: int | None, withdraw: bool) -> None:
     """Try the challenger of RECIPE beside its champion, on a share of the real requests.
 
-    How is said by 'service.canary' in params.yaml. It is promoted when its requests passed without a regression, and
+    'service.canary' in params.yaml says how. It is promoted when its requests passed without a regression, and
     dropped when there is one; 'modelyard status' shows how it does.
 
     \b

@@ -1,4 +1,4 @@
-"""What happens to a model once it is served: monitor, retrain, worker, deploy, promote, rollback, notify, ledger."""
+"""The commands for a model that is served: monitor, retrain, worker, deploy, promote, rollback, notify, ledger."""
 
 from datetime import UTC, datetime
 
@@ -40,7 +40,7 @@ def monitor(project: Project, recipe: str, last: int | None, since: str | None, 
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A time as ISO 8601 has it, in UTC where it names no zone."""
+    """Read an ISO 8601 time, in UTC where it names no zone; None for None, InputError where it is no time."""
     if text is None:
         return None
     try:
@@ -200,7 +200,7 @@ def notify(project: Project, recipe: str | None, is_test: bool, as_json: bool) -
 @json_option
 @click.pass_obj
 def ledger(project: Project, recipe: str | None, as_json: bool) -> None:
-    """Show who made which version the champion, when and why; and whether a line was changed since.
+    """Show who made which version the champion, when and why, and whether any line of the ledger was changed since.
 
     \b
     Examples:

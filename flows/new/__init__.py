@@ -30,13 +30,13 @@ MIN_LATIN_SHARE = 0.7
 
 @dataclass(frozen=True)
 class Added:
-    """A recipe that stands in params.yaml now."""
+    """The recipe that was added to params.yaml, and what it was proposed from."""
 
     recipe: str
     figures: Figures
     settings: Settings
     hints: tuple[str, ...]
-    """What a person should know or may want to change."""
+    """Remarks on the rows that a person should know or may want to act on."""
 
 
 def add_recipe(root: Path, name: str, *, data: Path, text: str, label: str, encoder: Path | None) -> Added:
@@ -55,7 +55,7 @@ def add_recipe(root: Path, name: str, *, data: Path, text: str, label: str, enco
 
 
 def check_name(root: Path, name: str) -> None:
-    """ParamsError where the name is taken, or cannot be a recipe's."""
+    """Raise ParamsError where the name is taken, or cannot be a recipe's."""
     if name in load_yaml(root / PARAMS)["recipes"]:
         raise ParamsError(f"recipe '{name}' is in {PARAMS} already; choose another name, or remove it there first")
     if not NAME.fullmatch(name):
@@ -65,19 +65,20 @@ def check_name(root: Path, name: str) -> None:
 
 
 def place(root: Path, path: Path) -> str:
-    """A path as the recipe holds it: relative within the project, absolute outside."""
+    """Return a path as the recipe holds it: relative within the project, absolute outside."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def encoder_source(root: Path, encoder: Path) -> dict[str, str]:
-    """The encoder's folder as a source, with the sha256 of what is in it now."""
+    """Return the encoder's folder as a source, with the sha256 of what is in it now."""
     folder = encoder.resolve()
     fetch_folder(FileSource(kind="file", path=str(folder)), root=root, folder=root)
     return {"kind": "file", "path": place(root, folder), "sha256": digest_of(matching(folder, "**/*"), top=folder)}
 
 
 def replace_params(params: Path, before: str, after: str, name: str) -> None:
-    """Put the new text in place, whole or not at all, once it is found to hold the old recipes and a valid new one."""
+    """Replace params.yaml, whole or not at all, once the new text is found to hold the old
+    recipes and a valid new one."""
     with replacing(params) as partial:
         partial.write_bytes(after.encode("utf-8"))
         shutil.copymode(params, partial)
@@ -88,7 +89,7 @@ def replace_params(params: Path, before: str, after: str, name: str) -> None:
 
 
 def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
-    """What was seen in the rows that a person should know."""
+    """Return remarks on the rows that a person should know."""
     found: list[str] = []
     if figures.folded:
         pairs = examples(" = ".join(group) for group in figures.folded)

@@ -1,4 +1,4 @@
-"""What is in a user's rows: the figures that a recipe is proposed from, read just as the stage `ingest` reads them."""
+"""The figures of a user's rows that a recipe is proposed from, read just as the stage `ingest` reads them."""
 
 import tempfile
 from collections.abc import Iterable
@@ -46,26 +46,27 @@ class Figures:
     duplicate_share: float
     conflict_share: float
     labels: dict[str, int]
-    """Texts of each label, each text counted once, in the order in which the model will number the labels."""
+    """The number of texts of each label, each text counted once, in the order in which the
+    model will number the labels."""
     min_class_share: float
-    """Of all rows with a label."""
+    """The rows of the rarest label, as a share of all rows with a label."""
     min_length: int
     max_length: int
     median_length: int
     tokens: tuple[int, ...]
-    """About how many tokens the texts of a sample have, ascending."""
+    """The estimated number of tokens of each text of a sample, ascending."""
     latin_share: float
-    """Of the letters of the sample."""
+    """The share of Latin letters among the letters of the sample."""
     dense_share: float
-    """Of the letters of the sample: those of scripts without spaces."""
+    """The share of letters of scripts that are written without spaces, among the letters of the sample."""
     left_out: tuple[str, ...]
-    """Labels with too few rows."""
+    """Labels that have too few texts to be learned, and are left out."""
     folded: tuple[tuple[str, ...], ...]
-    """Labels that differ in case or spaces only, and are made one."""
+    """Groups of labels that differ in case or spaces only, and are made one."""
 
     @property
     def num_texts(self) -> int:
-        """Texts with a label, each counted once."""
+        """The number of different texts that have a label."""
         return sum(self.labels.values())
 
 
@@ -77,7 +78,7 @@ class Measured:
 
 
 def measure(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str) -> Measured:
-    """Read the file and count; SourceError where no classifier can be trained on these columns."""
+    """Read the file and count its rows; SourceError where no classifier can be trained on these columns."""
     source = FileSource(kind="file", path=str(path))
     with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
         fetched = fetch(source, root=path.parent, folder=Path(work) / "source")
@@ -96,7 +97,8 @@ def measure(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str)
 
 
 def check_columns(con: "Connection", wanted: tuple[str, str]) -> frozenset[str]:
-    """SourceError where they are not two columns of single values; gives those that mix JSON's types."""
+    """Return those of the two columns that mix JSON's types; SourceError where they are not two
+    columns of single values."""
     there = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE source)").fetchall())
     for name, option in zip(wanted, ("--text", "--label"), strict=True):
         if name not in there:
@@ -111,7 +113,7 @@ def check_columns(con: "Connection", wanted: tuple[str, str]) -> frozenset[str]:
 
 
 def check_single(con: "Connection", name: str, kind: str, option: str) -> None:
-    """SourceError where a column holds lists or objects."""
+    """Raise SourceError where a column holds lists or objects."""
     column, nested = identifier(name), "true"
     if kind == MIXED:
         nested = f"json_type({column}) IN ('ARRAY', 'OBJECT')"
@@ -155,7 +157,7 @@ def measured(con: "Connection", form: CsvFormat | PlainFormat, loaded: Loaded, *
 
 
 def query_for(text: str, label: str, *, mixed: frozenset[str], fold: bool = False, without: Iterable[str] = ()) -> str:
-    """The SELECT of a recipe: blank is null; `fold` makes labels that differ in case or spaces one.
+    """Return the SELECT of a recipe, in which blank is null; `fold` makes labels that differ in case or spaces one.
 
     Columns of `mixed` JSON types are read without JSON's quotes, also once later rows have made them one type.
     """
@@ -182,7 +184,8 @@ def identifier(name: str) -> str:
 
 
 def count_labels(con: "Connection", query: str, label: str) -> dict[str, int]:
-    """Texts of each label that differ in more than case and spaces; one that carries two labels counts for neither."""
+    """Count, for each label, the texts that differ in more than case and spaces; one with two
+    labels counts for neither."""
     import duckdb
 
     try:
@@ -200,7 +203,7 @@ def count_labels(con: "Connection", query: str, label: str) -> dict[str, int]:
 
 
 def alike(labels: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """The groups of labels that differ in case or white space only."""
+    """Return the groups of labels that differ in case or white space only."""
     groups: dict[str, list[str]] = {}
     for name in sorted(labels):
         groups.setdefault(" ".join(name.split()).lower(), []).append(name)
@@ -208,7 +211,7 @@ def alike(labels: Iterable[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def check_labels(label: str, counts: dict[str, int], left_out: tuple[str, ...]) -> None:
-    """SourceError where the column does not hold classes."""
+    """Raise SourceError where the column does not hold classes."""
     if not counts:
         raise SourceError(f"--label: column '{label}' is empty in every row; it needs the classes")
     if len(counts) == 1:
@@ -224,13 +227,13 @@ def check_labels(label: str, counts: dict[str, int], left_out: tuple[str, ...]) 
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """By number where all are whole numbers, else by letter."""
+    """Return labels by number where all are whole numbers, else in alphabetical order."""
     names = sorted(labels)
     return sorted(names, key=int) if all(name.lstrip("-").isdecimal() for name in names) else names
 
 
 def count(con: "Connection", query: str, loaded: Loaded, labels: dict[str, int]) -> Figures:
-    """The figures of the rows that the query gives."""
+    """Return the figures of the rows that the query gives."""
     con.execute(f"CREATE OR REPLACE TEMP TABLE rows AS {query}")
     num_rows, num_texts, different, nulls, shortest, longest, median = one(
         con,

@@ -46,35 +46,36 @@ class Settings:
     max_conflict_share: float
     min_class_share: float
     split_share: float
-    """Of the validation split and of the test split, each."""
+    """The share of the rows that each of the validation and test splits gets."""
     num_test: int
-    """About; also of the validation split."""
+    """About how many rows each of the validation and test splits will have."""
     near_threshold: float
     shingle_size: int
     max_tokens: int
     cut_share: float
-    """Of texts that are longer than that."""
+    """The share of texts that are longer than `max_tokens`."""
     epochs: int
     batch_size: int
     freeze: tuple[str, ...]
     training_s: float
-    """About, on 2 cores."""
+    """About how many seconds the training takes on 2 cores."""
     is_balanced: bool
     metric: str
     baseline_score: float
-    """What naming the largest class each time reaches, in `metric`."""
+    """The score, in `metric`, of naming the largest class each time."""
     bar: float
     min_gain: float
     analyzer: str
     max_drop: float
     chance: float
-    """By which two like models differ on the test split, at most 19 times of 20."""
+    """The difference, in `metric`, that two equally good models stay within on the test split 19 times of 20."""
     num_golden: int
     max_served_length: int
 
 
 def choose(figures: Figures, *, max_positions: int | None) -> Settings:
-    """The settings; `max_positions` is the longest input of the encoder, None for MiniLM's."""
+    """Choose the settings by the figures; `max_positions` is the longest input of the encoder in
+    tokens, None for MiniLM's."""
     rarest, largest = min(figures.labels.values()), max(figures.labels.values())
     split_share = share_of_split(figures.num_texts, rarest)
     num_test = max(round(figures.num_texts * split_share), len(figures.labels))
@@ -119,14 +120,15 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
 
 
 def share_of_split(num_texts: int, rarest: int) -> float:
-    """Enough rows for a verdict, and two of the rarest class where that is possible."""
+    """Return the share of each of the two held-out splits: enough rows for a verdict, and of the
+    rarest class two if possible."""
     enough = max(0.1, WANTED_SPLIT_ROWS / num_texts, 2 / rarest)
     share = min(enough, MAX_SPLIT_SHARE) if num_texts * 0.1 <= MAX_SPLIT_ROWS else MAX_SPLIT_ROWS / num_texts
     return max(math.ceil(share * 100) / 100, min(MAX_SPLIT_SHARE, math.ceil(200 / rarest) / 100))
 
 
 def length_in_tokens(tokens: tuple[int, ...], max_positions: int | None) -> int:
-    """What 95 of 100 texts fit into, up to the cap."""
+    """Return the number of tokens that 95 of 100 texts fit into, up to the cap."""
     if not tokens:
         raise SourceError("no row has a text")
     long = tokens[min(len(tokens) - 1, round(0.95 * len(tokens)))]
@@ -137,7 +139,7 @@ def length_in_tokens(tokens: tuple[int, ...], max_positions: int | None) -> int:
 def effort(
     steps_per_epoch: float, tokens_per_epoch: float, *, may_freeze_layers: bool
 ) -> tuple[int, tuple[str, ...], int]:
-    """Epochs, the frozen parts, and the tokens a second that these give."""
+    """Return the epochs, the frozen parts, and the training speed with these in tokens a second."""
     wanted = min(MAX_EPOCHS, math.ceil(WANTED_STEPS / max(steps_per_epoch, 1)))
     affordable = int(LONG_TRAINING_S * TOKENS_PER_S / tokens_per_epoch)
     if affordable < 1 and may_freeze_layers:
@@ -146,7 +148,7 @@ def effort(
 
 
 def gain_resolution(class_rows: list[float], *, is_balanced: bool) -> float:
-    """The width of the 95 % interval of (model - baseline), of two that differ in a quarter of their answers.
+    """Return the width of the 95 % interval of (model - baseline), for two that differ in a quarter of their answers.
 
     Accuracy is the mean over the rows, F1 about that over the classes, in which the rows of a rare one weigh more.
     """
@@ -158,18 +160,18 @@ def gain_resolution(class_rows: list[float], *, is_balanced: bool) -> float:
 
 
 def slack(share: float) -> float:
-    """The share that the contract allows where `share` was seen: twice that and a hundredth."""
+    """Return the share that the contract allows where `share` was seen: twice that and a hundredth."""
     return min(1.0, math.ceil((SLACK * share + 0.01) * 100) / 100)
 
 
 def up(value: float) -> float:
-    """Up to two figures that matter."""
+    """Round up to two significant digits."""
     unit = unit_of(value)
     return round(math.ceil(round(value / unit, 6)) * unit, 6)
 
 
 def down(value: float) -> int:
-    """Down to two figures that matter, and at least 1."""
+    """Round down to two significant digits, and to no less than 1."""
     unit = unit_of(value)
     return max(1, int(math.floor(round(value / unit, 6)) * unit))
 
@@ -179,7 +181,8 @@ def unit_of(value: float) -> float:
 
 
 def positions_of(encoder: Path) -> int:
-    """The longest input of an encoder's folder, by its config.json. SourceError where the folder cannot be used."""
+    """Read the longest input, in tokens, from the config.json of an encoder's folder;
+    SourceError where it cannot be used."""
     config = encoder / "config.json"
     try:
         said = json.loads(config.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How a user's file is laid out: its format, encoding, delimiter, quoting and header."""
+"""The layout of a user's file: its format, encoding, delimiter, quoting and header."""
 
 import codecs
 import csv
@@ -28,7 +28,7 @@ READ_AS: dict[Encoding, str] = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin
 
 
 def find(data: Path) -> Path:
-    """The file, as an absolute path; SourceError where there is none, or nothing is in it."""
+    """Return the file as an absolute path; SourceError where there is none, or nothing is in it."""
     if not data.exists():
         near = [p.name for p in data.parent.iterdir()] if data.parent.is_dir() else []
         raise SourceError(f"{data} is missing{did_you_mean(data.name, near)}")
@@ -40,7 +40,8 @@ def find(data: Path) -> Path:
 
 
 def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
-    """The format of a file with the columns `wanted`; delimited text is looked into, the other kinds say it."""
+    """Return the format of a file that has the columns `wanted`: by its ending, and for delimited
+    text by its first records."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = next(iter(suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]), "")
     if suffix in PLAIN:
@@ -60,7 +61,7 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
 
 
 def check_no_array(path: Path, form: str) -> None:
-    """SourceError where a file of JSON is one array, and so holds no object a line."""
+    """Raise SourceError where a file of JSON is one array, and so does not hold one object a line."""
     if form == "jsonl":
         with opened(path) as file:
             if file.read(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
@@ -73,7 +74,7 @@ def check_no_array(path: Path, form: str) -> None:
 
 
 def delimiter_of(path: Path, encoding: Encoding, usual: str, wanted: tuple[str, str]) -> tuple[str, list[list[str]]]:
-    """The delimiter, and the first records read with it.
+    """Return the delimiter, and the first records read with it.
 
     It is the one whose first record names both columns; where none does, the one that gives most records one width.
     """
@@ -94,7 +95,7 @@ def delimiter_of(path: Path, encoding: Encoding, usual: str, wanted: tuple[str, 
 
 
 def first_records(path: Path, encoding: Encoding, delimiter: str) -> list[list[str]]:
-    """The first records that are not blank; what follows a record that cannot be read is left out."""
+    """Return the first records that are not blank, up to the first that cannot be read."""
     records: list[list[str]] = []
     limit = csv.field_size_limit(MAX_FIELD)
     try:
@@ -109,7 +110,8 @@ def first_records(path: Path, encoding: Encoding, delimiter: str) -> list[list[s
 
 
 def encoding_of(path: Path) -> Encoding:
-    """utf-8, utf-16 (by its mark), or latin-1 for Western text; SourceError for other scripts in other encodings."""
+    """Return utf-8, utf-16 (by its mark), or latin-1 for Western text; SourceError for other
+    scripts in other encodings."""
     with opened(path) as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16"
@@ -126,7 +128,7 @@ def encoding_of(path: Path) -> Encoding:
 
 
 def western(path: Path, position: int, error: UnicodeDecodeError) -> Encoding:
-    """latin-1, if the bytes look like it."""
+    """Return latin-1 if the bytes look like Western text; SourceError otherwise."""
     with opened(path) as file:
         seen = file.read(CHUNK)
     high = sum(byte >= 0x80 for byte in seen) / len(seen)

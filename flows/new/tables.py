@@ -1,4 +1,4 @@
-"""What `new` prints."""
+"""The output of `new`, as plain data and as text."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ def new_summary(added: "Added") -> Data:
 
 
 def new_notes(data: Data, console: Console) -> None:
-    """What was found and chosen, what to look at, and the next command."""
+    """Print what was found and chosen, remarks on it, and the next command."""
     figures, settings = data["figures"], data["settings"]
     console.print(
         f"{data['recipe']}: {figures['num_rows']:,} rows, {len(figures['labels'])} classes, texts of about "

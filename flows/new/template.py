@@ -1,4 +1,4 @@
-"""The text of a new recipe, with what each value was chosen by, and its place in params.yaml."""
+"""The text of a new recipe, with the reason for each value in a comment, and its place in params.yaml."""
 
 import json
 import re
@@ -31,7 +31,7 @@ RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", 
 
 
 def scalar(value: object) -> str:
-    """A value as one line of YAML that every reader takes for the same."""
+    """Return a value as one line of YAML that every reader takes for the same."""
     if isinstance(value, str) and PLAIN_WORD.fullmatch(value) and value.lower() not in RESERVED:
         return value
     if isinstance(value, str):
@@ -46,7 +46,7 @@ def scalar(value: object) -> str:
 
 
 def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str, encoder: str) -> str:
-    """The recipe, indented as an entry below `recipes:`."""
+    """Return the recipe's text, indented as an entry below `recipes:`."""
     return (
         data_text(name, measured, settings, path=path, encoder=encoder)
         + training_text(settings, encoder=encoder)
@@ -56,7 +56,7 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
 
 
 def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder: str) -> str:
-    """From the source to what a model reads."""
+    """Return the sections from the source to what a model reads: ingest, validate, preprocess."""
     figures = measured.figures
     shape = "balanced" if s.is_balanced else "not balanced"
     return f"""\
@@ -104,7 +104,7 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
 
 
 def training_text(s: Settings, *, encoder: str) -> str:
-    """The encoder, and how it is trained."""
+    """Return the sections pretrain and finetune: the encoder, and how it is trained."""
     weights = "none" if s.is_balanced else "balanced"
     minutes = max(1, round(s.training_s / 60))
     trained = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
@@ -133,7 +133,7 @@ def training_text(s: Settings, *, encoder: str) -> str:
 
 
 def judging_text(s: Settings) -> str:
-    """The gates, and what is served."""
+    """Return the sections evaluate, compress and package: the gates, and what is served."""
     return f"""\
     evaluate:
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
@@ -167,7 +167,7 @@ stops a model
 
 
 def after_text(s: Settings) -> str:
-    """What becomes of the model once it is served; no stage reads it."""
+    """Return the sections monitoring and promotion, for a model that is served; no stage reads them."""
     return f"""\
     # What follows is no stage. 'modelyard monitor' compares what the service is asked with the training split.
     monitoring:
@@ -198,7 +198,7 @@ def after_text(s: Settings) -> str:
 
 
 def query_text(query: str) -> str:
-    """The query as it is, line by line; quoted where a column's name has characters that YAML cannot show."""
+    """Return the query line by line, or quoted where a column's name has characters that YAML cannot show."""
     lines = query.rstrip("\n").split("\n")
     if not all(line.isprintable() for line in lines):
         return scalar(query)
@@ -206,7 +206,7 @@ def query_text(query: str) -> str:
 
 
 def labels_text(labels: list[str]) -> str:
-    """The labels on one line, or one a line where that would be long."""
+    """Return the labels on one line, or one a line where that would be long."""
     line = scalar(labels)
     return line if len(line) <= 100 else "".join(f"\n          - {scalar(label)}" for label in labels)
 
@@ -223,7 +223,7 @@ def left_out_note(measured: Measured) -> str:
 
 
 def encoder_text(name: str, text: str, folder: dict[str, str] | None) -> str:
-    """The tokenizer's source, where it is first written: an alias, if params.yaml has MiniLM's, or the values."""
+    """Return the tokenizer's source where it is first written: an alias, if params.yaml has MiniLM's, or the values."""
     if folder is None and has_anchor(text):
         return f"*{ANCHOR}"
     return f"&{name}_encoder {scalar(folder or MINILM)}"
@@ -234,7 +234,7 @@ def encoder_anchor(encoder: str) -> str:
 
 
 def has_anchor(text: str) -> bool:
-    """Whether the file names MiniLM's source, with just these values."""
+    """Return whether the file has an anchor for MiniLM's source, with just these values."""
     from ruamel.yaml import YAML
 
     todo: list[object] = [YAML().load(text)]
@@ -251,7 +251,7 @@ def has_anchor(text: str) -> bool:
 
 
 def insert(text: str, recipe: str, *, path: Path) -> str:
-    """params.yaml with the recipe below `recipes:`, after the last one; every other line stays as it is."""
+    """Return params.yaml with the recipe added after the last one below `recipes:`; every other line stays as it is."""
     from ruamel.yaml import YAML
 
     document = YAML().compose(text)
@@ -272,7 +272,7 @@ def insert(text: str, recipe: str, *, path: Path) -> str:
 
 
 def start_of_comments(text: str, at: int) -> int:
-    """The beginning of the comments and blank lines right above the line that begins at `at`."""
+    """Return where the comments and blank lines right above the line that begins at `at` begin."""
     before = text[:at].split("\n")[:-1]
     while before and (before[-1].startswith("#") or not before[-1].strip()):
         at -= len(before.pop()) + 1

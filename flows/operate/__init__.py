@@ -1,1 +1,1 @@
-"""What an operator asks for: serve, ui, up, status, down, keys, doctor."""
+"""The commands of an operator: serve, ui, up, status, down, keys, doctor."""

@@ -31,7 +31,8 @@ MIN_FREE_BYTES = 5 * 10**9
 PORTS = {"MLflow": (5000, "modelyard ui --mlflow-port"), "Prefect": (4200, "modelyard ui --prefect-port"),
          "service": (3000, "modelyard serve RECIPE --port")}  # fmt: skip
 EXTRAS = {"s3": ("s3", "dvc_s3"), "gs": ("gcs", "dvc_gs"), "azure": ("azure", "dvc_azure"), "ssh": ("ssh", "dvc_ssh")}
-"""Of pyproject.toml, and the module that it brings, by the scheme of a remote's address."""
+"""By the scheme of a remote's address: the extra of pyproject.toml that it needs, and a
+module that this extra brings."""
 SERVERS = ("mlflow", "prefect", "bentoml")
 EXPOSED_MENDED = (
     "bind them to 127.0.0.1; or turn their own authentication on: PREFECT_SERVER_API_AUTH_STRING, 'mlflow server "
@@ -41,17 +42,17 @@ EXPOSED_MENDED = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check of the machine or the project."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
     found: str
     mend: str = ""
-    """What to do about it; empty where all is well."""
+    """The advice on what to do; empty where all is well."""
 
 
 def examine(root: Path) -> list[Check]:
-    """Every check, in the order in which their faults are best mended. None of them raises."""
+    """Make every check, in the order in which their faults are best mended. None of them raises."""
     checks: list[Check] = []
     for look in LOOKS:
         try:
@@ -78,7 +79,7 @@ def look_at_python(root: Path) -> list[Check]:
 
 
 def look_at_versions(root: Path) -> list[Check]:
-    """The installed packages beside requirements.lock."""
+    """Compare the installed packages with requirements.lock."""
     lock = root / LOCK
     if not lock.is_file():
         return [Check("versions", "warn", f"{LOCK} is missing", "bring it back with git, or make it with 'make lock'")]
@@ -139,8 +140,8 @@ def look_at_ports(root: Path) -> list[Check]:
 
 
 def look_at_exposed_servers(root: Path) -> list[Check]:
-    """Our tools' servers that other machines can reach, and do not ask who is there: those that run, and those that the
-    settings would start."""
+    """Look for servers of ours that other machines can reach without authentication: those that run, and those that
+    the settings would start."""
     del root
     exposed: list[str] = [f"{name}={host}" for name, host, has_door in configured_hosts() if not has_door]
     for process in psutil.process_iter():
@@ -160,7 +161,8 @@ def look_at_exposed_servers(root: Path) -> list[Check]:
 
 
 def configured_hosts() -> Generator[tuple[str, str, bool]]:
-    """Settings by which Prefect's and MLflow's servers would listen beyond this machine; whether they would ask."""
+    """Yield each setting by which Prefect's or MLflow's server would listen beyond this machine: its name, the host,
+    and whether the server would ask for authentication."""
     hosts = {"PREFECT_SERVER_API_HOST": "PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_HOST": ""}
     for name, door in hosts.items():
         host = os.environ.get(name, "")
@@ -169,7 +171,7 @@ def configured_hosts() -> Generator[tuple[str, str, bool]]:
 
 
 def asks_who(process: psutil.Process) -> bool:
-    """Whether a server of ours has its own authentication on."""
+    """Return whether a server of ours has its own authentication on."""
     line, variables = process.cmdline(), process.environ()
     if any("prefect" in word for word in line):
         return bool(variables.get("PREFECT_SERVER_API_AUTH_STRING"))
@@ -179,7 +181,7 @@ def asks_who(process: psutil.Process) -> bool:
 
 
 def look_at_folders(root: Path) -> list[Check]:
-    """Whether what we write to can be written."""
+    """Check that the folders that we write to can be written."""
     home = os.environ.get("PREFECT_HOME") or str(Path.home() / ".prefect")
     folders = {"project": root, "prefect home": Path(home), "dvc cache": root / ".dvc" / "cache"}
     checks: list[Check] = []
@@ -194,7 +196,7 @@ def look_at_folders(root: Path) -> list[Check]:
 
 
 def look_at_remotes(root: Path) -> list[Check]:
-    """Whether the packages that DVC's remotes need are there."""
+    """Check that the packages that DVC's remotes need are installed."""
     from dvc.config import Config
 
     remotes: dict[str, Any] = Config(str(root / ".dvc"))["remote"]
@@ -219,7 +221,7 @@ def look_at_mlflow(root: Path) -> list[Check]:
 
 
 def look_at_champions(root: Path) -> list[Check]:
-    """Whether the registry still has what the ledger says is served."""
+    """Check that the registry still has the champions that the ledger names."""
     from components.promotion.champions import bring_back, lost_champion, register_one
     from components.promotion.ledger import entries
     from components.tracking.store import open_registry
@@ -234,7 +236,7 @@ def look_at_champions(root: Path) -> list[Check]:
 
 
 def has_store(root: Path) -> bool:
-    """Whether there is a store to ask: opening a SQLite file that is not there would make it."""
+    """Return whether there is a store to ask: opening a SQLite file that is not there would make it."""
     from components.tracking.store import tracking_uri
 
     uri = tracking_uri(root)
@@ -256,7 +258,7 @@ def look_at_prefect(root: Path) -> list[Check]:
 
 
 def look_at_schedules(root: Path) -> list[Check]:
-    """Whether each schedule has a coming run, where a worker or a pool was ever given them."""
+    """Check that each schedule has a coming run, where a worker or a pool was ever given them."""
     import httpx
 
     from components.plumbing.locks import held
@@ -279,7 +281,7 @@ def look_at_schedules(root: Path) -> list[Check]:
 
 
 def look_at_params(root: Path) -> list[Check]:
-    """Every recipe, and all of its faults."""
+    """Check every recipe, and report all of its faults."""
     names = list(load_yaml(root / PARAMS)["recipes"])
     checks: list[Check] = []
     for name in names:
@@ -292,7 +294,7 @@ def look_at_params(root: Path) -> list[Check]:
 
 
 def look_at_dag(root: Path) -> list[Check]:
-    """dvc.yaml and the sections of a recipe name the same stages."""
+    """Check that dvc.yaml and the sections of a recipe name the same stages."""
     there, wanted = list(load_stages(root)), stages()
     if set(there) != set(wanted):
         odd = sorted(set(there) ^ set(wanted))
@@ -319,7 +321,7 @@ def look_at_stale_runs(root: Path) -> list[Check]:
 
 
 def look_at_locks(root: Path) -> list[Check]:
-    """Who holds a recipe now, and what a killed process left behind."""
+    """Report which recipes are in use, and the notes that killed processes left behind."""
     holders = held(root)
     shown = "; ".join(f"{name}: {holder.doing} (process {holder.pid})" for name, holder in holders.items())
     checks = [Check("locks", "ok", f"held now: {shown}" if shown else "no recipe is in use")]
@@ -339,7 +341,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def dead_holders(rwlock: Path) -> set[int]:
-    """Processes that hold paths in DVC's read-write lock, and are gone.
+    """Return the numbers of processes that hold paths in DVC's read-write lock, and are gone.
 
     DVC writes down their numbers alone; a process that began after the file was written is another with the same one.
     """
@@ -352,7 +354,7 @@ def dead_holders(rwlock: Path) -> set[int]:
 
 
 def look_at_notify(root: Path) -> list[Check]:
-    """Whether everybody who is to be told could be."""
+    """Check that every target of `notify` has its environment variables."""
     from flows.telling.alerts import missing_variables, targets_of_all
 
     targets = targets_of_all(root)

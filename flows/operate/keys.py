@@ -1,4 +1,5 @@
-"""Who may ask a service that other machines can reach: the file of keys, as serving/requests/keys.py reads it."""
+"""The project's file of keys, with which clients may use a service that other machines can reach; see
+serving/requests/keys.py."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,12 @@ from flows.telling.output import plain_table
 
 
 def keys_file(root: Path) -> Path:
-    """Where the keys are kept, as hashes."""
+    """Return the path of the file that keeps the keys, as hashes."""
     return root / ".modelyard" / "keys.json"
 
 
 def has_keys(root: Path) -> bool:
-    """Whether anybody has a key; InputError where the file cannot be read."""
+    """Return whether any client has a key; InputError where the file cannot be read."""
     from serving.requests.keys import load_keys
 
     with explained():
@@ -26,7 +27,7 @@ def has_keys(root: Path) -> bool:
 
 @contextmanager
 def explained() -> Generator[None]:
-    """What is wrong with the keys, as the error of a command."""
+    """Raise InputError, an error of the command, for a KeysError of the block."""
     from serving.requests.keys import KeysError
 
     try:

@@ -1,4 +1,5 @@
-"""What `modelyard up` runs for a project: MLflow, Prefect, a router for each served recipe, and the worker."""
+"""The parts that `modelyard up` runs for a project: MLflow, Prefect, a router for each
+served recipe, and the worker."""
 
 import importlib.metadata
 import json
@@ -22,31 +23,32 @@ from flows.servers.tools import mlflow_server, prefect_server
 
 Kind = Literal["mlflow", "prefect", "router", "worker"]
 SHARED = ("mlflow", "prefect", "worker")
-"""The parts that belong to no recipe."""
+"""The names of the parts that belong to no recipe."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of them."""
+    """A server or process that `modelyard up` looks after."""
 
     name: str
     kind: Kind
     server: Server | None
-    """None: a server of the user's own, which is looked at and never started or stopped."""
+    """The server to start; None for one of the user's own, which is looked at and never started or stopped."""
     address: str
-    """Empty: it listens nowhere."""
+    """The address that it listens on; empty where it listens nowhere."""
     port: int | None
     option: str
-    """What chooses another port."""
+    """The option or setting that chooses another port."""
     version: str = ""
     stop_s: int = 15
-    """It may take so long to end when asked."""
+    """Seconds that it may take to end when asked."""
     fault: str = ""
-    """Of its recipe: it is not started, and what runs of it runs on."""
+    """The faults of its recipe; with any it is not started, and what runs of it runs on."""
 
 
 def plan(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> list[Part]:
-    """Every part, in the order of the table; without a port, on that of the record. InputError where two have one."""
+    """Return every part, in the order of the table, on the given port or else that of its record. InputError
+    where two parts have one port."""
     known = records(root)
     parts = [
         mlflow_part(root, mlflow_port or port_of(known.get("mlflow")) or MLFLOW_PORT),
@@ -70,7 +72,8 @@ def port_of(record: Record | None) -> int | None:
 
 
 def served(root: Path, known: Mapping[str, Record]) -> dict[str, Service | ParamsError]:
-    """The recipes with `serve: true`; the faults of one that cannot be read, and those of the file for all that run."""
+    """Return, by recipe with `serve: true`, its section `service` or the ParamsError of its faults. Where the file
+    cannot be read, its error stands for all that run."""
     try:
         recipes = load_yaml(root / PARAMS)["recipes"]
     except ParamsError as error:
@@ -90,7 +93,7 @@ def served(root: Path, known: Mapping[str, Record]) -> dict[str, Service | Param
 
 
 def check_recipes(root: Path) -> None:
-    """ParamsError with every fault for which a recipe is not served."""
+    """Raise ParamsError with every fault for which a recipe is not served."""
     faults = [str(one) for one in served(root, records(root)).values() if isinstance(one, ParamsError)]
     if faults:
         raise ParamsError("\n".join(dict.fromkeys(faults)))
@@ -113,14 +116,15 @@ def prefect_part(root: Path, port: int) -> Part:
 
 
 def noted_prefect(root: Path) -> str | None:
-    """The address of the server that `up` or `ui` runs, as they left it for `modelyard run`."""
+    """Return the address of the Prefect server that `up` or `ui` runs, as they noted it for
+    `modelyard run`; None without one."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return json.loads((root / PREFECT_SERVER).read_text(encoding="utf-8"))["url"]
     return None
 
 
 def worker_part(root: Path) -> Part:
-    """The schedules; it finds Prefect's server as every command does."""
+    """Return the worker's part, which runs the schedules; it finds Prefect's server as every command does."""
     server = Server("worker", modelyard(root, "worker"), "", root / ".modelyard" / "logs" / "worker.log")
     return Part("worker", "worker", server, "", None, "", stop_s=45)
 

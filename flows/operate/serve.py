@@ -47,7 +47,7 @@ def serve_recipe(root: Path, recipe: str, *, port: int, host: str = HOST) -> Non
 
 
 def own_address(host: str) -> str:
-    """The address by which this machine reaches a server on `host`; InputError where that is no IP address."""
+    """Return the address by which this machine reaches a server on `host`; InputError where that is no IP address."""
     try:
         address = ip_address(host)
     except ValueError as error:
@@ -58,7 +58,8 @@ def own_address(host: str) -> str:
 
 
 def keys_environment(root: Path, host: str) -> dict[str, str]:
-    """What tells a server on `host` whom to answer; InputError where others reach it, and nobody has a key."""
+    """Return the environment that tells a server on `host` which keys to accept; InputError where others reach
+    it, and nobody has a key."""
     from serving.requests.keys import VARIABLE, is_loopback
 
     if is_loopback(host):
@@ -72,13 +73,13 @@ def keys_environment(root: Path, host: str) -> dict[str, str]:
 
 
 def check_bindable(host: str, port: int) -> None:
-    """InputError where this machine has no such address."""
+    """Raise InputError where a server cannot listen on this address and port."""
     if host != HOST and not is_free(port, host=host):
         raise InputError(f"port {port} of {host} cannot be listened on; the address is not of this machine, or in use")
 
 
 def example_command(bundle: Path, address: str) -> str:
-    """A command that asks a served bundle."""
+    """Return a command that sends a request to a served bundle."""
     from serving.bundle import load_about
     from serving.tasks import endpoint_of
 

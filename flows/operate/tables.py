@@ -1,4 +1,4 @@
-"""What `doctor`, `up`, `status` and `down` print: each report as plain data (for --json), and as tables."""
+"""The output of `doctor`, `up`, `status` and `down`: each report as plain data (for --json), and as tables."""
 
 from dataclasses import asdict
 
@@ -27,7 +27,7 @@ def doctor_table(data: Data, console: Console) -> None:
 
 
 def up_summary(rows: list[Seen]) -> Data:
-    """Every part, and whether none of those that were started is unwell."""
+    """Return every part as data, and whether none that was started is unwell."""
     return {"is_well": all(row.state not in BAD for row in rows), "parts": [asdict(row) for row in rows]}
 
 

@@ -1,4 +1,4 @@
-"""What the commands `up`, `status` and `down` do."""
+"""The work of the commands `up`, `status` and `down`."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ READY_TIMEOUT_S = 120
 POLL_S = 0.3
 HEALTH_TIMEOUT_S = 3
 OFFERED_WITHIN_S = 60
-"""A worker takes seconds to tell Prefect's server of the schedules."""
+"""Seconds within which a worker is to have given Prefect's server its schedules."""
 State = Literal["ok", "starting", "waiting", "degraded", "down", "crashed", "stopped", "refused"]
 SETTLED = ("ok", "waiting", "degraded", "crashed")
 BAD = ("degraded", "down", "crashed", "starting", "refused")
@@ -50,7 +50,7 @@ BAD = ("degraded", "down", "crashed", "starting", "refused")
 
 @dataclass(frozen=True)
 class Seen:
-    """A part as it is now: a row of the table."""
+    """The present state of a part: a row of the table."""
 
     name: str
     state: State
@@ -59,12 +59,12 @@ class Seen:
     pid: int | None
     up_s: float | None
     note: str
-    """What a person should know: what is wrong, or under way."""
+    """A remark for a person: what is wrong, or under way; empty without any."""
     log: str
 
 
 def bring_up(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> list[Seen]:
-    """Start what does not run, and wait until it answers. BusyError where a port is taken by another.
+    """Start the parts that do not run, and wait until they answer. BusyError where a port is taken by another process.
 
     Two at once come one after the other, and the second finds all running.
     """
@@ -88,7 +88,8 @@ def bring_up(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -
 
 
 def settle(recipes: list[str], root: Path) -> None:
-    """Have promotion finish what a killed one left, and name the champion, to whom the router then changes."""
+    """Have promotion finish what a killed one left, and name each recipe's champion, to
+    which its router then changes."""
     if not recipes:
         return
     from components.promotion.decide import champion_of
@@ -127,7 +128,7 @@ def begin(root: Path, parts: list[Part]) -> None:
 
 
 def look(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> list[Seen]:
-    """Every part that should run, and every one that was started and not stopped."""
+    """Return the state of every part that should run, and of every one that was started and not stopped."""
     parts = plan(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
     known, unread = records(root), unreadable(root)
     planned = {part.name for part in parts}
@@ -157,7 +158,7 @@ def look(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> li
 
 
 def with_fault(row: Seen, fault: str) -> Seen:
-    """A row of a recipe with faults: what is served runs on, and what does not run is not started."""
+    """Return a row with the faults of its recipe: what is served runs on, and what does not run is not started."""
     if not fault:
         return row
     states: dict[State, State] = {"ok": "degraded", "waiting": "degraded", "stopped": "refused"}
@@ -165,14 +166,14 @@ def with_fault(row: Seen, fault: str) -> Seen:
 
 
 def without_record(root: Path, name: str, path: Path) -> str:
-    """How a part whose record cannot be read comes back under control."""
+    """Return how to bring back under control a part whose record cannot be read."""
     running = leader_of(root, name)
     ended = f"end it (kill {running.pid}), " if running else ""
     return f"its record cannot be read: {ended}remove {path}, and 'modelyard up' starts it again"
 
 
 def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
-    """One part as it is now."""
+    """Return the present state of one part."""
     if part.server is None:
         state: State = "ok" if answers(f"{os.environ[part.option]}/health") else "down"
         note = f"your own, by {part.option}" + ("" if state == "ok" else "; it does not answer")
@@ -198,7 +199,7 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
 
 
 def scheduling(root: Path, *, up_s: float) -> tuple[State, str, str]:
-    """State, version and note of the worker: which schedules have no coming run, and otherwise what comes next."""
+    """Return state, version and note of the worker: the schedules that have no coming run, or else what comes next."""
     from flows.upkeep.due import coming_runs
 
     try:
@@ -226,12 +227,13 @@ def answers(url: str) -> bool:
 
 @cache
 def client() -> httpx.Client:
-    """One for all: each new one reads the system's certificates."""
+    """Return the one client for all checks: each new one would read the system's certificates."""
     return httpx.Client(timeout=HEALTH_TIMEOUT_S, trust_env=False)
 
 
 def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, str]:
-    """State, version and note of a recipe's router, by what it writes down and whether its champion answers."""
+    """Return state, version and note of a recipe's router, by the state that it writes and
+    whether its champion answers."""
     try:
         written: dict[str, Any] = read_json(root / ".modelyard" / "router" / f"{recipe}.json")
     except ArtifactError:
@@ -264,7 +266,8 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
 
 
 def verdict_of(root: Path, recipe: str, serving: Any) -> str:
-    """How the last challenger did, unless it is what is served."""
+    """Return what became of the last trial of a challenger; empty where that challenger is
+    served, or a trial is under way."""
     with suppress(ArtifactError, KeyError):
         verdict = read_json(root / ".modelyard" / "canary" / f"{recipe}.json")
         if serving is not None and verdict["tag"] != serving["tag"] and verdict["state"] != "running":
@@ -273,7 +276,7 @@ def verdict_of(root: Path, recipe: str, serving: Any) -> str:
 
 
 def bring_down(root: Path, *, force: bool = False) -> list[tuple[str, bool]]:
-    """Stop what `up` started; gives each name, and whether it ended when it was asked.
+    """Stop the parts that `up` started; return each name, and whether it ended when it was asked.
 
     BusyError where a run is at work that tells these servers what it does, unless it is forced.
     """
@@ -300,7 +303,7 @@ def bring_down(root: Path, *, force: bool = False) -> list[tuple[str, bool]]:
 
 
 def check_unused(root: Path, known: Mapping[str, Record]) -> None:
-    """BusyError where somebody else's run is at work; the worker's own end with it."""
+    """Raise BusyError where a run that is not the worker's own is at work."""
     members_of_all = [process for record in known.values() for process in members(record)]
     ours = {psutil.Process(), *members_of_all, *unrecorded(root)}
     for name, holder in held(root).items():

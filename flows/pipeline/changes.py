@@ -1,4 +1,4 @@
-"""What DVC says of a recipe's stages: which changed, and which only lost outputs that its cache still has."""
+"""The changes that DVC finds in a recipe's stages, and which of them only lost outputs that its cache still has."""
 
 import subprocess
 import time
@@ -13,7 +13,7 @@ LOCK_WAIT_S = 60
 
 
 def changes_of(root: Path, stages: Sequence[Stage]) -> dict[str, list[Any]]:
-    """What DVC finds changed, by the addresses of the stages, looked up together: each look reads all of dvc.lock.
+    """Return what DVC finds changed, by the stages' addresses, all looked up together: each look reads all of dvc.lock.
 
     `stages` are all of a recipe's.
     """
@@ -22,14 +22,15 @@ def changes_of(root: Path, stages: Sequence[Stage]) -> dict[str, list[Any]]:
 
 
 def are_gone(changes: Sequence[Any]) -> bool:
-    """Whether a stage lacks nothing but outputs that DVC's cache has: it calls those "deleted" and others "not in
-    cache"."""
+    """Return whether a stage lacks nothing but outputs that DVC's cache has: it calls those "deleted"
+    and others "not in cache"."""
     only = changes[0] if len(changes) == 1 and isinstance(changes[0], dict) else {}
     return set(only.get("changed outs", {}).values()) == {"deleted"}
 
 
 def is_in_run_cache(root: Path, address: str) -> bool:
-    """Whether DVC's cache has what a stage makes of its present code, parameters and inputs: it ran with them before.
+    """Return whether DVC's cache has what a stage makes of its present code, parameters and
+    inputs: it ran with them before.
 
     What it reads must be there.
     """
@@ -55,7 +56,7 @@ def is_in_run_cache(root: Path, address: str) -> bool:
 
 
 def to_commit(root: Path) -> list[str]:
-    """Which of the files that say how an artifact was made are other than in the last commit; none without git."""
+    """Return params.yaml and dvc.lock as far as they differ from the last commit; none without git."""
     command = ["git", "status", "--porcelain", "--", "params.yaml", "dvc.lock"]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -65,7 +66,8 @@ def to_commit(root: Path) -> list[str]:
 
 
 def when_unlocked(call: Callable[[], Any], what: str) -> Any:
-    """What a call to DVC gives, once no other DVC command holds its lock. BusyError where one holds it for long."""
+    """Return the result of a call to DVC, made once no other DVC command holds its lock. BusyError where one holds it
+    for longer than LOCK_WAIT_S."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
@@ -83,7 +85,7 @@ def when_unlocked(call: Callable[[], Any], what: str) -> Any:
 
 
 def chain_of(error: BaseException) -> Generator[BaseException]:
-    """An error and its causes."""
+    """Yield an error and its causes, from the outermost to the first."""
     current: BaseException | None = error
     while current is not None:
         yield current

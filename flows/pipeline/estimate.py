@@ -1,4 +1,4 @@
-"""estimate: what a recipe's trainings will take, or those of a model of any size; as plain data and as tables."""
+"""estimate: the memory and time of a recipe's trainings, or of a model of any size; as plain data and as tables."""
 
 import math
 import re
@@ -22,7 +22,7 @@ QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s
 
 
 def quantity(text: str, option: str, units: dict[str, float], example: str) -> float:
-    """A positive number, with a unit or without. InputError that names the option."""
+    """Read a positive number, with a unit or without; InputError that names the option where it is none."""
     found = QUANTITY.fullmatch(text)
     scale = units.get(found[2].lower()) if found else None
     value = float(found[1]) * scale if found and scale else 0.0
@@ -33,7 +33,8 @@ def quantity(text: str, option: str, units: dict[str, float], example: str) -> f
 
 
 def question_of(options: dict[str, Any]) -> "Question":
-    """The what-if that the command's options ask. InputError where one is no number."""
+    """Return the question about a model of any size that the command's options ask;
+    InputError where one is no number."""
     from components.estimate.scaling import Question
 
     for name in ("utilisation", "days"):
@@ -57,7 +58,7 @@ def question_of(options: dict[str, Any]) -> "Question":
 
 
 def recipe_estimate(root: Path, name: str) -> "Estimate":
-    """What the trainings of a recipe will take."""
+    """Estimate what the trainings of a recipe will take."""
     from components.recipes import load_recipe
 
     recipe = load_recipe(root, name)
@@ -71,7 +72,7 @@ def estimate_summary(found: "Estimate") -> Data:
 
 
 def estimate_tables(data: Data, console: Console) -> None:
-    """For each training its parts, memory and time; then what was assumed."""
+    """Print the parts, memory and time of each training, then what was assumed."""
     for training in data["trainings"]:
         parts_table(training, console)
         memory_table(training, data, console)
@@ -132,7 +133,7 @@ def answer_summary(question: "Question", answer: "Answer") -> Data:
 
 
 def answer_tables(data: Data, console: Console) -> None:
-    """What the model takes, the devices that each way needs, and what was assumed."""
+    """Print what the model takes, the devices that each way of dividing it needs, and what was assumed."""
     table = plain_table("", "")
     table.show_header = False
     table.add_row("parameters", f"{data['num_parameters']:.3g}")
@@ -164,7 +165,7 @@ def assumed(assumptions: list[str], console: Console) -> None:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes as people read them."""
+    """Write a number of bytes with a unit and 3 or 4 digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"
@@ -173,7 +174,7 @@ def size(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people read it."""
+    """Write a time with a unit and 3 or 4 digits."""
     for limit, unit, length in ((1, "ms", 1e-3), (120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
             return f"{seconds / length:.3g} {unit}"

@@ -18,21 +18,22 @@ class Stage:
     recipe: str
     desc: str
     upstream: tuple[str, ...]
-    """Names of the stages of this recipe whose outputs it reads."""
+    """The names of the stages of this recipe whose outputs it reads."""
     retries: int
-    """After a failure that another try may mend, such as a registry that does not answer."""
+    """How often it is tried again after a failure that another try may mend, such as a
+    registry that does not answer."""
     retry_delay_s: float
     timeout_s: float | None
 
     @property
     def address(self) -> str:
-        """What DVC calls it."""
+        """The stage's name in DVC, `stage@recipe`."""
         return f"{self.name}@{self.recipe}"
 
 
 @cache
 def open_repo(root: Path) -> Any:
-    """DVC's view of the project, opened once in a process: DVC reads anew what a stage changed.
+    """Return DVC's view of the project, opened once in a process: DVC reads anew what a stage changed.
 
     ParamsError where dvc.yaml or params.yaml cannot be read.
     """
@@ -50,7 +51,7 @@ def open_repo(root: Path) -> Any:
 
 
 def read_graph(repo: Any, recipe: str) -> list[Stage]:
-    """The stages of a recipe, each after those that it reads from."""
+    """Return the stages of a recipe, each after those that it reads from."""
     from networkx import dfs_postorder_nodes
 
     graph = repo.index.graph
@@ -71,7 +72,7 @@ def read_graph(repo: Any, recipe: str) -> list[Stage]:
 
 
 def check_stage(name: str, stages: list[Stage]) -> str:
-    """`name` if it is a stage; InputError with the nearest name else."""
+    """Return `name` if it is a stage; otherwise InputError with the nearest name."""
     names = [stage.name for stage in stages]
     if name not in names:
         raise InputError(f"there is no stage '{name}'{did_you_mean(name, names)}; the stages: {', '.join(names)}")
@@ -79,7 +80,7 @@ def check_stage(name: str, stages: list[Stage]) -> str:
 
 
 def check_reached(force: Sequence[str], until: str | None, stages: list[Stage]) -> None:
-    """InputError where a stage is to be forced that comes after the last one to run."""
+    """Raise InputError where a stage is to be forced that comes after the last one to run."""
     names = [stage.name for stage in stages]
     late = [name for name in force if until and names.index(name) > names.index(until)]
     if late:

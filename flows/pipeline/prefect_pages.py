@@ -1,5 +1,5 @@
-"""What Prefect's pages show of a flow run beside its log, as Prefect's artifacts: how far a stage is, the figures of
-one that ran, what a failed gate judged, and where the MLflow run and the pages in `observations/` are.
+"""Prefect's artifacts of a flow run, which its pages show beside the log: how far a stage is, the figures of one that
+ran, what a failed gate judged, and where the MLflow run and the pages in `observations/` are.
 
 They are shown, never needed: one that cannot be made is left out, and Prefect's server is asked once for each.
 """
@@ -41,14 +41,16 @@ logger = logging.getLogger(__name__)
 FOLDER = ".modelyard/run/progress"
 LOOK_EVERY_S = 2.0
 LAST_LOOK_S = 5.0
-"""Of a stage that ended; a server that does not answer delays it no longer."""
+"""Seconds that the last look at a stage that ended may take; a server that does not answer
+delays the stage no longer."""
 MAX_FIGURES = 16
 MAX_TEXT = 200
 
 
 @contextmanager
 def shown_as_artifacts() -> Generator[None]:
-    """A server that does not answer is not waited for, and what goes wrong in the block stops nothing."""
+    """Make artifacts in the block without waiting for a server that does not answer; what goes
+    wrong there stops nothing."""
     try:
         with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
             yield
@@ -57,7 +59,7 @@ def shown_as_artifacts() -> Generator[None]:
 
 
 def key_of(recipe: str, *names: str) -> str:
-    """The name under which Prefect keeps the versions of an artifact, in the letters that it allows."""
+    """Return the name under which Prefect keeps the versions of an artifact, in the letters that it allows."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join((recipe, *names)).lower()).strip("-")
 
 
@@ -86,18 +88,18 @@ def showing_progress(root: Path, recipe: str, stage: str) -> Generator[None]:
 
 
 class Follower:
-    """Brings the progress that a stage leaves in a file to Prefect."""
+    """A thread's work that brings the progress that a stage leaves in a file to Prefect."""
 
     def __init__(self, file: Path, key: str) -> None:
         self.file, self.key = file, key
         self.over = threading.Event()
         self.is_done = False
-        """Whether the stage ended well: then all of it is done, also where it stopped early."""
+        """Whether the stage ended well: then it is shown as complete, even where it stopped early."""
         self._artifact: Any = None
         self._seen = ""
 
     def follow(self) -> None:
-        """Look until it is over, and once more."""
+        """Look at the file until the stage is over, and once more."""
         is_over = False
         while not is_over:
             is_over = self.over.wait(LOOK_EVERY_S)
@@ -119,7 +121,7 @@ class Follower:
 
 
 def in_words(state: Mapping[str, Any]) -> str:
-    """The bar's line, and the epochs below it, the last first."""
+    """Return the bar's line, and the epochs below it, the last first."""
     line = f"{state['title']} {state['done']:,} of {state['total']:,}  {state['figures']}".strip()
     epochs: list[str] = state["milestones"]
     return "\n".join([line, "", *(f"- {epoch}" for epoch in reversed(epochs))]).strip()
@@ -129,7 +131,7 @@ def in_words(state: Mapping[str, Any]) -> str:
 
 
 def tell_figures(root: Path, recipe: str, stage: str) -> None:
-    """The figures of a stage that ran, and where its pages are."""
+    """Make an artifact of the figures of a stage that ran, and of where its pages are."""
     with shown_as_artifacts():
         layout = Layout(root, recipe, stage)
         report: dict[str, Any] = read_json(layout.artifact / REPORT)
@@ -139,7 +141,7 @@ def tell_figures(root: Path, recipe: str, stage: str) -> None:
 
 
 def tell_gate(root: Path, recipe: str, gate: str, figures: Mapping[str, Any], verdict: str) -> None:
-    """What a gate judged, as a table below its verdict, and where the pages on it are."""
+    """Make an artifact of what a gate judged, as a table below its verdict, and of where the pages on it are."""
     with shown_as_artifacts():
         rows = [{"figure": name, "value": short(value)} for name, value in flatten(figures).items()]
         pages = pages_of(Layout(root, recipe, gate).observations)
@@ -147,14 +149,15 @@ def tell_gate(root: Path, recipe: str, gate: str, figures: Mapping[str, Any], ve
 
 
 def tell_pages(root: Path, recipe: str, name: str, said: str) -> None:
-    """What was found, in words, and where the pages on it are."""
+    """Make an artifact of what was found, in words, and of where the pages on it are."""
     with shown_as_artifacts():
         pages = pages_of(Layout(root, recipe, name).observations)
         create_markdown_artifact("\n\n".join([said, *pages]), key=key_of(recipe, name), description=said)
 
 
 def tell_mlflow(run: PipelineRun) -> None:
-    """Where the pipeline's run in MLflow is: a link where its server is known, else what shows it."""
+    """Make an artifact that leads to the pipeline's run in MLflow: a link where its server is
+    known, else the run's id."""
     store, run_id = run.store, run.run_id
     with shown_as_artifacts():
         key, what = key_of(store.recipe, "mlflow"), f"the MLflow run of this pipeline: {run_id}"
@@ -168,7 +171,8 @@ def tell_mlflow(run: PipelineRun) -> None:
 
 
 def mlflow_address(root: Path) -> str | None:
-    """The address of the MLflow server that is up: the user's own, or that of `modelyard up` or `ui`."""
+    """Return the address of the MLflow server that is up: the user's own, or that of `modelyard up`
+    or `ui`; None without one."""
     own = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if own.scheme in ("http", "https"):
         return own._replace(netloc=own.netloc.rpartition("@")[2]).geturl().rstrip("/")  # without a password
@@ -185,7 +189,7 @@ def mlflow_address(root: Path) -> str | None:
 def figures_of(
     root: Path, recipe: str, stage: str, report: Mapping[str, Any]
 ) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """The heads and rows of a stage's table: those that `modelyard run` prints, where it prints some."""
+    """Return the heads and rows of a stage's table: those that `modelyard run` prints, where it prints some."""
     given = dict(report)
     if stage == "evaluate":
         head, quality = task_of(load_recipe(root, recipe).task).summary().table(given, None)
@@ -199,7 +203,7 @@ def figures_of(
 
 
 def short(value: object) -> object:
-    """A figure with as many digits as one reads; other values as text."""
+    """Return a figure with 6 significant digits, and other values as text of at most MAX_TEXT characters."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     return value if isinstance(value, bool | int) else str(value)[:MAX_TEXT]
@@ -211,5 +215,6 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def pages_of(folder: Path) -> list[str]:
-    """A line for each page that was left in a folder: its path, since browsers open no file from a page of a server."""
+    """Return a line for each page that was left in a folder, with its path: browsers open no
+    file from a server's page."""
     return [f"[{page.name}]({page.as_uri()}), a file: `{page}`" for page in sorted(folder.glob("*.html"))]

@@ -37,13 +37,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a pipeline run."""
+    """The result of a pipeline run."""
 
     recipe: str
     stages: list[StageOutcome]
     seconds: float
     parent_run_id: str
-    """In MLflow."""
+    """The id of the pipeline's run in MLflow."""
 
 
 @flow(name="pipeline", flow_run_name="{recipe}", persist_result=False, validate_parameters=False)
@@ -128,8 +128,8 @@ def run_pipeline(
 
 
 def close_parent(opening: Future[Store], pipeline_name: str, status: str) -> str:
-    """End the parent run of a pipeline that stopped, though its stage may never have come to say so; gives its id, or
-    nothing where MLflow does not answer."""
+    """End the parent run of a pipeline that stopped, though its stage may never have come to say so; return its id, or
+    an empty string where MLflow does not answer."""
     if not opening.done() or opening.exception() is not None:
         return ""
     parent = PipelineRun.of(opening.result(), pipeline_name)
@@ -167,7 +167,7 @@ def check_prefect() -> None:
 
 @contextmanager
 def prefect_errors() -> Generator[None]:
-    """StoreError where Prefect's server was waited for in vain (PREFECT_CLIENT_MAX_RETRIES) in the middle of a run."""
+    """Raise StoreError where Prefect's server was waited for in vain (PREFECT_CLIENT_MAX_RETRIES) during the block."""
     from prefect.settings import PREFECT_API_URL
 
     try:

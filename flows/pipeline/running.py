@@ -1,6 +1,5 @@
-"""The flow runs that are at work here: a note by its process for each, so that a killed one is found and marked; and
-how one ends, in time and with its worker.
-"""
+"""The flow runs that are at work here: each has a note of its process, so that a killed one is found and marked; and
+the ways in which a run ends, in time and with its worker."""
 
 import logging
 import os
@@ -24,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 FOLDER = ".modelyard/run/flows"
 WORKER_VARIABLE = "MODELYARD_WORKER"
-"""The process of `modelyard worker`, for the runs that it starts: they end when it does."""
+"""The environment variable with the identity of the process of `modelyard worker`, whose runs end when it does."""
 OPEN = ("RUNNING", "PENDING", "CANCELLING")
 ASK_AGAIN_AFTER_S = STOP_WAIT_S + 10
-"""A stage has this long to end before the run is asked once more."""
+"""Seconds that a stage has to end before the run is asked to end once more."""
 LOOK_EVERY_S = 1.0
 KEPT_S = 7 * 86400
 BEGINNING = timedelta(minutes=5)
-"""A run that a worker took has no note yet while its process starts."""
+"""How long a run that a worker took may have no note yet, while its process starts."""
 
 
 @contextmanager
@@ -51,7 +50,7 @@ def known_by_its_process(root: Path) -> Generator[None]:
 
 
 def forget_old(folder: Path) -> None:
-    """Where no worker ever looks, notes of long ago are of no use."""
+    """Remove the notes that are older than KEPT_S, which nobody took away where no worker ever looks."""
     for note in folder.glob("*.json"):
         with suppress(OSError):
             if time.time() - note.stat().st_mtime > KEPT_S:
@@ -59,15 +58,16 @@ def forget_old(folder: Path) -> None:
 
 
 def is_at_work(root: Path, flow_run_id: str) -> bool:
-    """Whether the process of a flow run is still there."""
+    """Return whether the process of a flow run is still there."""
     with suppress(ArtifactError, OSError, ValueError, KeyError, TypeError):
         return is_alive(read_json(root / FOLDER / f"{flow_run_id}.json")["process"])
     return False
 
 
 def mark_killed(root: Path, deployments: list[str], *, is_worker_there: bool = False) -> list[str]:
-    """Mark the open runs of these deployments, what they called, and their tasks, as crashed where their process is
-    gone, and forget them; gives their ids. `is_worker_there`: one is at work, so that a run may be about to start.
+    """Mark the open runs of these deployments, the runs that they called, and their tasks as crashed where their
+    process is gone, and forget them; return their ids. `is_worker_there` says that a worker is at work, so that a
+    run may be about to start.
 
     A kill -9 of the worker or of a flow leaves them RUNNING: nothing else of them is left. So does an end of which the
     server, which was away, never heard.
@@ -136,7 +136,8 @@ def close_tasks(client: Any, flow_run: UUID) -> None:
 
 @contextmanager
 def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
-    """End the block after so many seconds, or when the worker that started it is gone. TimeLimitError says the first.
+    """End the block after `limit_s` seconds (None: never) or when the worker that started it is gone;
+    TimeLimitError where it took too long.
 
     The main thread gets SIGTERM, which raises KeyboardInterrupt, so that the stage at work is ended with what it
     started; again, if it does not take it. DVC ignores SIGINT while a stage is at work.
@@ -163,7 +164,7 @@ def time_limit(limit_s: int | None, recipe: str) -> Generator[None]:
 
 
 def end_in_time(limit_s: int | None, done: threading.Event, is_late: threading.Event) -> None:
-    """Interrupt the main thread when it is time to."""
+    """Interrupt the main thread once the time is over or the worker is gone."""
     give_up_at = time.monotonic() + limit_s if limit_s is not None else None
     worker = os.environ.get(WORKER_VARIABLE)
     while not done.wait(LOOK_EVERY_S):

@@ -27,7 +27,7 @@ STOP_WAIT_S = 20
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """What became of one stage."""
+    """The result of one stage."""
 
     stage: str
     recipe: str
@@ -36,17 +36,18 @@ class StageOutcome:
     is_restored: bool = False
     """Whether its outputs came from DVC's cache: it ran before with the same code, parameters and inputs."""
     run_id: str | None = None
-    """The MLflow run that made its output."""
+    """The id of the MLflow run that made its output."""
 
 
 class StageError(ModelyardError):
-    """A stage stopped; the message, the exit code, the kind and whether it is transient are its own error's."""
+    """The error of a stage that stopped; its message, exit code, kind and whether it is transient are those
+    of the stage's own error."""
 
     def __init__(self, message: str, *, stage: str = "", kind: str = "StageError", report: Path | None = None) -> None:
         super().__init__(message)
         self.stage = stage
         self.report = report
-        """What the gate judged, where one failed."""
+        """The file with the figures that the gate judged, where one failed; else None."""
         self._kind = kind
 
     @property
@@ -55,7 +56,8 @@ class StageError(ModelyardError):
 
 
 def changed_stages(root: Path, stages: Sequence[Stage]) -> set[str]:
-    """Addresses of the stages that DVC finds changed: all, where it cannot tell. `stages` are all of a recipe's.
+    """Return the addresses of the stages that DVC finds changed, or all where it cannot tell.
+    `stages` are all of a recipe's.
 
     A stage below one that will run may change with it.
     """
@@ -90,8 +92,7 @@ def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
 @task(cache_policy=NO_CACHE, persist_result=False)
 def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:
     """Let DVC bring one stage up to date: it runs, or its outputs come from DVC's cache, where it ran with the same
-    inputs before, or it is found unchanged (at once, where that is known).
-    """
+    inputs before, or it is found unchanged (at once, where that is known)."""
     started = time.monotonic()
     (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
@@ -107,7 +108,8 @@ def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
 
 
 def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Another try may mend a store or registry that did not answer; never bad input or a failed gate."""
+    """Return whether another try may mend a failure: one of a store or registry that did not answer, never
+    bad input or a failed gate."""
     try:
         state.result()
     except Exception as error:
@@ -116,7 +118,7 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def _shown(root: Path, stage: Stage, *, force: bool) -> bool:
-    """Let the stage run, with what Prefect's pages show of it."""
+    """Run the stage, and show its progress and figures on Prefect's pages; return whether it ran."""
     try:
         with showing_progress(root, stage.recipe, stage.name):
             ran = _reproduce(root, stage, force=force)
@@ -130,7 +132,8 @@ def _shown(root: Path, stage: Stage, *, force: bool) -> bool:
 
 
 def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
-    """Whether the stage ran. StageError carries the stage's exit code; KeyboardInterrupt that it was stopped."""
+    """Run the stage through DVC; return whether it ran. StageError carries its exit code, KeyboardInterrupt
+    says that it was stopped."""
     from dvc.exceptions import DvcException
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -157,7 +160,8 @@ def _reproduce(root: Path, stage: Stage, *, force: bool) -> bool:
 
 
 def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
-    """What to raise for a stage whose process ended with an error: its own words and exit code, where it left any."""
+    """Return the error to raise for a stage whose process ended with one: with the stage's own words and
+    exit code, where it left any."""
     code = exit_code_of(failed)
     if code in INTERRUPTED:
         return KeyboardInterrupt()
@@ -175,14 +179,14 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
 
 
 def exit_code_of(error: Exception) -> int:
-    """The exit code in DVC's `failed to run: <command>, exited with <code>`, which it keeps only as text."""
+    """Read the exit code from DVC's `failed to run: <command>, exited with <code>`, which it keeps only as text."""
     code = str(error).rsplit("exited with ", 1)[-1]
     return int(code) if code.lstrip("-").isdigit() else 1
 
 
 @contextmanager
 def children_end_with_us() -> Generator[None]:
-    """Where the block is left by an error or an interrupt, end the stage's process and all of its own."""
+    """End the stage's process and all that it started, where the block is left by an error or an interrupt."""
     try:
         yield
     except BaseException:
@@ -191,7 +195,7 @@ def children_end_with_us() -> Generator[None]:
 
 
 def is_stage(process: psutil.Process) -> bool:
-    """Whether a process is one of ours (Prefect's own server is a child, too)."""
+    """Return whether a process is a stage of ours (Prefect's own server is a child, too)."""
     try:
         return "components" in process.cmdline()
     except psutil.Error:

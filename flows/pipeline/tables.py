@@ -1,4 +1,4 @@
-"""What `run`, `why` and `recipes` print: each report as plain data (for --json), and as tables for a person."""
+"""The output of `run`, `why` and `recipes`: each report as plain data (for --json), and as tables for a person."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
-    """The outcome with the report of every stage, and the measured speeds where they were measured here."""
+    """Return the outcome with the report of every stage, and the speeds where they were measured on this machine."""
     raw = load_yaml(root / PARAMS)["recipes"][recipe]
     return {
         "recipe": recipe,
@@ -41,13 +41,13 @@ def run_summary(root: Path, recipe: str, outcome: "Outcome") -> Data:
 
 
 def store_of_bentos(root: Path) -> str:
-    """Where BentoML's store is, as a shell in the project's folder names it."""
+    """Return the folder of BentoML's store, as a shell in the project's folder names it."""
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     return str(home.relative_to(root)) if home.is_relative_to(root) else str(home)
 
 
 def stages_table(data: Data) -> Table:
-    """Seconds of each stage, of what is beside them, and of all."""
+    """Return the table with the seconds of each stage, of the work beside them, and of all."""
     table = plain_table("stage", "", "seconds")
     each, rest, total = seconds_rows(data["stages"], data["seconds"])
     for stage, seconds in zip(data["stages"], each, strict=True):
@@ -60,13 +60,13 @@ def stages_table(data: Data) -> Table:
 
 
 def speeds_of(root: Path, recipe: str) -> Any:
-    """What `compress` measured; None on a machine that never measured."""
+    """Return the speeds that `compress` measured; None on a machine that never measured."""
     path = Layout(root, recipe, "compress").observations / "speeds.json"
     return read_json(path) if path.is_file() else None
 
 
 def run_tables(data: Data, console: Console) -> None:
-    """Stages, the figures of the model, and what to do next."""
+    """Print the stages, the figures of the model, and what to do next."""
     console.print(stages_table(data))
     reports = data["reports"]
     heads, quality = task_of(data["task"]).summary().table(reports.get("evaluate", {}), data["order"])
@@ -111,7 +111,7 @@ def why_table(data: Data, console: Console) -> None:
 
 
 def recipes_summary(root: Path) -> Data:
-    """Every recipe, with what its artifacts say."""
+    """Return every recipe, with what its artifacts say."""
     return {"recipes": [recipe_summary(root, name, raw) for name, raw in load_yaml(root / PARAMS)["recipes"].items()]}
 
 
@@ -130,8 +130,8 @@ def recipe_summary(root: Path, name: str, raw: Any) -> Data:
 
 
 def quality_of(task: str | None, evaluated: Data, compressed: Data) -> Data:
-    """The quality on the test split of the trained and of the served model, plain and in words; None where it is not
-    made yet."""
+    """Return the quality on the test split of the trained and of the served model, as numbers and in words; None
+    where it is not made yet."""
     summary = TASKS[task]().summary() if task in TASKS else CLASSIFIER
     told, key = headline(summary, evaluated, compressed), summary.headline(evaluated)
     return {
@@ -145,7 +145,7 @@ def quality_of(task: str | None, evaluated: Data, compressed: Data) -> Data:
 
 
 def method_of(compressed: Data) -> str:
-    """How the served model was made: `int8`, `int8, 30 % pruned`."""
+    """Return how the served model was made: `int8`, `int8, 30 % pruned`."""
     method: str = compressed.get("method", "")
     sparsity = compressed.get("sparsity")
     return f"{method.removeprefix('pruned_')}, {sparsity:.0%} pruned".replace("%", " %") if sparsity else method

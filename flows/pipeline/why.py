@@ -1,4 +1,4 @@
-"""For each stage of a recipe, whether it would run, and the file, parameter or upstream output that makes it."""
+"""The answer to whether each stage of a recipe would run, and the file, parameter or upstream output that makes it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import chdir
@@ -29,7 +29,7 @@ class Reason:
 
 
 def explain(root: Path, recipe: str) -> list[Reason]:
-    """One reason a stage, in the order in which they run. BusyError where the recipe is being run."""
+    """Return one reason for each stage, in the order in which they run; BusyError where the recipe is being run."""
     load_recipe(root, recipe)
     # DVC gives paths as they are seen from the working folder.
     with chdir(root), hold(root, recipe, doing=f"modelyard why {recipe}", wait=False):
@@ -40,15 +40,14 @@ def explain(root: Path, recipe: str) -> list[Reason]:
 def reasons_of(
     root: Path, stages: list[Stage], changes: Mapping[str, list[Any]], is_known: Callable[[str], bool]
 ) -> list[Reason]:
-    """One reason a stage, by what DVC finds changed; `is_known` says of a stage that DVC's run cache has what it makes
-    of what it would read now.
-    """
+    """Return one reason for each stage, by what DVC finds changed; `is_known` says of a stage's address whether DVC's
+    run cache has what it makes of what it would read now."""
     lock = root / "dvc.lock"
     locked: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {}) if lock.is_file() else {}
     reasons: list[Reason] = []
     restored: dict[str, str] = {}
     moving: dict[str, str] = {}
-    """What would become of each stage whose outputs may be others than now."""
+    """By the name of each stage whose outputs may differ from now: what would become of it, in words."""
     for stage in stages:
         entry = locked.get(stage.address, {})
         left = once_restored(changes.get(stage.address, []), entry, restored) if entry else []
@@ -75,7 +74,8 @@ def reasons_of(
 
 
 def once_restored(changes: list[Any], entry: dict[str, Any], restored: Mapping[str, str]) -> list[Any]:
-    """What stays changed of a stage once outputs that it reads are back, which are known by their digests."""
+    """Return the changes of a stage that stay once the outputs that it reads are back from the cache; `restored` has
+    the digests of these by path."""
     reads = digests(entry, "deps")
     left: list[Any] = []
     for change in changes:
@@ -88,17 +88,17 @@ def once_restored(changes: list[Any], entry: dict[str, Any], restored: Mapping[s
 
 
 def digests(entry: dict[str, Any], kind: str) -> dict[str, str]:
-    """The digests of what a stage read ("deps") or wrote ("outs"), as dvc.lock has them."""
+    """Return the digests of what a stage read ("deps") or wrote ("outs") by path, as dvc.lock has them."""
     return {tidy(one["path"]): one["md5"] for one in entry.get(kind, [])}
 
 
 def tidy(path: str) -> str:
-    """A folder's path may end with a slash."""
+    """Return a path without the slash that may end a folder's."""
     return path.rstrip("/")
 
 
 def causes_of(change: Any, root: Path, entry: dict[str, Any]) -> list[str]:
-    """DVC's account of one kind of change, in words."""
+    """Return DVC's account of one kind of change, in words."""
     if not isinstance(change, dict):
         return [str(change)]
     causes: list[str] = []
@@ -112,7 +112,7 @@ def causes_of(change: Any, root: Path, entry: dict[str, Any]) -> list[str]:
 
 
 def params_changes(section: str, root: Path, entry: dict[str, Any]) -> list[str]:
-    """Each value of a section of params.yaml that is not the one that dvc.lock has, before and after."""
+    """Return a line for each value of a section of params.yaml that differs from dvc.lock's, with both values."""
     now: Any = load_yaml(root / PARAMS)
     for key in section.split("."):
         now = now[key]
@@ -127,7 +127,7 @@ def params_changes(section: str, root: Path, entry: dict[str, Any]) -> list[str]
 
 
 def shown(values: dict[str, Any], key: str) -> str:
-    """A value for a message."""
+    """Return a value for a message, cut to SHOWN characters."""
     if key not in values:
         return "(not there)"
     text = repr(values[key])

@@ -1,4 +1,4 @@
-"""A Bento that is served beside others: its process, what it is answering now, and its end."""
+"""A Bento that is served beside others: its process, the requests that it is answering, and its end."""
 
 import asyncio
 import contextlib
@@ -25,22 +25,23 @@ from serving.log.traffic import SHADOW
 from serving.tasks import endpoint_of
 
 LARGE_REQUEST_BYTES = 64 * 2**20
-"""Where a bundle of another release says its limits otherwise; its service keeps them in any case."""
+"""The longest body that is passed to a bundle whose limits cannot be read, since another release made it; its own
+service keeps its limits in any case."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the router must know of a version before it starts."""
+    """The facts about a version that the router needs before it starts it."""
 
     route: str
     """The path that the model answers on."""
     max_bytes: int
-    """The longest body that is read."""
+    """The longest request body that is read, in bytes."""
     ready_timeout_s: float
 
 
 class Launcher:
-    """How a recipe's Bentos are made and started."""
+    """The builder and starter of a recipe's Bentos."""
 
     def __init__(self, root: Path, recipe: str, settings: Recipe, *, secret: str) -> None:
         self.root, self.recipe, self.settings, self.secret = root, recipe, settings, secret
@@ -59,7 +60,7 @@ class Launcher:
         return described(stored, ready_timeout_s=self.settings.package.ready_timeout_s)
 
     def build(self, version: Version) -> None:
-        """Make the version's Bento anew. ArtifactError where it is another one."""
+        """Build the version's Bento anew; ArtifactError where the result has another tag than the version."""
         remove_bento(version.tag)
         provenance = Layout(self.root, self.recipe, "package").observations / "provenance.json"
         built = build_bento(version.bundle, provenance)
@@ -76,12 +77,12 @@ class Launcher:
         return start(command, folder=log.parent, log=log, environment={**os.environ, **more})
 
     def log_of(self, version: Version) -> Path:
-        """Where a version's Bento says what it does."""
+        """Return the path of the log of a version's Bento."""
         return self.root / ".modelyard" / "logs" / f"bento-{self.recipe}-{version.digest[:12]}.log"
 
 
 def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
-    """What the router must know of a bundle."""
+    """Return the facts about a bundle that the router needs."""
     about = load_about(bundle)
     endpoint = endpoint_of(about.task)
     most = LARGE_REQUEST_BYTES
@@ -108,7 +109,7 @@ class Bento:
         return self.process.poll() is None
 
     def said_full(self, seconds: float, *, retry_after_s: int) -> None:
-        """It refuses whatever it is asked for so long."""
+        """Note that the Bento refuses all requests for the next `seconds`."""
         self.full_until, self.retry_after_s = time.monotonic() + seconds, retry_after_s
 
     @property
@@ -117,7 +118,7 @@ class Bento:
 
     @contextlib.contextmanager
     def busy(self) -> Generator[None]:
-        """It has a request for the block, so that it is not stopped."""
+        """Count a request of the Bento for the block, so that it is not stopped meanwhile."""
         self.in_flight += 1
         self.idle.clear()
         try:
@@ -128,19 +129,19 @@ class Bento:
                 self.idle.set()
 
     async def drained(self, timeout_s: float) -> None:
-        """Return when it has no request any more, or after `timeout_s`."""
+        """Return when the Bento has no request any more, or after `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.idle.wait()
 
     def seen(self) -> Mapping[str, object]:
-        """For the state that is written."""
+        """Return the version, tag, address and process of the Bento, for the state that the router writes."""
         return {"version": self.version.version, "tag": self.version.tag, "url": self.url, "pid": self.process.pid}
 
 
 async def start_bento(version: Version, launcher: Launcher) -> Bento:
-    """A Bento that is ready. Raises what `prepare` raises, or ModelyardError where it ends or takes too long; nothing
-    is then left running."""
+    """Start a version's Bento, and return it once it is ready. Raises what `prepare` raises, or ModelyardError where it
+    ends or takes too long; nothing is then left running."""
     prepared = await asyncio.to_thread(launcher.prepare, version)
     port = free_port()
     # On this thread: Linux ends the process with the thread that started it.
@@ -157,5 +158,5 @@ async def start_bento(version: Version, launcher: Launcher) -> Bento:
 
 
 async def stop_bento(bento: Bento) -> None:
-    """End a Bento, and all that it started."""
+    """End a Bento's process, and all that it started."""
     await asyncio.to_thread(stop, bento.process)

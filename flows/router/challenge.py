@@ -15,7 +15,7 @@ from flows.router.versions import Version
 logger = logging.getLogger(__name__)
 
 MAX_COMPARISONS = 4
-"""At once: more are left out, so that what nobody sees does not keep clients waiting."""
+"""The most comparisons at once: more are left out, so that requests that nobody sees do not keep clients waiting."""
 
 
 class Challenge:
@@ -31,11 +31,11 @@ class Challenge:
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes another request."""
+        """Whether the trial takes another request."""
         return not self.is_over and self.bento.is_alive and self.trial.verdict() == "running"
 
     def later(self, compare: Callable[[], Awaitable[None]]) -> None:
-        """Compare after the client was answered."""
+        """Compare the two answers after the client was answered, unless too many comparisons are under way."""
         if len(self.comparisons) >= MAX_COMPARISONS:
             self.left_out += 1
             return
@@ -63,7 +63,7 @@ class Challenge:
             logger.warning("a comparison could not be logged: %s", error)
 
     def figures(self) -> dict[str, Any]:
-        """For the verdict that is written."""
+        """Return the figures of the trial, for the verdict that the router writes."""
         version = self.bento.version
         return {
             "version": version.version,

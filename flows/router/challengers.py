@@ -15,22 +15,23 @@ from components.tracking.store import open_registry, store_errors
 
 
 def asked_file(root: Path, recipe: str) -> Path:
-    """What was asked for here; in the form of promotion's files."""
+    """Return the file that names the version whose trial was asked for by hand; it has the
+    form of promotion's files."""
     return root / ".modelyard" / "challengers" / f"{recipe}.asked.json"
 
 
 def verdict_file(root: Path, recipe: str) -> Path:
-    """Where the router says how a trial goes and ended."""
+    """Return the file in which the router writes how a trial goes and how it ended."""
     return root / ".modelyard" / "canary" / f"{recipe}.json"
 
 
 def wants_trials(recipe: Recipe) -> bool:
-    """Whether a challenger is tried on requests."""
+    """Return whether a recipe's challengers are tried on requests."""
     return recipe.service is not None and isinstance(recipe.service.canary, Canary)
 
 
 def challenge(root: Path, recipe: str, *, number: int | None) -> Version:
-    """Have a version tried (the challenger, unless a number is given): within a second where the router runs.
+    """Have a version tried (the challenger, unless a number is given); the router begins within a second where it runs.
 
     InputError where the recipe wants no trial, or there is nothing to try.
     """
@@ -53,7 +54,7 @@ def challenge(root: Path, recipe: str, *, number: int | None) -> Version:
 
 
 def withdraw(root: Path, recipe: str) -> bool:
-    """End a trial that was asked for, without a verdict; gives whether there was one."""
+    """End a trial that was asked for, without a verdict; return whether there was one."""
     load_recipe(root, recipe)
     path = asked_file(root, recipe)
     is_there = path.exists()

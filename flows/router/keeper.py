@@ -25,26 +25,26 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.25
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 60.0
 STEADY_S = 60
-"""A Bento that served for so long is started again at once."""
+"""Seconds after which a Bento that served for so long is started again at once when it ends."""
 ADOPTION_S = 10
-"""A promoted challenger is named champion within this time, or stopped."""
+"""Seconds within which a promoted challenger must become champion; otherwise it is stopped."""
 AFTER_FAULT_S = 5
 SMALLEST_LIMIT = 2**16
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the router writes."""
+    """The paths that the router writes to."""
 
     state: Path
     verdict: Path
     comparisons: Path
-    """A folder: one file for each challenger."""
+    """The folder of the comparisons, with one file for each challenger."""
 
 
 @dataclass
 class Backoff:
-    """When something that failed may be tried again."""
+    """The time when something that failed may be tried again; the pauses double up to MAX_DELAY_S."""
 
     failures: int = 0
     due: float = field(default_factory=time.monotonic)
@@ -66,13 +66,13 @@ class Keeper:
         self.drain_timeout_s = drain_timeout_s
         self.current: Bento | None = None
         self.last: Version | None = None
-        """Served until it ended."""
+        """The version that was served last, also once it ended."""
         self.challenge: Challenge | None = None
         self.refused: Mapping[str, Any] | None = None
-        """Why the champion is not what is served."""
+        """The reason why the champion is not served, with its version and time; None where it is."""
         self.backoffs: dict[str, Backoff] = {}
         self.named_ns = 0
-        """When the champion that is wanted was named."""
+        """The time in nanoseconds at which the file that names the wanted champion was written."""
         self.crashes = 0
         self.retiring: set[asyncio.Task[None]] = set()
         self.written: dict[Path, Mapping[str, Any]] = {}
@@ -81,12 +81,12 @@ class Keeper:
 
     @property
     def max_bytes(self) -> int:
-        """The longest request that is read."""
+        """The longest request body that is read, in bytes."""
         return max(self.current.prepared.max_bytes if self.current else 0, SMALLEST_LIMIT)
 
     @property
     def excuse(self) -> str:
-        """Why nothing answers."""
+        """The reason why nothing answers."""
         if self.refused is not None:
             return f"no model is served: {self.refused['reason']}"
         return "no model is served yet" if self.last is None else "the model is being started again"
@@ -168,7 +168,7 @@ class Keeper:
             self.retire(old)
 
     def adopted(self, version: Version) -> Bento | None:
-        """The challenger's Bento, where the challenger has become champion."""
+        """Return the challenger's Bento, where the challenger has become champion; else None."""
         challenge = self.challenge
         if challenge is None or challenge.bento.version.digest != version.digest or not challenge.bento.is_alive:
             return None
@@ -231,7 +231,7 @@ class Keeper:
             self.write_verdict(challenge.figures(), "running", "")
 
     def is_judged(self, version: Version) -> bool:
-        """Whether the verdict on a challenger is there already: it is tried once."""
+        """Return whether there is a verdict on a challenger already: each is tried once."""
         try:
             seen = json.loads(self.places.verdict.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -258,7 +258,7 @@ class Keeper:
         logger.info("%s is tried on %g of the requests (%s)", version.name, rules.share, rules.mode)
 
     def end(self, challenge: Challenge, state: str | None, reason: str, **more: Any) -> None:
-        """Drop a challenger; without a state it may be tried again."""
+        """Drop a challenger and stop its Bento; without a state no verdict is written, and it may be tried again."""
         challenge.is_over = True
         if self.challenge is challenge:
             self.challenge = None
@@ -268,7 +268,8 @@ class Keeper:
         logger.info("the trial of %s has ended: %s", challenge.bento.version.name, reason)
 
     async def promote(self, challenge: Challenge) -> None:
-        """Have a challenger promoted that passed; its Bento stays until it is the champion's."""
+        """Have promotion make the champion of a challenger that passed; its Bento stays until the
+        promotion took effect or failed."""
         challenge.is_over = True
         version = challenge.bento.version
         self.write_verdict(challenge.figures(), "promoting", "no regression")
@@ -284,7 +285,7 @@ class Keeper:
     # -------------------------------------------------------- what is written, and the end
 
     def state(self) -> dict[str, Any]:
-        """For `modelyard status`."""
+        """Return the state of the service, for `modelyard status`."""
         is_off = self.refused is not None or self.crashes > 0
         if self.current is not None:
             state = "serving" if self.refused is None else "degraded"
@@ -306,12 +307,12 @@ class Keeper:
         self.write(self.places.verdict, {**figures, "state": state, "reason": reason})
 
     def write(self, path: Path, value: Mapping[str, Any]) -> None:
-        """Write what has changed."""
+        """Write a value where it differs from what was written there last."""
         if self.written.get(path) != value and write_whole(path, {**value, "updated": now()}):
             self.written[path] = value
 
     async def stop(self) -> None:
-        """Stop every Bento; to be called when nothing is asked any more."""
+        """Stop every Bento; to be called when no request is under way any more."""
         bentos = [self.current, self.challenge.bento if self.challenge else None]
         if self.challenge is not None:
             self.challenge.is_over = True
@@ -322,7 +323,7 @@ class Keeper:
 
 
 def write_whole(path: Path, value: object) -> bool:
-    """Write JSON whole or not at all; gives whether it could be: a full disk must not end the service."""
+    """Write JSON whole or not at all; return whether that was possible: a full disk must not end the service."""
     try:
         write_json(path, value, durable=False)  # it may change with every request
     except (OSError, DiskFullError) as error:

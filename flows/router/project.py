@@ -1,4 +1,4 @@
-"""What a project's files say of who is served and who is tried, asked again and again."""
+"""A project's files that say which version is served and which is tried, read again and again."""
 
 import subprocess
 from contextlib import suppress
@@ -18,7 +18,7 @@ from serving.bundle import MANIFEST
 
 PROMOTE_TIMEOUT_S = 1800
 UNDER_WAY = (None, "running", "promoting")
-"""States of a trial that has no verdict yet, or whose router was killed before it had one."""
+"""The states of a trial that has no verdict yet, or whose router was killed before it had one."""
 
 
 class Project:
@@ -30,7 +30,7 @@ class Project:
         self.read: tuple[int, Recipe] | None = None
 
     def champion(self) -> Version | None:
-        """Whom promotion names, and before it has named one, the bundle that is packaged at the start."""
+        """Return the version that promotion names; before it has named one, the bundle that is packaged, or None."""
         named = read_version(champion_file(self.root, self.recipe), root=self.root)
         if named is not None:
             return named
@@ -40,7 +40,8 @@ class Project:
         return self.packaged
 
     def challenger(self) -> Version | None:
-        """Who is to be tried: who was asked for; else, where the recipe tries all challengers, whom promotion names."""
+        """Return the version to try: the one that was asked for; else, where the recipe tries all challengers, the one
+        that promotion names; else None."""
         asked = read_version(asked_file(self.root, self.recipe), root=self.root)
         if asked is not None and not is_decided(self.root, self.recipe, asked):
             return asked
@@ -49,20 +50,22 @@ class Project:
         return named if promotion is not None and promotion.then == "trial" else None
 
     def rules(self) -> Rules | None:
-        """How a challenger is tried, as `service.canary` has it now; None: not at all."""
+        """Return the rules of a trial, as `service.canary` has them now; None where no challenger is tried."""
         service = self.settings().service
         canary = service.canary if service else None
         return Rules(**canary.model_dump()) if isinstance(canary, Canary) else None
 
     def settings(self) -> Recipe:
-        """The recipe as params.yaml has it now, read again where the file has changed: reading it takes long."""
+        """Return the recipe as params.yaml has it now, read again only where the file has
+        changed: reading it takes long."""
         changed = (self.root / PARAMS).stat().st_mtime_ns
         if self.read is None or self.read[0] != changed:
             self.read = changed, load_recipe(self.root, self.recipe)
         return self.read[1]
 
     def promote(self, version: Version) -> str | None:
-        """Ask promotion to make a challenger the champion; gives why it does not. It takes long."""
+        """Ask promotion to make a challenger the champion; return why it does not, None
+        where it does. It takes long."""
         words = ("promote", self.recipe, "--version", version.version, "--cause", "its trial on requests")
         try:
             done = subprocess.run(
@@ -78,7 +81,7 @@ class Project:
 
 
 def is_decided(root: Path, recipe: str, version: Version) -> bool:
-    """Whether the trial of a version has ended, or it became champion meanwhile."""
+    """Return whether the trial of a version has ended, or it became champion meanwhile."""
     champion = read_version(champion_file(root, recipe), root=root)
     if champion is not None and champion.digest == version.digest:
         return True

@@ -39,18 +39,18 @@ HOP_BY_HOP = frozenset({
 })  # fmt: skip
 ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # what aiohttp would add of its own
 READ_TIMEOUT_S = 120
-"""A Bento that says nothing for so long is not waited for."""
+"""Seconds without a byte from a Bento after which it is not waited for."""
 SHADOW_TIMEOUT_S = 30
 BODY_TIMEOUT_S = 60
-"""A client may take so long to send its request."""
+"""Seconds that a client may take to send its request."""
 MAX_WHOLE_BYTES = 2**20
-"""An answer up to this length is read whole, which is cheaper, and can be compared."""
+"""The longest answer, in bytes, that is read whole, which is cheaper, and can be compared."""
 MAX_HELD_BYTES = 256 * 2**20
-"""Of all requests at once."""
+"""The most bytes that the bodies of all requests may hold at once."""
 
 
 class Refused(Exception):
-    """A request that is not passed on."""
+    """The refusal of a request that is not passed on."""
 
     def __init__(self, status: int, error: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(error)
@@ -74,7 +74,7 @@ class Asked:
 
 
 class Proxy:
-    """What answers on the recipe's port."""
+    """The handler of all requests on the recipe's port."""
 
     def __init__(self, keeper: Keeper, session: aiohttp.ClientSession, *, secret: str, log: Segments | None) -> None:
         self.keeper, self.session, self.secret = keeper, session, secret
@@ -98,9 +98,10 @@ class Proxy:
             self.held_bytes -= held
 
     def turn_away(self, request: web.BaseRequest) -> None:
-        """Refused, unread, where the champion has just said that it is full: passing it on costs several times more.
+        """Raise Refused, before the body is read, where the champion has just said that it is full: passing the request
+        on costs several times more.
 
-        Whoever needs a key, and what is asked for a purpose, is for the Bento to judge.
+        Requests that need a key or name a purpose are left for the Bento to judge.
         """
         bento = self.keeper.current
         if bento is None or not bento.is_full or not is_for_model(request.method, request.raw_path, bento):
@@ -120,13 +121,13 @@ class Proxy:
         return response or unavailable()
 
     def champion(self) -> Bento:
-        """Refused with 503 while none is ready."""
+        """Return the champion's Bento; Refused with 503 while none is ready."""
         if self.keeper.current is None:
             raise Refused(503, self.keeper.excuse, retry_after_s=self.keeper.retry_after_s)
         return self.keeper.current
 
     def is_chosen(self, challenge: Challenge, asked: Asked) -> bool:
-        """Whether this request is one of those that are tried on the challenger."""
+        """Return whether this request is one of those that are tried on the challenger."""
         return (
             challenge.is_open
             and is_for_model(asked.method, asked.target, challenge.bento)
@@ -134,7 +135,7 @@ class Proxy:
         )
 
     async def shadowed(self, request: web.BaseRequest, asked: Asked, challenge: Challenge) -> web.StreamResponse:
-        """The champion's answer; the challenger is asked afterwards."""
+        """Return the champion's answer; the challenger is asked afterwards."""
         response, champion = await self.pass_on(request, asked, self.champion())
 
         async def compare() -> None:
@@ -145,7 +146,8 @@ class Proxy:
         return response or unavailable()
 
     async def tried(self, request: web.BaseRequest, asked: Asked, challenge: Challenge) -> web.StreamResponse:
-        """The challenger's answer, or the champion's where the challenger fails; the champion is asked in any case."""
+        """Return the challenger's answer, or the champion's where the challenger fails; the
+        champion is asked in any case."""
         response, challenger = await self.pass_on(request, asked, challenge.bento, keep_failure=True)
         if response is None:
             response, champion = await self.pass_on(request, asked, self.champion())
@@ -160,7 +162,7 @@ class Proxy:
         return response
 
     async def read_body(self, request: web.BaseRequest) -> bytes:
-        """The whole body; Refused where it is too long, or there is no room for it."""
+        """Read the whole body; Refused where it is too long or slow, or there is no room for it."""
         most = self.keeper.max_bytes
         too_long = Refused(413, f"the request is longer than {most} bytes")
         if request.content_length is not None and request.content_length > most:
@@ -189,9 +191,10 @@ class Proxy:
     async def pass_on(
         self, request: web.BaseRequest, asked: Asked, bento: Bento, *, keep_failure: bool = False
     ) -> tuple[web.StreamResponse | None, Answer]:
-        """The Bento's answer, on its way to the client, and what it was.
+        """Pass a request on to a Bento; return the response to the client, and the Bento's answer for the comparison.
 
-        None where none was begun; with `keep_failure` also where it is a failure, which nobody has seen then.
+        The response is None where none was begun; with `keep_failure` also where it is a failure, which the
+        client has then not seen.
         """
         started = time.perf_counter()
         try:
@@ -220,7 +223,7 @@ class Proxy:
         return web.Response(status=answer.status, headers=headers, body=body), Answer(answer.status, body, seconds)
 
     async def ask(self, asked: Asked, bento: Bento) -> Answer:
-        """The answer of a Bento that no client gets."""
+        """Ask a Bento for an answer that no client gets."""
         headers = CIMultiDict([*asked.headers.items(), (SHADOW_HEADER, self.secret)])
         asked = Asked(asked.method, asked.target, headers, asked.body)
         started = time.perf_counter()
@@ -234,8 +237,9 @@ class Proxy:
         return Answer(answer.status, kept, time.perf_counter() - started)
 
     async def ask_both(self, asked: Asked, challenge: Challenge) -> tuple[Answer, Answer]:
-        """What champion and challenger answer out of sight, one after the other, either first: so that their latencies
-        compare. What a client got was made beside all that the other clients asked."""
+        """Ask champion and challenger out of sight, one after the other in a random order, so that their
+        latencies compare; return both answers, the champion's first. What a client got was made beside all
+        that the other clients asked."""
         bentos = [self.champion(), challenge.bento]
         answers: dict[Bento, Answer] = {}
         for bento in random.sample(bentos, 2):
@@ -250,10 +254,10 @@ class Proxy:
 
 
 def new_session() -> aiohttp.ClientSession:
-    """Connections to Bentos.
+    """Make the session that holds the connections to Bentos.
 
-    One is used again only for a time that is surely shorter than the 5 s after which a Bento closes it: a request that
-    meets its end would be lost.
+    A connection is used again only for a time that is surely shorter than the 5 s after which a Bento closes it: a
+    request that meets its end would be lost.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
@@ -267,7 +271,7 @@ def new_session() -> aiohttp.ClientSession:
 async def stream(
     request: web.BaseRequest, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
 ) -> web.StreamResponse:
-    """Give each part of an answer as it comes. One that breaks off is broken off here: it must not look whole."""
+    """Pass each part of an answer on as it comes. One that breaks off is broken off here: it must not look whole."""
     response = web.StreamResponse(status=answer.status, headers=headers)
     if answer.content_length is not None:
         response.content_length = answer.content_length
@@ -287,7 +291,7 @@ def is_for_model(method: str, target: str, bento: Bento) -> bool:
 
 
 def number_of(headers: Mapping[str, str], name: str) -> int | None:
-    """What a header says, where it is a number."""
+    """Return a header's value where it is a whole number; else None."""
     given = headers.get(name, "")
     return int(given) if given.isascii() and given.isdigit() else None
 
@@ -307,7 +311,7 @@ def asked_of(request: web.BaseRequest, body: bytes) -> Asked:
 
 
 def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """The headers that are for the other end."""
+    """Return the headers without those for the next server only (RFC 9110, 7.6.1) and our own."""
     named = {word.strip().lower() for word in headers.get("Connection", "").split(",")}
     left_out = HOP_BY_HOP | named | {SHADOW_HEADER.lower(), FULL}
     kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
@@ -315,12 +319,13 @@ def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
 
 
 def timed(given: Answer, again: Answer) -> Answer:
-    """The answer that a client got, with the latency of the one that compares."""
+    """Return the answer that a client got, with the latency of the repeated one, which compares; the
+    repeated one where it failed."""
     return again if again.has_failed else replace(given, seconds=again.seconds)
 
 
 def request_id(asked: Asked, response: web.StreamResponse | None) -> str | None:
-    """By which the traffic log knows the request."""
+    """Return the id by which the traffic log knows the request; None without one."""
     given = asked.headers.get(REQUEST_ID)
     return response.headers.get(REQUEST_ID, given) if response is not None else given
 

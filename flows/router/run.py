@@ -16,7 +16,8 @@ from serving.log.segments import Segments
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024
-"""Connections that wait to be accepted: in a burst the first answer may be 503, but not a refused connection."""
+"""The most connections that wait to be accepted: in a burst the first answer may be 503, but
+not a refused connection."""
 
 
 async def run_router(

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 SERVER_ERROR = 500
 ROUNDING = 1e-9
-"""A figure that is just at its limit is within it."""
+"""The tolerance within which a figure that is just at its limit counts as within it."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """A recipe's `service.canary`, where its mode is not none."""
+    """The rules of a trial: a recipe's `service.canary`, where its mode is not none."""
 
     mode: Literal["shadow", "canary"]
     share: float
@@ -28,12 +28,12 @@ class Rules:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one of the two answered."""
+    """The answer of the champion or of the challenger to one request."""
 
     status: int
-    """0 where no answer came."""
+    """The HTTP status; 0 where no answer came."""
     body: bytes
-    """Empty where it was streamed, or long."""
+    """The body; empty where it was streamed, or long."""
     seconds: float
 
     @property
@@ -43,23 +43,24 @@ class Answer:
 
 @dataclass
 class Trial:
-    """What was seen so far."""
+    """The counts of a trial so far, and its verdict."""
 
     rules: Rules
     requests: int = 0
     errors: int = 0
-    """Requests that only the challenger failed."""
+    """The number of requests that only the challenger failed."""
     both_failed: int = 0
-    """Not counted among the requests: the champion is no measure for them."""
+    """The number of requests that both failed; they are not among `requests`, since the
+    champion is no measure for them."""
     compared: int = 0
-    """Requests whose answers have labels."""
+    """The number of requests whose answers have labels to compare."""
     differing: float = 0.0
-    """Sum over the compared of the share of labels that differ."""
+    """The sum, over the compared requests, of the share of labels that differ."""
     champion_s: list[float] = field(default_factory=list)
     challenger_s: list[float] = field(default_factory=list)
 
     def record(self, champion: Answer, challenger: Answer) -> Mapping[str, Any]:
-        """Count one request; gives what is logged of it."""
+        """Count one request; return what is logged of it."""
         share = None
         if champion.has_failed and challenger.has_failed:
             self.both_failed += 1
@@ -89,7 +90,8 @@ class Trial:
         return statistics.median(self.challenger_s) / statistics.median(self.champion_s) if self.champion_s else None
 
     def regression(self) -> str | None:
-        """What speaks against the challenger: already for certain, or, after the last request, on the whole."""
+        """Return what speaks against the challenger, already for certain or, after the last request, on the
+        whole; None without anything."""
         rules, is_over = self.rules, self.requests >= self.rules.requests
         if self.errors > rules.max_error_rate * rules.requests + ROUNDING:
             return (
@@ -119,7 +121,7 @@ class Trial:
         return "passed" if self.requests >= self.rules.requests else "running"
 
     def figures(self) -> dict[str, Any]:
-        """For the verdict that is written."""
+        """Return the figures of the trial, for the verdict that the router writes."""
         return {
             "requests": self.requests,
             "wanted": self.rules.requests,
@@ -133,7 +135,7 @@ class Trial:
 
 
 def differing_share(champion: Answer, challenger: Answer) -> float | None:
-    """The share of labels that differ; None where neither answer has one, and all alike."""
+    """Return the share of labels that differ, from 0 to 1; None where neither answer has one."""
     if champion.status != challenger.status:
         return 1.0
     one, other = labels_of(champion.body), labels_of(challenger.body)
@@ -145,7 +147,7 @@ def differing_share(champion: Answer, challenger: Answer) -> float | None:
 
 
 def labels_of(body: bytes) -> list[object]:
-    """The values of every key `label` of a JSON answer, in their order."""
+    """Return the values of every key `label` of a JSON answer, in their order."""
     try:
         todo: list[Any] = [json.loads(body)]
     except (ValueError, RecursionError):
@@ -163,7 +165,7 @@ def labels_of(body: bytes) -> list[object]:
 
 
 def summary_of(answer: Answer) -> dict[str, Any]:
-    """No texts: labels, status and latency."""
+    """Return an answer's status, labels and latency in ms, for the log: no texts."""
     return {
         "status": answer.status,
         "labels": labels_of(answer.body),

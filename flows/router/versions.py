@@ -1,4 +1,4 @@
-"""Which version of a model is to be served, as promotion leaves it in a file."""
+"""The version of a model that is to be served, as promotion leaves it in a file."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,23 +17,23 @@ class Version:
     digest: str
     """The sha256 of the bundle's manifest, which names that of every other file."""
     tag: str
-    """Of its Bento."""
+    """The tag of its Bento."""
     bundle: Path
     named_ns: int = field(default=0, compare=False)
-    """When the file was written that names it."""
+    """The time in nanoseconds since 1970 at which the file that names it was written; 0 where no file does."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The version's name for messages."""
         return f"version {self.version} ({self.tag})" if self.version else self.tag
 
 
 class VersionError(Exception):
-    """A file that names no version."""
+    """The error of a file that names no version."""
 
 
 def read_version(path: Path, *, root: Path) -> Version | None:
-    """The version that a file names; None where there is no file. VersionError where it cannot be read."""
+    """Read the version that a file names; None where there is no file, VersionError where it cannot be read."""
     try:
         named_ns = path.stat().st_mtime_ns
         read: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""The processes that serve something: started, recorded, found again; their ports."""
+"""The processes of servers: started, recorded and found again; their ports."""

@@ -1,4 +1,4 @@
-"""How Modelyard starts itself again, in another process."""
+"""The command with which Modelyard starts itself again, in another process."""
 
 import sys
 from pathlib import Path
@@ -7,5 +7,5 @@ CODE = [sys.executable, "-P", "-m"]  # -P: the project's folder may hold a 'flow
 
 
 def modelyard(root: Path, *words: str) -> list[str]:
-    """The command `modelyard` on a project, as this process has it."""
+    """Return the words of the command `modelyard` on a project, run by this process's Python."""
     return [*CODE, "flows.cli", "--project", str(root), *words]

@@ -14,7 +14,7 @@ MAX_NAME = 80
 
 
 def is_free(port: int, *, host: str = HOST) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -25,7 +25,7 @@ def is_free(port: int, *, host: str = HOST) -> bool:
 
 
 def holder_of(port: int) -> str:
-    """The process that listens on a port, in words."""
+    """Return the process that listens on a port, in words."""
     for process in psutil.process_iter(["pid", "cmdline", "name"]):
         with suppress(psutil.Error):
             for connection in process.net_connections(kind="inet"):
@@ -35,12 +35,12 @@ def holder_of(port: int) -> str:
 
 
 def name_of(process: psutil.Process) -> str:
-    """The beginning of a process's command, without folders."""
+    """Return a process's command without folders, cut to MAX_NAME characters."""
     line = " ".join(word.rsplit("/", 1)[-1] for word in process.cmdline()) or process.name()
     return line if len(line) <= MAX_NAME else f"{line[:MAX_NAME]}…"
 
 
 def check_free(port: int, option: str) -> None:
-    """BusyError where a port is taken; `option` is the one that chooses another."""
+    """Raise BusyError where a port is taken; `option` is the one that chooses another."""
     if not is_free(port):
         raise BusyError(f"port {port} is in use by {holder_of(port)}; stop it, or choose another port with {option}")

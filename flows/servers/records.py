@@ -19,14 +19,14 @@ from components.plumbing.processes import end, family, find, is_running, running
 from flows.servers.server import Server
 
 MARK = "MODELYARD_UP"
-"""In the environment of whatever `up` starts: which start it belongs to."""
+"""The environment variable that says, in whatever `up` starts, which start it belongs to."""
 OLD = ".1"
-"""Ends the name of the log of the start before."""
+"""The ending of the name of the log of the start before."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """`.modelyard/run/<name>.json`."""
+    """The record of a process that was started in the background, kept in `.modelyard/run/<name>.json`."""
 
     name: str
     pid: int
@@ -40,12 +40,13 @@ class Record:
 
 
 def records(root: Path) -> dict[str, Record]:
-    """What was started and not stopped, running or not; a file that is no record is left out."""
+    """Return the records, by name, of what was started and not stopped, running or not; a file that
+    is no record is left out."""
     return {name: one for name, one in noted(root).items() if isinstance(one, Record)}
 
 
 def unreadable(root: Path) -> dict[str, Path]:
-    """The files that should be records and are none, by the name of what they would be of."""
+    """Return the files that should be records and cannot be read, by the name of the process that each is of."""
     return {name: one for name, one in noted(root).items() if isinstance(one, Path)}
 
 
@@ -84,12 +85,13 @@ def start(
 
 
 def process_of(record: Record) -> psutil.Process | None:
-    """The process of a record, where it still runs."""
+    """Return the process of a record, where it still runs; else None."""
     return find(f"{record.pid}:{record.created}")
 
 
 def members(record: Record) -> list[psutil.Process]:
-    """The process, what it started, and what that started, also where a parent is gone."""
+    """Return the running processes of a record: its own, what it started, and what that started,
+    even where a parent is gone."""
     leader = process_of(record)
     found = [] if leader is None else family(leader)
     for process in psutil.process_iter():
@@ -100,7 +102,7 @@ def members(record: Record) -> list[psutil.Process]:
 
 
 def leader_of(root: Path, name: str) -> psutil.Process | None:
-    """The process that was started under a name and still runs, where its record is of no use."""
+    """Return the process that was started under a name and still runs, found without its record; None without one."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             began_here = (
@@ -112,13 +114,13 @@ def leader_of(root: Path, name: str) -> psutil.Process | None:
 
 
 def unrecorded(root: Path) -> list[psutil.Process]:
-    """The processes of which the record is of no use, and what they started."""
+    """Return the processes whose record cannot be read, and what they started."""
     leaders = [leader for name in unreadable(root) if (leader := leader_of(root, name)) is not None]
     return [member for leader in leaders for member in family(leader)]
 
 
 def stop(root: Path, record: Record) -> bool:
-    """End a record's process and all that it started, and forget it; gives whether none had to be killed."""
+    """End a record's process and all that it started, and forget it; return whether none had to be killed."""
     leader = process_of(record)
     when_asked = end([] if leader is None else [leader], timeout_s=record.stop_s, kin=lambda: members(record))
     record_file(root, record.name).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Server:
-    """A server that we start."""
+    """The description of a server that we start: its command, log and address."""
 
     name: str
     command: Sequence[str]
@@ -34,12 +34,12 @@ class Server:
     """An address that answers 200 once the server is ready."""
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What it has beside ours."""
+    """The variables that its environment has beside this process's own."""
 
 
 @contextmanager
 def running(root: Path, server: Server) -> Generator[psutil.Popen]:
-    """A server that is ready, for the block."""
+    """Start a server, and yield its process once it is ready; it is ended with the block."""
     with starting(root, server) as process:
         wait_for(server, process)
         yield process
@@ -47,7 +47,7 @@ def running(root: Path, server: Server) -> Generator[psutil.Popen]:
 
 @contextmanager
 def starting(root: Path, server: Server) -> Generator[psutil.Popen]:
-    """The server's process; at the end of the block it is ended, with all that it started."""
+    """Start a server, and yield its process at once; at the end of the block it is ended, with all that it started."""
     environment = {**os.environ, **server.environment}
     with started(
         server.command, folder=root, log=server.log, environment=environment, stop_timeout_s=STOP_TIMEOUT_S
@@ -56,12 +56,12 @@ def starting(root: Path, server: Server) -> Generator[psutil.Popen]:
 
 
 def wait_for(server: Server, process: subprocess.Popen[bytes] | psutil.Popen) -> None:
-    """Return when the server answers; ModelyardError with its last lines where it ends or stays silent."""
+    """Return when the server answers; ModelyardError with the last lines of its log where it ends or stays silent."""
     wait_until_ready(process, server.health, name=server.name, timeout_s=READY_TIMEOUT_S, log=server.log)
 
 
 def wait_for_any(servers: list[tuple[Server, psutil.Popen]]) -> None:
-    """Return never: ModelyardError when a server ends of itself."""
+    """Watch the servers and never return; ModelyardError when one ends of itself."""
     while True:
         for server, process in servers:
             if process.poll() is not None:

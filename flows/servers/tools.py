@@ -1,4 +1,4 @@
-"""MLflow's and Prefect's servers: what starts them, and how runs find them."""
+"""MLflow's and Prefect's servers: the commands that start them, and how runs find them."""
 
 import os
 import sys
@@ -36,8 +36,8 @@ def prefect_server(root: Path, port: int) -> Server:
 
 
 def page_settings(port: int) -> dict[str, str]:
-    """What Prefect's page needs on a port of our choice, and what keeps it from asking for anything elsewhere; what the
-    user has set stays.
+    """Return the settings that Prefect's page needs on a port of our choice, and that keep it from asking for anything
+    elsewhere; what the user has set stays.
 
     Its second version asks an analytics host on each load, whatever is set, so the first one is what opens.
     """
@@ -51,7 +51,8 @@ def page_settings(port: int) -> dict[str, str]:
 
 @contextmanager
 def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
-    """Start a Prefect server for the block, unless the user has chosen one; gives what waits until it answers.
+    """Start a Prefect server for the block, unless the user has chosen one; yield a function
+    that waits until it answers.
 
     Prefect would start one itself, but only after it is imported itself: this one starts meanwhile. To be entered
     before Prefect is imported.

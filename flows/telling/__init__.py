@@ -1,1 +1,1 @@
-"""What people are told: what commands print, as tables or JSON; the figures of a run; alerts."""
+"""The messages to people: the output of commands, as tables or JSON; the figures of a run; alerts."""

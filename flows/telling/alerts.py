@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LIMIT_S = 20.0
-"""For one message to all its targets together, which are told side by side."""
+"""Seconds for one message to all its targets together, which are told side by side."""
 TIMEOUT_S = 5.0
-"""Of one try."""
+"""Seconds for one try to reach a target."""
 PAUSES_S = (1.0, 2.0, 4.0)
 TOLD = ".modelyard/alerts"
 TITLES: dict[str, str] = {
@@ -48,19 +48,19 @@ TITLES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Alert:
-    """What is told."""
+    """A message about a recipe."""
 
     recipe: str
     event: str
     verdict: str
-    """One line."""
+    """What happened, in one line."""
     where: str
     """The command that shows more."""
     figures: Mapping[str, Any] = field(default_factory=dict[str, Any])
     run_id: str = ""
-    """In MLflow, of the run that it is about; empty where there is none."""
+    """The id of the MLflow run that it is about; empty where there is none."""
     link: str = ""
-    """To that run's page, where a server shows it."""
+    """The address of that run's page, where a server shows it; else empty."""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
@@ -75,11 +75,11 @@ class Alert:
 
 
 class PermanentError(Exception):
-    """The target answered no: another try would not mend it."""
+    """The refusal of a target, which another try would not mend."""
 
 
 def send(root: Path, alert: Alert) -> dict[str, str]:
-    """Tell every target of the recipe that wants this event (all, of a test); gives what went wrong, by target.
+    """Tell every target of the recipe that wants this event (all, of a test); return what went wrong, by target.
 
     Never raises, and never takes longer than LIMIT_S and one try.
     """
@@ -109,7 +109,8 @@ def send(root: Path, alert: Alert) -> dict[str, str]:
 
 
 def link_to(root: Path, run_id: str) -> str:
-    """A run's page on the server that MLFLOW_TRACKING_URI names, or that `modelyard up` runs here; else empty."""
+    """Return the address of a run's page on the server that MLFLOW_TRACKING_URI names, or that `modelyard up` runs
+    here; else an empty string."""
     from flows.servers.records import process_of, records
 
     server = tracking_uri(root)
@@ -124,7 +125,7 @@ def link_to(root: Path, run_id: str) -> str:
 
 
 def tell(name: str, target: Webhook | Slack | Email, alert: Alert, faults: dict[str, str], give_up_at: float) -> None:
-    """Tell one target, and again where it did not answer; what went wrong at last goes to `faults`."""
+    """Tell one target, and try again where it did not answer; what went wrong at last goes to `faults`."""
     missing = [variable for variable in target.variables if not os.environ.get(variable)]
     if missing:
         faults[name] = f"the environment variable {missing[0]} is not set"
@@ -149,7 +150,7 @@ def tell(name: str, target: Webhook | Slack | Email, alert: Alert, faults: dict[
 
 
 def certificate_fault(error: Exception) -> str:
-    """What is wrong with a server's certificate; empty where something else went wrong."""
+    """Return what is wrong with a server's certificate; empty where something else went wrong."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if not isinstance(cause, ssl.SSLCertVerificationError):
         return ""
@@ -160,7 +161,7 @@ def certificate_fault(error: Exception) -> str:
 
 
 def deliver(target: Webhook | Slack | Email, alert: Alert) -> None:
-    """One try."""
+    """Try once to reach a target; PermanentError where another try would not help."""
     if isinstance(target, Email):
         mail(target, alert)
     else:
@@ -168,14 +169,15 @@ def deliver(target: Webhook | Slack | Email, alert: Alert) -> None:
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What is posted goes where the user said, or nowhere."""
+    """A handler that follows no redirect: what is posted goes where the user said, or nowhere."""
 
     def redirect_request(self, *_args: Any, **_more: Any) -> None:
         return None
 
 
 def post(url: str, data: Mapping[str, Any]) -> None:
-    """Post JSON. By the standard library, which logs nothing: other clients log the address, which is a secret."""
+    """Post JSON, by the standard library, which logs nothing: other clients log the address, which is a secret.
+    PermanentError where the target refuses it."""
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise PermanentError("its address is no http:// or https:// address")
@@ -195,7 +197,7 @@ def post(url: str, data: Mapping[str, Any]) -> None:
 
 
 def slack_form(alert: Alert) -> dict[str, Any]:
-    """What Slack's incoming webhooks take."""
+    """Return an alert in the form that Slack's incoming webhooks take."""
     escaped = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in alert.lines]
     text = "\n".join(escaped)[:2900]
     blocks = [
@@ -206,7 +208,7 @@ def slack_form(alert: Alert) -> dict[str, Any]:
 
 
 def mail(target: Email, alert: Alert) -> None:
-    """Send it by SMTP."""
+    """Send an alert as a mail by SMTP; PermanentError where the server refuses it."""
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = alert.subject, target.sender, ", ".join(target.to)
     message.set_content("\n".join(alert.lines) + "\n")
@@ -242,16 +244,16 @@ def mail(target: Email, alert: Alert) -> None:
 
 @dataclass
 class Course:
-    """What became known of a run on its way."""
+    """Facts about a run that become known on its way."""
 
     run_id: str = ""
-    """In MLflow."""
+    """The id of its run in MLflow; empty as long as it is not known."""
 
 
 @contextmanager
 def alerting(root: Path, recipe: str, *, where: str, is_by_hand: bool = False) -> Generator[Course]:
-    """Say who cannot be told, and tell of a gate that fails or a run that crashes in the block. Not of Ctrl-C, of a run
-    that another one keeps from starting, nor, by hand, of words that cannot be used."""
+    """Warn of targets that cannot be told, and tell of a gate that fails or a run that crashes in the block. Ctrl-C, a
+    run that another one keeps from starting and, by hand, words that cannot be used are not told."""
     warn_of_missing(root, recipe)
     course = Course()
     try:
@@ -270,7 +272,8 @@ def alerting(root: Path, recipe: str, *, where: str, is_by_hand: bool = False) -
 
 
 def report_of(error: Exception) -> Mapping[str, Any]:
-    """What a failed gate judged: it has it, or, where a stage of its own process failed, the file with it."""
+    """Return the figures that a failed gate judged, from the error or, where a stage of its own process failed, from
+    the file that it left; empty without any."""
     report = getattr(error, "report", None)
     if isinstance(report, Path):
         with suppress(ModelyardError, OSError, ValueError):
@@ -284,7 +287,7 @@ def warn_of_missing(root: Path, recipe: str) -> None:
 
 
 def missing_variables(targets: Notify) -> dict[str, str]:
-    """The first variable that is not set, by target."""
+    """Return the first environment variable that is not set, by target, of the targets that lack one."""
     return {
         name: missing[0]
         for name, target in targets.items()
@@ -293,7 +296,7 @@ def missing_variables(targets: Notify) -> dict[str, str]:
 
 
 def targets_of_all(root: Path) -> Notify:
-    """Those of the project, and of every recipe that has its own, which `recipe.` begins."""
+    """Return the targets of the project, and those of every recipe that has its own, under `<recipe>.<name>`."""
     targets = load_notify(root)
     for recipe, raw in load_yaml(root / PARAMS)["recipes"].items():
         if isinstance(raw, dict) and raw.get("notify"):
@@ -302,7 +305,7 @@ def targets_of_all(root: Path) -> Notify:
 
 
 def tell_of_verdict(root: Path, recipe: str, state: str, said: str, version: str, run_id: str) -> None:
-    """Tell of drift or of a degraded service: once for a version, until a verdict is another one."""
+    """Tell of drift or of a degraded service, once for a version, until the verdict changes."""
     note = root / TOLD / f"{recipe}.json"
     seen = {"state": state, "version": version}
     if note.is_file() and read_json(note) == seen:
@@ -331,7 +334,7 @@ def tell_of_killed(root: Path, recipes: set[str]) -> None:
 
 
 def unfinished_run(root: Path, recipe: str) -> str:
-    """The newest pipeline run in MLflow, where it did not come to its end."""
+    """Return the id of the newest pipeline run in MLflow, where it did not come to its end; else an empty string."""
     uri = tracking_uri(root)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         return ""  # opening it would make it
@@ -343,8 +346,8 @@ def unfinished_run(root: Path, recipe: str) -> str:
 
 
 def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:
-    """For Prefect, which calls it where a run crashed: of one that was killed, its note is left
-    (flows/pipeline/running.py)."""
+    """Tell of a run that was killed, whose note is left (flows/pipeline/running.py); Prefect calls
+    this where a run crashed."""
     del flow, state
     root = Path(flow_run.parameters.get("root", "."))
     if (root / ".modelyard/run/flows" / f"{flow_run.id}.json").is_file():
@@ -352,7 +355,7 @@ def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:
 
 
 def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers and short words of a report, as many as one reads."""
+    """Return the numbers and short words among the first 20 plain values of a report."""
     plain = {name: value for name, value in figures.items() if isinstance(value, int | float | str)}
     return {name: value for name, value in list(plain.items())[:20] if len(str(value)) <= 100}
 
@@ -361,7 +364,7 @@ def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def targets_summary(root: Path, recipe: str | None, *, is_test: bool) -> dict[str, Any]:
-    """Who is told of what, whether it could be, and, with a test, whether it was."""
+    """Return who is told of what, whether each target could be told and, with a test, whether it was."""
     if recipe is not None:
         load_recipe(root, recipe)
     targets = load_notify(root, recipe)

@@ -1,4 +1,4 @@
-"""What a command with `--json` leaves on standard output: one object, whatever becomes of it.
+"""The one object that a command with `--json` leaves on standard output, whatever becomes of it.
 
 A report is kept until the command ends. Where it ends with an error, the object holds that, too: `error` (one line),
 `kind`, `exit_code`, `is_transient`; of a stage that stopped, `stage`; of a failed gate, `report`, what it judged or the
@@ -20,24 +20,24 @@ Data = dict[str, Any]
 
 
 class Answer:
-    """What this process is to answer."""
+    """The report that this process is to write, if it has one."""
 
     kept: Data | None = None
 
 
 def is_asked_for(args: Sequence[str]) -> bool:
-    """Whether the words of a command ask for JSON, even where nothing else of them can be read."""
+    """Return whether the words of a command ask for JSON, even where nothing else of them can be read."""
     before = list(args)[: list(args).index("--")] if "--" in args else args
     return OPTION in before
 
 
 def keep(data: Data) -> None:
-    """A command's report, to be written once it is known how the command ends."""
+    """Keep a command's report, which is written once it is known how the command ends."""
     Answer.kept = data
 
 
 def write(error: Data | None = None) -> None:
-    """Write what was kept, with the error, as the one object."""
+    """Write the kept report, with the error, as one object."""
     kept, Answer.kept = Answer.kept, None
     if kept is None and error is None:
         return
@@ -46,7 +46,7 @@ def write(error: Data | None = None) -> None:
 
 
 def error_data(error: BaseException, message: str, code: int) -> Data:
-    """An error as data."""
+    """Return an error as data."""
     is_transient = isinstance(error, ModelyardError) and error.is_transient
     data: Data = {"error": message, "kind": kind_of(error), "exit_code": code, "is_transient": is_transient}
     if isinstance(error, GateError):
@@ -59,7 +59,7 @@ def error_data(error: BaseException, message: str, code: int) -> Data:
 
 
 def kind_of(error: BaseException) -> str:
-    """What sort of error it is, in one word: the name of our own class, or of what else it was."""
+    """Return the kind of an error in one word: the name of its class, or `UsageError` or `Interrupted`."""
     if isinstance(error, ModelyardError):
         return error.kind
     if isinstance(error, click.exceptions.ClickException):

@@ -1,4 +1,4 @@
-"""How commands print: a report as plain data (for --json), or as tables for a person."""
+"""The output of commands: a report as plain data (for --json), or as tables for a person."""
 
 import os
 import sys

@@ -1,1 +1,2 @@
-"""What keeps a served model good: its traffic watched, trained again when that is due, promoted, by the clock."""
+"""The upkeep of a served model: its traffic is watched, it is trained again when that is due,
+and promoted, by the clock."""

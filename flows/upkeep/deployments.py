@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 def deployments_of(root: Path, *, pool: str | None = None, without: Collection[str] = ()) -> list["RunnerDeployment"]:
-    """One deployment for each schedule, of the flow `retrain` or `monitor`, but for those of some recipes."""
+    """Return one deployment for each schedule, of the flow `retrain` or `monitor`; the recipes
+    of `without` are left out."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
     from prefect.types.entrypoint import EntrypointType
@@ -45,8 +46,8 @@ def deployments_of(root: Path, *, pool: str | None = None, without: Collection[s
 
 
 def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
-    """Put the deployments on a work pool of the user's Prefect server, whose workers then run them, and take from it
-    those that params.yaml has no more."""
+    """Put the deployments on a work pool of the user's Prefect server, whose workers then run them, and remove those
+    that params.yaml no longer has."""
     from flows.pipeline.run import check_prefect
 
     deployments = deployments_of(root, pool=pool)
@@ -69,7 +70,7 @@ def deploy_schedules(root: Path, *, pool: str) -> dict[str, Any]:
 
 
 def put_on_pool(deployments: list["RunnerDeployment"], *, pool: str) -> list[Any]:
-    """Gives their ids; InputError where the server has no such pool."""
+    """Put deployments on a work pool; return their ids, InputError where the server has no such pool."""
     from prefect import deploy
 
     try:
@@ -91,9 +92,9 @@ def put_on_pool(deployments: list["RunnerDeployment"], *, pool: str) -> list[Any
 def remove_others(
     root: Path, deployments: list["RunnerDeployment"], *, pool: str | None, spared: Collection[str] = ()
 ) -> list[str]:
-    """Take from Prefect's server what this project once put there, for this pool (None: for its own worker), and is not
-    among these deployments, nor of a recipe that is spared; gives their names. The server would go on scheduling runs
-    that nobody takes."""
+    """Remove from Prefect's server the deployments that this project once put there, for this pool (None: for its own
+    worker), and that are neither among these nor of a spared recipe; return their names. The server would go on
+    scheduling runs that nobody takes."""
     from prefect.client.orchestration import get_client
 
     kept = {(one.entrypoint, one.name) for one in deployments}

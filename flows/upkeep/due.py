@@ -1,4 +1,5 @@
-"""What the schedules bring: that a run is coming, one run for all that are overdue, one for what nobody wrote ahead.
+"""The coming, overdue and missed runs of the schedules: whether one is coming, one for all that are overdue, and one
+for a time that Prefect's server wrote no run for.
 
 Prefect's server writes the coming runs of a deployment ahead, about once a minute; a worker, or the worker of a pool,
 takes them when they are due. What fell due while nobody took it stays there as `Late`, and what was held up by another
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WRITTEN_WITHIN = timedelta(seconds=100)
-"""The server writes runs ahead once a minute."""
+"""The time within which Prefect's server has written the runs of a new deployment ahead,
+which it does once a minute."""
 PAGE = 200
 SKIPPED = "Skipped"
 """The name that Prefect's pages show for a run whose place another took."""
@@ -38,16 +40,16 @@ class Coming:
 
     due: Due
     at: datetime | None
-    """None where none is coming."""
+    """The time of the run, in UTC; None where none is coming."""
     fault: str
-    """Why none is, and what mends it; empty where one is, or where the user paused it."""
+    """The reason why no run is coming, and what mends it; empty where one is, or where the user paused the schedule."""
 
     def __str__(self) -> str:
         return f"{self.due} at {self.at:%Y-%m-%d %H:%M} UTC" if self.at else f"{self.due}: {self.fault or 'paused'}"
 
 
 def coming_runs(root: Path) -> list[Coming]:
-    """The next run of every schedule of params.yaml, asked of Prefect's server.
+    """Ask Prefect's server for the next run of every schedule of params.yaml.
 
     Raises httpx.HTTPError where the server does not answer.
     """
@@ -69,7 +71,7 @@ def coming_runs(root: Path) -> list[Coming]:
 
 
 def next_of(client: "SyncPrefectClient", deployment: Any, now: datetime) -> tuple[datetime | None, str]:
-    """When a deployment runs next, and otherwise why it does not."""
+    """Return when a deployment runs next, or None and why it does not."""
     if deployment.paused or not any(schedule.active for schedule in deployment.schedules):
         return None, ""
     runs = runs_of(client, [deployment.id], after=now, limit=1)
@@ -94,7 +96,8 @@ def runs_of(
     limit: int | None = None,
     newest_first: bool = False,
 ) -> list[Any]:
-    """Runs of these deployments in some states, by the time that they were, or are, expected to start."""
+    """Return the runs of these deployments in some states, by the time at which they were,
+    or are, expected to start."""
     from prefect.client.schemas import filters, sorting
     from prefect.client.schemas.objects import StateType
 
@@ -124,7 +127,8 @@ def is_of(deployment: Any, due: Due) -> bool:
 
 @contextmanager
 def asking(root: Path) -> Generator["SyncPrefectClient"]:
-    """A client of the project's Prefect server. httpx.HTTPError, at once, where none is up or it does not answer."""
+    """Yield a client of the project's Prefect server. httpx.HTTPError, at once, where none is
+    up or it does not answer."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -157,14 +161,14 @@ def stand_for_overdue(root: Path) -> None:
 
 
 def skip_all_but_newest(client: "SyncPrefectClient", deployments: Sequence[Any]) -> None:
-    """Leave one of the overdue runs of each deployment."""
+    """Skip all overdue runs of each deployment but the newest."""
     for one in deployments:
         if runs := overdue(client, one.id):
             skip(client, runs[:-1], stand_in=f"run '{runs[-1].id}'")
 
 
 def overdue(client: "SyncPrefectClient", deployment: UUID) -> list[Any]:
-    """The runs of a deployment that should have started by now, the newest last."""
+    """Return the runs of a deployment that should have started by now, the newest last."""
     return runs_of(client, [deployment], before=datetime.now(UTC))
 
 
@@ -183,7 +187,7 @@ def skip(client: "SyncPrefectClient", runs: Sequence[Any], *, stand_in: str) -> 
 
 
 def catch_up(client: "SyncPrefectClient", deployment: Any, *, since: datetime) -> bool:
-    """Add one run where the schedule had a time after `since` of which the server knows no run; gives whether it did.
+    """Add one run where the schedule had a time after `since` for which the server has no run; return whether it did.
 
     The server only writes what is to come: what falls due while it is away for longer than it wrote ahead, or between
     the moments in which a worker gives it the schedule anew and in which it writes, would be lost.
@@ -216,7 +220,7 @@ def catch_up(client: "SyncPrefectClient", deployment: Any, *, since: datetime) -
 
 
 def last_due(client: "SyncPrefectClient", deployment: Any) -> datetime | None:
-    """When the newest run that is due by now was expected to start; None where there was none yet."""
+    """Return when the newest run that is due by now was expected to start; None where there was none yet."""
     runs = runs_of(client, [deployment.id], before=datetime.now(UTC), types=(), limit=1, newest_first=True)
     return runs[0].expected_start_time if runs else None
 
@@ -225,7 +229,7 @@ def last_due(client: "SyncPrefectClient", deployment: Any) -> datetime | None:
 
 
 def free_slots(client: "SyncPrefectClient", deployments: Sequence[Any]) -> None:
-    """Give back the place of a run that is gone: where a server was killed, it may have forgotten who holds it, and no
+    """Give back the place of a run that is gone: a server that was killed may have forgotten who holds it, and no
     later run would ever start."""
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 

@@ -51,28 +51,28 @@ NAME = "monitor"
 MAX_ROWS = 100_000  # of a window that is given by its start, and of the rows with feedback
 FEEDBACK = "data/feedback"
 Start = Callable[[Path, str], str]
-"""Starts a retraining; gives what was started, in words."""
+"""A function that starts a retraining of a recipe in a project; it returns what was started, in words."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen, and what comes of it."""
+    """The verdict on a window, and what comes of it."""
 
     recipe: str
     verdict: Verdict
     report: Path
     num_learned: int
-    """Rows with feedback that are new in the data set of feedback."""
+    """The number of rows with feedback that are new in the data set of feedback."""
     left_out: str
     """How many rows with feedback the contract does not allow, and why; empty without any."""
     is_due: bool
     """Whether a retraining was claimed, and is to start."""
     retrain: str
-    """What was started, or why nothing; empty without drift."""
+    """What was started, or why nothing was; empty without drift."""
     run_id: str
-    """In MLflow."""
+    """The id of the run in MLflow."""
     ended: str
-    """How the last retraining before ended where it promoted nothing; else empty."""
+    """How the last retraining before ended, where it promoted nothing; else empty."""
 
     @property
     def said(self) -> str:
@@ -83,9 +83,9 @@ class Outcome:
 
 @flow(name=NAME, flow_run_name="{recipe}", persist_result=False, validate_parameters=False, on_crashed=[tell_of_crash])
 def monitor(recipe: str, root: str = ".") -> State[None]:
-    """For schedules: judge what is new in the traffic of a recipe, and train it again on drift.
+    """Judge what is new in the traffic of a recipe, and train it again on drift: the flow that schedules run.
 
-    It ends completed, with the verdict as the state's name.
+    It ends as completed, with the verdict as the state's name.
     """
     from flows.upkeep.retrain import retrain
 
@@ -174,12 +174,13 @@ def judge_recipe(
 
 
 def cached_file(root: Path, md5: str) -> Path:
-    """Where DVC's cache, which may be anywhere (`dvc cache dir`), has the file with this md5, if it has it."""
+    """Return where DVC's cache, which may be anywhere (`dvc cache dir`), has the file with
+    this md5, or would have it."""
     return Path(open_repo(root).cache.local.oid_to_path(md5))
 
 
 def is_judged(root: Path, name: str, window: Window) -> bool:
-    """Whether the last verdict was on just these answers and this feedback, and leaves nothing to do."""
+    """Return whether the last verdict was on just these answers and this feedback, and leaves nothing to do."""
     verdict = Layout(root, name, NAME).observations / "verdict.json"
     with suppress(OSError, ValueError, KeyError, TypeError, ArtifactError):
         last = read_json(verdict)
@@ -189,7 +190,7 @@ def is_judged(root: Path, name: str, window: Window) -> bool:
 
 
 def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> tuple[Path, str]:
-    """Write the verdict and the page, and log both to MLflow; gives the page and that run's id."""
+    """Write the verdict and the page, and log both to MLflow; return the page's path and that run's id."""
     folder = Layout(root, name, NAME).observations
     page = folder / "report.html"
     with disk_errors(folder):
@@ -207,7 +208,7 @@ def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Re
 
 
 def feedback_path(root: Path, name: str, recipe: Recipe) -> Path:
-    """The data set of feedback: what the recipe's ingest reads, or would read."""
+    """Return the path of the data set of feedback, which the recipe's ingest reads, or would read."""
     return root / (recipe.ingest.feedback or f"{FEEDBACK}/{name}.parquet")
 
 
@@ -225,7 +226,8 @@ def learn(root: Path, name: str, recipe: Recipe, kind: MonitoredInputs | None, w
 
 
 def start_retrain(root: Path, name: str) -> str:
-    """Run `modelyard retrain` in a process of its own, which outlives this one, with its words in a log."""
+    """Run `modelyard retrain` in a process of its own, which outlives this one and writes to a log; return
+    what was started, in words."""
     log = root / ".modelyard" / "logs" / f"retrain-{name}.log"
     command = modelyard(root, "retrain", name, "--cause", "drift")
     try:
@@ -253,7 +255,7 @@ def monitor_summary(outcome: Outcome) -> Data:
 
 
 def monitor_tables(data: Data, console: Console) -> None:
-    """The verdict, its reasons, and every figure."""
+    """Print the verdict, its reasons, and every figure."""
     style = {"drift": "red", "degraded": "yellow", "steady": "green"}.get(data["state"], "dim")
     console.print(
         f"{data['recipe']}: ", Text(data["state"], style=style),

@@ -1,4 +1,4 @@
-"""What params.yaml schedules, and which deployments on Prefect's server are of it."""
+"""The schedules of params.yaml, and the deployments on Prefect's server that belong to them."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 ANY = "any"
-"""Pool or worker."""
+"""The value of `pool` that stands for any work pool, or the project's own worker."""
 TAG = "modelyard"
-"""Of every deployment of ours."""
+"""The tag of every deployment of ours."""
 DESCRIPTIONS = {
     "retrain": "Train {recipe} again, and promote what is not worse.",
     "monitor": "Compare what {recipe} is asked with what it was made from, and train it again on drift.",
@@ -23,7 +23,7 @@ DESCRIPTIONS = {
 
 
 def faulty_recipes(root: Path) -> dict[str, ParamsError]:
-    """The recipes that cannot be read, or whose schedules never come, and why."""
+    """Return the error of each recipe that cannot be read, or whose schedules never come, by its name."""
     found: dict[str, ParamsError] = {}
     for name in load_yaml(root / PARAMS)["recipes"]:
         try:
@@ -35,18 +35,19 @@ def faulty_recipes(root: Path) -> dict[str, ParamsError]:
 
 
 def scheduled(root: Path, *, without: Collection[str] = ()) -> list[Due]:
-    """Every schedule of params.yaml, but those of some recipes. ParamsError where another has faults."""
+    """Return every schedule of params.yaml but those of the recipes `without`; ParamsError where
+    another recipe has faults."""
     names = load_yaml(root / PARAMS)["recipes"]
     return [due for name in names if name not in without for due in schedules_of(root, name)]
 
 
 def readable(root: Path) -> list[Due]:
-    """Every schedule of the recipes that have no faults."""
+    """Return every schedule of the recipes that have no faults."""
     return scheduled(root, without=faulty_recipes(root))
 
 
 def schedules_of(root: Path, name: str) -> list[Due]:
-    """Those of one recipe; ParamsError where it has faults."""
+    """Return the schedules of one recipe; ParamsError where it has faults."""
     recipe = load_recipe(root, name)
     found: list[Due] = []
     if recipe.schedule is not None:
@@ -57,12 +58,13 @@ def schedules_of(root: Path, name: str) -> list[Due]:
 
 
 def deployment_name(recipe: str, *, pool: str | None) -> str:
-    """As it is called beside its flow: `retrain/movie_sentiment`."""
+    """Return the part of a deployment's name after its flow's, as in `retrain/movie_sentiment`."""
     return recipe if pool is None else f"{recipe}-{pool}"
 
 
 def own_deployments(client: "SyncPrefectClient", root: Path, *, pool: str | None = ANY) -> list["DeploymentResponse"]:
-    """What this project has put on Prefect's server, for this pool (None: for its own worker) or for any."""
+    """Return the deployments that this project has put on Prefect's server, for this pool (None: for
+    its own worker) or for any."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
@@ -73,7 +75,7 @@ def own_deployments(client: "SyncPrefectClient", root: Path, *, pool: str | None
 
 
 def is_own(deployment: "DeploymentResponse", root: Path, *, pool: str | None) -> bool:
-    """Whether it is one that `deployments_of` this project made, then or now."""
+    """Return whether a deployment is one that `deployments_of` made for this project, now or before."""
     given = deployment.parameters
     return (
         given.get("root") == str(root)

@@ -37,25 +37,25 @@ from flows.upkeep.due import stand_for_overdue
 logger = logging.getLogger(__name__)
 
 RETRY_DELAYS_S = (5, 15, 45, 90, 180)
-"""Between tries to reach what does not answer."""
+"""Seconds between the tries to reach what does not answer."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What became of a run."""
+    """The result of a retraining."""
 
     recipe: str
     state: Literal["nothing new", "promoted", "on trial", "unchanged"]
     why: str
     version: int
-    """The champion now."""
+    """The number of the present champion."""
     decision: Decision
     stages: list[StageOutcome]
     seconds: float
     parent_run_id: str
-    """In MLflow."""
+    """The id of the pipeline's run in MLflow."""
 
 
 @flow(
@@ -100,7 +100,7 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
 def run_retrain(
     root: Path, recipe: str, *, cause: str, limit_s: int | None, wait_for_prefect: Callable[[], None] = lambda: None
 ) -> Retrained:
-    """Run the flow here and now."""
+    """Run the flow `retrain` here and now."""
     load_recipe(root, recipe)
     wait_for_prefect()
     check_prefect()
@@ -112,14 +112,15 @@ def run_retrain(
 
 
 def refreshed(root: Path, recipe: str) -> Outcome:
-    """Every stage that has something new to do, after the source was read again."""
+    """Read the source again, and bring every stage up to date that then has something new to do."""
     with store_errors(root):
         return run_pipeline(root, recipe, refresh=True, force=(), until=None, wait=True)
 
 
 @task(name="champion gate", task_run_name="champion gate", cache_policy=NO_CACHE, persist_result=False)
 def champion_gate(root: Path, recipe: str, parent_run_id: str, cause: str) -> Decision:
-    """Compare what the pipeline made with the champion, and let it take its place; PromotionError where it is worse.
+    """Compare what the pipeline made with the champion, and let it take the champion's place;
+    PromotionError where it is worse.
 
     The figures are noted on the pipeline's run in MLflow.
     """
@@ -137,7 +138,7 @@ def champion_gate(root: Path, recipe: str, parent_run_id: str, cause: str) -> De
 
 
 def summarised(outcome: Outcome, decision: Decision, *, seconds: float) -> Retrained:
-    """What to say of a run: nothing new where no stage behind the source ran, and nothing was left to decide."""
+    """Return the result of a run: nothing new where no stage behind the source ran, and nothing was left to decide."""
     ran = [stage.stage for stage in outcome.stages if stage.state == "ran"]
     first = outcome.stages[0].stage
     is_new = decision.state in ("promoted", "on trial") or any(name != first for name in ran)
@@ -154,7 +155,7 @@ def summarised(outcome: Outcome, decision: Decision, *, seconds: float) -> Retra
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """What a call gives, tried again with growing pauses where something did not answer."""
+    """Return the result of a call, tried again with growing pauses where something did not answer."""
     for delay_s in RETRY_DELAYS_S:
         try:
             return call()

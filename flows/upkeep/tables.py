@@ -1,4 +1,4 @@
-"""promote, rollback, ledger, retrain and deploy: what the commands print."""
+"""The output of promote, rollback, ledger, retrain and deploy."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,7 @@ def decision_summary(decision: "Decision") -> Data:
 
 
 def decision_lines(data: Data, console: Console) -> None:
-    """Who is champion now, the figures beside the former one's, and why."""
+    """Print which version is champion now, the figures beside the former one's, and why."""
     if data["state"] in ("unchanged", "on trial"):
         console.print(f"{data['recipe']}: version {data['version']} stays the champion: {data['why']}", markup=False)
         return
@@ -41,7 +41,7 @@ def decision_lines(data: Data, console: Console) -> None:
 
 
 def comparison_table(figures: Data, console: Console) -> None:
-    """What the gate measured of both."""
+    """Print what the gate measured of both versions."""
     table = plain_table(f"on {figures['judged']}", "champion", "challenger", "worse by")
     table.add_row(
         shown(figures["metric"]), written(figures["champion"]), written(figures["challenger"]),
@@ -61,12 +61,13 @@ def comparison_table(figures: Data, console: Console) -> None:
 
 
 def written(value: Any) -> str:
-    """A figure; what is not a number is kept as a word."""
+    """Write a figure with 4 digits after the point; what is not a number is kept as a word."""
     return f"{value:.4f}" if isinstance(value, int | float) else str(value)
 
 
 def ledger_summary(root: Path, recipe: str | None) -> Data:
-    """The lines, of one recipe or of all, and every line of the whole ledger that is not as it was written."""
+    """Return the ledger's lines, of one recipe or of all, and every line of the whole ledger that
+    is not as it was written."""
     head = read_head(root)
     return {
         "ledger": LEDGER,
@@ -102,7 +103,7 @@ def ledger_table(data: Data, console: Console) -> None:
 
 
 def check_ledger(data: Data) -> None:
-    """ArtifactError where the chain is broken."""
+    """Raise ArtifactError where the ledger's chain is broken."""
     faults = [Fault(**fault) for fault in data["faults"]]
     if faults:
         said = "; ".join(fault.what for fault in faults[:5])
@@ -117,7 +118,7 @@ def retrain_summary(done: "Retrained") -> Data:
 
 
 def retrain_lines(data: Data, console: Console) -> None:
-    """The stages, what was decided, and why."""
+    """Print the stages, what was decided, and why."""
     console.print(stages_table(data))
     console.print()
     if data["state"] == "promoted":

@@ -1,4 +1,4 @@
-"""When something is due: a schedule of params.yaml in Prefect's terms, and the times that come of it.
+"""The times at which something is due: a schedule of params.yaml in Prefect's terms, and the times that come of it.
 
 A schedule keeps to the clock of its zone. An interval counts from Monday, 2024-01-01, 0:00 there, never from the start
 of a worker: what is due daily is due at midnight, however often the machine starts anew.
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 ANCHOR = datetime(2024, 1, 1)  # in the schedule's zone
 HOUR_S, DAY_S = 3600, 86400
 MAX_TIMES = 1000
-"""Of which Prefect looks at most."""
+"""The most times of a schedule that Prefect looks at."""
 
 
 @dataclass(frozen=True)
 class Due:
-    """What is done again and again for one recipe."""
+    """A flow that is run again and again for one recipe."""
 
     flow: Literal["retrain", "monitor"]
     recipe: str
@@ -32,7 +32,7 @@ class Due:
 
     @property
     def key(self) -> str:
-        """Its place below the recipe in params.yaml."""
+        """The schedule's place below the recipe in params.yaml."""
         return "schedule" if self.flow == "retrain" else "monitoring.schedule"
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Due:
 
 
 def when(due: Due) -> "Schedule":
-    """A schedule in Prefect's terms; ParamsError where it reads cron otherwise than we do, and cannot."""
+    """Return a schedule in Prefect's terms; ParamsError where Prefect cannot read its cron expression."""
     from prefect.schedules import Cron
 
     schedule = due.schedule
@@ -58,7 +58,7 @@ def when(due: Due) -> "Schedule":
 
 
 def every(interval_s: int, timezone: str) -> "Schedule":
-    """An interval that keeps to the clock.
+    """Return an interval, in seconds, as a schedule that keeps to the clock of a zone.
 
     Whole days, and hours that divide a day, keep to the hours of the zone: two runs are an hour further apart, or
     nearer, where the clock is put back or forward. All others keep to what has passed, so that none is left out in the
@@ -76,7 +76,8 @@ def every(interval_s: int, timezone: str) -> "Schedule":
 
 
 def times_of(schedule: Any, *, start: datetime, end: datetime | None = None) -> Generator[datetime]:
-    """The times of one of Prefect's schedules from `start` on, at most a thousand; none where there is none."""
+    """Yield the times of one of Prefect's schedules from `start` on: the first, or those until `end`, at most
+    MAX_TIMES; none where it has none."""
     import asyncio
 
     from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
@@ -95,6 +96,6 @@ def times_of(schedule: Any, *, start: datetime, end: datetime | None = None) -> 
 
 
 def described(schedule: RunSchedule) -> str:
-    """When, in words."""
+    """Return when a schedule is due, in words."""
     often = f"every {schedule.interval_s:,} s" if schedule.cron is None else f"'{schedule.cron}' in {schedule.timezone}"
     return f"{often}, at most {schedule.limit_s:,} s"

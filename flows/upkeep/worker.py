@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
 WAIT_S = 5.0
-"""Between two tries to reach a server that is away."""
+"""Seconds between two tries to reach a server that is away."""
 
 
 def serve_schedules(root: Path) -> None:
@@ -69,7 +69,7 @@ def serve_schedules(root: Path) -> None:
 
 
 def served(root: Path, deployments: list["RunnerDeployment"]) -> bool:
-    """Serve until asked to end, which gives True; False where Prefect's server went away."""
+    """Serve until asked to end, and return True; False where Prefect's server went away."""
     from prefect import serve
 
     names = [one.name for one in deployments]
@@ -86,7 +86,7 @@ def served(root: Path, deployments: list["RunnerDeployment"]) -> bool:
 
 
 def is_of_the_server(error: BaseException) -> bool:
-    """Whether the server's absence is all that an error tells of."""
+    """Return whether an error says no more than that Prefect's server is away."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_of_the_server(one) for one in error.exceptions)
     if isinstance(error, httpx.HTTPStatusError):
@@ -96,7 +96,7 @@ def is_of_the_server(error: BaseException) -> bool:
 
 
 def wait_for_prefect() -> None:
-    """Return once the server answers."""
+    """Return once Prefect's server answers."""
     from flows.pipeline.run import check_prefect
 
     logger.warning("Prefect's server went away; the schedules wait until it answers again")
@@ -109,7 +109,7 @@ def wait_for_prefect() -> None:
 
 
 def take_up(root: Path, deployments: list["RunnerDeployment"]) -> None:
-    """One run for all that fell due while no worker was there, of each schedule that is as it was."""
+    """Have one run stand for all that fell due while no worker was there, for each schedule that has not changed."""
     with asking(root) as client:
         for known in own_deployments(client, root, pool=None):
             same = any(
@@ -122,7 +122,7 @@ def take_up(root: Path, deployments: list["RunnerDeployment"]) -> None:
 
 
 def times(deployment: Any) -> list[tuple[Any, ...]]:
-    """What a deployment's schedules say, but for the anchor, which the server writes in its own way."""
+    """Return what a deployment's schedules say, but for the anchor, which the server writes in its own way."""
     fields = ("cron", "interval", "rrule", "timezone")  # of which the server gives those of one kind alone
     return [tuple(getattr(one.schedule, name, None) for name in fields) for one in deployment.schedules]
 
@@ -141,8 +141,8 @@ def looked_after(root: Path, names: list[str]) -> Generator[None]:
 
 
 def look_after(root: Path, names: list[str], since: datetime, done: threading.Event) -> None:
-    """Every half a minute: runs that were killed, places that nobody holds, times that nobody wrote ahead, schedules
-    that will not fire. Each of the last is named once."""
+    """Every LOOK_EVERY_S, mark runs that were killed, free places that nobody holds, add runs for times that nobody
+    wrote ahead, and name each schedule that will not fire once."""
     named: set[str] = set()
     while not done.wait(LOOK_EVERY_S):
         try:
@@ -168,7 +168,8 @@ def tidy(root: Path, names: list[str], *, is_running: bool = False) -> None:
 
 @contextmanager
 def for_runs(root: Path) -> Generator[None]:
-    """What the runs of a worker inherit: that they end with it, where they work, and that they say what they do.
+    """Set for the block what the runs of a worker inherit: that they end with it, where they work, and
+    that they say what they do.
 
     To be entered before Prefect is imported.
     """

@@ -1,4 +1,4 @@
-"""Which model families there are, and the typed settings of each; components/models has their networks."""
+"""The model families that there are, and the typed settings of each; components/models has their networks."""
 
 from functools import reduce
 from operator import or_

@@ -1,4 +1,4 @@
-"""What the settings of every model family have."""
+"""The settings that every model family has."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from components.params.section import Section
 
 
 class FamilySettings(Section):
-    """The settings of a network: its sizes, and what it is made of; what follows from the data is not among them."""
+    """The settings of a network: its sizes and choices of its parts; what follows from the data is not among them."""
 
     family: Any
-    """Which of the families it is; each class allows its own name alone. A recipe says it once, at its top."""
+    """The name of the family; each class allows its own alone. A recipe says it once, at its top."""

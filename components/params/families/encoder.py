@@ -14,9 +14,9 @@ class EncoderSettings(FamilySettings):
     num_layers: Positive
     num_heads: Positive
     intermediate_size: Positive
-    """Of the feed-forward layers."""
+    """The width of the feed-forward layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Of embeddings and residuals; the attention has none."""
+    """The share of dropout of embeddings and residuals; the attention has none."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "EncoderSettings":

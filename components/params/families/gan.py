@@ -11,12 +11,12 @@ from components.params.section import Positive
 class GanSettings(FamilySettings):
     family: Literal["gan"]
     latent_size: Positive
-    """Numbers that a sample is made from."""
+    """The number of random numbers that a sample is made from."""
     generator_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """Widths of the generator's hidden layers, from the latent to the image."""
+    """The widths of the generator's hidden layers, from the latent to the image."""
     discriminator_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """Widths of the discriminator's hidden layers, from the image to the verdict."""
+    """The widths of the discriminator's hidden layers, from the image to the verdict."""
     batch_norm: bool
-    """After each hidden layer's product in the generator."""
+    """Whether batch normalisation follows each hidden layer's product in the generator."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Of the discriminator."""
+    """The share of dropout in the discriminator."""

@@ -11,9 +11,9 @@ from components.params.section import Positive
 class MlpSettings(FamilySettings):
     family: Literal["mlp"]
     hidden_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """Widths of the hidden layers; the first and the last follow from the data."""
+    """The widths of the hidden layers; the first and the last width follow from the data."""
     activation: Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
     batch_norm: bool
-    """After each hidden layer's product."""
+    """Whether batch normalisation follows each hidden layer's product."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Of the hidden layers."""
+    """The share of dropout of the hidden layers."""

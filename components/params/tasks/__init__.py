@@ -1,4 +1,4 @@
-"""Which tasks there are, and what a recipe of each may say; components/tasks has what each does."""
+"""The tasks that there are, and the sections of a recipe of each; components/tasks has the work of each."""
 
 from functools import reduce
 from operator import or_

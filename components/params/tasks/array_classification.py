@@ -1,4 +1,4 @@
-"""What a recipe that gives arrays of numbers their labels may say."""
+"""The sections of a recipe that gives arrays of numbers their labels."""
 
 from typing import Annotated, Literal
 
@@ -11,16 +11,16 @@ from components.params.task import TaskSections, TaskServing
 
 
 class ArrayClassificationData(ArrayData):
-    """Rows of an array of numbers and its label: images or vectors."""
+    """The section preprocess: rows of an array of numbers and its label, images or vectors."""
 
     task: Literal["array_classification"]
 
 
 class LogisticBaseline(Section):
-    """Logistic regression on the values."""
+    """The baseline of a logistic regression on the values."""
 
     C: Annotated[float, Field(gt=0)]
-    """Inverse strength of the regularisation."""
+    """The inverse strength of the regularisation."""
 
 
 class ArrayClassificationFigures(ClassifierFigures):
@@ -29,13 +29,13 @@ class ArrayClassificationFigures(ClassifierFigures):
 
 
 class ArrayClassificationServing(TaskServing):
-    """POST /classify: images as files, or arrays."""
+    """The limits of POST /classify, which takes images as files, or arrays."""
 
     task: Literal["array_classification"]
     max_arrays: Positive
-    """Of one request."""
+    """The most arrays of one request."""
     max_image_bytes: Positive
-    """Of one uploaded image."""
+    """The most bytes of one uploaded image."""
 
 
 SECTIONS = TaskSections(

@@ -1,4 +1,4 @@
-"""What a recipe that draws images may say."""
+"""The sections of a recipe that draws images."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from components.params.task import TaskFigures, TaskSections, TaskServing
 
 
 class ImageGenerationData(ArrayData):
-    """Rows of a grey image and its label."""
+    """The section preprocess: rows of a grey image and its label."""
 
     task: Literal["image_generation"]
 
@@ -23,13 +23,15 @@ class ImageGenerationData(ArrayData):
 
 class SampleGate(Section):
     max_frechet_ratio: Annotated[float, Field(gt=0)]
-    """The generator's Fréchet distance over that of an untrained one."""
+    """The most of the generator's Fréchet distance over that of an untrained one."""
     max_class_share: Share
-    """Of the samples that the classifier takes for one class; every class must be among them."""
+    """The most samples, as a share of all, that the classifier takes for one class; every class must be among them."""
     min_diversity: Annotated[float, Field(ge=0)]
-    """The mean distance between two samples over that between two real rows; near 0 where all samples are alike."""
+    """The least mean distance between two samples over that between two real rows; near 0
+    where all samples are alike."""
     min_classifier_accuracy: Share
-    """Of the classifier on the test split; the features of a worse one tell nothing."""
+    """The least accuracy on the test split of the classifier whose features are compared; those of
+    a worse one tell nothing."""
 
 
 class ImageGenerationFigures(TaskFigures):
@@ -37,16 +39,16 @@ class ImageGenerationFigures(TaskFigures):
     num_samples: Annotated[int, Field(ge=100)]
     seed: Annotated[int, Field(ge=0)]
     classifier_epochs: Positive
-    """Of the classifier whose features are compared; it is trained here, on the real training split."""
+    """The epochs of the classifier whose features are compared; it is trained here, on the real training split."""
     gate: SampleGate
 
 
 class ImageGenerationServing(TaskServing):
-    """POST /sample."""
+    """The limits of POST /sample."""
 
     task: Literal["image_generation"]
     max_samples: Positive
-    """Of one request."""
+    """The most samples of one request."""
 
 
 SECTIONS = TaskSections(

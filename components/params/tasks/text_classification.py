@@ -1,4 +1,4 @@
-"""What a recipe that gives texts their labels may say."""
+"""The sections of a recipe that gives texts their labels."""
 
 from typing import Annotated, Literal
 
@@ -11,33 +11,33 @@ from components.params.texts import NearDuplicates, Tokenizer
 
 
 class TextClassificationData(TaskData):
-    """Rows of a text and its label."""
+    """The section preprocess: rows of a text and its label."""
 
     task: Literal["text_classification"]
     unicode: Literal["NFC", "NFKC"]
     mask: tuple[Literal["email", "phone", "card", "url"], ...]
-    """What is replaced by its name in brackets."""
+    """The kinds of details that are replaced by their name in brackets."""
     conflicts: Literal["remove", "majority"]
-    """What happens to a text that carries two labels."""
+    """How a text that carries two labels is treated: removed, or given the label of the majority."""
     near_duplicates: NearDuplicates
     slice: str | None = None
     """A column whose values the report tells apart (a domain, a region)."""
     tokenizer: Tokenizer
-    """The folder that holds tokenizer.json, or how to train one."""
+    """The source of the folder that holds tokenizer.json, or the settings to train one."""
     max_tokens: Annotated[int, Field(ge=4, le=8192)]
-    """Tokens of one text; what is longer is cut."""
+    """The most tokens of one text; a longer text is cut."""
     max_unknown_share: Share
-    """Of tokens that the tokenizer does not know."""
+    """The most tokens that the tokenizer does not know, as a share of all."""
 
 
 class Baseline(Section):
-    """TF-IDF and logistic regression."""
+    """The baseline of TF-IDF and logistic regression."""
 
     analyzer: Literal["word", "char", "char_wb"]
     ngrams: tuple[Positive, Positive]
-    """Lengths of the n-grams, from the shortest to the longest."""
+    """The lengths of the n-grams, from the shortest to the longest."""
     C: Annotated[float, Field(gt=0)]
-    """Inverse strength of the regularisation."""
+    """The inverse strength of the regularisation."""
 
     @model_validator(mode="after")
     def _rising(self) -> "Baseline":
@@ -52,15 +52,15 @@ class TextClassificationFigures(ClassifierFigures):
 
 
 class TextClassificationServing(TaskServing):
-    """POST /classify: texts."""
+    """The limits of POST /classify, which takes texts."""
 
     task: Literal["text_classification"]
     max_texts: Positive
-    """Of one request."""
+    """The most texts of one request."""
     max_text_length: Positive
-    """Characters of one text of a request."""
+    """The most characters of one text of a request."""
     max_body_bytes: Positive
-    """Of one request."""
+    """The most bytes of a request's body."""
 
 
 SECTIONS = TaskSections(

@@ -1,4 +1,4 @@
-"""What a recipe that writes texts may say."""
+"""The sections of a recipe that writes texts."""
 
 from typing import Annotated, Literal
 
@@ -11,39 +11,39 @@ from components.params.texts import NearDuplicates, Tokenizer
 
 
 class TextGenerationData(TaskData):
-    """Rows of a text, each a whole document."""
+    """The section preprocess: rows of a text, each a whole document."""
 
     task: Literal["text_generation"]
     unicode: Literal["NFC", "NFKC"]
     near_duplicates: NearDuplicates
     tokenizer: Tokenizer
     context: Annotated[int, Field(ge=8, le=8192)]
-    """Tokens that the model sees at once."""
+    """The number of tokens that the model sees at once."""
     max_unknown_share: Share
-    """Of tokens that the tokenizer does not know."""
+    """The most tokens that the tokenizer does not know, as a share of all."""
 
 
 class Samples(Section):
-    """Texts that the model writes for the report."""
+    """The settings of the texts that the model writes for the report."""
 
     num_samples: Positive
     max_tokens: Positive
-    """Of each."""
+    """The most tokens of each text."""
     temperature: Annotated[float, Field(ge=0)]
     top_k: Annotated[int, Field(ge=0)]
-    """The likeliest tokens that are drawn from; 0 for all."""
+    """The number of likeliest tokens that are drawn from; 0 for all."""
     top_p: Annotated[float, Field(gt=0, le=1)]
-    """The least number of likeliest tokens whose probabilities sum to this are drawn from."""
+    """The sum of probabilities that the fewest likeliest tokens must reach, which are drawn from."""
     seed: Annotated[int, Field(ge=0)]
     prompts: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Taken in turn."""
+    """The beginnings of the texts, taken in turn."""
 
 
 class LanguageGate(Section):
     max_bits_per_byte: float | None
-    """The bar on the test split; null for none."""
+    """The most bits per byte on the test split; null for none."""
     min_gain: float
-    """Bits per byte below each of the baselines named in `beat`, at the lower end of the interval."""
+    """The least bits per byte below each of the baselines named in `beat`, at the lower end of the interval."""
     beat: tuple[Literal["xz", "byte_ngram", "token_ngram"], ...]
 
 
@@ -51,18 +51,18 @@ class TextGenerationFigures(TaskFigures):
     task: Literal["text_generation"]
     bootstrap: Bootstrap
     order: Annotated[int, Field(ge=2, le=8)]
-    """Of the n-gram baselines (interpolated modified Kneser-Ney)."""
+    """The order of the n-gram baselines (interpolated modified Kneser-Ney)."""
     gate: LanguageGate
     samples: Samples
 
 
 class TextGenerationServing(TaskServing):
-    """POST /generate."""
+    """The limits of POST /generate."""
 
     task: Literal["text_generation"]
     max_prompt_tokens: Positive
     max_new_tokens: Positive
-    """Of one answer."""
+    """The most tokens of one answer."""
 
 
 SECTIONS = TaskSections(
