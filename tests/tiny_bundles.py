@@ -1,11 +1,13 @@
 """What makes a folder a bundle that the registry takes, for tests that need no model that answers."""
 
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from components.plumbing.artifacts import write_json
 from components.recipes import stages
+from serving.tasks import endpoint_of
 from tests.projects import ROOT
 
 REQUESTS: dict[str, Any] = {
@@ -18,7 +20,9 @@ REQUESTS: dict[str, Any] = {
 
 def complete(folder: Path, *, task: str = "text_classification") -> dict[str, Any]:
     """Add what describes and asks the model, and gives its figures, which are part of the manifest."""
-    write_json(folder / "service.json", {"name": "tiny", "task": task, "limits": {"threads": 1, "max_new_tokens": 8}})
+    kept: Any = endpoint_of(task).Limits
+    limits = {limit.name: 1 if limit.name == "threads" else 8 for limit in fields(kept)}
+    write_json(folder / "service.json", {"name": "tiny", "task": task, "limits": limits})
     write_json(folder / "golden.json", [{"route": "/", "request": REQUESTS[task], "answer": None}])
     (folder / "serving").mkdir()
     (folder / "serving/__init__.py").write_text("")
