@@ -162,11 +162,16 @@ def spread(raw: object) -> object:
 
 
 def is_of_top(fault: Any, *, is_told: bool) -> bool:
-    """Return whether a fault of pydantic's comes from what stands at the top, and is told already."""
-    of_union = fault["type"] in ("union_tag_invalid", "union_tag_not_found")
+    """Return whether a fault of pydantic's comes from what stands at the top, and is told already: there, or where the
+    typed sections have it (whose paths also hold the names of the kinds that they are)."""
     place = tuple(str(part) for part in fault["loc"])
-    of_key = any(place == place_of_key for key, places in TOP.items() for place_of_key in ((key,), *places))
-    return is_told and (of_union or (of_key and place != ("threads",)) or place == ("pretrain", "objective"))
+    if not place:
+        return False  # of the recipe as a whole
+    if any((place[0], place[-1]) == (sections[0], sections[-1]) for places in TOP.values() for sections in places):
+        return True
+    of_union = fault["type"] in ("union_tag_invalid", "union_tag_not_found")
+    is_key = len(place) == 1 and place[0] in TOP and place[0] != "threads"
+    return is_told and (of_union or is_key or place == ("pretrain", "objective"))
 
 
 def fault_line(where: str, raw: object, fault: Any) -> str:

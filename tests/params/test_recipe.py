@@ -105,3 +105,28 @@ def test_sections_that_do_not_go_together_are_refused(name, change, message) -> 
     change(raw)
     with pytest.raises(ParamsError, match=message):
         parse_recipe(name, raw)
+
+
+def places(error: ParamsError) -> list[str]:
+    """The path of each fault, in the order of the lines."""
+    return [line.split(":")[0].strip() for line in str(error).splitlines()[1:]]
+
+
+@pytest.mark.parametrize("threads", [0, "two", None])
+def test_fault_of_what_stands_at_the_top_is_told_once(threads: object) -> None:
+    raw = recipe("movie_sentiment") | {"threads": threads}
+    with pytest.raises(ParamsError) as told:
+        parse_recipe("movie_sentiment", raw)
+    assert places(told.value) == ["recipes.movie_sentiment.threads"]
+
+
+def test_recipe_of_before_is_told_what_to_write_and_what_to_take_out() -> None:
+    raw = recipe("digits")
+    raw["preprocess"]["task"] = raw["evaluate"]["task"] = raw.pop("task")
+    raw["finetune"]["model"]["family"] = raw.pop("family")
+    del raw["objective"]
+    with pytest.raises(ParamsError) as told:
+        parse_recipe("digits", raw)
+    assert [place.removeprefix("recipes.digits.") for place in places(told.value)] == [
+        "task", "family", "objective", "preprocess.task", "evaluate.task", "finetune.model.family",
+    ]  # fmt: skip
