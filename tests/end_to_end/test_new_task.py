@@ -135,7 +135,7 @@ def test_rows_become_a_bundle(project: Path) -> None:
     assert compressed["quality"] == pytest.approx(evaluated["brier"], abs=1e-4)
     assert report(project, "package")["num_golden"] == 20
     bundle = project / "artifacts/odds/package/bundle"
-    assert sorted(path.name for path in (bundle / "serving/tasks").iterdir()) == ["__init__.py", NAME]
+    assert sorted(path.name for path in (bundle / "serving/tasks").iterdir()) == ["__init__.py", NAME, "examples.py"]
     manifest = read_json(bundle / "manifest.json")
     assert manifest["is_lower_better"] is True
     gates = {(gate["stage"], gate["figure"]): gate["bound"] for gate in manifest["gates"]}
