@@ -137,7 +137,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
         stage = stage_process("finetune", project, limit_s=200)
         worker.kill()
         stage.wait(timeout=60)
-    assert hook.got == []  # nobody was left to say it
+    # the run, which ends with its worker, tells of it itself, or else the next worker does; once in any case
     edit(project, "tiny.finetune.epochs", 6)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api):
         start_now(prefect_api)
