@@ -68,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.pop(DEVICE, None)  # of a service; what a stage measures and proves is the processor's
     configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
-    stopping = Stopping()
     try:
+        stopping = Stopping()  # which may ask at once: the driver may be gone already
         settings = load_recipe(root, recipe)  # once: what is logged is what runs
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False),
