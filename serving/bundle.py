@@ -1,4 +1,4 @@
-"""A bundle's files: what it was made from, and whether they are still the files that were packaged."""
+"""The files of a bundle: which model it holds, which build of the service, and whether they are what was packaged."""
 
 import hashlib
 import json
@@ -7,26 +7,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MODEL = "model.json"
+"""The file that says what was trained, compressed and measured, with the sha256 of the model's files and of its golden
+answers. Its own sha256 is the version of the model."""
 MANIFEST = "manifest.json"
+"""The file with the sha256 of every other file of the bundle, the model's and the service's. Its own is the build."""
 PROVENANCE = "provenance.json"
 ABOUT = "service.json"
 CARD = "card.md"
+GOLDEN = "golden.json"
+SHORT = 12
+"""The number of digits by which a digest is named in tags, logs and messages."""
 
 
 class BundleError(Exception):
-    """A bundle that must not be served."""
+    """The error of a bundle that must not be served."""
+
+
+@dataclass(frozen=True)
+class BundleId:
+    """The two digests that name a bundle, each a sha256 in 64 hexadecimal digits.
+
+    They are the same in a bundle of an earlier release, whose one digest covers model and service.
+    """
+
+    version: str
+    """The model's: what was trained, compressed and measured."""
+    build: str
+    """The whole bundle's: the model, and the service's code and limits."""
+
+    @property
+    def label(self) -> str:
+        """The version part of the Bento's tag: the first digits of both."""
+        if self.version == self.build:
+            return self.version[:SHORT]
+        return f"{self.version[:SHORT]}-{self.build[:SHORT]}"
 
 
 @dataclass(frozen=True)
 class About:
-    """service.json: which recipe the bundle is of, and how it is served."""
+    """The content of service.json: which recipe the bundle is of, and how it is served."""
 
     name: str
-    """The recipe's."""
+    """The name of the recipe."""
     task: str
-    """Which of serving/tasks it is served with."""
+    """The name of the folder of serving/tasks that serves it."""
     limits: Mapping[str, int]
-    """What the endpoint takes; its own class `Limits` says what each means."""
+    """The limits of the endpoint; its own class `Limits` says what each means."""
 
 
 def load_about(folder: Path) -> About:
@@ -34,21 +61,44 @@ def load_about(folder: Path) -> About:
     return About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
 
 
+def identify(folder: Path) -> BundleId:
+    """Return the digests of a bundle by its manifest, whose files are not looked at; BundleError where it cannot be
+    read."""
+    files, build = read_manifest(folder)
+    return BundleId(version=files.get(MODEL, build), build=build)
+
+
+def load_model(folder: Path) -> dict[str, Any]:
+    """Return what is known of the model: the content of model.json, or of an earlier release's manifest.json."""
+    path = folder / MODEL
+    return json.loads((path if path.is_file() else folder / MANIFEST).read_text(encoding="utf-8"))
+
+
 def load_lineage(folder: Path) -> dict[str, Any]:
-    """What the bundle says of itself: `manifest`, and `provenance` or None."""
-    provenance = folder / PROVENANCE
+    """Return what a bundle says of itself: the digests `version` and `build`, `model`, `manifest`, and `provenance` or
+    None."""
+    identity, provenance = identify(folder), folder / PROVENANCE
     return {
+        "version": identity.version,
+        "build": identity.build,
+        "model": load_model(folder),
         "manifest": json.loads((folder / MANIFEST).read_text(encoding="utf-8")),
         "provenance": json.loads(provenance.read_text(encoding="utf-8")) if provenance.is_file() else None,
     }
 
 
+def read_manifest(folder: Path) -> tuple[dict[str, str], str]:
+    """Return the sha256 of each file by its path, and of the manifest itself; BundleError where it cannot be read."""
+    try:
+        written = (folder / MANIFEST).read_bytes()
+        return dict(json.loads(written)["files"]), hashlib.sha256(written).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read ({error}); package the model again") from error
+
+
 def verify_bundle(folder: Path) -> None:
     """Raise BundleError where a file is missing, or is not the one that the manifest names."""
-    try:
-        files: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{folder / MANIFEST} cannot be read ({error}); package the model again") from error
+    files, _ = read_manifest(folder)
     for name, sha256 in files.items():
         path = folder / name
         if not path.is_file():
@@ -57,6 +107,6 @@ def verify_bundle(folder: Path) -> None:
             seen = hashlib.file_digest(file, "sha256").hexdigest()
         if seen != sha256:
             raise BundleError(
-                f"refusing to start: {name} is not the file that was packaged (its sha256 begins with {seen[:12]}, the "
-                f"manifest has {sha256[:12]}); package the model again"
+                f"refusing to start: {name} is not the file that was packaged (its sha256 begins with {seen[:SHORT]}, "
+                f"the manifest has {sha256[:SHORT]}); package the model again"
             )

@@ -28,7 +28,7 @@ from tests.finetune.rows import array_inputs, outputs_in
 from tests.finetune.test_train import params as of_its_own
 from tests.tasks.text_generation.test_preprocess import SETTINGS as DOCUMENTS
 from tests.tiny import make_tiny_encoder, tiny_rows
-from tests.tiny_bundles import complete
+from tests.tiny_bundles import finish_bundle
 from tests.tiny_documents import tiny_documents
 from tests.training.test_causal import SETTINGS as CAUSAL
 
@@ -51,9 +51,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 def register(root: Path, recipe: str, weights: Path) -> None:
     bundle = root / f"{recipe}.bundle"
     bundle.mkdir()
-    write_json(bundle / "manifest.json", complete(bundle, task="text_generation"))
+    finish_bundle(bundle, task="text_generation")
     with stage_run(root, recipe, "package") as run:
-        assert run.register_model(bundle, weights=weights, digest="aa")["alias"] == "champion"
+        assert run.register_model(bundle, weights=weights)["alias"] == "champion"
 
 
 def documents(**changes: Any) -> TextGenerationData:

@@ -5,8 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from components.plumbing.artifacts import write_json
+from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
 from components.recipes import stages
+from serving.bundle import MANIFEST, MODEL
 from serving.tasks import endpoint_of
 from tests.projects import ROOT
 
@@ -18,17 +19,29 @@ REQUESTS: dict[str, Any] = {
 }
 
 
-def complete(folder: Path, *, task: str = "text_classification") -> dict[str, Any]:
-    """Add what describes and asks the model, and gives its figures, which are part of the manifest."""
+def finish_bundle(folder: Path, *, task: str = "text_classification", **known: Any) -> Path:
+    """Make a folder with a model's files a bundle, of a service that answers nothing; `known` goes into model.json."""
     kept: Any = endpoint_of(task).Limits
     limits = {limit.name: 1 if limit.name == "threads" else 8 for limit in fields(kept)}
-    write_json(folder / "service.json", {"name": "tiny", "task": task, "limits": limits})
     write_json(folder / "golden.json", [{"route": "/", "request": REQUESTS[task], "answer": None}])
+    figures = {"evaluate": {"accuracy": 0.9}}
+    write_json(folder / MODEL, {"task": task, "metrics": figures, **known, "files": files_of(folder)})
+    write_json(folder / "service.json", {"name": "tiny", "task": task, "limits": limits})
     (folder / "serving").mkdir()
     (folder / "serving/__init__.py").write_text("")
-    if not (folder / "card.md").is_file():
-        (folder / "card.md").write_text("# tiny\n")
-    return {"metrics": {"evaluate": {"accuracy": 0.9}}}
+    (folder / "card.md").write_text("# tiny\n")
+    write_json(folder / MANIFEST, {"files": files_of(folder)})
+    return folder
+
+
+def rebuild(bundle: Path, folder: Path, *, card: str) -> Path:
+    """Copy a bundle with another card: the same version in another build."""
+    shutil.copytree(bundle, folder)
+    (folder / "card.md").write_text(card)
+    manifest = read_json(folder / MANIFEST)
+    manifest["files"]["card.md"] = sha256_of(folder / "card.md")
+    write_json(folder / MANIFEST, manifest)
+    return folder
 
 
 def project_of(folder: Path, recipe: str) -> Path:

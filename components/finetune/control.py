@@ -33,8 +33,8 @@ class ControlTracker:
     def provenance(self) -> dict[str, Any]:
         return self.tracker.provenance()
 
-    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
-        return self.tracker.register_model(folder, weights=weights, digest=digest)
+    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
+        return self.tracker.register_model(folder, weights=weights)
 
     def champion_weights(self, folder: Path) -> Path | None:
         return self.tracker.champion_weights(folder)

@@ -9,10 +9,10 @@ from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.reference import Reference, read_reference
 from components.package.bento import bento_folder
 from components.params import Monitoring
-from components.plumbing.artifacts import Layout, md5_of, read_json, sha256_of, verify
+from components.plumbing.artifacts import Layout, md5_of, verify
 from components.plumbing.errors import InputError
 from components.tracking.registry import CHAMPIONS
-from serving.bundle import MANIFEST, BundleError, verify_bundle
+from serving.bundle import BundleError, identify, load_model, verify_bundle
 
 Cached = Callable[[str], Path]
 """A function that returns where DVC's cache has the file with an md5, or would have it."""
@@ -42,28 +42,36 @@ def reference_of(
 
 
 def bundle_of(root: Path, name: str, version: str) -> Path:
-    """Return the bundle whose digest begins with `version`: the artifact, or an earlier one that was promoted or served
-    here; InputError where it is not here."""
+    """Return a bundle of the model whose digest begins with `version`, in any build: the artifact, or an earlier one
+    that was promoted or served here; InputError where there is none."""
     layout = Layout(root, name, "package")
     made = layout.artifact / "bundle"
-    if (made / MANIFEST).is_file() and sha256_of(made / MANIFEST).startswith(version):
+    if is_of(made, version):
         verify(layout.artifact, "bundle/")
         return made
-    promoted, stored = root / CHAMPIONS / name / version, bento_folder(f"{name}:{version}") / "src"
-    for kept in (promoted, stored):
-        if is_whole(kept, version):
+    promoted = root / CHAMPIONS / name
+    stored = bento_folder(f"{name}:{version}").parent
+    for kept in (*promoted.glob(f"{version}*"), *(bento / "src" for bento in stored.glob(f"{version}*"))):
+        if is_of(kept, version) and is_whole(kept):
             return kept
     raise InputError(
-        f"the log was written by {name}:{version}, which is neither in {made} nor, whole, in {promoted.parent} or "
+        f"the log was written by {name}:{version}, which is neither in {made} nor, whole, in {promoted} or "
         "BentoML's store; bring it back, or look at newer requests with --since"
     )
 
 
-def is_whole(bundle: Path, version: str) -> bool:
-    """Return whether a folder holds every file of a bundle whose digest begins with `version`."""
+def is_of(bundle: Path, version: str) -> bool:
+    """Return whether a folder says that it is a bundle of the model whose digest begins with `version`."""
+    with suppress(BundleError):
+        return identify(bundle).version.startswith(version)
+    return False
+
+
+def is_whole(bundle: Path) -> bool:
+    """Return whether a folder holds every file of its bundle."""
     with suppress(BundleError):
         verify_bundle(bundle)
-        return sha256_of(bundle / MANIFEST).startswith(version)
+        return True
     return False
 
 
@@ -72,7 +80,7 @@ def split_of(root: Path, name: str, bundle: Path, split: str, *, cached: Cached)
     artifact of another run and a note on that."""
     layout = Layout(root, name, "preprocess")
     path = layout.artifact / split
-    made_from: dict[str, Any] = read_json(bundle / MANIFEST).get("made_from", {}).get("preprocess", {}).get("outs", {})
+    made_from: dict[str, Any] = load_model(bundle).get("made_from", {}).get("preprocess", {}).get("outs", {})
     digest = made_from.get(f"artifacts/{name}/preprocess/{split}")
     if digest is not None and not (path.is_file() and md5_of(path) == digest):
         kept = cached(digest)

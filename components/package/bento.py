@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError, BusyError, ModelyardError
 from components.plumbing.processes import end, family, last_lines, start, uninterrupted, wait_until_ready
-from serving.bundle import MANIFEST, PROVENANCE, load_about
+from serving.bundle import MANIFEST, PROVENANCE, identify, load_about
 from serving.requests.keys import VARIABLE
 
 HOST = "127.0.0.1"
@@ -42,10 +42,11 @@ class Served:
 
 
 def tag_of(bundle: Path) -> str:
-    """`<recipe>:<first 12 of the digest>`, which is the sha256 of the manifest, since that names every other file's."""
+    """Return the tag of a bundle's Bento, `<recipe>:<version>-<build>` with the first 12 digits of both digests;
+    ArtifactError where the folder is no bundle."""
     if not (bundle / MANIFEST).is_file():
         raise ArtifactError(f"{bundle} is not a bundle (no {MANIFEST}); run the stage 'package'")
-    return f"{load_about(bundle).name}:{sha256_of(bundle / MANIFEST)[:12]}"
+    return f"{load_about(bundle).name}:{identify(bundle).label}"
 
 
 def build_bento(bundle: Path, provenance: Path | None) -> str:

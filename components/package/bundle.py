@@ -1,4 +1,8 @@
-"""Writes the folder that becomes a Bento. The same inputs give the same bytes."""
+"""Writes the folder that becomes a Bento: the model, and the service that answers with it.
+
+The same inputs give the same bytes. What the model is stands in model.json, whose sha256 is its version: neither the
+service's code nor its limits are part of it, so that a fix of the service leaves the version as it was.
+"""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,10 +21,9 @@ from components.params import Serving
 from components.plumbing.artifacts import files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError
 from components.recipes import stages
-from serving.bundle import ABOUT, CARD, MANIFEST
+from serving.bundle import ABOUT, CARD, GOLDEN, MANIFEST, MODEL
 from serving.tasks import endpoint_of
 
-GOLDEN = "golden.json"
 PREDICTOR = "predictor.json"
 NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime", "uvloop")
 BENTOFILE = """\
@@ -42,35 +45,41 @@ def write_bundle(
     reports: Mapping[str, Any], drop: Drop,
 ) -> None:  # fmt: skip
     """Write everything that is served; the manifest last, since it names all the others."""
-    copy_code(folder / "serving", task=serving.task)
     shutil.copytree(model, folder, dirs_exist_ok=True)
+    write_json(folder / GOLDEN, list(golden))
+    origin = made_from(project, recipe)
+    write_json(folder / MODEL, model_of(folder, recipe, task=serving.task, reports=reports, origin=origin, drop=drop))
+    copy_code(folder / "serving", task=serving.task)
     endpoint = endpoint_of(serving.task)
     limits = serving.model_dump(mode="json", exclude={"task"})
     write_json(folder / ABOUT, {"name": recipe, "task": serving.task, "limits": limits})
-    write_json(folder / GOLDEN, list(golden))
     packages = "\n".join(f"    - {name}=={version(name)}" for name in sorted({*NEEDED, *endpoint.PACKAGES}))
     (folder / "bentofile.yaml").write_text(BENTOFILE.format(recipe=recipe, packages=packages), encoding="utf-8")
-    origin = made_from(project, recipe)
     params = {stage: entry["params"] for stage, entry in origin.items()}
     gates = gates_passed(reports=reports, params=params, num_golden=len(golden), drop=drop)
     card = card_text(
         recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates
     )  # fmt: skip
     (folder / CARD).write_text(card, encoding="utf-8")
-    manifest = {
+    write_json(folder / MANIFEST, {"recipe": recipe, "gates": gates, "files": files_of(folder)})
+
+
+def model_of(
+    folder: Path, recipe: str, *, task: str, reports: Mapping[str, Any], origin: Mapping[str, Any], drop: Drop
+) -> dict[str, Any]:
+    """Return the content of model.json. `folder` holds the model's files and its golden answers, and nothing else."""
+    return {
         "recipe": recipe,
-        "task": serving.task,
+        "task": task,
         "predictor": read_json(folder / PREDICTOR),
         "data": reports["card"],
         "contract": reports["verdict"],
         "metrics": {"evaluate": reports["evaluated"], "compress": reports["compressed"]},
         "is_lower_better": drop(1.0, 2.0) > 0,
-        "gates": gates,
         "made_from": origin,
         "stages": list(origin),
         "files": files_of(folder),
     }
-    write_json(folder / MANIFEST, manifest)
 
 
 def copy_code(folder: Path, *, task: str) -> None:

@@ -2,7 +2,8 @@
 
 Reads the compressed model and its golden requests, the reports of evaluate and compress, the data set's card and the
 verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model and what its predictor
-needs, a model card, the golden requests that were asked, and `manifest.json`. What a second run of the same work would
+needs, a model card, the golden requests that were asked, `model.json` (what the model is) and `manifest.json` (every
+file). What a second run of the same work would
 not repeat (the commit, run ids, speeds, when and where) is `provenance.json`, an observation, which is built into the
 Bento beside it. The bundle is registered with the float weights, from which a later training can start.
 """
@@ -22,10 +23,10 @@ from components.package.bundle import write_bundle
 from components.package.gates import Drop
 from components.package.smoke import Golden, Parity, ask, read_golden
 from components.params import Package
-from components.plumbing.artifacts import artifact, observations, project, read_json, recipe_name, sha256_of, write_json
+from components.plumbing.artifacts import artifact, observations, project, read_json, recipe_name, write_json
 from components.plumbing.errors import ModelyardError, ParityError
 from components.tracking.tracker import Tracker
-from serving.bundle import MANIFEST, PROVENANCE
+from serving.bundle import PROVENANCE, identify
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,11 @@ class Outputs:
 @dataclass(frozen=True)
 class Report:
     tag: str
-    """The Bento's: the recipe, and the first 12 of the digest."""
+    """The Bento's: the recipe, and the first 12 digits of the version and of the build."""
     digest: str
-    """The sha256 of manifest.json, which names the sha256 of every other file."""
+    """The model's version: the sha256 of model.json, which says what was trained, compressed and measured."""
+    build: str
+    """The bundle's digest: the sha256 of manifest.json, which names that of each file of the model and the service."""
     num_files: int
     size_bytes: int
     """Of the whole bundle."""
@@ -88,15 +91,16 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, 
     except ParityError:
         remove_bento(tag)
         raise
-    digest = sha256_of(outputs.bundle / MANIFEST)
     tracker.log_file(provenance)
-    registered = tracker.register_model(outputs.bundle, weights=inputs.weights, digest=digest)
+    registered = tracker.register_model(outputs.bundle, weights=inputs.weights)
     if registered["version"]:
         logger.info("%s is version %s of %s (%s)", tag, registered["version"], registered["name"], registered["alias"])
+    identity = identify(outputs.bundle)
     files = [path for path in outputs.bundle.rglob("*") if path.is_file()]
     return Report(
         tag=tag,
-        digest=digest,
+        digest=identity.version,
+        build=identity.build,
         num_files=len(files),
         size_bytes=sum(path.stat().st_size for path in files),
         num_golden=len(golden),

@@ -6,7 +6,8 @@ A change of champion is three writes: the alias `champion` (a transaction of the
 down as an intent; whoever holds the recipe's promotion lock next finishes what a killed process left: where the alias
 was moved, the line and the file follow; where it was not, nothing has happened, and the intent is dropped.
 
-A version is known by its bundle's digest: its number means another bundle once the registry is made anew.
+A version is known by its model's digest: its number means another model once the registry is made anew. Which build of
+the service it is served in is builds.py's.
 """
 
 import getpass
@@ -15,34 +16,23 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.plumbing.artifacts import REPORT, Layout, disk_errors, read_json, write_json
+from components.plumbing.artifacts import REPORT, Layout, read_json, write_json
 from components.plumbing.errors import ArtifactError
 from components.plumbing.locks import hold
-from components.promotion.ledger import CHANGES, Action, Entry, append, entries
+from components.promotion.builds import bring, build_of, in_present_build, proof_of
+from components.promotion.ledger import CHANGES, SERVED, Action, Entry, append, entries
+from components.promotion.published import challenger_file, champion_file, name_version
 from components.tracking.registry import CHALLENGER, CHAMPION, CHAMPIONS, Registry, Version, note_weights
 from components.tracking.store import masked, tracking_uri
+from serving.bundle import BundleId
 
 logger = logging.getLogger(__name__)
 
-CHALLENGERS = ".modelyard/challengers"
 KEPT_BUNDLES = 3
 """The number of bundles of former champions that stay on this machine, so that a rollback copies nothing."""
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The content of `.modelyard/champions/<recipe>.json`: the version to be served.
-    `.modelyard/challengers/<recipe>.json` names in the same form the version that may be tried beside it."""
-
-    version: int
-    digest: str
-    tag: str
-    bundle: str
-    """The path of the bundle's folder, whose manifest has this digest."""
 
 
 def promotion_lock(root: Path, recipe: str, *, doing: str) -> AbstractContextManager[None]:
@@ -51,30 +41,8 @@ def promotion_lock(root: Path, recipe: str, *, doing: str) -> AbstractContextMan
     return hold(root, f"{recipe}.promotion", doing=doing, wait=True)
 
 
-def champion_file(root: Path, recipe: str) -> Path:
-    return root / CHAMPIONS / f"{recipe}.json"
-
-
-def challenger_file(root: Path, recipe: str) -> Path:
-    return root / CHALLENGERS / f"{recipe}.json"
-
-
 def intent_file(root: Path, recipe: str) -> Path:
     return root / CHAMPIONS / f"{recipe}.intent.json"
-
-
-def published(root: Path, recipe: str) -> Champion | None:
-    """Return the champion that was published on this machine; None where none ever was."""
-    path = champion_file(root, recipe)
-    return Champion(**read_json(path)) if path.is_file() else None
-
-
-def bundle_of(root: Path, registry: Registry, version: Version) -> Path:
-    """Bring a version's bundle to this machine, checked against its digest; return its folder."""
-    folder = root / CHAMPIONS / version.recipe / version.digest[:12]
-    with disk_errors(folder):
-        registry.bring(version, folder)
-    return folder
 
 
 def settle(root: Path, registry: Registry) -> Version | None:
@@ -100,7 +68,7 @@ def settle(root: Path, registry: Registry) -> Version | None:
         return None
     known = changes(root, recipe)
     before = known[-1]["to"] if known else None
-    if before is None or before != named(champion):
+    if before is None or not is_named(before, champion) or before["version"] != champion.number:
         record(
             root,
             entry_of(
@@ -109,6 +77,7 @@ def settle(root: Path, registry: Registry) -> Version | None:
             ),
         )  # fmt: skip
     try:
+        note_build(root, registry, champion)
         publish(root, registry, champion)
         publish_challenger(root, registry)
     except ArtifactError as error:  # another version can still take its place
@@ -132,7 +101,7 @@ def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> 
 
     The promotion lock must be held. The bundle is brought here and checked before anything is changed.
     """
-    bundle_of(root, registry, version)
+    bring(root, registry, version)
     intent = intent_file(root, registry.recipe)
     write_json(intent, entry)
     registry.crown(version)
@@ -150,13 +119,36 @@ def record(root: Path, entry: Entry) -> Entry:
     return there[0] if there else append(root, entry)
 
 
+def note_build(root: Path, registry: Registry, champion: Version) -> None:
+    """Write into the ledger that the champion is served in another build of its service, where that is so.
+
+    ArtifactError where its bundle cannot be brought here.
+    """
+    recipe = registry.recipe
+    present, _ = bring(root, registry, champion)
+    before = next(entry["to"] for entry in reversed(entries(root, recipe)) if entry.get("action") in SERVED)
+    if build_of(before) == present.build:
+        return
+    proof = proof_of(root, present)
+    reason = (
+        f"the same model answered {proof['num_golden']} golden requests as before, through the service as it is now"
+        if proof else "the build before is not on this machine any more, and the registry has this one"
+    )  # fmt: skip
+    entry = entry_of("build", recipe, before=before, after=present, through="package", figures=proof, reason=reason)
+    logger.info("%s: version %d is served in another build (%s)", recipe, present.number, present.tag)
+    record(root, entry)
+
+
 def publish(root: Path, registry: Registry, version: Version) -> None:
     """Write the champion's bundle to the file that the service watches, and its weights to the one that DVC watches."""
     note_weights(root, registry)
-    name_version(champion_file(root, registry.recipe), version, bundle_of(root, registry, version))
+    present, bundle = bring(root, registry, version)
+    name_version(champion_file(root, registry.recipe), present, bundle)
     challenger = registry.at(CHALLENGER)
-    kept = [one.digest[:12] for one in (version, challenger) if one is not None]
-    forget_old(root, registry.recipe, keep=set(kept))
+    kept = {present.label}
+    if challenger is not None:
+        kept.add(in_present_build(root, challenger).label)
+    forget_old(root, registry.recipe, keep=kept)
 
 
 def publish_challenger(root: Path, registry: Registry) -> None:
@@ -166,22 +158,18 @@ def publish_challenger(root: Path, registry: Registry) -> None:
     if challenger is None or was_judged(root, registry.recipe, challenger):
         path.unlink(missing_ok=True)
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        name_version(path, challenger, bundle_of(root, registry, challenger))
-
-
-def name_version(path: Path, version: Version, bundle: Path) -> None:
-    """Write which version it is and where its bundle lies to a file, unless that says so already."""
-    said = asdict(Champion(version.number, version.digest, version.tag, str(bundle)))
-    if not path.is_file() or read_json(path) != said:
-        write_json(path, said)
+        name_version(path, *bring(root, registry, challenger))
 
 
 def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:
     """Remove from this machine the bundles that have not been champion for longest; the registry still has them."""
     folder = root / CHAMPIONS / recipe
-    recent = [entry["to"]["digest"][:12] for entry in reversed(changes(root, recipe))]
-    kept = keep | set(list(dict.fromkeys(recent))[:KEPT_BUNDLES])
+    recent: dict[str, str] = {}  # of each model the build that was served last
+    for entry in reversed(entries(root, recipe)):
+        if entry.get("action") in SERVED:
+            end = entry["to"]
+            recent.setdefault(end["digest"], BundleId(end["digest"], build_of(end)).label)
+    kept = keep | set(list(recent.values())[:KEPT_BUNDLES])
     for one in folder.iterdir():
         if one.name not in kept and not one.name.startswith("."):
             shutil.rmtree(one, ignore_errors=True)
@@ -206,14 +194,14 @@ def entry_of(
 
 
 def named(version: Mapping[str, Any] | Version | None) -> dict[str, Any] | None:
-    """Return a version as the ledger names it, by number and digest; None for None."""
+    """Return a version as the ledger names it, by its number and both digests; None for None."""
     if isinstance(version, Version):
-        return {"version": version.number, "digest": version.digest}
+        return {"version": version.number, "digest": version.digest, "build": version.build}
     return None if version is None else dict(version)
 
 
 def is_named(end: Mapping[str, Any] | None, version: Version) -> bool:
-    """Return whether the version that the ledger names is this one, by its bundle's digest."""
+    """Return whether the version that the ledger names is this one, by its model's digest."""
     return end is not None and end["digest"] == version.digest
 
 
@@ -244,7 +232,8 @@ def reign(root: Path, recipe: str) -> list[dict[str, Any]]:
 def was_judged(root: Path, recipe: str, version: Version) -> Entry | None:
     """Return the newest line in which a version was refused, promoted or rolled back; None where there is none."""
     for entry in reversed(entries(root, recipe)):
-        if is_named(entry.get("from"), version) or is_named(entry.get("to"), version):
+        is_judgement = entry.get("action") != "build"
+        if is_judgement and (is_named(entry.get("from"), version) or is_named(entry.get("to"), version)):
             return entry
     return None
 

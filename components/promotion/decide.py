@@ -1,16 +1,16 @@
 """promote and rollback: the decisions that change a recipe's champion, each made under the recipe's promotion lock."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from components.params import Recipe
+from components.plumbing.artifacts import Layout
 from components.plumbing.errors import ArtifactError, InputError
+from components.promotion.builds import bring, packaged_build, proof_of
 from components.promotion.champions import (
-    Champion,
     bring_back,
-    bundle_of,
     called,
     enthrone,
     entry_of,
@@ -19,13 +19,13 @@ from components.promotion.champions import (
     promotion_lock,
     publish,
     publish_challenger,
-    published,
     register_one,
     reign,
     settle,
     was_judged,
 )
 from components.promotion.ledger import Entry, append
+from components.promotion.published import Champion, published
 from components.recipes import load_recipe
 from components.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
 from components.tracking.store import open_registry, store_errors
@@ -38,7 +38,8 @@ class Decision:
     """The result of a promotion or a rollback."""
 
     recipe: str
-    state: Literal["promoted", "rolled back", "unchanged", "on trial"]
+    state: Literal["promoted", "rolled back", "rebuilt", "unchanged", "on trial"]
+    """rebuilt: the same champion is served in another build of its service."""
     version: int
     """The number of the present champion."""
     before: int | None
@@ -85,7 +86,7 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
                 "--force package', which registers it"
             )
         if made.number == champion.number:
-            return unchanged(champion, "the pipeline made the champion's own bundle")
+            return unchanged(champion, "the pipeline made the champion's own model")
         if judged := was_judged(root, recipe, made):
             return unchanged(champion, decided(made, judged))
         figures = passed(root, settings, registry, champion, made, through=through)
@@ -95,6 +96,32 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
                 recipe, "on trial", champion.number, champion.number, champion.tag, why, figures, champion.run_id
             )
         return crown(root, registry, champion, made, through=through, figures=figures, force=None)
+
+
+def take_build(root: Path, recipe: str) -> Decision:
+    """Have the champion served in the build that is packaged here, which must be of the same model; no gate is asked.
+
+    InputError where another version is packaged, or none.
+    """
+    load_recipe(root, recipe)
+    with promotion_lock(root, recipe, doing=f"modelyard promote {recipe} --build"), store_errors(root):
+        registry, before = open_registry(root, recipe), published(root, recipe)
+        champion = settle(root, registry)
+        if champion is None:
+            raise InputError(no_version(root, registry))
+        packaged = packaged_build(root, champion)
+        if packaged is None:
+            raise InputError(
+                f"no build of version {champion.number} of {recipe} is packaged here: "
+                f"{Layout(root, recipe, 'package').artifact} is missing, damaged or of another model; 'modelyard run "
+                f"{recipe}' packages what the recipe makes now"
+            )
+        publish(root, registry, champion)  # where settle could only warn, this says why
+        present = replace(champion, build=packaged)
+        if before is not None and before.build == packaged:
+            return unchanged(present, "it is served in the packaged build already")
+        why = f"the same model answers the same {proof_of(root, present)['num_golden']} golden requests as before"
+        return Decision(recipe, "rebuilt", present.number, None, present.tag, why, {}, present.run_id)
 
 
 def rollback(root: Path, recipe: str, *, number: int | None, through: str, reason: str = "") -> Decision:
@@ -142,10 +169,10 @@ def passed(
     from components.promotion.gate import Contender, judge, refusal  # torch, for seconds: a rollback needs none
 
     try:
-        beside = Contender(champion, bundle_of(root, registry, champion))
+        beside = Contender(*bring(root, registry, champion))
     except ArtifactError as error:
         raise ArtifactError(f"{error}. Nothing can be compared with it: promote with --force REASON") from error
-    verdict = judge(root, settings, beside, Contender(challenger, bundle_of(root, registry, challenger)))
+    verdict = judge(root, settings, beside, Contender(*bring(root, registry, challenger)))
     if verdict.passed:
         return verdict.figures
     reason = " and ".join(verdict.faults)

@@ -20,10 +20,11 @@ import numpy as np
 from components.comparison.duel import Comparison, Duel, HeldOut
 from components.compress.measure import measure_latencies
 from components.params import Promotion, Recipe, SliceGate
-from components.plumbing.artifacts import Layout, md5_of, read_json, verify
+from components.plumbing.artifacts import Layout, md5_of, verify
 from components.plumbing.errors import ArtifactError, ParamsError, PromotionError
 from components.tasks import task_of
-from components.tracking.registry import MANIFEST, Version
+from components.tracking.registry import Version
+from serving.bundle import load_model
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,9 @@ class Contender:
     bundle: Path
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        return read_json(self.bundle / MANIFEST)
+    def model(self) -> dict[str, Any]:
+        """The content of the bundle's model.json."""
+        return load_model(self.bundle)
 
     @property
     def size_bytes(self) -> int:
@@ -92,7 +94,7 @@ def judge(root: Path, recipe: Recipe, champion: Contender, challenger: Contender
 
 def check_comparable(champion: Contender, challenger: Contender) -> str:
     """Return the task that both versions do; ArtifactError where they do two."""
-    tasks = [contender.manifest["task"] for contender in (champion, challenger)]
+    tasks = [contender.model["task"] for contender in (champion, challenger)]
     if tasks[0] != tasks[1]:
         raise ArtifactError(
             f"version {champion.version.number} is for {tasks[0]}, version {challenger.version.number} for {tasks[1]}: "
@@ -119,13 +121,13 @@ def held_out(root: Path, recipe: str, challenger: Contender) -> HeldOut:
 
 def outputs_of(contender: Contender) -> Mapping[str, str]:
     """Return the md5 of each file that preprocess made for a version, by path."""
-    outs: dict[str, str] = contender.manifest["made_from"]["preprocess"]["outs"]
+    outs: dict[str, str] = contender.model["made_from"]["preprocess"]["outs"]
     return outs
 
 
 def is_same_split(champion: Contender, challenger: Contender) -> bool:
     """Return whether both were split by the same rule, so that neither was trained on the other's test rows."""
-    rules = [one.manifest["made_from"]["preprocess"]["params"].get("split") for one in (champion, challenger)]
+    rules = [one.model["made_from"]["preprocess"]["params"].get("split") for one in (champion, challenger)]
     if rules[0] != rules[1]:
         logger.warning(
             "the champion was split by another rule (%s, now %s): it may have been trained on some of these rows, "

@@ -1,4 +1,5 @@
-"""The ledger: who or what made which version the champion, when, on which figures, and why.
+"""The ledger: who or what made which version the champion, or had it served in another build, when, on which figures,
+and why.
 
 `.modelyard/ledger.jsonl`, one JSON object a line, is only ever appended to. A line holds the sha256 of the line before
 it, and `ledger.head.json` beside it that of the last one, so that a line that was changed, taken out or put in shows.
@@ -27,11 +28,13 @@ START = "0" * 64
 """The sha256 that stands for the line before the first."""
 
 Entry = dict[str, Any]
-Action = Literal["promote", "force", "rollback", "refuse", "adopt"]
+Action = Literal["promote", "force", "rollback", "refuse", "adopt", "build"]
 """The kind of a decision. adopt: the alias was set elsewhere, by the first registration or by hand in
-MLflow, and is noted here."""
+MLflow, and is noted here. build: the champion is served in another build of its service."""
 CHANGES = ("promote", "force", "rollback", "adopt")
 """The actions after which another version is the champion."""
+SERVED = (*CHANGES, "build")
+"""The actions after which something else is served: another version, or the same in another build."""
 
 
 @dataclass(frozen=True)

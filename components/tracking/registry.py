@@ -1,10 +1,11 @@
 """A recipe's versions in MLflow's model registry: the one that is served (champion), and the one that
 may be next (challenger).
 
-A version is a bundle and the float weights behind it, each under a digest that was recorded when it was registered.
-What comes back from here has been checked against that digest first. The bundle lies within an MLflow model
-(package pyfunc), which the run that made it logged; of what MLflow writes around it nothing is part of a digest. The
-weights are artifacts of that run, and so are the bundles of versions that were registered without such a model.
+A version is a model: a bundle, and the float weights behind it, each under a digest that was recorded when it was
+registered. A bundle of the same model with another service is another build of the same version, and takes the former
+one's place here. What comes back from here has been checked against its digest first. The bundle lies within an MLflow
+model (package pyfunc), which the run that made it logged; of what MLflow writes around it nothing is part of a digest.
+The weights are artifacts of that run, and so are the bundles of versions that were registered without such a model.
 """
 
 import json
@@ -18,6 +19,7 @@ from components.params.recipe import champion_file
 from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, InputError
 from components.tracking.pyfunc import BUNDLE
+from serving.bundle import MANIFEST, PROVENANCE, BundleId, identify
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -30,28 +32,28 @@ WEIGHTS_FILES = "weights.json"
 WEIGHTS_TAG = "modelyard.weights"
 """The version's tag with the sha256 of the list of its weights' files (`weights.json`)."""
 MODEL_TAG = "modelyard.model_id"
-"""The version's tag with the id of its logged model, which MLflow's databases do not keep."""
+"""The version's tag with the id of its first build's logged model, which MLflow's databases do not keep."""
+BUILD_TAG = "modelyard.build"
+"""The version's tag with its newest build: JSON of the build's digest, the id of its logged model, and its place."""
 CHAMPIONS = ".modelyard/champions"
 """The folder, in a project, that keeps the bundles of champions on this machine."""
-MANIFEST = "manifest.json"
-"""The file of a bundle that names the sha256 of every other; its own sha256 is the bundle's digest."""
-PROVENANCE = "provenance.json"
-"""The file that lies beside a bundle in a Bento."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes for a model that was never registered, and for an alias that no version of it has."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered bundle of a recipe."""
+    """One registered model of a recipe, in one build of its service."""
 
     recipe: str
     number: int
     digest: str
-    """The sha256 of the bundle's manifest, which names the sha256 of every other file."""
+    """The model's: the sha256 of model.json."""
+    build: str
+    """The bundle's: the sha256 of manifest.json, which names the sha256 of every other file."""
     run_id: str
     source: str
-    """The place where MLflow keeps the logged model that the bundle lies in, or the bundle
+    """The place where MLflow keeps the logged model that the build lies in, or the bundle
     itself where it has no model."""
     model_id: str | None = None
     """The id of the logged model; None of a version whose bundle is an artifact of its run."""
@@ -64,7 +66,12 @@ class Version:
     @property
     def tag(self) -> str:
         """The tag of the version's Bento."""
-        return f"{self.recipe}:{self.digest[:12]}"
+        return f"{self.recipe}:{self.label}"
+
+    @property
+    def label(self) -> str:
+        """The name of the build within its recipe, by the first digits of both digests."""
+        return BundleId(self.digest, self.build).label
 
 
 class Registry:
@@ -73,9 +80,12 @@ class Registry:
     def __init__(self, client: Any, recipe: str) -> None:
         self.client, self.recipe = client, recipe
 
-    def register(self, folder: Path, *, weights: Path, digest: str, run_id: str) -> dict[str, str]:
-        """Make a bundle a version, unless it is one; the first is the champion, a later one the challenger."""
-        client, name = self.client, self.recipe
+    def register(self, folder: Path, *, weights: Path, run_id: str) -> dict[str, str]:
+        """Make a bundle a version, unless its model is one; the first is the champion, a later one the challenger.
+
+        Another build of a version takes the place of the one that was registered before.
+        """
+        client, name, given = self.client, self.recipe, identify(folder)
         from mlflow.exceptions import MlflowException
 
         from components.tracking.pyfunc.logged import (  # it reads the whole of MLflow's models
@@ -88,21 +98,29 @@ class Registry:
             client.get_registered_model(name)
         except MlflowException:
             client.create_registered_model(name)
-        known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{digest}'")
+        known = client.search_model_versions(f"name = '{name}' AND tags.digest = '{given.version}'")
         if known:
-            version = known[0]
-            if model_id := version.tags.get(MODEL_TAG):
-                show_model(client, model_id, run_id=run_id)
+            version, registered = known[0], self._version(known[0])
+            if registered.build != given.build:
+                model = log_model(client, folder, run_id=run_id)
+                client.update_model_version(name, version.version, description_of(folder))
+                client.set_model_version_tag(name, version.version, BUILD_TAG, build_tag(given.build, model))
+                link_model(client, model, version)
+            elif registered.model_id is not None:
+                show_model(client, registered.model_id, run_id=run_id)
         else:
             model = log_model(client, folder, run_id=run_id)
-            weights_digest = self.log_weights(weights, run_id)
-            tags = {"digest": digest, WEIGHTS_TAG: weights_digest, MODEL_TAG: model.model_id}
+            tags = {
+                "digest": given.version,
+                WEIGHTS_TAG: self.log_weights(weights, run_id),
+                MODEL_TAG: model.model_id,
+                BUILD_TAG: build_tag(given.build, model),
+            }
             version = client.create_model_version(
                 name, model.artifact_location, run_id, tags=tags, description=description_of(folder),
                 model_id=model.model_id,
             )  # fmt: skip
-            named = json.dumps([{"name": name, "version": int(version.version)}])
-            client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})  # its page then links here
+            link_model(client, model, version)
         champion = self.at(CHAMPION)
         alias = CHAMPION if champion is None or champion.number == int(version.version) else CHALLENGER
         client.set_registered_model_alias(name, alias, version.version)
@@ -193,7 +211,7 @@ class Registry:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
-        if folder.is_dir() and fault_of(folder, version.digest) is None:
+        if folder.is_dir() and fault_of(folder, version.build) is None:
             return
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -202,7 +220,7 @@ class Registry:
         try:
             uri = self.client.tracking_uri
             brought = Path(download_artifacts(version.bundle, dst_path=str(partial), tracking_uri=uri))
-            if fault := fault_of(brought, version.digest):
+            if fault := fault_of(brought, version.build):
                 raise ArtifactError(
                     f"the bundle of {called} is not the one that was registered: {fault}; it was not opened. "
                     "Bring the registry's files back from a copy, or choose another version"
@@ -225,25 +243,40 @@ class Registry:
             return None
 
     def _version(self, found: Any) -> Version:
+        digest = found.tags.get("digest", "")  # which covers the service, too, where no build was recorded
+        unnamed = {"digest": digest, "model_id": found.tags.get(MODEL_TAG), "source": found.source}
+        build = json.loads(found.tags[BUILD_TAG]) if BUILD_TAG in found.tags else unnamed
         return Version(
             recipe=self.recipe,
             number=int(found.version),
-            digest=found.tags.get("digest", ""),
+            digest=digest,
+            build=build["digest"],
             run_id=found.run_id,
-            model_id=found.tags.get(MODEL_TAG),
-            source=found.source.rstrip("/"),
+            model_id=build["model_id"],
+            source=build["source"].rstrip("/"),
         )
 
 
-def fault_of(bundle: Path, digest: str, *, is_served: bool = False) -> str | None:
-    """Return why a folder is not the bundle of this digest; None where it is, to the byte.
+def build_tag(digest: str, model: Any) -> str:
+    """Return the value of BUILD_TAG for a build that was logged as an MLflow model."""
+    return json.dumps({"digest": digest, "model_id": model.model_id, "source": model.artifact_location})
+
+
+def link_model(client: Any, model: Any, version: Any) -> None:
+    """Have the page of a logged model link to the version that it is of."""
+    named = json.dumps([{"name": version.name, "version": int(version.version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})
+
+
+def fault_of(bundle: Path, build: str, *, is_served: bool = False) -> str | None:
+    """Return why a folder is not the bundle of this build (a digest); None where it is, to the byte.
 
     `is_served` says that the folder is the copy in a Bento, beside which lie the provenance and what
     Python keeps of imported code.
     """
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
-    if sha256_of(bundle / MANIFEST) != digest:
+    if sha256_of(bundle / MANIFEST) != build:
         return f"{MANIFEST} is another"
     recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
     seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}

@@ -47,7 +47,7 @@ class Tracker(Protocol):
         """Return the commit and the runs that the work came from: `git_commit`, `runs` (stage → run id)."""
         ...
 
-    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
+    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
         """Make a folder a version in the model registry, with the float weights that it was made from, from which a
         later training can start; return `name`, `version` and `alias`."""
         ...
@@ -70,7 +70,7 @@ class NullTracker:
     def provenance(self) -> dict[str, Any]:
         return {"git_commit": None, "runs": {}}
 
-    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
+    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
         return {"name": "", "version": "", "alias": ""}
 
     def champion_weights(self, folder: Path) -> Path | None:
@@ -115,9 +115,9 @@ class StageTracker:
         runs = {stage: run_id for stage, run_id in made_by.items() if run_id} | {self.stage: self.run_id}
         return {"git_commit": git_commit(root), "runs": runs}
 
-    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
+    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
         registry = self.store.registry
-        registered = registry.register(folder, weights=weights, digest=digest, run_id=self.run_id)
+        registered = registry.register(folder, weights=weights, run_id=self.run_id)
         note_weights(self.store.root, registry)  # of the first, which is the champion at once
         return registered
 

@@ -118,26 +118,41 @@ def deploy(project: Project, pool: str, as_json: bool) -> None:
 @click.argument("recipe", shell_complete=RECIPES)
 @click.option("--version", "number", metavar="N", type=click.IntRange(1), help="By default the challenger.")
 @click.option("--force", metavar="REASON", help="Do not compare; the ledger keeps why.")
+@click.option("--build", "is_build", is_flag=True, help="Serve the champion in the build that is packaged here.")
 @click.option("--cause", default="by hand", show_default=True, help="Why now, for the ledger.")
 @json_option
 @click.pass_obj
-def promote(project: Project, recipe: str, number: int | None, force: str | None, cause: str, as_json: bool) -> None:
+def promote(
+    project: Project, recipe: str, number: int | None, force: str | None, is_build: bool, cause: str, as_json: bool
+) -> None:
     """Make the challenger of RECIPE the champion, if it is not worse on the same held-out rows.
+
+    A fix of the service alone makes no challenger: it is another build of the same version, which a running
+    service takes over on its own. --build asks for it by hand.
 
     \b
     Examples:
       modelyard promote movie_sentiment
       modelyard promote movie_sentiment --version 3 --force "the old one leaks memory"
+      modelyard promote movie_sentiment --build
     """
     from components.promotion.decide import promote as decide
+    from components.promotion.decide import take_build
     from flows.telling.alerts import alerting, tell_of_champion
     from flows.telling.output import reporting
     from flows.upkeep.tables import decision_lines, decision_summary
 
+    if is_build and (number is not None or force is not None):
+        raise click.UsageError("--build is of the champion, whose model stays; it goes without --version and --force.")
     root = project.root
     with reporting(as_json) as report:
         with alerting(root, recipe, where=f"modelyard promote {recipe}", is_by_hand=True):
-            decision = decide(root, recipe, number=number, force=force, through=f"promote, {cause}")
+            through = f"promote, {cause}"
+            decision = (
+                take_build(root, recipe)
+                if is_build
+                else decide(root, recipe, number=number, force=force, through=through)
+            )
         report(decision_summary(decision), decision_lines)
     figures, run_id = decision.figures, decision.run_id
     tell_of_champion(root, recipe, decision.state, decision.why, decision.version, figures, run_id)

@@ -21,7 +21,8 @@ from components.plumbing.environment import PREFECT_SERVER
 from components.plumbing.errors import ArtifactError, BusyError, ParamsError
 from components.plumbing.locks import held, hold
 from components.plumbing.processes import find, last_line
-from components.promotion.champions import champion_file, changes
+from components.promotion.champions import changes
+from components.promotion.published import champion_file
 from flows.operate.plan import Part, noted_prefect, plan
 from flows.servers.ports import check_free
 from flows.servers.records import (
@@ -270,7 +271,7 @@ def verdict_of(root: Path, recipe: str, serving: Any) -> str:
     served, or a trial is under way."""
     with suppress(ArtifactError, KeyError):
         verdict = read_json(root / ".modelyard" / "canary" / f"{recipe}.json")
-        if serving is not None and verdict["tag"] != serving["tag"] and verdict["state"] != "running":
+        if serving is not None and verdict["digest"] != serving["digest"] and verdict["state"] != "running":
             return f"challenger {verdict['version'] or '?'} {verdict['state']}: {verdict['reason']}"
     return ""
 

@@ -52,10 +52,10 @@ class Launcher:
         The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
         """
         stored = bento_folder(version.tag) / "src"
-        if version.bundle.is_dir() or fault_of(stored, version.digest, is_served=True) is not None:
-            if fault := fault_of(version.bundle, version.digest):
+        if version.bundle.is_dir() or fault_of(stored, version.build, is_served=True) is not None:
+            if fault := fault_of(version.bundle, version.build):
                 raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
-            if fault_of(stored, version.digest, is_served=True) is not None:
+            if fault_of(stored, version.build, is_served=True) is not None:
                 self.build(version)
         return described(stored, ready_timeout_s=self.settings.package.ready_timeout_s)
 
@@ -78,7 +78,7 @@ class Launcher:
 
     def log_of(self, version: Version) -> Path:
         """Return the path of the log of a version's Bento."""
-        return self.root / ".modelyard" / "logs" / f"bento-{self.recipe}-{version.digest[:12]}.log"
+        return self.root / ".modelyard" / "logs" / f"bento-{version.tag.replace(':', '-')}.log"
 
 
 def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
@@ -136,7 +136,15 @@ class Bento:
 
     def seen(self) -> Mapping[str, object]:
         """Return the version, tag, address and process of the Bento, for the state that the router writes."""
-        return {"version": self.version.version, "tag": self.version.tag, "url": self.url, "pid": self.process.pid}
+        version = self.version
+        return {
+            "version": version.version,
+            "digest": version.digest,
+            "build": version.build,
+            "tag": version.tag,
+            "url": self.url,
+            "pid": self.process.pid,
+        }
 
 
 async def start_bento(version: Version, launcher: Launcher) -> Bento:

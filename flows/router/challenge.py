@@ -68,6 +68,7 @@ class Challenge:
         return {
             "version": version.version,
             "digest": version.digest,
+            "build": version.build,
             "tag": version.tag,
             "champion": {"version": self.champion.version, "digest": self.champion.digest},
             "mode": self.rules.mode,

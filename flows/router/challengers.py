@@ -7,8 +7,10 @@ from pathlib import Path
 
 from components.params import Canary, Recipe
 from components.plumbing.errors import InputError
-from components.promotion.champions import bundle_of, name_version, promotion_lock
+from components.promotion.builds import bring
+from components.promotion.champions import promotion_lock
 from components.promotion.decide import chosen
+from components.promotion.published import name_version
 from components.recipes import load_recipe
 from components.tracking.registry import CHAMPION, Version
 from components.tracking.store import open_registry, store_errors
@@ -47,9 +49,7 @@ def challenge(root: Path, recipe: str, *, number: int | None) -> Version:
         if champion is not None and champion.number == version.number:
             raise InputError(f"version {version.number} of {recipe} is the champion already")
         verdict_file(root, recipe).unlink(missing_ok=True)  # an earlier one on it
-        path = asked_file(root, recipe)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        name_version(path, version, bundle_of(root, registry, version))
+        name_version(asked_file(root, recipe), *bring(root, registry, version))
         return version
 
 

@@ -1,4 +1,5 @@
-"""Keeps the champion served: follows who it is, changes to a new one, starts it again when it ends, tries a challenger.
+"""Keeps the champion served: follows who it is and how it is built, changes to a new one, starts it again when it ends,
+tries a challenger.
 
 A change: the new Bento is started and waited for; then requests go to it; the old one finishes what it has, and is
 stopped. Where the new one cannot be served, the old one keeps serving, and the state that is written says why.
@@ -71,6 +72,9 @@ class Keeper:
         self.refused: Mapping[str, Any] | None = None
         """The reason why the champion is not served, with its version and time; None where it is."""
         self.backoffs: dict[str, Backoff] = {}
+        """When a Bento may be started again, by its build."""
+        self.asked: dict[str, Backoff] = {}
+        """When promotion may be asked again to name a build that was packaged, by the build."""
         self.named_ns = 0
         """The time in nanoseconds at which the file that names the wanted champion was written."""
         self.crashes = 0
@@ -123,16 +127,21 @@ class Keeper:
         if not self.is_served(wanted):
             if wanted.named_ns != self.named_ns:  # named anew: what was wrong with it may be mended
                 self.named_ns = wanted.named_ns
-                self.backoffs.pop(wanted.digest, None)
+                self.backoffs.pop(wanted.build, None)
             await self.take(wanted)
-        if self.current is None and self.last is not None and self.last.digest != wanted.digest:
+        if self.current is None and self.last is not None and self.last.build != wanted.build:
             await self.take(self.last)
         if self.current is not None and self.is_served(wanted):
             self.current.version = wanted  # its number, which it gets after it was packaged
             self.refused = None
 
-    def is_served(self, version: Version) -> bool:
+    def is_champion(self, version: Version) -> bool:
+        """Return whether the model of a version is served, in whatever build."""
         return self.current is not None and self.current.version.digest == version.digest
+
+    def is_served(self, version: Version) -> bool:
+        """Return whether a version is served, in this build."""
+        return self.current is not None and self.current.version.build == version.build
 
     def notice_crash(self) -> None:
         """Stop sending requests to a Bento that ended."""
@@ -149,7 +158,7 @@ class Keeper:
             backoff.failed()
 
     def backoff_of(self, version: Version) -> Backoff:
-        return self.backoffs.setdefault(version.digest, Backoff())
+        return self.backoffs.setdefault(version.build, Backoff())
 
     async def take(self, version: Version) -> None:
         """Serve a version in place of the present one; where that fails, all stays as it is."""
@@ -170,19 +179,20 @@ class Keeper:
     def adopted(self, version: Version) -> Bento | None:
         """Return the challenger's Bento, where the challenger has become champion; else None."""
         challenge = self.challenge
-        if challenge is None or challenge.bento.version.digest != version.digest or not challenge.bento.is_alive:
+        if challenge is None or challenge.bento.version.build != version.build or not challenge.bento.is_alive:
             return None
         self.challenge, challenge.is_over = None, True
         return challenge.bento
 
     def refuse(self, version: Version | None, reason: str) -> None:
         """Note why a champion is not served."""
-        digest, name = (version.digest, version.name) if version else ("", "the champion")
-        if self.refused is None or (self.refused["digest"], self.refused["reason"]) != (digest, reason):
+        build, name = (version.build, version.name) if version else ("", "the champion")
+        if self.refused is None or (self.refused["build"], self.refused["reason"]) != (build, reason):
             logger.error("%s is not served: %s", name, reason)
             self.refused = {
                 "version": version.version if version else "",
-                "digest": digest,
+                "digest": version.digest if version else "",
+                "build": build,
                 "reason": reason,
                 "time": now(),
             }
@@ -199,6 +209,27 @@ class Keeper:
         self.retiring.add(task)
         task.add_done_callback(self.retiring.discard)
 
+    # -------------------------------------------------------- the champion's builds
+
+    async def follow_builds(self) -> None:
+        """Have promotion name each newly packaged build of the champion, until cancelled; `keep` then serves it."""
+        while True:
+            try:
+                await self.take_build()
+            except Exception:
+                logger.exception("the packaged build could not be looked at")
+                await asyncio.sleep(AFTER_FAULT_S)
+            await asyncio.sleep(POLL_S)
+
+    async def take_build(self) -> None:
+        found = self.project.untaken()
+        if found is None or not self.asked.setdefault(found.build, Backoff()).is_due:
+            return
+        self.asked[found.build].failed()  # once it is named it is not found again
+        refusal = await asyncio.to_thread(self.project.take_build)
+        if refusal is not None:
+            logger.warning("%s was packaged, and is not served: %s", found.name, refusal)
+
     # -------------------------------------------------------- the challenger
 
     async def try_challengers(self) -> None:
@@ -214,7 +245,7 @@ class Keeper:
     async def follow_challenger(self) -> None:
         challenge, wanted, champion = self.challenge, self.project.challenger(), self.current
         if challenge is None:
-            if wanted and champion and not self.is_served(wanted) and not self.is_judged(wanted):
+            if wanted and champion and not self.is_champion(wanted) and not self.is_judged(wanted):
                 await self.begin(wanted, champion.version)
             return
         if wanted is None or wanted.digest != challenge.bento.version.digest:
@@ -245,11 +276,17 @@ class Keeper:
         try:
             bento = await start_bento(version, self.launcher)
         except Exception as error:
-            figures = {"version": version.version, "digest": version.digest, "tag": version.tag, "mode": rules.mode}
+            figures = {
+                "version": version.version,
+                "digest": version.digest,
+                "build": version.build,
+                "tag": version.tag,
+                "mode": rules.mode,
+            }
             self.write_verdict({**figures, "ended": now()}, "failed", " ".join(str(error).split()))
             logger.error("the challenger %s is dropped: %s", version.name, error)
             return
-        if self.is_served(version):  # promoted by hand meanwhile, and started twice
+        if self.is_champion(version):  # promoted by hand meanwhile, and started twice
             self.retire(bento)
             return
         self.places.comparisons.mkdir(parents=True, exist_ok=True)
@@ -275,9 +312,9 @@ class Keeper:
         self.write_verdict(challenge.figures(), "promoting", "no regression")
         refusal = await asyncio.to_thread(self.project.promote, version)
         give_up = time.monotonic() + ADOPTION_S
-        while refusal is None and not self.is_served(version) and time.monotonic() < give_up:
+        while refusal is None and not self.is_champion(version) and time.monotonic() < give_up:
             await asyncio.sleep(POLL_S)
-        if refusal is None and self.is_served(version):
+        if refusal is None and self.is_champion(version):
             self.end(challenge, "promoted", "no regression")
         else:
             self.end(challenge, "not promoted", refusal or f"it did not become champion within {ADOPTION_S} s")

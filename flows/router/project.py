@@ -6,15 +6,15 @@ from pathlib import Path
 
 from components.package.bento import tag_of
 from components.params import Canary, Recipe
-from components.plumbing.artifacts import Layout, read_json, sha256_of
+from components.plumbing.artifacts import Layout, read_json
 from components.plumbing.errors import ArtifactError
-from components.promotion.champions import challenger_file, champion_file
+from components.promotion.published import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
 from flows.router.challengers import asked_file, verdict_file
 from flows.router.trial import Rules
 from flows.router.versions import Version, read_version
 from flows.servers.own_command import modelyard
-from serving.bundle import MANIFEST
+from serving.bundle import MANIFEST, BundleError, identify
 
 PROMOTE_TIMEOUT_S = 1800
 UNDER_WAY = (None, "running", "promoting")
@@ -26,7 +26,10 @@ class Project:
 
     def __init__(self, root: Path, recipe: str) -> None:
         self.root, self.recipe = root, recipe
-        self.packaged: Version | None = None
+        self.first: Version | None = None
+        """The version that was packaged when nothing named a champion."""
+        self.looked: tuple[tuple[int, int], Version] | None = None
+        """The packaged version, with the inode and the time of the manifest that names it."""
         self.read: tuple[int, Recipe] | None = None
 
     def champion(self) -> Version | None:
@@ -34,10 +37,30 @@ class Project:
         named = read_version(champion_file(self.root, self.recipe), root=self.root)
         if named is not None:
             return named
+        packaged = self.packaged()
+        if packaged is not None and (self.first is None or self.first.digest == packaged.digest):
+            self.first = packaged
+        return self.first
+
+    def packaged(self) -> Version | None:
+        """Return the version that is packaged here; None where there is none, or it cannot be read now."""
         bundle = Layout(self.root, self.recipe, "package").artifact / "bundle"
-        if self.packaged is None and (bundle / MANIFEST).is_file():
-            self.packaged = Version("", sha256_of(bundle / MANIFEST), tag_of(bundle), bundle)
-        return self.packaged
+        try:
+            seen = (bundle / MANIFEST).stat()
+            if self.looked is None or self.looked[0] != (seen.st_ino, seen.st_mtime_ns):
+                identity = identify(bundle)
+                version = Version("", identity.version, identity.build, tag_of(bundle), bundle)
+                self.looked = (seen.st_ino, seen.st_mtime_ns), version
+        except (OSError, ValueError, BundleError):
+            return None
+        return self.looked[1]
+
+    def untaken(self) -> Version | None:
+        """Return the packaged version where it is the named champion in another build of its service; else None."""
+        named, packaged = read_version(champion_file(self.root, self.recipe), root=self.root), self.packaged()
+        if named is None or packaged is None or named.digest != packaged.digest or named.build == packaged.build:
+            return None
+        return packaged
 
     def challenger(self) -> Version | None:
         """Return the version to try: the one that was asked for; else, where the recipe tries all challengers, the one
@@ -66,10 +89,19 @@ class Project:
     def promote(self, version: Version) -> str | None:
         """Ask promotion to make a challenger the champion; return why it does not, None
         where it does. It takes long."""
-        words = ("promote", self.recipe, "--version", version.version, "--cause", "its trial on requests")
+        return self.ask_promotion("--version", version.version, "--cause", "its trial on requests")
+
+    def take_build(self) -> str | None:
+        """Have promotion name the packaged build of the champion; return why it does not, None where it does. It takes
+        seconds."""
+        return self.ask_promotion("--build")
+
+    def ask_promotion(self, *words: str) -> str | None:
+        """Run `modelyard promote`; return why it fails, None where it does not."""
+        command = modelyard(self.root, "promote", self.recipe, *words)
         try:
             done = subprocess.run(
-                modelyard(self.root, *words), cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 timeout=PROMOTE_TIMEOUT_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -22,6 +22,7 @@ from flows.router.bentos import Bento
 from flows.router.challenge import Challenge
 from flows.router.keeper import Keeper
 from flows.router.trial import SERVER_ERROR, Answer
+from serving.bundle import SHORT
 from serving.log.record import Line, TurnedAway
 from serving.log.segments import Segments, now
 from serving.log.traffic import PURPOSE_HEADER, SHADOW_HEADER
@@ -298,8 +299,8 @@ def number_of(headers: Mapping[str, str], name: str) -> int | None:
 
 def turned_away_from(bento: Bento) -> Line:
     return Line(
-        request_id=secrets.token_hex(16), time=now(), route=bento.prepared.route, version=bento.version.digest[:12],
-        status=503, latency_ms=0.0,
+        request_id=secrets.token_hex(16), time=now(), route=bento.prepared.route, version=bento.version.digest[:SHORT],
+        build=bento.version.build[:SHORT], status=503, latency_ms=0.0,
     )  # fmt: skip
 
 

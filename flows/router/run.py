@@ -41,7 +41,7 @@ async def run_router(
         await runner.setup()
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         logger.info("listening on http://%s:%d", host, port)
-        tasks = [asyncio.create_task(keeper.keep()), asyncio.create_task(keeper.try_challengers())]
+        tasks = [asyncio.create_task(work()) for work in (keeper.keep, keeper.follow_builds, keeper.try_challengers)]
         await stopped.wait()
         logger.info("stopping: what was accepted is finished first")
         await runner.cleanup()

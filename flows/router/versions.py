@@ -10,12 +10,14 @@ KEYS = ("version", "digest", "tag", "bundle")
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a model in the registry, and where its bundle lies."""
+    """A version of a model in the registry, in one build of its service, and where that bundle lies."""
 
     version: str
     """Its number in the registry; empty where it was packaged and not registered."""
     digest: str
-    """The sha256 of the bundle's manifest, which names that of every other file."""
+    """The model's: the sha256 of model.json."""
+    build: str
+    """The bundle's: the sha256 of its manifest, which names that of every other file, the model's and the service's."""
     tag: str
     """The tag of its Bento."""
     bundle: Path
@@ -45,4 +47,5 @@ def read_version(path: Path, *, root: Path) -> Version | None:
     if missing:
         raise VersionError(f"{path} has no {', '.join(missing)}; promote a version again")
     version = "" if read["version"] is None else str(read["version"])
-    return Version(version, str(read["digest"]), str(read["tag"]), root / str(read["bundle"]), named_ns)
+    digest, tag, bundle = str(read["digest"]), str(read["tag"]), root / str(read["bundle"])
+    return Version(version, digest, str(read.get("build", digest)), tag, bundle, named_ns)

@@ -142,9 +142,10 @@ def summarised(outcome: Outcome, decision: Decision, *, seconds: float) -> Retra
     ran = [stage.stage for stage in outcome.stages if stage.state == "ran"]
     first = outcome.stages[0].stage
     is_new = decision.state in ("promoted", "on trial") or any(name != first for name in ran)
+    made = "unchanged" if decision.state in ("rolled back", "rebuilt") else decision.state
     return Retrained(
         recipe=outcome.recipe,
-        state="unchanged" if decision.state == "rolled back" else decision.state if is_new else "nothing new",
+        state=made if is_new else "nothing new",
         why=decision.why if is_new else f"the source gave the rows that it gave before, so nothing ran; {decision.why}",
         version=decision.version,
         decision=decision,

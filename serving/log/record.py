@@ -19,7 +19,9 @@ class Line:
     """When it came, UTC."""
     route: str
     version: str
-    """Of the bundle: the first 12 of its digest."""
+    """The first 12 digits of the version of the model that answered."""
+    build: str
+    """The first 12 digits of the build of the service that it answered through."""
     status: int
     latency_ms: float
     item: int = 0

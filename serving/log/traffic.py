@@ -12,7 +12,6 @@ is written and no feedback is taken. GET /status says how the log does: a full d
 """
 
 import asyncio
-import hashlib
 import hmac
 import json
 import os
@@ -25,7 +24,7 @@ from typing import Any, Literal
 
 from starlette.responses import JSONResponse
 
-from serving.bundle import MANIFEST
+from serving.bundle import SHORT, identify
 from serving.endpoint import Endpoint, Limits, Pair, hashed, media_type
 from serving.log.feedback import labels_of, take_feedback
 from serving.log.record import Line, TurnedAway
@@ -91,7 +90,8 @@ class Traffic:
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits) -> None:
         self.app, self.route, self.endpoint = app, endpoint.ROUTE, endpoint
-        self.version = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
+        identity = identify(folder)
+        self.version, self.build = identity.version[:SHORT], identity.build[:SHORT]
         self.labels = labels_of(folder)
         self.check = endpoint.make_check(folder, limits)
         self.shadow = os.environ.get(SHADOW, "").encode()
@@ -128,7 +128,7 @@ class Traffic:
         reason and what was lost so far."""
         logs = {log.kind: log for log in (self.log, self.feedback) if log is not None}
         drift = read_verdict(self.settings.folder) if self.settings else None
-        return {"version": self.version, "drift": drift} | {
+        return {"version": self.version, "build": self.build, "drift": drift} | {
             kind: {"state": "off"}
             if kind not in logs
             else {"state": "failing" if logs[kind].state.error else "on", **asdict(logs[kind].state)}
@@ -211,7 +211,7 @@ class Exchange:
         """What is the same for all texts or arrays of the request."""
         return Line(
             request_id=self.id, time=shown_time(self.time), route=self.traffic.route, version=self.traffic.version,
-            status=self.status, latency_ms=latency_ms, purpose=self.purpose,
+            build=self.traffic.build, status=self.status, latency_ms=latency_ms, purpose=self.purpose,
         )  # fmt: skip
 
     def lines(self, latency_ms: float) -> bytes:

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from serving.bundle import MANIFEST, load_about
+from serving.bundle import GOLDEN, SHORT, identify, load_about
 from serving.predictors import MAX_SEED
 from serving.tasks import endpoint_of
 
 PARTS = Path(__file__).parent
 TASKS = PARTS.parent / "tasks"
-GOLDEN = "golden.json"
 STYLES = ("page.css", "form.css", "answer.css", "about.css")
 SCRIPTS = ("page.js", "feedback.js", "about.js")
 PREDICTOR = "predictor.json"
@@ -72,13 +71,13 @@ def facts_of(folder: Path) -> dict[str, Any]:
     """What the form must know of the model; everything else is asked of GET /lineage."""
     about = load_about(folder)
     endpoint = endpoint_of(about.task)
-    digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    identity = identify(folder)
     return {
         "name": about.name,
         "task": about.task,
         "route": endpoint.ROUTE,
-        "version": f"{about.name}:{digest[:12]}",
-        "digest": digest,
+        "version": f"{about.name}:{identity.version[:SHORT]}",
+        "digests": {"version": identity.version, "build": identity.build},
         "what_it_is": endpoint.what_it_is(folder),
         "limits": about.limits,
         "predictor": json.loads((folder / PREDICTOR).read_text(encoding="utf-8")),

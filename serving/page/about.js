@@ -14,14 +14,14 @@ byId("version").textContent = facts.version;
 
 async function showAbout() {
   try {
-    const { manifest, provenance } = await (await ask("/lineage")).json();
-    const speed = speedOf(manifest, provenance);
-    showQuality(manifest.metrics, speed);
-    showOthers(manifest);
-    showFigures(manifest.metrics.evaluate);
+    const { model, manifest, provenance } = await (await ask("/lineage")).json();
+    const speed = speedOf(model, provenance);
+    showQuality(model.metrics, speed);
+    showOthers(model);
+    showFigures(model.metrics.evaluate);
     showGates(manifest.gates ?? [], speed);
-    showOrigin(manifest, provenance);
-    showStages(manifest, provenance?.runs ?? {});
+    showOrigin(model, provenance);
+    showStages(model, provenance?.runs ?? {});
     byId("about-error").textContent = "";
   } catch (error) {
     byId("about-error").textContent = `What is known of the model cannot be shown. ${error.message}`;
@@ -144,7 +144,8 @@ function showOrigin({ data, contract }, provenance) {
     ["Data", named.filter((word) => word !== undefined && word !== null).join(" ")],
     ["Rows", `${whole(data.num_rows)}, licence ${data.licence}`],
     ["Labels", (contract.labels ?? []).slice(0, 20).join(", ")],
-    ["Digest", facts.digest],
+    ["Version", facts.digests.version],
+    ["Build", facts.digests.build],
     ["Commit", provenance?.git_commit],
     [
       "Packaged",

@@ -137,7 +137,7 @@ def test_rows_become_a_bundle(project: Path) -> None:
     bundle = project / "artifacts/odds/package/bundle"
     assert sorted(path.name for path in (bundle / "serving/tasks").iterdir()) == ["__init__.py", NAME, "examples.py"]
     manifest = read_json(bundle / "manifest.json")
-    assert manifest["is_lower_better"] is True
+    assert read_json(bundle / "model.json")["is_lower_better"] is True
     gates = {(gate["stage"], gate["figure"]): gate["bound"] for gate in manifest["gates"]}
     assert gates["evaluate", "brier"] == "at most"
     assert "brier" in (bundle / "card.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from components.params import TextClassificationServing
 from components.plumbing.artifacts import read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError
 from components.tasks import task_of
-from serving.bundle import load_about
+from serving.bundle import identify, load_about
 from serving.tasks import endpoint_of
 from tests.tiny_model import EVALUATED
 
@@ -66,29 +66,54 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     assert "serving/page/page.html" in code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     model = {"model.onnx", "tokenizer.json", "predictor.json"}
-    assert files == code | model | {"manifest.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}
+    described = {"manifest.json", "model.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}
+    assert files == code | model | described
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
 
 
-def test_manifest_names_every_other_file_and_what_it_was_made_from(
-    write: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_manifest_names_every_other_file(write: Callable[[Path], Path], tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle")
-    manifest: dict[str, Any] = read_json(bundle / "manifest.json")
     files = [path for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    assert manifest["files"] == {path.relative_to(bundle).as_posix(): sha256_of(path) for path in files}
-    assert list(manifest["made_from"]) == sorted(
+    assert read_json(bundle / "manifest.json")["files"] == {
+        path.relative_to(bundle).as_posix(): sha256_of(path) for path in files
+    }
+
+
+def test_version_names_the_model_and_what_it_was_made_from(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle")
+    model: dict[str, Any] = read_json(bundle / "model.json")
+    assert identify(bundle).version == sha256_of(bundle / "model.json")
+    assert model["files"] == {
+        name: sha256_of(bundle / name) for name in ("golden.json", "model.onnx", "predictor.json", "tokenizer.json")
+    }
+    assert list(model["made_from"]) == sorted(
         ["ingest", "validate", "preprocess", "pretrain", "finetune", "evaluate", "compress"]
     )
-    assert manifest["made_from"]["finetune"]["params"]["batch_size"] == 16
-    assert list(manifest["made_from"]["ingest"]["outs"]) == ["artifacts/tiny/ingest/card.json"]
-    assert manifest["stages"] == [
+    assert model["made_from"]["finetune"]["params"]["batch_size"] == 16
+    assert list(model["made_from"]["ingest"]["outs"]) == ["artifacts/tiny/ingest/card.json"]
+    assert model["stages"] == [
         "ingest", "validate", "preprocess", "pretrain", "finetune", "evaluate", "compress",
     ]  # fmt: skip
-    assert manifest["contract"] == {"passed": True}
-    assert manifest["metrics"]["evaluate"]["accuracy"] == 0.99
-    assert manifest["task"] == "text_classification"
-    assert manifest["predictor"]["labels"] == ["negative", "positive"]
+    assert model["contract"] == {"passed": True}
+    assert model["metrics"]["evaluate"]["accuracy"] == 0.99
+    assert model["task"] == "text_classification"
+    assert model["predictor"]["labels"] == ["negative", "positive"]
+
+
+def test_service_is_part_of_the_build_and_not_of_the_version(
+    write: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = write(tmp_path / "one")
+    source = shutil.copytree(Path(serving.__path__[0]), tmp_path / "code/serving")
+    with (source / "requests/reading.py").open("a") as file:
+        file.write("# a fix\n")
+    monkeypatch.setattr(serving, "__path__", [str(source)])
+    mended = write(tmp_path / "mended")
+    monkeypatch.setattr("tests.package.test_bundle.SERVING", SERVING.model_copy(update={"max_requests": 9}))
+    wider = write(tmp_path / "wider")
+    assert len({identify(bundle).version for bundle in (one, mended, wider)}) == 1
+    assert len({identify(bundle).build for bundle in (one, mended, wider)}) == 3
+    assert len({tag_of(bundle) for bundle in (one, mended, wider)}) == 3
 
 
 def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], tmp_path: Path) -> None:
@@ -102,7 +127,7 @@ def test_card_gives_the_figures(write: Callable[[Path], Path], tmp_path: Path) -
     bundle = write(tmp_path / "bundle")
     card = (bundle / "card.md").read_text(encoding="utf-8")
     assert "| accuracy | 0.99 | 0.97 to 1 |" in card
-    num_test = read_json(bundle / "manifest.json")["metrics"]["compress"]["num_test"]
+    num_test = read_json(bundle / "model.json")["metrics"]["compress"]["num_test"]
     assert f"On\nthe {num_test} rows of the test split,\nits accuracy is" in card
     assert "of the rows get the same" in card
     assert "| baseline accuracy | 0.9 |  |" in card

@@ -16,6 +16,7 @@ from components.package.smoke import Golden, compare
 from components.plumbing.artifacts import read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, ModelyardError, ParityError
 from components.tracking.tracker import NullTracker
+from serving.bundle import BundleId, identify
 from tests.projects import edit
 from tests.tiny_model import finish
 
@@ -24,10 +25,10 @@ class Register(NullTracker):
     """Remembers what was registered."""
 
     def __init__(self) -> None:
-        self.registered: list[tuple[str, Path, str]] = []
+        self.registered: list[tuple[str, Path, BundleId]] = []
 
-    def register_model(self, folder: Path, *, weights: Path, digest: str) -> dict[str, str]:
-        self.registered.append((folder.name, weights, digest))
+    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
+        self.registered.append((folder.name, weights, identify(folder)))
         return {"name": "tiny", "version": "1", "alias": "champion"}
 
 
@@ -39,12 +40,14 @@ def project(compressed: Path, tmp_path: Path, bento_home: Path) -> Path:
 def test_bundle_is_served_as_it_was_measured(packaged: Path, bento_home: Path) -> None:
     artifact = packaged / "artifacts/tiny/package"
     report = read_json(artifact / "report.json")
-    assert report["digest"] == sha256_of(artifact / "bundle/manifest.json")
-    assert report["tag"] == f"tiny:{report['digest'][:12]}"
+    assert report["digest"] == sha256_of(artifact / "bundle/model.json")
+    assert report["build"] == sha256_of(artifact / "bundle/manifest.json")
+    label = f"{report['digest'][:12]}-{report['build'][:12]}"
+    assert report["tag"] == f"tiny:{label}"
     assert report["num_golden"] == 20
     assert report["num_other"] == 0
     assert report["max_difference"] <= 1e-3
-    assert (bento_home / "bentos/tiny" / report["digest"][:12] / "bento.yaml").is_file()
+    assert (bento_home / "bentos/tiny" / label / "bento.yaml").is_file()
 
 
 def test_provenance_is_beside_the_bundle_and_never_in_it(packaged: Path, bento_home: Path) -> None:
@@ -82,11 +85,12 @@ def shift(project: Path, by: float) -> None:
     finish(compress, read_json(compress / "report.json"))
 
 
-def test_good_bundle_is_registered_by_its_digest(project: Path) -> None:
+def test_good_bundle_is_registered(project: Path) -> None:
     edit(project, "tiny.package.num_golden", 3)
     tracker = Register()
     report = run_stage(project, "tiny", "package", tracker=tracker)
-    assert tracker.registered == [("bundle", project / "artifacts/tiny/finetune/model", report["digest"])]
+    identity = BundleId(report["digest"], report["build"])
+    assert tracker.registered == [("bundle", project / "artifacts/tiny/finetune/model", identity)]
     assert report["num_golden"] == 3
 
 

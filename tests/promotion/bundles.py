@@ -10,31 +10,23 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
+from components.plumbing.artifacts import read_json
 from components.tracking.registry import Registry
 from components.tracking.store import open_registry
 from components.tracking.tracker import stage_run
-from tests.tiny_bundles import complete
+from tests.tiny_bundles import finish_bundle
 
 SPLIT = {"validation": 0.2, "test": 0.2, "seed": 0, "group": None}
 
 
 def make_bundle(root: Path, folder: Path, change: Callable[[Path], None] = lambda _: None) -> Path:
-    """A bundle of the project's compressed model, changed as told, with what the gate reads of its manifest."""
+    """A bundle of the project's compressed model, changed as told, with what the gate reads of its model.json."""
     shutil.copytree(root / "artifacts/tiny/compress/model", folder)
     change(folder)
-    task = read_json(folder / "predictor.json")["task"]
-    figures = complete(folder, task=task)
     test = root / "artifacts/tiny/preprocess/test.parquet"
     outs = {test.relative_to(root).as_posix(): hashlib.md5(test.read_bytes(), usedforsecurity=False).hexdigest()}
-    manifest = {
-        "task": task,
-        **figures,
-        "made_from": {"preprocess": {"params": {"split": SPLIT}, "outs": outs}},
-        "files": files_of(folder),
-    }
-    write_json(folder / "manifest.json", manifest)
-    return folder
+    task = read_json(folder / "predictor.json")["task"]
+    return finish_bundle(folder, task=task, made_from={"preprocess": {"params": {"split": SPLIT}, "outs": outs}})
 
 
 def register(root: Path, bundle: Path) -> int:
@@ -46,15 +38,15 @@ def register(root: Path, bundle: Path) -> int:
     kept = bundle.parent / f"{bundle.name}.registered" / "bundle"
     shutil.copytree(bundle, kept)
     with stage_run(root, "tiny", "package") as run:
-        registered = run.register_model(kept, weights=weights, digest=sha256_of(bundle / "manifest.json"))
+        registered = run.register_model(kept, weights=weights)
     return int(registered["version"])
 
 
 def note(text: str) -> Callable[[Path], None]:
-    """A bundle of the same model, and yet another."""
+    """Another model, whose answers are the same."""
 
     def change(folder: Path) -> None:
-        (folder / "card.md").write_text(text)
+        (folder / "note.txt").write_text(text)
 
     return change
 

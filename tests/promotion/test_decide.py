@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from components.monitoring.origins import bundle_of
-from components.plumbing.artifacts import files_of, sha256_of
+from components.plumbing.artifacts import files_of
 from components.plumbing.errors import ArtifactError, InputError, ParamsError, PromotionError
-from components.promotion.champions import champion_file, intent_file, published
+from components.promotion.champions import intent_file
 from components.promotion.decide import champion_of, promote, promote_made, rollback
 from components.promotion.ledger import entries, verify
+from components.promotion.published import champion_file, published
 from components.tracking.registry import CHALLENGER, CHAMPION, fault_of
 from flows.operate.doctor import look_at_champions
-from serving.bundle import MANIFEST
+from serving.bundle import MANIFEST, identify
 from tests.projects import edit
 from tests.promotion.bundles import make_bundle, note, register, registry
 
@@ -30,8 +31,8 @@ def champion(root: Path) -> int:
     assert found is not None
     assert told is not None
     assert found.number == told.version == decided(root)[-1]["to"]["version"]
-    assert fault_of(Path(told.bundle), told.digest) is None
-    assert told.tag == f"tiny:{told.digest[:12]}"
+    assert fault_of(Path(told.bundle), told.build) is None
+    assert told.tag == f"tiny:{told.digest[:12]}-{told.build[:12]}"
     assert verify(root) == []
     assert not intent_file(root, "tiny").exists()
     return found.number
@@ -141,7 +142,7 @@ def packaged(root: Path, made: str) -> None:
     """One of the fixture's bundles, as if package had made it last."""
     folder = root / "artifacts/tiny/package"
     folder.mkdir(parents=True, exist_ok=True)
-    digest = sha256_of(root / "made" / made / MANIFEST)
+    digest = identify(root / "made" / made).version
     (folder / "report.json").write_text(json.dumps({"digest": digest}))
 
 
@@ -192,7 +193,7 @@ def test_rollback_never_takes_a_number_that_means_another_bundle_now(project: Pa
     assert champion(project) == 1
     assert promote(project, "tiny", number=2, force="test", through="test").before == 1
     back = rollback(project, "tiny", number=None, through="test")
-    assert (back.version, back.tag) == (1, f"tiny:{sha256_of(second / MANIFEST)[:12]}")
+    assert (back.version, back.tag) == (1, f"tiny:{identify(second).label}")
     assert champion(project) == 1
 
 
@@ -254,7 +255,7 @@ def test_damaged_copy_on_this_machine_is_brought_again(project: Path) -> None:
     assert told is not None
     (Path(told.bundle) / "model.onnx").write_bytes(b"")
     assert champion_of(project, "tiny") == told
-    assert fault_of(Path(told.bundle), told.digest) is None
+    assert fault_of(Path(told.bundle), told.build) is None
 
 
 def test_monitor_finds_what_was_promoted_while_it_is_whole(project: Path) -> None:
@@ -327,5 +328,5 @@ def test_two_promotions_at_once_come_one_after_the_other(project: Path) -> None:
 def test_file_for_the_service_is_whole_at_any_time(project: Path) -> None:
     champion_of(project, "tiny")
     told = json.loads(champion_file(project, "tiny").read_text())
-    assert set(told) == {"version", "digest", "tag", "bundle"}
+    assert set(told) == {"version", "digest", "build", "tag", "bundle"}
     assert files_of(Path(told["bundle"])) == files_of(project / "made/first")

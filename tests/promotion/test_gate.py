@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.params import Promotion, Recipe
-from components.plumbing.artifacts import FILES, files_of, read_json, sha256_of, write_json
+from components.plumbing.artifacts import FILES, files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError
 from components.promotion.gate import Contender, Verdict, faults_of, judge
 from components.recipes import load_recipe
 from components.tasks.image_generation.duel import weighted
 from components.tasks.image_generation.judging.frechet import moments_of
 from components.tracking.registry import Version
+from serving.bundle import identify
 from tests.projects import ROOT
 from tests.promotion.bundles import make_bundle, note, spoil
 from tests.tiny_language import compress
@@ -34,7 +35,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
 
 def contender(root: Path, number: int, folder: Path, change: Any = lambda _: None) -> Contender:
     bundle = make_bundle(root, folder, change)
-    return Contender(Version("tiny", number, sha256_of(bundle / "manifest.json"), "", "bundle"), bundle)
+    return Contender(Version("tiny", number, identify(bundle).version, identify(bundle).build, "", "bundle"), bundle)
 
 
 def verdicts(root: Path, folder: Path, settings: Recipe) -> tuple[Verdict, Verdict]:
@@ -120,7 +121,7 @@ def test_rows_of_another_split_are_not_judged_on(compressed: Path, tmp_path: Pat
 
 def test_champion_of_another_task_is_not_compared(compressed: Path, tmp_path: Path) -> None:
     champion, challenger = (contender(compressed, number, tmp_path / str(number)) for number in (1, 2))
-    write_json(champion.bundle / "manifest.json", champion.manifest | {"task": "array_classification"})
+    write_json(champion.bundle / "model.json", champion.model | {"task": "array_classification"})
     with pytest.raises(ArtifactError, match="no metric compares them; promote with --force REASON"):
         judge(compressed, recipe("movie_sentiment"), champion, challenger)
 

@@ -148,8 +148,12 @@ def test_empty_text_is_answered(client: httpx.Client) -> None:
     assert client.post("/classify", json={"texts": [""]}).status_code == 200
 
 
-def test_lineage_is_manifest_and_provenance(client: httpx.Client, packaged: Path) -> None:
+def test_lineage_is_model_manifest_and_provenance(client: httpx.Client, packaged: Path) -> None:
+    report = read_json(packaged / "artifacts/tiny/package/report.json")
     assert client.get("/lineage").json() == {
+        "version": report["digest"],
+        "build": report["build"],
+        "model": read_json(packaged / "artifacts/tiny/package/bundle/model.json"),
         "manifest": read_json(packaged / "artifacts/tiny/package/bundle/manifest.json"),
         "provenance": read_json(packaged / "observations/tiny/package/provenance.json"),
     }

@@ -14,7 +14,8 @@ from components.tracking.pipeline_run import PipelineRun
 from components.tracking.registry import WEIGHTS_TAG, note_weights
 from components.tracking.store import Store, check_store, masked, stale_runs, tracking_uri
 from components.tracking.tracker import PIPELINE_VARIABLE, stage_run
-from tests.tiny_bundles import complete
+from serving.bundle import identify
+from tests.tiny_bundles import finish_bundle, rebuild
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,7 @@ def test_experiment_that_was_deleted_is_brought_back(project) -> None:
 @pytest.fixture
 def bundle(tmp_path) -> Path:
     folder = folder_with(tmp_path / "bundle", {"model.onnx": "x"})
-    write_json(folder / "manifest.json", complete(folder))
-    return folder
+    return finish_bundle(folder)
 
 
 def folder_with(folder: Path, files: dict[str, str]) -> Path:
@@ -147,35 +147,62 @@ def folder_with(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+@pytest.fixture
+def other(tmp_path) -> Path:
+    """A bundle of another model."""
+    return finish_bundle(folder_with(tmp_path / "other", {"model.onnx": "y"}))
+
+
 def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(
-    project, bundle, tmp_path
+    project, bundle, other, tmp_path
 ) -> None:
     weights = folder_with(tmp_path / "model", {"model.safetensors": "y"})
     with stage_run(project.root, "tiny", "package") as run:
-        registered = [run.register_model(bundle, weights=weights, digest=digest) for digest in ("aa", "bb", "aa")]
+        registered = [run.register_model(folder, weights=weights) for folder in (bundle, other, bundle)]
     first = {"name": "tiny", "version": "1", "alias": "champion"}
     assert registered == [first, {"name": "tiny", "version": "2", "alias": "challenger"}, first]
     client = project.store.client
     version = client.get_model_version_by_alias("tiny", "champion")
-    assert version.tags["digest"] == "aa"
+    assert version.tags["digest"] == sha256_of(bundle / "model.json")
     listed = Path(client.download_artifacts(version.run_id, "weights.json"))
     assert version.tags[WEIGHTS_TAG] == sha256_of(listed)
     kept = [file.path for file in client.list_artifacts(version.run_id, "weights")]
     assert kept == ["weights/model.safetensors"]
 
 
-def register(project: Project, bundle: Path, weights: Path, digest: str) -> str:
+def test_another_build_takes_the_place_of_the_one_before_and_is_no_version(project, bundle, tmp_path) -> None:
+    weights = folder_with(tmp_path / "model", {"model.safetensors": "y"})
+    register(project, bundle, weights)
+    registry = project.store.registry
+    before = registry.version(1)
+    again = rebuild(bundle, tmp_path / "again/bundle", card="# mended\n")
+    run_id = register(project, again, weights)
+    (after,) = registry.versions()
+    assert (after.number, after.digest, after.run_id) == (1, before.digest, before.run_id)
+    assert (before.build, after.build) == (identify(bundle).build, identify(again).build)
+    registry.bring(after, tmp_path / "brought")
+    assert files_of(tmp_path / "brought") == files_of(again)
+    registry.bring(before, tmp_path / "before")  # the registry keeps both
+    assert files_of(tmp_path / "before") == files_of(bundle)
+    assert project.store.client.get_registered_model("tiny").description == "# mended\n"
+    logged = project.store.client.get_logged_model(after.model_id)
+    assert (logged.source_run_id, json.loads(logged.tags["mlflow.modelVersions"])[0]["version"]) == (run_id, 1)
+    register(project, bundle, weights)
+    assert registry.version(1).build == before.build  # whatever was packaged last
+
+
+def register(project: Project, bundle: Path, weights: Path) -> str:
     """Register a version in a run of its own; gives the run's id."""
     with stage_run(project.root, "tiny", "package") as run:
-        run.register_model(bundle, weights=weights, digest=digest)
+        run.register_model(bundle, weights=weights)
         return run.run_id
 
 
-def test_weights_of_the_champion_come_back_as_they_were_registered(project, bundle, tmp_path) -> None:
+def test_weights_of_the_champion_come_back_as_they_were_registered(project, bundle, other, tmp_path) -> None:
     first = folder_with(tmp_path / "first", {"family.json": "{}", "model.safetensors": "1"})
     second = folder_with(tmp_path / "second", {"family.json": "{}", "model.safetensors": "2"})
-    register(project, bundle, first, "aa")
-    register(project, bundle, second, "bb")
+    register(project, bundle, first)
+    register(project, other, second)
     with stage_run(project.root, "tiny", "pretrain") as run:
         taken = run.champion_weights(tmp_path / "source")
         assert files_of(taken) == files_of(first)
@@ -188,7 +215,7 @@ def test_weights_of_the_champion_come_back_as_they_were_registered(project, bund
 def test_no_champion_gives_no_weights(project, bundle, tmp_path) -> None:
     with stage_run(project.root, "tiny", "pretrain") as run:
         assert run.champion_weights(tmp_path / "source") is None
-        run.register_model(bundle, weights=folder_with(tmp_path / "model", {"a": "1"}), digest="aa")
+        run.register_model(bundle, weights=folder_with(tmp_path / "model", {"a": "1"}))
         project.store.client.delete_registered_model_alias("tiny", "champion")
         note_weights(project.root, project.store.registry)
         assert run.champion_weights(tmp_path / "source") is None
@@ -196,7 +223,7 @@ def test_no_champion_gives_no_weights(project, bundle, tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["weights/model.safetensors", "weights/config.json", "weights.json"])
 def test_weights_that_are_not_those_that_were_registered_are_refused(name, project, bundle, tmp_path) -> None:
-    run_id = register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
+    run_id = register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}))
     kept = Path(project.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
     (kept / name).write_text('{"model.safetensors": "0"}')
     with stage_run(project.root, "tiny", "pretrain") as run:
@@ -206,7 +233,7 @@ def test_weights_that_are_not_those_that_were_registered_are_refused(name, proje
 
 
 def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path) -> None:
-    register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}), "aa")
+    register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}))
     project.store.client.delete_model_version_tag("tiny", "1", WEIGHTS_TAG)
     with stage_run(project.root, "tiny", "pretrain") as run:
         with pytest.raises(ArtifactError, match=r"no version of tiny has the weights .*; 'modelyard run tiny' starts"):

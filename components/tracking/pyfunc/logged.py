@@ -5,10 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from components.plumbing.artifacts import read_json
 from components.tracking.headline import figures_of
 from components.tracking.pyfunc.saving import save_model
-from serving.bundle import CARD, MANIFEST, load_about
+from serving.bundle import CARD, load_about, load_model
 
 MAX_DESCRIPTION = 5000
 
@@ -25,7 +24,7 @@ def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:
             save_model(bundle, folder, run_id=run_id, model_id=model.model_id)
             client.log_model_artifacts(model.model_id, str(folder))
         show_model(client, model.model_id, run_id=run_id)
-        log_figures(client, read_json(bundle / MANIFEST)["metrics"], model_id=model.model_id, run_id=run_id)
+        log_figures(client, load_model(bundle)["metrics"], model_id=model.model_id, run_id=run_id)
         status = "READY"
     finally:
         model = client.finalize_logged_model(model.model_id, status)

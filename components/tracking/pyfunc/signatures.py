@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from components.plumbing.artifacts import read_json
-from serving.bundle import load_about
+from serving.bundle import GOLDEN, load_about
 from serving.tabular import Column, Table
 from serving.tasks import endpoint_of
-
-GOLDEN = "golden.json"
 
 
 def signature_of(bundle: Path) -> tuple[Any, Any]:

@@ -31,7 +31,7 @@ from flows.pipeline.stage import StageError
 from flows.servers.ports import is_free
 from flows.servers.records import Record, process_of, records, start, stop
 from flows.servers.server import Server
-from serving.bundle import MANIFEST
+from serving.bundle import MANIFEST, MODEL, identify
 from tests.projects import ROOT, environment, run, tiny_recipe, write_params
 
 
@@ -125,17 +125,19 @@ def champion(root: Path, number: int, bundle: Path) -> str:
     """Make a bundle champion, as promotion does; gives its tag."""
     path = root / ".modelyard/champions/tiny.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest, tag = sha256_of(bundle / MANIFEST), tag_of(bundle)
-    write_json(path, {"version": number, "digest": digest, "tag": tag, "bundle": str(bundle)})
+    identity, tag = identify(bundle), tag_of(bundle)
+    digests = {"digest": identity.version, "build": identity.build}
+    write_json(path, {"version": number, **digests, "tag": tag, "bundle": str(bundle)})
     return tag
 
 
 def another(bundle: Path, folder: Path) -> Path:
-    """The same model in another bundle."""
+    """The same files as another version."""
     shutil.copytree(bundle, folder)
     (folder / "card.md").write_text("# another tiny\n")
+    write_json(folder / MODEL, read_json(folder / MODEL) | {"recipe": "another"})
     manifest = read_json(folder / MANIFEST)
-    manifest["files"]["card.md"] = sha256_of(folder / "card.md")
+    manifest["files"] |= {name: sha256_of(folder / name) for name in ("card.md", MODEL)}
     write_json(folder / MANIFEST, manifest)
     return folder
 

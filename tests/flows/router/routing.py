@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -66,6 +67,17 @@ class Files(Project):
         path = self.root / "rules.json"
         return Rules(**json.loads(path.read_text())) if path.exists() else None
 
+    def untaken(self) -> Version | None:
+        packaged, named = read_version(self.root / "packaged.json", root=self.root), self.champion()
+        is_same = packaged and named and packaged.digest == named.digest
+        return packaged if is_same and packaged != named else None
+
+    def take_build(self) -> str | None:
+        version = self.untaken()
+        assert version is not None
+        name_version(self.root, "champion", version)
+        return None
+
     def promote(self, version: Version) -> str | None:
         if (self.root / "refusal.txt").exists():
             return (self.root / "refusal.txt").read_text()
@@ -93,12 +105,12 @@ def make_version(folder: Path, number: int, **spec: object) -> Version:
     """A version whose stand-in answers as `spec` says; its label is its number, unless another is given."""
     bundle = folder / f"{number}.spec"
     bundle.write_text(json.dumps({"label": str(number), **spec}))
-    return Version(str(number), f"digest{number}", f"tiny:{number}", bundle)
+    return Version(str(number), f"digest{number}", f"build{number}", f"tiny:{number}", bundle)
 
 
 def name_version(folder: Path, role: str, version: Version) -> None:
-    """Write champion.json or challenger.json, as promotion does."""
-    fields = {"version": int(version.version), "digest": version.digest, "tag": version.tag}
+    """Write champion.json or challenger.json, as promotion does, or packaged.json."""
+    fields = {"version": int(version.version), "digest": version.digest, "build": version.build, "tag": version.tag}
     write_json(folder / f"{role}.json", {**fields, "bundle": str(version.bundle)})
 
 
@@ -120,6 +132,15 @@ class Router:
         number = self.name("champion", **spec)
         self.wait_for_version(number)
         return number
+
+    def package(self, number: str, **spec: object) -> str:
+        """Package another build of a version; gives it."""
+        version = make_version(self.folder, int(number), **spec)
+        bundle = version.bundle.rename(self.folder / f"{number} again.spec")
+        build = f"build{number} again"
+        again = replace(version, build=build, tag=f"tiny:{number}-again", bundle=bundle)
+        name_version(self.folder, "packaged", again)
+        return build
 
     def ask(self, num_texts: int = 1, **headers: str) -> httpx.Response:
         return httpx.post(f"{self.url}/classify", json={"texts": ["a"] * num_texts}, headers=headers, timeout=TIMEOUT_S)

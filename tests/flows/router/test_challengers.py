@@ -1,18 +1,17 @@
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json, writing
+from components.plumbing.artifacts import replace, sha256_of, write_json, writing
 from components.plumbing.errors import InputError
 from components.tracking.tracker import stage_run
 from flows.router.challengers import challenge, withdraw
 from flows.router.project import Project
 from flows.router.versions import Version
-from serving.bundle import MANIFEST
+from serving.bundle import MANIFEST, identify
 from tests.projects import ROOT, edit, tiny_recipe, write_params
-from tests.tiny_bundles import complete
+from tests.tiny_bundles import finish_bundle, rebuild
 
 
 @pytest.fixture
@@ -24,26 +23,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with writing(tmp_path / "artifacts/tiny/package") as folder:
         bundle = folder / "bundle"
         bundle.mkdir()
-        write_json(bundle / MANIFEST, {**complete(bundle), "files": files_of(bundle)})
+        (bundle / "model.onnx").write_text("a model")
+        finish_bundle(bundle)
     return tmp_path
 
 
 def digest_of(project: Path) -> str:
-    return sha256_of(project / "artifacts/tiny/package/bundle" / MANIFEST)
+    return identify(project / "artifacts/tiny/package/bundle").version
 
 
 def register(project: Path, text: str) -> Version:
-    """Another bundle as a version of the registry; gives it."""
+    """Another model as a version of the registry; gives it."""
     bundle = project / text / "bundle"
-    shutil.copytree(project / "artifacts/tiny/package/bundle", bundle)
-    write_json(bundle / "card.json", text)
-    files = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
-    write_json(bundle / MANIFEST, {"files": files, "metrics": {}})
+    bundle.mkdir(parents=True)
+    (bundle / "model.onnx").write_text(text)
+    finish_bundle(bundle)
     (project / text / "weights").mkdir()
-    digest = sha256_of(bundle / MANIFEST)
     with stage_run(project, "tiny", "package") as run:
-        number = run.register_model(bundle, weights=project / text / "weights", digest=digest)["version"]
-    return Version(number, digest, f"tiny:{digest[:12]}", bundle)
+        number = run.register_model(bundle, weights=project / text / "weights")["version"]
+    identity = identify(bundle)
+    return Version(number, identity.version, identity.build, f"tiny:{identity.label}", bundle)
 
 
 def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path) -> None:
@@ -61,7 +60,7 @@ def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path
     asked = challenger()
     assert asked is not None
     assert (asked.version, asked.digest, asked.tag) == (second.version, second.digest, second.tag)
-    assert sha256_of(asked.bundle / MANIFEST) == second.digest
+    assert sha256_of(asked.bundle / MANIFEST) == asked.build == second.build
     assert not verdict.exists()
     write_json(verdict, {"digest": second.digest, "state": "failed"})
     assert challenger() is None  # it had its trial
@@ -70,7 +69,8 @@ def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path
     assert not withdraw(project, "tiny")
     assert challenger() is None
 
-    named = {"version": 1, "digest": first.digest, "tag": first.tag, "bundle": str(first.bundle)}
+    digests = {"digest": first.digest, "build": first.build}
+    named = {"version": 1, **digests, "tag": first.tag, "bundle": str(first.bundle)}
     write_json(project / ".modelyard/challengers/tiny.json", named)  # as promotion names each
     assert challenger() is None
     edit(project, "tiny.promotion.then", "trial")
@@ -90,16 +90,24 @@ def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_star
     first = champion()
     assert first is not None
     assert (first.version, first.digest) == ("", digest_of(project))
-    manifest = project / "artifacts/tiny/package/bundle" / MANIFEST
-    manifest.write_text(json.dumps({**read_json(manifest), "more": 1}))
-    assert champion() == first  # a run makes a challenger, and not a champion
+    bundle = project / "artifacts/tiny/package/bundle"
+    replace(rebuild(bundle, project / "rebuilt", card="# another service\n"), bundle)
+    second = champion()
+    assert second is not None
+    assert (second.digest, second.build) == (first.digest, identify(bundle).build)
+    assert second.build != first.build
+    shutil.rmtree(bundle)
+    bundle.mkdir()
+    (bundle / "model.onnx").write_text("another model")
+    finish_bundle(bundle)
+    assert champion() == second  # a run makes a challenger, and not a champion
     path = project / ".modelyard/champions/tiny.json"
     path.parent.mkdir(parents=True)
     write_json(path, {"version": 7, "digest": "d", "tag": "tiny:d", "bundle": "bundles/d"})
-    assert champion() == Version("7", "d", "tiny:d", project / "bundles/d")
+    assert champion() == Version("7", "d", "d", "tiny:d", project / "bundles/d")
 
 
 def test_promotion_that_fails_is_told_in_its_own_words(project: Path) -> None:
-    refusal = Project(project, "nobody").promote(Version("7", "d", "tiny:d", project))
+    refusal = Project(project, "nobody").promote(Version("7", "d", "d", "tiny:d", project))
     assert refusal is not None
     assert refusal.startswith("'modelyard promote' ended with 2: ")

@@ -245,3 +245,38 @@ def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_pa
     assert {(line["route"], line["status"]) for line in lines} == {("/classify", 503)}
     router.ask()
     assert len(log.read_text().splitlines()) == asked + 2
+
+
+def test_packaged_build_of_the_champion_is_named_and_served_without_a_lost_request(router: Router) -> None:
+    number = router.serve(label="before")
+    seen: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            seen[router.ask().raise_for_status().json()[0]["label"]] += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    build = router.package(number, label="after")
+    try:
+        give_up_at = time.monotonic() + 30
+        while not seen["after"]:
+            assert time.monotonic() < give_up_at, router.log()
+            assert asking.is_alive()
+            time.sleep(0.02)
+    finally:
+        stop.set()
+        asking.join()
+    assert set(seen) == {"before", "after"}
+    state = router.read("state")
+    assert (state["state"], state["serving"]["version"], state["serving"]["build"]) == ("serving", number, build)
+    router.wait_for_bentos(1)
+
+
+def test_build_that_does_not_start_leaves_the_one_before(router: Router) -> None:
+    number = router.serve(label="before")
+    build = router.package(number, is_changed=True)
+    state = router.wait("state", "state", "degraded")
+    assert state["refused"]["build"] == build
+    assert router.label() == "before"

@@ -210,3 +210,17 @@ def test_challenger_that_is_withdrawn_is_stopped(router: Router) -> None:
     router.wait("verdict", "state", "withdrawn")
     router.wait_for_bentos(1)
     assert router.ask().status_code == 200  # by the champion, which went on
+
+
+def test_another_build_of_the_champion_does_not_end_a_trial(router: Router) -> None:
+    rule(router, requests=1000, min_agreement=0.0, max_latency_ratio=1000.0)
+    number = router.serve(label="before")
+    router.name("challenger", label="before")
+    router.wait("verdict", "state", "running")
+    router.package(number, label="after")
+    give_up_at = time.monotonic() + 30
+    while router.label() != "after":
+        assert time.monotonic() < give_up_at, router.log()
+    time.sleep(0.6)  # in which the router looks twice
+    assert router.read("verdict")["state"] == "running"
+    router.wait_for_bentos(2)

@@ -36,7 +36,7 @@ from components.tracking.store import Store
 from flows.cli import cli
 from flows.pipeline.stage import StageError
 from flows.upkeep.monitor import Outcome, monitor_recipe, start_retrain
-from serving.bundle import MANIFEST
+from serving.bundle import MANIFEST, MODEL, identify
 from serving.tasks.text_classification.predictor import Predictor
 from tests.hooks import listening, webhook
 from tests.projects import edit, run
@@ -272,13 +272,16 @@ def test_log_of_a_version_that_is_gone_is_named(project: Path) -> None:
 def promote_made_from(root: Path, splits: Path) -> str:
     """Leave the project's bundle, as made from these splits, where promotion keeps it; gives its version."""
     bundle = Path(shutil.copytree(root / "artifacts/tiny/package/bundle", root / PROMOTED / "tiny" / "bundle"))
-    manifest = read_json(bundle / MANIFEST)
+    model = read_json(bundle / MODEL)
     outs = {f"artifacts/tiny/preprocess/{path.name}": md5_of(path) for path in splits.glob("*.parquet")}
-    manifest["made_from"]["preprocess"]["outs"] = outs
+    model["made_from"]["preprocess"]["outs"] = outs
+    write_json(bundle / MODEL, model)
+    manifest = read_json(bundle / MANIFEST)
+    manifest["files"][MODEL] = sha256_of(bundle / MODEL)
     write_json(bundle / MANIFEST, manifest)
-    version = sha256_of(bundle / MANIFEST)[:12]
-    bundle.rename(bundle.with_name(version))
-    return version
+    identity = identify(bundle)
+    bundle.rename(bundle.with_name(identity.label))
+    return identity.version[:12]
 
 
 def test_promoted_version_is_compared_with_its_own_splits_wherever_dvc_keeps_them(project: Path) -> None:

@@ -72,10 +72,10 @@ def test_each_text_is_one_line_with_its_answer(client: httpx.Client, folder: Pat
     assert [row["input"] for row in found] == TEXTS
     assert [row["output"] for row in found] == response.json()
     assert [row["item"] for row in found] == list(range(len(TEXTS)))
-    digest = read_json(packaged / "artifacts/tiny/package/report.json")["digest"]
+    report = read_json(packaged / "artifacts/tiny/package/report.json")
     for row in found:
         assert (row["items"], row["status"], row["route"]) == (len(TEXTS), 200, "/classify")
-        assert row["version"] == digest[:12]
+        assert (row["version"], row["build"]) == (report["digest"][:12], report["build"][:12])
         assert row["length"] == len(row["input"])
         assert row["latency_ms"] > 0
 

@@ -25,7 +25,7 @@ from tests.tiny_arrays import LIMITS
 from tests.tiny_bundles import project_of
 from tests.tiny_language import write_language_bundle
 
-MANIFEST: dict[str, Any] = {
+MODEL: dict[str, Any] = {
     "task": "text_classification",
     "data": {"licence": "CC0", "num_rows": 300, "source": {"kind": "file", "path": "rows.csv"}},
     "contract": {"success": True, "labels": ["a", "b"]},
@@ -37,11 +37,11 @@ MANIFEST: dict[str, Any] = {
             "unit": "rows",
         },
     },
-    "gates": [{"stage": "evaluate", "figure": "accuracy", "value": 0.9, "bound": "at least", "limit": 0.8}],
     "made_from": {"ingest": {"params": {"licence": "CC0"}, "outs": {"artifacts/tiny/ingest/data.parquet": "0f"}}},
     "stages": ["ingest"],
     "files": {},
 }  # fmt: skip
+GATE = {"stage": "evaluate", "figure": "accuracy", "value": 0.9, "bound": "at least", "limit": 0.8}
 Tell = Callable[[Path, Mapping[str, Callable[[Request], Any]]], AbstractContextManager[str]]
 
 
@@ -121,7 +121,8 @@ def told(tmp_path: Path) -> Path:
     settings = {"labels": ["a", "b"], "unicode": "NFKC", "mask": [], "max_tokens": 32, "pad_token_id": 0}
     write_json(folder / "service.json", {"name": "tiny", "task": "text_classification", "limits": limits})
     write_json(folder / "predictor.json", settings)
-    write_json(folder / "manifest.json", MANIFEST)
+    write_json(folder / "model.json", MODEL)
+    write_json(folder / "manifest.json", {"gates": [GATE], "files": {}})
     (folder / "card.md").write_text("# tiny\n", encoding="utf-8")
     return folder
 

@@ -51,12 +51,13 @@ def refusing(status: int, body: Any, **headers: str) -> Any:
 
 
 def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, tell: Tell) -> None:
-    manifest = read_json(told / "manifest.json")
-    kept = {name: manifest[name] for name in ("task", "files")}
-    metrics = manifest["metrics"]
-    evil = as_evil({**manifest, "metrics": metrics | {"evaluate": metrics["evaluate"] | {EVIL: 0.5}}}) | kept
+    model = read_json(told / "model.json")
+    kept = {name: model[name] for name in ("task", "files")}
+    metrics = model["metrics"]
+    evil = as_evil({**model, "metrics": metrics | {"evaluate": metrics["evaluate"] | {EVIL: 0.5}}}) | kept
     evil["made_from"][EVIL] = {"params": EVIL, "outs": {EVIL: EVIL}}
-    write_json(told / "manifest.json", evil)
+    write_json(told / "model.json", evil)
+    write_json(told / "manifest.json", as_evil(read_json(told / "manifest.json")))
     write_json(told / "predictor.json", read_json(told / "predictor.json") | {"labels": [EVIL, "b"]})
     verdict = {"state": EVIL, "num_rows": 3, "version": EVIL, "newest": EVIL, "reasons": [EVIL]}
     status = refusing(200, {"drift": verdict, "feedback": {"state": EVIL}})

@@ -108,8 +108,9 @@ def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: 
     bundle = packaged / "artifacts/tiny/package/bundle"
     manifest = read_json(bundle / "manifest.json")
     report = read_json(packaged / "artifacts/tiny/package/report.json")
-    assert page.text("#version") == report["tag"]
+    assert page.text("#version") == f"tiny:{report['digest'][:12]}"
     assert report["digest"] in page.text("#origin")
+    assert report["build"] in page.text("#origin")
     assert len(page.run("[...document.querySelectorAll('#gates tbody tr')].map(row => row.innerText)")) == len(
         manifest["gates"]
     )
@@ -117,7 +118,8 @@ def test_page_says_what_the_model_is(browser: Browser, text_url: str, packaged: 
     assert "compress: speedup\t" in page.text("#gates")
     assert "compress: speedup\tpassed" not in page.text("#gates")  # measured: the provenance has it
     assert (
-        page.run("[...document.querySelectorAll('#stages summary')].map(line => line.innerText)") == manifest["stages"]
+        page.run("[...document.querySelectorAll('#stages summary')].map(line => line.innerText)")
+        == read_json(bundle / "model.json")["stages"]
     )
     assert '"batch_size": 16' in page.run("document.querySelector('#stages').textContent")
     assert "Higher is better. The float model's interval is 0.97 to 1." in page.text("#others-hint")
@@ -166,12 +168,13 @@ def test_whole_form_works_by_keyboard(browser: Browser, text_url: str) -> None:
     assert bodies(page)[0] == {"texts": [TEXT]}
 
 
-def test_version_is_the_tag_of_the_bundle(text_url: str, packaged: Path) -> None:
+def test_version_is_the_model_s_and_the_build_is_named_beside_it(text_url: str, packaged: Path) -> None:
     response = httpx.get(f"{text_url}/")
     facts = json.loads(re.findall(r'id="facts">(.*?)</script>', response.text)[0])
     bundle = packaged / "artifacts/tiny/package/bundle"
-    assert facts["version"] == tag_of(bundle)
-    assert facts["digest"] == read_json(packaged / "artifacts/tiny/package/report.json")["digest"]
+    report = read_json(packaged / "artifacts/tiny/package/report.json")
+    assert facts["version"] == tag_of(bundle).partition("-")[0]
+    assert facts["digests"] == {"version": report["digest"], "build": report["build"]}
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-security-policy"] == make_page(bundle).headers["content-security-policy"]
     assert response.headers["x-content-type-options"] == "nosniff"

@@ -57,7 +57,7 @@ def register(root: Path, bundle: Path) -> None:
     weights.mkdir(parents=True)
     (weights / "model.safetensors").write_text("weights")
     with stage_run(root, "tiny", "package") as run:
-        assert run.register_model(bundle, weights=weights, digest=sha256_of(bundle / "manifest.json"))["version"] == "1"
+        assert run.register_model(bundle, weights=weights)["version"] == "1"
 
 
 def asked(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -121,7 +121,7 @@ def test_alias_loads_without_the_project_and_answers_as_the_bundle(
     champion = registry.at(CHAMPION)
     assert champion is not None
     registry.bring(champion, tmp_path / "brought")  # what loading left beside it is no part of the bundle
-    assert fault_of(tmp_path / "brought", champion.digest) is None
+    assert fault_of(tmp_path / "brought", champion.build) is None
 
 
 def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp
     logged = client.get_logged_model(version.tags["modelyard.model_id"])
     assert (logged.status, logged.model_type, logged.source_run_id) == ("READY", "text_classification", version.run_id)
     figures = {metric.key: metric.value for metric in logged.metrics}
-    assert figures["accuracy"] == read_json(bundle / "manifest.json")["metrics"]["evaluate"]["accuracy"]
+    assert figures["accuracy"] == read_json(bundle / "model.json")["metrics"]["evaluate"]["accuracy"]
     assert figures["served_size_ratio"] > 0
     folder = Path(version.source.removeprefix("file://"))
     described = Model.load(folder)
@@ -158,7 +158,7 @@ def test_version_of_before_without_a_model_is_still_brought(packaged: Path, tmp_
         client.create_model_version("tiny", source, run.run_id, tags={"digest": sha256_of(bundle / "manifest.json")})
     registry = open_registry(tmp_path, "tiny")
     registry.bring(registry.version(1), tmp_path / "brought")
-    assert fault_of(tmp_path / "brought", registry.version(1).digest) is None
+    assert fault_of(tmp_path / "brought", registry.version(1).build) is None
     registry.crown(registry.version(1))
     assert registry.at(CHAMPION) == registry.version(1)
 
