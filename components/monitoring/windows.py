@@ -73,7 +73,7 @@ class Row:
 @dataclass(frozen=True)
 class Window:
     version: str
-    """The first 12 digits of the digest of the bundle that answered."""
+    """The first 12 digits of the digest of the model that answered, in whatever build of its service."""
     rows: list[Row]
     """The rows of the window, the oldest first."""
     num_requests: Counter[int]

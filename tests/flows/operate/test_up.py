@@ -76,21 +76,23 @@ def test_two_at_once_start_each_part_once_and_a_killed_one_is_seen_and_brought_b
 ) -> None:
     root, extra = project
     both = [
-        subprocess.Popen(["modelyard", "up"], cwd=root, env=environment(**extra), stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            ["modelyard", "up", "--json"], cwd=root, env=environment(**extra), stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     try:
-        tables = [one.communicate(timeout=400)[0] for one in both]
+        said = [one.communicate(timeout=400)[0] for one in both]
     finally:
         for one in both:
             one.kill()
             one.wait()
-    assert [one.returncode for one in both] == [0, 0], tables
-    assert tables[0] == tables[1]
+    assert [one.returncode for one in both] == [0, 0], said
+    places = [[(part["name"], part["address"], part["pid"]) for part in json.loads(one)["parts"]] for one in said]
+    assert places[0] == places[1]
     known = records(root)
     assert set(known) == {"mlflow", "prefect", "worker", "tiny"}
-    for name in ("mlflow", "prefect", "tiny"):
-        assert known[name].address in tables[0]
+    assert {name: address for name, address, _ in places[0]} == {name: one.address for name, one in known.items()}
     assert f"{known['prefect'].address}/api" in (root / PREFECT_SERVER).read_text()
 
     code, parts = parts_of(root, "status", **extra)
