@@ -100,7 +100,7 @@ def measure(trial: Trial, project: Path, *, epochs: int, steps: int | None) -> N
     from components.finetune.adapt import run
     from components.models import storage
     from components.models.facts import read_facts
-    from components.objectives.classification import measure as judge
+    from components.objectives.classification import figures_of_classes as judge
     from components.objectives.classification import of_texts
     from components.params import Adapt
     from components.plumbing.artifacts import Layout

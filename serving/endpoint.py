@@ -100,6 +100,10 @@ class Endpoint(Protocol):
         the answer holds by its hash, where the log keeps no texts (`is_hashed`)."""
         ...
 
+    def is_last(self, part: bytes, /) -> bool:
+        """Return whether a part of a streamed answer is its last; False where answers are not streamed."""
+        ...
+
     def examples(self, golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """For the page: a few of the golden requests, each with its `name` and the `value` that its form takes."""
         ...

@@ -1,6 +1,5 @@
 """What BentoML imports: the service of the bundle that this file lies in. Nothing else may import it."""
 
-import os
 import shutil
 import socket
 from pathlib import Path
@@ -14,6 +13,9 @@ from serving.predictors.session import DeviceError
 from serving.requests.keys import KeysError, check_address
 from serving.service import make_service
 
+SAME_START_S = 2
+"""The most seconds by which the start of one process is told differently, since the clock may be set."""
+
 
 def prepare_to_serve(context: click.Context) -> None:
     """KeysError where `bentoml serve` is on an address that others reach, and there are no keys."""
@@ -22,15 +24,25 @@ def prepare_to_serve(context: click.Context) -> None:
 
 
 def metrics_folder(home: Path) -> Path:
-    """For the counters of this server; those of servers that are gone from this machine are deleted.
+    """Return the folder for the counters of this server; those of servers that are gone from this machine are deleted.
 
     BentoML has one for all, which each server empties when it starts.
     """
     folders = home / "modelyard_metrics" / socket.gethostname()
-    for folder in folders.glob("*"):
-        if folder.name.isdecimal() and not psutil.pid_exists(int(folder.name)):
+    for folder in folders.glob("*-*"):
+        if not is_running(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
-    return folders / str(os.getpid())
+    own = psutil.Process()
+    return folders / f"{own.pid}-{own.create_time():.0f}"
+
+
+def is_running(name: str) -> bool:
+    """Return whether the process runs that a folder is named after: by its number, which comes again, and its start."""
+    number, _, began = name.partition("-")
+    try:
+        return abs(psutil.Process(int(number)).create_time() - float(began)) < SAME_START_S
+    except (ValueError, psutil.NoSuchProcess):
+        return False
 
 
 try:

@@ -6,7 +6,7 @@ the same run. Writes `model/` (the folder that serving/predictors loads), `resul
 and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures that one
 compares); the measured speeds are observations.
 
-What a task needs is its `Trial`.
+What a task needs is its `CompressionTrial`.
 """
 
 import logging
@@ -25,7 +25,7 @@ import torch
 from components.compress.export import prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
-from components.compress.trial import FloatFigures, Tested, Trial
+from components.compress.trial import CompressionTrial, FloatFigures, Tested
 from components.evaluate.figures import shortened
 from components.params import Compress, CompressionGate, Pruned
 from components.plumbing.artifacts import METRICS, artifact, observations, write_json
@@ -129,7 +129,7 @@ Drop = Callable[[float, float], float]
 
 def run(
     params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker,
-    make_trial: Callable[[Inputs], Trial[Any]], drop: Drop,
+    make_trial: Callable[[Inputs], CompressionTrial[Any]], drop: Drop,
 ) -> Report:  # fmt: skip
     """Make the candidates, judge each, keep the smallest within the limits. `make_trial` and `drop` are the task's.
     CompressionError where none is within them."""
@@ -159,7 +159,7 @@ def run(
 
 
 def make_candidates(
-    params: Compress, trial: Trial[Any], predictor: Path, judged: FloatFigures, *, drop: Drop, scratch: Path
+    params: Compress, trial: CompressionTrial[Any], predictor: Path, judged: FloatFigures, *, drop: Drop, scratch: Path
 ) -> list[Candidate]:
     """Write every candidate of the recipe below `scratch`, and judge it on the validation split."""
     graphs = trial.export()
@@ -203,8 +203,8 @@ def torch_threads(number: int) -> Generator[None]:
 
 
 def observe(
-    folder: Path, tracker: Tracker, trial: Trial[Any], candidates: Sequence[Candidate], speeds: Mapping[str, Speed],
-    judged: FloatFigures,
+    folder: Path, tracker: Tracker, trial: CompressionTrial[Any], candidates: Sequence[Candidate],
+    speeds: Mapping[str, Speed], judged: FloatFigures,
 ) -> None:  # fmt: skip
     """What was measured on this machine, of every candidate: speeds.json, the picture, a line each."""
     for candidate in candidates:
@@ -225,7 +225,7 @@ def figures_of(speed: Speed, unit: str) -> dict[str, float]:
     return {f"{unit}_per_s": figures.pop("units_per_s"), **figures}
 
 
-def described(candidate: Candidate, speed: Speed, trial: Trial[Any], float_quality: float) -> str:
+def described(candidate: Candidate, speed: Speed, trial: CompressionTrial[Any], float_quality: float) -> str:
     """One line on a candidate."""
     return (
         f"{candidate.name}: on the validation split {trial.metric.replace('_', ' ')} {candidate.quality:.3f} (trained "
@@ -235,8 +235,8 @@ def described(candidate: Candidate, speed: Speed, trial: Trial[Any], float_quali
 
 
 def choose(
-    candidates: Sequence[Candidate], speeds: Mapping[str, Speed], gate: CompressionGate, *, trial: Trial[Any],
-    float_quality: float,
+    candidates: Sequence[Candidate], speeds: Mapping[str, Speed], gate: CompressionGate, *,
+    trial: CompressionTrial[Any], float_quality: float,
 ) -> Candidate:  # fmt: skip
     """The smallest candidate within the limits; of sizes that count as one, the better, then the recipe's first.
 
@@ -257,7 +257,7 @@ def choose(
 
 
 def faults_of(
-    candidate: Candidate, speed: Speed, gate: CompressionGate, trial: Trial[Any], *, float_quality: float
+    candidate: Candidate, speed: Speed, gate: CompressionGate, trial: CompressionTrial[Any], *, float_quality: float
 ) -> list[str]:
     """Which limits a candidate breaks, with the figure and the limit."""
     faults: list[str] = []
@@ -274,7 +274,7 @@ def faults_of(
 
 
 def gate_report(
-    candidates: Sequence[Candidate], speeds: Mapping[str, Speed], trial: Trial[Any], *, float_quality: float
+    candidates: Sequence[Candidate], speeds: Mapping[str, Speed], trial: CompressionTrial[Any], *, float_quality: float
 ) -> dict[str, object]:
     """The figures that the gate judged, flat."""
     report: dict[str, object] = {"metric": trial.metric, "float_validation_quality": float_quality}
@@ -285,7 +285,9 @@ def gate_report(
     return report
 
 
-def log_chosen(tracker: Tracker, trial: Trial[Any], chosen: Speed, reference: Speed, judged: FloatFigures) -> None:
+def log_chosen(
+    tracker: Tracker, trial: CompressionTrial[Any], chosen: Speed, reference: Speed, judged: FloatFigures
+) -> None:
     """The chosen model's speed as metrics, beside torch's."""
     of_float = {f"float_{name}": value for name, value in figures_of(reference, trial.unit).items()}
     del of_float["float_speedup"]
@@ -301,7 +303,9 @@ def write_results(folder: Path, tested: Tested) -> None:
     write_json(folder / GOLDEN, list(tested.golden))
 
 
-def summarise(best: Candidate, params: Compress, trial: Trial[Any], judged: FloatFigures, tested: Tested) -> Report:
+def summarise(
+    best: Candidate, params: Compress, trial: CompressionTrial[Any], judged: FloatFigures, tested: Tested
+) -> Report:
     """The report of the chosen model, beside the float model's answers to the same."""
     return Report(
         method=best.method,

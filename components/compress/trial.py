@@ -1,4 +1,4 @@
-"""What compress asks of a task: a `Trial`, which its `compress` makes.
+"""What compress asks of a task: a `CompressionTrial`, which its `compress` makes.
 
 The stage makes the candidates, times them, judges them and chooses; a trial knows what the model's graphs are, how they
 are run as they are served, and how good their answers are. A runner is what answers: the predictor of serving/ around
@@ -59,7 +59,7 @@ class Tested:
     """At most MAX_GOLDEN, spread over the split."""
 
 
-class Trial(Protocol[Runner]):
+class CompressionTrial(Protocol[Runner]):
     """A task's side of compress."""
 
     @property

@@ -67,7 +67,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScalingAnswer:
     num_parameters: float
     num_tokens: float
     flops: float
@@ -82,7 +82,7 @@ class Answer:
     assumptions: list[str]
 
 
-def answer(question: Question) -> Answer:
+def answer(question: Question) -> ScalingAnswer:
     """Work out how many devices a training needs, and for how long."""
     count = question.num_parameters
     num_tokens = question.num_tokens or TOKENS_A_PARAMETER * count
@@ -102,7 +102,7 @@ def answer(question: Question) -> Answer:
         way("fully sharded", held=held, divided=True, beside=activations + gathered, usable=usable,
             days=one_device_days, wanted_days=question.days),
     ]  # fmt: skip
-    return Answer(
+    return ScalingAnswer(
         num_parameters=count,
         num_tokens=num_tokens,
         flops=flops,

@@ -181,7 +181,7 @@ def prepare(
     latents = fixed_latents(len(validation.row), size=gan.latent_size, device=device)
 
     def validate(trained: nn.Module) -> dict[str, float]:
-        generated, figures = measure(trained, validation.values, latents, precision=precision)
+        generated, figures = generate_beside(trained, validation.values, latents, precision=precision)
         if is_shown(deck.epoch + 1, num_epochs=params.epochs):
             show(generated[:SAMPLES_A_PICTURE], shape=facts.shape, epoch=deck.epoch + 1, tracker=tracker)
         return figures
@@ -236,7 +236,9 @@ def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Playe
 
 
 @torch.inference_mode()
-def measure(model: Any, real: Tensor, latents: Tensor, *, precision: Precision) -> tuple[Tensor, dict[str, float]]:
+def generate_beside(
+    model: Any, real: Tensor, latents: Tensor, *, precision: Precision
+) -> tuple[Tensor, dict[str, float]]:
     """Rows generated from the latents, and how they do beside as many real ones of the validation split.
 
     A discriminator_accuracy of 0.5 is a generator that cannot be told from the data, or a discriminator that knows

@@ -99,7 +99,7 @@ def prepare(
     def validate(model: nn.Module) -> dict[str, float]:
         model.eval()
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            figures = measure(model, validation, loss_of=loss_of, context=facts.context)
+            figures = figures_of_stream(model, validation, loss_of=loss_of, context=facts.context)
             texts = samples(model, tokenizer, end_of_text_id=end_of_text_id, context=facts.context, device=device)
         log_samples(texts, tracker, num_epochs=num_epochs)
         return figures
@@ -181,7 +181,7 @@ def windows_at(stream: Stream, places: NDArray[np.int64], *, length: int) -> Win
     )
 
 
-def measure(model: nn.Module, stream: Stream, *, loss_of: Any, context: int) -> dict[str, float]:
+def figures_of_stream(model: nn.Module, stream: Stream, *, loss_of: Any, context: int) -> dict[str, float]:
     """Figures of windows side by side, at most MAX_VALIDATION_WINDOWS of them.
 
     Bits per byte take the split's own bytes per token for those of the windows.

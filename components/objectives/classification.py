@@ -79,7 +79,7 @@ def prepare(
         players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
         batches=task.batches,
         num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
-        validate=lambda model: measure(model, task, device=device, precision=precision),
+        validate=lambda model: figures_of_classes(model, task, device=device, precision=precision),
         unit="rows" if facts.shape else "tokens",
     )
 
@@ -168,7 +168,7 @@ def class_weights(mode: str, label_id: np.ndarray, *, num_labels: int) -> Tensor
     return torch.from_numpy(len(label_id) / (num_labels * np.maximum(counts, 1))).float()
 
 
-def measure(model: nn.Module, task: Task, *, device: torch.device, precision: Precision) -> dict[str, float]:
+def figures_of_classes(model: nn.Module, task: Task, *, device: torch.device, precision: Precision) -> dict[str, float]:
     """Unweighted loss, accuracy and macro F1 on the validation split."""
     model.eval()
     actual: list[np.ndarray] = []

@@ -128,7 +128,7 @@ def prepare(
             masked(batch, tokens, settings, random=np.random.default_rng([params.seed, VALIDATION_DRAW, step]))
             for step, batch in enumerate(plain)
         )
-        return measure(model, hidden, precision=precision)
+        return figures_of_guesses(model, hidden, precision=precision)
 
     return Objective(
         players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
@@ -222,7 +222,7 @@ def logits_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
     return model(batch.input_ids.to(device), batch.attention_mask.to(device), batch.position.to(device))
 
 
-def measure(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Precision) -> dict[str, float]:
+def figures_of_guesses(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Precision) -> dict[str, float]:
     """Mean loss of the hidden tokens, and the share of them that is guessed."""
     model.eval()
     device = next(model.parameters()).device

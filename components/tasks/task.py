@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from components.comparison.duel import Duel, HeldOut
     from components.compress import Inputs as CompressInputs
-    from components.compress.trial import Trial
+    from components.compress.trial import CompressionTrial
     from components.evaluate import Inputs as EvaluateInputs
     from components.evaluate import Outputs as EvaluateOutputs
     from components.evaluate.stage import Judgement
@@ -41,7 +41,7 @@ class Task(ABC):
         """Measure the model on the test split, beside an honest baseline. QualityError where its gate fails."""
 
     @abstractmethod
-    def compress(self, inputs: "CompressInputs") -> "Trial[Any]":
+    def compress(self, inputs: "CompressInputs") -> "CompressionTrial[Any]":
         """How a compressed model is exported, run and judged. ArtifactError where evaluate judged other rows."""
 
     @abstractmethod

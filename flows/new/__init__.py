@@ -17,8 +17,8 @@ from components.recipes import PARAMS, load_yaml, parse_recipe
 from components.sources import fetch_folder
 from components.sources.fetched import digest_of
 from components.sources.files import matching
-from flows.new.figures import Figures, measure
-from flows.new.settings import Settings, choose, positions_of
+from flows.new.figures import Figures, measure_table
+from flows.new.settings import RecipeSettings, choose, positions_of
 from flows.new.table import find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
 
@@ -34,7 +34,7 @@ class Added:
 
     recipe: str
     figures: Figures
-    settings: Settings
+    settings: RecipeSettings
     hints: tuple[str, ...]
     """Remarks on the rows that a person should know or may want to act on."""
 
@@ -43,7 +43,7 @@ def add_recipe(root: Path, name: str, *, data: Path, text: str, label: str, enco
     """Propose a recipe from the rows of `data` and add it to params.yaml, or change nothing and say why not."""
     check_name(root, name)
     path = find(data)
-    measured = measure(path, format_of(path, (text, label)), text=text, label=label)
+    measured = measure_table(path, format_of(path, (text, label)), text=text, label=label)
     settings = choose(measured.figures, max_positions=positions_of(encoder) if encoder else None)
     with hold(root, "params", doing="modelyard new", wait=True):
         params = (root / PARAMS).resolve()

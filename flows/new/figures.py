@@ -77,7 +77,7 @@ class Measured:
     figures: Figures
 
 
-def measure(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str) -> Measured:
+def measure_table(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str) -> Measured:
     """Read the file and count its rows; SourceError where no classifier can be trained on these columns."""
     source = FileSource(kind="file", path=str(path))
     with tempfile.TemporaryDirectory(prefix="modelyard-") as work:

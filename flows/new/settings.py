@@ -35,7 +35,7 @@ SHORT_TEXT = 25
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecipeSettings:
     """The values of a recipe that depend on its rows."""
 
     max_bad_share: float
@@ -73,7 +73,7 @@ class Settings:
     max_served_length: int
 
 
-def choose(figures: Figures, *, max_positions: int | None) -> Settings:
+def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
     """Choose the settings by the figures; `max_positions` is the longest input of the encoder in
     tokens, None for MiniLM's."""
     rarest, largest = min(figures.labels.values()), max(figures.labels.values())
@@ -88,7 +88,7 @@ def choose(figures: Figures, *, max_positions: int | None) -> Settings:
     majority = largest / figures.num_texts
     # A model that always names the largest class has F1 = 2p / (1 + p) there, and 0 elsewhere.
     score = majority if is_balanced else 2 * majority / (1 + majority) / len(figures.labels)
-    return Settings(
+    return RecipeSettings(
         max_bad_share=max(0.001, up(SLACK * figures.num_bad / (figures.num_bad + figures.num_rows))),
         num_rows=(down(figures.num_rows / SLACK), int(up(figures.num_rows * 10))),
         text_length=(1, int(max(100, up(figures.max_length * SLACK)))),

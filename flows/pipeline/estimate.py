@@ -13,7 +13,7 @@ from flows.telling.output import Data, plain_table
 
 if TYPE_CHECKING:
     from components.estimate.recipe import Estimate
-    from components.estimate.scaling import Answer, Question
+    from components.estimate.scaling import Question, ScalingAnswer
 
 COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 BYTES = {"": 1.0, "b": 1.0, **{f"{p}b": 1e3**n for n, p in enumerate("kmgt", 1)},
@@ -128,7 +128,7 @@ def work_table(training: Data, console: Console) -> None:
 # ---------------------------------------------------------------- of any size
 
 
-def answer_summary(question: "Question", answer: "Answer") -> Data:
+def answer_summary(question: "Question", answer: "ScalingAnswer") -> Data:
     return {"question": asdict(question), **asdict(answer)}
 
 

@@ -14,7 +14,7 @@ from components.plumbing.errors import ModelyardError
 from components.recipes import load_recipe
 from flows.router.bentos import Launcher
 from flows.router.challengers import verdict_file
-from flows.router.keeper import Places
+from flows.router.keeper import RouterPaths
 from flows.router.project import Project
 from flows.router.run import run_router
 from flows.servers.ports import HOST
@@ -37,7 +37,9 @@ def main() -> None:
         run_router(
             Project(root, recipe),
             launcher=Launcher(root, recipe, settings, secret=secret),
-            places=Places(state / "router" / f"{recipe}.json", verdict_file(root, recipe), state / "canary" / recipe),
+            places=RouterPaths(
+                state / "router" / f"{recipe}.json", verdict_file(root, recipe), state / "canary" / recipe
+            ),
             host=HOST,
             port=service.port,
             drain_timeout_s=service.drain_timeout_s,

@@ -18,7 +18,7 @@ from components.plumbing.artifacts import Layout
 from components.plumbing.errors import ArtifactError
 from components.plumbing.processes import start, wait_until_ready
 from components.tracking.registry import fault_of
-from flows.router.versions import Version
+from flows.router.versions import ServedVersion
 from flows.servers.ports import HOST
 from serving.bundle import load_about
 from serving.log.traffic import SHADOW
@@ -46,7 +46,7 @@ class Launcher:
     def __init__(self, root: Path, recipe: str, settings: Recipe, *, secret: str) -> None:
         self.root, self.recipe, self.settings, self.secret = root, recipe, settings, secret
 
-    def prepare(self, version: Version) -> Prepared:
+    def prepare(self, version: ServedVersion) -> Prepared:
         """Put a version's Bento into the store. ArtifactError where its bundle is not the one that was promoted.
 
         The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
@@ -59,7 +59,7 @@ class Launcher:
                 self.build(version)
         return described(stored, ready_timeout_s=self.settings.package.ready_timeout_s)
 
-    def build(self, version: Version) -> None:
+    def build(self, version: ServedVersion) -> None:
         """Build the version's Bento anew; ArtifactError where the result has another tag than the version."""
         remove_bento(version.tag)
         provenance = Layout(self.root, self.recipe, "package").observations / "provenance.json"
@@ -68,7 +68,7 @@ class Launcher:
             remove_bento(built)
             raise ArtifactError(f"the bundle of {version.name} gives the Bento {built}; promote a version again")
 
-    def start(self, version: Version, port: int) -> psutil.Popen:
+    def start(self, version: ServedVersion, port: int) -> psutil.Popen:
         """Start a version's Bento on a port."""
         log = self.log_of(version)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Launcher:
         command = serve_command(version.tag, HOST, port)
         return start(command, folder=log.parent, log=log, environment={**os.environ, **more})
 
-    def log_of(self, version: Version) -> Path:
+    def log_of(self, version: ServedVersion) -> Path:
         """Return the path of the log of a version's Bento."""
         return self.root / ".modelyard" / "logs" / f"bento-{version.tag.replace(':', '-')}.log"
 
@@ -95,7 +95,7 @@ def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
 class Bento:
     """One version, served on a port of its own."""
 
-    def __init__(self, version: Version, prepared: Prepared, process: psutil.Popen, port: int) -> None:
+    def __init__(self, version: ServedVersion, prepared: Prepared, process: psutil.Popen, port: int) -> None:
         self.version, self.prepared, self.process = version, prepared, process
         self.url = f"http://127.0.0.1:{port}"
         self.started = time.monotonic()
@@ -147,7 +147,7 @@ class Bento:
         }
 
 
-async def start_bento(version: Version, launcher: Launcher) -> Bento:
+async def start_bento(version: ServedVersion, launcher: Launcher) -> Bento:
     """Start a version's Bento, and return it once it is ready. Raises what `prepare` raises, or ModelyardError where it
     ends or takes too long; nothing is then left running."""
     prepared = await asyncio.to_thread(launcher.prepare, version)

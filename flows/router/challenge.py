@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.router.bentos import Bento
-from flows.router.trial import Answer, Rules, Trial
-from flows.router.versions import Version
+from flows.router.trial import RequestTrial, Rules, TimedAnswer
+from flows.router.versions import ServedVersion
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ MAX_COMPARISONS = 4
 class Challenge:
     """One challenger's trial against one champion."""
 
-    def __init__(self, bento: Bento, champion: Version, rules: Rules, *, log: Path) -> None:
+    def __init__(self, bento: Bento, champion: ServedVersion, rules: Rules, *, log: Path) -> None:
         self.bento, self.champion, self.rules, self.log = bento, champion, rules, log
-        self.trial = Trial(rules)
+        self.trial = RequestTrial(rules)
         self.started = now()
         self.comparisons: set[asyncio.Task[None]] = set()
         self.left_out = 0
@@ -51,7 +51,7 @@ class Challenge:
         self.comparisons.add(task)
         task.add_done_callback(self.comparisons.discard)
 
-    def record(self, champion: Answer, challenger: Answer, *, request_id: str | None) -> None:
+    def record(self, champion: TimedAnswer, challenger: TimedAnswer, *, request_id: str | None) -> None:
         """Count a request that both answered, and log it: labels and latencies, no texts."""
         if self.is_over or self.trial.verdict() != "running":
             return

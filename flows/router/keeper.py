@@ -19,7 +19,7 @@ from components.plumbing.errors import DiskFullError
 from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
 from flows.router.challenge import Challenge, now
 from flows.router.project import UNDER_WAY, Project
-from flows.router.versions import Version
+from flows.router.versions import ServedVersion
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ SMALLEST_LIMIT = 2**16
 
 
 @dataclass(frozen=True)
-class Places:
+class RouterPaths:
     """The paths that the router writes to."""
 
     state: Path
@@ -62,11 +62,11 @@ class Backoff:
 class Keeper:
     """The state of one recipe's service. One thread, the event loop's, changes it."""
 
-    def __init__(self, project: Project, *, launcher: Launcher, places: Places, drain_timeout_s: float) -> None:
+    def __init__(self, project: Project, *, launcher: Launcher, places: RouterPaths, drain_timeout_s: float) -> None:
         self.project, self.launcher, self.places = project, launcher, places
         self.drain_timeout_s = drain_timeout_s
         self.current: Bento | None = None
-        self.last: Version | None = None
+        self.last: ServedVersion | None = None
         """The version that was served last, also once it ended."""
         self.challenge: Challenge | None = None
         self.refused: Mapping[str, Any] | None = None
@@ -135,11 +135,11 @@ class Keeper:
             self.current.version = wanted  # its number, which it gets after it was packaged
             self.refused = None
 
-    def is_champion(self, version: Version) -> bool:
+    def is_champion(self, version: ServedVersion) -> bool:
         """Return whether the model of a version is served, in whatever build."""
         return self.current is not None and self.current.version.digest == version.digest
 
-    def is_served(self, version: Version) -> bool:
+    def is_served(self, version: ServedVersion) -> bool:
         """Return whether a version is served, in this build."""
         return self.current is not None and self.current.version.build == version.build
 
@@ -157,10 +157,10 @@ class Keeper:
         else:
             backoff.failed()
 
-    def backoff_of(self, version: Version) -> Backoff:
+    def backoff_of(self, version: ServedVersion) -> Backoff:
         return self.backoffs.setdefault(version.build, Backoff())
 
-    async def take(self, version: Version) -> None:
+    async def take(self, version: ServedVersion) -> None:
         """Serve a version in place of the present one; where that fails, all stays as it is."""
         if not self.backoff_of(version).is_due:
             return
@@ -176,7 +176,7 @@ class Keeper:
         if old is not None:
             self.retire(old)
 
-    def adopted(self, version: Version) -> Bento | None:
+    def adopted(self, version: ServedVersion) -> Bento | None:
         """Return the challenger's Bento, where the challenger has become champion; else None."""
         challenge = self.challenge
         if challenge is None or challenge.bento.version.build != version.build or not challenge.bento.is_alive:
@@ -184,7 +184,7 @@ class Keeper:
         self.challenge, challenge.is_over = None, True
         return challenge.bento
 
-    def refuse(self, version: Version | None, reason: str) -> None:
+    def refuse(self, version: ServedVersion | None, reason: str) -> None:
         """Note why a champion is not served."""
         build, name = (version.build, version.name) if version else ("", "the champion")
         if self.refused is None or (self.refused["build"], self.refused["reason"]) != (build, reason):
@@ -261,7 +261,7 @@ class Keeper:
         else:
             self.write_verdict(challenge.figures(), "running", "")
 
-    def is_judged(self, version: Version) -> bool:
+    def is_judged(self, version: ServedVersion) -> bool:
         """Return whether there is a verdict on a challenger already: each is tried once."""
         try:
             seen = json.loads(self.places.verdict.read_text(encoding="utf-8"))
@@ -269,7 +269,7 @@ class Keeper:
             return False
         return seen.get("digest") == version.digest and seen.get("state") not in UNDER_WAY
 
-    async def begin(self, version: Version, champion: Version) -> None:
+    async def begin(self, version: ServedVersion, champion: ServedVersion) -> None:
         rules = self.project.rules()
         if rules is None or not self.backoff_of(version).is_due:
             return

@@ -12,7 +12,7 @@ from components.promotion.published import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
 from flows.router.challengers import asked_file, verdict_file
 from flows.router.trial import Rules
-from flows.router.versions import Version, read_version
+from flows.router.versions import ServedVersion, read_version
 from flows.servers.own_command import modelyard
 from serving.bundle import MANIFEST, BundleError, identify
 
@@ -26,13 +26,13 @@ class Project:
 
     def __init__(self, root: Path, recipe: str) -> None:
         self.root, self.recipe = root, recipe
-        self.first: Version | None = None
+        self.first: ServedVersion | None = None
         """The version that was packaged when nothing named a champion."""
-        self.looked: tuple[tuple[int, int], Version] | None = None
+        self.looked: tuple[tuple[int, int], ServedVersion] | None = None
         """The packaged version, with the inode and the time of the manifest that names it."""
         self.read: tuple[int, Recipe] | None = None
 
-    def champion(self) -> Version | None:
+    def champion(self) -> ServedVersion | None:
         """Return the version that promotion names; before it has named one, the bundle that is packaged, or None."""
         named = read_version(champion_file(self.root, self.recipe), root=self.root)
         if named is not None:
@@ -42,27 +42,27 @@ class Project:
             self.first = packaged
         return self.first
 
-    def packaged(self) -> Version | None:
+    def packaged(self) -> ServedVersion | None:
         """Return the version that is packaged here; None where there is none, or it cannot be read now."""
         bundle = Layout(self.root, self.recipe, "package").artifact / "bundle"
         try:
             seen = (bundle / MANIFEST).stat()
             if self.looked is None or self.looked[0] != (seen.st_ino, seen.st_mtime_ns):
                 identity = identify(bundle)
-                version = Version("", identity.version, identity.build, tag_of(bundle), bundle)
+                version = ServedVersion("", identity.version, identity.build, tag_of(bundle), bundle)
                 self.looked = (seen.st_ino, seen.st_mtime_ns), version
         except (OSError, ValueError, BundleError):
             return None
         return self.looked[1]
 
-    def untaken(self) -> Version | None:
+    def untaken(self) -> ServedVersion | None:
         """Return the packaged version where it is the named champion in another build of its service; else None."""
         named, packaged = read_version(champion_file(self.root, self.recipe), root=self.root), self.packaged()
         if named is None or packaged is None or named.digest != packaged.digest or named.build == packaged.build:
             return None
         return packaged
 
-    def challenger(self) -> Version | None:
+    def challenger(self) -> ServedVersion | None:
         """Return the version to try: the one that was asked for; else, where the recipe tries all challengers, the one
         that promotion names; else None."""
         asked = read_version(asked_file(self.root, self.recipe), root=self.root)
@@ -86,7 +86,7 @@ class Project:
             self.read = changed, load_recipe(self.root, self.recipe)
         return self.read[1]
 
-    def promote(self, version: Version) -> str | None:
+    def promote(self, version: ServedVersion) -> str | None:
         """Ask promotion to make a challenger the champion; return why it does not, None
         where it does. It takes long."""
         return self.ask_promotion("--version", version.version, "--cause", "its trial on requests")
@@ -112,7 +112,7 @@ class Project:
         return f"'modelyard promote' ended with {done.returncode}: {lines[-1] if lines else 'it said nothing'}"
 
 
-def is_decided(root: Path, recipe: str, version: Version) -> bool:
+def is_decided(root: Path, recipe: str, version: ServedVersion) -> bool:
     """Return whether the trial of a version has ended, or it became champion meanwhile."""
     champion = read_version(champion_file(root, recipe), root=root)
     if champion is not None and champion.digest == version.digest:

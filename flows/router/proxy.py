@@ -21,7 +21,7 @@ from yarl import URL
 from flows.router.bentos import Bento
 from flows.router.challenge import Challenge
 from flows.router.keeper import Keeper
-from flows.router.trial import SERVER_ERROR, Answer
+from flows.router.trial import SERVER_ERROR, TimedAnswer
 from serving.bundle import SHORT
 from serving.log.record import Line, TurnedAway
 from serving.log.segments import Segments, now
@@ -50,7 +50,7 @@ MAX_HELD_BYTES = 256 * 2**20
 """The most bytes that the bodies of all requests may hold at once."""
 
 
-class Refused(Exception):
+class RefusedRequest(Exception):
     """The refusal of a request that is not passed on."""
 
     def __init__(self, status: int, error: str, *, retry_after_s: int | None = None) -> None:
@@ -85,7 +85,7 @@ class Proxy:
         self.held_bytes = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """TimedAnswer one request."""
         held = 0
         try:
             self.turn_away(request)
@@ -93,14 +93,14 @@ class Proxy:
             held = len(body)
             self.held_bytes += held
             return await self.answer(request, asked_of(request, body))
-        except Refused as refused:
+        except RefusedRequest as refused:
             return refused.response()
         finally:
             self.held_bytes -= held
 
     def turn_away(self, request: web.BaseRequest) -> None:
-        """Raise Refused, before the body is read, where the champion has just said that it is full: passing the request
-        on costs several times more.
+        """Raise RefusedRequest, before the body is read, where the champion has just said that it is full: passing the
+        request on costs several times more.
 
         Requests that need a key or name a purpose are left for the Bento to judge.
         """
@@ -112,7 +112,7 @@ class Proxy:
         if self.turned_away is not None:
             self.turned_away.count(lambda: turned_away_from(bento), has_purpose=False)
         error = f"the service is overloaded; try again in {bento.retry_after_s} s"
-        raise Refused(503, error, retry_after_s=bento.retry_after_s)
+        raise RefusedRequest(503, error, retry_after_s=bento.retry_after_s)
 
     async def answer(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
         challenge = self.keeper.challenge
@@ -122,9 +122,9 @@ class Proxy:
         return response or unavailable()
 
     def champion(self) -> Bento:
-        """Return the champion's Bento; Refused with 503 while none is ready."""
+        """Return the champion's Bento; RefusedRequest with 503 while none is ready."""
         if self.keeper.current is None:
-            raise Refused(503, self.keeper.excuse, retry_after_s=self.keeper.retry_after_s)
+            raise RefusedRequest(503, self.keeper.excuse, retry_after_s=self.keeper.retry_after_s)
         return self.keeper.current
 
     def is_chosen(self, challenge: Challenge, asked: Asked) -> bool:
@@ -163,9 +163,9 @@ class Proxy:
         return response
 
     async def read_body(self, request: web.BaseRequest) -> bytes:
-        """Read the whole body; Refused where it is too long or slow, or there is no room for it."""
+        """Read the whole body; RefusedRequest where it is too long or slow, or there is no room for it."""
         most = self.keeper.max_bytes
-        too_long = Refused(413, f"the request is longer than {most} bytes")
+        too_long = RefusedRequest(413, f"the request is longer than {most} bytes")
         if request.content_length is not None and request.content_length > most:
             raise too_long
         if not request.body_exists:
@@ -182,16 +182,16 @@ class Proxy:
                     if size > most:
                         raise too_long
                     if self.held_bytes + size > MAX_HELD_BYTES:
-                        raise Refused(503, "the service is overloaded; try again in 1 s", retry_after_s=1)
+                        raise RefusedRequest(503, "the service is overloaded; try again in 1 s", retry_after_s=1)
         except TimeoutError as error:
-            raise Refused(408, f"the request was not sent within {BODY_TIMEOUT_S} s") from error
+            raise RefusedRequest(408, f"the request was not sent within {BODY_TIMEOUT_S} s") from error
         except (aiohttp.ClientError, ValueError) as error:
-            raise Refused(400, f"the request's body cannot be read: {type(error).__name__}") from error
+            raise RefusedRequest(400, f"the request's body cannot be read: {type(error).__name__}") from error
         return b"".join(parts)
 
     async def pass_on(
         self, request: web.BaseRequest, asked: Asked, bento: Bento, *, keep_failure: bool = False
-    ) -> tuple[web.StreamResponse | None, Answer]:
+    ) -> tuple[web.StreamResponse | None, TimedAnswer]:
         """Pass a request on to a Bento; return the response to the client, and the Bento's answer for the comparison.
 
         The response is None where none was begun; with `keep_failure` also where it is a failure, which the
@@ -206,24 +206,24 @@ class Proxy:
                         seconds = max(full_ms / 1000, self.lag.seconds)
                         bento.said_full(seconds, retry_after_s=number_of(answer.headers, "Retry-After") or 1)
                     if keep_failure and answer.status >= SERVER_ERROR:
-                        return None, Answer(answer.status, b"", time.perf_counter() - started)
+                        return None, TimedAnswer(answer.status, b"", time.perf_counter() - started)
                     headers = end_to_end(answer.headers)
                     headers.setdefault("Server", NAME)  # or aiohttp would name itself and its version
                     length = answer.content_length
                     if length is None or length > MAX_WHOLE_BYTES:
                         response = await stream(request, answer, headers)
-                        return response, Answer(answer.status, b"", time.perf_counter() - started)
+                        return response, TimedAnswer(answer.status, b"", time.perf_counter() - started)
                     body = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
-            return None, Answer(0, b"", time.perf_counter() - started)
+            return None, TimedAnswer(0, b"", time.perf_counter() - started)
         except ValueError as error:  # aiohttp's, on a header that it will not send
-            raise Refused(400, f"the request has a header that cannot be passed on: {error}") from error
+            raise RefusedRequest(400, f"the request has a header that cannot be passed on: {error}") from error
         seconds = time.perf_counter() - started
         if asked.method == "HEAD":
             headers["Content-Length"] = str(length)
-        return web.Response(status=answer.status, headers=headers, body=body), Answer(answer.status, body, seconds)
+        return web.Response(status=answer.status, headers=headers, body=body), TimedAnswer(answer.status, body, seconds)
 
-    async def ask(self, asked: Asked, bento: Bento) -> Answer:
+    async def ask(self, asked: Asked, bento: Bento) -> TimedAnswer:
         """Ask a Bento for an answer that no client gets."""
         headers = CIMultiDict([*asked.headers.items(), (SHADOW_HEADER, self.secret)])
         asked = Asked(asked.method, asked.target, headers, asked.body)
@@ -233,16 +233,16 @@ class Proxy:
                 async with asyncio.timeout(SHADOW_TIMEOUT_S), self.send(asked, bento) as answer:
                     body = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
-            return Answer(0, b"", time.perf_counter() - started)
+            return TimedAnswer(0, b"", time.perf_counter() - started)
         kept = body if len(body) <= MAX_WHOLE_BYTES else b""
-        return Answer(answer.status, kept, time.perf_counter() - started)
+        return TimedAnswer(answer.status, kept, time.perf_counter() - started)
 
-    async def ask_both(self, asked: Asked, challenge: Challenge) -> tuple[Answer, Answer]:
+    async def ask_both(self, asked: Asked, challenge: Challenge) -> tuple[TimedAnswer, TimedAnswer]:
         """Ask champion and challenger out of sight, one after the other in a random order, so that their
         latencies compare; return both answers, the champion's first. What a client got was made beside all
         that the other clients asked."""
         bentos = [self.champion(), challenge.bento]
-        answers: dict[Bento, Answer] = {}
+        answers: dict[Bento, TimedAnswer] = {}
         for bento in random.sample(bentos, 2):
             answers[bento] = await self.ask(asked, bento)
         return answers[bentos[0]], answers[bentos[1]]
@@ -307,7 +307,7 @@ def turned_away_from(bento: Bento) -> Line:
 def asked_of(request: web.BaseRequest, body: bytes) -> Asked:
     target = request.raw_path
     if not target.startswith("/"):
-        raise Refused(400, "the request's target must be a path")
+        raise RefusedRequest(400, "the request's target must be a path")
     return Asked(request.method, target, end_to_end(request.headers), body)
 
 
@@ -319,7 +319,7 @@ def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return kept
 
 
-def timed(given: Answer, again: Answer) -> Answer:
+def timed(given: TimedAnswer, again: TimedAnswer) -> TimedAnswer:
     """Return the answer that a client got, with the latency of the repeated one, which compares; the
     repeated one where it failed."""
     return again if again.has_failed else replace(given, seconds=again.seconds)
@@ -332,4 +332,4 @@ def request_id(asked: Asked, response: web.StreamResponse | None) -> str | None:
 
 
 def unavailable() -> web.Response:
-    return Refused(503, "the service stopped before it answered; try again in 1 s", retry_after_s=1).response()
+    return RefusedRequest(503, "the service stopped before it answered; try again in 1 s", retry_after_s=1).response()

@@ -8,7 +8,7 @@ import signal
 from aiohttp import web
 
 from flows.router.bentos import Launcher
-from flows.router.keeper import Keeper, Places
+from flows.router.keeper import Keeper, RouterPaths
 from flows.router.project import Project
 from flows.router.proxy import Proxy, new_session
 from serving.log.segments import Segments
@@ -21,8 +21,8 @@ not a refused connection."""
 
 
 async def run_router(
-    project: Project, *, launcher: Launcher, places: Places, host: str, port: int, drain_timeout_s: float, secret: str,
-    log: Segments | None,
+    project: Project, *, launcher: Launcher, places: RouterPaths, host: str, port: int, drain_timeout_s: float,
+    secret: str, log: Segments | None,
 ) -> None:  # fmt: skip
     """Serve on a port until a signal comes; every Bento is then stopped.
 

@@ -27,7 +27,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedAnswer:
     """The answer of the champion or of the challenger to one request."""
 
     status: int
@@ -42,7 +42,7 @@ class Answer:
 
 
 @dataclass
-class Trial:
+class RequestTrial:
     """The counts of a trial so far, and its verdict."""
 
     rules: Rules
@@ -59,7 +59,7 @@ class Trial:
     champion_s: list[float] = field(default_factory=list)
     challenger_s: list[float] = field(default_factory=list)
 
-    def record(self, champion: Answer, challenger: Answer) -> Mapping[str, Any]:
+    def record(self, champion: TimedAnswer, challenger: TimedAnswer) -> Mapping[str, Any]:
         """Count one request; return what is logged of it."""
         share = None
         if champion.has_failed and challenger.has_failed:
@@ -134,7 +134,7 @@ class Trial:
         }
 
 
-def differing_share(champion: Answer, challenger: Answer) -> float | None:
+def differing_share(champion: TimedAnswer, challenger: TimedAnswer) -> float | None:
     """Return the share of labels that differ, from 0 to 1; None where neither answer has one."""
     if champion.status != challenger.status:
         return 1.0
@@ -164,7 +164,7 @@ def labels_of(body: bytes) -> list[object]:
     return found
 
 
-def summary_of(answer: Answer) -> dict[str, Any]:
+def summary_of(answer: TimedAnswer) -> dict[str, Any]:
     """Return an answer's status, labels and latency in ms, for the log: no texts."""
     return {
         "status": answer.status,

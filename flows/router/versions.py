@@ -9,7 +9,7 @@ KEYS = ("version", "digest", "tag", "bundle")
 
 
 @dataclass(frozen=True)
-class Version:
+class ServedVersion:
     """A version of a model in the registry, in one build of its service, and where that bundle lies."""
 
     version: str
@@ -34,7 +34,7 @@ class VersionError(Exception):
     """The error of a file that names no version."""
 
 
-def read_version(path: Path, *, root: Path) -> Version | None:
+def read_version(path: Path, *, root: Path) -> ServedVersion | None:
     """Read the version that a file names; None where there is no file, VersionError where it cannot be read."""
     try:
         named_ns = path.stat().st_mtime_ns
@@ -48,4 +48,4 @@ def read_version(path: Path, *, root: Path) -> Version | None:
         raise VersionError(f"{path} has no {', '.join(missing)}; promote a version again")
     version = "" if read["version"] is None else str(read["version"])
     digest, tag, bundle = str(read["digest"]), str(read["tag"]), root / str(read["bundle"])
-    return Version(version, digest, str(read.get("build", digest)), tag, bundle, named_ns)
+    return ServedVersion(version, digest, str(read.get("build", digest)), tag, bundle, named_ns)

@@ -19,7 +19,7 @@ OPTION = "--json"
 Data = dict[str, Any]
 
 
-class Answer:
+class KeptReport:
     """The report that this process is to write, if it has one."""
 
     kept: Data | None = None
@@ -33,12 +33,12 @@ def is_asked_for(args: Sequence[str]) -> bool:
 
 def keep(data: Data) -> None:
     """Keep a command's report, which is written once it is known how the command ends."""
-    Answer.kept = data
+    KeptReport.kept = data
 
 
 def write(error: Data | None = None) -> None:
     """Write the kept report, with the error, as one object."""
-    kept, Answer.kept = Answer.kept, None
+    kept, KeptReport.kept = KeptReport.kept, None
     if kept is None and error is None:
         return
     sys.stdout.write(json.dumps((kept or {}) | (error or {}), indent=2, ensure_ascii=False, default=str) + "\n")

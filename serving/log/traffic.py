@@ -7,8 +7,9 @@ sent, one JSON line for each text or array (serving/log/record.py). The files ar
 input and output; those that were turned away unread are counted, and written once a second. The purpose is what a
 client says in the header `Modelyard-Purpose`.
 
-Where it writes, and what, is given by the environment of the served process, see `Settings`; without a folder nothing
-is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an answer.
+Where it writes, and what, is given by the environment of the served process, see `TrafficSettings`; without a folder
+nothing is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an
+answer.
 """
 
 import asyncio
@@ -44,13 +45,12 @@ PURPOSE_HEADER = b"modelyard-purpose"
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
 NUM_DRAWN = 64  # ids, with one call of the system, which costs as much as the rest of a refusal
 CLIENT_GONE = 499  # as nginx calls it
-LAST_EVENT = b'"finish_reason"'  # in a stream of text, whose own quotes are escaped
 
 Kind = Literal["text", "hash"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrafficSettings:
     """What the environment says."""
 
     folder: Path
@@ -61,7 +61,7 @@ class Settings:
     """MODELYARD_TRAFFIC_MAX_BYTES, _MAX_AGE_S and _MAX_FILES: of one file, and how many of a kind stay."""
 
 
-def read_settings(environment: Mapping[str, str]) -> Settings | None:
+def read_settings(environment: Mapping[str, str]) -> TrafficSettings | None:
     """None where no folder is named; ValueError on a value that cannot be used."""
     if not environment.get(FOLDER):
         return None
@@ -75,7 +75,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
             raise ValueError(f"{name} is '{given}'; it must be a whole number from 1")
         numbers[name] = int(given)
     rotation = Rotation(max_bytes=numbers[MAX_BYTES], max_age_s=numbers[MAX_AGE_S], max_files=numbers[MAX_FILES])
-    return Settings(Path(environment[FOLDER]), kind, rotation)
+    return TrafficSettings(Path(environment[FOLDER]), kind, rotation)
 
 
 def draw_ids() -> Generator[str]:
@@ -180,7 +180,7 @@ class Exchange:
         elif not self.is_recorded:
             body = message.get("body", b"")
             self.answered += body
-            if not message.get("more_body", False) or LAST_EVENT in body:
+            if not message.get("more_body", False) or self.traffic.endpoint.is_last(body):
                 is_large = len(self.asked) + len(self.answered) > IN_A_THREAD_BYTES
                 await asyncio.to_thread(self.record) if is_large else self.record()
         await self.give(message)

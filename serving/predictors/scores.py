@@ -11,7 +11,7 @@ DIGITS = 6
 Scores = NDArray[np.float32]
 
 
-class Answer(TypedDict):
+class ScoredLabel(TypedDict):
     """What is said of one row."""
 
     label: str
@@ -25,10 +25,10 @@ def softmax(logits: NDArray[np.float32]) -> Scores:
     return (exponents / exponents.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def answers_of(labels: Sequence[str], scores: Scores) -> list[Answer]:
+def answers_of(labels: Sequence[str], scores: Scores) -> list[ScoredLabel]:
     """The scores of each row by label; the highest is its label."""
     return [
-        Answer(
+        ScoredLabel(
             label=labels[max(range(len(row)), key=row.__getitem__)],
             scores={label: round(score, DIGITS) for label, score in zip(labels, row, strict=True)},
         )

@@ -13,7 +13,7 @@ from components.__main__ import run_stage
 from components.compress.classification import golden_numbers
 from components.compress.measure import Speed, measure_speeds
 from components.compress.stage import Candidate, Inputs, choose
-from components.compress.trial import MAX_GOLDEN, Trial
+from components.compress.trial import MAX_GOLDEN, CompressionTrial
 from components.evaluate.figures import shortened
 from components.params import CompressionGate
 from components.plumbing.artifacts import Layout, files_of, read_json
@@ -35,7 +35,7 @@ def project(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trial(trained: Path) -> Trial[Any]:
+def trial(trained: Path) -> CompressionTrial[Any]:
     return task_of("text_classification").compress(Layout(trained, "tiny", "compress").inputs(Inputs))
 
 
@@ -124,7 +124,7 @@ def test_golden_rows_are_spread_over_the_split() -> None:
     assert np.diff(chosen).max() <= 11
 
 
-def test_fp32_is_a_candidate_without_quantization(trial: Trial[Any], project: Path) -> None:
+def test_fp32_is_a_candidate_without_quantization(trial: CompressionTrial[Any], project: Path) -> None:
     edit(project, "tiny.compress.candidates", [{"method": "fp32"}])
     run_stage(project, "tiny", "compress", tracker=NullTracker())
     report = read_json(project / "artifacts/tiny/compress/report.json")
@@ -134,19 +134,19 @@ def test_fp32_is_a_candidate_without_quantization(trial: Trial[Any], project: Pa
     assert onnx.load(project / "artifacts/tiny/compress/model/model.onnx") == trial.export()["model.onnx"]
 
 
-def test_choice_is_the_better_of_like_sizes_whatever_the_speeds(trial: Trial[Any]) -> None:
+def test_choice_is_the_better_of_like_sizes_whatever_the_speeds(trial: CompressionTrial[Any]) -> None:
     candidates = [candidate("int8", drop=0.005), candidate("pruned_int8", size_bytes=995)]
     speeds = {"int8": Speed(900.0, 9.0, 1.0, 2.0), "pruned_int8": FAST}
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
 
 
-def test_choice_is_the_smallest_where_sizes_differ(trial: Trial[Any]) -> None:
+def test_choice_is_the_smallest_where_sizes_differ(trial: CompressionTrial[Any]) -> None:
     candidates = [candidate("int8"), candidate("pruned_int8", drop=0.005, size_bytes=500)]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).size_bytes == 500
 
 
-def test_choice_is_the_recipe_s_first_of_equals(trial: Trial[Any]) -> None:
+def test_choice_is_the_recipe_s_first_of_equals(trial: CompressionTrial[Any]) -> None:
     candidates = [candidate("pruned_int8"), candidate("int8")]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
@@ -161,12 +161,14 @@ def test_choice_is_the_recipe_s_first_of_equals(trial: Trial[Any]) -> None:
         ({"size_ratio": 0.31}, FAST, "0.310 of the float model's bytes"),
     ],
 )
-def test_each_limit_is_a_limit(trial: Trial[Any], changed: dict[str, float], speed: Speed, fault: str) -> None:
+def test_each_limit_is_a_limit(
+    trial: CompressionTrial[Any], changed: dict[str, float], speed: Speed, fault: str
+) -> None:
     with pytest.raises(CompressionError, match=fault):
         choose([candidate("int8", **changed)], {"int8": speed}, GATE, trial=trial, float_quality=0.86)
 
 
-def test_figures_at_the_limit_pass(trial: Trial[Any]) -> None:
+def test_figures_at_the_limit_pass(trial: CompressionTrial[Any]) -> None:
     at_limit = candidate("int8", quality=0.85, drop=0.01, size_ratio=0.3)
     speeds = {"int8": Speed(1.0, 3.0, 1.0, 1.0)}
     assert choose([at_limit], speeds, GATE, trial=trial, float_quality=0.86) is at_limit

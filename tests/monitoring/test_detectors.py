@@ -30,7 +30,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """The first 400 texts; scores that hang on a text's length."""
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     make_tiny_tokenizer(path, TEXTS, vocab_size=400)
-    settings = text_classification.Settings(LABELS, unicode="NFKC", mask=(), max_tokens=32, pad_token_id=0)
+    settings = text_classification.PredictorSettings(LABELS, unicode="NFKC", mask=(), max_tokens=32, pad_token_id=0)
     predictor = text_classification.Predictor(
         tokenizer=text_classification.load_tokenizer(path, settings), settings=settings,
         forward=lambda ids, mask: np.stack([ids.sum(1) % 7 * mask[:, 0], ids.sum(1) % 5], axis=1).astype(np.float32),
@@ -41,7 +41,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 @pytest.fixture(scope="module")
 def arrays() -> Reference:
-    settings = array_classification.Settings(LABELS, shape=(4, 4), offset=0.0, scale=1.0)
+    settings = array_classification.PredictorSettings(LABELS, shape=(4, 4), offset=0.0, scale=1.0)
     predictor = array_classification.Predictor(
         settings=settings, forward=lambda values: values[:, :2], batch_size=64, threads=1
     )

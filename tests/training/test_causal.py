@@ -9,7 +9,7 @@ from torch import nn
 
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
-from components.objectives.causal import Starts, measure, prepare, read_stream, windows_at
+from components.objectives.causal import Starts, figures_of_stream, prepare, read_stream, windows_at
 from components.params import PretrainFromData
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import InputError
@@ -156,7 +156,7 @@ def test_a_split_shorter_than_a_context_is_measured_whole(data: Data) -> None:
     short = type(stream)(stream.tokens[:6], stream.row[:6], num_bytes=20)
     net.eval()
     with torch.inference_mode():
-        figures = measure(net, short, loss_of=objective.players[0].loss_of, context=CONTEXT)
+        figures = figures_of_stream(net, short, loss_of=objective.players[0].loss_of, context=CONTEXT)
         expected = nn.functional.cross_entropy(net(torch.from_numpy(short.tokens[:5])[None])[0],
                                                torch.from_numpy(short.tokens[1:]))  # fmt: skip
     assert figures["validation_loss"] == pytest.approx(expected.item(), rel=1e-5)

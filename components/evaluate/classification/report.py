@@ -132,7 +132,7 @@ class ReportWithBoth(ReportWithControl, ReportWithSlices):
 
 def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, outputs: Outputs) -> Report:
     """Measure, write the tables and pictures, and judge. QualityError where the gate's bar is not reached."""
-    found = measure(judged, majority=majority, params=params)
+    found = classification_figures(judged, majority=majority, params=params)
     slices = slice_figures(judged, params.bootstrap) if judged.slices is not None else {}
     report = summarise(judged, found, slices, params)
     write_predictions(outputs.results / "predictions.parquet", judged)
@@ -147,7 +147,7 @@ def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, o
     return report
 
 
-def measure(judged: Judged, *, majority: int, params: ClassificationFigures) -> Found:
+def classification_figures(judged: Judged, *, majority: int, params: ClassificationFigures) -> Found:
     """Every figure with its interval, all from the same resamples."""
     actual, scores, num_classes = judged.actual, judged.scores, len(judged.labels)
     count = partial(counting_metrics, actual, num_classes=num_classes)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import Answer
+from serving.predictors.scores import ScoredLabel
 from serving.requests.images import ImageError, read_grey
 from serving.requests.uploads import Part, TooManyParts, UploadError, parts_of
 from serving.tabular import SCORED, Answering, Table
-from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, Settings, load_settings
+from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, PredictorSettings, load_settings
 from serving.tasks.examples import of_every_label
 
 __all__ = [
@@ -76,10 +76,10 @@ class Model:
         del array  # all are of one length
         return 1.0
 
-    def compute(self, array: Sequence[float]) -> Answer:
+    def compute(self, array: Sequence[float]) -> ScoredLabel:
         return self.predictor.answers(self.predictor.predict([array]))[0]
 
-    def reply(self, answers: Sequence[Answer]) -> Reply:
+    def reply(self, answers: Sequence[ScoredLabel]) -> Reply:
         return Reply(json.dumps(answers, ensure_ascii=False, separators=(",", ":")).encode())
 
 
@@ -93,7 +93,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             backlog.start(self.model)
 
         @bentoml.api(route=ROUTE)
-        def classify(self, arrays: list[list[float]]) -> list[Answer]:
+        def classify(self, arrays: list[list[float]]) -> list[ScoredLabel]:
             """The label of each array, and the score of every label."""
             return [self.model.compute(array) for array in arrays]
 
@@ -128,11 +128,11 @@ def make_check(folder: Path, limits: Limits) -> Check:
 JSON_ONLY = "'application/json'"
 
 
-def is_image(settings: Settings) -> bool:
+def is_image(settings: PredictorSettings) -> bool:
     return len(settings.shape) == 2
 
 
-def arrays_of(body: bytes, settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+def arrays_of(body: bytes, settings: PredictorSettings, limits: Limits) -> list[list[float]] | Refused:
     """The arrays of a JSON body, each flat; 400 for what is not a list of arrays of numbers within the limits."""
     try:
         request = json.loads(body)
@@ -164,7 +164,7 @@ def too_many(what: str, number: int, limits: Limits) -> Refused:
     return Refused(400, f"{what} has {number} entries; at most {limits.max_arrays} are taken in one request")
 
 
-def flat_of(array: Any, settings: Settings) -> list[Any] | str:
+def flat_of(array: Any, settings: PredictorSettings) -> list[Any] | str:
     """All entries of an array that is flat, or of rows as an image is; else what is wrong with its shape."""
     wanted = f"a list of {settings.num_values} numbers is taken"
     if is_image(settings):
@@ -180,7 +180,7 @@ def flat_of(array: Any, settings: Settings) -> list[Any] | str:
     return rows if len(rows) == settings.num_values else f"has {len(rows)} entries; {wanted}"
 
 
-def fault_of_values(values: Sequence[Any], settings: Settings) -> str | None:
+def fault_of_values(values: Sequence[Any], settings: PredictorSettings) -> str | None:
     """What is wrong with the first entry that is no number, not finite, or far outside."""
     lowest, highest = (settings.offset + sign * MAX_SCALED * settings.scale for sign in (-1, 1))
     for index, value in enumerate(values):
@@ -193,7 +193,9 @@ def fault_of_values(values: Sequence[Any], settings: Settings) -> str | None:
     return None
 
 
-def images_of(content_type: str, body: bytes, settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+def images_of(
+    content_type: str, body: bytes, settings: PredictorSettings, limits: Limits
+) -> list[list[float]] | Refused:
     """The pixels of each image of an upload, flat."""
     if not is_image(settings):
         size = settings.num_values
@@ -212,7 +214,7 @@ def images_of(content_type: str, body: bytes, settings: Settings, limits: Limits
     return pixels_of(parts, settings, limits)
 
 
-def pixels_of(parts: Iterable[Part], settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+def pixels_of(parts: Iterable[Part], settings: PredictorSettings, limits: Limits) -> list[list[float]] | Refused:
     height, width = settings.shape
     arrays: list[list[float]] = []
     for index, part in enumerate(parts):
@@ -267,6 +269,10 @@ def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
     del is_hashed  # a label tells little of what was asked
     (asked,) = request.values()
     return list(zip(asked, json.loads(answered), strict=True))
+
+
+def is_last(_: bytes) -> bool:
+    return False
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.predictors.scores import Answer, Scores, answers_of, softmax
+from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 
 ROUTE = "/classify"
@@ -31,7 +31,7 @@ Forward = Callable[[Values], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class PredictorSettings:
     """predictor.json: how numbers are scaled, and what the scores mean."""
 
     labels: tuple[str, ...]
@@ -47,10 +47,10 @@ class Settings:
         return prod(self.shape)
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path) -> PredictorSettings:
     """Read predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
-    return Settings(
+    return PredictorSettings(
         labels=tuple(raw["labels"]), shape=tuple(raw["shape"]), offset=float(raw["offset"]), scale=float(raw["scale"])
     )
 
@@ -58,7 +58,7 @@ def load_settings(path: Path) -> Settings:
 class Predictor:
     """A model's forward, as one call from arrays to scores."""
 
-    def __init__(self, *, settings: Settings, forward: Forward, batch_size: int, threads: int) -> None:
+    def __init__(self, *, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int) -> None:
         """`forward` takes batches of at most `batch_size` rows, on `threads` threads at once."""
         self.settings, self.forward, self.batch_size = settings, forward, batch_size
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
@@ -90,7 +90,7 @@ class Predictor:
         values = np.asarray(arrays, np.float32).reshape(len(arrays), self.settings.num_values)
         return (values - np.float32(self.settings.offset)) / np.float32(self.settings.scale)
 
-    def answers(self, scores: Scores) -> list[Answer]:
+    def answers(self, scores: Scores) -> list[ScoredLabel]:
         """What the service says of arrays with these scores, (N, L)."""
         return answers_of(self.labels, scores)
 

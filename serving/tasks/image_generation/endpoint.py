@@ -166,6 +166,10 @@ def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
     return [(request, {"sha256": hashlib.sha256(answered).hexdigest(), "size_bytes": len(answered)})]
 
 
+def is_last(_: bytes) -> bool:
+    return False
+
+
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Seeds."""
     seeds = dict.fromkeys(one["request"]["seed"] for one in golden)

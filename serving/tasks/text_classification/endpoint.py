@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import Answer
+from serving.predictors.scores import ScoredLabel
 from serving.tabular import SCORED, Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
@@ -70,10 +70,10 @@ class Model:
         """About its tokens, as far as the model reads them."""
         return FIXED_TOKENS + min(len(text) // CHARACTERS_PER_TOKEN, self.predictor.settings.max_tokens)
 
-    def compute(self, text: str) -> Answer:
+    def compute(self, text: str) -> ScoredLabel:
         return self.predictor.answers(self.predictor.predict([text]))[0]
 
-    def reply(self, answers: Sequence[Answer]) -> Reply:
+    def reply(self, answers: Sequence[ScoredLabel]) -> Reply:
         return Reply(json.dumps(answers, ensure_ascii=False, separators=(",", ":")).encode())
 
 
@@ -87,7 +87,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             backlog.start(self.model)
 
         @bentoml.api(route=ROUTE)
-        def classify(self, texts: list[str]) -> list[Answer]:
+        def classify(self, texts: list[str]) -> list[ScoredLabel]:
             """The label of each text, and the score of every label."""
             return [self.model.compute(text) for text in texts]
 
@@ -161,6 +161,10 @@ def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
     del is_hashed  # a label tells little of what was asked
     (asked,) = request.values()
     return list(zip(asked, json.loads(answered), strict=True))
+
+
+def is_last(_: bytes) -> bool:
+    return False
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from serving.predictors.scores import Answer, Scores, answers_of, softmax
+from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 from serving.predictors.text import clean, cut
 
@@ -35,7 +35,7 @@ Forward = Callable[[Ids, Ids], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class PredictorSettings:
     """predictor.json: how a text becomes tokens, and what the scores mean."""
 
     labels: tuple[str, ...]
@@ -48,10 +48,10 @@ class Settings:
     pad_token_id: int
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path) -> PredictorSettings:
     """Read predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
-    return Settings(
+    return PredictorSettings(
         labels=tuple(raw["labels"]),
         unicode=raw["unicode"],
         mask=tuple(raw["mask"]),
@@ -60,7 +60,7 @@ def load_settings(path: Path) -> Settings:
     )
 
 
-def load_tokenizer(path: Path, settings: Settings) -> Tokenizer:
+def load_tokenizer(path: Path, settings: PredictorSettings) -> Tokenizer:
     """Read tokenizer.json; it cuts at `max_tokens` and never pads, whatever the file says."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
@@ -72,7 +72,7 @@ class Predictor:
     """A tokenizer and a model's forward, as one call from texts to scores."""
 
     def __init__(
-        self, *, tokenizer: Tokenizer, settings: Settings, forward: Forward, batch_size: int, threads: int
+        self, *, tokenizer: Tokenizer, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int
     ) -> None:
         """`forward` takes batches of at most `batch_size` rows of like lengths, on `threads` threads at once."""
         self.tokenizer, self.settings, self.forward = tokenizer, settings, forward
@@ -99,7 +99,7 @@ class Predictor:
     def labels(self) -> tuple[str, ...]:
         return self.settings.labels
 
-    def answers(self, scores: Scores) -> list[Answer]:
+    def answers(self, scores: Scores) -> list[ScoredLabel]:
         """What the service says of texts with these scores, (N, L)."""
         return answers_of(self.labels, scores)
 

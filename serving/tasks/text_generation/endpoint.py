@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 IS_STREAMED = True
+LAST_EVENT = b'"finish_reason"'  # its own quotes are escaped where they are in a text
 PACKAGES = ("tokenizers",)
 WARM_UP = {"prompt": "A", "max_tokens": 2, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0}
 MAX_BYTES_PER_CHARACTER = 12  # of JSON: an escaped character beyond the basic plane
@@ -233,6 +234,10 @@ def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
     if is_hashed:
         answer["text"] = hashed(answer["text"])
     return [(request["prompt"], answer)]
+
+
+def is_last(part: bytes) -> bool:
+    return LAST_EVENT in part
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ FinishReason = Literal["stop", "length", "end"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class PredictorSettings:
     """predictor.json: how a text becomes tokens."""
 
     unicode: Literal["NFC", "NFKC"]
@@ -68,7 +68,7 @@ class Summary(TypedDict):
     seed: int
 
 
-class Answer(Summary):
+class GeneratedText(Summary):
     """An answer in one piece."""
 
     text: str
@@ -90,10 +90,10 @@ class Step(Protocol):
         ...
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path) -> PredictorSettings:
     """Read predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
-    return Settings(unicode=raw["unicode"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])
+    return PredictorSettings(unicode=raw["unicode"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -242,10 +242,10 @@ class Generation:
     def __next__(self) -> str:
         return next(self.pieces)
 
-    def answer(self) -> Answer:
+    def answer(self) -> GeneratedText:
         """The whole, made to its end."""
         text = "".join(self)
-        return Answer(text=text, **self.summary())
+        return GeneratedText(text=text, **self.summary())
 
     def summary(self) -> Summary:
         """How it ended, and how long it is; once it is through."""
@@ -287,7 +287,7 @@ class Generation:
 class TextGenerator:
     """A tokenizer and a model's step."""
 
-    def __init__(self, *, tokenizer: Tokenizer, settings: Settings, step: Step, threads: int) -> None:
+    def __init__(self, *, tokenizer: Tokenizer, settings: PredictorSettings, step: Step, threads: int) -> None:
         """`threads` texts are read or written at once."""
         self.tokenizer, self.settings, self.step = tokenizer, settings, step
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="generator")
@@ -326,7 +326,7 @@ class TextGenerator:
         """The tokens of a prompt; RequestError where it cannot be read."""
         return encode_prompt(prompt, tokenizer=self.tokenizer, settings=self.settings, max_tokens=self.settings.context)
 
-    def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[GeneratedText]:
         """The answers to several requests (the arguments of `generate`), as many at once as there are threads."""
         return list(self.pool.map(lambda request: self.generate(**request).answer(), requests))
 
@@ -354,7 +354,7 @@ class TextGenerator:
         return [np.concatenate([np.zeros(0), *pieces]) for pieces in self.read(documents, log2_probability)]
 
 
-def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: Settings, max_tokens: int) -> list[int]:
+def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: PredictorSettings, max_tokens: int) -> list[int]:
     """The tokens of a prompt. RequestError where it is empty, too long, or has characters that are no tokens."""
     most = min(max_tokens, settings.context - 1)  # the token before it takes one place
     if any("\ud800" <= character <= "\udfff" for character in prompt):

@@ -25,7 +25,7 @@ from components.recipes import load_recipe, parse_recipe
 from components.tracking.tracker import NullTracker
 from flows.new import Added, add_recipe
 from flows.new.figures import Figures, Measured
-from flows.new.settings import EMBEDDINGS, LOWER_LAYERS, Settings, choose
+from flows.new.settings import EMBEDDINGS, LOWER_LAYERS, RecipeSettings, choose
 from flows.new.template import LEARNED, insert, recipe_text
 from tests.projects import ROOT, run
 from tests.tiny import make_tiny_encoder, tiny_rows
@@ -389,7 +389,7 @@ def figures_of(labels: dict[str, int], *, tokens: int = 30) -> Figures:
     )  # fmt: skip
 
 
-def chosen(labels: dict[str, int], *, tokens: int = 30) -> Settings:
+def chosen(labels: dict[str, int], *, tokens: int = 30) -> RecipeSettings:
     return choose(figures_of(labels, tokens=tokens), max_positions=None)
 
 

@@ -23,11 +23,11 @@ from components.package.bento import free_port
 from components.plumbing.artifacts import write_json
 from components.plumbing.processes import start
 from flows.router.bentos import Launcher, Prepared
-from flows.router.keeper import Places
+from flows.router.keeper import RouterPaths
 from flows.router.project import Project
 from flows.router.run import run_router
 from flows.router.trial import Rules
-from flows.router.versions import Version, read_version
+from flows.router.versions import ServedVersion, read_version
 from serving.log.segments import TRAFFIC, Rotation, Segments
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -40,34 +40,34 @@ class StandIns(Launcher):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def prepare(self, version: Version) -> Prepared:
+    def prepare(self, version: ServedVersion) -> Prepared:
         spec = json.loads(version.bundle.read_text())
         if spec.get("is_changed"):
             raise ValueError("it is not the bundle that was promoted")
         return Prepared(route="/classify", max_bytes=2**20, ready_timeout_s=spec.get("ready_timeout_s", 10))
 
-    def start(self, version: Version, port: int) -> psutil.Popen:
+    def start(self, version: ServedVersion, port: int) -> psutil.Popen:
         command = [sys.executable, str(STAND_IN), str(version.bundle), str(port)]
         return start(command, folder=self.folder, log=self.log_of(version))
 
-    def log_of(self, version: Version) -> Path:
+    def log_of(self, version: ServedVersion) -> Path:
         return self.folder / f"{version.digest}.log"
 
 
 class Files(Project):
     """A folder in place of a project."""
 
-    def champion(self) -> Version | None:
+    def champion(self) -> ServedVersion | None:
         return read_version(self.root / "champion.json", root=self.root)
 
-    def challenger(self) -> Version | None:
+    def challenger(self) -> ServedVersion | None:
         return read_version(self.root / "challenger.json", root=self.root)
 
     def rules(self) -> Rules | None:
         path = self.root / "rules.json"
         return Rules(**json.loads(path.read_text())) if path.exists() else None
 
-    def untaken(self) -> Version | None:
+    def untaken(self) -> ServedVersion | None:
         packaged, named = read_version(self.root / "packaged.json", root=self.root), self.champion()
         is_same = packaged and named and packaged.digest == named.digest
         return packaged if is_same and packaged != named else None
@@ -78,7 +78,7 @@ class Files(Project):
         name_version(self.root, "champion", version)
         return None
 
-    def promote(self, version: Version) -> str | None:
+    def promote(self, version: ServedVersion) -> str | None:
         if (self.root / "refusal.txt").exists():
             return (self.root / "refusal.txt").read_text()
         name_version(self.root, "champion", version)
@@ -91,7 +91,7 @@ def main() -> None:
         run_router(
             Files(folder, "tiny"),
             launcher=StandIns(folder),
-            places=Places(folder / "state.json", folder / "verdict.json", folder / "comparisons"),
+            places=RouterPaths(folder / "state.json", folder / "verdict.json", folder / "comparisons"),
             host="127.0.0.1",
             port=port,
             drain_timeout_s=10,
@@ -101,14 +101,14 @@ def main() -> None:
     )
 
 
-def make_version(folder: Path, number: int, **spec: object) -> Version:
+def make_version(folder: Path, number: int, **spec: object) -> ServedVersion:
     """A version whose stand-in answers as `spec` says; its label is its number, unless another is given."""
     bundle = folder / f"{number}.spec"
     bundle.write_text(json.dumps({"label": str(number), **spec}))
-    return Version(str(number), f"digest{number}", f"build{number}", f"tiny:{number}", bundle)
+    return ServedVersion(str(number), f"digest{number}", f"build{number}", f"tiny:{number}", bundle)
 
 
-def name_version(folder: Path, role: str, version: Version) -> None:
+def name_version(folder: Path, role: str, version: ServedVersion) -> None:
     """Write champion.json or challenger.json, as promotion does, or packaged.json."""
     fields = {"version": int(version.version), "digest": version.digest, "build": version.build, "tag": version.tag}
     write_json(folder / f"{role}.json", {**fields, "bundle": str(version.bundle)})

@@ -8,7 +8,7 @@ from components.plumbing.errors import InputError
 from components.tracking.tracker import stage_run
 from flows.router.challengers import challenge, withdraw
 from flows.router.project import Project
-from flows.router.versions import Version
+from flows.router.versions import ServedVersion
 from serving.bundle import MANIFEST, identify
 from tests.projects import ROOT, edit, tiny_recipe, write_params
 from tests.tiny_bundles import finish_bundle, rebuild
@@ -32,7 +32,7 @@ def digest_of(project: Path) -> str:
     return identify(project / "artifacts/tiny/package/bundle").version
 
 
-def register(project: Path, text: str) -> Version:
+def register(project: Path, text: str) -> ServedVersion:
     """Another model as a version of the registry; gives it."""
     bundle = project / text / "bundle"
     bundle.mkdir(parents=True)
@@ -42,7 +42,7 @@ def register(project: Path, text: str) -> Version:
     with stage_run(project, "tiny", "package") as run:
         number = run.register_model(bundle, weights=project / text / "weights")["version"]
     identity = identify(bundle)
-    return Version(number, identity.version, identity.build, f"tiny:{identity.label}", bundle)
+    return ServedVersion(number, identity.version, identity.build, f"tiny:{identity.label}", bundle)
 
 
 def test_challenger_is_tried_where_it_is_asked_for_or_every_one_is(project: Path) -> None:
@@ -104,10 +104,10 @@ def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_star
     path = project / ".modelyard/champions/tiny.json"
     path.parent.mkdir(parents=True)
     write_json(path, {"version": 7, "digest": "d", "tag": "tiny:d", "bundle": "bundles/d"})
-    assert champion() == Version("7", "d", "d", "tiny:d", project / "bundles/d")
+    assert champion() == ServedVersion("7", "d", "d", "tiny:d", project / "bundles/d")
 
 
 def test_promotion_that_fails_is_told_in_its_own_words(project: Path) -> None:
-    refusal = Project(project, "nobody").promote(Version("7", "d", "d", "tiny:d", project))
+    refusal = Project(project, "nobody").promote(ServedVersion("7", "d", "d", "tiny:d", project))
     assert refusal is not None
     assert refusal.startswith("'modelyard promote' ended with 2: ")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.router.trial import Answer, Rules, Trial, labels_of
+from flows.router.trial import RequestTrial, Rules, TimedAnswer, labels_of
 from tests.flows.router.routing import Router, routing
 
 RULES = {
@@ -18,12 +18,12 @@ RULES = {
 }
 
 
-def answer(*labels: str, status: int = 200, seconds: float = 0.01) -> Answer:
-    return Answer(status, json.dumps([{"label": label} for label in labels]).encode(), seconds)
+def answer(*labels: str, status: int = 200, seconds: float = 0.01) -> TimedAnswer:
+    return TimedAnswer(status, json.dumps([{"label": label} for label in labels]).encode(), seconds)
 
 
-def trial(**changes: object) -> Trial:
-    return Trial(Rules(**{**RULES, **changes}))  # pyright: ignore[reportArgumentType]
+def trial(**changes: object) -> RequestTrial:
+    return RequestTrial(Rules(**{**RULES, **changes}))  # pyright: ignore[reportArgumentType]
 
 
 def test_labels_are_found_wherever_they_are() -> None:
@@ -62,7 +62,7 @@ def test_verdict_does_not_wait_for_what_cannot_be_mended() -> None:
     seen = trial()
     seen.record(answer("a"), answer(status=500))
     assert seen.verdict() == "running"
-    seen.record(answer("a"), Answer(0, b"", 1.0))
+    seen.record(answer("a"), TimedAnswer(0, b"", 1.0))
     assert seen.verdict() == "failed"
     assert "2 of 2 requests failed that the champion answered" in str(seen.regression())
 
@@ -91,7 +91,7 @@ def test_slower_challenger_fails() -> None:
 def test_answers_without_labels_are_judged_without_them_only_where_that_is_said() -> None:
     for min_agreement, verdict in ((None, "passed"), (0.5, "failed")):
         seen = trial(requests=1, min_agreement=min_agreement)
-        seen.record(Answer(200, b"", 0.1), Answer(200, b"", 0.1))
+        seen.record(TimedAnswer(200, b"", 0.1), TimedAnswer(200, b"", 0.1))
         assert seen.verdict() == verdict
 
 

@@ -21,8 +21,9 @@ from components.package.bento import serving
 from components.plumbing.artifacts import read_json
 from components.plumbing.processes import family
 from serving.log.segments import paths_of
-from serving.log.traffic import LAST_EVENT, read_settings
+from serving.log.traffic import read_settings
 from serving.tasks import endpoint_of
+from serving.tasks.text_generation.endpoint import LAST_EVENT
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(8)]

@@ -22,7 +22,7 @@ from serving.tasks.text_classification.predictor import (
     SETTINGS,
     TOKENIZER,
     Predictor,
-    Settings,
+    PredictorSettings,
     load_settings,
     load_tokenizer,
 )
@@ -62,7 +62,9 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
     return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
 
 
-def scores_of_control(inputs: Inputs, tokenizer: Tokenizer, settings: Settings, texts: Sequence[str]) -> Scores | None:
+def scores_of_control(
+    inputs: Inputs, tokenizer: Tokenizer, settings: PredictorSettings, texts: Sequence[str]
+) -> Scores | None:
     """What the same model without pretraining says; None where finetune trained none."""
     if not (inputs.control / FAMILY).is_file():
         return None

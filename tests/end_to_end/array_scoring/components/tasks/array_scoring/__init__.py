@@ -7,7 +7,7 @@ from components.tasks.task import Task
 if TYPE_CHECKING:
     from components.comparison.duel import Duel, HeldOut
     from components.compress import Inputs as CompressInputs
-    from components.compress.trial import Trial
+    from components.compress.trial import CompressionTrial
     from components.evaluate import Inputs as EvaluateInputs
     from components.evaluate import Outputs as EvaluateOutputs
     from components.evaluate.stage import Judgement
@@ -37,7 +37,7 @@ class ArrayScoring(Task):
 
         return measure(params, inputs, outputs, tracker=tracker)
 
-    def compress(self, inputs: "CompressInputs") -> "Trial[Any]":
+    def compress(self, inputs: "CompressInputs") -> "CompressionTrial[Any]":
         from components.tasks.array_scoring.compress import make_trial
 
         return make_trial(inputs)

@@ -24,7 +24,7 @@ from components.models.storage import WEIGHTS, load
 from components.tasks.array_scoring.judging.brier import Probabilities, squared_errors
 from components.tasks.array_scoring.judging.tables import SCORES, read_scores, score_table
 from components.tasks.array_scoring.judging.torch_scorer import float_scorer
-from serving.tasks.array_scoring.predictor import MODEL, ROUTE, SETTINGS, Scorer, Settings, load_settings
+from serving.tasks.array_scoring.predictor import MODEL, ROUTE, SETTINGS, PredictorSettings, Scorer, load_settings
 
 
 def make_trial(inputs: Inputs) -> "ScoringTrial":
@@ -44,7 +44,7 @@ def make_trial(inputs: Inputs) -> "ScoringTrial":
 class ScoringTrial:
     float_size_bytes: int
     model: nn.Module
-    settings: Settings
+    settings: PredictorSettings
     validation: Split
     test_split: Split
     judged: Probabilities

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.tabular import Answering, Column, Table
-from serving.tasks.array_scoring.predictor import ROUTE, SETTINGS, Answer, Scorer, Settings, load_settings
+from serving.tasks.array_scoring.predictor import ROUTE, SETTINGS, Answer, PredictorSettings, Scorer, load_settings
 from serving.tasks.examples import MOST
 
 __all__ = [
@@ -110,7 +110,7 @@ def make_check(folder: Path, limits: Limits) -> Check:
     return check
 
 
-def arrays_of(body: bytes, settings: Settings, limits: Limits) -> list[list[float]] | Refused:
+def arrays_of(body: bytes, settings: PredictorSettings, limits: Limits) -> list[list[float]] | Refused:
     """The arrays of a JSON body; 400 for what is not a list of arrays of numbers within the limits."""
     try:
         request = json.loads(body)
@@ -127,7 +127,7 @@ def arrays_of(body: bytes, settings: Settings, limits: Limits) -> list[list[floa
     return [[float(value) for value in array] for array in arrays]
 
 
-def fault_of(array: Any, settings: Settings) -> str | None:
+def fault_of(array: Any, settings: PredictorSettings) -> str | None:
     """What is wrong with an array, or with its first entry that is no number, not finite, or far outside."""
     if not isinstance(array, list) or len(array) != settings.num_values:
         return f"is {json.dumps(array)[:40]}; a list of {settings.num_values} numbers is taken"
@@ -163,6 +163,10 @@ def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
     """The arrays, each with its probability."""
     del is_hashed  # a probability tells little of what was asked
     return list(zip(request["arrays"], json.loads(answered), strict=True))
+
+
+def is_last(_: bytes) -> bool:
+    return False
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

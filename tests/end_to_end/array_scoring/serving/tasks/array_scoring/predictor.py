@@ -39,7 +39,7 @@ class Answer(TypedDict):
 
 
 @dataclass(frozen=True)
-class Settings:
+class PredictorSettings:
     """predictor.json: how numbers are scaled, and what the probability is of."""
 
     labels: tuple[str, str]
@@ -54,11 +54,11 @@ class Settings:
         return prod(self.shape)
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path) -> PredictorSettings:
     """Read predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     negative, positive = raw["labels"]
-    return Settings(
+    return PredictorSettings(
         labels=(negative, positive), shape=tuple(raw["shape"]), offset=float(raw["offset"]), scale=float(raw["scale"])
     )
 
@@ -66,7 +66,7 @@ def load_settings(path: Path) -> Settings:
 class Scorer:
     """A model's forward, as one call from arrays to probabilities."""
 
-    def __init__(self, *, settings: Settings, forward: Forward, batch_size: int, threads: int) -> None:
+    def __init__(self, *, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int) -> None:
         """`forward` takes batches of at most `batch_size` rows, on `threads` threads at once."""
         self.settings, self.forward, self.batch_size = settings, forward, batch_size
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="scorer") if threads > 1 else None

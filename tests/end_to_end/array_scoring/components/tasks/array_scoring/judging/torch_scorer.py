@@ -5,12 +5,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serving.tasks.array_scoring.predictor import Scorer, Settings, Values
+from serving.tasks.array_scoring.predictor import PredictorSettings, Scorer, Values
 
 BATCH_SIZE = 256  # torch is at its fastest on batches, and fp32 rows do not disturb each other
 
 
-def float_scorer(model: nn.Module, *, settings: Settings, batch_size: int = BATCH_SIZE, threads: int = 1) -> Scorer:
+def float_scorer(
+    model: nn.Module, *, settings: PredictorSettings, batch_size: int = BATCH_SIZE, threads: int = 1
+) -> Scorer:
     """A scorer around a torch model in fp32."""
 
     @torch.inference_mode()
