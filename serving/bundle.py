@@ -96,8 +96,16 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], str]:
         raise BundleError(f"{folder / MANIFEST} cannot be read ({error}); package the model again") from error
 
 
+def misnamed(folder: Path, files: Mapping[str, str]) -> str | None:
+    """Return the first file of the model whose sha256 in model.json is not the one in `files`, the manifest's; None
+    where both name the same model, or there is no model.json."""
+    if MODEL not in files:
+        return None
+    return next((name for name, sha256 in load_model(folder)["files"].items() if files.get(name) != sha256), None)
+
+
 def verify_bundle(folder: Path) -> None:
-    """Raise BundleError where a file is missing, or is not the one that the manifest names."""
+    """Raise BundleError where a file is missing, is not the one that the manifest names, or is not the model's."""
     files, _ = read_manifest(folder)
     for name, sha256 in files.items():
         path = folder / name
@@ -110,3 +118,5 @@ def verify_bundle(folder: Path) -> None:
                 f"refusing to start: {name} is not the file that was packaged (its sha256 begins with {seen[:SHORT]}, "
                 f"the manifest has {sha256[:SHORT]}); package the model again"
             )
+    if name := misnamed(folder, files):
+        raise BundleError(f"refusing to start: {MODEL} is of another {name}; package the model again")

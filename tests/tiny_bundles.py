@@ -44,6 +44,15 @@ def rebuild(bundle: Path, folder: Path, *, card: str) -> Path:
     return folder
 
 
+def as_before(bundle: Path) -> Path:
+    """Make a bundle one of an earlier release: its manifest says all, and there is no model.json."""
+    known = read_json(bundle / MODEL)
+    for name in (MODEL, MANIFEST):
+        (bundle / name).unlink()
+    write_json(bundle / MANIFEST, {**known, "files": files_of(bundle)})
+    return bundle
+
+
 def project_of(folder: Path, recipe: str) -> Path:
     """A folder with what DVC says of a recipe, none of whose outputs it knows."""
     shutil.copy(ROOT / "dvc.yaml", folder)

@@ -76,10 +76,15 @@ def model_of(
         "contract": reports["verdict"],
         "metrics": {"evaluate": reports["evaluated"], "compress": reports["compressed"]},
         "is_lower_better": drop(1.0, 2.0) > 0,
-        "made_from": origin,
+        "made_from": {stage: {**one, "params": without_gate(one["params"])} for stage, one in origin.items()},
         "stages": list(origin),
         "files": files_of(folder),
     }
+
+
+def without_gate(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's parameters without its gate: what passed is the same model, wherever the limits were."""
+    return {name: value for name, value in params.items() if name != "gate"}
 
 
 def copy_code(folder: Path, *, task: str) -> None:

@@ -33,8 +33,8 @@ The float model's figures on the whole of the test split{interval_note}:
 
 ## What it was made from
 
-{num_rows} rows of data under the licence {licence}, which met their contract. `manifest.json` names every data set,
-parameter and file by its digest; `GET /lineage` shows it.
+{num_rows} rows of data under the licence {licence}, which met their contract. `model.json` names the data sets and
+parameters, `manifest.json` every file, by their digests; `GET /lineage` shows both.
 
 ## What to expect
 

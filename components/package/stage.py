@@ -3,9 +3,9 @@
 Reads the compressed model and its golden requests, the reports of evaluate and compress, the data set's card and the
 verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model and what its predictor
 needs, a model card, the golden requests that were asked, `model.json` (what the model is) and `manifest.json` (every
-file). What a second run of the same work would
-not repeat (the commit, run ids, speeds, when and where) is `provenance.json`, an observation, which is built into the
-Bento beside it. The bundle is registered with the float weights, from which a later training can start.
+file). What a second run of the same work would not repeat (the commit, run ids, speeds, when and where) is
+`provenance.json`, an observation, which is built into the Bento beside it. The bundle is registered with the float
+weights, from which a later training can start.
 """
 
 import logging

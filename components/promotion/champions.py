@@ -6,15 +6,15 @@ A change of champion is three writes: the alias `champion` (a transaction of the
 down as an intent; whoever holds the recipe's promotion lock next finishes what a killed process left: where the alias
 was moved, the line and the file follow; where it was not, nothing has happened, and the intent is dropped.
 
-A version is known by its model's digest: its number means another model once the registry is made anew. Which build of
-the service it is served in is builds.py's.
+A version is known by its model's digest: its number means another model once the registry is made anew. builds.py
+decides in which build of the service it is served.
 """
 
 import getpass
 import logging
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from components.plumbing.artifacts import REPORT, Layout, read_json, write_json
 from components.plumbing.errors import ArtifactError
 from components.plumbing.locks import hold
-from components.promotion.builds import bring, build_of, in_present_build, proof_of
+from components.promotion.builds import bring, build_of, in_present_build, packaged_build
 from components.promotion.ledger import CHANGES, SERVED, Action, Entry, append, entries
 from components.promotion.published import challenger_file, champion_file, name_version
 from components.tracking.registry import CHALLENGER, CHAMPION, CHAMPIONS, Registry, Version, note_weights
@@ -45,11 +45,12 @@ def intent_file(root: Path, recipe: str) -> Path:
     return root / CHAMPIONS / f"{recipe}.intent.json"
 
 
-def settle(root: Path, registry: Registry) -> Version | None:
-    """Finish or drop what a killed promotion left, and write down a champion that was made elsewhere; return the
-    champion, None without one.
+def settle(root: Path, registry: Registry, *, through: str = "package", is_strict: bool = False) -> Version | None:
+    """Finish or drop what a killed promotion left, and write down a champion that was made elsewhere, or is packaged in
+    another build, which then came `through` something; return the champion as it is served, None without one.
 
-    The promotion lock must be held.
+    The promotion lock must be held. Where its bundle cannot be had that is a warning, since another version can still
+    take its place; if `is_strict`, ArtifactError.
     """
     recipe, champion = registry.recipe, registry.at(CHAMPION)
     intent = intent_file(root, recipe)
@@ -77,12 +78,16 @@ def settle(root: Path, registry: Registry) -> Version | None:
             ),
         )  # fmt: skip
     try:
-        note_build(root, registry, champion)
-        publish(root, registry, champion)
+        present, bundle = bring(root, registry, champion)
+        note_build(root, present, through=through)
+        publish(root, registry, present, bundle)
         publish_challenger(root, registry)
-    except ArtifactError as error:  # another version can still take its place
+    except ArtifactError as error:
+        if is_strict:
+            raise
         logger.warning("%s", error)
-    return champion
+        return champion
+    return present
 
 
 def adopted(registry: Registry, before: Mapping[str, Any] | None, champion: Version) -> str:
@@ -96,20 +101,21 @@ def adopted(registry: Registry, before: Mapping[str, Any] | None, champion: Vers
     return f"the registry no longer has {called(before)}"
 
 
-def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> Entry:
-    """Make a version the champion; return the line of the ledger.
+def enthrone(root: Path, registry: Registry, version: Version, entry: Entry) -> Version:
+    """Make a version the champion; return it in the build in which it is served, which the entry then names.
 
     The promotion lock must be held. The bundle is brought here and checked before anything is changed.
     """
-    bring(root, registry, version)
+    present, bundle = bring(root, registry, version)
     intent = intent_file(root, registry.recipe)
+    entry = {**entry, "to": named(present)}
     write_json(intent, entry)
     registry.crown(version)
-    written = record(root, entry)
-    publish(root, registry, version)
+    record(root, entry)
+    publish(root, registry, present, bundle)
     intent.unlink()
     publish_challenger(root, registry)
-    return written
+    return present
 
 
 def record(root: Path, entry: Entry) -> Entry:
@@ -119,33 +125,31 @@ def record(root: Path, entry: Entry) -> Entry:
     return there[0] if there else append(root, entry)
 
 
-def note_build(root: Path, registry: Registry, champion: Version) -> None:
-    """Write into the ledger that the champion is served in another build of its service, where that is so.
-
-    ArtifactError where its bundle cannot be brought here.
-    """
-    recipe = registry.recipe
-    present, _ = bring(root, registry, champion)
-    before = next(entry["to"] for entry in reversed(entries(root, recipe)) if entry.get("action") in SERVED)
-    if build_of(before) == present.build:
+def note_build(root: Path, champion: Version, *, through: str) -> None:
+    """Write into the ledger that the champion is served in this build of its service, where it was another before."""
+    recipe = champion.recipe
+    before = changes(root, recipe, SERVED)[-1]["to"]
+    if build_of(before) == champion.build:
         return
-    proof = proof_of(root, present)
+    packaged = packaged_build(root, champion)
+    proof = packaged[1] if packaged is not None and packaged[0] == champion.build else {}
     reason = (
-        f"the same model answered {proof['num_golden']} golden requests as before, through the service as it is now"
-        if proof else "the build before is not on this machine any more, and the registry has this one"
+        f"the same model gave the same {proof['num_golden']} golden answers, through the service as it is now"
+        if proof else "the build before is not on this machine any more, or not whole; the registry has this one"
     )  # fmt: skip
-    entry = entry_of("build", recipe, before=before, after=present, through="package", figures=proof, reason=reason)
-    logger.info("%s: version %d is served in another build (%s)", recipe, present.number, present.tag)
-    record(root, entry)
+    record(
+        root,
+        entry_of("build", recipe, before=before, after=champion, through=through, figures=proof, reason=reason),
+    )
+    logger.info("%s: version %d is served in another build (%s)", recipe, champion.number, champion.tag)
 
 
-def publish(root: Path, registry: Registry, version: Version) -> None:
+def publish(root: Path, registry: Registry, version: Version, bundle: Path) -> None:
     """Write the champion's bundle to the file that the service watches, and its weights to the one that DVC watches."""
     note_weights(root, registry)
-    present, bundle = bring(root, registry, version)
-    name_version(champion_file(root, registry.recipe), present, bundle)
+    name_version(champion_file(root, registry.recipe), version, bundle)
     challenger = registry.at(CHALLENGER)
-    kept = {present.label}
+    kept = {version.label}
     if challenger is not None:
         kept.add(in_present_build(root, challenger).label)
     forget_old(root, registry.recipe, keep=kept)
@@ -165,10 +169,9 @@ def forget_old(root: Path, recipe: str, *, keep: set[str]) -> None:
     """Remove from this machine the bundles that have not been champion for longest; the registry still has them."""
     folder = root / CHAMPIONS / recipe
     recent: dict[str, str] = {}  # of each model the build that was served last
-    for entry in reversed(entries(root, recipe)):
-        if entry.get("action") in SERVED:
-            end = entry["to"]
-            recent.setdefault(end["digest"], BundleId(end["digest"], build_of(end)).label)
+    for entry in reversed(changes(root, recipe, SERVED)):
+        end = entry["to"]
+        recent.setdefault(end["digest"], BundleId(end["digest"], build_of(end)).label)
     kept = keep | set(list(recent.values())[:KEPT_BUNDLES])
     for one in folder.iterdir():
         if one.name not in kept and not one.name.startswith("."):
@@ -213,9 +216,10 @@ def user_name() -> str:
         return "unknown"
 
 
-def changes(root: Path, recipe: str) -> list[Entry]:
-    """Return the lines of the ledger after each of which another version was champion, the oldest first."""
-    return [entry for entry in entries(root, recipe) if entry.get("action") in CHANGES]
+def changes(root: Path, recipe: str, actions: Sequence[str] = CHANGES) -> list[Entry]:
+    """Return the lines of the ledger with one of these actions, the oldest first: by default those after which another
+    version was champion."""
+    return [entry for entry in entries(root, recipe) if entry.get("action") in actions]
 
 
 def reign(root: Path, recipe: str) -> list[dict[str, Any]]:

@@ -1,36 +1,42 @@
 """promote and rollback: the decisions that change a recipe's champion, each made under the recipe's promotion lock."""
 
 import logging
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from components.params import Recipe
 from components.plumbing.artifacts import Layout
 from components.plumbing.errors import ArtifactError, InputError
-from components.promotion.builds import bring, packaged_build, proof_of
+from components.promotion.builds import bring, packaged_build
 from components.promotion.champions import (
     bring_back,
     called,
+    changes,
     enthrone,
     entry_of,
     is_named,
     lost_champion,
     promotion_lock,
-    publish,
     publish_challenger,
     register_one,
     reign,
     settle,
     was_judged,
 )
-from components.promotion.ledger import Entry, append
+from components.promotion.ledger import SERVED, Entry, append
 from components.promotion.published import Champion, published
 from components.recipes import load_recipe
 from components.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
 from components.tracking.store import open_registry, store_errors
+from serving.bundle import BundleError, identify
 
 logger = logging.getLogger(__name__)
+
+
+State = Literal["promoted", "rolled back", "rebuilt", "unchanged", "on trial"]
+"""The kind of a result. rebuilt: the same champion is served in another build of its service."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,7 @@ class Decision:
     """The result of a promotion or a rollback."""
 
     recipe: str
-    state: Literal["promoted", "rolled back", "rebuilt", "unchanged", "on trial"]
-    """rebuilt: the same champion is served in another build of its service."""
+    state: State
     version: int
     """The number of the present champion."""
     before: int | None
@@ -98,30 +103,38 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
         return crown(root, registry, champion, made, through=through, figures=figures, force=None)
 
 
-def take_build(root: Path, recipe: str) -> Decision:
-    """Have the champion served in the build that is packaged here, which must be of the same model; no gate is asked.
+def take_build(root: Path, recipe: str, *, through: str) -> Decision:
+    """Have the champion served in the build that is packaged here, or the challenger tried in it, whichever has this
+    model; no gate is asked.
 
-    InputError where another version is packaged, or none.
+    InputError where the packaged bundle is of neither, or not whole.
     """
     load_recipe(root, recipe)
-    with promotion_lock(root, recipe, doing=f"modelyard promote {recipe} --build"), store_errors(root):
+    with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
         registry, before = open_registry(root, recipe), published(root, recipe)
-        champion = settle(root, registry)
+        champion = settle(root, registry, through=through, is_strict=True)
         if champion is None:
             raise InputError(no_version(root, registry))
-        packaged = packaged_build(root, champion)
-        if packaged is None:
-            raise InputError(
-                f"no build of version {champion.number} of {recipe} is packaged here: "
-                f"{Layout(root, recipe, 'package').artifact} is missing, damaged or of another model; 'modelyard run "
-                f"{recipe}' packages what the recipe makes now"
-            )
-        publish(root, registry, champion)  # where settle could only warn, this says why
-        present = replace(champion, build=packaged)
-        if before is not None and before.build == packaged:
-            return unchanged(present, "it is served in the packaged build already")
-        why = f"the same model answers the same {proof_of(root, present)['num_golden']} golden requests as before"
-        return Decision(recipe, "rebuilt", present.number, None, present.tag, why, {}, present.run_id)
+        challenger = registry.at(CHALLENGER)
+        if packaged_build(root, champion) is None:
+            if challenger is None or packaged_build(root, challenger) is None:
+                raise InputError(no_build(root, champion))
+            return unchanged(champion, f"version {challenger.number}, the challenger, is named in the packaged build")
+        if before is not None and before.build == champion.build:
+            return unchanged(champion, "it is served in the packaged build already")
+        why = changes(root, recipe, SERVED)[-1]["reason"]
+        return Decision(recipe, "rebuilt", champion.number, champion.number, champion.tag, why, {}, champion.run_id)
+
+
+def no_build(root: Path, champion: Version) -> str:
+    """Return why no build of the champion is packaged, and how to get one, in words."""
+    artifact = Layout(root, champion.recipe, "package").artifact
+    begins = f"no build of version {champion.number} of {champion.recipe} is packaged here"
+    with suppress(BundleError):
+        is_same = identify(artifact / "bundle").version == champion.digest
+        what = "is damaged, or is being written" if is_same else "is of another model"
+        return f"{begins}: {artifact} {what}; 'modelyard run {champion.recipe}' packages what the recipe makes now"
+    return f"{begins}: {artifact} holds no bundle; 'modelyard run {champion.recipe}' makes one"
 
 
 def rollback(root: Path, recipe: str, *, number: int | None, through: str, reason: str = "") -> Decision:
@@ -144,9 +157,9 @@ def rollback(root: Path, recipe: str, *, number: int | None, through: str, reaso
             "rollback", recipe, before=champion, after=version, through=through, figures={},
             reason=reason or "asked for",
         )  # fmt: skip
-        enthrone(root, registry, version, entry)
+        served = enthrone(root, registry, version, entry)
         return Decision(
-            recipe, "rolled back", version.number, champion.number, version.tag, entry["reason"], {}, version.run_id
+            recipe, "rolled back", served.number, champion.number, served.tag, entry["reason"], {}, served.run_id
         )
 
 
@@ -155,11 +168,7 @@ def champion_of(root: Path, recipe: str) -> Champion | None:
     promotion left; None without one."""
     with promotion_lock(root, recipe, doing=f"looking for the champion of {recipe}"), store_errors(root):
         registry = open_registry(root, recipe)
-        champion = settle(root, registry)
-        if champion is None:
-            return None
-        publish(root, registry, champion)  # where settle could only warn, this says why
-        return published(root, recipe)
+        return published(root, recipe) if settle(root, registry, is_strict=True) is not None else None
 
 
 def passed(
@@ -195,10 +204,10 @@ def crown(
         "force" if force else "promote", registry.recipe, before=champion, after=version, through=through,
         figures=figures, reason=reason,
     )  # fmt: skip
-    enthrone(root, registry, version, entry)
+    served = enthrone(root, registry, version, entry)
     before = champion.number if champion else None
-    logger.info("%s: version %d is the champion (%s)", registry.recipe, version.number, reason)
-    return Decision(registry.recipe, "promoted", version.number, before, version.tag, reason, figures, version.run_id)
+    logger.info("%s: version %d is the champion (%s)", registry.recipe, served.number, reason)
+    return Decision(registry.recipe, "promoted", served.number, before, served.tag, reason, figures, served.run_id)
 
 
 def unchanged(champion: Version, why: str) -> Decision:

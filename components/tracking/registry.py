@@ -19,7 +19,7 @@ from components.params.recipe import champion_file
 from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, InputError
 from components.tracking.pyfunc import BUNDLE
-from serving.bundle import MANIFEST, PROVENANCE, BundleId, identify
+from serving.bundle import MANIFEST, MODEL, PROVENANCE, BundleId, identify, misnamed
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -69,9 +69,14 @@ class Version:
         return f"{self.recipe}:{self.label}"
 
     @property
+    def identity(self) -> BundleId:
+        """The digests of the model and of the bundle."""
+        return BundleId(self.digest, self.build)
+
+    @property
     def label(self) -> str:
         """The name of the build within its recipe, by the first digits of both digests."""
-        return BundleId(self.digest, self.build).label
+        return self.identity.label
 
 
 class Registry:
@@ -83,7 +88,8 @@ class Registry:
     def register(self, folder: Path, *, weights: Path, run_id: str) -> dict[str, str]:
         """Make a bundle a version, unless its model is one; the first is the champion, a later one the challenger.
 
-        Another build of a version takes the place of the one that was registered before.
+        Another build of a version is the one that `bring` gives from then on. MLflow's own address of the version keeps
+        the first: a version's source never changes there.
         """
         client, name, given = self.client, self.recipe, identify(folder)
         from mlflow.exceptions import MlflowException
@@ -103,9 +109,9 @@ class Registry:
             version, registered = known[0], self._version(known[0])
             if registered.build != given.build:
                 model = log_model(client, folder, run_id=run_id)
-                client.update_model_version(name, version.version, description_of(folder))
-                client.set_model_version_tag(name, version.version, BUILD_TAG, build_tag(given.build, model))
                 link_model(client, model, version)
+                client.set_model_version_tag(name, version.version, BUILD_TAG, build_tag(given.build, model))
+                client.update_model_version(name, version.version, description_of(folder))
             elif registered.model_id is not None:
                 show_model(client, registered.model_id, run_id=run_id)
         else:
@@ -211,7 +217,7 @@ class Registry:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
-        if folder.is_dir() and fault_of(folder, version.build) is None:
+        if folder.is_dir() and fault_of(folder, version.identity) is None:
             return
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -220,7 +226,7 @@ class Registry:
         try:
             uri = self.client.tracking_uri
             brought = Path(download_artifacts(version.bundle, dst_path=str(partial), tracking_uri=uri))
-            if fault := fault_of(brought, version.build):
+            if fault := fault_of(brought, version.identity):
                 raise ArtifactError(
                     f"the bundle of {called} is not the one that was registered: {fault}; it was not opened. "
                     "Bring the registry's files back from a copy, or choose another version"
@@ -268,15 +274,16 @@ def link_model(client: Any, model: Any, version: Any) -> None:
     client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})
 
 
-def fault_of(bundle: Path, build: str, *, is_served: bool = False) -> str | None:
-    """Return why a folder is not the bundle of this build (a digest); None where it is, to the byte.
+def fault_of(bundle: Path, identity: BundleId, *, is_served: bool = False) -> str | None:
+    """Return why a folder is not the bundle with these digests, of the model and of the build; None where it is, to the
+    byte.
 
     `is_served` says that the folder is the copy in a Bento, beside which lie the provenance and what
     Python keeps of imported code.
     """
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
-    if sha256_of(bundle / MANIFEST) != build:
+    if sha256_of(bundle / MANIFEST) != identity.build:
         return f"{MANIFEST} is another"
     recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
     seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
@@ -291,7 +298,10 @@ def fault_of(bundle: Path, build: str, *, is_served: bool = False) -> str | None
             return f"{name} is missing"
         if recorded.get(name) != seen[name]:
             return f"{name} is another" if name in recorded else f"{name} was never recorded"
-    return None
+    if recorded.get(MODEL, identity.build) != identity.version:
+        return f"{MODEL} is of another version"
+    other = misnamed(bundle, recorded)
+    return f"{MODEL} is of another {other}" if other else None
 
 
 def note_weights(root: Path, registry: Registry) -> None:

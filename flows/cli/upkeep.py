@@ -146,13 +146,11 @@ def promote(
         raise click.UsageError("--build is of the champion, whose model stays; it goes without --version and --force.")
     root = project.root
     with reporting(as_json) as report:
-        with alerting(root, recipe, where=f"modelyard promote {recipe}", is_by_hand=True):
-            through = f"promote, {cause}"
-            decision = (
-                take_build(root, recipe)
-                if is_build
-                else decide(root, recipe, number=number, force=force, through=through)
-            )
+        if is_build:  # which the router asks for again where it failed: no alert each time
+            decision = take_build(root, recipe, through=f"promote --build, {cause}")
+        else:
+            with alerting(root, recipe, where=f"modelyard promote {recipe}", is_by_hand=True):
+                decision = decide(root, recipe, number=number, force=force, through=f"promote, {cause}")
         report(decision_summary(decision), decision_lines)
     figures, run_id = decision.figures, decision.run_id
     tell_of_champion(root, recipe, decision.state, decision.why, decision.version, figures, run_id)

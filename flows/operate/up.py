@@ -244,6 +244,8 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
     notes: list[str] = []
     if refused is not None:
         notes.append(f"version {refused['version'] or '?'} is refused: {refused['reason']}")
+    if untaken := written.get("untaken"):
+        notes.append(f"the packaged build {untaken['tag']} is not served: {untaken['reason']}")
     if written["crashes"]:
         notes.append(f"its Bento ended {written['crashes']} times and was started again")
     if challenger := written["challenger"]:

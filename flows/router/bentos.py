@@ -52,10 +52,10 @@ class Launcher:
         The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
         """
         stored = bento_folder(version.tag) / "src"
-        if version.bundle.is_dir() or fault_of(stored, version.build, is_served=True) is not None:
-            if fault := fault_of(version.bundle, version.build):
+        if version.bundle.is_dir() or fault_of(stored, version.identity, is_served=True) is not None:
+            if fault := fault_of(version.bundle, version.identity):
                 raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
-            if fault_of(stored, version.build, is_served=True) is not None:
+            if fault_of(stored, version.identity, is_served=True) is not None:
                 self.build(version)
         return described(stored, ready_timeout_s=self.settings.package.ready_timeout_s)
 

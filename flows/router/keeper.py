@@ -18,7 +18,7 @@ from components.plumbing.artifacts import write_json
 from components.plumbing.errors import DiskFullError
 from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
 from flows.router.challenge import Challenge, now
-from flows.router.project import UNDER_WAY, Project
+from flows.router.project import Project, is_verdict_on
 from flows.router.versions import ServedVersion
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,10 @@ FIRST_DELAY_S, MAX_DELAY_S = 0.5, 60.0
 STEADY_S = 60
 """Seconds after which a Bento that served for so long is started again at once when it ends."""
 ADOPTION_S = 10
-"""Seconds within which a promoted challenger must become champion; otherwise it is stopped."""
+"""Seconds within which a promoted challenger must become champion; otherwise it is stopped. It has the time of a start
+more, since it may have been packaged again meanwhile."""
+BUILD_DELAY_S = 600
+"""The most seconds before promotion is asked again to name a packaged build: each time starts a process for seconds."""
 AFTER_FAULT_S = 5
 SMALLEST_LIMIT = 2**16
 
@@ -45,13 +48,13 @@ class RouterPaths:
 
 @dataclass
 class Backoff:
-    """The time when something that failed may be tried again; the pauses double up to MAX_DELAY_S."""
+    """The time when something that failed may be tried again; the pauses double."""
 
     failures: int = 0
     due: float = field(default_factory=time.monotonic)
 
-    def failed(self) -> None:
-        self.due = time.monotonic() + min(MAX_DELAY_S, FIRST_DELAY_S * 2**self.failures)
+    def failed(self, *, max_delay_s: float = MAX_DELAY_S) -> None:
+        self.due = time.monotonic() + min(max_delay_s, FIRST_DELAY_S * 2**self.failures)
         self.failures += 1
 
     @property
@@ -75,6 +78,8 @@ class Keeper:
         """When a Bento may be started again, by its build."""
         self.asked: dict[str, Backoff] = {}
         """When promotion may be asked again to name a build that was packaged, by the build."""
+        self.untaken: Mapping[str, Any] | None = None
+        """The packaged build that promotion does not name, and why; None where there is none."""
         self.named_ns = 0
         """The time in nanoseconds at which the file that names the wanted champion was written."""
         self.crashes = 0
@@ -223,11 +228,14 @@ class Keeper:
 
     async def take_build(self) -> None:
         found = self.project.untaken()
+        if found is None:
+            self.untaken = None
         if found is None or not self.asked.setdefault(found.build, Backoff()).is_due:
             return
-        self.asked[found.build].failed()  # once it is named it is not found again
+        self.asked[found.build].failed(max_delay_s=BUILD_DELAY_S)  # once it is named it is not found again
         refusal = await asyncio.to_thread(self.project.take_build)
-        if refusal is not None:
+        self.untaken = {"build": found.build, "tag": found.tag, "reason": refusal} if refusal else None
+        if refusal:
             logger.warning("%s was packaged, and is not served: %s", found.name, refusal)
 
     # -------------------------------------------------------- the challenger
@@ -267,7 +275,7 @@ class Keeper:
             seen = json.loads(self.places.verdict.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return seen.get("digest") == version.digest and seen.get("state") not in UNDER_WAY
+        return is_verdict_on(version, seen)
 
     async def begin(self, version: ServedVersion, champion: ServedVersion) -> None:
         rules = self.project.rules()
@@ -311,13 +319,13 @@ class Keeper:
         version = challenge.bento.version
         self.write_verdict(challenge.figures(), "promoting", "no regression")
         refusal = await asyncio.to_thread(self.project.promote, version)
-        give_up = time.monotonic() + ADOPTION_S
+        give_up = time.monotonic() + ADOPTION_S + challenge.bento.prepared.ready_timeout_s
         while refusal is None and not self.is_champion(version) and time.monotonic() < give_up:
             await asyncio.sleep(POLL_S)
         if refusal is None and self.is_champion(version):
             self.end(challenge, "promoted", "no regression")
         else:
-            self.end(challenge, "not promoted", refusal or f"it did not become champion within {ADOPTION_S} s")
+            self.end(challenge, "not promoted", refusal or "it was promoted, and could not be served in time")
 
     # -------------------------------------------------------- what is written, and the end
 
@@ -332,6 +340,7 @@ class Keeper:
             "state": state,
             "serving": dict(self.current.seen()) if self.current else None,
             "refused": self.refused,
+            "untaken": self.untaken,
             "crashes": self.crashes,
             "draining": len(self.retiring),
             "challenger": self.challenge.figures() if self.challenge else None,

@@ -1,8 +1,10 @@
 """A project's files that say which version is served and which is tried, read again and again."""
 
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from components.package.bento import tag_of
 from components.params import Canary, Recipe
@@ -12,7 +14,7 @@ from components.promotion.published import challenger_file, champion_file
 from components.recipes import PARAMS, load_recipe
 from flows.router.challengers import asked_file, verdict_file
 from flows.router.trial import Rules
-from flows.router.versions import ServedVersion, read_version
+from flows.router.versions import ServedVersion, VersionError, read_version
 from flows.servers.own_command import modelyard
 from serving.bundle import MANIFEST, BundleError, identify
 
@@ -37,9 +39,7 @@ class Project:
         named = read_version(champion_file(self.root, self.recipe), root=self.root)
         if named is not None:
             return named
-        packaged = self.packaged()
-        if packaged is not None and (self.first is None or self.first.digest == packaged.digest):
-            self.first = packaged
+        self.first = self.first or self.packaged()
         return self.first
 
     def packaged(self) -> ServedVersion | None:
@@ -48,19 +48,22 @@ class Project:
         try:
             seen = (bundle / MANIFEST).stat()
             if self.looked is None or self.looked[0] != (seen.st_ino, seen.st_mtime_ns):
-                identity = identify(bundle)
-                version = ServedVersion("", identity.version, identity.build, tag_of(bundle), bundle)
+                identity, tag = identify(bundle), tag_of(bundle)
+                version = ServedVersion("", identity.version, identity.build, tag, bundle)
                 self.looked = (seen.st_ino, seen.st_mtime_ns), version
-        except (OSError, ValueError, BundleError):
+        except (OSError, ValueError, TypeError, BundleError, ArtifactError):
             return None
         return self.looked[1]
 
     def untaken(self) -> ServedVersion | None:
-        """Return the packaged version where it is the named champion in another build of its service; else None."""
-        named, packaged = read_version(champion_file(self.root, self.recipe), root=self.root), self.packaged()
-        if named is None or packaged is None or named.digest != packaged.digest or named.build == packaged.build:
-            return None
-        return packaged
+        """Return the packaged version where it is the champion, or the named challenger, in another build of its
+        service; else None."""
+        packaged = self.packaged()
+        with suppress(VersionError):  # which is told where the champion is followed
+            for known in (self.champion(), read_version(challenger_file(self.root, self.recipe), root=self.root)):
+                if packaged and known and known.digest == packaged.digest:
+                    return packaged if known.build != packaged.build else None
+        return None
 
     def challenger(self) -> ServedVersion | None:
         """Return the version to try: the one that was asked for; else, where the recipe tries all challengers, the one
@@ -94,7 +97,7 @@ class Project:
     def take_build(self) -> str | None:
         """Have promotion name the packaged build of the champion; return why it does not, None where it does. It takes
         seconds."""
-        return self.ask_promotion("--build")
+        return self.ask_promotion("--build", "--cause", "packaged while it was served")
 
     def ask_promotion(self, *words: str) -> str | None:
         """Run `modelyard promote`; return why it fails, None where it does not."""
@@ -118,6 +121,13 @@ def is_decided(root: Path, recipe: str, version: ServedVersion) -> bool:
     if champion is not None and champion.digest == version.digest:
         return True
     with suppress(ArtifactError):
-        verdict = read_json(verdict_file(root, recipe))
-        return verdict.get("digest") == version.digest and verdict.get("state") not in UNDER_WAY
+        return is_verdict_on(version, read_json(verdict_file(root, recipe)))
     return False
+
+
+def is_verdict_on(version: ServedVersion, verdict: Mapping[str, Any]) -> bool:
+    """Return whether what the router wrote decides on a version. One that failed may have failed by its service: in
+    another build it is tried again."""
+    if verdict.get("digest") != version.digest or verdict.get("state") in UNDER_WAY:
+        return False
+    return verdict["state"] != "failed" or verdict.get("build", version.build) == version.build

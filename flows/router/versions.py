@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from serving.bundle import BundleId
+
 KEYS = ("version", "digest", "tag", "bundle")
 
 
@@ -23,6 +25,11 @@ class ServedVersion:
     bundle: Path
     named_ns: int = field(default=0, compare=False)
     """The time in nanoseconds since 1970 at which the file that names it was written; 0 where no file does."""
+
+    @property
+    def identity(self) -> BundleId:
+        """The digests of the model and of the bundle."""
+        return BundleId(self.digest, self.build)
 
     @property
     def name(self) -> str:

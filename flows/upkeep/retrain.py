@@ -23,7 +23,7 @@ from components.plumbing.artifacts import REPORT, Layout, read_json
 from components.plumbing.environment import prepare_environment
 from components.plumbing.errors import GateError, InputError, ModelyardError
 from components.plumbing.locks import hold
-from components.promotion.decide import Decision, promote_made
+from components.promotion.decide import Decision, State, promote_made
 from components.recipes import load_recipe
 from components.tracking.pipeline_run import PipelineRun
 from components.tracking.store import Store, store_errors
@@ -47,7 +47,7 @@ class Retrained:
     """The result of a retraining."""
 
     recipe: str
-    state: Literal["nothing new", "promoted", "on trial", "unchanged"]
+    state: State | Literal["nothing new"]
     why: str
     version: int
     """The number of the present champion."""
@@ -142,10 +142,9 @@ def summarised(outcome: Outcome, decision: Decision, *, seconds: float) -> Retra
     ran = [stage.stage for stage in outcome.stages if stage.state == "ran"]
     first = outcome.stages[0].stage
     is_new = decision.state in ("promoted", "on trial") or any(name != first for name in ran)
-    made = "unchanged" if decision.state in ("rolled back", "rebuilt") else decision.state
     return Retrained(
         recipe=outcome.recipe,
-        state=made if is_new else "nothing new",
+        state=decision.state if is_new else "nothing new",
         why=decision.why if is_new else f"the source gave the rows that it gave before, so nothing ran; {decision.why}",
         version=decision.version,
         decision=decision,

@@ -29,7 +29,7 @@ def decision_lines(data: Data, console: Console) -> None:
     if data["state"] in ("unchanged", "on trial"):
         console.print(f"{data['recipe']}: version {data['version']} stays the champion: {data['why']}", markup=False)
         return
-    before = f", after version {data['before']}" if data["before"] else ""
+    before = f", after version {data['before']}" if data["before"] not in (None, data["version"]) else ""
     console.print(
         f"{data['recipe']}: {data['state']}; version {data['version']} ({data['tag']}) is the champion{before}"
     )

@@ -19,7 +19,7 @@ from components.promotion.ledger import entries, verify
 from components.promotion.published import champion_file, published
 from components.tracking.registry import CHALLENGER, CHAMPION, fault_of
 from flows.operate.doctor import look_at_champions
-from serving.bundle import MANIFEST, identify
+from serving.bundle import MANIFEST, BundleId, identify
 from tests.projects import edit
 from tests.promotion.bundles import make_bundle, note, register, registry
 
@@ -31,7 +31,7 @@ def champion(root: Path) -> int:
     assert found is not None
     assert told is not None
     assert found.number == told.version == decided(root)[-1]["to"]["version"]
-    assert fault_of(Path(told.bundle), told.build) is None
+    assert fault_of(Path(told.bundle), BundleId(told.digest, told.build)) is None
     assert told.tag == f"tiny:{told.digest[:12]}-{told.build[:12]}"
     assert verify(root) == []
     assert not intent_file(root, "tiny").exists()
@@ -255,7 +255,7 @@ def test_damaged_copy_on_this_machine_is_brought_again(project: Path) -> None:
     assert told is not None
     (Path(told.bundle) / "model.onnx").write_bytes(b"")
     assert champion_of(project, "tiny") == told
-    assert fault_of(Path(told.bundle), told.build) is None
+    assert fault_of(Path(told.bundle), BundleId(told.digest, told.build)) is None
 
 
 def test_monitor_finds_what_was_promoted_while_it_is_whole(project: Path) -> None:

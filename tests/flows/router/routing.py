@@ -51,7 +51,7 @@ class StandIns(Launcher):
         return start(command, folder=self.folder, log=self.log_of(version))
 
     def log_of(self, version: ServedVersion) -> Path:
-        return self.folder / f"{version.digest}.log"
+        return self.folder / f"{version.build}.log"
 
 
 class Files(Project):
@@ -70,9 +70,11 @@ class Files(Project):
     def untaken(self) -> ServedVersion | None:
         packaged, named = read_version(self.root / "packaged.json", root=self.root), self.champion()
         is_same = packaged and named and packaged.digest == named.digest
-        return packaged if is_same and packaged != named else None
+        return packaged if is_same and packaged.build != named.build else None
 
     def take_build(self) -> str | None:
+        if (self.root / "refusal.txt").exists():
+            return (self.root / "refusal.txt").read_text()
         version = self.untaken()
         assert version is not None
         name_version(self.root, "champion", version)
@@ -133,13 +135,13 @@ class Router:
         self.wait_for_version(number)
         return number
 
-    def package(self, number: str, **spec: object) -> str:
-        """Package another build of a version; gives it."""
+    def package(self, number: str, role: str = "packaged", **spec: object) -> str:
+        """Package another build of a version, or give it a role at once; gives the build."""
         version = make_version(self.folder, int(number), **spec)
         bundle = version.bundle.rename(self.folder / f"{number} again.spec")
         build = f"build{number} again"
         again = replace(version, build=build, tag=f"tiny:{number}-again", bundle=bundle)
-        name_version(self.folder, "packaged", again)
+        name_version(self.folder, role, again)
         return build
 
     def ask(self, num_texts: int = 1, **headers: str) -> httpx.Response:

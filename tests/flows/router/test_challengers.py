@@ -86,21 +86,24 @@ def test_recipe_that_wants_no_trial_says_what_to_do(project: Path) -> None:
 
 
 def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_start(project: Path) -> None:
-    champion = Project(project, "tiny").champion
+    watched = Project(project, "tiny")
+    champion = watched.champion
     first = champion()
     assert first is not None
     assert (first.version, first.digest) == ("", digest_of(project))
     bundle = project / "artifacts/tiny/package/bundle"
     replace(rebuild(bundle, project / "rebuilt", card="# another service\n"), bundle)
-    second = champion()
+    second = watched.untaken()  # which promotion is asked to name
     assert second is not None
     assert (second.digest, second.build) == (first.digest, identify(bundle).build)
     assert second.build != first.build
+    assert champion() == first
     shutil.rmtree(bundle)
     bundle.mkdir()
     (bundle / "model.onnx").write_text("another model")
     finish_bundle(bundle)
-    assert champion() == second  # a run makes a challenger, and not a champion
+    assert champion() == first  # a run makes a challenger, and not a champion
+    assert watched.untaken() is None
     path = project / ".modelyard/champions/tiny.json"
     path.parent.mkdir(parents=True)
     write_json(path, {"version": 7, "digest": "d", "tag": "tiny:d", "bundle": "bundles/d"})

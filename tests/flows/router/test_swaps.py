@@ -280,3 +280,19 @@ def test_build_that_does_not_start_leaves_the_one_before(router: Router) -> None
     state = router.wait("state", "state", "degraded")
     assert state["refused"]["build"] == build
     assert router.label() == "before"
+
+
+def test_packaged_build_that_promotion_does_not_name_is_told(router: Router) -> None:
+    number = router.serve(label="before")
+    (router.folder / "refusal.txt").write_text("the disk is full")
+    build = router.package(number, label="after")
+    give_up_at = time.monotonic() + 30
+    while not (untaken := router.read("state").get("untaken")):
+        assert time.monotonic() < give_up_at, router.log()
+        time.sleep(0.02)
+    assert untaken == {"build": build, "tag": f"tiny:{number}-again", "reason": "the disk is full"}
+    assert router.label() == "before"
+    (router.folder / "refusal.txt").unlink()
+    while router.label() != "after":
+        assert time.monotonic() < give_up_at, router.log()
+    assert router.wait("state", "untaken", None)["serving"]["build"] == build

@@ -224,3 +224,12 @@ def test_another_build_of_the_champion_does_not_end_a_trial(router: Router) -> N
     time.sleep(0.6)  # in which the router looks twice
     assert router.read("verdict")["state"] == "running"
     router.wait_for_bentos(2)
+
+
+def test_challenger_whose_service_failed_is_tried_again_in_another_build(router: Router) -> None:
+    rule(router, requests=1000, min_agreement=0.0, max_latency_ratio=1000.0)
+    router.serve(label="same")
+    number = router.name("challenger", is_changed=True)
+    router.wait("verdict", "state", "failed")
+    router.package(number, "challenger", label="same")
+    assert router.wait("verdict", "state", "running")["version"] == number

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from components.tracking.registry import CHAMPION, fault_of
 from components.tracking.store import open_registry
 from components.tracking.tracker import stage_run
 from tests.projects import environment
+from tests.tiny_bundles import as_before
 from tests.tiny_language import write_language_bundle
 
 LOADED = """
@@ -121,7 +123,7 @@ def test_alias_loads_without_the_project_and_answers_as_the_bundle(
     champion = registry.at(CHAMPION)
     assert champion is not None
     registry.bring(champion, tmp_path / "brought")  # what loading left beside it is no part of the bundle
-    assert fault_of(tmp_path / "brought", champion.build) is None
+    assert fault_of(tmp_path / "brought", champion.identity) is None
 
 
 def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_registry_shows_schema_card_figures_and_requirements(packaged: Path, tmp
 
 
 def test_version_of_before_without_a_model_is_still_brought(packaged: Path, tmp_path: Path) -> None:
-    bundle = packaged / "artifacts/tiny/package/bundle"
+    bundle = as_before(Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle")))
     with stage_run(tmp_path, "tiny", "package") as run:
         client = run.store.client
         client.log_artifacts(run.run_id, str(bundle), "bundle")
@@ -158,7 +160,7 @@ def test_version_of_before_without_a_model_is_still_brought(packaged: Path, tmp_
         client.create_model_version("tiny", source, run.run_id, tags={"digest": sha256_of(bundle / "manifest.json")})
     registry = open_registry(tmp_path, "tiny")
     registry.bring(registry.version(1), tmp_path / "brought")
-    assert fault_of(tmp_path / "brought", registry.version(1).build) is None
+    assert fault_of(tmp_path / "brought", registry.version(1).identity) is None
     registry.crown(registry.version(1))
     assert registry.at(CHAMPION) == registry.version(1)
 
