@@ -22,7 +22,7 @@ class Facts:
 
     @property
     def reads_windows(self) -> bool:
-        """Whether the model reads windows of one context that may span several texts, as a language model does."""
+        """True for a language model, which reads windows of one context that may span several texts."""
         return bool(self.context) and not self.num_labels
 
 

@@ -61,7 +61,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the training loop asks of an objective."""
+    """The parts of an objective that the training loop asks for."""
 
     players: Sequence[Player]
     batches: Callable[[int, int], Iterable[Batch]]
