@@ -1,4 +1,4 @@
-"""What lies behind the registered champion: weights to start another training from, and the tokenizer they know."""
+"""The model behind the registered champion: its weights, from which another training starts, and its tokenizer."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ NONE_YET = (
 
 
 def note_champion(store: Store) -> None:
-    """Write down the weights of the present champion, which DVC then finds changed or not.
+    """Write down which weights the present champion has, so that DVC finds them changed or not.
 
-    InputError where the recipe starts from a champion that there is not.
+    Raise InputError where the recipe starts from a champion, but none is registered with its weights.
     """
     note_weights(store.root, store.registry)
     is_needed = load_recipe(store.root, store.recipe).champion != NO_CHAMPION
@@ -29,8 +29,10 @@ def note_champion(store: Store) -> None:
 
 
 def champion_folder(tracker: Tracker, folder: Path, *, setting: str) -> Path:
-    """The champion's model, brought into `folder`. InputError where no champion is registered yet; `setting` is what
-    asks for it."""
+    """Return the folder of the champion's model, brought into `folder`; `setting` names the setting that asks for it.
+
+    Raise InputError where no champion is registered with its weights yet.
+    """
     found = tracker.champion_weights(folder)
     if found is None:
         raise InputError(f"{setting} is 'champion', but {NONE_YET.format(thing='source (null trains from scratch)')}")
@@ -38,7 +40,10 @@ def champion_folder(tracker: Tracker, folder: Path, *, setting: str) -> Path:
 
 
 def champion_tokenizer(tracker: Tracker, folder: Path) -> Path:
-    """The champion's model with its tokenizer.json, brought into `folder`. InputError where there is none."""
+    """Return the folder of the champion's model, brought into `folder`, which holds the champion's tokenizer.json.
+
+    Raise InputError where no champion is registered with its weights yet, or where it has no tokenizer.json.
+    """
     found = tracker.champion_weights(folder)
     if found is None:
         wanted = NONE_YET.format(thing="tokenizer (kind: train, or a folder)")

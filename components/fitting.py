@@ -1,8 +1,8 @@
-"""One training of a section of params.yaml, from the first check to the trained model, as every stage does it.
+"""The training of one section of params.yaml, from the memory check to the trained model, as every stage does it.
 
-The loop, the objectives and the checkpoints are components/training; what a training needs and how long it takes is
-told by components/estimate, beside it. Seeded: on one machine two runs give the same weights, bit for bit; a run that
-was stopped carries on.
+The loop and the checkpoints lie in components/training, and the objectives in components/objectives;
+components/estimate tells how much memory and time a training needs. Trainings are seeded: two runs on one machine give
+the same weights, bit for bit, and a run that was stopped carries on.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,15 @@ from components.training.precision import Precision
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, on the processor, and how its training went."""
+    """A trained model, on the CPU, and how its training went."""
 
     model: nn.Module
-    """With the weights of the best epoch, or of the last without early stopping, and no head that only the objective
-    needed."""
+    """The model with the weights of the best epoch, or of the last one without early stopping.
+
+    A head that only the objective needs is left out.
+    """
     num_trained_parameters: int
-    """Those that had gradients, the objective's own among them."""
+    """The number of parameters that had gradients, including those of a head that only the objective needs."""
     position: Position
     precision: Precision
 
@@ -41,12 +43,12 @@ class Fitted:
 
     @property
     def best(self) -> dict[str, float]:
-        """The figures of the epoch whose weights are kept."""
+        """The figures of the epoch whose weights are kept, by name."""
         return self.position.history[self.position.best_epoch - 1]
 
     @property
     def train_loss(self) -> float:
-        """Of the last epoch."""
+        """The training loss of the last epoch."""
         return self.position.history[-1]["train_loss"]
 
 
@@ -54,11 +56,11 @@ def fit(
     params: Trained, facts: Facts, data: Data, *, network: Callable[[], nn.Module], stage: str, checkpoints: Path,
     tracker: Tracker, title: str, first: Callable[[], nn.Module] | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train the network that `first` makes (`network`, where it is not given) as `params` says.
+    """Train the network that `first` makes, or without it the one that `network` makes, as `params` says.
 
-    `network` makes one of the same shapes, on which the memory is told; `stage` is whose section it is, and `title`
-    what the training is called while it runs. InputError where it cannot fit into memory, TrainingError where its loss
-    leaves the finite numbers.
+    `network` makes a network of the same shapes, from which the needed memory is told; `stage` names the section of
+    params.yaml, and `title` the training while it runs. Raise InputError where the training does not fit into memory,
+    and TrainingError where a figure is not finite or a loss explodes.
     """
     machine = start(params, checkpoints)
     check_memory(params, facts, network=network, data=data, stage=stage, device=machine.device)

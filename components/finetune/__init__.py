@@ -1,4 +1,4 @@
-"""finetune: train on the labels."""
+"""finetune: the stage that trains on the labels."""
 
 from components.finetune.modes import MODES
 from components.finetune.stage import Inputs, Outputs

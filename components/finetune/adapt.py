@@ -28,19 +28,24 @@ from components.training.objective import Data
 
 @dataclass(frozen=True)
 class Report(Trained):
+    """The figures of an encoder that was adapted to labels, and the way in which it was trained."""
+
     way: str
 
 
 @dataclass(frozen=True)
 class ReportWithControl(Report):
+    """The figures of an adapted encoder, and those of its control, which was trained without pretraining."""
+
     control_best_epoch: int
     control_validation_accuracy: float
-    """Of the control's own best epoch, as the next one."""
+    """The control's accuracy on the validation split, in the control's own best epoch."""
     control_validation_f1_macro: float
+    """The control's macro F1 on the validation split, in the control's own best epoch."""
 
 
 def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Train the adapted encoder, and its control where the recipe asks for one."""
+    """Train the adapted encoder, and its control where the recipe asks for one; return the figures."""
     facts = read_facts(inputs.predictor)
     trained, position = adapt(params, inputs, facts, to=outputs.model, outputs=outputs, tracker=tracker)
     write_history(outputs.history, position.history)
@@ -61,7 +66,10 @@ def adapt(
     params: Adapt, inputs: Inputs, facts: Facts, *, to: Path, outputs: Outputs, tracker: Tracker,
     pretrained: bool = True,
 ) -> tuple[Trained, Position]:  # fmt: skip
-    """Train one classifier, and save it in the folder `to`; from random weights where it is not `pretrained`."""
+    """Train one classifier and save it in the folder `to`; return its figures and the progress of its training.
+
+    The encoder begins with the pretrained weights, or with random ones where `pretrained` is false.
+    """
     labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
 
     def network(*, pretrained: bool) -> EncoderClassifier:
@@ -83,8 +91,11 @@ def adapt(
 def adapt_nothing(
     params: Adapt, inputs: Inputs, facts: Facts, *, outputs: Outputs, tracker: Tracker
 ) -> tuple[Trained, Position]:
-    """The control: the same network from random weights. All of them are trained, since freezing keeps what is
-    known, and here is nothing known."""
+    """Train the control, the same network from random weights; return its figures and the progress of its training.
+
+    All of its weights are trained, whatever the recipe freezes: freezing keeps what is known, and random weights know
+    nothing.
+    """
     everything = params.model_copy(update={"way": Full(name="full", freeze=())})
     return adapt(
         everything, inputs, facts, to=outputs.control, outputs=outputs, tracker=ControlTracker(tracker),

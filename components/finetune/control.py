@@ -13,14 +13,14 @@ PREFIX = "control_"
 
 
 def write_no_control(folder: Path) -> None:
-    """Say in `folder` that there is none."""
+    """Write a note that there is no control into `folder`, which is made."""
     folder.mkdir(parents=True)
     write_json(folder / CONTROL, {"trained": False})
 
 
 @dataclass(frozen=True)
 class ControlTracker:
-    """A tracker that names the curves of the control apart."""
+    """A tracker that names the control's curves and files apart from those of the model."""
 
     tracker: Tracker
 

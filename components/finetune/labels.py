@@ -1,4 +1,4 @@
-"""The figures that the modes that train on labels report."""
+"""The figures that finetune reports after a training on labels."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,22 @@ class Trained:
     num_trained_parameters: int
     num_steps: int
     num_epochs: int
-    """Epochs that ran; early stopping may end before the recipe's number."""
+    """The number of epochs that ran; early stopping may end before the recipe's number."""
     best_epoch: int
-    """Whose weights are kept."""
+    """The number, from 1 on, of the epoch whose weights are kept."""
     precision: str
     train_loss: float
-    """Of the last epoch."""
+    """The training loss of the last epoch."""
     validation_loss: float
-    """This and the next two: of the best epoch."""
+    """The unweighted cross-entropy on the validation split, in the best epoch."""
     validation_accuracy: float
+    """The accuracy on the validation split, in the best epoch."""
     validation_f1_macro: float
+    """The macro F1 on the validation split, in the best epoch."""
 
 
 def trained_on_labels(fitted: Fitted) -> Trained:
-    """What a report says of a training on labels."""
+    """Return the figures that a report gives of a training on labels."""
     best = fitted.best
     return Trained(
         num_parameters=fitted.num_parameters,

@@ -1,4 +1,4 @@
-"""The modes of finetune by name. Each is imported only when it is asked for."""
+"""The modes of finetune by name, each imported only when it is asked for."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from components.tracking.tracker import Tracker
 
 
 class Make(Protocol):
-    """A mode's part of the stage; `params` is the section of that mode."""
+    """The function that runs a mode of finetune; `params` is the section of that mode."""
 
     def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
 

@@ -1,4 +1,4 @@
-"""finetune without training: the pretrained model is the model.
+"""finetune without training: the pretrained model is passed on as it is.
 
 Its files are passed on as hard links, so that nothing is stored twice; across devices they are copied.
 """
@@ -22,9 +22,11 @@ from components.training.history import write_history
 
 @dataclass(frozen=True)
 class Report:
+    """The family and the size of the model that is passed on."""
+
     family: str
     num_parameters: int
-    """Numbers in model.safetensors."""
+    """The number of values in model.safetensors."""
 
 
 def run(params: NoFinetuning, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:

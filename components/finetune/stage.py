@@ -1,9 +1,10 @@
-"""finetune: train on the labels of the training split.
+"""finetune: train a model on the labels of the training split.
 
 Reads the splits of preprocess with its `predictor/`, and the model of pretrain. Writes `model/`, `control/` (the same
-model trained without pretraining, or a note that there is none) and `history.csv` (one row an epoch; none where nothing
-is trained). How is the mode's business: `adapt` puts a head on the pretrained encoder, `train` trains a model of its
-own, `none` passes the pretrained model on. Seeded: on one machine two runs give the same weights, bit for bit.
+model trained without pretraining, or a note that there is none) and `history.csv` (one row an epoch; the header alone
+where nothing is trained). The mode decides how: `adapt` puts a head on the pretrained encoder, `train` trains a model
+of the recipe's own, and `none` passes the pretrained model on. Trainings are seeded: two runs on one machine give the
+same weights, bit for bit.
 """
 
 from dataclasses import dataclass

@@ -17,8 +17,11 @@ from components.training.starting import first_weights
 
 
 def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Trained:
-    """Train the family's network on the data, and save it with its settings. InputError where the training cannot fit
-    into memory, or the source is of another model."""
+    """Train the family's network on the labels, and save it with its settings; return the figures.
+
+    Raise InputError where the training does not fit into memory, or where `params.source` holds another kind of model,
+    and SourceError where the model of `params.source` read other tokens.
+    """
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, None, inputs.predictor)
     first = partial(

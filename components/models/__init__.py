@@ -1,1 +1,1 @@
-"""Models: the networks of the families, one a folder, and how a model lies on disk. Nothing heavy is imported here."""
+"""The networks of the model families, one folder each, and how a model is stored. Nothing heavy is imported here."""

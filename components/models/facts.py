@@ -1,4 +1,4 @@
-"""What the data decides about a model."""
+"""The sizes of a model that the data decides."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,21 @@ class Facts:
 
     num_labels: int = 0
     shape: tuple[int, ...] = ()
-    """Of one row's array."""
+    """The shape of one row's array."""
     vocab_size: int = 0
-    """Tokens that the tokenizer knows."""
+    """The number of tokens that the tokenizer knows."""
     context: int = 0
-    """Tokens that the model sees at once."""
+    """The number of tokens that the model sees at once."""
     pad_token_id: int = 0
 
     @property
     def reads_windows(self) -> bool:
-        """Whether texts are read in windows of one context, wherever one ends, as a language model learns them."""
+        """True for a language model, which reads windows of one context that may span several texts."""
         return bool(self.context) and not self.num_labels
 
 
 def read_facts(predictor: Path) -> Facts:
-    """The facts in preprocess's folder `predictor/`."""
+    """Read the facts from predictor.json in preprocess's folder `predictor/`."""
     settings: dict[str, Any] = read_json(predictor / PREDICTOR)
     return Facts(
         num_labels=len(settings.get("labels", ())),

@@ -1,4 +1,4 @@
-"""What a family that makes images of latents gives, whatever its layers: it is asked by the names of its parts.
+"""The parts of a family that makes images from latents; whatever its layers, a model is known by the parts' names.
 
 Legend: B rows of a batch, Z numbers of a latent, N numbers of a row.
 """
@@ -11,22 +11,22 @@ from components.plumbing.errors import InputError
 
 
 class Generating(Protocol):
-    """A model that makes rows of latents: latents (B, Z) → rows (B, N) in the model's scale, from -1 to 1."""
+    """A model that makes rows (B, N) in its own scale, from -1 to 1, from latents (B, Z)."""
 
     latent_size: int
     generator: nn.Module
-    """The part that does it, and all that is served."""
+    """The part that makes the rows, which alone is served."""
 
 
 class Contesting(Generating, Protocol):
-    """One with a part that tells its rows from real ones."""
+    """A generator with a discriminator, which tells generated rows from real ones."""
 
     discriminator: nn.Module
-    """Rows (B, N) → the logit of each being real, (B, 1)."""
+    """The part that gives rows (B, N) the logit of each being real, (B, 1)."""
 
 
 def generating(model: nn.Module) -> Generating:
-    """The model as one that makes images. InputError where it makes nothing of latents."""
+    """Return the model as one that makes images; raise InputError where it makes nothing from latents."""
     if lacks(model, "latent_size", "generator"):
         raise InputError(
             f"the task 'image_generation' needs a model that makes images of latents; {type(model).__name__} does not: "
@@ -36,7 +36,7 @@ def generating(model: nn.Module) -> Generating:
 
 
 def contesting(model: nn.Module, *, family: str) -> Contesting:
-    """The model as a generator against a discriminator. InputError where it has not both."""
+    """Return the model as a generator with a discriminator; raise InputError where it lacks one of them."""
     if lacks(model, "latent_size", "generator", "discriminator"):
         raise InputError(
             "pretrain.objective 'adversarial' trains a generator against a discriminator, which the family "

@@ -1,4 +1,4 @@
-"""The networks of the families by name. Each is imported only when it is asked for."""
+"""The networks of the families by name, each imported only when it is asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,18 @@ from components.plumbing.errors import ArtifactError, did_you_mean
 
 @dataclass(frozen=True)
 class Network:
-    """What makes the networks of a family."""
+    """The functions that make the networks of a family."""
 
     build: Callable[[Any, Facts], nn.Module]
-    """From the family's settings (components/params/families) and what follows from the data: a network of random
-    weights, drawn from torch's current random state."""
+    """A function of the family's settings (components/params/families) and the facts that makes a network.
+
+    The weights are drawn from torch's current random state.
+    """
     from_config: Callable[[Path, Facts], nn.Module] | None = None
-    """From the folder of a model that came with a config.json of its own; None where the settings always say enough."""
+    """A function of a model's folder and the facts that makes the network that the folder's config.json describes.
+
+    None where the settings always say enough.
+    """
 
 
 def _encoder() -> Network:
@@ -62,7 +67,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 
 def network_of(family: str) -> Network:
-    """What makes a family's networks. ArtifactError where there is no such family."""
+    """Return the functions that make a family's networks; raise ArtifactError where there is no such family."""
     if family not in NETWORKS:
         raise ArtifactError(f"no family '{family}'{did_you_mean(family, NETWORKS)}; there are {', '.join(NETWORKS)}")
     return NETWORKS[family]()

@@ -1,4 +1,4 @@
-"""What lies beside the weights for whoever opens a model's folder: its tokenizer as transformers reads one, and a card.
+"""The files beside the weights for whoever opens a model's folder: a tokenizer that transformers reads, and a card.
 
 `AutoTokenizer` reads tokenizer.json with tokenizer_config.json. README.md is the card that the hub shows; it says how
 the folder opens, or that transformers does not know the model. https://huggingface.co/docs/hub/model-cards
@@ -25,7 +25,7 @@ ROLES: Mapping[str, Sequence[str]] = {
     "sep_token": ("[SEP]", "</s>", "<sep>"),
     "unk_token": ("[UNK]", "<unk>"),
 }
-"""What transformers calls the special tokens, and how the common tokenizers spell them."""
+"""The spellings of the special tokens in the common tokenizers, by the name that transformers gives each role."""
 
 CLASSIFIER = """\
 ```python
@@ -90,13 +90,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "LMHeadModel": ("text-generation", CAUSAL),
     "Model": ("feature-extraction", ENCODER),
 }
-"""By the end of an architecture's name, the task that it is listed under on the hub, and how it opens."""
+"""The task under which the hub lists a model, and the text on how it opens, by the end of its architecture's name."""
 
 
 def make_openable(folder: Path, *, predictor: Path) -> None:
     """Put preprocess's tokenizer and a card beside the weights that `storage.save` wrote into `folder`.
 
-    The tokenizer is also what a later training that starts from these weights compares its own with. Arrays have none.
+    A later training that starts from these weights compares its tokenizer with this one. A model of arrays has none.
     """
     settings: dict[str, Any] = read_json(predictor / PREDICTOR)
     if (predictor / TOKENIZER).is_file():
@@ -106,7 +106,7 @@ def make_openable(folder: Path, *, predictor: Path) -> None:
 
 
 def tokenizer_config(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What tokenizer.json does not tell transformers: the longest text, and what the special tokens are for."""
+    """Return what tokenizer.json does not tell transformers: the longest text in tokens, and special tokens' roles."""
     raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     special = {token["content"] for token in raw.get("added_tokens", ()) if token.get("special")}
     roles = {role: next((token for token in known if token in special), None) for role, known in ROLES.items()}
@@ -120,7 +120,7 @@ def tokenizer_config(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def card(folder: Path, settings: Mapping[str, Any]) -> str:
-    """The folder's card. It tells what is known when the model is saved; `evaluate` measures it later."""
+    """Return the text of the folder's card, from what is known before `evaluate` measures the model."""
     architecture = architecture_of(folder)
     known = next((words for end, words in WORDS.items() if architecture and architecture.endswith(end)), None)
     family: str = read_json(folder / FAMILY)["family"]
@@ -142,12 +142,12 @@ def card(folder: Path, settings: Mapping[str, Any]) -> str:
 
 
 def architecture_of(folder: Path) -> str | None:
-    """transformers' class of the folder's model; None where it knows none."""
+    """Return the name of transformers' class for the folder's model; None where transformers does not know it."""
     if not (folder / CONFIG).is_file():
         return None
     return next(iter(read_json(folder / CONFIG).get("architectures") or ()), None)
 
 
 def longest(settings: Mapping[str, Any]) -> int | None:
-    """The tokens that a model sees at once, by predictor.json."""
+    """Return the number of tokens that a model sees at once, by predictor.json; None where it reads no tokens."""
     return settings.get("max_tokens", settings.get("context"))

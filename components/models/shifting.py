@@ -1,6 +1,6 @@
-"""Images that are each moved by whole pixels of their own, so that few of them last longer.
+"""Shifts of images, each by whole pixels of its own, so that few images last longer in training.
 
-Indexing, not resampling: exact, and its gradient is the same at each run on every device.
+A shift is indexing, not resampling: it is exact, and its gradient is the same in each run on every device.
 
 Legend: B images of a batch, H and W their sides.
 """
@@ -11,7 +11,10 @@ from torch.nn import functional
 
 
 def shifted(images: Tensor, moves: Tensor, *, most: int, background: float) -> Tensor:
-    """Images (B, H, W), each moved by its pixels down and right (B, 2), at most `most` either way."""
+    """Return images (B, H, W), each moved down and right by its pixels in `moves` (B, 2), at most `most` either way.
+
+    What comes in from outside has the value `background`.
+    """
     if not most:
         return images
     _, height, width = images.shape

@@ -1,8 +1,8 @@
-"""Models on disk: `family.json` says what they are, `model.safetensors` holds the weights. No pickle, no code.
+"""Models on disk: `family.json` says what they are, and `model.safetensors` holds the weights. No pickle, no code.
 
-A model of transformers also has its `config.json`, and opens with transformers' own `from_pretrained`; `README.md`, its
-card, says how, and of any other that transformers does not know it. A network that only covers a model of transformers
-has it as `hosted`, which is what is written.
+A model of transformers also has its `config.json`, and opens with `from_pretrained` of transformers. `README.md`, the
+card, says how a model opens, or that transformers does not know it. A network that only wraps a model of transformers
+has it as `hosted`, and that is what is written.
 """
 
 from dataclasses import asdict
@@ -30,12 +30,15 @@ ORIGIN_KEYS = ("_name_or_path", "transformers_version", "auto_map")
 
 
 def build(settings: ModelSettings, facts: Facts) -> nn.Module:
-    """A new network of random weights, drawn from torch's current random state."""
+    """Make a network with weights drawn from torch's current random state."""
     return network_of(settings.family).build(settings, facts)
 
 
 def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings | None, facts: Facts) -> None:
-    """Write a model; the same weights give the same bytes. `settings` is None for one that came with its own config."""
+    """Write a model into `folder`; the same weights give the same bytes.
+
+    `settings` is None for a model that came with a config of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shown = settings.model_dump(mode="json") if settings else None
     write_json(folder / FAMILY, {"family": family, "settings": shown, "facts": asdict(facts)})
@@ -51,12 +54,12 @@ def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings
 
 
 def written(model: nn.Module) -> nn.Module:
-    """The part of a network whose weights are written, under the names that it gives them."""
+    """Return the part of a network whose weights are written, under that part's own names."""
     return getattr(model, "hosted", model)
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """A model's weights by name; tied ones once, by their first.
+    """Return a model's weights by name; tied weights once, by their first name.
 
     `safetensors.torch.save_model` does that as well, but notes the other names in an order that differs at each call.
     """
@@ -71,7 +74,10 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load(folder: Path) -> nn.Module:
-    """The model that `save` wrote, in fp32 and ready to predict. ArtifactError where the weights are not its own."""
+    """Load the model that `save` wrote, in fp32 and in evaluation mode.
+
+    Raise ArtifactError where its settings are missing, or where the weights are not those of its family.json.
+    """
     found: dict[str, Any] = read_json(folder / FAMILY)
     family = found["family"]
     network = network_of(family)
@@ -88,7 +94,7 @@ def load(folder: Path) -> nn.Module:
 
 
 def fill(model: nn.Module, path: Path) -> None:
-    """Give a model the weights of a file. ArtifactError where they are not all of its own, and no others."""
+    """Load the weights of a file into a model; raise ArtifactError where they are not exactly the model's."""
     try:
         missing, unknown = load_tensors(model, path, strict=False)
     except (RuntimeError, SafetensorError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The objectives by name. Each is imported only when it is asked for."""
+"""The objectives by name, each imported only when it is asked for."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from components.training.precision import Precision
 
 
 class Prepare(Protocol):
-    """What an objective's module has under the name `prepare`. `params` is the section that it is for."""
+    """The function `prepare` of an objective's module; `params` is the section of params.yaml that it is for."""
 
     def __call__(
         self, params: Any, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
@@ -56,5 +56,5 @@ OBJECTIVES: dict[str, Callable[[], Prepare]] = {
 
 
 def objective_of(params: PretrainFromData | TrainFromLabels | Adapt) -> str:
-    """The name of the objective that a section trains with: its own, or the one for labels."""
+    """Return the name of the objective that a section trains with: its own, or the one for labels."""
     return params.objective.name if isinstance(params, PretrainFromData) else LABELS

@@ -37,7 +37,7 @@ from components.training.precision import Precision
 from serving.predictors.pictures import grey_levels, png_of, tiled
 
 NUM_PICTURES = 12
-"""Grids of samples that a training shows, the last epoch's among them."""
+"""The number of sample grids that a training aims to show, the last epoch's among them."""
 SAMPLES_A_PICTURE = 64
 PICTURE_SEED = 0
 TOLERANCE = 1e-3  # of a scale that is rounded
@@ -45,28 +45,28 @@ TOLERANCE = 1e-3  # of a scale that is rounded
 
 @dataclass(frozen=True)
 class GanBatch:
-    """Real rows, and what is drawn for the step on them."""
+    """Real rows, and what is drawn for one step on them."""
 
     row: np.ndarray
-    """(B,)"""
+    """The number of each real row in data.parquet, (B,)."""
     values: Tensor
-    """Real rows in the model's scale, (B, N)."""
+    """The real rows in the model's scale, (B, N)."""
     latents: Tensor
-    """Of as many generated rows, (B, Z)."""
+    """The latents of as many generated rows, (B, Z)."""
     moves: Tensor
-    """Pixels down and right, of the real rows, the generated ones, and those of the generator's step; (3, B, 2)."""
+    """The shifts in pixels down and right, (3, B, 2): of real rows, generated rows and rows of the generator's step."""
 
     @property
     def num_units(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return len(self.row)
 
 
 class Averaged(nn.Module):
-    """A GAN in training, and the running mean of its generator, which is what samples are drawn from."""
+    """A GAN in training, with the running mean of its generator's weights, from which samples are drawn."""
 
     def __init__(self, gan: Contesting, *, share: float) -> None:
-        """`share` is how much of the mean remains at each step."""
+        """`share` is the share of the mean that remains at each step, from 0 to 1."""
         super().__init__()
         self.generator, self.discriminator, self.share = gan.generator, gan.discriminator, share
         self.average = deepcopy(gan.generator).requires_grad_(False)
@@ -76,7 +76,7 @@ class Averaged(nn.Module):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Take the generator's present weights, and batch norm's means, into the mean."""
+        """Move the mean towards the generator's present weights and batch-norm statistics."""
         for mean, value in zip(self.average.state_dict().values(), self.generator.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - self.share)
@@ -86,17 +86,18 @@ class Averaged(nn.Module):
 
 @dataclass(frozen=True)
 class Game:
-    """The data and the settings that both losses know."""
+    """The data and the settings that both losses share."""
 
     settings: Adversarial
     shape: tuple[int, ...]
-    """(H, W)"""
+    """The sides of an image, (H, W)."""
     background: float
-    """What comes in from outside of a shifted image: 0, in the model's scale."""
+    """The value that comes in from outside of a shifted image: 0 of the source, in the model's scale."""
 
     def discriminator_loss(self, model: Any, batch: GanBatch) -> Tensor:
-        """Cross-entropy of real rows as nearly 1, generated ones as 0. Begins each step, so the mean follows here: it
-        is one step behind.
+        """Return the cross-entropy of real rows as nearly 1 and of generated rows as 0.
+
+        It begins each step, so the running mean of the generator follows here, one step behind.
         """
         if isinstance(model, Averaged):
             model.follow()
@@ -108,42 +109,42 @@ class Game:
         return functional.binary_cross_entropy_with_logits(real, wanted) + functional.softplus(fake).mean()
 
     def generator_loss(self, model: Any, batch: GanBatch) -> Tensor:
-        """Non-saturating: how surely the discriminator takes generated rows for generated ones."""
+        """Return the non-saturating loss, which falls as the discriminator takes generated rows for real ones."""
         generated = model.generator(batch.latents).float()  # (B, N)
         verdict = model.discriminator(self.shifted(generated, batch.moves[2])).float()  # (B, 1)
         return functional.softplus(-verdict).mean()
 
     def shifted(self, rows: Tensor, moves: Tensor) -> Tensor:
-        """Rows (B, N) of images, each moved by its own pixels down and right (B, 2)."""
+        """Return rows (B, N) of images, each moved down and right by its own pixels in `moves` (B, 2)."""
         images = rows.unflatten(1, self.shape)  # (B, H, W)
         return shifted(images, moves, most=self.settings.max_shift, background=self.background).flatten(1)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A split, in the model's scale."""
+    """The rows of a split, in the model's scale."""
 
     row: np.ndarray
-    """Number of each row in data.parquet."""
+    """The number of each row in data.parquet."""
     values: Tensor
-    """One row of numbers for each, from -1 to 1."""
+    """The N numbers of each row, from -1 to 1."""
 
 
 class Deck:
-    """The training rows in batches, with what is drawn for each."""
+    """The training rows in batches, with the latents and the shifts that are drawn for each."""
 
     def __init__(self, params: PretrainFromData, rows: Rows, *, latent_size: int, max_shift: int) -> None:
         self.params, self.rows, self.latent_size, self.max_shift = params, rows, latent_size, max_shift
         self.batch_size = rows_of_a_step(params.batch_size, num_rows=len(rows.row))
         self.epoch = 0
-        """That batches were last asked of."""
+        """The epoch, from 0 on, of which batches were last asked."""
 
     @property
     def num_steps_per_epoch(self) -> int:
         return num_batches(len(self.rows.row), batch_size=self.batch_size, steps=self.params.steps_per_epoch)
 
     def batches(self, epoch: int, start: int) -> Iterator[GanBatch]:
-        """An epoch's batches from the start-th on, the same at each call."""
+        """Yield an epoch's batches from the `start`-th on, the same at each call."""
         self.epoch = epoch
         seed, device = self.params.seed, self.rows.values.device
         members = training_members(
@@ -166,7 +167,11 @@ def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
     precision: Precision,
 ) -> Objective:  # fmt: skip
-    """The two players on the training rows. InputError where the model is no GAN, or cannot make such rows."""
+    """Set up the two players on the training rows.
+
+    Raise InputError where the model is no GAN, where rows lie beyond its scale, or where batch norm would see a single
+    row.
+    """
     settings = params.objective
     assert isinstance(settings, Adversarial)
     gan = contesting(model, family=params.model.family)
@@ -198,13 +203,13 @@ def prepare(
 
 
 def fixed_latents(count: int, *, size: int, device: torch.device) -> Tensor:
-    """Latents (B, Z) for the figures and pictures of every epoch, so that epochs can be compared."""
+    """Draw latents (B, Z) for the figures and pictures of every epoch, so that epochs can be compared."""
     random = np.random.default_rng(PICTURE_SEED)
     return torch.from_numpy(random.standard_normal((count, size), np.float32)).to(device)
 
 
 def read_scaled(path: Path, *, shape: tuple[int, ...], offset: float, scale: float, device: torch.device) -> Rows:
-    """A split's rows in the model's scale. InputError where they lie beyond what tanh can give."""
+    """Read a split's rows in the model's scale; raise InputError where they lie beyond -1 to 1, as tanh cannot."""
     arrays = read_arrays(path, shape=shape)
     values = ((arrays.values - offset) / scale).astype(np.float32).reshape(len(arrays), -1)
     low, high = float(values.min()), float(values.max())
@@ -217,7 +222,7 @@ def read_scaled(path: Path, *, shape: tuple[int, ...], offset: float, scale: flo
 
 
 def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Player]:
-    """The discriminator, then the generator, each with its own weights alone."""
+    """Return the discriminator, then the generator, each with its own weights alone."""
     assert isinstance(params.objective, Adversarial)
     return [
         Player(
@@ -239,10 +244,10 @@ def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Playe
 def generate_beside(
     model: Any, real: Tensor, latents: Tensor, *, precision: Precision
 ) -> tuple[Tensor, dict[str, float]]:
-    """Rows generated from the latents, and how they do beside as many real ones of the validation split.
+    """Return rows (B, N) generated from the latents, and their figures beside real rows of the validation split.
 
-    A discriminator_accuracy of 0.5 is a generator that cannot be told from the data, or a discriminator that knows
-    nothing.
+    There are as many real rows as latents. A discriminator_accuracy of 0.5 means that the generator cannot be told from
+    the data, or that the discriminator knows nothing.
     """
     model.eval()
     with torch.autocast(real.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -259,12 +264,12 @@ def generate_beside(
 
 
 def is_shown(epoch: int, *, num_epochs: int) -> bool:
-    """Whether an epoch's samples are shown: some, evenly spread, and the last's."""
+    """Return whether an epoch's samples are shown: those of some epochs, evenly spread, and of the last one."""
     return epoch % max(1, num_epochs // NUM_PICTURES) == 0 or epoch == num_epochs
 
 
 def show(rows: Tensor, *, shape: tuple[int, ...], epoch: int, tracker: Tracker) -> None:
-    """Log rows in the model's scale as one picture; the same latents each time, so that progress can be watched."""
+    """Log rows in the model's scale as one picture, named by the epoch, so that progress can be watched."""
     images = grey_levels(rows.cpu().numpy(), shape=shape)
     with TemporaryDirectory(prefix="modelyard-samples-") as folder:
         path = Path(folder) / f"epoch_{epoch:04d}.png"
@@ -273,7 +278,7 @@ def show(rows: Tensor, *, shape: tuple[int, ...], epoch: int, tracker: Tracker) 
 
 
 def kept(trained: nn.Module, model: nn.Module) -> nn.Module:
-    """The model, its generator with the mean of its weights where one was kept."""
+    """Return the model, whose generator takes the running mean of its weights where one was kept."""
     if isinstance(trained, Averaged):
         trained.generator.load_state_dict(trained.average.state_dict())
     return model

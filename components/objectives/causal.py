@@ -1,8 +1,8 @@
 """Causal language modelling: each token is guessed from those before it.
 
-The training documents stand one behind another, an end-of-text token before each, and are read through windows of one
-context. A round of windows lies side by side from a random place on, and comes in random order, so that each round sees
-every token once; an epoch of the recipe is as many steps as it says, over the rounds.
+The training documents stand one behind another, with an end-of-text token before each, and are read through windows of
+one context. The windows of a round lie side by side from a random place on and come in random order, so that a round
+sees each token at most once. An epoch has as many steps as the recipe says, whatever the rounds.
 
 Legend: B windows of a batch, T tokens of the context, N tokens of all documents, V tokens of the vocabulary.
 """
@@ -46,23 +46,23 @@ class Stream:
     """The documents of a split, one behind another."""
 
     tokens: NDArray[np.int64]
-    """An end-of-text token, and the documents, each of which ends with one, (N,)."""
+    """The token ids, (N,): an end-of-text token, then the documents, each of which ends with one."""
     row: NDArray[np.int64]
-    """The document that each token belongs to, by its number in data.parquet, (N,)."""
+    """The number in data.parquet of the document that each token belongs to, (N,)."""
     num_bytes: int
-    """Of the documents' texts."""
+    """The size of the documents' texts, in bytes."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of a stream."""
+    """A batch of windows of a stream."""
 
     row: np.ndarray
-    """The document in which each begins, (B,)."""
+    """The number in data.parquet of the document in which each window begins, (B,)."""
     input_ids: Tensor
-    """(B, T)"""
+    """The token ids, (B, T)."""
     target: Tensor
-    """The token after each, (B, T)."""
+    """The token after each of `input_ids`, (B, T)."""
 
     @property
     def num_units(self) -> int:
@@ -73,7 +73,11 @@ def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
     precision: Precision,
 ) -> Objective:  # fmt: skip
-    """Windows of the training split, figures and samples. InputError where these rows or this model cannot do it."""
+    """Set up the training windows, the validation figures and the samples of a language model.
+
+    Raise InputError where the model returns no logits of the next token, where a split holds no documents, or where the
+    training split does not fill a context.
+    """
     end_of_text_id: int = read_json(data.predictor / PREDICTOR)["end_of_text_id"]
     tokenizer = Tokenizer.from_file(str(data.predictor / TOKENIZER))
     train = read_stream(data.train, end_of_text_id=end_of_text_id)
@@ -114,7 +118,7 @@ def prepare(
 
 
 def check_model(model: nn.Module, params: PretrainFromData, facts: Facts, *, device: torch.device) -> None:
-    """InputError where the model does not give logits of the next token."""
+    """Raise InputError where the model does not return logits of the next token."""
     found: Any = None
     with torch.inference_mode(), suppress(TypeError):  # a network for another objective may want more than tokens
         found = model(torch.zeros((1, 2), dtype=torch.int64, device=device))
@@ -127,7 +131,7 @@ def check_model(model: nn.Module, params: PretrainFromData, facts: Facts, *, dev
 
 
 def read_stream(path: Path, *, end_of_text_id: int) -> Stream:
-    """The documents of a split. InputError where there is none."""
+    """Read the documents of a split; raise InputError where there is none."""
     table = pq.read_table(path, columns=["row", "input_ids", "num_bytes"])
     if not len(table):
         raise InputError(f"{path.name} holds no documents; add some, or change preprocess.split")
@@ -142,7 +146,10 @@ def read_stream(path: Path, *, end_of_text_id: int) -> Stream:
 
 
 def windows_of_a_round(num_tokens: int, *, context: int) -> int:
-    """Windows side by side, wherever the first begins. InputError where not even one fits."""
+    """Return the number of windows that lie side by side, wherever the first begins.
+
+    Raise InputError where not even one fits.
+    """
     if num_tokens <= context:
         raise InputError(
             f"the training split holds {num_tokens} tokens, fewer than a context ({context}) and the token after it; "
@@ -152,7 +159,7 @@ def windows_of_a_round(num_tokens: int, *, context: int) -> int:
 
 
 class Starts:
-    """Where windows begin: an endless row of rounds, each of which depends on the seed and its number alone."""
+    """The places where windows begin, in endless rounds, each of which depends on the seed and its number alone."""
 
     def __init__(self, num_tokens: int, *, context: int, seed: int) -> None:
         self.num_windows = windows_of_a_round(num_tokens, context=context)
@@ -166,13 +173,13 @@ class Starts:
         return first + self.context * random.permutation(self.num_windows)
 
     def take(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The windows from the `start`-th to before the `stop`-th."""
+        """Return the places of the windows from the `start`-th to before the `stop`-th."""
         numbers = np.arange(start, stop)
         return np.array([self.round(n // self.num_windows)[n % self.num_windows] for n in numbers.tolist()])
 
 
 def windows_at(stream: Stream, places: NDArray[np.int64], *, length: int) -> Windows:
-    """The windows that begin at `places`."""
+    """Return the windows of `length` tokens that begin at `places`."""
     tokens = stream.tokens[places[:, None] + np.arange(length + 1)]  # (B, T + 1)
     return Windows(
         row=stream.row[places],
@@ -182,9 +189,10 @@ def windows_at(stream: Stream, places: NDArray[np.int64], *, length: int) -> Win
 
 
 def figures_of_stream(model: nn.Module, stream: Stream, *, loss_of: Any, context: int) -> dict[str, float]:
-    """Figures of windows side by side, at most MAX_VALIDATION_WINDOWS of them.
+    """Return the loss, the bits per byte and the perplexity on windows that lie side by side.
 
-    Bits per byte take the split's own bytes per token for those of the windows.
+    The loss is in nats per token. At most MAX_VALIDATION_WINDOWS windows are measured, evenly over the split. Bits per
+    byte assume that the windows have as many bytes per token as the whole split.
     """
     num_guessed = len(stream.tokens) - 1
     length = min(context, num_guessed)
@@ -207,7 +215,10 @@ def figures_of_stream(model: nn.Module, stream: Stream, *, loss_of: Any, context
 def samples(
     model: nn.Module, tokenizer: Tokenizer, *, end_of_text_id: int, context: int, device: torch.device
 ) -> list[str]:
-    """A few texts that the model writes from nothing, drawn alike each time; training's own draws are not touched."""
+    """Return a few texts that the model writes from nothing, drawn alike each time.
+
+    The draws have a random generator of their own, so that those of the training stay as they are.
+    """
     generator = torch.Generator().manual_seed(0)
     ids = torch.full((NUM_SAMPLES, 1), end_of_text_id)  # (B, T)
     for _ in range(NUM_SAMPLE_TOKENS):
@@ -218,7 +229,7 @@ def samples(
 
 
 def log_samples(texts: list[str], tracker: Tracker, *, num_epochs: int) -> None:
-    """Show the texts beside the curves."""
+    """Log the texts beside the curves, as one file named by the epoch."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"after_epoch_{num_epochs:03}.txt"
         path.write_text("\n\n---\n\n".join(texts) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The objective of labels: cross-entropy on the logits of texts or arrays.
 
-Reads the splits of preprocess by what predictor.json says the task is. A text's model takes token ids and their mask,
-an array's takes the numbers (B, N), scaled; both give a logit a label.
+Reads the splits of preprocess as texts or arrays, whichever predictor.json describes. A model of texts takes token ids
+and their attention mask, and a model of arrays takes the scaled numbers (B, N); both return a logit for each label.
 
 Legend: B rows of a batch, N numbers of a row, K labels.
 """
@@ -42,27 +42,31 @@ from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 
 MEASURED_TOGETHER = 128
-"""At most so many rows of the validation split in one batch."""
+"""The largest number of rows of the validation split in one batch."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What differs between the tasks: where batches come from, and how a model reads one."""
+    """The parts that differ between texts and arrays: where batches come from, and how a model reads one."""
 
     train: Rows | Arrays
     validation: Rows | Arrays
     batches: Callable[[int, int], Iterator[Batch] | Iterator[ArrayBatch]]
-    """An epoch's, from the start-th on."""
+    """A function `batches(epoch, start)` of an epoch's batches from the `start`-th on."""
     measured: Callable[[], Iterator[Batch] | Iterator[ArrayBatch]]
-    """All of the validation split."""
+    """A function that gives the batches of the whole validation split."""
     logits_of: Callable[[nn.Module, Any], Tensor]
+    """A function of the model and a batch that returns logits (B, K)."""
 
 
 def prepare(
     params: Adapt | TrainFromLabels, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker,
     device: torch.device, precision: Precision,
 ) -> Objective:  # fmt: skip
-    """Cross-entropy of `model`, weighted as `params` says. InputError where the model or the settings do not fit."""
+    """Set up the cross-entropy of `model`, weighted as `params` says.
+
+    Raise InputError where the model is no classifier of these rows, or where batch norm would see a single row.
+    """
     del tracker
     task = of_arrays(params, facts, data) if facts.shape else of_texts(params, facts, data)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
@@ -85,7 +89,7 @@ def prepare(
 
 
 def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
-    """Texts as token ids, in batches of like lengths."""
+    """Return the task of texts as token ids, in batches of like lengths."""
     train, validation = read_rows(data.train), read_rows(data.validation)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
 
@@ -107,7 +111,7 @@ def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
 
 
 def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
-    """Arrays as they are, or moved a little each time, then scaled."""
+    """Return the task of arrays, which are moved a little each time where the recipe says so, and then scaled."""
     settings: dict[str, Any] = read_json(data.predictor / PREDICTOR)
     augment = params.augment if isinstance(params, TrainFromLabels) else None
     train, validation = (read_arrays(path, shape=facts.shape) for path in (data.train, data.validation))
@@ -140,13 +144,13 @@ def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task
 
 
 def moves_of(augment: Augment | None, num_rows: int, *, seed: int, epoch: int) -> np.ndarray | None:
-    """How an epoch's images are moved, if at all."""
+    """Draw how an epoch's images are moved, three numbers for each row; None where the recipe moves none."""
     return draw_moves(augment, num_rows, seed=seed, epoch=epoch) if augment else None
 
 
 @torch.inference_mode()
 def check_classifier(model: nn.Module, task: Task, *, family: str, num_labels: int) -> None:
-    """InputError where a family's network does not give a logit a label for such rows."""
+    """Raise InputError where a family's network does not return a logit for each label of such rows."""
     batch = next(task.measured())
     wanted = f"logits of shape {[len(batch.row), num_labels]}"
     try:
@@ -161,7 +165,10 @@ def check_classifier(model: nn.Module, task: Task, *, family: str, num_labels: i
 
 
 def class_weights(mode: str, label_id: np.ndarray, *, num_labels: int) -> Tensor:
-    """The weight of each class in the loss (K,); balanced is N / (K * rows of the class), as scikit-learn has it."""
+    """Return the weight of each class in the loss, (K,).
+
+    `balanced` is the number of rows over K times the rows of the class, as in scikit-learn; `none` weighs all alike.
+    """
     if mode == "none":
         return torch.ones(num_labels)
     counts = np.bincount(label_id, minlength=num_labels)
@@ -169,7 +176,7 @@ def class_weights(mode: str, label_id: np.ndarray, *, num_labels: int) -> Tensor
 
 
 def figures_of_classes(model: nn.Module, task: Task, *, device: torch.device, precision: Precision) -> dict[str, float]:
-    """Unweighted loss, accuracy and macro F1 on the validation split."""
+    """Return the unweighted loss, the accuracy and the macro F1 on the validation split."""
     model.eval()
     actual: list[np.ndarray] = []
     predicted: list[np.ndarray] = []

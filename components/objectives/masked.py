@@ -51,20 +51,20 @@ SHARE_MASKED, SHARE_REPLACED = 0.8, 0.1
 HIDDEN_STEP = 64
 NOT_COUNTED = -100
 MEASURED_TOGETHER = 128
-"""At most so many rows of the validation split in one batch."""
+"""The largest number of rows of the validation split in one batch."""
 # Apart from the numbers of epochs, so that no training batch draws what the validation split does.
 VALIDATION_DRAW = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What masking needs to know of the tokenizer."""
+    """The facts of the tokenizer that masking needs."""
 
     mask_id: int
     is_special: NDArray[np.bool_]
-    """Of each token, (V,): those that stand for no text, which are neither hidden nor put in another's place."""
+    """True for each token that stands for no text, (V,); such tokens are neither hidden nor put in another's place."""
     ordinary: NDArray[np.int64]
-    """The ids of the others."""
+    """The ids of the tokens that stand for text."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,19 @@ class MaskedBatch:
     """Rows in which some tokens are hidden."""
 
     row: np.ndarray
-    """(B,)"""
+    """The number of each row in data.parquet, (B,)."""
     input_ids: Tensor
-    """(B, T), what the model reads."""
+    """The token ids that the model reads, (B, T)."""
     attention_mask: Tensor
-    """(B, T), 1 where a token is real."""
+    """The attention mask, (B, T), 1 where a token is real."""
     position: Tensor
-    """Of the tokens to be guessed, in the rows laid end to end, (M,)."""
+    """The places of the tokens to be guessed, in the rows laid end to end, (M,)."""
     target: Tensor
-    """What they are, (M,); NOT_COUNTED for the last ones, which only fill up."""
+    """The ids of the tokens to be guessed, (M,); NOT_COUNTED for the last ones, which only fill up."""
 
     @property
     def num_units(self) -> int:
-        """Real tokens."""
+        """The number of real tokens."""
         return int(self.attention_mask.sum())
 
 
@@ -92,7 +92,11 @@ def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
     precision: Precision,
 ) -> Objective:  # fmt: skip
-    """Train the encoder with a head that guesses. InputError where there is nothing to guess."""
+    """Set up the training of an encoder with a head that guesses hidden tokens.
+
+    Raise InputError where the family is not `encoder`, where the tokenizer has no mask token, or where a split has no
+    token to guess.
+    """
     settings = params.objective
     assert isinstance(settings, Masked)
     if params.model.family != "encoder":
@@ -141,7 +145,7 @@ def prepare(
 
 
 def read_tokens(path: Path) -> Tokens:
-    """The tokenizer's mask token and its special ones. InputError where it has no mask token."""
+    """Read the tokenizer's mask token and its special tokens; raise InputError where it has no mask token."""
     tokenizer = Tokenizer.from_file(str(path))
     mask_id = next((found for token in MASK_TOKENS if (found := tokenizer.token_to_id(token)) is not None), None)
     if mask_id is None:
@@ -157,14 +161,14 @@ def read_tokens(path: Path) -> Tokens:
 
 
 def texts_of(*splits: Path | None) -> Rows:
-    """The texts of all the splits, without their labels."""
+    """Read the texts of all the splits, without their labels."""
     parts = [read_rows(path) for path in splits if path is not None]
     row = np.concatenate([part.row for part in parts])
     return Rows(row, [ids for part in parts for ids in part.input_ids], label_id=np.zeros(len(row), np.int64))
 
 
 def with_tokens(rows: Rows, tokens: Tokens, *, name: str) -> Rows:
-    """The rows in which there is a token to guess; InputError where none is left."""
+    """Return the rows that have a token to guess; raise InputError where there is none."""
     is_kept = np.array([not tokens.is_special[ids].all() for ids in rows.input_ids], bool)
     if not is_kept.any():
         raise InputError(f"none of the {len(rows)} texts of the {name} split has a token that the tokenizer knows")
@@ -195,10 +199,11 @@ def masked(batch: Batch, tokens: Tokens, settings: Masked, *, random: np.random.
 
 
 def spans(num_tokens: int, *, share: float, mean_span: float, random: np.random.Generator) -> NDArray[np.bool_]:
-    """Which of a row's tokens are hidden, (num_tokens,): `share` of them, at least one, in spans of geometric length.
+    """Choose which of a row's tokens are hidden, (num_tokens,): `share` of them, but at least one.
 
-    The spans and the tokens that stay are shuffled together; the last span is cut to what is left of the share. All is
-    then turned in a circle, so that the ends, where few spans would lie, are hidden as often as the middle.
+    They lie in spans of geometric length. The spans and the tokens that stay are shuffled together; the last span is
+    cut to what is left of the share. The row is then turned in a circle, so that its ends, where few spans would lie,
+    are hidden as often as its middle.
     """
     num_hidden = max(1, round(share * num_tokens))
     ends = np.minimum(np.cumsum(random.geometric(1 / mean_span, size=num_hidden)), num_hidden)
@@ -210,20 +215,20 @@ def spans(num_tokens: int, *, share: float, mean_span: float, random: np.random.
 
 
 def disguised(target: NDArray[np.int64], tokens: Tokens, *, random: np.random.Generator) -> NDArray[np.int64]:
-    """What stands in the place of the hidden tokens, (M,)."""
+    """Return the tokens shown for the hidden ones, (M,): the mask token, another token, or the token itself."""
     draw = random.random(len(target))
     other = random.choice(tokens.ordinary, size=len(target))
     return np.where(draw < SHARE_MASKED, tokens.mask_id, np.where(draw < SHARE_MASKED + SHARE_REPLACED, other, target))
 
 
 def logits_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
-    """Logits (M, V) of the hidden tokens."""
+    """Return the logits (M, V) of the hidden tokens."""
     device = next(model.parameters()).device
     return model(batch.input_ids.to(device), batch.attention_mask.to(device), batch.position.to(device))
 
 
 def figures_of_guesses(model: nn.Module, batches: Iterator[MaskedBatch], *, precision: Precision) -> dict[str, float]:
-    """Mean loss of the hidden tokens, and the share of them that is guessed."""
+    """Return the mean loss of the hidden tokens, and the share of them that is guessed."""
     model.eval()
     device = next(model.parameters()).device
     loss, num_right, num_hidden = 0.0, 0, 0

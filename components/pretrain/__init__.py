@@ -1,4 +1,4 @@
-"""pretrain: the model that finetune starts from."""
+"""pretrain: the stage that makes the model from which finetune starts."""
 
 from components.pretrain.modes import MODES
 from components.pretrain.stage import Inputs, Outputs

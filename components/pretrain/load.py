@@ -1,9 +1,8 @@
 """pretrain by taking an existing encoder.
 
-Reads the recipe's source of an encoder, which must share preprocess's tokenizer, and keeps its configuration, its
-weights and its tokenizer and nothing else, whatever else lay in the source's folder. Nothing that can hold
-code is ever opened: weights come from safetensors (https://github.com/huggingface/safetensors), and a folder with a
-pickle in it is refused whole.
+Reads the recipe's source of an encoder, which must share preprocess's tokenizer. Keeps the configuration, the weights
+and the tokenizer, and nothing else that lies in the source's folder. Nothing that can hold code is opened: weights come
+from safetensors (https://github.com/huggingface/safetensors), and a folder that holds a pickle is refused.
 """
 
 import json
@@ -41,21 +40,27 @@ INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class Report:
+    """The architecture and the size of the encoder that was taken."""
+
     architecture: str
     num_parameters: int
     num_parameters_embeddings: int
-    """Of them, those of tables that are looked up by token, position or segment."""
+    """The number of parameters in tables that are looked up by token, position or segment."""
     num_layers: int
     hidden_size: int
     vocab_size: int
     size_bytes: int
-    """Of model.safetensors."""
+    """The size of model.safetensors, in bytes."""
     sha256: str
-    """Of model.safetensors."""
+    """The sha256 of model.safetensors, in hexadecimal."""
 
 
 def run(params: Load, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Take the encoder, and write it. SourceError where its folder holds a pickle or is not one for this tokenizer."""
+    """Take the encoder, and save it with its tokenizer; return its figures.
+
+    Raise SourceError where the source's folder holds a pickle or no encoder for this tokenizer, and InputError where
+    the recipe takes its champion's encoder, but there is none.
+    """
     work = outputs.checkpoints / "load"
     tokenizer = inputs.predictor / TOKENIZER
     shutil.rmtree(work, ignore_errors=True)
@@ -82,7 +87,11 @@ def run(params: Load, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> 
 def fetch_encoder(
     source: FolderSource | Literal["champion"], root: Path, tokenizer: Path, *, work: Path, tracker: Tracker
 ) -> PreTrainedModel:
-    """An existing encoder, from a source or from behind the registered champion."""
+    """Return an existing encoder, from a source or from behind the registered champion.
+
+    Raise SourceError where the source holds no encoder for this `tokenizer`, and InputError where the champion has
+    none.
+    """
     if source == "champion":
         folder = champion_folder(tracker, work / "champion", setting="pretrain.source")
         check_same_tokenizer(folder / TOKENIZER, tokenizer, setting="pretrain.source")
@@ -97,7 +106,7 @@ def fetch_encoder(
 
 
 def encoder_of(folder: Path) -> PreTrainedModel:
-    """The encoder of a classifier that finetune made. InputError where its family has none that transformers reads."""
+    """Return the encoder of a classifier that finetune made; raise InputError where transformers knows none."""
     encoder = getattr(load_saved(folder), "encoder", None)
     if not isinstance(encoder, PreTrainedModel):
         family = read_object(folder / FAMILY).get("family")
@@ -109,7 +118,10 @@ def encoder_of(folder: Path) -> PreTrainedModel:
 
 
 def take(folder: Path, target: Path) -> Path:
-    """Copy the configuration, the weights and the tokenizer to `target`, and check that the weights are whole."""
+    """Copy the configuration, the weights and the tokenizer to `target`; return `target`.
+
+    Raise SourceError where one of the files is missing, or where a file of weights is not whole.
+    """
     weights = weight_files(folder)
     target.mkdir(parents=True)
     for name in (CONFIG, TOKENIZER, *weights):
@@ -124,7 +136,10 @@ def take(folder: Path, target: Path) -> Path:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """model.safetensors, or its index and the shards that the index names."""
+    """Return the names of the files of weights: model.safetensors, or its index and the shards that the index names.
+
+    Raise SourceError where the index names no shards, or other files than safetensors of its own folder.
+    """
     if not (folder / INDEX).is_file() or (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     shards = sorted(set(read_object(folder / INDEX).get("weight_map", {}).values()))
@@ -137,7 +152,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object of the source; SourceError where it is none."""
+    """Read a JSON object of the source; raise SourceError where the file holds none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -148,7 +163,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def check_safetensors(path: Path) -> None:
-    """SourceError where the header is broken, does not fit the file, or describes no tensors."""
+    """Raise SourceError where a file's header is broken, does not fit the file, or describes no tensors."""
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
@@ -159,7 +174,10 @@ def check_safetensors(path: Path) -> None:
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """The encoder without any head, in fp32. SourceError where its weights are not those that its config asks for."""
+    """Load the encoder of a folder, without any head, in fp32 and in evaluation mode.
+
+    Raise SourceError where it is not of a supported kind, or where its weights are not finite or not all there.
+    """
     config = read_object(folder / CONFIG)
     if wrong := refusal(config.get("model_type")):
         raise SourceError(wrong)
@@ -189,7 +207,7 @@ def load_model(folder: Path) -> PreTrainedModel:
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: Path) -> None:
-    """SourceError where a token has no row in the encoder's table."""
+    """Raise SourceError where a token has no row in the encoder's table of embeddings."""
     highest = max(Tokenizer.from_file(str(tokenizer)).get_vocab().values())
     if highest >= model.config.vocab_size:
         raise SourceError(

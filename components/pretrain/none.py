@@ -1,4 +1,4 @@
-"""pretrain where finetune makes its own model: nothing is made."""
+"""pretrain that makes no model, because finetune makes its own."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ class Report:
 
 
 def run(params: NoPretraining, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
+    """Write a note that there is no model; return a report without parameters."""
     del inputs, tracker
     outputs.model.mkdir(parents=True)
     write_json(outputs.model / "none.json", {"mode": params.mode})

@@ -1,8 +1,8 @@
-"""pretrain: the model that finetune starts from.
+"""pretrain: make the model from which finetune starts.
 
 Reads the splits of preprocess, its rows without labels and its `predictor/`. Writes `model/` and `history.csv` (one row
-an epoch; none where nothing is trained). How is the mode's business: `load` takes an existing model, `train` makes one
-of the recipe's own rows, `none` leaves it to finetune.
+an epoch; the header alone where nothing is trained). The mode decides how: `load` takes an existing model, `train`
+trains one on the recipe's own rows, and `none` leaves it to finetune.
 """
 
 from dataclasses import dataclass

@@ -17,25 +17,31 @@ from components.training.starting import first_weights
 
 @dataclass(frozen=True)
 class Report:
+    """The figures of a training on the recipe's own rows."""
+
     family: str
     objective: str
     num_parameters: int
     num_steps: int
     num_epochs: int
-    """Epochs that ran; early stopping may end before the recipe's number."""
+    """The number of epochs that ran; early stopping may end before the recipe's number."""
     best_epoch: int
-    """Whose weights are kept."""
+    """The number, from 1 on, of the epoch whose weights are kept."""
     precision: str
     train_loss: float
-    """Of the last epoch."""
+    """The training loss of the last epoch."""
     validation_loss: float
-    """Of the epoch whose weights are kept."""
+    """The loss on the validation split, in the epoch whose weights are kept."""
     size_bytes: int
-    """Of model.safetensors."""
+    """The size of model.safetensors, in bytes."""
 
 
 def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Train, and save what is kept. InputError where the training cannot fit into memory."""
+    """Train the model, and save it with the weights that are kept; return the figures.
+
+    Raise InputError where the training does not fit into memory, or where `params.source` holds another kind of model,
+    and SourceError where the model of `params.source` read other tokens.
+    """
     facts = read_facts(inputs.predictor)
     data = Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor)
     first = partial(

@@ -1,4 +1,4 @@
-"""The tasks by name: each is imported only when it is asked for."""
+"""The tasks by name, each imported only when it is asked for."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 
 def task_of(name: str) -> Task:
-    """The task of that name. ParamsError where there is none."""
+    """Return the task of that name; raise ParamsError where there is none."""
     if name not in TASKS:
         raise ParamsError(f"no task '{name}'{did_you_mean(name, TASKS)}; there are {', '.join(TASKS)}")
     return TASKS[name]()

@@ -1,4 +1,4 @@
-"""What a task is: every part that the stages, the gates and the commands ask of it, in one place.
+"""The interface of a task: every part that the stages, the gates and the commands ask of it.
 
 Each method imports its part only when it is called, so that a stage of a recipe loads, and depends on, the code of that
 part alone. components/params/tasks says what a recipe of the task may hold, and serving/tasks what its bundle answers.
@@ -23,44 +23,53 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """What a model is for. One that lacks a part cannot be made, which the type checker says as well."""
+    """The purpose of a model, with all that is particular to it; a subclass that lacks a part cannot be made."""
 
     NAME: ClassVar[str]
-    """As a recipe has it at its top."""
+    """The name of the task, as it stands at the top of a recipe."""
 
     @abstractmethod
     def preprocess(
         self, params: "Preprocess", inputs: "PreprocessInputs", outputs: "PreprocessOutputs", *, tracker: "Tracker"
     ) -> Any:
-        """Make of the rows what a model reads; gives the report, a dataclass. InputError and LeakageError."""
+        """Turn the rows into what a model reads; return the report, a dataclass.
+
+        Raise InputError where the rows do not fit the settings, and LeakageError where the rows of a split come again
+        in another one.
+        """
 
     @abstractmethod
     def evaluate(
         self, params: "Evaluate", inputs: "EvaluateInputs", outputs: "EvaluateOutputs", *, tracker: "Tracker"
     ) -> "Judgement":
-        """Measure the model on the test split, beside an honest baseline. QualityError where its gate fails."""
+        """Measure the model on the test split, beside an honest baseline; raise QualityError where its gate fails."""
 
     @abstractmethod
     def compress(self, inputs: "CompressInputs") -> "CompressionTrial[Any]":
-        """How a compressed model is exported, run and judged. ArtifactError where evaluate judged other rows."""
+        """Return how a compressed model is exported, run and judged.
+
+        Raise ArtifactError where evaluate judged other rows.
+        """
 
     @abstractmethod
     def drop(self, float_quality: float, quality: float) -> float:
-        """How much worse a quality is than the float model's, in the terms of compress.gate.max_drop; below 0 where it
-        is better."""
+        """Return how much worse `quality` is than the float model's, in the terms of compress.gate.max_drop.
+
+        The drop is below 0 where `quality` is better.
+        """
 
     @abstractmethod
     def promotion_metric(self, params: "Evaluate") -> str:
-        """The name of the figure by which champion and challenger are compared."""
+        """Return the name of the figure by which champion and challenger are compared."""
 
     @abstractmethod
     def duel(self, data: "HeldOut", *, metric: str) -> "Duel[Any]":
-        """How champion and challenger are compared on the rows that neither was trained on."""
+        """Return how champion and challenger are compared on the rows that neither was trained on."""
 
     @abstractmethod
     def monitored(self) -> "MonitoredInputs | None":
-        """How what the service is asked is compared with the training rows; None where that tells nothing."""
+        """Return how the inputs of the service are compared with the training rows; None where that tells nothing."""
 
     @abstractmethod
     def summary(self) -> "Summary":
-        """How the report of evaluate is told in a few rows."""
+        """Return how the report of evaluate is told in a few rows."""

@@ -1,6 +1,6 @@
-"""Images moved a little: a shift by whole pixels and a turn about the centre, as one resampling.
+"""Augmentation of images: a shift by whole pixels and a turn about the centre, as one resampling.
 
-Legend: B images of a batch, H and W their height and width.
+Legend: N rows of a split, B images of a batch, H and W their height and width.
 """
 
 import math
@@ -15,7 +15,7 @@ from components.params import Augment
 
 
 def draw_moves(settings: Augment, num_rows: int, *, seed: int, epoch: int) -> NDArray[np.float64]:
-    """How each row is moved in an epoch, whatever batch it is in: pixels down, pixels right, degrees; (N, 3)."""
+    """Draw how each row is moved in an epoch, whatever its batch: pixels down, pixels right, degrees; (N, 3)."""
     random = np.random.default_rng([seed, epoch, 1])  # another stream than the batches' order
     pixels = random.integers(-settings.shift, settings.shift, size=(num_rows, 2), endpoint=True).astype(np.float64)
     degrees = random.uniform(-settings.rotate, settings.rotate, size=(num_rows, 1))
@@ -23,7 +23,7 @@ def draw_moves(settings: Augment, num_rows: int, *, seed: int, epoch: int) -> ND
 
 
 def move(images: Tensor, moves: Tensor) -> Tensor:
-    """Images (B, H, W) after their moves (B, 3); what comes in from outside is 0."""
+    """Return images (B, H, W) after their moves (B, 3); what comes in from outside is 0."""
     _, height, width = images.shape
     down, right, degrees = moves.to(images.dtype).unbind(dim=1)
     cos, sin = torch.cos(degrees * math.pi / 180), torch.sin(degrees * math.pi / 180)

@@ -1,4 +1,4 @@
-"""Batches of rows: of texts of like lengths, so that little of a batch is padding, and of arrays.
+"""Batches of texts of like lengths, so that little of a batch is padding, and batches of arrays.
 
 Legend: N rows of a split, B rows of a batch, T tokens of its longest row.
 """
@@ -30,15 +30,15 @@ class Rows:
     """Tokenized rows, as preprocess stores them."""
 
     row: np.ndarray
-    """Number of each row in data.parquet, (N,)."""
+    """The number of each row in data.parquet, (N,)."""
     input_ids: Sequence[np.ndarray]
-    """Token ids of each row, of its own length."""
+    """The token ids of each row, of the row's own length."""
     label_id: np.ndarray
-    """Class of each row, (N,)."""
+    """The class of each row, (N,)."""
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest row."""
+        """The number of tokens of the longest row."""
         return max((len(ids) for ids in self.input_ids), default=0)
 
     def __len__(self) -> int:
@@ -47,33 +47,37 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to the longest of them, and to a multiple of LENGTH_STEP where that is not beyond all rows."""
+    """Rows padded to one length.
+
+    This is the length of the longest of them, rounded up to a multiple of LENGTH_STEP tokens, but never beyond the
+    longest row of the split.
+    """
 
     row: np.ndarray
-    """(B,)"""
+    """The number of each row in data.parquet, (B,)."""
     input_ids: Tensor
-    """(B, T)"""
+    """The token ids, (B, T)."""
     attention_mask: Tensor
-    """(B, T), 1 where a token is real."""
+    """The attention mask, (B, T), 1 where a token is real."""
     label_id: Tensor
-    """(B,)"""
+    """The class of each row, (B,)."""
 
     @property
     def num_units(self) -> int:
-        """Real tokens."""
+        """The number of real tokens."""
         return int(self.attention_mask.sum())
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Rows of an array each, as preprocess stores them."""
+    """Rows that are an array each, as preprocess stores them."""
 
     row: np.ndarray
-    """Number of each row in data.parquet, (N,)."""
+    """The number of each row in data.parquet, (N,)."""
     values: NDArray[np.float32]
-    """As in the source, not yet scaled, (N, *shape)."""
+    """The values as in the source, not scaled yet, (N, *shape)."""
     label_id: np.ndarray
-    """Class of each row, (N,)."""
+    """The class of each row, (N,)."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -81,21 +85,23 @@ class Arrays:
 
 @dataclass(frozen=True)
 class ArrayBatch:
+    """Rows of arrays, scaled as the model reads them."""
+
     row: np.ndarray
-    """(B,)"""
+    """The number of each row in data.parquet, (B,)."""
     values: Tensor
-    """Scaled as the model reads them, one row of numbers for each, (B, prod(shape))."""
+    """The scaled numbers of each row, (B, prod(shape))."""
     label_id: Tensor
-    """(B,)"""
+    """The class of each row, (B,)."""
 
     @property
     def num_units(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return len(self.row)
 
 
 def read_rows(path: Path) -> Rows:
-    """A split of texts, as arrays."""
+    """Read a split of tokenized texts."""
     table = pq.read_table(path, columns=["row", "input_ids", "label_id"])
     ids = table["input_ids"].combine_chunks()
     flat, offsets = ids.flatten().to_numpy(), ids.offsets.to_numpy()
@@ -107,7 +113,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def read_arrays(path: Path, *, shape: tuple[int, ...]) -> Arrays:
-    """A split of arrays."""
+    """Read a split of arrays, each of the given shape."""
     table = pq.read_table(path, columns=["row", "values", "label_id"])
     flat = table["values"].combine_chunks().flatten().to_numpy()
     return Arrays(
@@ -118,17 +124,20 @@ def read_arrays(path: Path, *, shape: tuple[int, ...]) -> Arrays:
 
 
 def rows_of_a_step(batch_size: int | Literal["full"], *, num_rows: int) -> int:
-    """Rows of a batch, where the recipe may say `full`; never more than there are."""
+    """Return the number of rows of a batch, never more than there are; `full` stands for all of them."""
     return num_rows if batch_size == "full" else min(batch_size, num_rows)
 
 
 def num_batches(num_rows: int, *, batch_size: int, steps: int | None = None) -> int:
-    """How many batches an epoch has: `steps`, or as many as see every row once; the last may then be smaller."""
+    """Return the number of batches of an epoch: `steps`, or as many as see every row once.
+
+    In the latter case the last batch may be smaller.
+    """
     return steps or -(-num_rows // batch_size)
 
 
 def check_batch_norm(model: nn.Module, num_rows: int, *, batch_size: int, steps: int | None, stage: str) -> None:
-    """InputError where batch norm would see a single row, of which it can make no mean."""
+    """Raise InputError where batch norm would see a batch of a single row, from which it can make no statistics."""
     last = batch_size if steps else (num_rows - 1) % batch_size + 1
     if last == 1 and any(isinstance(part, BATCH_NORMS) for part in model.modules()):
         raise InputError(
@@ -138,7 +147,10 @@ def check_batch_norm(model: nn.Module, num_rows: int, *, batch_size: int, steps:
 
 
 def drawn(random: np.random.Generator, num_rows: int, *, batch_size: int, steps: int | None) -> NDArray[np.int64]:
-    """The rows of an epoch in a random order: each once, or as many rounds of that as fill `steps` whole batches."""
+    """Return the positions of an epoch's rows in a random order.
+
+    Each row comes once, or in as many rounds as fill `steps` whole batches.
+    """
     if steps is None:
         return random.permutation(num_rows)
     wanted = steps * batch_size
@@ -149,10 +161,10 @@ def drawn(random: np.random.Generator, num_rows: int, *, batch_size: int, steps:
 def training_batches(
     rows: Rows, *, batch_size: int, pad_token_id: int, seed: int, epoch: int, start: int = 0, steps: int | None = None
 ) -> Iterator[Batch]:
-    """One epoch's batches in an order that depends on the seed and the epoch alone; `start` skips the first ones.
+    """Yield one epoch's batches, from the `start`-th on, in an order that depends on the seed and the epoch alone.
 
-    Rows are shuffled, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled: the
-    padding of a full sort, with nearly the randomness of none.
+    Rows are shuffled, sorted by length within groups of 64 batches and cut into batches, and the batches are shuffled.
+    There is as little padding as after a full sort, and the order is nearly as random as without one.
     """
     random = np.random.default_rng([seed, epoch])
     lengths = np.array([len(ids) for ids in rows.input_ids])
@@ -170,21 +182,21 @@ def training_batches(
 def training_members(
     num_rows: int, *, batch_size: int, seed: int, epoch: int, start: int = 0, steps: int | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """The positions of the rows of each of an epoch's batches, where length does not matter."""
+    """Yield the positions of the rows of each of an epoch's batches, from the `start`-th on, whatever their lengths."""
     order = drawn(np.random.default_rng([seed, epoch]), num_rows, batch_size=batch_size, steps=steps)
     for first in range(start * batch_size, len(order), batch_size):
         yield order[first : first + batch_size]
 
 
 def ordered_batches(rows: Rows, *, batch_size: int, pad_token_id: int) -> Iterator[Batch]:
-    """Every row once, shortest first: for measuring."""
+    """Yield batches that hold every row once, the shortest first, for measuring."""
     order = np.argsort([len(ids) for ids in rows.input_ids], kind="stable")
     for first in range(0, len(order), batch_size):
         yield collate(rows, order[first : first + batch_size], pad_token_id=pad_token_id)
 
 
 def collate(rows: Rows, members: np.ndarray, *, pad_token_id: int) -> Batch:
-    """The rows at positions `members` as one padded batch."""
+    """Return the rows at positions `members` as one padded batch."""
     longest = max(len(rows.input_ids[i]) for i in members)
     length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, rows.longest)
     input_ids = np.full((len(members), length), pad_token_id, dtype=np.int64)

@@ -1,7 +1,8 @@
-"""A training's state on disk: safetensors for tensors, JSON for the rest, whole or not there.
+"""A training's state on disk: safetensors for tensors and JSON for the rest, written whole or not at all.
 
 The folder `last/` holds the model, the optimizers, the random state and the counters of the last checkpoint;
-`best.safetensors` the weights of the best epoch so far. Resuming gives the same weights as never having stopped.
+`best.safetensors` holds the weights of the best epoch so far. A resumed training gives the same weights as one that was
+never stopped.
 """
 
 import shutil
@@ -19,29 +20,30 @@ from components.training.precision import Precision
 
 @dataclass
 class Position:
-    """How far a training has come."""
+    """The progress of a training."""
 
     step: int = 0
-    """Steps done in all."""
+    """The number of steps done, over all epochs."""
     epoch: int = 0
-    """Epochs done."""
+    """The number of epochs done."""
     loss_sum: dict[str, float] = field(default_factory=dict)
-    """Of the running epoch's steps, by player."""
+    """The sum of the losses of the running epoch's steps, by player."""
     first_losses: dict[str, list[float]] = field(default_factory=dict)
-    """Of the first steps of all, by player: what later losses are compared with."""
+    """The losses of the training's first steps, by player; later losses are compared with their mean."""
     best_value: float | None = None
+    """The metric of early stopping in the best epoch; None while there is none."""
     best_epoch: int = 0
-    """0 while there is none."""
+    """The number of the best epoch, from 1 on; 0 while there is none."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """One entry an epoch."""
+    """The figures of each epoch, by name."""
     precision: Precision | None = None
-    """Of the steps so far; a training that carries on keeps it."""
+    """The number format of the steps so far, which a resumed training keeps."""
 
 
 def save_checkpoint(
     folder: Path, position: Position, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    """Replace the last checkpoint."""
+    """Replace the last checkpoint in `folder`."""
     partial = folder / ".last.partial"
     with disk_errors(folder):
         shutil.rmtree(partial, ignore_errors=True)
@@ -54,13 +56,13 @@ def save_checkpoint(
 
 
 def kept_precision(folder: Path) -> Precision | None:
-    """The precision of a training that was stopped; None where there is none to carry on."""
+    """Return the precision of a training that was stopped; None where there is none to carry on."""
     places = (folder / "last" / "position.json", folder / ".last.old" / "position.json")
     return next((read_json(path)["precision"] for path in places if path.is_file()), None)
 
 
 def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Position | None:
-    """Bring model, optimizers and random state back; None where there is no checkpoint."""
+    """Restore model, optimizers and random state from the last checkpoint; return its position, None without one."""
     # A kill between the two renames of `replace` leaves the checkpoint before under this name.
     last = next((p for p in (folder / "last", folder / ".last.old") if p.is_dir()), None)
     if last is None:
@@ -80,12 +82,12 @@ def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torc
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether there is something to carry on from."""
+    """Return whether there is a checkpoint to carry on from."""
     return (folder / "last").is_dir() or (folder / ".last.old").is_dir()
 
 
 def random_state() -> dict[str, Tensor]:
-    """What the next draws of dropout depend on, of the processor and of the accelerator that is in use."""
+    """Return the random states of the CPU and, where there is one, the GPU, on which dropout depends."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -99,12 +101,12 @@ def save_best(folder: Path, model: nn.Module) -> None:
 
 
 def load_best(folder: Path, model: nn.Module) -> None:
-    """Bring the best weights back into the model."""
+    """Load the best weights back into the model."""
     load_model(model, folder / "best.safetensors")
 
 
 def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' tensors by `<optimizer>.<parameter>.<name>`; their settings come from the recipe again."""
+    """Return the optimizers' tensors by `<optimizer>.<parameter>.<name>`; their settings come from the recipe again."""
     tensors: dict[str, Tensor] = {}
     for player, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():

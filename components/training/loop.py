@@ -1,4 +1,4 @@
-"""The one training loop: steps, schedule, clipping, checkpoints, early stopping, figures as it goes."""
+"""The one training loop: steps, schedule, clipping, checkpoints, early stopping, and figures while it runs."""
 
 import logging
 import math
@@ -39,7 +39,7 @@ STOPPED = "stopped.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training does, with everything that was derived from the settings."""
+    """The settings of a training, with everything that was derived from them."""
 
     num_epochs: int
     num_steps_per_epoch: int
@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan_of(params: Training, objective: Objective, precision: Precision) -> Plan:
-    """The plan of a section of params.yaml, for an objective that knows its number of batches."""
+    """Return the plan of a section of params.yaml, for an objective that knows its number of batches."""
     return Plan(
         num_epochs=params.epochs,
         num_steps_per_epoch=objective.num_steps_per_epoch,
@@ -68,7 +68,7 @@ def plan_of(params: Training, objective: Objective, precision: Precision) -> Pla
 
 
 class Seat:
-    """A player at the loop: its optimizer, and those of its parameters that are trained."""
+    """A player in the loop, with its optimizer and those of its parameters that are trained."""
 
     def __init__(self, player: Player) -> None:
         self.player = player
@@ -77,7 +77,10 @@ class Seat:
         self.optimizer = player.make_optimizer(player.parameters)
 
     def step(self, model: nn.Module, batch: Batch, *, plan: Plan, position: Position) -> dict[str, float]:
-        """One step on the batch; gives its loss, learning rate and gradient norm. TrainingError before a bad step."""
+        """Take one step on the batch; return its loss, learning rate and gradient norm.
+
+        Raise BadStepError, before the weights change, where the step must not be taken.
+        """
         factor = rate_factor(position.step, schedule=plan.schedule, num_steps=plan.num_steps)
         rate = factor * self.optimizer.defaults["lr"]
         for group in self.optimizer.param_groups:
@@ -95,7 +98,7 @@ class Seat:
 
 
 class BadStepError(Exception):
-    """A step that must not be taken: why, and its figures."""
+    """A step that must not be taken, with the reason, the loss and the gradient norm."""
 
     def __init__(self, reason: str, *, loss: float, norm: float) -> None:
         super().__init__(reason)
@@ -110,7 +113,8 @@ def train(
     The objective's players take their steps in turn on each batch. A checkpoint in `checkpoints` is carried on from,
     and gives the same weights as a training that was never stopped.
 
-    Raises TrainingError where a loss or the gradients are not finite, or the loss explodes; the last checkpoint stays.
+    Raise TrainingError where a loss, the gradients or an epoch's figures are not finite, or where a loss explodes; the
+    last checkpoint stays. Raise InputError where the metric of early stopping is not measured.
     """
     everything = [p for p in model.parameters() if p.requires_grad]
     seats = [Seat(player) for player in objective.players]
@@ -176,16 +180,19 @@ def train(
 
 
 def own(everything: Sequence[nn.Parameter], owned: Sequence[nn.Parameter]) -> None:
-    """Let only `owned` have gradients: a player's loss goes through the others' parameters, but does not move them."""
+    """Let only the parameters `owned` have gradients.
+
+    A player's loss passes through the other players' parameters, but does not move them.
+    """
     known = {id(p) for p in owned}
     for parameter in everything:
         parameter.requires_grad_(id(parameter) in known)
 
 
 def check_step(loss: float, norm: float, first_losses: Sequence[float]) -> None:
-    """The one rule for a step that must not be taken: BadStepError.
+    """Raise BadStepError where the loss or the gradient norm is not finite, or where the loss explodes.
 
-    A loss explodes where it is over 100 times the mean of the first ten, which count as at least 1.
+    A loss explodes where it is over 100 times the mean of the first ten, which counts as at least 1.
     """
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise BadStepError(f"the loss is {loss} and the gradient norm {norm}", loss=loss, norm=norm)
@@ -196,7 +203,7 @@ def check_step(loss: float, norm: float, first_losses: Sequence[float]) -> None:
 
 
 def remember(position: Position, player: str, loss: float) -> None:
-    """Count a step's loss."""
+    """Add a step's loss to the sum of the epoch, and to the first losses while these are fewer than FIRST_STEPS."""
     position.loss_sum[player] = position.loss_sum.get(player, 0.0) + loss
     first = position.first_losses[player]
     if len(first) < FIRST_STEPS:
@@ -204,24 +211,30 @@ def remember(position: Position, player: str, loss: float) -> None:
 
 
 def mean_losses(position: Position, seats: Sequence[Seat], num_steps: int) -> dict[str, float]:
-    """`train_loss` of the epoch; with several players also that of each, of which it is the sum."""
+    """Return the epoch's `train_loss`, the sum of the players' mean losses; with several players also each mean."""
     means = {f"{seat.prefix}train_loss": position.loss_sum[seat.player.name] / num_steps for seat in seats}
     return {"train_loss": sum(means.values())} | means
 
 
 def brief(seen: dict[str, float], seats: Sequence[Seat]) -> dict[str, float]:
-    """What the bar has room for: a loss a player, and the learning rate where there is one."""
+    """Return the figures that the progress bar has room for.
+
+    They are each player's loss and, where there is one player, the learning rate.
+    """
     losses = {f"{seat.prefix}loss": seen[f"{seat.prefix}loss"] for seat in seats}
     return losses if len(seats) > 1 else losses | {"lr": seen[f"{seats[0].prefix}learning_rate"]}
 
 
 def key_of(early_stopping: EarlyStopping) -> str:
-    """The metric's name among the validation figures."""
+    """Return the name that the metric of early stopping has among the validation figures."""
     return f"validation_{early_stopping.metric}"
 
 
 def is_better(figures: dict[str, float], best: float | None, early_stopping: EarlyStopping) -> bool:
-    """Whether an epoch beats the best so far. InputError where the objective does not measure that."""
+    """Return whether an epoch beats the best so far: by a lower loss, or a higher value of any other metric.
+
+    Raise InputError where the objective does not measure the metric.
+    """
     key = key_of(early_stopping)
     if key not in figures:
         known = sorted(name.removeprefix("validation_") for name in figures if name.startswith("validation_"))
@@ -233,7 +246,7 @@ def is_better(figures: dict[str, float], best: float | None, early_stopping: Ear
 
 
 def is_over(position: Position, early_stopping: EarlyStopping | None) -> bool:
-    """Whether the best epoch lies `patience` epochs back."""
+    """Return whether the best epoch lies `patience` epochs back."""
     if early_stopping is None or not position.best_epoch:
         return False
     return position.epoch - position.best_epoch >= early_stopping.patience
@@ -242,7 +255,7 @@ def is_over(position: Position, early_stopping: EarlyStopping | None) -> bool:
 def stopped(
     error: BadStepError, seat: Seat, batch: Batch, plan: Plan, position: Position, checkpoints: Path, tracker: Tracker
 ) -> TrainingError:
-    """The error for the user; all of the batch's rows are left beside the checkpoints and in the tracker."""
+    """Return the error for the user; write the numbers of the batch's rows to `checkpoints` and to the tracker."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     left = checkpoints / STOPPED
     seen = {"player": seat.player.name, "loss": str(error.loss), "grad_norm": str(error.norm)}
@@ -257,7 +270,7 @@ def stopped(
 
 
 def not_finite(figures: dict[str, float], position: Position, plan: Plan, checkpoints: Path) -> TrainingError:
-    """The error of an epoch after which the model answers nothing; its weights are not kept."""
+    """Return the error of an epoch whose figures are not finite; its weights are not kept."""
     kept = "the last good checkpoint is kept" if has_checkpoint(checkpoints) else "no checkpoint was made yet"
     wrong = ", ".join(f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value))
     return TrainingError(

@@ -1,4 +1,4 @@
-"""What a training runs on: one device, seeded, in deterministic algorithms."""
+"""The machine of a training: one device, seeded, with deterministic algorithms."""
 
 import logging
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Machine:
+    """The device and the number format that a training runs in."""
+
     device: torch.device
     precision: Precision
 
 
 def start(params: Training, checkpoints: Path) -> Machine:
-    """Seed torch, and choose the device and the precision. Two runs on one machine then give the same weights.
+    """Seed torch, and choose the device and the precision; two runs on one machine then give the same weights.
 
     A training that left a checkpoint carries on in its precision, whatever a busy machine measures now.
     """

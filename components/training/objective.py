@@ -1,4 +1,6 @@
-"""What an objective gives the training loop. Each is a module of components/objectives with a function `prepare`:
+"""The interface between an objective and the training loop.
+
+Each objective is a module of components/objectives with a function `prepare`:
 
     prepare(params, *, model, facts, data, tracker, device, precision) -> Objective
 
@@ -16,16 +18,16 @@ from torch import Tensor, nn
 
 
 class Batch(Protocol):
-    """Rows that one step is taken on."""
+    """Rows on which one step is taken."""
 
     @property
     def row(self) -> np.ndarray:
-        """Their numbers in data.parquet, (B,)."""
+        """The numbers of the rows in data.parquet, (B,)."""
         ...
 
     @property
     def num_units(self) -> int:
-        """Tokens or rows, for the rate that is shown."""
+        """The number of tokens or rows, for the rate that is shown."""
         ...
 
 
@@ -34,37 +36,47 @@ class Player:
     """A part of the model with a loss and an optimizer of its own; most objectives have just one."""
 
     name: str
-    """Begins the names of its figures (`generator_loss`); empty where there is no other."""
+    """The player's name, with which the names of its figures begin (`generator_loss`); empty for an only player."""
     make_optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
-    """Over its parameters, or others that stand in for them."""
+    """A function that makes an optimizer over the player's named parameters, or over others that stand in for them."""
     parameters: Sequence[tuple[str, nn.Parameter]]
-    """Its own; those that are frozen are left out by the loop."""
+    """The player's named parameters; the loop leaves out those that are frozen."""
     loss_of: Callable[[nn.Module, Any], Tensor]
-    """The mean loss of a batch. Players take their steps in turn on each batch."""
+    """A function of the model and a batch that returns the batch's mean loss.
+
+    Players take their steps in turn on each batch.
+    """
 
 
 @dataclass(frozen=True)
 class Data:
-    """Where preprocess left what is trained on."""
+    """The files of preprocess from which a training reads."""
 
     train: Path
     validation: Path
     unlabelled: Path | None
     predictor: Path
-    """The folder with predictor.json, and tokenizer.json where there are texts."""
+    """The folder with predictor.json, and with tokenizer.json where the rows are texts."""
 
 
 @dataclass(frozen=True)
 class Objective:
+    """The parts of an objective that the training loop asks for."""
+
     players: Sequence[Player]
     batches: Callable[[int, int], Iterable[Batch]]
-    """An epoch's batches from the start-th on: batches(epoch, start), the same at each call."""
+    """A function `batches(epoch, start)` of an epoch's batches from the `start`-th on, the same at each call."""
     num_steps_per_epoch: int
     validate: Callable[[nn.Module], dict[str, float]]
-    """Figures of the validation split, `validation_loss` among them, after each epoch. May log samples."""
+    """A function of the model that returns figures of the validation split after each epoch, and may log samples.
+
+    `validation_loss` is among the figures.
+    """
     unit: Literal["tokens", "rows"]
     model: nn.Module | None = None
-    """What is trained, where it is more than the model that was given (it may have a head for this alone)."""
+    """The model that is trained, such as one with a head for the objective alone; None for the given model."""
     result: Callable[[nn.Module], nn.Module] = lambda model: model
-    """What is kept of the trained model, which `storage.load` makes again from the recipe's settings (not a head that
-    only the objective needs)."""
+    """A function of the trained model that returns the model to keep, without a head that only the objective needs.
+
+    `storage.load` can make the kept model again from the recipe's settings.
+    """

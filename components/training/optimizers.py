@@ -1,4 +1,4 @@
-"""The field's optimizers, learning-rate schedules and gradient clipping, from their settings."""
+"""Optimizers, learning-rate schedules and gradient clipping, made from their settings."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ ONE_CYCLE_END = 1e4
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters; biases and normalisation weights (one axis) do not decay."""
+    """Return an optimizer over the trainable parameters; biases and normalisation weights (one axis) do not decay."""
     trainable = [p for _, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -52,7 +52,7 @@ OPTIMIZERS: dict[str, Callable[[Optimizer, list[dict]], torch.optim.Optimizer]] 
 
 
 def rate_factor(step: int, *, schedule: Schedule, num_steps: int) -> float:
-    """What the highest learning rate is multiplied by at a step (counted from 0)."""
+    """Return the factor by which the highest learning rate is multiplied at a step, counted from 0."""
     if schedule.name == "one_cycle":
         return one_cycle(step, rise_share=schedule.warmup_share, num_steps=num_steps)
     num_warmup = round(schedule.warmup_share * num_steps)
@@ -66,13 +66,14 @@ DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
 }
-"""From the end of a linear warm-up on; progress goes from 0 to 1."""
+"""The factor on the learning rate after a linear warm-up, as a function of the progress from 0 to 1, by schedule."""
 
 
 def one_cycle(step: int, *, rise_share: float, num_steps: int) -> float:
-    """Up along half a cosine, and down along another to almost nothing (Smith 2018, arXiv:1803.09820).
+    """Return the factor on the highest rate of a schedule that rises along half a cosine and falls to almost nothing.
 
-    The rates of torch's OneCycleLR, whose pct_start is `rise_share`; momentum stays as it is set.
+    The schedule is that of Smith 2018 (arXiv:1803.09820), with the rates of torch's OneCycleLR, whose pct_start is
+    `rise_share`; momentum stays as it is set.
     """
     top = rise_share * num_steps - 1  # torch's, a fraction of a step where the share is no whole number of them
     first, last = 1 / ONE_CYCLE_START, 1 / (ONE_CYCLE_START * ONE_CYCLE_END)
@@ -86,7 +87,7 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None) -> Tensor:
-    """Clip the gradients as the recipe says; gives their norm before."""
+    """Clip the gradients as the recipe says; return their norm before."""
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if clip is None:
         return norm

@@ -1,4 +1,4 @@
-"""Which number format the matrix products of a training run in, chosen by a measurement."""
+"""The number format of a training's matrix products, chosen by a measurement."""
 
 import time
 from typing import Literal
@@ -12,10 +12,10 @@ MIN_SPEEDUP = 1.3
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], *, device: torch.device) -> tuple[Precision, float]:
-    """The precision to use, and the speed-up of bf16 over fp32 that was seen (1.0 where none was measured).
+    """Return the precision to use, and the measured speed-up of bf16 over fp32 (1.0 where none was measured).
 
-    auto takes bf16 where a square matrix product under autocast is at least 1.3 times as fast: processors without
-    bf16 instructions emulate them, and are slower.
+    `auto` takes bf16 where a square matrix product is at least 1.3 times as fast in it: CPUs without bf16 instructions
+    emulate them, and are slower.
     """
     if wanted != "auto":
         return wanted, 1.0
@@ -24,7 +24,7 @@ def choose_precision(wanted: Literal["auto", "fp32", "bf16"], *, device: torch.d
 
 
 def _seconds(precision: Precision, device: torch.device) -> float:
-    """The best of several timings, so that a busy moment of the machine does not decide."""
+    """Return the shortest of several timings, in seconds, so that a busy moment of the machine does not decide."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.ones(SIZE, SIZE, dtype=dtype, device=device) for _ in range(2))
     best = float("inf")

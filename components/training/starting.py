@@ -1,7 +1,7 @@
-"""Where a training starts: from random weights, or from those that another training of the same model left.
+"""The weights from which a training starts: random ones, or those of another training of the same model.
 
-`source` is `champion` (what lies behind the recipe's champion in the model registry) or a folder that a recipe of this
-project made. Weights mean nothing under other sizes or other tokens, so both are compared before they are taken.
+`source` is `champion` (the model behind the recipe's champion in the model registry) or a folder that a recipe of this
+project made. Weights mean nothing with other sizes or other tokens, so both are compared before weights are taken.
 """
 
 import shutil
@@ -27,10 +27,11 @@ def first_weights(
     settings: ModelSettings, facts: Facts, source: ModelSource | None, *, stage: str, predictor: Path, root: Path,
     work: Path, tracker: Tracker,
 ) -> nn.Module:  # fmt: skip
-    """The network before its first step: of random weights, or with those of `source`, which must have its shape.
+    """Return the network before its first step, with random weights or with those of `source`.
 
-    `stage` is whose source it is, `root` the project's folder, and `work` a place for what has to be fetched, which is
-    removed again. The random state is the same after both.
+    `stage` names the section that `source` belongs to, `root` is the project's folder, and `work` a place for what has
+    to be fetched, which is removed again. The random state is the same with and without a source. Raise InputError
+    where the source holds no model of this shape, and SourceError where its model read other tokens.
     """
     model = build(settings, facts)
     if source is None:
@@ -50,8 +51,10 @@ def first_weights(
 
 
 def loaded(folder: Path, predictor: Path, *, stage: str) -> nn.Module:
-    """Another training's model. InputError where it is none of this project's, SourceError where it read other
-    tokens."""
+    """Load another training's model.
+
+    Raise InputError where no recipe of this project made it, and SourceError where it read other tokens.
+    """
     if not (folder / FAMILY).is_file():
         raise InputError(f"{stage}.source holds no {FAMILY}; it must be a model that a recipe of this project made")
     if (predictor / TOKENIZER).is_file():
@@ -60,8 +63,7 @@ def loaded(folder: Path, predictor: Path, *, stage: str) -> nn.Module:
 
 
 def alike(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The parts of two models that are of one kind: all of them, or of two encoders with different heads what lies
-    below the heads."""
+    """Return the comparable parts of two models: the whole models, or two encoders without their different heads."""
     if type(theirs) is type(ours) or not (hasattr(ours, "encoder") and hasattr(theirs, "encoder")):
         return ours, theirs
     parts: list[Any] = [ours.encoder, theirs.encoder]
@@ -71,7 +73,7 @@ def alike(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 def check_same_shape(theirs: nn.Module, ours: nn.Module, *, stage: str) -> None:
-    """InputError where another model's weights do not fit this recipe's."""
+    """Raise InputError where another model's weights differ from this recipe's in their names or shapes."""
     shapes = {name: tuple(value.shape) for name, value in ours.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
     different = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
@@ -85,9 +87,9 @@ def check_same_shape(theirs: nn.Module, ours: nn.Module, *, stage: str) -> None:
 
 
 def check_same_tokenizer(theirs: Path, ours: Path, *, setting: str) -> None:
-    """SourceError where the source that `setting` names was not trained with the tokenizer that made the token ids.
+    """Raise SourceError where the source that `setting` names was trained with another tokenizer than `ours`.
 
-    Sizes tell nothing: a tokenizer that is trained again on other rows has as many tokens, and other ones.
+    Sizes tell nothing: a tokenizer that is trained again on other rows has the same number of tokens, but other ones.
     """
     if not theirs.is_file():
         raise SourceError(

@@ -1,5 +1,7 @@
-"""Which kinds of encoder can be adapted to labels: those whose classifier of transformers is tried by a test, from
-training to int8. Nothing heavy is imported here."""
+"""The kinds of encoder that can be adapted to labels. Nothing heavy is imported here.
+
+A test tries the transformers classifier of each kind, from training to int8.
+"""
 
 HEAD_DROPOUT: dict[str, str | None] = {
     "albert": "classifier_dropout_prob",
@@ -13,12 +15,14 @@ HEAD_DROPOUT: dict[str, str | None] = {
     "roberta": "classifier_dropout",
     "xlm-roberta": "classifier_dropout",
 }
-"""Each kind, by the `model_type` of its config.json, and what it calls the dropout of its classifier; None where that
-is the encoder's own."""
+"""The name of the setting of the classifier's dropout, by the encoder's kind, which is `model_type` in config.json.
+
+None stands for a kind whose classifier has the encoder's own dropout.
+"""
 
 
 def refusal(model_type: object) -> str | None:
-    """Why an encoder of this kind cannot be used, in a line; None where it can."""
+    """Return, in one line, why an encoder of this kind cannot be used; None where it can."""
     if model_type in HEAD_DROPOUT:
         return None
     return (

@@ -1,7 +1,7 @@
-"""A BERT-like encoder of transformers: as its classifier of texts, or with its head of masked language modelling.
+"""A BERT-like encoder of transformers, as a classifier of texts or with a head for masked language modelling.
 
-Both are transformers' own classes, so that what is saved opens with its `from_pretrained` and `pipeline`. A folder in
-which weights are missing is refused: transformers would draw them at random.
+Both are transformers' own classes, so that a saved model opens with `from_pretrained` and `pipeline`. A folder in which
+weights are missing is refused, because transformers would draw them at random.
 
 Legend: B rows of a batch, T tokens of the longest row, M hidden tokens of a batch, K labels, V tokens of the
 vocabulary.
@@ -21,12 +21,14 @@ from components.params.families.encoder import EncoderSettings
 from components.plumbing.errors import ArtifactError, examples
 
 POOLER = "pooler."
-"""Begins the names of an encoder's weights that belong to the head: they read the first token for a task of its own,
-and many encoders come without."""
+"""The prefix of the names of the pooler's weights in an encoder.
+
+The pooler belongs to the head: it reads the first token for a task of its own, and many encoders come without one.
+"""
 
 
 class EncoderClassifier(nn.Module):
-    """A classifier of transformers, as tensors in and logits out."""
+    """A classifier of transformers that takes tensors and returns logits."""
 
     def __init__(self, hosted: PreTrainedModel) -> None:
         super().__init__()
@@ -34,17 +36,19 @@ class EncoderClassifier(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """All but the head; in some families with the head's first layer, its pooler."""
+        """The part of the model below the head; in some families with the head's first layer, the pooler."""
         return getattr(self.hosted, self.hosted.base_model_prefix)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits (B, K) for token ids (B, T) and their mask (B, T), 1 where a token is real."""
+        """Return logits (B, K) for token ids (B, T) and their attention mask (B, T), 1 where a token is real."""
         return self.hosted(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
 class EncoderForMasking(nn.Module):
-    """A BERT with its head for masked language modelling, whose logits are products with the table of the token
-    embeddings. The head sees the tokens to be guessed alone, since their logits are most of its work."""
+    """A BERT with a head for masked language modelling, whose logits are products with the token embeddings.
+
+    The head reads only the tokens to be guessed, because their logits are most of its work.
+    """
 
     def __init__(self, hosted: BertForMaskedLM) -> None:
         super().__init__()
@@ -52,25 +56,27 @@ class EncoderForMasking(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """All but the head."""
+        """The part of the model below the head."""
         return self.hosted.bert
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position: Tensor) -> Tensor:
-        """Logits (M, V) for token ids (B, T), their mask (B, T), and the places (M,) of those to be guessed, in the
-        rows laid end to end."""
+        """Return logits (M, V) of the hidden tokens, for token ids (B, T) and their attention mask (B, T).
+
+        `position` (M,) holds the places of the hidden tokens in the rows laid end to end.
+        """
         found = self.hosted.bert(input_ids=input_ids, attention_mask=attention_mask)
         return self.hosted.cls(found.last_hidden_state.flatten(0, 1)[position])
 
 
 def build(settings: EncoderSettings, facts: Facts) -> EncoderForMasking:
-    """A new encoder with the head of masked language modelling."""
+    """Make an encoder with a head for masked language modelling, with random weights."""
     hosted = BertForMaskedLM(config_of(settings, facts))
     choose_attention(hosted)
     return EncoderForMasking(hosted)
 
 
 def config_of(settings: EncoderSettings, facts: Facts) -> BertConfig:
-    """The settings in transformers' words."""
+    """Return the settings as a BERT configuration of transformers."""
     return BertConfig(
         vocab_size=facts.vocab_size,
         hidden_size=settings.hidden_size,
@@ -88,9 +94,12 @@ def config_of(settings: EncoderSettings, facts: Facts) -> BertConfig:
 def classifier_from_encoder(
     folder: Path, *, labels: Sequence[str], dropout: float, pretrained: bool = True
 ) -> EncoderClassifier:
-    """A classifier with the encoder of `folder` (its shape only, where not `pretrained`) and a new head, drawn from
-    torch's current random state. ArtifactError where the folder lacks weights of the encoder, or is of a kind that is
-    not supported."""
+    """Return a classifier with the encoder of `folder` and a new head.
+
+    The head is drawn from torch's current random state. Where `pretrained` is false, so is the encoder, of which only
+    the shape is taken. Raise ArtifactError where the folder lacks weights of the encoder, or where its kind is not
+    supported.
+    """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if not pretrained:
         return classifier_of(config, labels=labels, dropout=dropout)
@@ -104,14 +113,17 @@ def classifier_from_encoder(
 
 
 def classifier_of(config: Any, *, labels: Sequence[str], dropout: float) -> EncoderClassifier:
-    """A classifier of a config's shape, all of whose weights are drawn from torch's current random state."""
+    """Return a classifier of the shape of `config`, with all weights drawn from torch's current random state."""
     set_head(config, labels=labels, dropout=dropout)
     hosted = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False, dtype=torch.float32)
     return covered(hosted, dropout)
 
 
 def from_config(folder: Path, facts: Facts) -> EncoderClassifier:
-    """The classifier that config.json describes, of random weights."""
+    """Return the classifier that config.json in `folder` describes, with random weights.
+
+    Raise ArtifactError where it has another number of labels than `facts`, or where its kind is not supported.
+    """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     named: dict[Any, str] = config.id2label or {}
     if len(named) != facts.num_labels:
@@ -120,7 +132,7 @@ def from_config(folder: Path, facts: Facts) -> EncoderClassifier:
 
 
 def set_head(config: Any, *, labels: Sequence[str], dropout: float) -> None:
-    """Say in a config what its classifier tells apart. ArtifactError where the kind of encoder is not supported."""
+    """Set a classifier's labels and dropout in `config`; raise ArtifactError where its kind is not supported."""
     if wrong := refusal(config.model_type):
         raise ArtifactError(wrong)
     config.id2label = dict(enumerate(labels))
@@ -131,7 +143,7 @@ def set_head(config: Any, *, labels: Sequence[str], dropout: float) -> None:
 
 
 def covered(hosted: PreTrainedModel, dropout: float) -> EncoderClassifier:
-    """The classifier around transformers' own, with the head's dropout as it should be, whatever the config's names."""
+    """Wrap a classifier of transformers, and set the dropout of its head, whatever its config calls that."""
     model = EncoderClassifier(hosted)
     inside = set(model.encoder.modules())
     for part in hosted.modules():
@@ -142,7 +154,7 @@ def covered(hosted: PreTrainedModel, dropout: float) -> EncoderClassifier:
 
 
 def check_encoder_whole(hosted: PreTrainedModel, missing: Collection[str], folder: Path) -> None:
-    """ArtifactError where weights of the encoder itself were drawn, since the folder lacks them."""
+    """Raise ArtifactError where `folder` lacks weights of the encoder itself, so that transformers drew them."""
     prefix = f"{hosted.base_model_prefix}."
     lacking = sorted(name for name in missing if name.startswith(prefix) and not name.startswith(f"{prefix}{POOLER}"))
     if lacking:
@@ -153,7 +165,10 @@ def check_encoder_whole(hosted: PreTrainedModel, missing: Collection[str], folde
 
 
 def choose_attention(hosted: PreTrainedModel) -> None:
-    """Let the encoder take the faster way to compute attention: on a processor, over texts of a few sentences, plain
-    products train a third faster than the fused ones (measured at up to 128 tokens)."""
+    """Let the encoder take the faster way to compute attention.
+
+    On a GPU that is the fused way. On a CPU, over texts of a few sentences, plain products train a third faster
+    (measured at up to 128 tokens).
+    """
     fused = torch.cuda.is_available() and getattr(hosted, "_supports_sdpa", False)
     hosted.set_attn_implementation("sdpa" if fused else "eager")

@@ -1,8 +1,8 @@
-"""Which weights a fine-tuning trains: all but some parts, the head, the last layers, or low-rank additions.
+"""The weights that a fine-tuning trains: all but some parts, the head, the last layers, or low-rank additions.
 
-All of them train the head, to which an encoder's pooler belongs. Low-rank additions are those of Hu et al. 2021 (LoRA,
-arXiv:2106.09685), by peft, on the attention's queries, keys and values; `merge` adds them to the weights, so that what
-is saved is a plain encoder.
+Every way trains the head, to which an encoder's pooler belongs. Low-rank additions are LoRA (Hu et al. 2021,
+arXiv:2106.09685), by peft, on the attention's queries, keys and values; `merge` adds them to the weights, so that a
+plain encoder is saved.
 """
 
 import re
@@ -18,7 +18,7 @@ from components.plumbing.errors import InputError, did_you_mean, examples
 Way = Full | HeadOnly | LastLayers | Lora
 
 LAYER = re.compile(r"(?:^|\.)(?:layer|layers)\.(\d+)\.")
-"""Where the number of a layer stands in a parameter's name, in BERT and most of its descendants."""
+"""The pattern that finds the number of a layer in a parameter's name, in BERT and most of its descendants."""
 
 ATTENTION = (
     ("query", "key", "value"),  # BERT, RoBERTa, ELECTRA
@@ -31,7 +31,7 @@ ATTENTION = (
 
 
 def restrict(model: EncoderClassifier, way: Way) -> None:
-    """Let only the weights that the way trains have gradients. InputError where the encoder has no such parts."""
+    """Let only the weights that `way` trains have gradients; raise InputError where the encoder has no such parts."""
     RESTRICTIONS[way.name](model, way)
 
 
@@ -87,7 +87,10 @@ RESTRICTIONS: dict[str, Callable[[EncoderClassifier, Any], None]] = {
 
 
 def attention_of(encoder: nn.Module) -> list[str]:
-    """The names of the products that make queries, keys and values; InputError where there are none of a known name."""
+    """Return the names of the linear layers that make queries, keys and values.
+
+    Raise InputError where no layer has one of the known names.
+    """
     products = [name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)]
     for names in ATTENTION:
         found = [product for product in products if product.rsplit(".", 1)[-1] in names]
@@ -101,7 +104,7 @@ def attention_of(encoder: nn.Module) -> list[str]:
 
 
 def merge(model: EncoderClassifier) -> EncoderClassifier:
-    """The model with low-rank additions added to the weights they stand beside; any other as it is."""
+    """Add a model's low-rank additions to the weights beside them; return the model, or any other one as it is."""
     unload = getattr(model.encoder, "merge_and_unload", None)
     if unload is not None:
         put_encoder(model, unload())
@@ -109,5 +112,5 @@ def merge(model: EncoderClassifier) -> EncoderClassifier:
 
 
 def put_encoder(model: EncoderClassifier, encoder: nn.Module) -> None:
-    """Put another module in the place of all but the head."""
+    """Replace the part of the model below the head by another module."""
     setattr(model.hosted, model.hosted.base_model_prefix, encoder)

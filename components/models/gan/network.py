@@ -18,7 +18,7 @@ SLOPE = 0.2  # of the leaky ReLU, as in DCGAN
 
 
 class Gan(nn.Module):
-    """The two players; as a model it is its generator."""
+    """A generator and a discriminator; called as a model, it is its generator."""
 
     def __init__(self, settings: GanSettings, *, num_values: int) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class Gan(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents (B, Z) → rows (B, N) in the model's scale, from -1 to 1."""
+        """Return rows (B, N) in the model's scale, from -1 to 1, for latents (B, Z)."""
         return self.generator(latents)
 
 
 def hidden(sizes: Sequence[int], *, batch_norm: bool, dropout: float) -> list[nn.Module]:
-    """The layers between sizes that follow each other."""
+    """Return the hidden layers between successive sizes: linear, batch norm, leaky ReLU, dropout."""
     layers: list[nn.Module] = []
     for size, next_size in pairwise(sizes):
         layers.append(nn.Linear(size, next_size))
@@ -52,5 +52,5 @@ def hidden(sizes: Sequence[int], *, batch_norm: bool, dropout: float) -> list[nn
 
 
 def build(settings: GanSettings, facts: Facts) -> Gan:
-    """A new GAN for rows of the data's shape."""
+    """Make a GAN for rows of the data's shape, with random weights."""
     return Gan(settings, num_values=prod(facts.shape))

@@ -1,7 +1,7 @@
 """The Transformer one step at a time, with the keys and values of earlier tokens as its state.
 
-The state has room for the whole context from the start, and the step masks what is not yet filled: it gives back only
-the new rows, so no step copies the state, and each costs the same (`benchmarks/generation.py`).
+The state has room for the whole context from the start, and the step masks what is not filled yet. The step returns
+only the new rows, so that no step copies the state, and each costs the same (`benchmarks/generation.py`).
 
 Legend: T new tokens, P positions of the context, N layers, H heads, D width of a head, C width, V tokens of the
 vocabulary.
@@ -17,7 +17,7 @@ from components.models.stepping import Stepping
 
 
 def step_of(model: nn.Module) -> Stepping:
-    """The stepping module of a Gpt, over its own weights."""
+    """Return the stepping module of a Gpt, over the model's own weights."""
     assert isinstance(model, Gpt)
     config = model.transformer.config
     room = (config.n_layer, config.n_head, config.n_positions, config.n_embd // config.n_head)
@@ -34,7 +34,7 @@ def step_of(model: nn.Module) -> Stepping:
 
 
 class GptStep(nn.Module):
-    """GPT-2's forward in plain products, which export to few operators; what torch fuses comes out as twice as many."""
+    """The forward pass of GPT-2 in plain products, which export to half as many operators as what torch fuses."""
 
     output: Tensor
 
@@ -50,8 +50,11 @@ class GptStep(nn.Module):
     def forward(
         self, input_ids: Tensor, position: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """input_ids (1, T), position (1,), keys and values (N, H, P, D) → logits (1, T, V), the new rows (N, H, T, D)
-        of both."""
+        """Return logits (1, T, V), and the new rows of keys and of values, (N, H, T, D) each.
+
+        Takes token ids (1, T), the position (1,) of the first one, and the keys and values before it, (N, H, P, D)
+        each.
+        """
         length = input_ids.shape[1]
         steps = torch.arange(length)
         seen = (torch.arange(self.context) < position)[None].expand(length, -1)  # (T, P)
@@ -70,7 +73,11 @@ class GptStep(nn.Module):
     def attend(
         self, attention: Any, hidden: Tensor, keys: Tensor, values: Tensor, visible: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention of the new tokens to those before, (1, H, P, D), and to themselves; and the new keys and values."""
+        """Return the attention of the new tokens, (1, T, C), and their keys and values, (1, H, T, D) each.
+
+        The new tokens attend to those before, whose keys and values are (1, H, P, D), and to themselves, where
+        `visible` (T, P + T) is true.
+        """
         length, width = hidden.shape[1], hidden.shape[2]
         split = attention.c_attn(hidden).view(1, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)  # (1, H, T, D) each

@@ -11,7 +11,7 @@ from components.params.families.gpt import GptSettings
 
 
 class Gpt(nn.Module):
-    """The weights have the names that transformers' GPT2LMHeadModel gives them, so that it opens them as its own."""
+    """A GPT-2 whose weights have the names of transformers' GPT2LMHeadModel, which opens a saved one as its own."""
 
     architecture = "GPT2LMHeadModel"
 
@@ -20,13 +20,13 @@ class Gpt(nn.Module):
         self.transformer = GPT2Model(config)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
+        """Return the logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
         hidden = self.transformer(input_ids=input_ids, use_cache=False).last_hidden_state  # (B, T, C)
         return nn.functional.linear(hidden, self.transformer.wte.weight)  # (B, T, V)
 
 
 def build(settings: GptSettings, facts: Facts) -> Gpt:
-    """A new network of random weights."""
+    """Make a network with random weights."""
     config = GPT2Config(
         vocab_size=facts.vocab_size,
         n_positions=facts.context,

@@ -1,6 +1,6 @@
-"""The LSTM one step at a time: its state goes in and comes out, so every step costs the same by its nature.
+"""The LSTM one step at a time: its state goes in and comes out, so that every step costs the same.
 
-torch.onnx spells `nn.LSTM` with weights that the graph puts together when it runs, which the quantizer does not see;
+torch.onnx exports `nn.LSTM` with weights that the graph puts together when it runs, which the quantizer does not see;
 here the operator is given them in ONNX's order.
 
 Legend: T tokens, E width of the embeddings, C width of the state, L layers, V tokens of the vocabulary.
@@ -16,7 +16,7 @@ OPSET = 14  # of the operator LSTM
 
 
 def step_of(model: nn.Module) -> Stepping:
-    """The stepping module of an Lstm, over its own weights."""
+    """Return the stepping module of an Lstm, over the model's own weights."""
     assert isinstance(model, Lstm)
     state = (model.lstm.num_layers, 1, model.lstm.hidden_size)
     return Stepping(
@@ -31,7 +31,7 @@ def step_of(model: nn.Module) -> Stepping:
 
 
 class LstmStep(nn.Module):
-    """The model's own step in torch; in an export, the same as ONNX's operators."""
+    """One step of the model: in torch by its own `step`, in an export by ONNX's operators."""
 
     def __init__(self, model: Lstm) -> None:
         super().__init__()
@@ -41,7 +41,10 @@ class LstmStep(nn.Module):
         self.register_buffer("output", model.embedding.weight.detach().T.contiguous(), persistent=False)
 
     def forward(self, input_ids: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """input_ids (1, T), hidden and cell (L, 1, C) → logits (1, T, V), the state after (L, 1, C) each."""
+        """Return logits (1, T, V), and the hidden and the cell state after, (L, 1, C) each.
+
+        Takes token ids (1, T), and the hidden and the cell state before, (L, 1, C) each.
+        """
         if not torch.compiler.is_exporting():
             logits, state = self.model.step(input_ids, (hidden, cell))
             return logits, *state
@@ -55,7 +58,7 @@ class LstmStep(nn.Module):
 
 
 class OnnxLayer(nn.Module):
-    """One layer as ONNX's operator LSTM; it has meaning in an export only."""
+    """One layer as ONNX's operator LSTM, whose outputs have meaning in an export only."""
 
     W: Tensor
     R: Tensor
@@ -71,7 +74,10 @@ class OnnxLayer(nn.Module):
         self.register_buffer("B", torch.cat([parts["bias_ih"], parts["bias_hh"]])[None], persistent=False)  # (1, 8C)
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """inputs (T, 1, E), hidden and cell (1, 1, C) → outputs (T, 1, C), the state after."""
+        """Return outputs (T, 1, C), and the hidden and the cell state after, (1, 1, C) each.
+
+        Takes inputs (T, 1, E) in the first layer and (T, 1, C) above it, and the hidden and the cell state before.
+        """
         outputs, hidden, cell = torch.onnx.ops.symbolic_multi_out(
             "LSTM",
             (inputs, self.W, self.R, self.B, None, hidden, cell),
@@ -84,6 +90,6 @@ class OnnxLayer(nn.Module):
 
 
 def onnx_order(weight: Tensor) -> Tensor:
-    """The rows of the gates from torch's order (input, forget, cell, output) in ONNX's (output second, cell last)."""
+    """Reorder the gates' rows from torch (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
     gate = weight.chunk(4)
     return torch.cat([gate[0], gate[3], gate[1], gate[2]])

@@ -10,12 +10,14 @@ from components.models.facts import Facts
 from components.params.families.lstm import LstmSettings
 
 State = tuple[Tensor, Tensor]
-"""Hidden and cell state after the last token, (L, B, C) each."""
+"""The hidden and the cell state after the last token, (L, B, C) each."""
 
 
 class Lstm(nn.Module):
-    """Embedding, LSTM layers, and the embedding again for the logits (Press & Wolf 2017), through a projection where
-    the widths differ."""
+    """An embedding, LSTM layers, and the embedding again for the logits (Press & Wolf 2017).
+
+    Where the widths of the state and the embedding differ, a projection lies between them.
+    """
 
     def __init__(self, settings: LstmSettings, *, vocab_size: int) -> None:
         super().__init__()
@@ -34,10 +36,11 @@ class Lstm(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights. The embeddings are small, since they are the output's, too; so the first layer's are large.
+        """Draw the weights.
 
-        Gates remember at first (Jozefowicz et al. 2015); orthogonal recurrent weights neither swell nor fade (Saxe et
-        al. 2014). With torch's own draw, a second layer learns nothing for hundreds of steps.
+        The embeddings are small, because they also make the output; so the first layer's weights are large. Gates
+        remember at first (Jozefowicz et al. 2015), and orthogonal recurrent weights neither swell nor fade (Saxe et al.
+        2014). With torch's own draw, a second layer learns nothing for hundreds of steps.
         """
         nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
         nn.init.zeros_(self.bias)
@@ -52,16 +55,16 @@ class Lstm(nn.Module):
             nn.init.ones_(bias[width : 2 * width])  # of the gate that forgets
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
+        """Return the logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
         return self.step(input_ids, None)[0]
 
     def step(self, input_ids: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The logits, and the state to go on from; a state of None is that before any token."""
+        """Return the logits (B, T, V), and the state from which to go on; a state of None is that before any token."""
         hidden, after = self.lstm(self.dropout(self.embedding(input_ids)), state)  # (B, T, C)
         projected = self.projection(self.dropout(hidden))  # (B, T, E)
         return nn.functional.linear(projected, self.embedding.weight, self.bias), after  # (B, T, V)
 
 
 def build(settings: LstmSettings, facts: Facts) -> Lstm:
-    """A new network of random weights."""
+    """Make a network with random weights."""
     return Lstm(settings, vocab_size=facts.vocab_size)

@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Perceptron(nn.Module):
-    """Hidden layers (product, batch norm, activation, dropout), then one product."""
+    """Hidden layers (linear, batch norm, activation, dropout), then a linear head."""
 
     def __init__(self, settings: MlpSettings, *, num_values: int, num_labels: int) -> None:
         super().__init__()
@@ -37,10 +37,10 @@ class Perceptron(nn.Module):
         self.head = nn.Linear(settings.hidden_sizes[-1], num_labels)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Logits (B, K) for the rows' numbers (B, N), scaled."""
+        """Return logits (B, K) for the scaled numbers of the rows, (B, N)."""
         return self.head(self.hidden(values))
 
 
 def build(settings: MlpSettings, facts: Facts) -> Perceptron:
-    """A new perceptron, as wide as the data at both ends."""
+    """Make a perceptron as wide as the data at both ends, with random weights."""
     return Perceptron(settings, num_values=prod(facts.shape), num_labels=facts.num_labels)

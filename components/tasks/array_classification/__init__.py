@@ -1,4 +1,4 @@
-"""Arrays of numbers, such as images, get one of a few labels, with a score for each."""
+"""The task array_classification: arrays of numbers, such as images, get one of a few labels, with a score for each."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ArrayClassification(Task):
-    """Arrays of numbers, such as images, get one of a few labels, with a score for each."""
+    """The classification of arrays of numbers, such as images, with a score for each of a few labels."""
 
     NAME = "array_classification"
 

@@ -1,4 +1,4 @@
-"""compress for arrays and their labels: one graph, of numbers that are scaled already."""
+"""compress for classifiers of arrays: one graph, which takes numbers that are scaled already."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from serving.tasks.array_classification.predictor import MODEL, ROUTE, SETTINGS,
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:
-    """The trial of a classifier of arrays. ArtifactError where evaluate judged other rows."""
+    """Return the trial of a classifier of arrays; raise ArtifactError where evaluate judged other rows."""
     test = read_split(inputs.test, "values")
     model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
@@ -36,11 +36,11 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
 
 
 def shortest(values: Any) -> list[float]:
-    """The numbers with the fewest digits that are still the same in fp32."""
+    """Return the numbers with the fewest digits that are still the same in fp32."""
     return [float(str(value)) for value in np.asarray(values, np.float32)]
 
 
 def export_classifier(model: nn.Module, *, num_values: int) -> onnx.ModelProto:
-    """The classifier in fp32, for any batch size: values (B, V) → logits (B, L)."""
+    """Export the classifier in fp32, for any batch size: values (B, V) → logits (B, L)."""
     dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
     return export_graph(model, {"values": torch.zeros((2, num_values))}, outputs=["logits"], dynamic=dynamic)

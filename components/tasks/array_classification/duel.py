@@ -1,4 +1,4 @@
-"""The champion gate for arrays and their labels."""
+"""The champion gate for classifiers of arrays."""
 
 from components.comparison.classifiers import ClassifierDuel
 from components.comparison.duel import HeldOut
@@ -7,6 +7,7 @@ from serving.tasks.array_classification.predictor import SETTINGS, Predictor, lo
 
 
 def make_duel(data: HeldOut, *, metric: str) -> ClassifierDuel:
+    """Return the comparison of two classifiers of arrays by `metric`, on the held-out rows."""
     return ClassifierDuel(
         metric=metric,
         labels=load_settings(data.predictor / SETTINGS).labels,

@@ -1,4 +1,4 @@
-"""preprocess for arrays that are told apart: see `arrays.py`."""
+"""preprocess for classified arrays, as for all arrays: see components/preprocess/arrays.py."""
 
 from components.preprocess.arrays import Report, run
 

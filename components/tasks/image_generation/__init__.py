@@ -1,4 +1,4 @@
-"""A generator draws images like those that it has seen."""
+"""The task image_generation: a generator draws images like those of its training split."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ImageGeneration(Task):
-    """A generator draws images like those that it has seen."""
+    """The generation of images like those of the training split."""
 
     NAME = "image_generation"
 

@@ -1,8 +1,9 @@
 """compress for generators of images: one graph from a latent to a row, Fréchet distance, samples/s.
 
-The discriminator is left behind, and batch norm becomes part of the products before it. The distance is that of
-evaluate, in the features of the classifier that evaluate left, from the validation split and then from the test split.
-Torch is the reference of the speed gate called as the service calls: one sample a call, one core a call.
+The discriminator is left behind, and batch norm becomes part of the linear layers before it. The distance is that of
+evaluate, in the features of the classifier that evaluate trained; it is measured from the validation split and then
+from the test split. The reference of the speed gate is torch, called as the service calls: one sample and one core a
+call.
 
 Legend: S samples, Z numbers of a latent, N numbers of a row.
 """
@@ -38,7 +39,7 @@ MAX_GOLDEN_COUNT = 4
 
 
 def make_trial(inputs: Inputs) -> "ImageTrial":
-    """The trial of a generator. ArtifactError where evaluate's classifier is of other images."""
+    """Return the trial of a generator; raise ArtifactError where evaluate's classifier is of other images."""
     scale = read_scale(inputs.predictor)
     return ImageTrial(
         scale=scale,
@@ -52,12 +53,14 @@ def make_trial(inputs: Inputs) -> "ImageTrial":
 
 @dataclass(frozen=True)
 class ImageTrial:
+    """The trial of a generator of images: how it is exported, run and judged."""
+
     scale: Scale
     model: nn.Module
     classifier: Classifier
-    """Of evaluate."""
+    """The classifier that evaluate trained, in whose features images are compared."""
     judged: Samples
-    """The float generator's, as evaluate judged them."""
+    """The float generator's samples, as evaluate judged them."""
     validation: Real
     test_split: Real
     metric: str = "frechet_distance"
@@ -65,7 +68,7 @@ class ImageTrial:
 
     @property
     def float_size_bytes(self) -> int:
-        """Of the generator alone, in fp32."""
+        """The size of the generator's fp32 weights, in bytes, without the discriminator."""
         return sum(v.nbytes for v in generating(self.model).generator.state_dict().values() if v.is_floating_point())
 
     @property
@@ -74,7 +77,7 @@ class ImageTrial:
 
     @property
     def items(self) -> Sequence[Any]:
-        """Seeds of one sample each."""
+        """The seeds of the speed rounds, one sample each."""
         return range(NUM_ITEMS)
 
     def judge_float(self) -> FloatFigures:
@@ -116,7 +119,7 @@ class ImageTrial:
         )
 
     def sampled(self, runner: Sampler) -> Images:
-        """As many samples as evaluate judged, of the same latents."""
+        """Draw as many samples as evaluate judged, from the same latents."""
         return runner.sample(self.judged.seed, len(self.judged.images))
 
     def classes(self, images: Images) -> Labels:
@@ -130,7 +133,7 @@ class ImageTrial:
 
 
 def golden_of(runner: Sampler) -> Iterable[Golden]:
-    """Requests of a few seeds and counts, with the images as the service gives them."""
+    """Yield requests of a few seeds and counts, with the images as the service gives them."""
     for seed in range(NUM_GOLDEN):
         count = 1 + seed % MAX_GOLDEN_COUNT
         request = {"seed": seed, "count": count, "format": "array"}
@@ -138,7 +141,7 @@ def golden_of(runner: Sampler) -> Iterable[Golden]:
 
 
 def export_generator(model: nn.Module) -> onnx.ModelProto:
-    """The generator in fp32, for any number of samples: latents (S, Z) → rows (S, N)."""
+    """Export the generator in fp32, for any number of samples: latents (S, Z) → rows (S, N)."""
     made = generating(model)
     latents = torch.zeros((2, made.latent_size))
     dynamic = {"latents": {0: torch.export.Dim.DYNAMIC}}
@@ -146,8 +149,10 @@ def export_generator(model: nn.Module) -> onnx.ModelProto:
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """The same function, with the scale and shift of batch norm inside the linear products before it where a sequence
-    has the two; any other module as it is, whose batch norm is exported."""
+    """Return the same function, with batch norm folded into a linear layer that stands before it in a sequence.
+
+    Any other module stays as it is, and its batch norm is exported.
+    """
     if not isinstance(module, nn.Sequential):
         return module
     layers: list[nn.Module] = []

@@ -1,8 +1,8 @@
-"""The champion gate for generators of images: the Fréchet distance to the test split, of samples of the same seed.
+"""The champion gate for generators of images: the Fréchet distance of samples of one seed from the test split.
 
-The yardstick is the classifier that evaluate left for the challenger. The bootstrap draws samples, the same numbers for
-both: of one seed and one latent size they are answers to the same latents. The drop is a share of the champion's
-distance.
+Features are those of the classifier that evaluate trained for the challenger. The bootstrap draws samples, by the same
+numbers for both generators: with one seed and one latent size, these are answers to the same latents. The drop is a
+share of the champion's distance.
 
 Legend: S samples or resamples, N rows, D features.
 """
@@ -29,6 +29,7 @@ NUM_ITEMS = 500
 
 
 def make_duel(data: HeldOut, *, metric: str) -> "ImageDuel":
+    """Return the comparison of two generators of images by `metric`, beside the challenger's test split."""
     scale = read_scale(data.predictor)
     classifier = load_classifier(data.results, shape=scale.shape, num_labels=len(scale.labels))
     judged = read_samples(data.results, shape=scale.shape)
@@ -40,10 +41,12 @@ def make_duel(data: HeldOut, *, metric: str) -> "ImageDuel":
 
 @dataclass(frozen=True)
 class ImageDuel:
+    """The comparison of two generators by the Fréchet distances of their samples."""
+
     metric: str
     classifier: Classifier
     real: Moments
-    """Of the test split."""
+    """The moments of the features of the test split."""
     num_real: int
     seed: int
     num_samples: int
@@ -51,7 +54,7 @@ class ImageDuel:
 
     @property
     def items(self) -> Sequence[Any]:
-        """Seeds of one sample each."""
+        """The seeds of the speed rounds, one sample each."""
         return range(NUM_ITEMS)
 
     def load(self, bundle: Path, *, threads: int) -> Sampler:
@@ -78,7 +81,7 @@ class ImageDuel:
         )
 
     def distances(self, images: Images) -> Statistic:
-        """The distance of each resample of the samples."""
+        """Return a function that gives the Fréchet distance of each resample of the samples, (S,)."""
         features = judge_images(self.classifier, images)[0].astype(np.float64)  # (N, D)
 
         def statistic(weights: Weights) -> Figures:
@@ -89,7 +92,7 @@ class ImageDuel:
 
 
 def weighted(features: NDArray[np.float64], weights: NDArray[np.float32]) -> Moments:
-    """The moments of rows that each count as often as they were drawn."""
+    """Return the moments of features (N, D), each row of which counts as often as it was drawn, `weights` (N,)."""
     count = float(weights.sum())
     mean = weights @ features / count  # (D,)
     apart = features - mean

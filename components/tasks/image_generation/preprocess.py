@@ -1,4 +1,4 @@
-"""preprocess for images that a model learns to draw: see `arrays.py`."""
+"""preprocess for images that a model learns to draw, as for all arrays: see components/preprocess/arrays.py."""
 
 from components.preprocess.arrays import Report, run
 

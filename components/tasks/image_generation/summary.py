@@ -1,22 +1,25 @@
-"""How the report on a generator of images is told in a few rows."""
+"""The report on a generator of images, told in a few rows."""
 
 from components.summary import Data, Row, Summary, beside, named, written
 
 
 def table(report: Data, _order: int | None) -> tuple[Row, list[Row]]:
-    """A generator's figures beside those of real rows and of an untrained one; no rows where there is no report yet."""
+    """Return the head and the rows of a table of the generator's figures beside those of real rows and untrained ones.
+
+    There are no rows where there is no report yet.
+    """
     if not headline(report):
         return ("", "", "", ""), []
     return (f"{report['num_samples']:,} samples", "model", "real", "untrained"), sample_rows(report)
 
 
 def headline(report: Data) -> str:
-    """The key of the figure that the model is told by."""
+    """Return the key of the figure by which the model is told; empty where there is no report yet."""
     return "test_frechet_distance" if "test_frechet_distance" in report else ""
 
 
 def sample_rows(report: Data) -> list[Row]:
-    """A generator's figures beside those of real rows and of an untrained generator, where these have any."""
+    """Return the generator's figures beside those of real rows and of an untrained generator, where these have any."""
     return [
         beside(named("test_frechet_distance"), *(written("frechet_distance", report[key]) for key in
                ("test_frechet_distance", "real_frechet_distance"))),

@@ -1,4 +1,4 @@
-"""Texts get one of a few labels, with a score for each."""
+"""The task text_classification: texts get one of a few labels, with a score for each."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TextClassification(Task):
-    """Texts get one of a few labels, with a score for each."""
+    """The classification of texts, with a score for each of a few labels."""
 
     NAME = "text_classification"
 

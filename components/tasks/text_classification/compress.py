@@ -1,4 +1,4 @@
-"""compress for texts and their labels: one graph, of token ids and their mask."""
+"""compress for classifiers of texts: one graph, which takes token ids and their attention mask."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from serving.tasks.text_classification.predictor import (
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:
-    """The trial of a classifier of texts. ArtifactError where evaluate judged other rows."""
+    """Return the trial of a classifier of texts; raise ArtifactError where evaluate judged other rows."""
     test = read_split(inputs.test, "text")
     model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
@@ -48,7 +48,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
 
 
 def export_classifier(model: nn.Module) -> onnx.ModelProto:
-    """The classifier in fp32, for any batch size and length: input_ids, attention_mask (B, T) → logits (B, L)."""
+    """Export the classifier in fp32, for any batch and length: input_ids, attention_mask (B, T) → logits (B, L)."""
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     inputs = {name: torch.ones((2, 4), dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     with plain_attention(model):
@@ -57,8 +57,10 @@ def export_classifier(model: nn.Module) -> onnx.ModelProto:
 
 @contextmanager
 def plain_attention(model: nn.Module) -> Generator[None]:
-    """Let an encoder of transformers' compute attention by plain products, since what torch fuses comes out as twice
-    the nodes; another family's model stays as it is."""
+    """Let an encoder of transformers compute attention by plain products for the time of the block.
+
+    Fused attention of torch is exported as twice as many nodes. A model of another family stays as it is.
+    """
     hosted: Any = getattr(model, "hosted", None)
     if not hasattr(hosted, "set_attn_implementation"):
         yield

@@ -1,4 +1,4 @@
-"""The champion gate for texts and their labels."""
+"""The champion gate for classifiers of texts."""
 
 from components.comparison.classifiers import ClassifierDuel
 from components.comparison.duel import HeldOut
@@ -8,6 +8,7 @@ from serving.tasks.text_classification.predictor import SETTINGS, Predictor, loa
 
 
 def make_duel(data: HeldOut, *, metric: str) -> ClassifierDuel:
+    """Return the comparison of two classifiers of texts by `metric`, on the held-out rows and their slices."""
     return ClassifierDuel(
         metric=metric,
         labels=load_settings(data.predictor / SETTINGS).labels,

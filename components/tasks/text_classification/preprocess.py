@@ -2,7 +2,7 @@
 
 Near-duplicates are found as in Lee et al. 2022, "Deduplicating training data makes language models better": MinHash,
 with each pair confirmed by the texts' own Jaccard similarity. The leakage gate then looks for texts that come again in
-another split. A text without a label is one to pretrain on; it must not come again in a split either.
+another split. Texts without a label are kept for pretraining; they must not come again in a split either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,26 +51,31 @@ pc: Any = pyarrow.compute  # makes its functions when it is imported, where no t
 
 @dataclass(frozen=True)
 class Report:
-    """Rows in = rows out + unlabelled + null + empty + conflicting + outvoted + duplicates + near-duplicates."""
+    """The counts of the rows, and the figures of their tokens.
+
+    Rows in = rows out + unlabelled + null + empty + conflicting + outvoted + duplicates + near-duplicates.
+    """
 
     num_rows_in: int
     num_unlabelled: int
-    """Rows kept without a label, to pretrain on."""
+    """The number of rows kept without a label, to pretrain on."""
     num_null: int
-    """Rows without a text."""
+    """The number of rows without a text."""
     num_empty: int
-    """Rows with nothing left of their text when it was clean."""
+    """The number of rows with nothing left of their text after cleaning."""
     num_conflicting: int
-    """Rows whose text, or one nearly the same, carries another label too."""
+    """The number of rows whose text, or one nearly the same, carries another label too."""
     num_conflicting_texts: int
-    """Such texts."""
+    """The number of different texts, each with its near-duplicates, that carry more than one label."""
     num_outvoted: int
-    """Rows whose label lost to that of most rows with their text; only where conflicts are put to the vote."""
+    """The number of rows whose label lost to that of most rows with their text, where conflicts are put to the vote."""
     num_duplicates: int
     num_near_duplicates: int
     raw_leak_share: float
-    """Of the test rows of a random split of the rows with a label as they came, those whose text, or one nearly the
-    same, is in its training split too."""
+    """The share of leaked rows in the test split of a random split of the rows with a label as they came.
+
+    A row is leaked where its text, or one nearly the same, is in the training split too.
+    """
     num_rows_out: int
     num_train: int
     num_validation: int
@@ -79,20 +84,25 @@ class Report:
     class_rows_min: int
     class_rows_max: int
     num_masked: int
-    """Texts of the rows that came in with a placeholder in them."""
+    """The number of texts with a placeholder in them, of all the rows that came in."""
     num_cut: int
-    """Texts so long that their end is left out before they are compared."""
+    """The number of texts so long that their end is left out before they are compared."""
     unknown_share: float
-    """Of the tokens, special ones left out."""
+    """The share of the tokens that the tokenizer does not know, special tokens left out."""
     tokens_p50: float
+    """The median number of tokens of a text."""
     tokens_p95: float
     tokens_max: int
     truncated_share: float
-    """Of the texts, those with more than max_tokens tokens."""
+    """The share of the texts with more than max_tokens tokens."""
 
 
 def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Clean, deduplicate, split, check for leaks, tokenize. Raises InputError and LeakageError."""
+    """Clean, deduplicate, split, check for leaks and tokenize; return the report.
+
+    Raise InputError where the rows or the tokenizer do not fit the settings, and LeakageError where texts of one split
+    come again in another.
+    """
     steps: dict[str, float] = {}
     labels: list[str] = read_json(inputs.verdict)["labels"]
     if not isinstance(params.tokenizer, TrainedTokenizer):
@@ -153,9 +163,9 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
 
 
 def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:
-    """The rows with a text, a label and a group; those with a text alone; how many have none, and how many are empty.
+    """Return the rows with text and label, those with a text alone, and the numbers of null and of empty texts.
 
-    Raises InputError where no row with a label is left, or where one has no group.
+    Raise InputError where no row with a label is left, or where one has no group.
     """
     whole = table.filter(pc.is_valid(table["text"]))
     filled = whole.filter(pc.not_equal(whole["text"], ""))
@@ -168,7 +178,10 @@ def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:
 
 
 def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> pa.Table:
-    """The unlabelled rows whose text is not that of a labelled one, or of one before, nor nearly."""
+    """Return the unlabelled rows whose text is new.
+
+    It is not, nor nearly, the text of a labelled row or of an unlabelled row before.
+    """
     if not len(unlabelled):
         return unlabelled
     texts = pa.concat_arrays([part["text"].combine_chunks() for part in (rows, unlabelled)])
@@ -184,7 +197,7 @@ def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> p
 def write_splits(
     splits: Mapping[str, pa.Table], unlabelled: pa.Table, outputs: Outputs, vocabulary: Vocabulary
 ) -> Tokens:
-    """Write the rows with their tokens; gives the counts of those with a label."""
+    """Write the rows with their tokens; return the tokens' counts, without those of unlabelled rows."""
     paths = {"train": outputs.train, "validation": outputs.validation, "test": outputs.test}
     written = [write_tokenized(paths[name], splits[name], vocabulary, title=f"tokenize {name}") for name in NAMES]
     write_tokenized(outputs.unlabelled, unlabelled, vocabulary, title="tokenize unlabelled")
@@ -192,7 +205,7 @@ def write_splits(
 
 
 def check_unknown(tokens: Tokens, params: TextClassificationData) -> None:
-    """InputError where the tokenizer does not know too many of the tokens."""
+    """Raise InputError where the share of tokens that the tokenizer does not know is above max_unknown_share."""
     if tokens.unknown_share > params.max_unknown_share:
         raise InputError(
             f"the tokenizer does not know {tokens.unknown_share:.1%} of the tokens (preprocess.max_unknown_share is "
@@ -202,7 +215,7 @@ def check_unknown(tokens: Tokens, params: TextClassificationData) -> None:
 
 
 def write_predictor(path: Path, params: TextClassificationData, labels: Sequence[str], vocabulary: Vocabulary) -> None:
-    """All that the predictor needs beside the model and the tokenizer."""
+    """Write predictor.json: all that the predictor needs beside the model and the tokenizer."""
     settings = {
         "task": params.task,
         "labels": labels,

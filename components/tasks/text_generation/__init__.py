@@ -1,4 +1,4 @@
-"""A language model writes on from a prompt."""
+"""The task text_generation: a language model writes on from a prompt."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TextGeneration(Task):
-    """A language model writes on from a prompt."""
+    """The generation of text by a language model, which writes on from a prompt."""
 
     NAME = "text_generation"
 

@@ -1,7 +1,7 @@
 """compress for language models: one step as a graph, bits per byte, tokens/s.
 
-Quality, the float model's too, is measured on the beginnings of a split's documents, about MAX_TOKENS in all, read in
-windows as long texts are when served; evaluate judges the whole split, so its figure is another one. Speed is that of
+Quality, the float model's too, is measured on the beginnings of a split's documents, about MAX_TOKENS tokens in all,
+read in windows as long texts are when served. evaluate judges the whole split, so its figure differs. Speed is that of
 writing, one token at a time, from prompt to text; torch steps in the same way, with the same state, one core a text.
 """
 
@@ -41,7 +41,7 @@ PROMPT_TOKENS = 16
 NEW_TOKENS = 24  # of a prompt's answer
 
 Figures = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""The likeliest tokens, and the log2-probabilities of those that came."""
+"""The likeliest token at each place of a piece, and the log2-probability of the token that is there."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ class Excerpts:
     row: NDArray[np.int64]
     input_ids: list[list[int]]
     num_bytes: NDArray[np.int64]
+    """The size of each beginning, in bytes of UTF-8."""
     prompts: list[str]
-    """Of some of the documents."""
+    """The first tokens of some of the documents, as texts."""
 
 
 def make_trial(inputs: Inputs) -> "TextGenerationTrial":
-    """The trial of a language model."""
+    """Return the trial of a language model."""
     return TextGenerationTrial(
         folder=inputs.predictor,
         stepping=load_stepping(inputs.model),
@@ -67,7 +68,7 @@ def make_trial(inputs: Inputs) -> "TextGenerationTrial":
 
 
 def read_excerpts(path: Path, predictor: Path) -> Excerpts:
-    """As many tokens of each document of a split."""
+    """Read the beginnings of a split's documents, up to the same number of tokens of each."""
     tokenizer, settings = load_tokenizer(predictor / TOKENIZER), load_settings(predictor / SETTINGS)
     table = pq.read_table(path, columns=["row", "input_ids"])
     share = max(MAX_TOKENS // max(len(table), 1), settings.context)
@@ -85,8 +86,10 @@ def read_excerpts(path: Path, predictor: Path) -> Excerpts:
 
 @dataclass(frozen=True)
 class TextGenerationTrial:
+    """The trial of a language model: how it is exported, run and judged."""
+
     folder: Path
-    """preprocess's `predictor/`."""
+    """The folder `predictor/` of preprocess."""
     stepping: Stepping
     float_size_bytes: int
     validation: Excerpts
@@ -150,7 +153,7 @@ class TextGenerationTrial:
 
 
 def described(split: Excerpts) -> str:
-    """What is read of the test split, in words."""
+    """Return, in words, what is read of the test split."""
     num_tokens, longest = sum(map(len, split.input_ids)), max(map(len, split.input_ids), default=0)
     return (
         f"{num_tokens:,} tokens of the test split, the beginnings of {len(split.input_ids):,} of its documents "
@@ -159,7 +162,7 @@ def described(split: Excerpts) -> str:
 
 
 def export_step(stepping: Stepping) -> onnx.ModelProto:
-    """The step in fp32, for any number of tokens."""
+    """Export the step in fp32, for any number of tokens."""
     dynamic = {"input_ids": {1: torch.export.Dim.DYNAMIC}}
     graph = export_graph(stepping.module, stepping.inputs, outputs=stepping.outputs, dynamic=dynamic)
     logits = next(output for output in graph.graph.output if output.name == "logits")
@@ -170,17 +173,17 @@ def export_step(stepping: Stepping) -> onnx.ModelProto:
 
 
 def greedy(prompt: str) -> dict[str, Any]:
-    """A request for the likeliest answer."""
+    """Return a request for the likeliest answer."""
     return {"prompt": prompt, "max_tokens": NEW_TOKENS, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
 
 
 def drawn(prompt: str, *, seed: int) -> dict[str, Any]:
-    """A request for an answer that is drawn."""
+    """Return a request for an answer that is drawn at random."""
     return greedy(prompt) | {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": seed}
 
 
 def golden_of(runner: TextGenerator, prompts: Sequence[str]) -> list[Golden]:
-    """Answers to be given again by the service, greedy and drawn in turns."""
+    """Return requests, greedy and drawn in turns, with the answers that the service must give again."""
     requests = [drawn(prompt, seed=number) if number % 2 else greedy(prompt) for number, prompt in enumerate(prompts)]
     return [
         Golden(route=ROUTE, request={**request, "stream": False}, answer=answer)
@@ -189,7 +192,7 @@ def golden_of(runner: TextGenerator, prompts: Sequence[str]) -> list[Golden]:
 
 
 def read_figures(runner: TextGenerator, split: Excerpts) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
-    """What the model makes of each document."""
+    """Return each document's likeliest token at each place, and the log2-probability of the token that is there."""
 
     def figures(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> Figures:
         return logits.argmax(axis=1), log2_probability(logits, tokens)
@@ -202,7 +205,7 @@ def read_figures(runner: TextGenerator, split: Excerpts) -> tuple[list[NDArray[n
 def document_table(
     split: Excerpts, *, bits: Sequence[NDArray[np.float64]], float_bits: Sequence[NDArray[np.float64]]
 ) -> pa.Table:
-    """row, num_tokens, num_bytes, bits_per_byte and float_bits_per_byte of each document's beginning."""
+    """Return a table of each beginning's row, num_tokens, num_bytes, bits_per_byte and float_bits_per_byte."""
     columns = {
         "row": pa.array(split.row, pa.int64()),
         "num_tokens": pa.array([len(ids) for ids in split.input_ids], pa.int64()),

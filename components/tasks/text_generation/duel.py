@@ -1,7 +1,9 @@
-"""The champion gate for language models: bits per byte of the same texts, each read with its model's own tokenizer.
+"""The champion gate for language models: bits per byte of the same texts, read by each model with its own tokenizer.
 
 The texts are the beginnings of the test split's documents, as many bytes as take seconds to read. The bootstrap draws
-documents, since the tokens of one are no independent rows.
+documents, because the tokens of one are no independent rows.
+
+Legend: N documents, S resamples.
 """
 
 from collections.abc import Sequence
@@ -20,14 +22,15 @@ from components.tasks.text_generation.compress import MAX_PROMPTS, greedy
 from serving.tasks.text_generation.predictor import SETTINGS, TextGenerator, load_settings
 
 MAX_CHARACTERS = 80_000
-"""Of the texts in all: about 20,000 tokens."""
+"""The largest number of characters of all texts together: about 20,000 tokens."""
 LEAST_CHARACTERS = 500
 PROMPT_CHARACTERS = 60
 BYTES_A_CHARACTER = 4
-"""At most, and as many tokens: a prompt must fit into the context, whatever the tokenizer."""
+"""The most bytes, and so tokens, of a character: a prompt must fit into the context, whatever the tokenizer."""
 
 
 def make_duel(data: HeldOut, *, metric: str) -> "LanguageDuel":
+    """Return the comparison of two language models by `metric`, on the beginnings of the held-out documents."""
     texts: list[str] = pq.read_table(data.test, columns=["text"])["text"].to_pylist()
     share = max(MAX_CHARACTERS // max(len(texts), 1), LEAST_CHARACTERS)
     beginnings = [text[:share] for text in texts if text][: MAX_CHARACTERS // LEAST_CHARACTERS]
@@ -38,10 +41,12 @@ def make_duel(data: HeldOut, *, metric: str) -> "LanguageDuel":
 
 @dataclass(frozen=True)
 class LanguageDuel:
+    """The comparison of two language models by their bits per byte."""
+
     metric: str
     texts: Sequence[str]
     items: Sequence[Any]
-    """Prompts."""
+    """The prompts of the speed rounds."""
     unit: str = "prompt"
 
     def load(self, bundle: Path, *, threads: int) -> TextGenerator:
@@ -67,13 +72,13 @@ class LanguageDuel:
 
 
 def bits_of(runner: TextGenerator, texts: Sequence[str]) -> NDArray[np.float64]:
-    """What each text costs, (N,)."""
+    """Return the number of bits that each text costs the model, (N,)."""
     ids = [runner.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     return np.array([-found.sum() for found in runner.log2_probabilities(ids)])
 
 
 def per_byte(name: str, bits: NDArray[np.float64], size: NDArray[np.float64]) -> Statistic:
-    """Bits per byte of each resample of the documents."""
+    """Return a function that gives the bits per byte of each resample of the documents, (S,)."""
 
     def statistic(weights: Weights) -> Figures:
         drawn = weights.T.astype(np.float64)  # (S, N)

@@ -2,7 +2,7 @@
 
 Near-duplicates are found as for texts with labels (Lee et al. 2022), document by document; the leakage gate then looks
 for documents that come again in another split. A document ends with the end-of-text token, which also stands before the
-first. The tokens spell every character, so that bits per byte can be told of any tokenizer, and compared.
+first one. The tokens spell every character, so that bits per byte can be compared between any tokenizers.
 """
 
 from collections.abc import Mapping
@@ -41,12 +41,15 @@ pc: Any = pyarrow.compute  # makes its functions when it is imported, where no t
 
 @dataclass(frozen=True)
 class Report:
-    """Documents in = documents out + null + empty + duplicates + near-duplicates."""
+    """The counts of the documents, and the figures of their tokens.
+
+    Documents in = documents out + null + empty + duplicates + near-duplicates.
+    """
 
     num_rows_in: int
     num_null: int
     num_empty: int
-    """With nothing left when they were clean."""
+    """The number of documents with nothing left after cleaning."""
     num_duplicates: int
     num_near_duplicates: int
     num_rows_out: int
@@ -59,14 +62,18 @@ class Report:
     vocab_size: int
     bytes_per_token: float
     unknown_share: float
-    """Of the tokens."""
+    """The share of the tokens that the tokenizer does not know."""
     tokens_p50: float
-    """Of a document."""
+    """The median number of tokens of a document."""
     tokens_max: int
 
 
 def run(params: TextGenerationData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Clean, deduplicate, split, check for leaks, tokenize. Raises InputError and LeakageError."""
+    """Clean, deduplicate, split, check for leaks and tokenize; return the report.
+
+    Raise InputError where the documents or the tokenizer do not fit the settings, and LeakageError where documents of
+    one split come again in another.
+    """
     steps: dict[str, float] = {}
     check_keeps_case(params)
     with timed("clean", steps):
@@ -124,7 +131,7 @@ def run(params: TextGenerationData, inputs: Inputs, outputs: Outputs, *, tracker
 
 
 def check_keeps_case(params: TextGenerationData) -> None:
-    """InputError where the tokenizer is to forget what the model should write."""
+    """Raise InputError where a tokenizer that is to be trained would lose the capitals that the model should write."""
     if isinstance(params.tokenizer, TrainedTokenizer) and params.tokenizer.lowercase:
         raise InputError(
             "preprocess.tokenizer.lowercase is true, but texts are to be written with their capitals; set it to false"
@@ -132,7 +139,7 @@ def check_keeps_case(params: TextGenerationData) -> None:
 
 
 def cleaned(table: pa.Table, params: TextGenerationData) -> pa.Table:
-    """The rows with their texts clean; null stays null."""
+    """Return the rows with clean texts; null stays null."""
     texts: list[str | None] = []
     with progress("clean", total=len(table)) as bar:
         for number, text in enumerate(table["text"].to_pylist(), start=1):
@@ -143,7 +150,10 @@ def cleaned(table: pa.Table, params: TextGenerationData) -> pa.Table:
 
 
 def usable(table: pa.Table) -> tuple[pa.Table, int, int]:
-    """The rows with a text and a group; how many have none, and how many are empty. InputError where none is left."""
+    """Return the rows with a text, and the numbers of rows without one and with an empty one.
+
+    Raise InputError where no row is left, or where one has no group.
+    """
     whole = table.filter(pc.is_valid(table["text"]))
     filled = whole.filter(pc.not_equal(whole["text"], ""))
     if not len(filled):
@@ -153,7 +163,10 @@ def usable(table: pa.Table) -> tuple[pa.Table, int, int]:
 
 
 def split_rows(rows: pa.Table, params: TextGenerationData) -> dict[str, pa.Table]:
-    """The documents of each split, in the order in which they came; all of them are of one class here."""
+    """Return the documents of each split, in the order in which they came, all as one class.
+
+    Raise InputError where there are too few for each split to have one.
+    """
     needed = fewest_rows(params.split)
     if len(rows) < needed:
         raise InputError(
@@ -169,7 +182,7 @@ def unknown_share(encoded: Mapping[str, Encoded]) -> float:
 
 
 def check_unknown(encoded: Mapping[str, Encoded], params: TextGenerationData) -> None:
-    """InputError where the tokenizer does not know too many of the tokens."""
+    """Raise InputError where the share of tokens that the tokenizer does not know is above max_unknown_share."""
     share = unknown_share(encoded)
     if share > params.max_unknown_share:
         texts = (text for part in encoded.values() for text in part.unknown_texts)
@@ -181,7 +194,7 @@ def check_unknown(encoded: Mapping[str, Encoded], params: TextGenerationData) ->
 
 
 def check_context(train: Encoded, params: TextGenerationData) -> None:
-    """InputError where the training split does not fill the context once."""
+    """Raise InputError where the training split does not hold a whole context and the token after it."""
     needed = params.context + 1
     if train.num_tokens < needed:
         raise InputError(
@@ -191,7 +204,7 @@ def check_context(train: Encoded, params: TextGenerationData) -> None:
 
 
 def write_predictor(path: Path, params: TextGenerationData, vocabulary: Vocabulary) -> None:
-    """What the predictor needs to read a prompt as the documents were read."""
+    """Write predictor.json: what the predictor needs to read a prompt as the documents were read."""
     settings = {
         "task": params.task,
         "unicode": params.unicode,

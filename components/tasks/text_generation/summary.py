@@ -1,20 +1,23 @@
-"""How the report on a language model is told in a few rows."""
+"""The report on a language model, told in a few rows."""
 
 from components.summary import Data, Row, Summary, figure, heads_with_interval, written
 
 
 def table(report: Data, order: int | None) -> tuple[Row, list[Row]]:
-    """Bits per byte beside each other system's; no rows where there is no report yet."""
+    """Return the head and the rows of a table of bits per byte beside each other system's.
+
+    There are no rows where there is no report yet.
+    """
     return heads_with_interval(report), language_rows(report, order=order) if headline(report) else []
 
 
 def headline(report: Data) -> str:
-    """The key of the figure that the model is told by."""
+    """Return the key of the figure by which the model is told; empty where there is no report yet."""
     return "bits_per_byte" if "bits_per_byte" in report else ""
 
 
 def language_rows(report: Data, *, order: int | None) -> list[Row]:
-    """Bits per byte, how far they lie below each other system's, and perplexity."""
+    """Return the rows of bits per byte, of how far they lie below each other system's, and of perplexity."""
     grams = f"{order}-gram" if order else "n-gram"
     systems = {"byte_ngram": f"byte {grams}", "token_ngram": f"token {grams}", "xz": "xz -9"}
     rows = [

@@ -27,7 +27,11 @@ ARRAYS_A_CALL = 256  # the steps of the progress bar
 
 
 def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Judge the model on the test split. InputError where a split lacks classes, QualityError where the gate fails."""
+    """Judge the model on the test split; return the report.
+
+    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
+    QualityError where the gate fails.
+    """
     settings = load_settings(inputs.predictor / SETTINGS)
     train, test = read_splits(inputs, settings.labels)
     train_values, test_values = read_values(inputs.train), read_values(inputs.test)
@@ -57,13 +61,13 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
 
 
 def read_values(path: Path) -> NDArray[np.float32]:
-    """The arrays of a split as they came, (N, V)."""
+    """Read the arrays of a split as they came, not scaled, (N, V)."""
     column = pq.read_table(path, columns=["values"])["values"].combine_chunks()
     return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 def predict(predictor: Predictor, values: NDArray[np.float32]) -> Scores:
-    """The scores of each array, (N, K). ArtifactError where one is not finite."""
+    """Return the scores of each array, (N, K); raise ArtifactError where one is not finite."""
     scores = np.zeros((len(values), len(predictor.labels)), np.float32)
     with progress("evaluate", total=len(values)) as bar:
         for start in range(0, len(values), ARRAYS_A_CALL):

@@ -1,4 +1,4 @@
-"""The float model of arrays behind the predictor: the same scaling and softmax as the served one."""
+"""The float model of arrays in the predictor that is served, so that scaling and softmax are those of the service."""
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ BATCH_SIZE = 256  # torch is at its fastest on batches, and fp32 rows do not dis
 
 
 def float_array_predictor(model: nn.Module, *, settings: PredictorSettings) -> Predictor:
-    """A predictor around a torch model in fp32, on all of torch's threads."""
+    """Return a predictor around a torch model in fp32, on all of torch's threads."""
     return Predictor(settings=settings, forward=float_array_forward(model), batch_size=BATCH_SIZE, threads=1)
 
 
 def float_array_forward(model: nn.Module) -> Forward:
-    """The forward of a torch model, from arrays to arrays."""
+    """Return the forward pass of a torch model, as a function from NumPy arrays to NumPy arrays."""
 
     @torch.inference_mode()
     def forward(values: Values) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""How far images lie from each other, in grey levels: root mean square over the pixels.
+"""Distances between images, in grey levels: the root mean square over the pixels.
 
 Legend: N and M images, H and W their sides.
 """
@@ -12,14 +12,17 @@ TOGETHER = 500
 
 
 def mean_pairwise(images: Images) -> float:
-    """The mean distance of two different images (N, H, W): each is compared with the one half the set away."""
+    """Return the mean distance between different images of a set (N, H, W).
+
+    Each image is compared with the one that lies half the set away.
+    """
     rows = as_rows(images)
     other = np.roll(rows, len(rows) // 2, axis=0)
     return float(np.sqrt(np.square(rows - other).mean(axis=1)).mean())
 
 
 def mean_nearest(images: Images, among: Images) -> float:
-    """The mean distance of images (N, H, W) from the one that is nearest of (M, H, W)."""
+    """Return the mean distance of images (N, H, W) from the nearest one of `among` (M, H, W)."""
     rows, others = as_rows(images), as_rows(among)
     squares = np.square(others).sum(axis=1)  # (M,)
     found: list[NDArray[np.float32]] = []
@@ -31,5 +34,5 @@ def mean_nearest(images: Images, among: Images) -> float:
 
 
 def as_rows(images: Images) -> NDArray[np.float32]:
-    """(N, H * W)"""
+    """Return images (N, H, W) as rows of fp32 numbers, (N, H * W)."""
     return images.reshape(len(images), -1).astype(np.float32)

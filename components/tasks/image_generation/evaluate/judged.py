@@ -1,4 +1,4 @@
-"""What the report, the tables and the plots of a generator are made from.
+"""The judged samples of a generator, from which its report, its tables and its plots are made.
 
 Legend: S samples, H and W their sides, K classes.
 """
@@ -15,15 +15,15 @@ from serving.predictors.pictures import Images
 
 @dataclass(frozen=True)
 class Judged:
-    """Samples and what the classifier takes them for."""
+    """The samples, and the classes that the classifier takes them for."""
 
     labels: Sequence[str]
-    """Names of the K classes."""
+    """The names of the K classes."""
     images: Images
     """The samples, (S, H, W)."""
     predicted: Labels
-    """The class that each is taken for, (S,)."""
+    """The class that each sample is taken for, (S,)."""
     shares: NDArray[np.float64]
-    """Of the samples, (K,)."""
+    """The share of each class among the samples, (K,)."""
     real_shares: NDArray[np.float64]
-    """Of the training split, (K,)."""
+    """The share of each class in the training split, (K,)."""

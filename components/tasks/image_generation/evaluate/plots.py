@@ -1,5 +1,6 @@
-"""The pictures of a generator: samples, a walk between latents, the share of each class. The same samples give the same
-bytes.
+"""The pictures of a generator: samples, a walk between latents, and the share of each class.
+
+The same samples give the same bytes.
 
 Legend: S samples, Z numbers of a latent, W walks of P steps.
 """
@@ -21,7 +22,7 @@ ZOOM = 2
 
 
 def draw_plots(folder: Path, judged: Judged, sampler: Sampler, *, seed: int) -> None:
-    """Write samples.png, walk.png and classes.png."""
+    """Write samples.png, walk.png and classes.png into `folder`."""
     (folder / "samples.png").write_bytes(png_of(tiled(judged.images[:NUM_SHOWN]), zoom=ZOOM))
     steps = walk(draw_latents(seed, NUM_WALKS + 1, size=sampler.latent_size), num_steps=NUM_STEPS)
     (folder / "walk.png").write_bytes(png_of(tiled(sampler.draw(steps), columns=NUM_STEPS), zoom=ZOOM))
@@ -30,10 +31,10 @@ def draw_plots(folder: Path, judged: Judged, sampler: Sampler, *, seed: int) -> 
 
 
 def walk(latents: Latents, *, num_steps: int) -> Latents:
-    """From each latent (W + 1, Z) to the next in even steps, (W * P, Z), the next one itself left out.
+    """Return even steps from each latent (W + 1, Z) to the next one, which is left out, (W * P, Z).
 
-    Along the sphere (White 2016): the length of a normal latent hardly varies, and a straight line would leave that
-    length, which the generator never saw.
+    The steps go along the sphere (White 2016): the length of a normal latent hardly varies, and a straight line would
+    leave that length, which the generator never saw.
     """
     share = np.linspace(0, 1, num_steps, endpoint=False)[:, None]  # (P, 1)
     found: list[Latents] = []
@@ -46,7 +47,7 @@ def walk(latents: Latents, *, num_steps: int) -> Latents:
 
 
 def draw_classes(judged: Judged) -> Figure:
-    """Share of each class among the samples, beside its share of the real rows."""
+    """Draw the share of each class among the samples, beside its share of the training split."""
     names = [shown(label, label_id) for label_id, label in enumerate(judged.labels)]
     figure = Figure(figsize=(max(5.0, 0.7 * len(names)), 3.6), layout="constrained")
     axes = figure.subplots()

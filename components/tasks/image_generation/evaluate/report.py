@@ -1,9 +1,10 @@
-"""The figures of a generator, and its gate.
+"""The figures of a generator, and its quality gate.
 
-Samples and real images are compared in the features of a classifier that is trained on the real training split. Beside
-the generator's Fréchet distance stand that of the same network untrained, and that of the training split from the test
-split: what is left between real and real. A generator that collapsed leaves classes out, prefers one, or makes samples
-that are all alike, whatever its distance; one that copies lies nearer to the training rows than real rows do.
+Samples and real images are compared in the features of a classifier that is trained on the real training split. Two
+Fréchet distances stand beside the generator's: that of the same network untrained, and that of the training split from
+the test split, which is what remains between real and real. A generator that collapsed leaves classes out, prefers one,
+or makes samples that are all alike, whatever its distance; one that copies lies nearer to the training rows than real
+rows do.
 """
 
 import time
@@ -41,41 +42,47 @@ from serving.predictors.pictures import Images
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of the generator's samples."""
+    """The figures of the generator's samples."""
 
     num_samples: int
     num_real: int
-    """Of the training and the test split, which samples are compared with."""
+    """The number of images of the training and the test split, with which the samples are compared."""
     num_classes: int
     classifier_accuracy: float
-    """Of the classifier whose features are compared, on the test split."""
+    """The accuracy on the test split of the classifier in whose features images are compared."""
     frechet_distance: float
+    """The Fréchet distance of the samples from the training and the test split together."""
     frechet_ratio: float
-    """Over the untrained generator's."""
+    """The Fréchet distance over that of the untrained generator."""
     untrained_frechet_distance: float
+    """The Fréchet distance of the untrained generator's samples from the training and the test split together."""
     real_frechet_distance: float
-    """Of the training split from the test split."""
+    """The Fréchet distance of the training split from the test split."""
     test_frechet_distance: float
-    """Of the samples from the test split alone, which the classifier and the generator have not seen."""
+    """The Fréchet distance of the samples from the test split alone, unseen by classifier and generator."""
     num_classes_present: int
     max_class: str
-    """Which the classifier takes most samples for."""
+    """The class that the classifier takes most samples for."""
     max_class_share: float
     min_class_share: float
     diversity: float
-    """Mean distance between two samples, over that between two training rows."""
+    """The mean distance between two samples, over that between two training rows."""
     nearest_distance: float
-    """From a sample to the training row that is nearest, on average, in grey levels (root mean square)."""
+    """The mean distance of a sample from the nearest training row, in grey levels (root mean square)."""
     real_nearest_distance: float
-    """The same from a test row."""
+    """The mean distance of a test row from the nearest training row, in grey levels (root mean square)."""
 
     def headline(self) -> dict[str, float]:
-        """What one compares."""
+        """Return the figure by which reports are compared, with its name."""
         return {"frechet_distance": shortened(self.frechet_distance)}
 
 
 def measure(params: ImageGenerationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Judge the generator's samples. QualityError where the gate fails, ArtifactError where samples are not finite."""
+    """Judge the generator's samples; return the report.
+
+    Raise QualityError where the gate fails, ArtifactError where the generator's weights are not finite, and InputError
+    where a split holds fewer than two rows.
+    """
     scale = read_scale(inputs.predictor)
     train, test = read_real(inputs.train, scale), read_real(inputs.test, scale)
     classifier = train_classifier(
@@ -108,7 +115,7 @@ def measure(params: ImageGenerationFigures, inputs: Inputs, outputs: Outputs, *,
 
 
 def sampled(model: nn.Module, scale: Scale, params: ImageGenerationFigures) -> Images:
-    """The samples that are judged. ArtifactError where the model gives no numbers."""
+    """Draw the samples that are judged; raise ArtifactError where the generator's weights are not finite."""
     if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
         raise ArtifactError(
             "the generator's weights are not finite; train it again with a lower pretrain.optimizer.learning_rate"
@@ -117,7 +124,7 @@ def sampled(model: nn.Module, scale: Scale, params: ImageGenerationFigures) -> I
 
 
 def reset(model: nn.Module, *, seed: int) -> nn.Module:
-    """The same network before its first step."""
+    """Return a copy of the network with weights drawn anew from `seed`, as before its first step."""
     untrained = deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -131,7 +138,10 @@ def reset(model: nn.Module, *, seed: int) -> nn.Module:
 def distances_of(
     samples: NDArray[np.float32], untrained: NDArray[np.float32], classifier: Classifier, *, train: Real, test: Real
 ) -> dict[str, float]:
-    """The Fréchet distances, by the report's names, from features (S, D)."""
+    """Return the classifier's accuracy and the Fréchet distances by the report's names.
+
+    `samples` and `untrained` are features (S, D).
+    """
     of_train, _ = judge_images(classifier, train.images)
     of_test, predicted = judge_images(classifier, test.images)
     real, held_out = moments_of(np.concatenate([of_train, of_test])), moments_of(of_test)
@@ -148,7 +158,7 @@ def distances_of(
 
 
 def summarise(judged: Judged, distances: dict[str, float], *, train: Real, test: Real) -> Report:
-    """The report, rounded."""
+    """Return the report, with rounded figures."""
     between = mean_pairwise(train.images)
     figures = distances | {
         "max_class_share": judged.shares.max(),
@@ -168,7 +178,7 @@ def summarise(judged: Judged, distances: dict[str, float], *, train: Real, test:
 
 
 def shares_by_label(judged: Judged) -> dict[str, dict[str, float]]:
-    """For each label, its share of the samples and of the training split."""
+    """Return the share of the samples and of the training split that each label has."""
     return {
         label: {"share": rounded(share), "real_share": rounded(real)}
         for label, share, real in zip(judged.labels, judged.shares, judged.real_shares, strict=True)
@@ -176,7 +186,7 @@ def shares_by_label(judged: Judged) -> dict[str, dict[str, float]]:
 
 
 def judge(report: Report, judged: Judged, gate: SampleGate) -> None:
-    """The quality gate: QualityError says what is missing, first of all whether the generator collapsed."""
+    """Raise QualityError where the gate fails, with all that is missing, a collapse of the generator first."""
     faults = collapse_of(report, judged, gate)
     if report.frechet_ratio > gate.max_frechet_ratio:
         faults.append(
@@ -198,7 +208,10 @@ def judge(report: Report, judged: Judged, gate: SampleGate) -> None:
 
 
 def collapse_of(report: Report, judged: Judged, gate: SampleGate) -> list[str]:
-    """What speaks for a collapse: classes without a sample, one with too many, samples that are all alike."""
+    """Return the message that the generator collapsed, in a list; empty where nothing speaks for it.
+
+    Signs of a collapse are classes without a sample, one with too many, and samples that are all alike.
+    """
     signs: list[str] = []
     missing = [label for label, share in zip(judged.labels, judged.shares, strict=True) if share == 0]
     if missing:

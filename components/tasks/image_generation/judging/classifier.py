@@ -1,4 +1,4 @@
-"""The yardstick: a small convolutional classifier of real images, whose last hidden layer gives the features.
+"""The yardstick for images: a small convolutional classifier of real ones, whose last hidden layer gives the features.
 
 It is trained here, on the recipe's own training split. Its sizes and its optimizer stand here and in no recipe, so that
 the distances of two recipes on the same data can be compared.
@@ -27,8 +27,10 @@ NUM_FEATURES = 64
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3  # at first; it falls to 0 along a line
 SHIFTED_SHARE = 14
-"""Training images are shifted by at most a fourteenth of their side, 2 pixels of 28: 97 % instead of 93 % of held-out
-digits on 4,000 of them."""
+"""The divisor of an image's side that gives the largest shift of a training image, which is 2 pixels of 28.
+
+With 4,000 training images of digits, shifts raise the accuracy on held-out ones from 93 % to 97 %.
+"""
 JUDGED_TOGETHER = 500
 FILE = "classifier.safetensors"
 
@@ -36,7 +38,7 @@ Labels = NDArray[np.int64]
 
 
 class Classifier(nn.Module):
-    """Two convolutions that halve the sides, one hidden layer, one for the classes."""
+    """Two convolutions that halve the sides, one hidden layer, and one layer for the classes."""
 
     def __init__(self, *, shape: tuple[int, int], num_labels: int) -> None:
         super().__init__()
@@ -54,13 +56,13 @@ class Classifier(nn.Module):
         self.head = nn.Linear(NUM_FEATURES, num_labels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, H, W) of 0 to 255 → features (B, D) and logits (B, K)."""
+        """Return features (B, D) and logits (B, K) for images (B, H, W) of grey levels from 0 to 255."""
         features = self.features((images.float() / (WHITE / 2) - 1).unsqueeze(1))
         return features, self.head(features)
 
 
 def train_classifier(images: Images, label_id: Labels, *, num_labels: int, epochs: int, seed: int) -> Classifier:
-    """A classifier of real images (N, H, W); the same arguments give the same weights."""
+    """Train a classifier of real images (N, H, W) with labels (N,); the same arguments give the same weights."""
     height, width = images.shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -87,7 +89,7 @@ def train_classifier(images: Images, label_id: Labels, *, num_labels: int, epoch
 
 @torch.inference_mode()
 def judge_images(classifier: Classifier, images: Images) -> tuple[NDArray[np.float32], Labels]:
-    """The features (N, D) of images (N, H, W), and the class that each is taken for (N,)."""
+    """Return the features (N, D) of images (N, H, W), and the class that each is taken for, (N,)."""
     found = [classifier(part) for part in torch.from_numpy(images).split(JUDGED_TOGETHER)]
     features = torch.cat([features for features, _ in found]).numpy()
     return features, torch.cat([logits for _, logits in found]).argmax(dim=1).numpy()
@@ -98,7 +100,10 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 
 
 def load_classifier(folder: Path, *, shape: tuple[int, int], num_labels: int) -> Classifier:
-    """The classifier that `save_classifier` wrote. ArtifactError where it is another's."""
+    """Load the classifier that `save_classifier` wrote.
+
+    Raise ArtifactError where the file is missing or broken, or its classifier is of other images or labels.
+    """
     with torch.random.fork_rng(devices=[]):
         classifier = Classifier(shape=shape, num_labels=num_labels)
     try:

@@ -16,26 +16,26 @@ Features = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """The normal distribution that stands for a set."""
+    """The normal distribution that stands for a set of features."""
 
     mean: Features
-    """(D,)"""
+    """The mean of the features, (D,)."""
     covariance: Features
-    """(D, D)"""
+    """The covariance of the features, (D, D)."""
 
 
 def moments_of(features: NDArray[np.floating]) -> Moments:
-    """The moments of features (N, D); the covariance is the unbiased one."""
+    """Return the moments of features (N, D), with N above 1; the covariance is the unbiased one."""
     assert len(features) > 1
     rows = features.astype(np.float64)
     return Moments(mean=rows.mean(axis=0), covariance=np.atleast_2d(np.cov(rows, rowvar=False)))
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """The distance of two normal distributions, never below 0.
+    """Return the Fréchet distance of two normal distributions, never below 0.
 
-    tr (C1 C2)^½ is the sum of the roots of the eigenvalues of C1^½ C2 C1^½, which is symmetric: unlike the root of
-    C1 C2 itself, that needs no complex numbers, and stands features that never vary.
+    tr (C1 C2)^½ is the sum of the roots of the eigenvalues of C1^½ C2 C1^½, which is symmetric. Unlike the root of C1
+    C2 itself, that needs no complex numbers, and stands features that never vary.
     """
     values, vectors = np.linalg.eigh(first.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T  # C1^½, (D, D)

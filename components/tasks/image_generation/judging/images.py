@@ -1,4 +1,4 @@
-"""The real images of a split, as samples are compared with them.
+"""The real images of a split, in the grey levels in which samples are compared with them.
 
 Legend: N images, H and W their sides.
 """
@@ -18,7 +18,7 @@ from serving.predictors.pictures import Images, grey_levels
 
 @dataclass(frozen=True)
 class Scale:
-    """What predictor.json says of the values and their labels."""
+    """The facts of predictor.json about the values and their labels."""
 
     labels: tuple[str, ...]
     shape: tuple[int, int]
@@ -28,23 +28,26 @@ class Scale:
 
 @dataclass(frozen=True)
 class Real:
-    """A split."""
+    """The images of a split, and their classes."""
 
     images: Images
-    """(N, H, W)"""
+    """The images in grey levels, (N, H, W)."""
     label_id: Labels
-    """(N,)"""
+    """The class of each image, (N,)."""
 
 
 def read_scale(predictor: Path) -> Scale:
-    """Read preprocess's `predictor/`."""
+    """Read the scale from predictor.json in preprocess's folder `predictor/`."""
     told: dict[str, Any] = read_json(predictor / PREDICTOR)
     height, width = told["shape"]
     return Scale(tuple(told["labels"]), (height, width), float(told["offset"]), float(told["scale"]))
 
 
 def read_real(path: Path, scale: Scale) -> Real:
-    """The images of a split, from black at -1 in the model's scale to white at 1, as those of a generator."""
+    """Read the images of a split in grey levels, from black at -1 in the model's scale to white at 1, as a generator's.
+
+    Raise InputError where there are fewer than two rows.
+    """
     table = pq.read_table(path, columns=["values", "label_id"])
     if len(table) < 2:
         raise InputError(f"{path.name} has {len(table)} rows, but a distance needs 2; change preprocess.split")

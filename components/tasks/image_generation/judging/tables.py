@@ -1,4 +1,4 @@
-"""The table of samples, which compress compares with.
+"""The table of samples, with which compress compares its own.
 
 Legend: S samples, H and W their sides.
 """
@@ -18,22 +18,22 @@ SAMPLES = "samples.parquet"
 
 @dataclass(frozen=True)
 class Samples:
-    """The float generator's, as they were judged."""
+    """The samples of the float generator, as evaluate judged them."""
 
     seed: int
     images: Images
-    """(S, H, W)"""
+    """The samples in grey levels, (S, H, W)."""
     predicted: Labels
-    """The class that each is taken for, (S,)."""
+    """The class that each sample is taken for, (S,)."""
 
 
 def write_samples(folder: Path, *, seed: int, images: Images, predicted: Labels) -> None:
-    """seed, sample (its number), predicted_id, values (grey levels)."""
+    """Write samples.parquet, with the columns seed, sample (its number), predicted_id and values (grey levels)."""
     pq.write_table(sample_table(seed=seed, images=images, predicted=predicted), folder / SAMPLES, compression="zstd")
 
 
 def sample_table(*, seed: int, images: Images, predicted: Labels) -> pa.Table:
-    """The samples as a table."""
+    """Return the samples as a table with seed, sample (its number), predicted_id and values (grey levels)."""
     count, width = len(images), images[0].size
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
     columns = {
@@ -46,7 +46,7 @@ def sample_table(*, seed: int, images: Images, predicted: Labels) -> pa.Table:
 
 
 def read_samples(folder: Path, *, shape: tuple[int, int]) -> Samples:
-    """The samples that `write_samples` wrote."""
+    """Read the samples that `write_samples` wrote; `shape` holds the height and the width of an image."""
     table = pq.read_table(folder / SAMPLES)
     values = table["values"].combine_chunks().flatten().to_numpy()
     return Samples(

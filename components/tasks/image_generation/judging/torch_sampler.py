@@ -1,4 +1,4 @@
-"""The float generator behind the sampler: the same latents and grey levels as the served one."""
+"""The float generator in the sampler that is served, so that latents and grey levels are those of the service."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ BATCH_SIZE = 250  # where torch is at its fastest; fp32 rows do not disturb each
 def float_sampler(
     model: nn.Module, *, shape: tuple[int, int], batch_size: int = BATCH_SIZE, threads: int = 1
 ) -> Sampler:
-    """A sampler around a torch model in fp32. InputError where the model makes nothing of latents."""
+    """Return a sampler around a torch model in fp32; raise InputError where the model makes nothing from latents."""
     return Sampler(
         forward=float_forward(model),
         shape=shape,
@@ -25,7 +25,7 @@ def float_sampler(
 
 
 def float_forward(model: nn.Module) -> Forward:
-    """The forward of a torch model, from arrays to arrays."""
+    """Return the forward pass of a torch model, as a function from NumPy arrays to NumPy arrays."""
 
     @torch.inference_mode()
     def forward(latents: Latents) -> NDArray[np.float32]:

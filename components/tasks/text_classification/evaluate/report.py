@@ -1,4 +1,7 @@
-"""evaluate for texts with labels: the figures of a classifier, beside TF-IDF and logistic regression."""
+"""evaluate for texts with labels: the figures of a classifier, beside TF-IDF and logistic regression.
+
+Legend: N rows, K labels.
+"""
 
 import time
 from collections.abc import Sequence
@@ -31,7 +34,11 @@ TEXTS_A_CALL = 256  # the steps of the progress bar
 
 
 def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Judge the model on the test split. InputError where a split lacks classes, QualityError where the gate fails."""
+    """Judge the model on the test split; return the report.
+
+    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
+    QualityError where the gate fails.
+    """
     settings = load_settings(inputs.predictor / SETTINGS)
     train, test = read_splits(inputs, settings.labels)
     train_texts, test_texts = read_texts(inputs.train), read_texts(inputs.test)
@@ -65,14 +72,17 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
 def scores_of_control(
     inputs: Inputs, tokenizer: Tokenizer, settings: PredictorSettings, texts: Sequence[str]
 ) -> Scores | None:
-    """What the same model without pretraining says; None where finetune trained none."""
+    """Return the scores of the same model without pretraining, (N, K); None where finetune trained none."""
     if not (inputs.control / FAMILY).is_file():
         return None
     return predict(float_predictor(load(inputs.control), tokenizer=tokenizer, settings=settings), texts)
 
 
 def predict(predictor: Predictor, texts: Sequence[str]) -> Scores:
-    """The scores of each text, (N, K), in steps of texts of like lengths. ArtifactError where one is not finite."""
+    """Return the scores of each text, (N, K); texts of like lengths are predicted together.
+
+    Raise ArtifactError where a score is not finite.
+    """
     scores = np.zeros((len(texts), len(predictor.labels)), np.float32)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     with progress("evaluate", total=len(texts)) as bar:

@@ -1,4 +1,4 @@
-"""The float model behind the predictor: the same cleaning, tokens and softmax as the served one."""
+"""The float model of texts in the predictor that is served, so that cleaning, tokens and softmax are the service's."""
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ BATCH_SIZE = 32  # torch is at its fastest on padded batches of like lengths, an
 
 
 def float_predictor(model: nn.Module, *, tokenizer: Tokenizer, settings: PredictorSettings) -> Predictor:
-    """A predictor around a torch model in fp32, on all of torch's threads."""
+    """Return a predictor around a torch model in fp32, on all of torch's threads."""
     forward = float_forward(model)
     return Predictor(tokenizer=tokenizer, settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1)
 
 
 def float_forward(model: nn.Module) -> Forward:
-    """The forward of a torch model, from arrays to arrays."""
+    """Return the forward pass of a torch model, as a function from NumPy arrays to NumPy arrays."""
 
     @torch.inference_mode()
     def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:

@@ -16,25 +16,25 @@ from serving.tasks.text_generation.predictor import SETTINGS
 
 @dataclass(frozen=True)
 class Documents:
-    """N documents."""
+    """The N documents of a split."""
 
     row: NDArray[np.int64]
-    """Their numbers in data.parquet, (N,)."""
+    """The number of each document in data.parquet, (N,)."""
     texts: Sequence[str]
     input_ids: Sequence[NDArray[np.int32]]
-    """Each ends with the end-of-text token."""
+    """The token ids of each document, which end with the end-of-text token."""
     num_bytes: NDArray[np.int64]
-    """Of the texts as UTF-8, (N,)."""
+    """The size of each text, in bytes of UTF-8, (N,)."""
 
     @property
     def num_tokens(self) -> NDArray[np.int64]:
-        """(N,)"""
+        """The number of tokens of each document, (N,)."""
         return np.array([len(ids) for ids in self.input_ids], np.int64)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the figures need to know of the tokens."""
+    """The facts of the vocabulary that the figures need."""
 
     size: int
     context: int
@@ -42,7 +42,7 @@ class Vocabulary:
 
 
 def read_documents(path: Path, *, name: str) -> Documents:
-    """The documents of a split. InputError where there is none."""
+    """Read the documents of a split; raise InputError where there is none."""
     table = pq.read_table(path, columns=["row", "text", "input_ids", "num_bytes"])
     if not len(table):
         raise InputError(f"the {name} split holds no documents; give preprocess more, or change preprocess.split")
@@ -57,6 +57,6 @@ def read_documents(path: Path, *, name: str) -> Documents:
 
 
 def read_vocabulary(predictor: Path) -> Vocabulary:
-    """What preprocess decided."""
+    """Read the vocabulary's facts from predictor.json in preprocess's folder `predictor/`."""
     raw: dict[str, Any] = read_json(predictor / SETTINGS)
     return Vocabulary(size=raw["vocab_size"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])

@@ -1,4 +1,7 @@
-"""What the tables and plots of a language model are made from."""
+"""The judged documents of a language model, from which its figures, tables and plots are made.
+
+Legend: N documents, S resamples.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from components.tasks.text_generation.evaluate.documents import Documents
 MODEL = "model"
 
 Found = dict[str, NDArray[np.float64]]
-"""By name: a figure and the ends of its interval, (3,)."""
+"""A figure and the ends of its interval, (3,), by name."""
 
 
 @dataclass(frozen=True)
@@ -22,26 +25,26 @@ class Judged:
 
     documents: Documents
     log2: Mapping[str, Sequence[NDArray[np.float64]]]
-    """By system (`model`, `byte_ngram`, `token_ngram`): of each document the log2-probability of each symbol."""
+    """The log2-probability of each symbol of each document, by system (`model`, `byte_ngram`, `token_ngram`)."""
     xz: float
-    """Bits per byte of all documents together; it cannot be told of one."""
+    """The bits per byte of all documents together under xz, which cannot be told of one document."""
 
     @property
     def bits(self) -> dict[str, NDArray[np.float64]]:
-        """By system, the bits of each document, (N,)."""
+        """The bits of each document, (N,), by system."""
         return {system: -np.array([one.sum() for one in found]) for system, found in self.log2.items()}
 
     @property
     def baselines(self) -> list[str]:
-        """Whatever the model is compared with."""
+        """The names of the systems with which the model is compared."""
         return ["xz", *(system for system in self.log2 if system != MODEL)]
 
 
 def figures_of(judged: Judged, bootstrap: Bootstrap) -> Found:
-    """Bits per byte of every system, and the model's gain on each baseline, from documents drawn again.
+    """Return the bits per byte of every system, and the model's gain on each baseline, with bootstrap intervals.
 
-    All systems see the same draws, so the intervals of the gains are paired ones. That of xz, which has one figure for
-    the split, is the model's own.
+    Documents are drawn again, and all systems see the same draws, so the intervals of the gains are paired ones. As xz
+    has one figure for the split, the interval of the gain on it comes from the model alone.
     """
     num_bytes, bits = judged.documents.num_bytes.astype(np.float64), judged.bits
 

@@ -21,7 +21,7 @@ Symbols = NDArray[np.int32]
 Counts = NDArray[np.int64]
 
 FALLBACK = (0.5, 1.0, 1.5)
-"""Discounts where too few n-grams come once to four times to estimate them, as in KenLM (Heafield et al. 2013)."""
+"""The discounts where too few n-grams come once to four times to estimate them, as in KenLM (Heafield et al. 2013)."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Grams:
     """The different n-grams of one length, by their number."""
 
     number: NDArray[np.int32]
-    """Of the n-gram that ends at each place, (P,)."""
+    """The number of the n-gram that ends at each place, (P,)."""
     place: NDArray[np.int64]
     """One place where each n-gram ends, (G,)."""
 
@@ -37,7 +37,7 @@ class Grams:
 def log2_probabilities(
     documents: Sequence[Symbols], *, train: Sequence[Symbols], order: int, num_symbols: int, end: int
 ) -> list[NDArray[np.float64]]:
-    """The log2-probability of each symbol of each of `documents`, under a model of the documents `train`.
+    """Return the log2-probability of each symbol of each of `documents`, under a model of the documents `train`.
 
     Every document ends with the symbol `end`. Symbols lie in 0 … num_symbols - 1.
     """
@@ -59,7 +59,10 @@ def log2_probabilities(
 
 
 def joined(documents: Sequence[Symbols], *, order: int, end: int) -> tuple[Symbols, NDArray[np.bool_]]:
-    """The stream of all documents, and which of its places hold their symbols rather than what stands before them."""
+    """Return the stream of all documents, (P,), and which of its places hold their symbols, (P,).
+
+    The other places hold the end symbols that stand before each document.
+    """
     num_places = sum(len(document) + order - 1 for document in documents)
     stream, is_real = np.full(num_places, end, np.int32), np.zeros(num_places, np.bool_)
     place = 0
@@ -72,7 +75,7 @@ def joined(documents: Sequence[Symbols], *, order: int, end: int) -> tuple[Symbo
 
 
 def numbered(stream: Symbols, rest: NDArray[np.int32], *, length: int, num_symbols: int) -> Grams:
-    """Number the n-grams of a length: by their first symbol, and by what `rest` says of the others.
+    """Number the n-grams of a length by their first symbol, and by the number that `rest` gives to their other symbols.
 
     The stream counts as a ring. N-grams that go over the edge of a document end before it begins, and are never
     counted.
@@ -93,7 +96,7 @@ def numbered(stream: Symbols, rest: NDArray[np.int32], *, length: int, num_symbo
 
 
 def counted(grams: Sequence[Grams], *, places: Counts) -> list[Counts]:
-    """The counts of the n-grams of each length, (G,), from the training documents' places; nothing for length 0."""
+    """Return the counts of the n-grams of each length, (G,), at the training documents' places; none for length 0."""
     longest = len(grams) - 1
     counts = [np.zeros(0, np.int64)] * len(grams)
     counts[longest] = np.bincount(grams[longest].number[places], minlength=len(grams[longest].place))
@@ -106,9 +109,9 @@ def counted(grams: Sequence[Grams], *, places: Counts) -> list[Counts]:
 def interpolated(
     shorter: NDArray[np.float64], counts: Counts, grams: Grams, contexts: Grams, judged: Counts, *, length: int
 ) -> NDArray[np.float64]:
-    """The probability of the symbol at each judged place, from that of n-grams one shorter.
+    """Return the probability of the symbol at each judged place, from `shorter`, that of n-grams one symbol shorter.
 
-    A context that was never seen leaves it to the shorter ones.
+    A context that was never seen leaves the probability to the shorter n-grams.
     """
     discount = discounts(counts)
     if length == 1:
@@ -127,7 +130,7 @@ def interpolated(
 
 
 def discounts(counts: Counts) -> NDArray[np.float64]:
-    """What is taken from a count of 0, 1, 2, and 3 or more."""
+    """Return the discounts of a count of 0, 1, 2, and 3 or more, (4,)."""
     n1, n2, n3, n4 = (int((counts == times).sum()) for times in range(1, 5))
     if not (n1 and n2 and n3 and n4):
         return np.array([0.0, *FALLBACK])

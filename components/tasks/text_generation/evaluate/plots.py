@@ -19,7 +19,7 @@ NAMES = {"xz": "xz -9", "byte_ngram": "byte n-gram", "token_ngram": "token n-gra
 
 
 def draw_plots(folder: Path, judged: Judged, found: Found, *, confidence: float) -> None:
-    """Write comparison.png, position.png, documents.png and comparison.csv."""
+    """Write comparison.png, position.png, documents.png and comparison.csv into `folder`."""
     write_comparison(folder / "comparison.csv", judged, found)
     with style():
         figures = {
@@ -32,7 +32,7 @@ def draw_plots(folder: Path, judged: Judged, found: Found, *, confidence: float)
 
 
 def write_comparison(path: Path, judged: Judged, found: Found) -> None:
-    """Bits per byte of each system, and its interval."""
+    """Write the bits per byte of each system, and the ends of its interval, as CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["system", "bits_per_byte", "low", "high"])
@@ -41,7 +41,7 @@ def write_comparison(path: Path, judged: Judged, found: Found) -> None:
 
 
 def draw_comparison(judged: Judged, found: Found, *, confidence: float) -> Figure:
-    """Bits per byte of each system as a bar with its interval."""
+    """Draw the bits per byte of each system as a bar with its interval."""
     systems = [*judged.baselines, MODEL]
     values, low, high = np.array([found[system] for system in systems]).T
     figure = Figure(figsize=(7, 1.4 + 0.5 * len(systems)), layout="constrained")
@@ -61,7 +61,7 @@ def draw_comparison(judged: Judged, found: Found, *, confidence: float) -> Figur
 
 
 def draw_position(judged: Judged) -> Figure:
-    """Mean bits per token by how many tokens of the document came before: what context is worth."""
+    """Draw the mean bits per token by the number of tokens before it, which shows what context is worth."""
     lengths = judged.documents.num_tokens
     edges = edges_of(int(lengths.max()))
     figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -78,7 +78,7 @@ def draw_position(judged: Judged) -> Figure:
 
 
 def edges_of(longest: int) -> list[int]:
-    """Ends of the bins over the place of a token: each four times as far as the one before."""
+    """Return the edges of the bins over the place of a token, each four times as far as the one before."""
     edges = [0, 1, 4]
     while edges[-1] < longest:
         edges.append(min(edges[-1] * 4, longest))
@@ -90,7 +90,7 @@ def label_of(low: int, high: int) -> str:
 
 
 def by_position(log2: Sequence[NDArray[np.float64]], edges: Sequence[int]) -> NDArray[np.float64]:
-    """Mean bits of the symbols whose place lies in each bin; NaN where there is none."""
+    """Return the mean bits of the symbols whose place lies in each bin; NaN where there is none."""
     place = np.concatenate([np.arange(len(one)) for one in log2])
     bits = -np.concatenate(log2)
     bins = np.digitize(place, edges) - 1
@@ -101,7 +101,7 @@ def by_position(log2: Sequence[NDArray[np.float64]], edges: Sequence[int]) -> ND
 
 
 def draw_documents(judged: Judged) -> Figure:
-    """Bits per byte of each document, in the order of the source."""
+    """Draw the bits per byte of each document, in the order of the source."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for system, bits in judged.bits.items():

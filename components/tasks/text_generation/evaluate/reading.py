@@ -32,14 +32,15 @@ class Window:
 
     document: int
     start: int
-    """Of the first token that is read, which is the one before the first target."""
+    """The place of the first token that is read, which stands before the first target."""
     length: int
+    """The number of tokens that are read, and of targets."""
     first: int
-    """The first target that counts; those before were targets of the window before."""
+    """The number of the window's first target that counts; those before it counted in the window before."""
 
 
 def read(model: nn.Module, documents: Documents, *, vocabulary: Vocabulary) -> list[NDArray[np.float64]]:
-    """The log2-probability of each token of each document. ArtifactError where one is not a number."""
+    """Return the log2-probability of each token of each document; raise ArtifactError where one is not finite."""
     streams = [
         torch.from_numpy(np.append(vocabulary.end_of_text_id, ids).astype(np.int64)) for ids in documents.input_ids
     ]
@@ -56,7 +57,7 @@ def read(model: nn.Module, documents: Documents, *, vocabulary: Vocabulary) -> l
 
 
 def windows_of(num_targets: int, *, document: int, context: int) -> list[Window]:
-    """The windows of one document: each target counts in just one of them."""
+    """Return the windows of one document, in which each target counts just once."""
     stride = max(1, context // 2)
     found = [Window(document, 0, min(context, num_targets), 0)]
     while (done := found[-1].start + found[-1].length) < num_targets:
@@ -66,7 +67,10 @@ def windows_of(num_targets: int, *, document: int, context: int) -> list[Window]
 
 
 def read_windows(model: nn.Module, streams: Sequence[Tensor], context: int) -> list[NDArray[np.float64]]:
-    """Windows of like lengths together; what pads the shorter ones comes after their tokens, which do not see it."""
+    """Return the log2-probability of each token of each document, read in windows of one context.
+
+    Windows of like lengths are read together. Padding comes after the tokens of a shorter window, which do not see it.
+    """
     windows = [w for number, s in enumerate(streams) for w in windows_of(len(s) - 1, document=number, context=context)]
     windows.sort(key=lambda window: -window.length)
     found = [np.full(len(stream) - 1, np.nan) for stream in streams]
@@ -84,7 +88,10 @@ def read_windows(model: nn.Module, streams: Sequence[Tensor], context: int) -> l
 
 
 def read_with_state(model: nn.Module, streams: Sequence[Tensor], context: int) -> list[NDArray[np.float64]]:
-    """All documents side by side, the longest first, so that those that end leave the batch from its end."""
+    """Return the log2-probability of each token of each document, read with a state carried from piece to piece.
+
+    All documents are read side by side, the longest first, so that those that end leave the batch from its end.
+    """
     order = sorted(range(len(streams)), key=lambda number: -len(streams[number]))
     found = [np.full(len(stream) - 1, np.nan) for stream in streams]
     longest = len(streams[order[0]]) - 1
@@ -105,13 +112,13 @@ def read_with_state(model: nn.Module, streams: Sequence[Tensor], context: int) -
 
 
 def padded(pieces: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Tokens that are read and the tokens after them, (B, T) each; the targets of padding do not count."""
+    """Return the tokens that are read and the tokens after them, (B, T) each; the targets of padding do not count."""
     inputs = nn.utils.rnn.pad_sequence([piece[:-1] for piece in pieces], batch_first=True)
     targets = nn.utils.rnn.pad_sequence([piece[1:] for piece in pieces], batch_first=True, padding_value=IGNORED)
     return inputs, targets
 
 
 def log2_of(logits: Tensor, targets: Tensor) -> NDArray[np.float64]:
-    """The log2-probability of each target, (B, T), from logits (B, T, V)."""
+    """Return the log2-probability of each target, (B, T), from logits (B, T, V)."""
     loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
     return -loss.view(targets.shape).double().numpy() / math.log(2)

@@ -1,8 +1,8 @@
-"""The figures of a language model, and its gate.
+"""The figures of a language model, and its quality gate.
 
-Bits per byte of the test documents compare models of any tokens, and with a compressor: each system tells every symbol
-of every document, its end too, from those before it. Intervals are percentile bootstraps over documents (Efron &
-Tibshirani 1993), since the tokens of one document are no independent rows. Writes `documents.parquet`, `samples.json`
+Bits per byte of the test documents compare models whatever their tokens, and a compressor, too: each system tells every
+symbol of every document, its end too, from those before it. Intervals are percentile bootstraps over documents (Efron &
+Tibshirani 1993), because the tokens of one document are no independent rows. Writes `documents.parquet`, `samples.json`
 and the plots.
 """
 
@@ -36,55 +36,65 @@ MAX_SHOWN = 200  # characters of the sample in the report
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of the test split; `_low` and `_high` are the ends of a bootstrap percentile interval."""
+    """The figures of the test split; `_low` and `_high` are the ends of a bootstrap percentile interval."""
 
     num_test: int
-    """Documents."""
+    """The number of test documents."""
     num_test_bytes: int
     num_test_tokens: int
     confidence: float
-    """Of every interval."""
+    """The confidence of every interval, from 0 to 1."""
     bits_per_byte: float
     bits_per_byte_low: float
     bits_per_byte_high: float
     perplexity: float
-    """Of a token; it compares only with models of the same tokenizer."""
+    """The perplexity of a token, which compares only with models of the same tokenizer."""
     xz_bits_per_byte: float
-    """Of the test documents together under xz -9e."""
+    """The bits per byte of the test documents together under xz -9e."""
     byte_ngram_bits_per_byte: float
-    """Interpolated modified Kneser-Ney, trained on the same documents."""
+    """The bits per byte of interpolated modified Kneser-Ney n-grams over bytes, of the training documents."""
     token_ngram_bits_per_byte: float
+    """The bits per byte of interpolated modified Kneser-Ney n-grams over tokens, of the training documents."""
     gain_xz: float
-    """Bits per byte below the baseline, as the next two, with their paired intervals."""
+    """The bits per byte by which the model lies below xz."""
     gain_xz_low: float
     gain_xz_high: float
     gain_byte_ngram: float
+    """The bits per byte by which the model lies below the n-grams over bytes, with a paired interval."""
     gain_byte_ngram_low: float
     gain_byte_ngram_high: float
     gain_token_ngram: float
+    """The bits per byte by which the model lies below the n-grams over tokens, with a paired interval."""
     gain_token_ngram_low: float
     gain_token_ngram_high: float
     distinct_1: float
-    """Of the tokens of the samples, as the next two; those of as many tokens of test documents begin with `text_`."""
+    """The share of different tokens among all tokens of the samples."""
     distinct_2: float
+    """The share of different 2-grams among all 2-grams of the samples."""
     distinct_3: float
+    """The share of different 3-grams among all 3-grams of the samples."""
     repetition: float
-    """Share of a sample's 4-grams that came in it before."""
+    """The share of a sample's 4-grams that came in it before, on average."""
     text_distinct_1: float
+    """The share of different tokens among as many tokens of test documents; all figures with `text_` are of these."""
     text_distinct_2: float
     text_distinct_3: float
     text_repetition: float
     sample: str
-    """The beginning of the first of `samples.json`."""
+    """The beginning of the first sample in `samples.json`, with its prompt, on one line."""
 
     def headline(self) -> dict[str, float]:
-        """What one compares."""
+        """Return the figures by which reports are compared, by name."""
         figures = {"bits_per_byte": self.bits_per_byte, "perplexity": self.perplexity}
         return {name: shortened(value) for name, value in figures.items()}
 
 
 def measure(params: TextGenerationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Judge the model on the test split. QualityError where the gate fails, InputError where a prompt is unreadable."""
+    """Judge the model on the test split; return the report.
+
+    Raise QualityError where the gate fails, InputError where a prompt cannot be read or a split holds no documents, and
+    ArtifactError where a probability is not finite.
+    """
     vocabulary = read_vocabulary(inputs.predictor)
     test, train = read_documents(inputs.test, name="test"), read_documents(inputs.train, name="training")
     samples = write_samples(inputs.model, inputs.predictor, params.samples, threads=WRITING_THREADS)
@@ -116,7 +126,7 @@ def measure(params: TextGenerationFigures, inputs: Inputs, outputs: Outputs, *, 
 def summarise(
     judged: Judged, found: Found, variety: dict[str, float], samples: list[Sample], *, confidence: float
 ) -> Report:
-    """The report of the figures, rounded."""
+    """Return the report, with rounded figures."""
     ends = ("", "_low", "_high")
     with_ends = {"bits_per_byte": MODEL} | {f"gain_{name}": f"gain_{name}" for name in judged.baselines}
     intervals = {
@@ -139,13 +149,13 @@ def summarise(
 
 
 def shown(sample: Sample) -> str:
-    """The beginning of a sample on one line."""
+    """Return the beginning of a prompt and its sample, on one line."""
     text = " ".join(f"{sample.prompt}{sample.text}".split())
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 
 def write_documents(path: Path, judged: Judged) -> None:
-    """row, num_bytes, num_tokens and the bits per byte of each system for each test document."""
+    """Write a table with row, num_bytes, num_tokens and the bits per byte of each system for each test document."""
     documents = judged.documents
     columns: dict[str, Any] = {
         "row": documents.row,
@@ -159,7 +169,7 @@ def write_documents(path: Path, judged: Judged) -> None:
 
 
 def judge(report: Report, gate: LanguageGate, observations: Path) -> None:
-    """The quality gate: QualityError says by how much the model falls behind what."""
+    """Raise QualityError where the gate fails, with each figure that misses its limit."""
     interval = f"{report.confidence:.0%} interval"
     faults: list[str] = []
     if gate.max_bits_per_byte is not None and report.bits_per_byte > gate.max_bits_per_byte:

@@ -1,8 +1,8 @@
-"""What a model writes, drawn as the service draws it, and how varied it is.
+"""The texts that a model writes, drawn as the service draws them, and how varied they are.
 
-`distinct_n` is the share of different n-grams among all (Li et al. 2016), of the samples together; `repetition` the
-share of a sample's 4-grams that came in it before (Welleck et al. 2020, seq-rep-4), on average. Both count tokens and
-depend on how many there are, so beside them stand those of as many tokens of the test documents.
+`distinct_n` is the share of different n-grams among all n-grams of the samples together (Li et al. 2016). `repetition`
+is the share of a sample's 4-grams that came in it before, on average (Welleck et al. 2020, seq-rep-4). Both count
+tokens and depend on how many there are, so the figures of as many tokens of the test documents stand beside them.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,20 @@ REPEATED_LENGTH = 4
 
 @dataclass(frozen=True)
 class Sample:
+    """A text that the model wrote after a prompt."""
+
     prompt: str
     seed: int
     text: str
-    """What the model wrote after the prompt."""
+    """The text that the model wrote, without the prompt."""
     finish_reason: str
 
 
 def write_samples(model: Path, predictor: Path, settings: Samples, *, threads: int) -> list[Sample]:
-    """Texts after the recipe's prompts, each with a seed of its own. InputError where a prompt cannot be read."""
+    """Write texts after the recipe's prompts, each with a seed of its own.
+
+    Raise InputError where a prompt cannot be read.
+    """
     generator = float_generator(load_stepping(model), predictor, threads=threads)
     prompts = [settings.prompts[number % len(settings.prompts)] for number in range(settings.num_samples)]
     requests = [
@@ -55,25 +60,28 @@ def write_samples(model: Path, predictor: Path, settings: Samples, *, threads: i
 
 
 def variety(texts: Sequence[Sequence[int]]) -> dict[str, float]:
-    """`distinct_1` to `distinct_3` and `repetition` of the tokens of some texts."""
+    """Return `distinct_1` to `distinct_3` and `repetition` of the tokens of some texts."""
     found = {f"distinct_{length}": distinct(texts, length=length) for length in LENGTHS}
     shares = [1 - distinct([text], length=REPEATED_LENGTH) for text in texts if len(text) >= REPEATED_LENGTH]
     return found | {"repetition": float(np.mean(shares)) if shares else 0.0}
 
 
 def distinct(texts: Sequence[Sequence[int]], *, length: int) -> float:
-    """Different n-grams over all n-grams; 0 where there is none."""
+    """Return the number of different n-grams over that of all n-grams; 0 where there is none."""
     grams = [tuple(text[start : start + length]) for text in texts for start in range(len(text) - length + 1)]
     return len(set(grams)) / max(len(grams), 1)
 
 
 def tokens_of(samples: Sequence[Sample], tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of what was written."""
+    """Return the tokens of each sample's text."""
     return [tokenizer.encode(sample.text, add_special_tokens=False).ids for sample in samples]
 
 
 def alike(documents: Documents, lengths: Sequence[int]) -> list[list[int]]:
-    """As many pieces of the documents, of the same lengths, from the middle of one document after another."""
+    """Return pieces of the documents with these numbers of tokens, from the middle of one document after another.
+
+    A document that is shorter gives a shorter piece.
+    """
     found: list[list[int]] = []
     for number, length in enumerate(lengths):
         ids = documents.input_ids[number % len(documents.input_ids)][:-1]

@@ -1,10 +1,10 @@
-"""A language model as serving drives it: some tokens and a state in, logits and what changes of the state out.
+"""A language model as serving drives it: tokens and a state go in, logits and the changes of the state come out.
 
-A network with a method `step(input_ids, state)` is enough for that: it gives the logits and the state after, a tuple of
-tensors (L, B, C), and takes None for the state before any token, which is all zeros. A family whose state is another,
-or whose method does not export to good operators, has a `step_of(model)`, named in `STEPS`: it gives a module whose
-inputs and outputs bear the names of serving/tasks/text_generation/predictor.py. The module is exported to ONNX, and run
-by torch for comparison.
+A network with a method `step(input_ids, state)` is enough for that. The method returns the logits and the state after,
+a tuple of tensors (L, B, C), and takes None for the state before any token, which is all zeros. A family with another
+kind of state, or whose method does not export to good operators, has a function `step_of(model)`, named in `STEPS`. It
+returns a module whose inputs and outputs bear the names of serving/tasks/text_generation/predictor.py. The module is
+exported to ONNX, and run by torch for comparison.
 
 Legend: B rows of a batch, T tokens, L layers, C width of the state, V tokens of the vocabulary.
 """
@@ -46,11 +46,11 @@ def _lstm() -> StepOf:
 
 
 STEPS: dict[str, Callable[[], StepOf]] = {"gpt": _gpt, "lstm": _lstm}
-"""What makes a family's model one that steps, where its network has no `step` that exports well."""
+"""The function that makes a family's model a stepping one, where its network has no `step` that exports well."""
 
 
 def stepping_of(model: nn.Module, *, family: str) -> Stepping:
-    """The stepping module around a model's own weights. ArtifactError where the family gives none."""
+    """Return the stepping module around a model's own weights; raise ArtifactError where the family gives none."""
     if family in STEPS:
         return STEPS[family]()(model)
     if not hasattr(model, "step"):
@@ -62,7 +62,7 @@ def stepping_of(model: nn.Module, *, family: str) -> Stepping:
 
 
 def recurrent_stepping(model: nn.Module) -> Stepping:
-    """The method `step` of a model, each part of its state an input and an output."""
+    """Return a stepping module of a model's method `step`; each part of the state is an input and an output."""
     module = RecurrentStep(model).eval()
     with torch.inference_mode():
         _, *after = module(torch.zeros((1, 1), dtype=torch.int64))
@@ -75,25 +75,28 @@ def recurrent_stepping(model: nn.Module) -> Stepping:
 
 
 class RecurrentStep(nn.Module):
-    """A model's own step, with a flat row of inputs and outputs."""
+    """A model's own step, whose inputs and outputs are one flat row of tensors."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
 
     def forward(self, input_ids: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """input_ids (1, T), the parts of the state (L, 1, C) each → logits (1, T, V), the parts after."""
+        """Return logits (1, T, V) and the parts of the state after, (L, 1, C) each.
+
+        Takes token ids (1, T) and the parts of the state before.
+        """
         logits, after = self.model.step(input_ids, state or None)
         return logits, *after
 
 
 def load_stepping(folder: Path) -> Stepping:
-    """The same of a model that `storage.save` wrote."""
+    """Return the stepping module of a model that `storage.save` wrote; raise ArtifactError where it has none."""
     return stepping_of(load(folder), family=read_json(folder / FAMILY)["family"])
 
 
 def float_generator(stepping: Stepping, predictor: Path, *, threads: int) -> TextGenerator:
-    """What serves the compressed model, around the float model in torch. `predictor` is preprocess's folder."""
+    """Return the served text generator around the float model in torch; `predictor` is a folder of preprocess."""
     return TextGenerator(
         tokenizer=load_tokenizer(predictor / TOKENIZER),
         settings=load_settings(predictor / SETTINGS),
@@ -103,7 +106,7 @@ def float_generator(stepping: Stepping, predictor: Path, *, threads: int) -> Tex
 
 
 class TorchStep:
-    """A step in torch, from arrays to arrays."""
+    """A step of a model in torch, as a function from NumPy arrays to NumPy arrays."""
 
     def __init__(self, stepping: Stepping) -> None:
         self.stepping = stepping
