@@ -28,7 +28,7 @@ class Member:
 
     name: str
     is_file: bool
-    """Whether the entry is a regular file; False for links and devices."""
+    """True for a regular file, False for a link or a device."""
     open: Callable[[], IO[bytes]]
 
 

@@ -19,7 +19,7 @@ class Fetched:
     sha256: str
     """The sha256 of the archive or the one file; for several files, see `digest_of`."""
     is_many: bool
-    """Whether the source names a set of files (a pattern, a folder) and not one file."""
+    """True where the source names a set of files (a pattern or a folder), False where it names one file."""
 
 
 def digest_of(paths: Iterable[Path], *, top: Path) -> str:

@@ -123,10 +123,10 @@ def read_tables(path: Path, contract: Contract, *, spill: Path) -> Generator[Tab
 def view_data(
     con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str], arrays: pa.Table | None, *, is_mixed: bool
 ) -> None:
-    """Create the view `data`.
+    """Create the view `data`, a row for each of the file's.
 
-    Its columns are `row`, from 1; `content`, the text or the array's digest; `label`; and `judged`, the content where
-    it is compared with others, which leaves out the unlabelled rows where `is_mixed` says that some may be so.
+    Its columns are `row`, from 1; `content`, the text or the array's digest; `label`; and `judged`, the content to
+    compare with others, which is null for an unlabelled row where the contract allows such rows (`is_mixed`).
     """
     text, label = (f"{name}::VARCHAR" if name in columns else "NULL::VARCHAR" for name in ("text", "label"))
     rows = (
