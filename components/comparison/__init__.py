@@ -1,1 +1,1 @@
-"""How two versions are compared on the same rows: what the champion gate asks of a task."""
+"""The comparison of two versions on the same rows, by which the champion gate decides."""

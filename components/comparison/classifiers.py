@@ -1,7 +1,7 @@
-"""The duel of two classifiers: the recipe's own metric of evaluate on the rows of the test split, and the accuracy on
-each slice of them.
+"""The duel of two classifiers: the recipe's own metric of evaluate on the test split, and the accuracy on each slice.
 
-The versions may know other labels: a label that one does not know gets no score of it, and is wrong where it is right.
+The versions may know different labels. A version gives no score to a label that it does not know, so it is wrong on the
+rows of that label.
 
 Shapes: N rows, K labels of the challenger.
 """
@@ -25,7 +25,7 @@ Scores = NDArray[np.float32]
 
 
 class Runner(Protocol):
-    """A predictor of serving/predictors."""
+    """A predictor of `serving/predictors`."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -36,10 +36,10 @@ class Runner(Protocol):
 class ClassifierDuel:
     metric: str
     labels: tuple[str, ...]
-    """Of the test split, by their numbers in it."""
+    """The names of the labels, in the order of the label numbers in the test split."""
     split: Split
     slices: Sequence[str] | None
-    """The slice of each row."""
+    """The slice of each row, N of them; None where the recipe has no slices."""
     load_folder: Callable[[Path, int], Runner]
     unit: str = "row"
 
@@ -70,13 +70,14 @@ class ClassifierDuel:
         )
 
     def guesses(self, runner: Runner) -> Labels:
-        """The label that each row gets, by its number in the split, (N,); one that the split lacks is the last."""
+        """Return the number in the split of each row's predicted label, (N,); a label that the split lacks gets the
+        number K."""
         place = {label: number for number, label in enumerate(self.labels)}
         ids = np.array([place.get(label, len(self.labels)) for label in runner.labels], np.int64)
         return ids[runner.predict(self.split.rows).argmax(axis=1)]
 
     def slice_drops(self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Mapping[str, SliceDrop]:
-        """The accuracy of both on the rows of each label and of each slice."""
+        """Return the accuracy of both versions on the rows of each label and of each slice."""
         groups = [("label", [self.labels[number] for number in self.split.label_id.tolist()])]
         if self.slices is not None:
             groups.append(("slice", list(self.slices)))

@@ -1,7 +1,7 @@
-"""What the champion gate asks of a task: a `Duel`, made by `make_duel(data, metric=...)` of the module of its name.
+"""The interface between the champion gate and a task: a `Duel`, made by the task's `make_duel(data, metric=...)`.
 
 A runner is the predictor of serving/ around a bundle, as it is served. A duel knows the held-out rows, how a runner
-works on them, and how much worse one runner's answers are than another's.
+processes them, and by how much one runner's answers are worse than another's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,19 @@ DROP = "drop"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Where the rows are that neither was trained on: the challenger's own test split, and what goes with it."""
+    """The paths of the challenger's own test split, on which neither version was trained, and of the files that belong
+    to it."""
 
     test: Path
     predictor: Path
-    """preprocess's `predictor/`."""
+    """The folder `predictor/` of preprocess."""
     results: Path
-    """evaluate's `results/`."""
+    """The folder `results/` of evaluate."""
 
 
 @dataclass(frozen=True)
 class SliceDrop:
-    """Some of the rows."""
+    """The accuracy of both versions on some of the rows."""
 
     num_rows: int
     champion: float
@@ -46,54 +47,57 @@ class SliceDrop:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both on the same rows; a drop above 0 means that the challenger is worse."""
+    """The figures of both versions on the same rows; a drop above 0 means that the challenger is worse."""
 
     judged: str
-    """What of the test split, in words that follow `on`."""
+    """The part of the test split that was compared, in words that follow `on`."""
     champion: float
     challenger: float
     drop: float
     drop_low: float
     drop_high: float
     slices: Mapping[str, SliceDrop] = field(default_factory=dict[str, SliceDrop])
-    """By name: `label negative`, `slice books`."""
+    """The drop on some of the rows, by a name such as `label negative` or `slice books`."""
 
 
 class Duel(Protocol[Runner]):
-    """A task's side of the gate."""
+    """A task's part in the champion gate."""
 
     @property
     def metric(self) -> str:
-        """The name of the quality."""
+        """The name of the quality metric."""
         ...
 
     @property
     def unit(self) -> str:
-        """What one item is: row, prompt, sample."""
+        """The name of one item: row, prompt or sample."""
         ...
 
     @property
     def items(self) -> Sequence[Any]:
-        """Single pieces of work that are timed."""
+        """The single pieces of work that are timed."""
         ...
 
     def load(self, bundle: Path, *, threads: int) -> Runner:
-        """What serves a bundle."""
+        """Return the runner that serves a bundle."""
         ...
 
     def work(self, runner: Runner, items: Sequence[Any]) -> int:
-        """Do these items, whole path; gives how many units that were."""
+        """Process the items from input to answer; return their number in units."""
         ...
 
     def compare(self, champion: Runner, challenger: Runner, *, bootstrap: Bootstrap) -> Comparison:
-        """Both on all of the held-out rows."""
+        """Compare both versions on all held-out rows."""
         ...
 
 
 def paired(
     champion: Statistic, challenger: Statistic, name: str, *, num_rows: int, bootstrap: Bootstrap, sign: float
 ) -> tuple[float, float, NDArray[np.float64]]:
-    """Both figures, and the drop with the ends of its interval, (3,); `sign` is 1 where more is better, else -1."""
+    """Return both versions' figures of the metric `name`, and the drop with the ends of its interval, (3,).
+
+    The interval is a paired bootstrap percentile interval. `sign` is 1 where a higher figure is better, else -1.
+    """
 
     def statistic(weights: Weights) -> Figures:
         ours, theirs = champion(weights)[name], challenger(weights)[name]

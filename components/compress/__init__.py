@@ -1,4 +1,4 @@
-"""The stage that makes the model small and fast, within limits."""
+"""compress: the stage that makes the model small and fast, within the recipe's limits."""
 
 from components.compress.stage import Inputs, Outputs, Report, run
 

@@ -1,7 +1,7 @@
-"""What the trials of classifiers share: accuracy, rows/s, the table of predictions, golden requests.
+"""The compression trial that all classifiers share: accuracy, rows per second, predictions and golden requests.
 
-Torch is the reference of the speed gate called as the service calls: one row a call, one core a call, as many calls at
-once. Torch on batches is faster than that, and is measured and shown beside it.
+The reference of the speed gate is torch, called as the service calls the model: one row per call, one core per call,
+and as many calls at once. Torch on batches is faster than that; it is measured too and shown beside the reference.
 
 Shapes: N rows, L labels.
 """
@@ -28,7 +28,7 @@ Scores = NDArray[np.float32]
 
 
 class Runner(Protocol):
-    """A predictor of serving/predictors."""
+    """A predictor of `serving/predictors`."""
 
     def predict(self, rows: Any, /) -> Scores: ...
     def answers(self, scores: Scores, /) -> Sequence[Mapping[str, Any]]: ...
@@ -38,7 +38,7 @@ class Runner(Protocol):
 class Split:
     row: NDArray[np.int64]
     rows: Sequence[Any]
-    """What is classified: texts, or arrays."""
+    """The N inputs to classify: texts or arrays."""
     label_id: NDArray[np.int64]
 
 
@@ -48,16 +48,16 @@ class ClassifierTrial:
     validation: Split
     test_split: Split
     float_scores: Scores
-    """Of the test split, (N, L)."""
+    """The float model's scores on the test split, (N, L)."""
     batched: Runner
-    """The float model in batches."""
+    """The float model, run in batches."""
     make_float_runner: Callable[[int], Runner]
-    """The float model one row a call, on so many threads."""
+    """A function that makes the float model's runner, which takes one row per call, for a number of threads."""
     load_folder: Callable[[Path, int], Runner]
     export_graphs: Callable[[], Mapping[str, onnx.ModelProto]]
     route: str
     request_of: Callable[[Any], Any]
-    """The request that asks one row."""
+    """A function that makes the request body for one row."""
     metric: str = "accuracy"
     unit: str = "rows"
 
@@ -110,7 +110,7 @@ class ClassifierTrial:
 
 
 def read_split(path: Path, column: str) -> Split:
-    """The rows of a split of preprocess, with what is classified from `column`."""
+    """Read a split that preprocess wrote; `column` names the column of inputs to classify."""
     table = pq.read_table(path, columns=["row", column, "label_id"])
     given = table[column]
     return Split(
@@ -121,7 +121,8 @@ def read_split(path: Path, column: str) -> Split:
 
 
 def read_float_scores(results: Path, split: Split) -> Scores:
-    """The float model's scores on the test split, (N, L); ArtifactError where evaluate's are not of these rows."""
+    """Read the float model's scores on the test split, (N, L), from evaluate's results. Raise ArtifactError where they
+    belong to other rows."""
     path = results / PREDICTIONS
     table = pq.read_table(path, columns=["row", "scores"])
     if not np.array_equal(table["row"].to_numpy(), split.row):
@@ -134,7 +135,8 @@ def accuracy_of(scores: Scores, split: Split) -> float:
 
 
 def prediction_table(split: Split, scores: Scores) -> pa.Table:
-    """row, label_id, predicted_id, scores (a list of float32, in the order of the labels), as the split is."""
+    """Return a table in the row order of the split, with the columns row, label_id, predicted_id and scores (a list of
+    float32 in the order of the labels)."""
     num_rows, num_labels = scores.shape
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_labels)
     columns = {
@@ -147,6 +149,6 @@ def prediction_table(split: Split, scores: Scores) -> pa.Table:
 
 
 def golden_numbers(num_rows: int) -> list[int]:
-    """The rows that become golden requests: MAX_GOLDEN at most, spread evenly."""
+    """Return the numbers of the rows that become golden requests: at most MAX_GOLDEN, spread evenly."""
     chosen = np.linspace(0, num_rows - 1, min(MAX_GOLDEN, num_rows)).round().astype(np.int64)
     return np.unique(chosen).tolist()

@@ -1,4 +1,4 @@
-"""From torch modules to small ONNX graphs: export, prune, quantize. The same weights give the same bytes."""
+"""Small ONNX graphs from torch modules, by export, pruning and quantization. Equal weights give equal bytes."""
 
 import inspect
 import logging
@@ -22,10 +22,10 @@ OPSET = 20  # the newest whose operators the quantizer knows
 def export_graph(
     model: nn.Module, inputs: Mapping[str, Tensor], *, outputs: Sequence[str], dynamic: Mapping[str, Any]
 ) -> onnx.ModelProto:
-    """A module in fp32 as an ONNX graph, by examples of its inputs in the order of its `forward`.
+    """Export a module in fp32 as an ONNX graph, with example inputs in the order of its `forward` parameters.
 
     `dynamic` gives the axes of an input whose sizes may differ from the example's: {name: {axis: Dim.DYNAMIC}}. No two
-    inputs may be one tensor, which would be exported as one input; and torch takes sizes 0 and 1 for fixed.
+    inputs may be one tensor, since that would be exported as one input; and torch treats sizes 0 and 1 as fixed.
     """
     # As the parameters of `forward` have them: what `*state` takes is one entry, a tuple.
     shapes = inspect.signature(model.forward).bind(*map(dynamic.get, inputs)).arguments
@@ -45,7 +45,8 @@ def export_graph(
 
 
 def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what an export notes beside the model: stack traces with paths, and shapes that the quantizer rejects."""
+    """Remove an export's notes from the graph, in place: stack traces with paths, and shapes that the quantizer
+    rejects."""
     del model.graph.value_info[:]
     noted = [model, model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]
     for part in noted:
@@ -55,7 +56,8 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def prune(model: onnx.ModelProto, *, sparsity: float) -> onnx.ModelProto:
-    """Set the smallest weights of every linear layer to zero, `sparsity` of each layer (Han et al. 2015)."""
+    """Return a copy in which the smallest weights of each linear layer, a share of `sparsity`, are zero (magnitude
+    pruning, Han et al. 2015)."""
     pruned = onnx.ModelProto()
     pruned.CopyFrom(model)
     weights = {weight.name: weight for weight in pruned.graph.initializer}
@@ -69,7 +71,8 @@ def prune(model: onnx.ModelProto, *, sparsity: float) -> onnx.ModelProto:
 
 
 def without_smallest(weight: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
-    """A copy in which the `sparsity` share of smallest magnitude is zero; of equal ones, the first."""
+    """Return a copy in which the `sparsity` share of weights with the smallest magnitude is zero; ties go in array
+    order."""
     order = np.argsort(np.abs(weight), axis=None, kind="stable")
     kept = weight.copy()
     kept.flat[order[: round(weight.size * sparsity)]] = 0
@@ -77,9 +80,9 @@ def without_smallest(weight: NDArray[np.float32], sparsity: float) -> NDArray[np
 
 
 def quantize(model: onnx.ModelProto, path: Path) -> None:
-    """Write the model with int8 weights, embeddings too; activations are scaled to int8 call by call.
+    """Write the model to `path` with int8 weights, embeddings included; activations are scaled to int8 at each call.
 
-    Each output channel has its own scale: on MiniLM that halves the distance to the float model's scores, at the same
+    Each output channel has its own scale: on MiniLM, that halves the distance to the float model's scores at equal
     speed.
     """
     with quiet():
@@ -88,7 +91,7 @@ def quantize(model: onnx.ModelProto, path: Path) -> None:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keep the exporter's and the quantizer's advice to their own developers off the terminal."""
+    """Keep off the terminal the advice that the exporter and the quantizer log for their own developers."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

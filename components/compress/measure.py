@@ -1,4 +1,4 @@
-"""How fast runners are, beside each other: what slows the machine down slows all of them."""
+"""The speed of several runners, timed in turns so that a slowdown of the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,24 +11,24 @@ NUM_ROUNDS = 5
 NUM_WARM_UP = 8
 
 Work = Callable[[Any, Sequence[Any]], int]
-"""Has a runner do items of work; gives the number of units (rows, tokens, samples) that they were."""
+"""A function that lets a runner process items and returns their number in units (rows, tokens or samples)."""
 
 
 @dataclass(frozen=True)
 class Speed:
     units_per_s: float
-    """Median of the rounds."""
+    """The units per second, as the median of the rounds."""
     speedup: float
-    """Over the reference: the median of the rounds' own ratios."""
+    """The speed relative to the reference, as the median of the ratios in each round."""
     p50_ms: float
-    """Of one item on its own."""
+    """The median milliseconds of a single item."""
     p99_ms: float
 
 
 def measure_speeds(
     runners: Mapping[str, Any], items: Sequence[Any], work: Work, *, reference: str, num_latency_items: int
 ) -> dict[str, Speed]:
-    """Time every runner on the same items, in turns, whole path."""
+    """Time every runner on the same items, in turns, from input to answer; return the speeds by the runner's name."""
     for runner in runners.values():
         work(runner, items[:NUM_WARM_UP])
     rates = measure_rates(runners, items, work)
@@ -45,7 +45,7 @@ def measure_speeds(
 
 
 def measure_rates(runners: Mapping[str, Any], items: Sequence[Any], work: Work) -> dict[str, list[float]]:
-    """Units a second of each runner, by round; every round has its own items, the same for all."""
+    """Return each runner's units per second in each round; a round has items of its own, the same for all runners."""
     rates: dict[str, list[float]] = {name: [] for name in runners}
     for first in range(NUM_ROUNDS):
         chosen = items[first::NUM_ROUNDS] or items
@@ -59,7 +59,7 @@ def measure_rates(runners: Mapping[str, Any], items: Sequence[Any], work: Work) 
 def measure_latencies(
     runners: Mapping[str, Any], items: Sequence[Any], work: Work, *, num_items: int
 ) -> dict[str, list[float]]:
-    """Milliseconds for each of `num_items` single items; the items come again where there are fewer."""
+    """Return each runner's milliseconds for each of `num_items` single items; fewer items than that are repeated."""
     latencies: dict[str, list[float]] = {name: [] for name in runners}
     for number in range(num_items):
         item = items[number % len(items)]

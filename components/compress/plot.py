@@ -1,4 +1,4 @@
-"""The picture of compress: quality beside speed, the area of a point showing the model's size."""
+"""The plot of compress: quality over speed, with the model's size as the area of a point."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from components.plumbing.plots import INK, MAJORITY, MODEL, save, style
 
 
 def draw_tradeoff(path: Path, points: Sequence[tuple[str, float, float, int]], *, metric: str, unit: str) -> None:
-    """Write a PNG of (name, units/s, quality, bytes); the first point is what the others are compared with."""
+    """Write a PNG of points (name, units per second, quality, bytes); the first is the reference for the others."""
     with style():
         save(tradeoff(points, metric=metric.replace("_", " "), unit=unit), path)
 

@@ -1,12 +1,12 @@
 """compress: the smallest and fastest model within the recipe's limits.
 
 Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate.
-Exports to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside torch fp32 in
-the same run. Writes `model/` (the folder that serving/predictors loads), `results/` (what it answers to the test split,
-and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures that one
-compares); the measured speeds are observations.
+Exports the model to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside torch
+fp32 in the same run. Writes `model/` (the folder that serving/predictors loads), `results/` (its answers on the test
+split, and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures to
+compare between runs); the measured speeds are observations.
 
-What a task needs is its `CompressionTrial`.
+A task takes part through its `CompressionTrial`.
 """
 
 import logging
@@ -70,45 +70,44 @@ class Outputs:
 class Report:
     method: str
     sparsity: float
-    """Share of the linear layers' weights that were set to zero."""
+    """The share of the linear layers' weights that were set to zero."""
     num_candidates: int
     num_validation: int
     num_test: int
-    """Of the test split: rows, documents or images."""
+    """The number of items in the test split: rows, documents or images."""
     judged: str
-    """What of the test split the figures below are of, in words that follow `on`."""
+    """The part of the test split that the figures below describe, in words that follow `on`."""
     metric: str
-    """What every quality below is."""
+    """The name of the metric by which every quality below is measured."""
     unit: str
-    """What agreement counts: rows, tokens, samples."""
+    """The unit that agreement counts: rows, tokens or samples."""
     float_validation_quality: float
     validation_quality: float
-    """Of the compressed model, as the figures below."""
+    """The compressed model's quality on the validation split."""
     float_quality: float
-    """On what is `judged`: evaluate's own figure where that is what evaluate judged, too, which a language model's is
-    not."""
+    """The float model's quality on the part that `judged` names; it is evaluate's own figure where evaluate judged that
+    part too, which it does not for a language model."""
     quality: float
-    """On what is `judged`."""
+    """The compressed model's quality on the part that `judged` names."""
     agreement: float
-    """Share of its units that get the float model's answer."""
+    """The share of units that get the float model's answer."""
     mean_difference: float
-    """From the float model's probabilities or values."""
+    """The mean absolute difference from the float model's probabilities or values."""
     float_size_bytes: int
     size_bytes: int
-    """Of the model's files."""
+    """The total size of the compressed model's graphs in bytes."""
     size_ratio: float
 
     def headline(self) -> dict[str, float]:
-        """What one compares of the compressed model: `metric` on what is `judged` (`served`) and on the validation
-        split, by which settings are chosen, and the size.
-        """
+        """Return the figures to compare between runs: the compressed model's quality on the part that `judged` names
+        (`served`) and on the validation split, by which settings are chosen, and its size ratio."""
         figures = {"served": self.quality, "validation": self.validation_quality, "size_ratio": self.size_ratio}
         return {name: shortened(value) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One compressed model, and what was found of it."""
+    """One compressed model, with its measured quality and size."""
 
     name: str
     method: str
@@ -116,23 +115,25 @@ class Candidate:
     runner: Any
     folder: Path
     quality: float
-    """On the validation split."""
+    """The quality on the validation split."""
     drop: float
-    """How much worse than the float model."""
+    """The loss of quality against the float model, on the validation split."""
     size_bytes: int
     size_ratio: float
 
 
 Drop = Callable[[float, float], float]
-"""How much worse a quality (the second) is than the float model's (the first)."""
+"""A function of the float model's quality and another's that returns by how much the other is worse."""
 
 
 def run(
     params: Compress, inputs: Inputs, outputs: Outputs, *, tracker: Tracker,
     make_trial: Callable[[Inputs], CompressionTrial[Any]], drop: Drop,
 ) -> Report:  # fmt: skip
-    """Make the candidates, judge each, keep the smallest within the limits. `make_trial` and `drop` are the task's.
-    CompressionError where none is within them."""
+    """Make the candidates, judge each, and keep the smallest within the limits; return the report on it.
+
+    `make_trial` and `drop` are the task's. Raises CompressionError where no candidate is within the limits.
+    """
     trial = make_trial(inputs)
     judged = trial.judge_float()
     judged = FloatFigures(quality=round(judged.quality, DIGITS), units_per_s=judged.units_per_s)
@@ -161,7 +162,7 @@ def run(
 def make_candidates(
     params: Compress, trial: CompressionTrial[Any], predictor: Path, judged: FloatFigures, *, drop: Drop, scratch: Path
 ) -> list[Candidate]:
-    """Write every candidate of the recipe below `scratch`, and judge it on the validation split."""
+    """Write every candidate of the recipe below `scratch` and judge it on the validation split."""
     graphs = trial.export()
     found: list[Candidate] = []
     with progress("compress", total=len(params.candidates)) as bar:
@@ -193,7 +194,7 @@ def make_candidates(
 
 @contextmanager
 def torch_threads(number: int) -> Generator[None]:
-    """Let torch use this many cores for one call."""
+    """Limit torch to `number` threads per operation inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -206,7 +207,7 @@ def observe(
     folder: Path, tracker: Tracker, trial: CompressionTrial[Any], candidates: Sequence[Candidate],
     speeds: Mapping[str, Speed], judged: FloatFigures,
 ) -> None:  # fmt: skip
-    """What was measured on this machine, of every candidate: speeds.json, the picture, a line each."""
+    """Write the measurements on this machine of every candidate: speeds.json, the plot, and a log line for each."""
     for candidate in candidates:
         logger.info("%s", described(candidate, speeds[candidate.name], trial, judged.quality))
     by_name = {name: figures_of(speed, trial.unit) for name, speed in speeds.items()}
@@ -220,13 +221,13 @@ def observe(
 
 
 def figures_of(speed: Speed, unit: str) -> dict[str, float]:
-    """The speed's figures by name, the rate with its unit."""
+    """Return the figures of a speed by name, with the unit in the name of the rate."""
     figures = asdict(speed)
     return {f"{unit}_per_s": figures.pop("units_per_s"), **figures}
 
 
 def described(candidate: Candidate, speed: Speed, trial: CompressionTrial[Any], float_quality: float) -> str:
-    """One line on a candidate."""
+    """Return one line of text on a candidate's quality, size and speed."""
     return (
         f"{candidate.name}: on the validation split {trial.metric.replace('_', ' ')} {candidate.quality:.3f} (trained "
         f"{float_quality:.3f}); {candidate.size_bytes / 1e6:.2g} MB, {candidate.size_ratio:.2f} times; "
@@ -238,10 +239,11 @@ def choose(
     candidates: Sequence[Candidate], speeds: Mapping[str, Speed], gate: CompressionGate, *,
     trial: CompressionTrial[Any], float_quality: float,
 ) -> Candidate:  # fmt: skip
-    """The smallest candidate within the limits; of sizes that count as one, the better, then the recipe's first.
+    """Return the smallest candidate within the limits.
 
-    A measured speed lets a candidate pass or fail, and ranks nothing: the choice does not turn on a busy machine.
-    Raises CompressionError where none passes.
+    Of sizes that differ by less than SAME_SIZE, the least drop decides, then the order of the recipe. A measured speed
+    lets a candidate pass or fail but does not rank it, so a busy machine does not change the choice. Raises
+    CompressionError where no candidate passes.
     """
     faults = {c.name: faults_of(c, speeds[c.name], gate, trial, float_quality=float_quality) for c in candidates}
     passed = [candidate for candidate in candidates if not faults[candidate.name]]
@@ -259,7 +261,7 @@ def choose(
 def faults_of(
     candidate: Candidate, speed: Speed, gate: CompressionGate, trial: CompressionTrial[Any], *, float_quality: float
 ) -> list[str]:
-    """Which limits a candidate breaks, with the figure and the limit."""
+    """Return the limits that a candidate breaks, in words, each with its figure."""
     faults: list[str] = []
     if not candidate.drop <= gate.max_drop:  # a quality that is not a number breaks it, too
         faults.append(
@@ -276,7 +278,7 @@ def faults_of(
 def gate_report(
     candidates: Sequence[Candidate], speeds: Mapping[str, Speed], trial: CompressionTrial[Any], *, float_quality: float
 ) -> dict[str, object]:
-    """The figures that the gate judged, flat."""
+    """Return the figures that the gate judged, by name."""
     report: dict[str, object] = {"metric": trial.metric, "float_validation_quality": float_quality}
     for c in candidates:
         report |= {f"{c.name} quality": c.quality, f"{c.name} drop": c.drop, f"{c.name} size_ratio": c.size_ratio}
@@ -288,7 +290,7 @@ def gate_report(
 def log_chosen(
     tracker: Tracker, trial: CompressionTrial[Any], chosen: Speed, reference: Speed, judged: FloatFigures
 ) -> None:
-    """The chosen model's speed as metrics, beside torch's."""
+    """Log the speed of the chosen model and of torch as metrics."""
     of_float = {f"float_{name}": value for name, value in figures_of(reference, trial.unit).items()}
     del of_float["float_speedup"]
     batched = {f"float_batched_{trial.unit}_per_s": judged.units_per_s}
@@ -296,7 +298,7 @@ def log_chosen(
 
 
 def write_results(folder: Path, tested: Tested) -> None:
-    """The trial's tables, and golden.json."""
+    """Write the trial's tables and golden.json into a new folder."""
     folder.mkdir(parents=True)
     for name, table in tested.tables.items():
         pq.write_table(table, folder / name, compression="zstd")
@@ -306,7 +308,7 @@ def write_results(folder: Path, tested: Tested) -> None:
 def summarise(
     best: Candidate, params: Compress, trial: CompressionTrial[Any], judged: FloatFigures, tested: Tested
 ) -> Report:
-    """The report of the chosen model, beside the float model's answers to the same."""
+    """Return the report on the chosen model, with the float model's figures on the same items."""
     return Report(
         method=best.method,
         sparsity=best.sparsity,

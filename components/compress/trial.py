@@ -1,8 +1,8 @@
-"""What compress asks of a task: a `CompressionTrial`, which its `compress` makes.
+"""The interface between compress and a task: a `CompressionTrial`, which the task's `compress` makes.
 
-The stage makes the candidates, times them, judges them and chooses; a trial knows what the model's graphs are, how they
-are run as they are served, and how good their answers are. A runner is what answers: the predictor of serving/ around
-the float model or around a candidate's folder.
+The stage makes the candidates, times them, judges them and chooses one. A trial knows the model's graphs, runs them as
+they are served, and judges their answers. A runner answers requests: it is the predictor of serving/ around the float
+model or around a candidate's folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ import onnx
 import pyarrow as pa
 
 MAX_GOLDEN = 256
-"""As many golden requests as package can ask for (package.num_golden)."""
+"""The most golden requests that are kept, which is also the most that package can ask for (package.num_golden)."""
 
 Runner = TypeVar("Runner")
 
 
 class Golden(TypedDict):
-    """A request, and the measured model's answer to it, as the service gives it."""
+    """A request with the measured model's answer to it, as the service gives it."""
 
     route: str
     request: Any
@@ -29,88 +29,93 @@ class Golden(TypedDict):
 
 @dataclass(frozen=True)
 class FloatFigures:
-    """The float model as torch runs it fastest, not as it is served."""
+    """The figures of the float model where torch runs it in large batches, not as it is served."""
 
     quality: float
-    """On the validation split."""
+    """The quality on the validation split."""
     units_per_s: float
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What the chosen model does with the test split."""
+    """The results of the chosen model on the test split."""
 
     num_test: int
-    """Of the test split: rows, documents or images."""
+    """The number of items in the test split: rows, documents or images."""
     judged: str
-    """What of it the figures below are of, in words that follow `on`."""
+    """The part of the test split that the figures below describe, in words that follow `on`."""
     float_quality: float
-    """Of a classifier and a generator of images evaluate's own; a language model's, which evaluate judges on the whole
-    split, is measured anew on what is `judged`."""
+    """The float model's quality.
+
+    It is evaluate's own figure for a classifier and for an image generator. A language model, which evaluate judges on
+    the whole split, is measured anew on the part that `judged` names.
+    """
     quality: float
     agreement: float
-    """Share of the answers that are the float model's: the label of a row, the likeliest next token at each place, the
-    class of a sample. The trial's `unit` names what is counted."""
+    """The share of the answers that are the float model's: the label of a row, the likeliest next token at each place,
+    or the class of a sample. The trial's `unit` names what is counted."""
     mean_difference: float
-    """From the float model's numbers: probabilities, or a sample's values."""
+    """The mean absolute difference from the float model's numbers: probabilities, or the values of a sample."""
     tables: Mapping[str, pa.Table]
-    """What is kept in `results/`, by file name."""
+    """The tables to keep in `results/`, by file name."""
     golden: Sequence[Golden]
-    """At most MAX_GOLDEN, spread over the split."""
+    """The golden requests, at most MAX_GOLDEN, spread over the split."""
 
 
 class CompressionTrial(Protocol[Runner]):
-    """A task's side of compress."""
+    """A task's part in compress."""
 
     @property
     def metric(self) -> str:
-        """The name of the quality: accuracy, bits_per_byte, frechet_distance."""
+        """The name of the quality metric: accuracy, bits_per_byte or frechet_distance."""
         ...
 
     @property
     def unit(self) -> str:
-        """What speed counts, and agreement: rows, tokens, samples."""
+        """The unit that speed and agreement count: rows, tokens or samples."""
         ...
 
     @property
     def float_size_bytes(self) -> int:
-        """Of the float weights that are exported."""
+        """The size in bytes of the float weights that are exported."""
         ...
 
     @property
     def num_validation(self) -> int:
-        """Rows that `quality` is measured on."""
+        """The number of rows of the validation split on which `quality` is measured."""
         ...
 
     @property
     def items(self) -> Sequence[Any]:
-        """Pieces of work for the speed rounds, such as the texts of the validation split; seconds of work in all."""
+        """The pieces of work for the speed rounds, such as the texts of the validation split: seconds of work in
+        total."""
         ...
 
     def judge_float(self) -> FloatFigures:
-        """The float model on the validation split, in the batches that torch likes best."""
+        """Measure the float model on the validation split, in the batches that suit torch best."""
         ...
 
     def float_runner(self, *, threads: int) -> Runner:
-        """The float model, called as the service calls: the reference of the speed gate."""
+        """Return a runner of the float model that is called as the service calls it: the reference of the speed
+        gate."""
         ...
 
     def export(self) -> Mapping[str, onnx.ModelProto]:
-        """The model in fp32 as ONNX graphs, by the file name that serving/predictors loads."""
+        """Return the model in fp32 as ONNX graphs, by the file names that serving/predictors loads."""
         ...
 
     def load(self, folder: Path, *, threads: int) -> Runner:
-        """What serves a candidate's folder: the graphs, and all that preprocess left for the predictor."""
+        """Return a runner for a candidate's folder, which holds the graphs and preprocess's files for the predictor."""
         ...
 
     def quality(self, runner: Runner) -> float:
-        """On the validation split."""
+        """Return the runner's quality on the validation split."""
         ...
 
     def work(self, runner: Runner, items: Sequence[Any]) -> int:
-        """Do these items, whole path; gives how many units that were."""
+        """Process the items from input to answer; return their number in units."""
         ...
 
     def test(self, runner: Runner) -> Tested:
-        """The chosen model on the test split."""
+        """Judge the chosen model's runner on the test split."""
         ...

@@ -1,1 +1,1 @@
-"""The cost of a training, told before it starts: parameters, memory, operations and time. It changes no output."""
+"""The cost of a training, estimated before it starts: parameters, memory, operations and time. It changes no output."""

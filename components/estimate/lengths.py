@@ -1,4 +1,4 @@
-"""The longest text that an encoder takes, by its config.json. Nothing heavy is imported here."""
+"""The longest text that an encoder takes, read from its config.json, without heavy imports."""
 
 PADDED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 """The model types that number positions from one after their padding token's id, so that the

@@ -34,7 +34,7 @@ class Memory:
 
     @property
     def between(self) -> int:
-        """The memory of what comes and goes within a step."""
+        """The bytes that come and go within a step."""
         return max(0, self.peak - self.weights - self.gradients - self.optimizer - self.activations)
 
 

@@ -1,4 +1,5 @@
-"""The time that a training will take, from a few seconds of its own operations; and, afterwards, how long it took."""
+"""The time that a training will take, predicted from a few seconds of its own operations, and how long it took in the
+end."""
 
 import logging
 import time

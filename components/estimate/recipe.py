@@ -1,9 +1,8 @@
 """The cost of a recipe's trainings, from its section of params.yaml, before any of its stages has run.
 
-Where a stage has run already, what it left is taken instead of what the config can only promise: preprocess's report
-for the rows and tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape of an encoder. Where
-params.yaml has been edited since, so that `predictor/` is of other sizes, the config is taken. Every figure that had to
-be assumed is named.
+Where a stage has run already, its output is used instead of the config's bounds: preprocess's report for the rows and
+tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape of an encoder. Where params.yaml has been
+edited since, so that `predictor/` has other sizes, the config is used. Every figure that had to be assumed is named.
 """
 
 import tempfile
@@ -50,12 +49,12 @@ from components.sources import fetch_folder
 from components.training.precision import choose_precision
 
 CHARACTERS_A_TOKEN = 4
-"""About how many characters a token has in English texts with byte-pair tokens; used where nothing was counted."""
+"""The assumed number of characters per token in English texts with byte-pair tokens, where nothing was counted."""
 
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """The cost of one training."""
+    """The estimated cost of one training."""
 
     title: str
     family: str
@@ -78,7 +77,7 @@ class TrainingEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of a recipe's trainings."""
+    """The estimated cost of a recipe's trainings."""
 
     recipe: str
     device: str
@@ -94,7 +93,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a recipe."""
+    """One training of a recipe, with its parameters and its network."""
 
     title: str
     family: str
@@ -103,8 +102,10 @@ class Training:
 
 
 def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
-    """Estimate all trainings of a recipe, in a few seconds. InputError where the config alone does not
-    say enough, with what would."""
+    """Estimate all trainings of a recipe, in a few seconds.
+
+    Raises InputError, which says what to do, where the config alone does not say enough.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assumptions: list[str] = []
     torch.use_deterministic_algorithms(True)  # as the stages do; it changes what some operations cost
@@ -137,9 +138,9 @@ def estimate_training(
     training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
     budget_s: float,
 ) -> TrainingEstimate:  # fmt: skip
-    """Estimate the memory of a step on texts as long as they may be, and the time of steps on texts of `length` tokens.
+    """Estimate the memory of a step on texts of the longest length, and the time of steps on texts of `length` tokens.
 
-    InputError where the network looks at the numbers of its tensors, so that nothing can be told before it has any.
+    Raises InputError where the network looks at the numbers of its tensors, since there are none before a training.
     """
     try:
         return look_at(training, facts, counts, length, predictor=predictor, device=device, budget_s=budget_s)
@@ -159,7 +160,8 @@ def look_at(
     training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
     budget_s: float,
 ) -> TrainingEstimate:  # fmt: skip
-    """Estimate one training whose network does not look at the numbers of its tensors; torch raises where it does."""
+    """Estimate a training whose network does not look at the numbers of its tensors; where it does, torch raises an
+    error."""
     params = training.params
     if not isinstance(params, PretrainFromData):
         counts = replace(counts, num_unlabelled=0)
@@ -215,7 +217,8 @@ def trained_parameters(step: Step) -> int:
 
 
 def trainings_of(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) -> list[Training]:
-    """Return the trainings of pretrain and finetune; InputError where there is none, or its model is not known yet."""
+    """Return the trainings of pretrain and finetune; raise InputError where there is none, or its model is not known
+    yet."""
     found: list[Training] = []
     pretrain, finetune = recipe.pretrain, recipe.finetune
     if isinstance(pretrain, PretrainFromData):
@@ -240,7 +243,7 @@ def restricted(model: EncoderClassifier, params: Adapt) -> EncoderClassifier:
 
 
 def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) -> Callable[[], EncoderClassifier]:
-    """Return a function that makes the classifier that finetune adapts; InputError where its encoder's
+    """Return a function that makes the classifier that finetune adapts; raise InputError where its encoder's
     config.json is not here yet."""
     params, pretrain = recipe.finetune, recipe.pretrain
     assert isinstance(params, Adapt)
@@ -266,7 +269,7 @@ def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) 
 
 
 def here(source: ModelSource, root: Path, work: Path) -> Path | None:
-    """Return the folder of a source that is on this machine already; None where it would have to be downloaded."""
+    """Return the folder of a source that is already on this machine; None where it would have to be downloaded."""
     if isinstance(source, FileSource):
         return root / source.path if (root / source.path).is_dir() else None
     if isinstance(source, RegistrySource):
@@ -278,8 +281,8 @@ def here(source: ModelSource, root: Path, work: Path) -> Path | None:
 
 
 def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
-    """Return the sizes that the networks take from the data, as preprocess left them or as the config says them;
-    InputError where neither does."""
+    """Return the sizes that the networks take from the data, as preprocess left them, or else as the config gives them;
+    raise InputError where neither does."""
     predictor = Layout(root, name, "preprocess").artifact / "predictor"
     left = read_facts(predictor) if (predictor / PREDICTOR).is_file() else None
     if left and not outdated(root, name, recipe):
@@ -334,10 +337,10 @@ def sizes_of(recipe: Recipe) -> dict[str, object]:
 
 
 def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: list[str]) -> tuple[Counts, int]:
-    """Return the rows of the splits, and the tokens of a usual text; what is not known is assumed,
-    and added to `assumptions`.
+    """Return the rows of the splits and the tokens of a usual text.
 
-    Documents count as windows of one context, which is how they are read.
+    Figures that are not known are assumed and noted in `assumptions`. Documents count as windows of one context, which
+    is how they are read.
     """
     report = Layout(root, name, "preprocess").artifact / REPORT
     differs = outdated(root, name, recipe)

@@ -1,10 +1,10 @@
 """The time that the operations of a step take on this machine: each distinct one is run a few times, on its own shapes.
 
 A rate from one big square product says little about a step, whose products are of many shapes and which spends much of
-its time outside of them. So each operation of a trace is run as often as a budget of seconds allows, in the order of
-the step, on memory that moves on from call to call (a step, too, finds little of what it needs in the cache). What is
-too big for the budget is measured on fewer rows and taken in proportion; what the budget did not reach, by the bytes
-that it moves.
+its time outside of them. So each operation of a trace is run as often as a budget of seconds allows, the costliest
+first, on memory that moves on from call to call (a step, too, finds little of what it needs in the cache). An operation
+too big for the budget is measured on fewer rows and scaled up; the time of those that were not run is estimated from
+the rates of the others.
 """
 
 import time
@@ -63,8 +63,10 @@ class Timing:
 
 
 def time_operations(operations: Mapping[Phase, Counter[Operation]], *, device: torch.device, budget_s: float) -> Timing:
-    """Measure the seconds of each phase of a step on `device`, within about `budget_s`. Draws nothing
-    from torch's random state."""
+    """Measure the seconds of each phase of a step on `device`, within about `budget_s`.
+
+    It draws nothing from torch's random state.
+    """
     counts: Counter[Operation] = sum(operations.values(), Counter())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         overhead_s = call_overhead(device)
@@ -110,13 +112,13 @@ def run_rounds(counts: Counter[Operation], pool: "Pool", *, deadline: float) -> 
 
 
 def usual(times: list[float]) -> float:
-    """Return the mean of times without the worst: a training waits for whatever else the machine does,
-    too, so a median is too low."""
+    """Return the mean of times without the largest: a training, too, waits for whatever else the machine does, so a
+    median would be too low."""
     return mean(sorted(times)[:-1] if len(times) > 2 else times)
 
 
 def run_once(operation: Operation, pool: "Pool") -> float | None:
-    """Return the seconds of one run, or None where the operation cannot be run on made-up numbers."""
+    """Return the seconds of one run, scaled to the whole operation; None where it cannot be run on made-up numbers."""
     scale, leaves_of = smaller(operation)
     if leaves_of.num_bytes > MAX_BYTES or not is_safe(operation):
         return None
@@ -132,7 +134,7 @@ def run_once(operation: Operation, pool: "Pool") -> float | None:
 
 
 def is_safe(operation: Operation) -> bool:
-    """Return whether made-up operands can do no harm."""
+    """Return whether running the kernel on made-up operands can do no harm."""
     kinds = {leaf.dtype for leaf in operation.leaves if isinstance(leaf, Operand)}
     has_whole = any(not kind.is_floating_point and kind != torch.bool for kind in kinds)
     return not has_whole or kernel_of(operation) in WITH_WHOLE_NUMBERS
@@ -144,8 +146,8 @@ def kernel_of(operation: Operation) -> str:
 
 
 def smaller(operation: Operation) -> tuple[float, Operation]:
-    """Return how many times as large an operation is as the one to run for it, and that one: a big matrix
-    product is cut to fewer rows."""
+    """Return how many times as large an operation is as the one to run in its place, and that one, in which a big
+    matrix product is cut to fewer rows."""
     scale = operation.flops / MAX_FLOPS
     name = kernel_of(operation)
     if scale <= 1 or name not in ("mm", "addmm", "bmm"):
@@ -206,8 +208,8 @@ def is_number(leaf: object) -> bool:
 
 
 def largest_index(operation: Operation) -> int:
-    """Return what a made-up index must lie below: the number of rows of a table, or else the
-    shortest side of the operands."""
+    """Return the bound below which made-up indices must lie: the number of rows of a table, or else the shortest side
+    of the operands."""
     operands = [leaf for leaf in operation.leaves if isinstance(leaf, Operand) and leaf.dtype.is_floating_point]
     name = kernel_of(operation)
     if name == "embedding":
@@ -221,8 +223,8 @@ def largest_index(operation: Operation) -> int:
 
 
 def told_by_others(operation: Operation, times: Mapping[Operation, float], counts: Counter[Operation]) -> float:
-    """Estimate the seconds of an operation that was not run: by the rate of its forward, or else of the other
-    products; or by its bytes."""
+    """Estimate the seconds of an operation that was not run, by the rate of its forward or of the other products, or by
+    its bytes."""
     if operation.flops:
         forward = kernel_of(operation).removesuffix("_backward")
         alike = [op for op in times if kernel_of(op) == forward] or [op for op in times if op.flops]

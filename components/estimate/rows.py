@@ -1,7 +1,7 @@
-"""Rows of the right sizes and no meaning, laid out as preprocess lays out its own.
+"""Made-up rows of the right sizes, laid out as preprocess lays out its own.
 
-An objective can be prepared on them as it is on a recipe's rows, before there are any; so what a training takes is
-told by the objective itself, and not by a second description of it.
+An objective can be prepared on them as on a recipe's rows, before there are any; so the objective itself determines the
+cost of a training, and not a second description of it.
 """
 
 import shutil

@@ -53,7 +53,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Operation:
-    """A call of one of torch's kernels, with operands in place of tensors. Equal calls are equal."""
+    """One call of a torch kernel, with operands in place of tensors; equal calls are equal."""
 
     kernel: Any = field(hash=False)
     name: str
@@ -86,8 +86,7 @@ class Trace:
 
 
 def enlarged(trace: Trace, times: float, *, half: Trace) -> Trace:
-    """Return the trace of a step on a batch `times` as large, by a line through the step's figures
-    and those of half its batch.
+    """Return the trace of a step on a batch `times` as large, extrapolated from the step and a step on half its batch.
 
     What does not grow with the batch stays as it is: the update, and copies of the weights in another precision.
     """
@@ -191,7 +190,7 @@ def fakes(model: nn.Module) -> list[Any]:
 
 
 class Turn:
-    """A player's step, as the training loop takes it."""
+    """One player's step, as the training loop takes it."""
 
     def __init__(self, player: Player, own: dict[int, nn.Parameter]) -> None:
         self.loss_of: Callable[[nn.Module, Any], Tensor] = player.loss_of

@@ -1,5 +1,5 @@
-"""One training of a recipe, before it starts: the work and memory of its step, by the objective's
-own code on a made-up batch."""
+"""One training of a recipe before it starts: the work and memory of its step, found by running the objective's own code
+on a made-up batch."""
 
 import logging
 import tempfile
@@ -49,7 +49,8 @@ class Step:
     objective: Objective
     batch: object
     times: float
-    """How many of `batch` make one batch of the recipe: 1, or more where a whole one would be too large to make up."""
+    """The number of batches like `batch` in one of the recipe: 1, or more where a whole one would be too large to make
+    up."""
     num_steps_per_epoch: int
     trace: Trace
     """The trace of a step on the recipe's batch."""
@@ -59,15 +60,14 @@ def check_memory(
     params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, stage: str,
     device: torch.device | None = None,
 ) -> Memory | None:  # fmt: skip
-    """Return the memory that the training needs, before anything of it is made. InputError where
-    that is more than is free.
+    """Return the memory that the training needs, before anything of it is made.
 
-    Where the step cannot be looked at without its numbers, None is returned with a warning: that
-    is no reason not to train.
+    Raises InputError where it exceeds the free memory. Where the step cannot be traced without its numbers, it returns
+    None with a warning, since that is no reason not to train.
 
-    `network` makes the network that the training starts from; it is called where tensors have no numbers, so
-    that nothing is allocated. `data` is what preprocess left, of which only sizes are read. Draws nothing
-    from torch's random state.
+    `network` makes the network that the training starts from; it is called where tensors have no numbers, so that
+    nothing is allocated. `data` is what preprocess left, of which only sizes are read. Nothing is drawn from torch's
+    random state.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     counts = counts_in(data, facts)
@@ -88,7 +88,7 @@ def check_memory(
 
 def numbers_needed(error: BaseException) -> str | None:
     """Return where a network looked at the numbers of its tensors, which have none here, and what it asked of them;
-    None where that is not what went wrong."""
+    None where the error has another cause."""
     cause = error if isinstance(error, NEEDS_NUMBERS) else error.__cause__
     if not isinstance(cause, NEEDS_NUMBERS):
         return None
@@ -99,7 +99,7 @@ def numbers_needed(error: BaseException) -> str | None:
 
 
 def counts_in(data: Data, facts: Facts) -> Counts:
-    """Count the rows that preprocess left, each text taken for as long as it may be."""
+    """Count the rows that preprocess left; every text is taken to have the greatest length."""
     count = num_tokens if facts.reads_windows else lambda path: pq.read_metadata(path).num_rows
     train, validation, unlabelled = (
         count(path) if path else 0 for path in (data.train, data.validation, data.unlabelled)
@@ -127,7 +127,8 @@ def one_step(
 ) -> Generator[Step]:  # fmt: skip
     """Make a step on as many made-up rows as the recipe has, for the block; the model and the step take no memory.
 
-    A batch of more than MAX_NUMBERS is told by a part of it, and half of that part: what a step takes grows with rows.
+    A batch of more than MAX_NUMBERS is estimated from a part of it and half of that part, since the cost of a step
+    grows with its rows.
     """
     if precision is None:
         precision = choose_precision(params.precision, device=device)[0]

@@ -1,4 +1,4 @@
-"""The stage that judges the model: metrics with intervals, an honest baseline, the quality gate."""
+"""evaluate: the stage that judges the model by metrics with intervals, an honest baseline and the quality gate."""
 
 from components.evaluate.stage import Inputs, Outputs, run
 

@@ -1,7 +1,7 @@
-"""Percentile intervals of any statistic, from rows drawn again with replacement (Efron 1979).
+"""Bootstrap percentile intervals of any statistic, from rows drawn with replacement (Efron 1979).
 
-A resample is how often each row was drawn, so a statistic sees all the resamples of a chunk as one matrix. Two models
-judged by one statistic see the same draws: the interval of their difference is a paired one.
+A resample is given by how often each row was drawn, so a statistic sees all the resamples of a chunk as one matrix. Two
+models judged by one statistic see the same draws: the interval of their difference is a paired one.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,17 +14,17 @@ from components.params import Bootstrap
 Weights = NDArray[np.float32]
 Figures = dict[str, NDArray[np.float64]]
 Statistic = Callable[[Weights], Figures]
-"""Weights (N, S) of N rows in S resamples → by name, figures (S,), or (K, S) where there is one for each of K classes;
-NaN where undefined."""
+"""A function of the weights (N, S) of N rows in S resamples that returns figures by name, each (S,), or (K, S) with one
+for each of K classes; NaN where a figure is undefined."""
 
 CHUNK_WEIGHTS = 1 << 20  # 4 MiB at a time: as fast as any size, and small for any number of rows
 
 
 def intervals(statistic: Statistic, *, num_rows: int, bootstrap: Bootstrap) -> dict[str, NDArray[np.float64]]:
-    """By the figure's name: its value on the rows as they are, and the ends of its interval, (..., 3).
+    """Return each figure by name, (..., 3): its value on the rows as they are, and the two ends of its interval.
 
-    A resample in which a figure is undefined (a class is missing) does not count for that figure; NaN where it is
-    undefined in all.
+    A resample in which a figure is undefined (a class is missing) does not count for that figure; the ends are NaN
+    where it is undefined in all.
     """
     values = statistic(np.ones((num_rows, 1), np.float32))
     chunks = [statistic(weights) for weights in resamples(num_rows, bootstrap)]
@@ -37,7 +37,8 @@ def intervals(statistic: Statistic, *, num_rows: int, bootstrap: Bootstrap) -> d
 
 
 def resamples(num_rows: int, bootstrap: Bootstrap) -> Iterator[Weights]:
-    """How often each row is drawn in each resample, (num_rows, S) a chunk; the draws do not depend on the chunks."""
+    """Yield how often each row is drawn in each resample, (num_rows, S) for each chunk; the draws do not depend on the
+    chunks."""
     random = np.random.default_rng(bootstrap.seed)
     size = max(1, CHUNK_WEIGHTS // num_rows)
     for start in range(0, bootstrap.num_samples, size):
@@ -47,7 +48,7 @@ def resamples(num_rows: int, bootstrap: Bootstrap) -> Iterator[Weights]:
 
 
 def percentiles(samples: NDArray[np.float64], *, confidence: float) -> NDArray[np.float64]:
-    """The two ends that hold the middle `confidence` of the defined samples."""
+    """Return the two ends that enclose the middle `confidence` of the defined samples; NaN where none is defined."""
     defined = samples[~np.isnan(samples)]
     if not len(defined):
         return np.array([np.nan, np.nan])

@@ -1,13 +1,13 @@
-"""How figures are written."""
+"""The rounding of figures in reports and tables."""
 
 DIGITS = 6  # finer than any test split can tell apart
 
 
 def rounded(value: float) -> float:
-    """A figure as it is written, without a negative zero."""
+    """Round a figure to DIGITS decimals for a report, without a negative zero."""
     return round(float(value), DIGITS) + 0.0
 
 
 def shortened(value: float) -> float:
-    """A figure as a table shows it: five significant digits."""
+    """Round a figure to five significant digits for a table."""
     return float(f"{value:.5g}")

@@ -2,8 +2,8 @@
 
 Reads the training and test splits and the predictor's settings of preprocess, and the model (and the control model,
 where there is one) of finetune, which it judges through serving/predictors as the service will run it. Writes
-`results/` (tables), `plots/` and `metrics.json` (the few figures that one compares). Which figures, which baseline and
-which bar is the task's business.
+`results/` (tables), `plots/` and `metrics.json` (the few figures to compare between runs). The task decides on the
+figures, the baseline and the quality bar.
 """
 
 import shutil
@@ -35,23 +35,23 @@ class Outputs:
 
 
 class Judgement(Protocol):
-    """A task's report: a dataclass."""
+    """A task's report, which is a dataclass."""
 
     def headline(self) -> dict[str, float]:
-        """The few figures that one compares."""
+        """Return the few figures to compare between runs."""
         ...
 
 
 class Measure(Protocol):
-    """A task's part of the stage."""
+    """A task's part in the stage."""
 
     def __call__(self, params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Judgement: ...
 
 
 def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, measure: Measure) -> Judgement:
-    """Measure as the task asks for; gives the task's report.
+    """Measure as the task asks and write metrics.json; return the task's report.
 
-    Before it raises QualityError, it leaves the tables and plots where a person can read them.
+    Where the task raises QualityError, the tables and plots are kept among the observations for a person to read.
     """
     outputs.results.mkdir()
     outputs.plots.mkdir()

@@ -1,4 +1,4 @@
-"""ingest: from a source to data.parquet."""
+"""ingest: the stage that brings a recipe's rows from their source into data.parquet."""
 
 from components.ingest.stage import Inputs, Outputs, Report, run
 

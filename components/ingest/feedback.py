@@ -1,4 +1,4 @@
-"""The table `feedback`: rows that users of the service labelled, which the query may join to those of the source."""
+"""The table `feedback`: rows that users of the service labelled, which the query may join to the source's rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,11 @@ COLUMNS = (
 
 
 def load_feedback(con: "duckdb.DuckDBPyConnection", named: str, *, root: Path) -> dict[str, Any]:
-    """Make the table of a Parquet file, relative to `root`, or without rows where there is none yet; gives what a card
-    says of it. SourceError where the file cannot be read."""
+    """Make the table from a Parquet file, whose path is relative to `root`; return the card's entry on the file.
+
+    The entry holds the path, the number of rows and the sha256. Where there is no file yet, the table has no rows.
+    Raises SourceError where the file cannot be read, or is tracked by DVC but not here.
+    """
     import duckdb
 
     path = root / Path(named).expanduser()

@@ -1,4 +1,4 @@
-"""Runs the recipe's one SELECT over the table `source`, and writes what it gives."""
+"""The recipe's one SELECT over the table `source`, and the Parquet file of its rows."""
 
 import re
 from dataclasses import dataclass
@@ -19,13 +19,14 @@ ROW_GROUP_ROWS = 65_536
 class Column:
     name: str
     type: str
-    """DuckDB's name of the type."""
+    """DuckDB's name for the type."""
 
 
 def write_query(con: "duckdb.DuckDBPyConnection", query: str, path: Path) -> list[Column]:
-    """Write the query's rows to a Parquet file; gives its columns. The same rows give the same bytes.
+    """Write the query's rows to a Parquet file and return its columns; equal rows give equal bytes.
 
-    The query sees only the table `source`: files, other databases, extensions and settings are closed before it runs.
+    The query sees only the tables of its own database: files, other databases, extensions and settings are closed
+    before it runs. Raises SourceError where the query is not one SELECT, or fails.
     """
     import duckdb
 
@@ -54,7 +55,7 @@ def quoted(path: Path) -> str:
 
 
 def check_one_select(con: "duckdb.DuckDBPyConnection", query: str) -> None:
-    """SourceError where the query is anything but one SELECT."""
+    """Raise SourceError where the query is anything but one SELECT."""
     import duckdb
 
     try:
@@ -67,7 +68,7 @@ def check_one_select(con: "duckdb.DuckDBPyConnection", query: str) -> None:
 
 
 def explained(error: Exception, columns: list[str]) -> str:
-    """Why the query failed, with what it may have meant."""
+    """Return the reason why the query failed in words, with a hint where it is a name or a conversion."""
     said = first_line(error)
     if column := re.search(r'[Cc]olumn "([^"]+)" not found|does not have a column named "([^"]+)"', str(error)):
         name = column[1] or column[2]

@@ -1,8 +1,9 @@
-"""Reads a source's files into the DuckDB table `source`, one reader a format; what cannot be read is set apart.
+"""The loading of a source's files into the DuckDB table `source`, with a reader for each format.
 
-CSV's columns are all text: a guessed type would change with the rows that are there, so the query casts. JSON lines
-keep the types that all their rows agree on. Where a source names several files, a column `filename` says which (below
-the source's folder), unless the rows have a column of that name.
+Rows that cannot be read are set apart and counted. The columns of a CSV are all text: a guessed type would change with
+the rows that are there, so the query casts. JSON lines keep the types that all their rows agree on. Where a source
+names several files, a column `filename` says which file a row is from (its path below the source's folder), unless the
+rows have a column of that name.
 """
 
 import csv
@@ -42,20 +43,20 @@ BATCH_BYTES = 8 * 2**20
 class BadRow:
     file: str
     row: int
-    """Counted from 1, a header too."""
+    """The row's number in the file, counted from 1; the header counts too."""
     reason: str
     text: str
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was read into `source`, and what could not be."""
+    """The result of loading into `source`: the counts of rows, and the first bad ones."""
 
     num_rows: int
     num_bad: int
-    """Lines of the files that no row was made of."""
+    """The number of lines in the files from which no row was made."""
     bad: tuple[BadRow, ...]
-    """The first of them."""
+    """The first bad rows, at most NUM_KEPT_BAD_ROWS."""
 
     @property
     def bad_share(self) -> float:
@@ -66,7 +67,10 @@ class Loaded:
 
 
 def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched) -> Loaded:
-    """Make the table `source` from the files; rows of a database or a generator have no format and come as Parquet."""
+    """Make the table `source` from the files; raise SourceError where they cannot be read in the format.
+
+    The rows of a database or a generator have no format and come as Parquet.
+    """
     import duckdb
 
     form_type = form.type if form else "rows"
@@ -82,7 +86,10 @@ def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetch
 
 
 def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
-    """DuckDB's reader, which keeps what it rejects; text that is not in the encoding is refused whole."""
+    """Read CSV with DuckDB, which sets the rows it rejects apart; return their number and the first of them.
+
+    Raises SourceError where the text is not in the encoding, however few of the rows are concerned.
+    """
     columns = form.columns or header_of(form, fetched)
     options = {
         "columns": "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns) + "}",
@@ -120,14 +127,14 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int,
 
 
 def num_breaks(expression: str) -> str:
-    """SQL for the line breaks in a text."""
+    """Return SQL for the number of line breaks in a text."""
     return f"(length({expression}) - length(replace({expression}, chr(10), '')))"
 
 
 def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
-    """Lines of the files, blank ones left out, that are in no row.
+    """Return the number of lines of the files, blank ones left out, that are in no row.
 
-    A quote that is never closed is one reject, yet it swallows many.
+    An unclosed quote counts as one reject for DuckDB, yet it swallows many lines.
     """
     num_lines = 0
     for path in fetched.paths:
@@ -140,7 +147,8 @@ def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
 
 
 def mixed_ends(form: CsvFormat, fetched: Fetched) -> str:
-    """Where the lines of one file end in two ways, which DuckDB does not read and does not name; else nothing."""
+    """Return in words where the lines of one file have two kinds of ends, which DuckDB cannot read and does not name;
+    empty where none do."""
     for path in fetched.paths:
         first = ""
         with opened(path) as raw, TextIOWrapper(raw, encoding=form.encoding, errors="replace", newline="") as file:
@@ -156,7 +164,11 @@ def mixed_ends(form: CsvFormat, fetched: Fetched) -> str:
 
 
 def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
-    """The names in the first row, which every file must share; a column without one has its position, from 0."""
+    """Return the column names in the first row, which every file must share.
+
+    A column without a name is called by its position from 0. Raises SourceError where the files differ, or a name is
+    repeated or missing altogether.
+    """
     headers = {path: first_row(path, form) for path in fetched.paths}
     first, *others = headers.items()
     for path, names in others:
@@ -195,7 +207,8 @@ def not_encoded(file: str, row: int, encoding: str) -> SourceError:
 
 
 def columns_of(fetched: Fetched, columns: Iterable[str]) -> str:
-    """Every column; `filename`, which DuckDB gives as a whole path, below the source's folder."""
+    """Return SQL for every column; `filename`, which DuckDB gives as a whole path, is cut to below the source's
+    folder."""
     if not fetched.is_many or "filename" in columns:
         return "*"
     return f"* REPLACE (substr(filename, {len(str(fetched.top)) + 2}) AS filename)"
@@ -210,7 +223,8 @@ def literal(text: str) -> str:
 
 
 def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) -> tuple[int, list[BadRow]]:
-    """Columns as they are. The batches of a database (which have no format) are joined by name and widest type."""
+    """Read Parquet, with the columns as they are; the batches of a database, which have no format, are joined by name
+    and widest type."""
     paths = [str(path) for path in fetched.paths]
     by_name = f"union_by_name={str(form is None).lower()}"
     described = con.execute(f"SELECT column_name FROM (DESCRIBE FROM read_parquet(?, {by_name}))", [paths]).fetchall()
@@ -225,7 +239,7 @@ def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) 
 
 
 def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
-    """One row a line, blank ones too: `line`, and `line_number` from 1."""
+    """Read text as one row per line, blank lines too: `line`, and `line_number` from 1."""
     load_lines(con, fetched)
     name = ", filename" if fetched.is_many else ""
     con.execute(f"CREATE TABLE source AS SELECT line, line_number{name} FROM lines")
@@ -234,7 +248,11 @@ def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
 
 
 def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
-    """One JSON object a line; blank lines are skipped. The types are those that the whole file agrees on."""
+    """Read one JSON object per line, skipping blank lines; the types are those that all lines agree on.
+
+    Returns the number of lines that are no JSON object and the first of them; raises SourceError where there is no
+    object with a key.
+    """
     load_lines(con, fetched)
     good = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
     bad = f"FROM lines WHERE trim(line) <> '' AND NOT {good}"
@@ -256,7 +274,7 @@ def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
 
 
 def typed(structure: Any) -> Any:
-    """The structure with a type, text, for what is null in every row."""
+    """Return the structure with the type text in place of what is null in every row."""
     if isinstance(structure, dict):
         return {key: typed(value) for key, value in structure.items()}
     if isinstance(structure, list):
@@ -310,7 +328,8 @@ def batches_of_lines(fetched: Fetched, schema: "pa.Schema") -> Iterator["pa.Reco
 
 
 def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
-    """Each line without its end; SourceError where one is too long or not UTF-8."""
+    """Yield each line without its end, with the file's name and the line number; raise SourceError where a line is too
+    long or not UTF-8."""
     for path in fetched.paths:
         name = path.relative_to(fetched.top).as_posix()
         with opened(path) as file:
@@ -330,7 +349,8 @@ def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO | gzip.GzipFile]:
-    """The file's bytes, unpacked where its name ends in .gz, as DuckDB does."""
+    """Open a file for reading bytes, unpacked where its name ends in .gz, as DuckDB does; raise SourceError where that
+    is not whole."""
     try:
         unpacked: BinaryIO | gzip.GzipFile = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
         with unpacked as file:

@@ -1,4 +1,4 @@
-"""A DuckDB database on disk that stays within its memory, and its errors as one line."""
+"""A DuckDB database on disk that stays within a memory limit, and its errors as one line."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +15,10 @@ MEMORY_LIMIT = "1GB"
 
 @contextmanager
 def session(folder: Path) -> Generator["duckdb.DuckDBPyConnection"]:
-    """A connection to a new database in `folder`, which also takes what does not fit into memory."""
+    """Open a new database in `folder`, which also takes what does not fit into memory.
+
+    In the block, errors of memory, input and output become SourceError, and a full disk becomes DiskFullError.
+    """
     import duckdb
 
     folder.mkdir(parents=True)
@@ -45,6 +48,6 @@ def session(folder: Path) -> Generator["duckdb.DuckDBPyConnection"]:
 
 
 def first_line(error: Exception) -> str:
-    """DuckDB's own words, without the name of the error and the picture of the query."""
+    """Return DuckDB's own words, without the error's name or the excerpt of the query."""
     line = str(error).split("\n", 1)[0]
     return line.split(": ", 1)[-1][:300]

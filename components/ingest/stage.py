@@ -1,8 +1,8 @@
-"""ingest: the rows that one query gives over a source.
+"""ingest: the rows that one query selects from a source.
 
-Reads the recipe's source (see `components/sources`). Writes `data.parquet` and the data set's card, `card.json`.
-DuckDB (https://duckdb.org) does the work out of core: the source's rows go into a table `source` of a database on disk,
-rows that cannot be read are set apart and counted, and the query runs with no access to anything but that table.
+Reads the recipe's source (see `components/sources`). Writes `data.parquet` and the data set's card, `card.json`. DuckDB
+(https://duckdb.org) works out of core: the source's rows go into a table `source` of a database on disk, rows that
+cannot be read are set apart and counted, and the query runs with no access to anything outside the database.
 """
 
 import shutil
@@ -39,21 +39,22 @@ class Outputs:
 @dataclass(frozen=True)
 class Report:
     num_rows: int
-    """That the query gave."""
+    """The number of rows that the query gave."""
     num_columns: int
     num_source_rows: int
-    """That could be read."""
+    """The number of source rows that could be read."""
     num_bad_rows: int
-    """That could not; what they look like is in `bad_rows`."""
+    """The number of source rows that could not be read; `bad_rows` shows the first of them."""
     bad_share: float
     bad_rows: str
     size_bytes: int
-    """Of data.parquet."""
+    """The size of data.parquet in bytes."""
     source_sha256: str
 
 
 def run(params: Ingest, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Fetch, read, query, describe. SourceError where the source or the query cannot be used."""
+    """Fetch the source, read it, run the query and describe the data set; raise SourceError where any of them cannot be
+    used."""
     shutil.rmtree(outputs.work, ignore_errors=True)
     try:
         fetched = fetch(params.source, root=inputs.project, folder=outputs.work / "source")
@@ -89,7 +90,7 @@ def check_not_empty(fetched: Fetched) -> None:
 
 
 def leave_bad_rows(loaded: Loaded, folder: Path, tracker: Tracker) -> None:
-    """Keep the first rows that could not be read where a person finds them."""
+    """Write the first rows that could not be read to the observations."""
     if not loaded.bad:
         return
     path = folder / "bad_rows.json"
@@ -110,7 +111,8 @@ def check_bad_rows(loaded: Loaded, max_bad_share: float) -> None:
 def card(
     params: Ingest, fetched: Fetched, columns: list[Column], num_rows: int, learned: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """What a person who meets data.parquet wants to know, with nothing secret and no folder of this machine."""
+    """Return the data set's card, for a person who meets data.parquet; it holds no secret and no folder of this
+    machine."""
     source = params.source.model_dump(mode="json", exclude_none=True)
     if isinstance(params.source, UrlSource):
         source["url"] = named(params.source.url)

@@ -1,4 +1,4 @@
-"""The stage that bundles the model and proves the bundle by serving it; and what serves a bundle."""
+"""package: the stage that bundles the model and proves the bundle by serving it; also the serving of bundles."""
 
 from components.package.stage import Inputs, Outputs, Report, run
 

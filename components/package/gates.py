@@ -10,13 +10,14 @@ from typing import Any, Literal, TypedDict
 DIGITS = 6
 
 Drop = Callable[[float, float], float]
-"""How much worse a quality (the second) is than the float model's (the first): a task's `drop`."""
+"""A function of the float model's quality and another's that returns by how much the other is worse: a task's
+`drop`."""
 
 Bound = Literal["at least", "at most", "above"]
 
 
 class Gate(TypedDict):
-    """One limit, and what was measured."""
+    """One limit, with the measured figure."""
 
     stage: str
     figure: str
@@ -26,7 +27,8 @@ class Gate(TypedDict):
 
 
 def gates_passed(*, reports: Mapping[str, Any], params: Mapping[str, Any], num_golden: int, drop: Drop) -> list[Gate]:
-    """Every limit that was kept, in the order of the stages. `params` are the stages' sections by their names."""
+    """Return every gate that the bundle passed, in the order of the stages; `params` holds the stages' sections by
+    name."""
     evaluate, compress = (params.get(stage, {}).get("gate", {}) for stage in ("evaluate", "compress"))
     expectations = reports["verdict"].get("expectations", [])
     met = sum(expectation["success"] for expectation in expectations)
@@ -44,7 +46,8 @@ def gate(stage: str, figure: str, value: float | None, bound: Bound, limit: floa
 
 
 def quality_gates(limits: Mapping[str, Any], evaluated: Mapping[str, Any]) -> Generator[Gate]:
-    """The limits of evaluate, whatever the task: a limit names its figure, or says which it is of."""
+    """Yield the gates of evaluate for any task: the name of a limit contains its figure, or the section names the
+    metric."""
     for name, limit in limits.items():
         if limit is None or name in ("metric", "beat"):
             continue
@@ -60,7 +63,7 @@ def quality_gates(limits: Mapping[str, Any], evaluated: Mapping[str, Any]) -> Ge
 
 
 def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], *, drop: Drop) -> Generator[Gate]:
-    """The limits of compress, on the validation split."""
+    """Yield the gates of compress, whose figures are of the validation split."""
     if not limits:
         return
     dropped = drop(compressed["float_validation_quality"], compressed["validation_quality"])

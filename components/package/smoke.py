@@ -1,4 +1,4 @@
-"""Asks a served bundle its golden requests, and compares the answers with the measured model's."""
+"""The smoke test: asking a served bundle its golden requests, and comparing the answers with the measured model's."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -20,7 +20,7 @@ BUSY = 503
 
 
 class Golden(TypedDict):
-    """A request, and the measured model's answer to it."""
+    """A request with the measured model's answer to it."""
 
     route: str
     request: Any
@@ -29,26 +29,29 @@ class Golden(TypedDict):
 
 @dataclass(frozen=True)
 class Parity:
-    """How the served answers compare with the measured ones."""
+    """The comparison of the served answers with the measured ones."""
 
     num_golden: int
     num_other: int
-    """Answers that differ otherwise than in a number."""
+    """The number of requests whose answers differ in something other than a number."""
     max_difference: float
-    """Of a number."""
+    """The largest difference between two numbers."""
     examples: str
-    """Where answers differ most."""
+    """The places where the answers differ most, in words."""
 
 
 def read_golden(path: Path, *, limit: int) -> list[Golden]:
-    """At most `limit` golden requests, spread evenly over those that compress left."""
+    """Read at most `limit` golden requests, spread evenly over those that compress wrote."""
     golden: list[Golden] = read_json(path)
     chosen = np.linspace(0, len(golden) - 1, min(limit, len(golden))).round().astype(np.int64)
     return [golden[number] for number in np.unique(chosen).tolist()]
 
 
 def ask(url: str, golden: Sequence[Golden]) -> Parity:
-    """Post every golden request, again where the server is busy. ModelyardError where it does not answer one."""
+    """Post every golden request and compare the answers; a busy server is asked again for up to TIMEOUT_S seconds.
+
+    Raises ModelyardError where the server does not answer a request or its lineage.
+    """
 
     def post(one: Golden) -> Any:
         response = client.post(one["route"], json=one["request"])
@@ -69,7 +72,7 @@ def ask(url: str, golden: Sequence[Golden]) -> Parity:
 
 
 def compare(golden: Sequence[Golden], answers: Sequence[Any]) -> Parity:
-    """The served answers beside the measured ones, one by one."""
+    """Compare the served answers with the measured ones, one by one."""
     found = [
         (number, place, amount)
         for number, (one, answer) in enumerate(zip(golden, answers, strict=True))
@@ -87,7 +90,7 @@ def compare(golden: Sequence[Golden], answers: Sequence[Any]) -> Parity:
 
 
 def differences(expected: Any, served: Any, place: str = "") -> Generator[tuple[str, float | None]]:
-    """Where two answers differ: the place, and by how much where both are numbers, else None."""
+    """Yield each place where two answers differ, and the difference where both are numbers, else None."""
     if is_number(expected) and is_number(served):
         if expected != served:
             amount = abs(float(expected) - float(served))

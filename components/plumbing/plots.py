@@ -1,6 +1,6 @@
-"""How pictures look, on paper and in a page; the same figures give the same bytes, on every machine.
+"""The appearance of plots, on paper and in a page; equal figures give equal bytes, on every machine.
 
-Only the font that matplotlib ships is used; a label that it cannot write is shown by its number.
+Only the font that matplotlib ships is used; a label that it cannot draw is shown by its number.
 """
 
 import io
@@ -59,8 +59,11 @@ IN_PAGE: dict[Any, Any] = {
 
 @contextmanager
 def style(*, in_page: bool = False) -> Generator[None]:
-    """The look of what is drawn and saved in the block, whatever the user's own settings are: of a picture on paper, or
-    of one in a page, which is dark by night and so has no ground of its own."""
+    """Set the appearance of what is drawn and saved in the block, whatever the user's own settings are.
+
+    It is that of a plot on paper, or, with `in_page`, of a plot in a page, which may be dark, so that the background is
+    transparent.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE | (IN_PAGE if in_page else ON_PAPER))
@@ -68,12 +71,12 @@ def style(*, in_page: bool = False) -> Generator[None]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, without a word on what made it."""
+    """Write the figure as a PNG, without a note on the program that made it."""
     figure.savefig(path, metadata={"Software": None})
 
 
 def svg_of(figure: Figure) -> str:
-    """SVG to stand inside of a page, without its XML header."""
+    """Return the figure as SVG for a page, without its XML header."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = out.getvalue()
@@ -81,7 +84,10 @@ def svg_of(figure: Figure) -> str:
 
 
 def shown(label: str, label_id: int, *, what: str = "class") -> str:
-    """A label as a picture can show it: on one line, not too long, in letters that the font has."""
+    """Return a label as a plot can show it: on one line, shortened to MAX_LABEL, in letters that the font has.
+
+    A label that is empty or has other letters is shown as `what` and its number.
+    """
     text = " ".join(label.split())
     known = get_font(findfont(FONT)).get_charmap()
     if not text or any(ord(letter) not in known for letter in text):

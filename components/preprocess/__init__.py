@@ -1,4 +1,4 @@
-"""preprocess: clean, deduplicate, split, tokenize."""
+"""preprocess: the stage that cleans, deduplicates, splits and tokenizes the rows."""
 
 from components.preprocess.stage import Inputs, Outputs, run
 

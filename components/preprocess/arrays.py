@@ -1,8 +1,8 @@
-"""preprocess for arrays with labels, images or vectors: check, deduplicate, split.
+"""preprocess for arrays with labels, which are images or vectors: check, deduplicate, split.
 
-Arrays are compared by their bytes, as fp32: one that comes again counts once, and one that carries two labels goes or
-is put to the vote. The leakage gate then looks for an array of one split in another. The numbers are written as they
-came; predictor.json says how the model reads them, (value - offset) / scale. An array without a label is one to
+Arrays are compared by their bytes, as fp32: a repeated array counts once, and an array that carries two labels is
+removed or put to the vote. The leakage gate then looks for an array of one split in another. The numbers are written as
+they came; predictor.json says how the model reads them, (value - offset) / scale. An array without a label is one to
 pretrain on.
 
 Legend: N rows, V numbers of an array.
@@ -49,21 +49,22 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Report:
-    """Rows in = rows out + unlabelled (repeated ones too) + null + conflicting + outvoted + duplicates."""
+    """The counts of the rows: those in equal the sum of those out, unlabelled (repeated ones too), null, conflicting,
+    outvoted and duplicates."""
 
     num_rows_in: int
     num_unlabelled: int
     """Rows kept without a label, to pretrain on."""
     num_unlabelled_repeated: int
-    """Rows without a label whose array came before, or comes with one; they go."""
+    """Rows without a label that are removed, since their array occurs in a labelled row or in an earlier row."""
     num_null: int
     """Rows without an array."""
     num_conflicting: int
     """Rows whose array carries another label too."""
     num_conflicting_arrays: int
-    """Such arrays."""
+    """Arrays that carry more than one label."""
     num_outvoted: int
-    """Rows whose label lost to that of most rows with their array; only where conflicts are put to the vote."""
+    """Rows whose label lost the vote of the rows with the same array; only where conflicts are put to the vote."""
     num_duplicates: int
     num_rows_out: int
     num_train: int
@@ -73,16 +74,18 @@ class Report:
     class_rows_min: int
     class_rows_max: int
     num_values: int
-    """Of one array."""
+    """The number of values of one array."""
     value_min: float
-    """Of the training split, as they came, as the next three."""
+    """The smallest number in the training split's arrays as they came; `value_max`, `value_mean` and `value_std` are of
+    these arrays, too."""
     value_max: float
     value_mean: float
     value_std: float
 
 
 def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Check, deduplicate, split, look for leaks. Raises InputError and LeakageError."""
+    """Check the arrays, deduplicate, split, and look for leaks; raise InputError or LeakageError where one of them
+    fails."""
     steps: dict[str, float] = {}
     labels: list[str] = read_json(inputs.verdict)["labels"]
     if not labels:
@@ -134,9 +137,10 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
 
 
 def read_values(path: Path, params: ArrayData) -> tuple[Values, NDArray[np.bool_]]:
-    """The column `values` as a matrix (N, V), and which rows have an array (N,); the others' numbers are 0.
+    """Read the column `values` as a matrix (N, V), and whether each row has an array, (N,); rows without one are 0.
 
-    Raises InputError where one has too few or too many numbers, or some that are none.
+    Raises InputError where there is no such column, an array does not have V numbers, or a number is not finite in
+    fp32.
     """
     file = pq.ParquetFile(path)
     kind = file.schema_arrow.field("values").type if "values" in file.schema_arrow.names else None
@@ -176,9 +180,9 @@ def read_values(path: Path, params: ArrayData) -> tuple[Values, NDArray[np.bool_
 
 
 def usable(table: pa.Table, is_there: NDArray[np.bool_]) -> tuple[pa.Table, pa.Table]:
-    """The rows with an array and a label, and those with an array alone.
+    """Return the rows with an array and a label, and the rows with an array alone.
 
-    Raises InputError where there are none with a label, or one of them has no group.
+    Raises InputError where no row has both, or a labelled row has no group.
     """
     whole = table.filter(pa.array(is_there))
     rows, unlabelled = whole.filter(pc.is_valid(whole["label_id"])), whole.filter(pc.is_null(whole["label_id"]))
@@ -197,7 +201,7 @@ def row_numbers(table: pa.Table) -> NDArray[np.int64]:
 
 
 def new_arrays(unlabelled: pa.Table, rows: pa.Table, codes: NDArray[np.int64]) -> pa.Table:
-    """The unlabelled rows whose array is not that of a labelled one, or of one before."""
+    """Return the unlabelled rows whose array occurs in no labelled row and in no earlier unlabelled row."""
     _, first = np.unique(codes[row_numbers(unlabelled)], return_index=True)
     is_new = np.zeros(len(unlabelled), bool)
     is_new[first] = True
@@ -206,9 +210,9 @@ def new_arrays(unlabelled: pa.Table, rows: pa.Table, codes: NDArray[np.int64]) -
 
 
 def check_leakage(splits: Mapping[str, NDArray[np.int64]], values: Values) -> None:
-    """LeakageError, with examples, where an array of one split equals one of another. `splits` gives the rows of each.
+    """Raise LeakageError, with examples, where an array of one split equals one of another.
 
-    It trusts no digest: the bytes themselves are compared.
+    `splits` gives the row numbers of each split. The arrays' bytes are compared, not their digests.
     """
     rows_by_bytes = {name: {values[row].tobytes(): int(row) for row in rows} for name, rows in splits.items()}
     leaks = [
@@ -227,7 +231,7 @@ def check_leakage(splits: Mapping[str, NDArray[np.int64]], values: Values) -> No
 
 
 def write_split(path: Path, rows: pa.Table, values: Values) -> None:
-    """Write the rows with their numbers, a group of rows at a time."""
+    """Write the rows with their arrays to a Parquet file, a group of rows at a time."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for group in groups_of(rows):
             flat = values[row_numbers(group)]
@@ -243,7 +247,7 @@ def groups_of(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def write_predictor(path: Path, params: ArrayData, labels: Sequence[str]) -> None:
-    """All that the predictor needs beside the model."""
+    """Write predictor.json, with the settings that the predictor needs beside the model."""
     settings = {
         "task": params.task,
         "labels": labels,

@@ -1,4 +1,4 @@
-"""A column of texts, cleaned as the service cleans them."""
+"""The cleaning of a column of texts, as the service cleans them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ pc: Any = pyarrow.compute  # makes its functions when it is imported, where no t
 @dataclass(frozen=True)
 class Cleaned:
     texts: pa.LargeStringArray
-    """One for each row; null where it was null."""
+    """The cleaned texts, one for each row; null where the row was null."""
     num_cut: int
-    """Texts so long that no model with `max_tokens` reads their end, which is left out."""
+    """The number of texts whose end was left out because no model with `max_tokens` reads it."""
     num_masked: int
-    """Texts that hold a placeholder."""
+    """The number of texts that hold a placeholder."""
 
 
 def clean_column(
     column: pa.ChunkedArray, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str], max_tokens: int
 ) -> Cleaned:
-    """Clean every text and cut what no model reads."""
+    """Clean every text and cut the part that no model reads."""
     chunks: list[pa.LargeStringArray] = []
     num_cut = 0
     with progress("clean", total=len(column)) as bar:

@@ -1,4 +1,4 @@
-"""The columns of the rows beside what a model reads: their number, label and group."""
+"""The columns of the rows beside the model's input: row number, label, group and slice."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from components.preprocess.duplicates import KEPT, Verdicts
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 
 CHOSEN_BY = {"group": "split.group", "slice": "preprocess.slice"}
-"""The settings that name a column of the recipe's own."""
+"""The settings that name a column of the recipe's own, by the column's name here."""
 
 
 def read_columns(path: Path, names: Mapping[str, str | None]) -> pa.Table:
-    """Columns as text, under the names that they have here, and `row`, their number from 0; null leaves one out.
+    """Read columns as text, under the given names, with `row`, the number from 0; a name without a column is left out.
 
-    InputError where a setting names one that is not there.
+    Raises InputError where a setting names a column that is not there.
     """
     there, wanted = pq.read_schema(path).names, {key: column for key, column in names.items() if column is not None}
     for key, column in wanted.items():
@@ -37,7 +37,7 @@ def read_columns(path: Path, names: Mapping[str, str | None]) -> pa.Table:
 
 
 def with_label_ids(table: pa.Table, labels: Sequence[str]) -> pa.Table:
-    """Add the column `label_id`, the label's place among `labels`; InputError where it has none."""
+    """Add the column `label_id`, the label's place among `labels`; raise InputError where a label is not among them."""
     ids = pc.index_in(table["label"], pa.array(labels, pa.large_string()))
     foreign = pc.unique(table["label"].filter(pc.and_(pc.is_null(ids), pc.is_valid(table["label"])))).to_pylist()
     if foreign:
@@ -46,7 +46,7 @@ def with_label_ids(table: pa.Table, labels: Sequence[str]) -> pa.Table:
 
 
 def check_groups(rows: pa.Table) -> None:
-    """InputError where rows are split by group and one has none."""
+    """Raise InputError where the rows are split by group and one of them has no group."""
     if "group" in rows.column_names and rows["group"].null_count:
         raise InputError(
             f"{rows['group'].null_count} rows have no group, so they could be in any split; give them one in "
@@ -55,7 +55,7 @@ def check_groups(rows: pa.Table) -> None:
 
 
 def kept(rows: pa.Table, verdicts: Verdicts, labels: Sequence[str]) -> pa.Table:
-    """The rows that stay, with the labels that stand."""
+    """Return the kept rows, with the labels that stand."""
     ids = pa.array(verdicts.label, pa.int32())
     names = pa.array(labels, pa.string()).take(ids)
     voted = rows.drop_columns(["label", "label_id"]).append_column("label", names).append_column("label_id", ids)
@@ -63,7 +63,8 @@ def kept(rows: pa.Table, verdicts: Verdicts, labels: Sequence[str]) -> pa.Table:
 
 
 def class_counts(rows: pa.Table, splits: Mapping[str, pa.Table], *, num_classes: int) -> dict[str, int]:
-    """The rows that stay, of each split and of the smallest and the largest class, by their names in a report."""
+    """Return counts for the report, by name: the kept rows, those of each split, and those of the smallest and largest
+    class."""
     class_rows = np.bincount(numbers(rows["label_id"]), minlength=num_classes)
     return {
         "num_rows_out": len(rows),

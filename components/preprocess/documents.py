@@ -1,4 +1,4 @@
-"""Whole documents: cleaned with their paragraphs kept, and as tokens that spell every character of them."""
+"""Whole documents, cleaned with their paragraphs kept, and encoded as tokens that spell every character."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer that neither cuts nor pads, and spells the name of a special token like any other text."""
+    """A tokenizer that neither truncates nor pads, and spells the name of a special token like other text."""
 
     tokenizer: Tokenizer
     end_of_text_id: int
     pad_token_id: int
     unknown_id: int | None
-    """None where every text can be spelled."""
+    """The id of the unknown token; None where every text can be spelled."""
 
     @property
     def size(self) -> int:
@@ -50,7 +50,7 @@ class Encoded:
     """The tokens of some documents."""
 
     input_ids: list[NDArray[np.int32]]
-    """Each ends with the end-of-text token."""
+    """The token ids of each document, which end with the end-of-text token."""
     num_unknown: int
     unknown_texts: list[str]
     """A few documents with unknown tokens."""
@@ -61,7 +61,7 @@ class Encoded:
 
 
 def clean_document(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
-    """The text in one Unicode form, without control characters, with at most one blank line between paragraphs.
+    """Return the text in one Unicode form, without control characters, with at most one blank line between paragraphs.
 
     Cleaning a clean text changes nothing.
     """
@@ -69,7 +69,10 @@ def clean_document(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """The folder's tokenizer.json. SourceError where it is broken, InputError where no token of it ends a text."""
+    """Read the folder's tokenizer.json.
+
+    Raises SourceError where it is broken, and InputError where it has no token that ends a text.
+    """
     loaded = load_vocabulary(folder, max_tokens=1)
     tokenizer = loaded.tokenizer
     tokenizer.no_truncation()
@@ -84,7 +87,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
 
 
 def encode(texts: Sequence[str], vocabulary: Vocabulary) -> Encoded:
-    """The tokens of each document. InputError where they do not give the text back."""
+    """Encode each document; raise InputError where decoding the tokens does not give the text back."""
     input_ids: list[NDArray[np.int32]] = []
     unknown: list[str] = []
     num_unknown = 0
@@ -101,7 +104,7 @@ def encode(texts: Sequence[str], vocabulary: Vocabulary) -> Encoded:
 
 
 def check_spelling(text: str, spelled: str) -> None:
-    """InputError where tokens stand for another text than they were made of: bits per byte would then mean nothing."""
+    """Raise InputError where the tokens decode to another text, since bits per byte would then mean nothing."""
     if text == spelled:
         return
     place = next((i for i, pair in enumerate(zip(text, spelled, strict=False)) if pair[0] != pair[1]), len(spelled))
@@ -114,7 +117,7 @@ def check_spelling(text: str, spelled: str) -> None:
 
 
 def write_documents(path: Path, rows: pa.Table, encoded: Encoded) -> None:
-    """Write a split: its rows (`row`, `text`) with their tokens and their size as UTF-8."""
+    """Write a split: its rows (`row`, `text`) with their token ids and their size as UTF-8 in bytes."""
     ends = np.cumsum([0, *map(len, encoded.input_ids)])
     flat = np.concatenate([np.zeros(0, np.int32), *encoded.input_ids])
     texts: list[str] = rows["text"].to_pylist()

@@ -1,4 +1,4 @@
-"""Rows that say the same: which texts count as one, and what becomes of one that carries several labels."""
+"""Rows with equal or nearly equal texts: which count as one, and the fate of those that carry several labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,25 +22,25 @@ FATES = ("kept", "conflicting", "outvoted", "duplicate", "near-duplicate")
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What becomes of each row, (N,)."""
+    """The fate of each of the N rows."""
 
     fate: NDArray[np.int8]
-    """A place in FATES."""
+    """The index in FATES, (N,)."""
     first: NDArray[np.int64]
-    """The first row that the row counts as one with."""
+    """The first row that the row counts as one with, (N,)."""
     label: NDArray[np.int64]
-    """The label of a kept row: that of most of the rows it stands for."""
+    """The label of a kept row, which is the label of most of the rows that it stands for, (N,)."""
     num_conflicting_texts: int
-    """Texts (each with its near-duplicates) that carry two labels."""
+    """The number of texts, each with its near-duplicates, that carry more than one label."""
 
 
 def judge(
     texts: pa.LargeStringArray, labels: NDArray[np.int64], params: NearDuplicates, *, num_labels: int, conflicts: str
 ) -> Verdicts:
-    """Keep the first row of those that say the same, unless their labels forbid it.
+    """Keep the first row of those with equal or nearly equal texts, unless their labels forbid it.
 
-    `conflicts` is `remove` (a text with two labels goes, all its rows) or `majority` (the label of most of its rows
-    stands; a tie goes).
+    `conflicts` is `remove` (a text with two labels loses all its rows) or `majority` (the label of most of its rows
+    stands; with a tie, all its rows go).
     """
     encoded = texts.dictionary_encode()
     codes = np.asarray(encoded.indices, np.int64)  # of equal texts the same, numbered as they come
@@ -50,7 +50,8 @@ def judge(
 def settle(
     codes: NDArray[np.int64], leader: Rows, labels: NDArray[np.int64], *, num_labels: int, conflicts: str
 ) -> Verdicts:
-    """The verdict on rows whose content is told by `codes` (N,), where `leader` says which code each code counts as."""
+    """Return the verdict on rows whose content is given by `codes` (N,); `leader` gives the code that each code counts
+    as."""
     num_codes, num_rows = len(leader), len(codes)
     leader = leader[codes]  # of each row
     votes = np.bincount(leader * num_labels + labels, minlength=num_codes * num_labels).reshape(num_codes, num_labels)
@@ -74,9 +75,9 @@ def settle(
 
 
 def leaders(texts: pa.LargeStringArray, params: NearDuplicates) -> Rows:
-    """For each of different texts the first that it is a near-duplicate of, or itself.
+    """Return, for each of different texts, the first that it is a near-duplicate of, or itself.
 
-    A text that has a leader leads no other; so no two leaders are near-duplicates of each other.
+    A text that has a leader leads no other, so no two leaders are near-duplicates of each other.
     """
     signed = signatures(texts, params, seed=SEED)
 
@@ -104,10 +105,10 @@ def leaders(texts: pa.LargeStringArray, params: NearDuplicates) -> Rows:
 
 
 def follow(leader: Rows, earlier: Rows, later: Rows) -> bool:
-    """Let rows follow the first row that leads and is their neighbour.
+    """Let each row follow its first neighbour that is a leader, in place.
 
-    Gives False where a row may have neighbours yet unknown: it was compared no further when it found a neighbour that
-    then turned out to lead nothing.
+    Returns False where a row may have neighbours that are not known yet, because it was compared no further once it
+    found a neighbour that then turned out to lead nothing.
     """
     unsettled: list[int] = []
     for one, other in zip(earlier.tolist(), later.tolist(), strict=True):
@@ -119,7 +120,7 @@ def follow(leader: Rows, earlier: Rows, later: Rows) -> bool:
 
 
 def similarity(texts: pa.LargeStringArray, left: Rows, right: Rows, params: NearDuplicates) -> NDArray[np.float64]:
-    """The Jaccard similarity of pairs of rows, a few thousand pairs at a time."""
+    """Return the Jaccard similarity of pairs of rows, computed a few thousand pairs at a time."""
     shares = np.empty(len(left))
     for start in range(0, len(left), PAIRS_A_CALL):
         chunk = slice(start, start + PAIRS_A_CALL)
@@ -129,7 +130,8 @@ def similarity(texts: pa.LargeStringArray, left: Rows, right: Rows, params: Near
 
 
 def write_removed(path: Path, rows: pa.Table, verdicts: Verdicts, *, columns: Sequence[str]) -> None:
-    """Which rows go, why, and which row each says the same as: for a person to look at."""
+    """Write the removed rows to a Parquet file for a person to look at, each with its reason and the row that it
+    repeats."""
     is_removed = verdicts.fate != KEPT
     reasons = pa.array(FATES).take(pa.array(verdicts.fate[is_removed]))
     removed = rows.filter(pa.array(is_removed)).select(["row", *columns])

@@ -1,6 +1,6 @@
 """The leakage gate: no text of one split equals, or nearly equals, one of another.
 
-It trusts nothing that removed the duplicates before the split: it draws other permutations, looks only at pairs across
+It does not rely on the removal of duplicates before the split: it draws other permutations, looks only at pairs across
 splits, and compares the shingles themselves instead of their hashes.
 """
 
@@ -20,7 +20,7 @@ SEED = 2
 
 
 def check_leakage(splits: Mapping[str, pa.LargeStringArray], params: NearDuplicates) -> None:
-    """LeakageError, with examples, where a text of one split comes again in another."""
+    """Raise LeakageError, with examples, where a text of one split occurs again, or nearly, in another."""
     equal = [
         (text, one, text, other)
         for one, other in combinations(splits, 2)
@@ -41,7 +41,7 @@ def check_leakage(splits: Mapping[str, pa.LargeStringArray], params: NearDuplica
 
 
 def nearly_equal(splits: Mapping[str, pa.LargeStringArray], params: NearDuplicates) -> list[tuple[str, str, str, str]]:
-    """Pairs across splits, each as (text, its split, the other text, its split)."""
+    """Return the near-duplicate pairs across splits, each as (text, its split, the other text, its split)."""
     names = list(splits)
     texts = pa.concat_arrays(list(splits.values()))
     split = np.repeat(np.arange(len(names)), [len(splits[name]) for name in names])

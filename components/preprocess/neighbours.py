@@ -1,9 +1,9 @@
-"""Pairs of texts whose signatures agree: locality-sensitive hashing in bands.
+"""Pairs of texts whose signatures agree, found by locality-sensitive hashing in bands.
 
-The method of Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3: a signature is cut into bands, and
-two texts are compared when one band is the same. The pairs are then confirmed by comparing the texts themselves, so
-bands are chosen for finding nearly every pair rather than for few comparisons (datasketch's own index balances the two,
-and at a threshold of 0.8 misses more than half of the pairs that lie just above it).
+The method is that of Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3: a signature is cut into
+bands, and two texts are compared when one of their bands is equal. The pairs are then confirmed by comparing the texts
+themselves, so the bands are chosen to find nearly every pair rather than to save comparisons (datasketch's own index
+balances the two, and at a threshold of 0.8 misses more than half of the pairs that lie just above it).
 
 Legend: N texts, P permutations, R rows of a band.
 """
@@ -18,16 +18,17 @@ from components.preprocess.shingles import Signatures
 
 Rows = NDArray[np.int64]
 Confirm = Callable[[Rows, Rows], NDArray[np.bool_]]
-"""Which of the pairs (earlier row, later row) count."""
+"""A function that tells which of the pairs (earlier row, later row) count as near."""
 
 MAX_MISS = 1e-6
-"""Chance that a pair just at the threshold shares no band."""
+"""The chance that a pair exactly at the threshold shares no band."""
 NUM_DEVIATIONS = 5
-"""Standard deviations of an estimate below the threshold at which a pair is not worth comparing."""
+"""The number of standard deviations that an estimate may lie below the threshold before its pair is skipped."""
 
 
 def rows_of_band(threshold: float, *, num_permutations: int) -> int:
-    """The longest band with which a pair at the threshold is missed no more often than MAX_MISS; 1 if there is none."""
+    """Return the greatest width of a band at which a pair at the threshold is missed with a chance of MAX_MISS or less;
+    1 if there is none."""
     fitting = [
         rows
         for rows in range(1, num_permutations + 1)
@@ -37,7 +38,7 @@ def rows_of_band(threshold: float, *, num_permutations: int) -> int:
 
 
 def band_keys(signatures: Signatures, rows: Rows, *, columns: range) -> NDArray[np.uint64]:
-    """One key for each of `rows`: equal where the band is equal."""
+    """Return a key for each of `rows`, equal where the band (`columns`) is equal."""
     keys = np.zeros(len(rows), np.uint64)
     for column in columns:
         keys = (keys ^ (keys >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) + signatures[rows, column]
@@ -47,7 +48,7 @@ def band_keys(signatures: Signatures, rows: Rows, *, columns: range) -> NDArray[
 def neighbours(
     signatures: Signatures, rows: Rows, *, threshold: float, confirm: Confirm, title: str
 ) -> tuple[Rows, Rows]:
-    """Confirmed pairs (earlier, later) among `rows` that share a band, sorted by the later row, each pair once.
+    """Return the confirmed pairs (earlier, later) among `rows` that share a band, each once, sorted by the later row.
 
     Within a band, a row that has found an earlier neighbour is compared no further: a thousand copies of one text give
     a thousand pairs, and not half a million.
@@ -65,9 +66,9 @@ def neighbours(
 
 
 def pairs_of_band(keys: NDArray[np.uint64], rows: Rows, confirm: Confirm) -> Iterator[NDArray[np.int64]]:
-    """Compare the first row of each bucket with its others; then the same among those that are not its neighbours.
+    """Yield the confirmed pairs of a band, as arrays of (later, earlier).
 
-    Gives pairs as (later, earlier).
+    The first row of each bucket is compared with the others; those that are not its neighbours form the next bucket.
     """
     order = np.argsort(keys, kind="stable")
     keys, rows = keys[order], rows[order]
@@ -83,7 +84,7 @@ def pairs_of_band(keys: NDArray[np.uint64], rows: Rows, confirm: Confirm) -> Ite
 
 
 def likely(signatures: Signatures, earlier: Rows, later: Rows, *, threshold: float) -> NDArray[np.bool_]:
-    """Which pairs may well be at the threshold, by the share of equal places in their signatures."""
+    """Return whether each pair may be at the threshold, judged by the share of equal places in the signatures."""
     num_permutations = signatures.shape[1]
     least = threshold - NUM_DEVIATIONS * (threshold * (1 - threshold) / num_permutations) ** 0.5
     shares = np.empty(len(earlier))

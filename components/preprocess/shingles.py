@@ -1,8 +1,9 @@
-"""Texts as sets of shingles, and their MinHash signatures, many texts at a time.
+"""The sets of shingles of texts, and their MinHash signatures, for many texts at a time.
 
-A text is the set of its runs of a few characters (Broder 1997, "On the resemblance and containment of documents"), its
-case folded. The texts that come here are already cut (`serving.text.cut`), which bounds the sets. The permutations are
-those of datasketch; everything is whole-number arithmetic, so each machine gives the same signatures.
+A text is represented by the set of its runs of a few characters, after case folding (Broder 1997, "On the resemblance
+and containment of documents"). The texts that come here are already cut (`serving.text.cut`), which bounds the sets.
+The permutations are those of datasketch; everything is whole-number arithmetic, so each machine gives the same
+signatures.
 
 Legend: N texts, S shingles of all texts, P permutations.
 """
@@ -24,7 +25,7 @@ BLOCK_CHARACTERS = 65_536  # so that the work on one permutation stays in the pr
 
 
 def blocks(texts: pa.LargeStringArray) -> Iterator[list[str]]:
-    """The texts in order, in lists of at most BLOCK_CHARACTERS bytes (or of one text)."""
+    """Yield the texts in order, in lists of at most BLOCK_CHARACTERS bytes (or of one longer text)."""
     ends = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
     start = 0
     while start < len(texts):
@@ -34,9 +35,9 @@ def blocks(texts: pa.LargeStringArray) -> Iterator[list[str]]:
 
 
 def shingles(texts: Sequence[str], *, size: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The hashes of the texts' shingles, one text after the other (S), and how many each has (N).
+    """Return the hashes of the texts' shingles, one text after the other (S,), and the number of each text's (N,).
 
-    A shingle that comes twice is there twice. A text shorter than a shingle is one shingle.
+    A shingle that occurs twice is counted twice. A text shorter than a shingle is one shingle.
     """
     folded = [text.casefold().ljust(size, "\0") for text in texts]
     codes = np.frombuffer("".join(folded).encode("utf-32-le"), np.uint32)
@@ -52,7 +53,8 @@ def shingles(texts: Sequence[str], *, size: int) -> tuple[NDArray[np.uint32], ND
 
 
 def signatures(texts: pa.LargeStringArray, params: NearDuplicates, *, seed: int) -> Signatures:
-    """The MinHash signature of each text, (N, P): for each permutation, the least of the shingles' hashes."""
+    """Return the MinHash signature of each text, (N, P): for each permutation, the least hash of the text's
+    shingles."""
     permutations = np.asarray(MinHash(num_perm=params.num_permutations, seed=seed, scheme="affine32").permutations)
     found = np.empty((len(texts), params.num_permutations), np.uint32)
     row = 0
@@ -69,7 +71,7 @@ def signatures(texts: pa.LargeStringArray, params: NearDuplicates, *, seed: int)
 
 
 def jaccard(left: Sequence[str], right: Sequence[str], *, size: int) -> Shares:
-    """The Jaccard similarity of the shingle sets of each pair of texts."""
+    """Return the Jaccard similarity of the shingle sets of each pair of texts, (N,)."""
     one, other = (shingle_sets(texts, size=size) for texts in (left, right))
     both = np.intersect1d(one, other, assume_unique=True)
     num_left, num_right, num_both = (
@@ -79,7 +81,7 @@ def jaccard(left: Sequence[str], right: Sequence[str], *, size: int) -> Shares:
 
 
 def shingle_sets(texts: Sequence[str], *, size: int) -> NDArray[np.uint64]:
-    """Every text's set, as keys that hold the text's number and a hash."""
+    """Return every text's set of shingles as sorted keys, which combine the text's number and a hash."""
     hashes, counts = shingles(texts, size=size)
     keys = np.sort(np.repeat(np.arange(len(texts), dtype=np.uint64) << np.uint64(32), counts) | hashes)
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])]  # np.unique's hash table takes ten times as long here

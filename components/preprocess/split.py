@@ -1,7 +1,7 @@
-"""Which row goes to which split: by the digest of its text (or group) and the seed, class by class.
+"""The assignment of rows to splits, class by class, by the digest of a row's text (or group) and the seed.
 
-A digest, unlike a random generator, gives each machine and each version of a library the same split, and leaves a row
-where it is when other rows come or go.
+A digest, unlike a random generator, gives each machine and each version of a library the same split, and keeps a row in
+its split when other rows come or go.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ TRAIN, VALIDATION, TEST = range(3)
 def divided(
     rows: pa.Table, keys: Callable[[], Sequence[str]], params: Split, *, labels: Sequence[str]
 ) -> dict[str, pa.Table]:
-    """The rows of each split, in the order in which they came: by their group where they have one, else by their keys.
+    """Divide the rows into splits, in the order in which they came: by group where they have one, else by `keys`.
 
-    Without a column `label_id` all rows are of one class.
+    Without a column `label_id`, all rows belong to one class.
     """
     ids = np.zeros(len(rows), np.int64)
     if "label_id" in rows.column_names:
@@ -39,7 +39,7 @@ def divided(
 def stratified(
     texts: Sequence[str], label_ids: NDArray[np.int64], params: Split, *, labels: Sequence[str]
 ) -> NDArray[np.int8]:
-    """The split of each row, (N,), with each class in the same shares.
+    """Return the split of each row, (N,), with the shares of the splits equal in every class.
 
     Raises InputError where a class has too few rows to be in every split.
     """
@@ -62,13 +62,13 @@ def stratified(
 
 
 def sizes(num_rows: int, params: Split) -> tuple[int, int, int]:
-    """Rows of a class in train, validation and test."""
+    """Return the numbers of rows of a class in train, validation and test."""
     num_validation, num_test = int(num_rows * params.validation + 0.5), int(num_rows * params.test + 0.5)
     return num_rows - num_validation - num_test, num_validation, num_test
 
 
 def fewest_rows(params: Split) -> int:
-    """The least number of rows from which on a class is in every split."""
+    """Return the least number of rows with which a class is in every split."""
     num_rows = 3
     while min(sizes(num_rows, params)) < 1:
         num_rows += 1
@@ -78,10 +78,11 @@ def fewest_rows(params: Split) -> int:
 def grouped(
     groups: Sequence[str], label_ids: NDArray[np.int64], params: Split, *, labels: Sequence[str]
 ) -> NDArray[np.int8]:
-    """The split of each row, (N,), with no group in two splits and each class as near to its shares as that allows.
+    """Return the split of each row, (N,), with no group in two splits, and each class as near to its shares as
+    possible.
 
-    The largest group first, each goes where it brings the classes nearest to their shares (least chi-square).
-    Raises InputError where a class is missing from a split.
+    The groups are placed from the largest to the smallest, each where it brings the classes nearest to their shares
+    (least chi-square). Raises InputError where a class is missing from a split.
     """
     names, codes = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     counts = np.zeros((len(names), len(labels)))  # (groups, classes)
@@ -107,7 +108,7 @@ def grouped(
 def check_classes(
     there: NDArray[np.float64], counts: NDArray[np.float64], params: Split, labels: Sequence[str]
 ) -> None:
-    """InputError where a class is missing from a split."""
+    """Raise InputError where a class is missing from a split."""
     for number, name in enumerate(NAMES):
         for label in (there[number] == 0).nonzero()[0]:
             raise InputError(
@@ -118,15 +119,16 @@ def check_classes(
 
 
 def digests(texts: Iterable[str], *, seed: int) -> NDArray[np.uint64]:
-    """A number for each text, as good as random, that `seed` changes."""
+    """Return a pseudo-random number for each text, which `seed` changes, (N,)."""
     key = str(seed).encode()
     joined = b"".join(hashlib.blake2b(text.encode(), key=key, digest_size=8).digest() for text in texts)
     return np.frombuffer(joined, "<u8")
 
 
 def leak_of_random_split(texts: NDArray[np.int64], params: Split) -> float:
-    """What a split of the rows as they came, at random and into the same shares, would leak: the share of its test rows
-    whose text is in its training split too. `texts` numbers each row's text, (N,).
+    """Return how much a plain random split into the same shares would leak, as a share of its test rows.
+
+    A test row leaks where its text is in the training split too. `texts` gives the number of each row's text, (N,).
     """
     num_rows = len(texts)
     _, num_validation, num_test = sizes(num_rows, params)

@@ -1,9 +1,9 @@
-"""preprocess: clean the rows, remove those that say the same, split them, and make of them what a model reads.
+"""preprocess: cleans the rows, removes duplicates, splits them, and writes the input of a model.
 
 Reads the rows of ingest and the verdict of validate. Writes the three splits, the rows without a label (texts to
 pretrain on; most recipes have none), and `predictor/`, all that the predictor needs to read a request as training did:
-`predictor.json`, and `tokenizer.json` where there are texts. How is the task's business; what all share is
-that no row of one split comes again, or nearly, in another.
+`predictor.json`, and `tokenizer.json` where there are texts. The task decides how; common to all tasks is that no row
+of one split occurs again, or nearly, in another.
 """
 
 from dataclasses import dataclass
@@ -34,12 +34,13 @@ class Outputs:
 
 
 class Prepare(Protocol):
-    """A task's part of the stage."""
+    """A task's part in the stage."""
 
     def __call__(self, params: Preprocess, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
 
 
 def run(params: Preprocess, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, prepare: Prepare) -> Any:
-    """Do what the task asks for; gives the task's report. Raises InputError and LeakageError."""
+    """Prepare the data as the task asks and return the task's report; InputError and LeakageError are the task's to
+    raise."""
     outputs.predictor.mkdir(parents=True)
     return prepare(params, inputs, outputs, tracker=tracker)

@@ -1,4 +1,4 @@
-"""How long the steps of preprocess take."""
+"""The time that the steps of preprocess take."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def timed(step: str, steps: dict[str, float]) -> Generator[None]:
-    """Note how many seconds a step takes."""
+    """Record the seconds that the block takes under the name of the step, and log them."""
     start = time.perf_counter()
     yield
     steps[step] = round(time.perf_counter() - start, 3)
@@ -21,5 +21,5 @@ def timed(step: str, steps: dict[str, float]) -> Generator[None]:
 
 
 def write_timings(observations: Path, steps: dict[str, float], *, num_rows: int) -> None:
-    """Leave them among the observations."""
+    """Write the seconds of each step to timings.json in the observations."""
     write_json(observations / "timings.json", {"num_rows": num_rows, "seconds": steps})

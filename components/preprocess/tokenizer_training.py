@@ -1,6 +1,6 @@
-"""Tokenizers that are trained on a recipe's own texts: the same texts give the same bytes, in every process.
+"""Tokenizers that are trained on a recipe's own texts; equal texts give equal bytes, in every process.
 
-`bpe` is GPT-2's (Radford et al. 2019): pairs of bytes that come together most often are merged, so every text can be
+`bpe` is GPT-2's (Radford et al. 2019): the pairs of bytes that occur most often are merged, so every text can be
 spelled and no token is unknown. `wordpiece` is BERT's form, trained by the same merges (Schuster & Nakajima 2012 choose
 them by likelihood; the `tokenizers` library by count).
 """
@@ -30,7 +30,8 @@ MAX_WORD_LENGTH = 100
 
 
 def train_tokenizer(texts: Iterable[str], params: TrainedTokenizer, *, path: Path) -> None:
-    """Write tokenizer.json. InputError where the texts do not support so many tokens."""
+    """Train a tokenizer and write tokenizer.json; raise InputError where the texts do not support `vocab_size`
+    tokens."""
     tokenizer = TRAINERS[params.algorithm](texts, params)
     num_tokens = tokenizer.get_vocab_size()
     if num_tokens < params.vocab_size:
@@ -42,7 +43,7 @@ def train_tokenizer(texts: Iterable[str], params: TrainedTokenizer, *, path: Pat
 
 
 def train_bpe(texts: Iterable[str], params: TrainedTokenizer) -> Tokenizer:
-    """Merges over bytes; the first token ends a text."""
+    """Train byte-level BPE; the first token of the vocabulary is the end-of-text token."""
     tokenizer = Tokenizer(BPE())
     if params.lowercase:
         tokenizer.normalizer = Lowercase()
@@ -60,7 +61,7 @@ def train_bpe(texts: Iterable[str], params: TrainedTokenizer) -> Tokenizer:
 
 
 def train_wordpiece(texts: Iterable[str], params: TrainedTokenizer) -> Tokenizer:
-    """Letters, then merges of them; `##` begins what goes on within a word.
+    """Train WordPiece: single letters, then merges of them; `##` marks a piece that continues a word.
 
     The library's trainer numbers the letters in the order of a hash map, which differs from process to process, and
     ties between merges are settled by these numbers. So the letters are counted here and given to it as special tokens,
@@ -92,12 +93,13 @@ def train_wordpiece(texts: Iterable[str], params: TrainedTokenizer) -> Tokenizer
 
 
 def pieces(word: str) -> list[str]:
-    """A word as its letters: `['w', '##o', '##r', '##d']`."""
+    """Return a word as its letters, as in `['w', '##o', '##r', '##d']`."""
     return [word[0], *(f"{CONTINUED}{letter}" for letter in word[1:])]
 
 
 def most_common_letters(words: Counter[str], *, limit: int) -> list[str]:
-    """The letters that begin words and those that go on, sorted; the most frequent where there are too many."""
+    """Return the letters that begin or continue words, sorted; where there are more than `limit`, the most frequent
+    ones."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for piece in pieces(word):
@@ -106,7 +108,7 @@ def most_common_letters(words: Counter[str], *, limit: int) -> list[str]:
 
 
 def repeated(words: Counter[str], letters: set[str]) -> Iterator[str]:
-    """Each word that the letters can spell, as often as it comes, in sorted order."""
+    """Yield each word that the letters can spell, repeated as often as it occurs, in sorted order."""
     for word in sorted(words):
         if letters.issuperset(pieces(word)):
             yield " ".join([word] * words[word])

@@ -1,4 +1,4 @@
-"""Texts to token ids, and the tokenizer's own settings."""
+"""Texts as token ids, and the settings of the tokenizer."""
 
 import json
 import shutil
@@ -40,12 +40,12 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a tokenizer.json says beyond how to split."""
+    """A tokenizer with the ids of its special tokens."""
 
     tokenizer: Tokenizer
-    """Cuts at `max_tokens`, adds its special tokens, never pads."""
+    """The tokenizer, which truncates at `max_tokens`, adds its special tokens and does not pad."""
     unknown_id: int | None
-    """None where every text can be spelled."""
+    """The id of the unknown token; None where every text can be spelled."""
     pad_token_id: int
 
 
@@ -54,14 +54,14 @@ class Tokens:
     """Counts of the tokens of some texts."""
 
     lengths: NDArray[np.int64]
-    """Tokens of each text, special ones among them."""
+    """The number of tokens of each text, special tokens included, (N,)."""
     num_special: int
-    """That the tokenizer adds."""
+    """The number of special tokens that the tokenizer adds."""
     num_unknown: int
     unknown_texts: list[str]
     """A few texts with unknown tokens."""
     num_truncated: int
-    """Texts that were cut at `max_tokens`."""
+    """The number of texts that were truncated at `max_tokens`."""
 
     @property
     def unknown_share(self) -> float:
@@ -72,9 +72,10 @@ def fetch_tokenizer(
     source: FolderSource | Literal["champion"], inputs: Inputs, outputs: Outputs, *, check: Callable[[Path], object],
     tracker: Tracker,
 ) -> None:  # fmt: skip
-    """Copy the tokenizer.json of the source, or of the champion, as it is, once `check` has read its folder.
+    """Copy tokenizer.json from the source, or the champion, into the predictor, after `check` has read its folder.
 
-    SourceError or InputError where it cannot be used.
+    Raises SourceError where the source cannot be used, InputError where the champion has none, and whatever `check`
+    raises.
     """
     work = outputs.work / "tokenizer"
     try:
@@ -89,7 +90,10 @@ def fetch_tokenizer(
 
 
 def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
-    """Read the folder's tokenizer.json; SourceError where there is none or it is broken."""
+    """Read the folder's tokenizer.json; raise SourceError where it is missing or broken.
+
+    Raises InputError where the model beside it takes fewer than `max_tokens` tokens.
+    """
     path = folder / TOKENIZER
     if not path.is_file():
         there = sorted(p.name for p in folder.iterdir())
@@ -109,7 +113,7 @@ def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
 
 
 def unknown_id(model: dict[str, object], tokenizer: Tokenizer) -> int | None:
-    """The id of the token that stands for what the tokenizer does not know."""
+    """Return the id of the tokenizer's unknown token; None where it has none."""
     if isinstance(model.get("unk_id"), int):  # Unigram
         return int(str(model["unk_id"]))
     token = model.get("unk_token")
@@ -117,7 +121,7 @@ def unknown_id(model: dict[str, object], tokenizer: Tokenizer) -> int | None:
 
 
 def check_length(folder: Path, max_tokens: int) -> None:
-    """InputError where the model that lies beside the tokenizer takes fewer tokens."""
+    """Raise InputError where the model beside the tokenizer takes fewer than `max_tokens` tokens."""
     config = folder / "config.json"
     if not config.is_file():
         return
@@ -127,9 +131,9 @@ def check_length(folder: Path, max_tokens: int) -> None:
 
 
 def write_tokenized(path: Path, rows: pa.Table, vocabulary: Vocabulary, *, title: str) -> list[Tokens]:
-    """Write a split: its rows (`row`, `text`, `label`, `label_id`, perhaps `slice`) with their token ids.
+    """Write a split's rows with their token ids, and return the token counts of each group of rows.
 
-    Counts the tokens, by group.
+    The rows have the columns `row`, `text`, `label`, `label_id` and perhaps `slice`.
     """
     found: list[Tokens] = []
     schema = SCHEMA if "slice" not in rows.column_names else SCHEMA.append(pa.field("slice", pa.string()))
@@ -147,7 +151,7 @@ def write_tokenized(path: Path, rows: pa.Table, vocabulary: Vocabulary, *, title
 
 
 def encode(texts: list[str], vocabulary: Vocabulary) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
-    """The ids of all texts, where each text's begin and end among them, and how many texts were cut."""
+    """Return the ids of all texts, the bounds of the texts among them (N + 1,), and the number of truncated texts."""
     ids: list[NDArray[np.int32]] = []
     num_truncated = 0
     for start in range(0, len(texts), BATCH_ROWS):
@@ -160,7 +164,7 @@ def encode(texts: list[str], vocabulary: Vocabulary) -> tuple[NDArray[np.int32],
 def count(
     texts: list[str], ids: NDArray[np.int32], ends: NDArray[np.int64], num_truncated: int, vocabulary: Vocabulary
 ) -> Tokens:
-    """Count what `encode` gave."""
+    """Count the tokens that `encode` returned."""
     unknown_at = (ids == vocabulary.unknown_id).nonzero()[0] if vocabulary.unknown_id is not None else ids[:0]
     unknown_rows = np.unique(np.searchsorted(ends, unknown_at, side="right") - 1)
     return Tokens(
@@ -173,7 +177,7 @@ def count(
 
 
 def all_tokens(counts: list[Tokens]) -> Tokens:
-    """The counts of several groups, as one."""
+    """Add up the counts of several groups."""
     return Tokens(
         lengths=np.concatenate([group.lengths for group in counts]),
         num_special=sum(group.num_special for group in counts),

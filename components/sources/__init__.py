@@ -1,4 +1,4 @@
-"""Where rows and encoders come from: fetches what a source names, and gives paths on this machine.
+"""The sources of rows and encoders: fetching what a recipe names, and returning paths on this machine.
 
 `fetch` is for rows, `fetch_folder` for a folder that is used whole (an encoder). Archives are kept in
 `.modelyard/downloads/<sha256>/` of the project and hashed again before each use. Members of an archive, and the rows
@@ -28,16 +28,17 @@ FETCHERS: dict[str, Callable[..., Fetched]] = {
 
 
 def fetch(source: DataSource, *, root: Path, folder: Path) -> Fetched:
-    """The files of a source; SourceError where they are missing or are not what the recipe says.
+    """Return the files of a source; raise SourceError where they are missing or differ from what the recipe says.
 
-    `root` is the project's folder, and `folder` the caller's place for what has to be unpacked.
+    `root` is the project's folder, and `folder` the caller's place for unpacked files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return FETCHERS[source.kind](source, root=root, folder=folder)
 
 
 def fetch_folder(source: FolderSource, *, root: Path, folder: Path) -> Path:
-    """The folder that a source names, as a path on this machine; its bytes are checked as the source says."""
+    """Return the folder that a source names, on this machine; raise SourceError where its bytes are not as the source
+    says."""
     if isinstance(source, FileSource):
         return files.fetch_folder(source, root=root)
     if isinstance(source, HubSource):

@@ -1,6 +1,7 @@
-"""Takes named members out of archives (zip, whl, tar, tar.gz, tgz), and members of archives inside archives.
+"""The unpacking of named members from archives (zip, whl, tar, tar.gz, tgz), and from archives inside archives.
 
-Only what the recipe names is unpacked. An archive in which any member would lie outside its folder is refused whole.
+Only the members that the recipe names are unpacked. An archive in which any member would lie outside its folder is
+refused whole.
 """
 
 import fnmatch
@@ -27,17 +28,17 @@ class Member:
 
     name: str
     is_file: bool
-    """False for links, devices and the like."""
+    """True for a regular file, False for a link or a device."""
     open: Callable[[], IO[bytes]]
 
 
 def members(
     archive: Path, way: tuple[str, ...], *, folder: Path, sha256: str, max_bytes: int = MAX_UNPACKED_BYTES
 ) -> Fetched:
-    """Follow `way` (see `RegistrySource.member`) into `archive`, unpacking into `folder`; the archive itself if empty.
+    """Follow `way` (see `RegistrySource.member`) into `archive`, unpacking into `folder`.
 
-    SourceError where a member is missing, is not a plain file, points outside its folder, or all of them together are
-    larger than `max_bytes`.
+    An empty `way` stands for the archive itself. Raises SourceError where a member is missing, is not a plain file,
+    points outside its folder, or where all of them together are larger than `max_bytes`.
     """
     if not way:
         return Fetched((archive,), archive.parent, sha256, is_many=False)
@@ -55,7 +56,7 @@ def members(
 
 
 def unpack(archive: Path, pattern: str, folder: Path, max_bytes: int) -> list[Path]:
-    """Write the members that `pattern` names below `folder`; gives their paths, sorted."""
+    """Write the members that `pattern` names below `folder`; return their paths, sorted."""
     shutil.rmtree(folder, ignore_errors=True)
     with opened(archive) as found:
         outside = [member.name for member in found if not lies_inside(member.name)]
@@ -80,7 +81,8 @@ def unpack(archive: Path, pattern: str, folder: Path, max_bytes: int) -> list[Pa
 
 
 def names(pattern: str, member: str) -> bool:
-    """Whether a pattern (a path, a glob whose * stays inside one folder, or a folder with a slash) names a member."""
+    """Return whether a pattern names a member; a pattern is a path, a glob whose * stays inside one folder, or a folder
+    with a slash at its end."""
     if pattern.endswith("/"):
         return member.startswith(pattern)
     if not is_glob(pattern):
@@ -99,7 +101,8 @@ def lies_inside(name: str) -> bool:
 
 
 def copy(member: Member, path: Path, max_left: int, archive: Path, max_bytes: int) -> int:
-    """Write one member, block by block, whatever size its header claims; gives its size."""
+    """Write one member in blocks and return its size in bytes; raise SourceError where it exceeds `max_left`, whatever
+    its header says."""
     size = 0
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,8 @@ def copy(member: Member, path: Path, max_left: int, archive: Path, max_bytes: in
 
 @contextmanager
 def opened(archive: Path) -> Generator[list[Member]]:
-    """The members of a zip or a tar, told apart by their first bytes; SourceError where it is neither, or is broken."""
+    """Open a zip or a tar, told apart by the first bytes, and yield its members; raise SourceError where it is neither,
+    or broken."""
     try:
         with archive.open("rb") as file:
             is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
@@ -140,7 +144,7 @@ def members_of_zip(archive: Path) -> Generator[list[Member]]:
 
 
 def is_plain(info: zipfile.ZipInfo) -> bool:
-    """Whether the file type in the Unix mode, where there is one, is that of a regular file."""
+    """Return whether the file type in the Unix mode, where there is one, is that of a regular file."""
     return (info.external_attr >> 28) in (0, 0o10)
 
 

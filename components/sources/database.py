@@ -1,6 +1,6 @@
-"""The rows that a database answers to a SELECT, in batches, as Parquet files.
+"""The rows that a database returns for a SELECT, in batches, as Parquet files.
 
-The database's URL comes from the environment and stands in no message, log or file.
+The database's URL comes from the environment and appears in no message, log or file.
 """
 
 import os
@@ -18,7 +18,10 @@ BATCH_ROWS = 50_000
 
 
 def fetch(source: SqlSource, *, root: Path, folder: Path) -> Fetched:
-    """One Parquet file a batch, in `folder`; the transaction is never committed."""
+    """Write one Parquet file per batch of rows into `folder`; the transaction is never committed.
+
+    Raises SourceError where the database cannot be reached or read, or gives no rows.
+    """
     del root  # no path is named
     import sqlalchemy
     import sqlalchemy.exc
@@ -54,7 +57,10 @@ def fetch(source: SqlSource, *, root: Path, folder: Path) -> Fetched:
 
 
 def write_batch(batch: Sequence[Sequence[Any]], names: Sequence[str], path: Path) -> None:
-    """Columns whose values are all null in one batch take their type from the others when they are read together."""
+    """Write a batch as a Parquet file; raise SourceError where a column has values of no plain type.
+
+    A column that is all null in one batch takes its type from the other batches when they are read together.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -71,7 +77,7 @@ def write_batch(batch: Sequence[Sequence[Any]], names: Sequence[str], path: Path
 
 
 def reason(error: Exception, url: str) -> str:
-    """Why the database did not answer, with nothing of its URL."""
+    """Return the reason why the database did not answer, in words, with nothing of its URL."""
     import sqlalchemy
     import sqlalchemy.exc
 

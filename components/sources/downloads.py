@@ -1,4 +1,4 @@
-"""The project's cache of downloads: one folder for each sha256, filled whole or not at all, hashed before each use."""
+"""The project's cache of downloads: one folder per sha256, filled whole or not at all, and hashed before each use."""
 
 import shutil
 import tempfile
@@ -10,9 +10,10 @@ from components.plumbing.errors import SourceError
 
 
 def cached(sha256: str, *, root: Path, what: str, download: Callable[[Path], Path]) -> Path:
-    """The file with this sha256; `download(folder)` puts it into an empty folder where the cache does not have it.
+    """Return the file with this sha256, downloading it where the cache lacks it.
 
-    A file of the cache that has been damaged is downloaded again. SourceError where the download has another sha256.
+    `download(folder)` puts the file into an empty folder. A damaged file of the cache is downloaded again. Raises
+    SourceError where the download has another sha256.
     """
     downloads = root / ".modelyard" / "downloads"
     kept = downloads / sha256

@@ -8,7 +8,10 @@ from components.sources.fetched import Fetched, digest_of
 
 
 def fetch(source: FileSource, *, root: Path, folder: Path) -> Fetched:
-    """The file, or the files of the folder in the order of their paths."""
+    """Return the file, or the matching files of the folder in the order of their paths.
+
+    Raises SourceError where they are missing, the pattern and the path do not fit, or the sha256 differs.
+    """
     del folder  # nothing has to be unpacked
     path = find(source, root)
     if path.is_file():
@@ -27,7 +30,8 @@ def fetch(source: FileSource, *, root: Path, folder: Path) -> Fetched:
 
 
 def fetch_folder(source: FileSource, *, root: Path) -> Path:
-    """The folder itself, which is used whole."""
+    """Return the folder, which is used whole; raise SourceError where it is missing, empty or no folder, or differs
+    from the recipe's settings."""
     path = find(source, root)
     if path.is_file():
         raise SourceError(f"{source.path} is a file; a folder is needed")
@@ -51,7 +55,7 @@ def find(source: FileSource, root: Path) -> Path:
 
 
 def matching(folder: Path, pattern: str) -> tuple[Path, ...]:
-    """The files below `folder` that a glob matches, sorted."""
+    """Return the files below `folder` that a glob matches, sorted."""
     return tuple(sorted(p for p in folder.glob(pattern) if p.is_file()))
 
 

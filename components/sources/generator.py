@@ -23,7 +23,8 @@ MAX_CHUNK_BYTES = 16 * 2**20
 
 
 def fetch(source: GeneratorSource, *, root: Path, folder: Path) -> Fetched:
-    """One Parquet file a chunk of rows, in `folder`: `values` (the vector) and `label` (`0`, `1`, … as text)."""
+    """Write one Parquet file per chunk of rows into `folder`, with the columns `values` (the vector) and `label` (`0`,
+    `1`, … as text)."""
     del root  # no path is named
     import pyarrow.parquet as pq
 
@@ -38,7 +39,7 @@ def fetch(source: GeneratorSource, *, root: Path, folder: Path) -> Fetched:
 
 
 def teacher_tables(source: GeneratorSource) -> Iterator["pa.Table"]:
-    """The teacher's rows, a chunk at a time; how they are cut into chunks does not change them."""
+    """Yield the teacher's rows in chunks; the size of the chunks does not change the rows."""
     import numpy as np
     import pyarrow as pa
 
@@ -63,7 +64,7 @@ def teacher_tables(source: GeneratorSource) -> Iterator["pa.Table"]:
 def taught(
     values: "NDArray[np.float32]", hidden: "NDArray[np.float64]", output: "NDArray[np.float64]"
 ) -> "NDArray[np.int64]":
-    """The class that the teacher gives each row."""
+    """Return the class number that the teacher gives each row, (N,)."""
     import numpy as np
 
     return (np.tanh(values.astype(np.float64) @ hidden) @ output).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Files of a Hugging Face repository at one commit, or of a local folder laid out as a hub snapshot."""
+"""The files of a Hugging Face repository at one commit, or of a local folder laid out as a hub snapshot."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,10 @@ SHA256_LENGTH = 64
 
 
 def fetch(source: HubSource, *, root: Path, folder: Path) -> Fetched:
-    """The files that the pattern matches, in the order of their paths."""
+    """Return the files that the pattern matches, in the order of their paths.
+
+    Raises SourceError where none matches or a file is damaged, and UnreachableError where the hub cannot be reached.
+    """
     del folder  # the hub's own cache holds the files
     is_local = source.repo.startswith(("./", "../", "/"))
     top = local_snapshot(source, root) if is_local else download(source, root)
@@ -29,7 +32,8 @@ def fetch(source: HubSource, *, root: Path, folder: Path) -> Fetched:
 
 
 def local_snapshot(source: HubSource, root: Path) -> Path:
-    """The folder itself, or `snapshots/<revision>` in it where it is laid out as the hub's cache."""
+    """Return the folder, or its `snapshots/<revision>` where it is laid out as the hub's cache; raise SourceError where
+    it is missing."""
     folder = root / source.repo
     if not folder.is_dir():
         raise SourceError(f"{source.repo} is not a folder; a relative path is relative to the project's folder, {root}")
@@ -43,7 +47,7 @@ def local_snapshot(source: HubSource, root: Path) -> Path:
 
 
 def download(source: HubSource, root: Path) -> Path:
-    """The snapshot in the project's own cache of the hub."""
+    """Download the snapshot into the project's own cache of the hub; raise UnreachableError where that fails."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -64,7 +68,7 @@ def download(source: HubSource, root: Path) -> Path:
 
 
 def check_blob(path: Path) -> None:
-    """In the hub's cache a file is a link to a blob that is named by its content's digest; check it."""
+    """Raise SourceError where a file of the hub's cache does not match the digest that names its blob."""
     blob = path.resolve()
     if not path.is_symlink() or blob.parent.name != "blobs":
         return
@@ -74,6 +78,6 @@ def check_blob(path: Path) -> None:
 
 
 def git_sha1_of(path: Path) -> str:
-    """The digest by which git names a file's content."""
+    """Return the digest by which git names a file's content."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Folders with a pickle in them, which can run code when it is opened, are refused whole."""
+"""The refusal of folders with a pickle in them, which can run code when it is opened."""
 
 import pickletools
 import zipfile
@@ -13,7 +13,7 @@ PICKLE_OPCODES = {"PROTO", "GLOBAL", "INST", "OBJ", "REDUCE", "STACK_GLOBAL"}
 
 
 def refuse_pickles(folder: Path) -> None:
-    """SourceError that names the first file below `folder` that is a pickle, by its name or by its bytes."""
+    """Raise SourceError, which names the file, where a file below `folder` is a pickle by its name or its bytes."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.suffix.lower() in PICKLE_SUFFIXES or is_pickle(path):
             raise SourceError(
@@ -23,7 +23,8 @@ def refuse_pickles(folder: Path) -> None:
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file's bytes are a pickle, or a zip archive (as torch writes) that holds one. Opens neither."""
+    """Return whether a file's bytes are a pickle, or a zip archive (as torch writes) that contains one; nothing is
+    unpickled."""
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:

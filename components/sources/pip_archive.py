@@ -1,4 +1,4 @@
-"""Run alone, in pip's own process: downloads one archive of a release as it is, without building it.
+"""A script that downloads one archive of a release as it is, without building it, in pip's own process.
 
 python -I pip_archive.py <package> <version> <wheel|sdist> <folder>
 """
@@ -14,7 +14,8 @@ WHICH = {"wheel": ["--only-binary", ":all:"], "sdist": ["--no-binary", ":all:"]}
 
 
 def download(package: str, version: str, archive: str, folder: Path) -> None:
-    """Put the archive that pip would take into `folder`, under its own name."""
+    """Download the archive that pip would take into `folder`, under its own name; raise SystemExit where there is
+    none."""
     command = DownloadCommand("download", "download one archive")
     options, _ = command.parse_args([*WHICH[archive], "--ignore-requires-python", package])
     with command.main_context():

@@ -1,4 +1,4 @@
-"""Archives of package registries, fetched with the registry's own client. Nothing of a package is built or run.
+"""The archives of package registries, fetched with the registry's own client; nothing of a package is built or run.
 
 `pip download` builds an sdist to read its metadata, which runs the package's code. So `pip_archive.py` asks pip, with
 the user's own settings (PIP_* variables, pip.conf, mirrors), where the archive is, and takes just that file.
@@ -29,7 +29,7 @@ REASONS = (
 
 
 def fetch(source: RegistrySource, *, root: Path, folder: Path) -> Fetched:
-    """The members of the archive, unpacked into `folder`."""
+    """Return the named members of the archive, unpacked into `folder`, or the archive itself."""
     archive = cached(source.sha256, root=root, what=named(source), download=lambda into: download(source, into))
     return archives.members(archive, source.member, folder=folder, sha256=source.sha256)
 
@@ -39,7 +39,10 @@ def named(source: RegistrySource) -> str:
 
 
 def download(source: RegistrySource, folder: Path) -> Path:
-    """The archive, as the registry's client puts it into the empty `folder`."""
+    """Download the archive with the registry's client into the empty `folder`, and return its path.
+
+    Raises SourceError where there is no such release, and UnreachableError where it fails otherwise.
+    """
     done = subprocess.run(
         CLIENTS[source.kind](source), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )

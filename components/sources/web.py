@@ -1,4 +1,4 @@
-"""One file behind an http(s) address, streamed, bounded, and checked before it is used."""
+"""One file behind an http(s) address, streamed, bounded in size, and checked before it is used."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,21 +14,24 @@ BLOCK_BYTES = 1 << 20
 
 
 def fetch(source: UrlSource, *, root: Path, folder: Path) -> Fetched:
-    """The file, or members of it where it is an archive."""
+    """Return the file, or its named members where it is an archive."""
     what = named(source.url)
     path = cached(source.sha256, root=root, what=what, download=lambda into: download(source, into))
     return archives.members(path, source.member, folder=folder, sha256=source.sha256)
 
 
 def named(url: str) -> str:
-    """The address without what may be secret in it: user, password and query."""
+    """Return the address without parts that may be secret: user, password and query."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
 
 
 def download(source: UrlSource, folder: Path) -> Path:
-    """Stream the file into `folder`, and stop where it grows past `max_bytes`."""
+    """Stream the file into `folder`; raise SourceError where it grows past `max_bytes` or the server refuses it.
+
+    Raises UnreachableError where the server fails or cannot be reached.
+    """
     import httpx
 
     what = named(source.url)

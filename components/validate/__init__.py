@@ -1,4 +1,4 @@
-"""validate: the data gate."""
+"""validate: the stage that judges the rows against the recipe's data contract."""
 
 from components.validate.stage import Inputs, Outputs, Report, run
 

@@ -1,4 +1,4 @@
-"""A column of arrays as a small table: of each row's array a digest and what its numbers are like."""
+"""A small table that stands for a column of arrays: a digest of each row's array, and figures of its numbers."""
 
 import hashlib
 from pathlib import Path
@@ -32,7 +32,7 @@ pc: Any = pyarrow.compute  # makes its functions when it is imported, where no t
 
 
 def is_array(kind: pa.DataType) -> bool:
-    """Whether a column's type is a list of numbers."""
+    """Return whether a column's type is a list of numbers."""
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         return False
     item = kind.value_type
@@ -40,8 +40,12 @@ def is_array(kind: pa.DataType) -> bool:
 
 
 def read_arrays(path: Path) -> pa.Table:
-    """One row for each of the file's column `values` (N of them), read a batch at a time: `row` from 1, `digest` (null
-    where there is no array), how many numbers, the smallest and the largest, how many are null, NaN or infinite."""
+    """Describe the arrays of the file's column `values`, a batch at a time, as a table of SCHEMA with a row for each
+    array.
+
+    Its columns are the row number from 1, the digest (null where there is no array), the number of values, the smallest
+    and the largest finite value (null where there is none), and the number of values that are null, NaN or infinite.
+    """
     tables: list[pa.Table] = []
     start = 1
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["values"]):
@@ -77,7 +81,7 @@ def described(column: pa.Array, *, start: int) -> pa.Table:
 
 
 def digest(values: NDArray[np.float64]) -> str:
-    """The same for arrays that are equal as the model reads them, in fp32."""
+    """Return a digest that is equal for arrays that are equal as the model reads them, in fp32."""
     with np.errstate(over="ignore"):  # what is too large is infinite
         numbers = values.astype("<f4") + np.float32(0)  # -0 is 0
     return hashlib.blake2b(numbers.tobytes(), digest_size=16).hexdigest()
@@ -86,7 +90,10 @@ def digest(values: NDArray[np.float64]) -> str:
 def extremes(
     values: NDArray[np.float64], owner: NDArray[np.int64], *, num_rows: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The smallest and the largest of each row's values, NaN where it has none; `owner` is sorted."""
+    """Return the smallest and the largest of each row's values, (N,) each; NaN where a row has none.
+
+    `owner` gives the row of each value and is sorted.
+    """
     found = np.full((2, num_rows), np.nan)
     owners, first = np.unique(owner, return_index=True)
     if len(owners):

@@ -1,4 +1,4 @@
-"""The contract as expectations of Great Expectations, each with what a person needs to mend a breach."""
+"""The data contract as expectations of Great Expectations, each with advice on how to mend a breach."""
 
 # Great Expectations re-exports its expectations without saying so.
 # pyright: reportPrivateImportUsage=false
@@ -28,16 +28,16 @@ DIGITS = 12
 
 @dataclass(frozen=True)
 class Look:
-    """What a failed expectation shows."""
+    """The details that are shown of a failed expectation."""
 
     num_rows: int | None
-    """Rows (or texts, or classes) at fault; None where the whole table is."""
+    """The number of rows (or texts, arrays, classes) at fault; None where the fault is the whole table's."""
     examples: list[str]
-    """At most five."""
+    """Up to five examples in words."""
     advice: str
-    """How to mend it, or an empty string."""
+    """Advice on how to mend the fault, or an empty string."""
     found: str = ""
-    """What was found, in words, where that is not the number of rows at fault."""
+    """The finding in words; empty where the number of rows at fault says it."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,19 @@ class Check:
 
     table: Literal["rows", "texts", "arrays", "classes"]
     column: str
-    """An empty string where it is about the table."""
+    """The column that is judged; an empty string where the expectation is about the table."""
     expected: str
-    """In words; it is shown in the verdict and in Data Docs."""
+    """The expectation in words, for the verdict and Data Docs."""
     expectation: Any
     look: Callable[[Tables], Look]
-    """Asked when it fails."""
+    """The function that looks closer when the expectation fails."""
     found: Callable[[Tables], str] | None = None
-    """Asked when it holds: what was found, in words; None where that is the number of rows at fault."""
+    """The function that puts the finding in words when the expectation holds; None where the number of rows at fault
+    says it."""
 
 
 def checks_of(contract: Contract, tables: Tables) -> list[Check]:
-    """Every expectation that can be put to the columns that are there, in a fixed order."""
+    """Return every expectation that can be checked on the columns that are there, in a fixed order."""
     checks = [*table_checks(contract), *column_checks(contract, tables)]
     if contract.text_length is not None and is_text(tables.rows, "text"):
         checks += text_checks(contract, tables, contract.text_length)
@@ -183,7 +184,7 @@ def array_checks(contract: Contract, tables: Tables, limits: Values) -> Iterator
 
 
 def spread(tables: Tables, column: str, what: str) -> str:
-    """From the least to the greatest of a column, and of what."""
+    """Describe the range of a column of whole numbers in words."""
     seen: Any = tables.rows[column].dropna()
     if seen.empty:
         return f"none with {what}"
@@ -192,7 +193,7 @@ def spread(tables: Tables, column: str, what: str) -> str:
 
 
 def extreme(tables: Tables, column: str) -> str:
-    """The least of the smallest values, or the greatest of the largest."""
+    """Describe in words the least of the smallest values, or the greatest of the largest."""
     seen = tables.rows[column].dropna()
     return (
         "no number" if seen.empty else f"{(seen.min() if column == SMALLEST else seen.max()) + 0.0:g} is the {column}"
@@ -200,7 +201,7 @@ def extreme(tables: Tables, column: str) -> str:
 
 
 def odd_arrays(tables: Tables, column: str, is_odd: Any, what: str, advice: str) -> Look:
-    """The rows at fault, by a figure of their arrays."""
+    """Return the details of the rows whose arrays are at fault, by the figure in `column`."""
     found = tables.rows.loc[is_odd.fillna(False), column]
     shown = [f"row {row + 1}: {value:g} {what}" for row, value in found.head(MAX_EXAMPLES).items()]
     return Look(len(found), shown, advice)
@@ -277,7 +278,7 @@ def share_repeated(tables: Tables) -> str:
 
 
 def named(tables: Tables, content: str, row: int) -> str:
-    """A text itself; an array by its first row."""
+    """Return a text itself, shortened, and an array as the number of its first row."""
     return f"the array of row {row}" if tables.is_of_arrays else examples([content])
 
 
@@ -357,7 +358,7 @@ def unknown_labels(tables: Tables, labels: tuple[str, ...]) -> Look:
 
 
 def meant(label: str, labels: tuple[str, ...]) -> str:
-    """Which allowed label was meant, where that can be seen, and how the query mends it."""
+    """Return which allowed label was meant and how to mend the query, in words; empty where neither can be told."""
     for allowed in labels:
         if folded(label) != folded(allowed):
             continue

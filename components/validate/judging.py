@@ -1,4 +1,4 @@
-"""Puts the expectations to the tables with Great Expectations."""
+"""The judging of the expectations on the tables, with Great Expectations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,30 +19,32 @@ from components.validate.tables import Tables
 
 @dataclass(frozen=True)
 class Judged:
-    """One expectation's part of the verdict."""
+    """The verdict on one expectation."""
 
     name: str
-    """Great Expectations' name of it."""
+    """The expectation's type in Great Expectations."""
     table: str
     column: str
     expected: str
     success: bool
     num_unexpected: int | None
-    """Rows (or texts, arrays, classes) that break it, tolerated ones too; None where it judges the table as a whole."""
+    """The number of rows (or texts, arrays, classes) that break it, tolerated ones included; None where it judges the
+    table as a whole."""
     share: float | None
-    """Of the table's rows that have a value."""
+    """The share of the rows with a value that break it, or of all rows where nulls break it; None where it judges the
+    table as a whole."""
     observed: int | float | str | None
-    """The one value that was judged, where there is one."""
+    """The single value that was judged; None where the expectation judges row by row."""
     examples: list[str]
-    """At most five, where it failed."""
+    """Up to five examples, where it failed."""
     advice: str
-    """How to mend it, where it failed."""
+    """Advice on how to mend the fault, where it failed."""
     found: str
-    """In words; empty where it is `num_unexpected` and `share`."""
+    """The finding in words; empty where `num_unexpected` and `share` say it."""
 
 
 def judge(checks: Sequence[Check], tables: Tables) -> list[Judged]:
-    """The verdict on each check, in their order."""
+    """Return the verdict on each check, in the order of the checks."""
     context = gx.get_context(project_config=settings())
     source = context.data_sources.add_pandas("data")
     verdicts: dict[int, Judged] = {}
@@ -54,7 +56,8 @@ def judge(checks: Sequence[Check], tables: Tables) -> list[Judged]:
 
 
 def settings() -> DataContextConfig:
-    """A context that keeps everything in memory, and builds no Data Docs: see page.py."""
+    """Return the settings of a context that keeps everything in memory and builds no Data Docs (page.py writes
+    them)."""
     return DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
         progress_bars=ProgressBarsConfig(globally=False),
@@ -63,7 +66,7 @@ def settings() -> DataContextConfig:
 
 
 def results_of(context: Any, source: Any, name: str, checks: dict[int, Check], table: Any) -> list[tuple[int, Any]]:
-    """The results over one table, each with the number of its check."""
+    """Return the results over one table, each with the number of its check."""
     for number, check in checks.items():
         check.expectation.meta = {"number": number}
         check.expectation.description = check.expected
@@ -83,7 +86,10 @@ def results_of(context: Any, source: Any, name: str, checks: dict[int, Check], t
 
 
 def judged(check: Check, result: Any, tables: Tables) -> Judged:
-    """One result in plain values, with a closer look where it failed."""
+    """Return a result as plain values, with a closer look where the expectation failed.
+
+    Raises ModelyardError where the expectation could not be computed.
+    """
     if result.exception_info.get("raised_exception"):
         raise ModelyardError(
             f"the expectation '{check.expected}' could not be computed: {result.exception_info['exception_message']}"

@@ -1,6 +1,7 @@
-"""The verdict as a page, `data_docs.html`: what fails first, each with examples and how to mend it; then what holds.
+"""The verdict as a page, `data_docs.html`: the failed expectations with examples and advice, then those that hold.
 
-Great Expectations' own Data Docs load their styles and scripts from the web, so that without it they are empty.
+It replaces Great Expectations' own Data Docs, which load their styles and scripts from the web and are empty without
+it.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ KINDS = {FAILED: "alarm", HOLDS: "good"}
 
 
 def page_of(judged: Sequence[Judged], classes: Sequence[Class], *, num_rows: int) -> str:
-    """The page; it holds the examples of texts and labels that the verdict holds."""
+    """Return the page as HTML; it contains the verdict's examples of texts and labels."""
     failed = [one for one in judged if not one.success]
     said = heading(judged)
     parts = [f"<p>{num_rows:,} rows were judged, before anything was made of them.</p>"]

@@ -1,4 +1,4 @@
-"""The verdict in words: a table on the terminal, and one line a failed expectation."""
+"""The verdict in words: a table on the terminal, and one line for each failed expectation."""
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ WIDTH = 120
 
 
 def show(judged: Sequence[Judged]) -> None:
-    """Print which expectation holds, what was found, and examples, on standard error."""
+    """Print the verdict on standard error: which expectations hold, the findings, and examples."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     table = Table(title=f"data contract: {heading(judged)}", title_justify="left", box=None, pad_edge=False)
     for name in ("", "expectation", "found", "examples and advice"):
@@ -37,7 +37,8 @@ def heading(judged: Sequence[Judged]) -> str:
 
 
 def rows_of(judged: Sequence[Judged]) -> list[tuple[str, str, str, str]]:
-    """Whether it holds, what was expected, what was found, and examples with advice, one a line."""
+    """Return one row per expectation: ok or FAILED, the expectation, the finding, and the examples and advice on lines
+    of their own."""
     return [
         (
             HOLDS if one.success else FAILED,
@@ -50,7 +51,7 @@ def rows_of(judged: Sequence[Judged]) -> list[tuple[str, str, str, str]]:
 
 
 def found(one: Judged) -> str:
-    """What was found, in words; else how many rows are at fault, tolerated ones too."""
+    """Return the finding in words, else the number of rows at fault, tolerated ones included."""
     if one.found or one.num_unexpected is None:
         return one.found
     share = "" if one.share is None else f" ({percent(one.share)})"
@@ -59,6 +60,6 @@ def found(one: Judged) -> str:
 
 
 def line_of(one: Judged) -> str:
-    """`expected …, found 12 rows (0.12%), for example … (how to mend it)`."""
+    """Return a line such as `expected …, found 12 rows (0.12%), for example … (how to mend it)`."""
     seen = ", for example ".join(part for part in (found(one), ", ".join(one.examples)) if part)
     return f"expected {one.expected}, found {seen} ({one.advice})"

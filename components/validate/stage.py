@@ -1,9 +1,9 @@
 """validate: judges the rows against the recipe's data contract, before anything is made of them.
 
-Reads `ingest/data.parquet`. Writes `verdict.json`: every expectation with what was seen, and the labels in the order in
-which the model numbers them (an empty list where the contract has none). The expectations are Great Expectations' own
-(https://greatexpectations.io), over three tables: the rows, the distinct texts or arrays, and the classes. Data Docs, a
-page of our own on them, are left in `observations/`.
+Reads `ingest/data.parquet`. Writes `verdict.json`, which holds every expectation with its finding, and the labels in
+the order in which the model numbers them (an empty list where the contract has none). The expectations are Great
+Expectations' own (https://greatexpectations.io), over three tables: the rows, the distinct texts or arrays, and the
+classes. Data Docs, a page on the verdict, are left in `observations/`.
 """
 
 from collections.abc import Sequence
@@ -38,32 +38,35 @@ class Outputs:
 class Report:
     num_rows: int
     num_labels: int
-    """That come up in the rows."""
+    """The number of labels that occur in the rows."""
     num_distinct: int
-    """Texts or arrays that differ, of rows with a label where there may be some without."""
+    """The number of different texts or arrays; only those of labelled rows count where rows may be without a label."""
     num_nulls: int
-    """Rows without a text or an array, or without a label that they should have."""
+    """The number of rows without a text or an array, or without a label that they should have."""
     num_unlabelled: int
-    """Rows that may be without a label, and are."""
+    """The number of rows without a label, where the contract allows such rows."""
     duplicate_share: float
-    """Of rows whose text or array came before."""
+    """The share of rows whose text or array occurs in an earlier row."""
     conflict_share: float
-    """Of texts or arrays that carry two labels."""
+    """The share of distinct texts or arrays that carry more than one label."""
     min_class_share: float
-    """Of the contract's rarest label; 0 where it has none."""
+    """The share of the labelled rows that carry the contract's rarest label; 0 where the contract has no labels."""
     min_text_length: int
-    """Characters; 0 where there are no texts, as the next."""
+    """The characters of the shortest text; 0 where there are no texts."""
     max_text_length: int
-    """Characters."""
+    """The characters of the longest text; 0 where there are no texts."""
     min_value: float
-    """Of all arrays' numbers; 0 where there are none, as the next."""
+    """The smallest number in all arrays; 0 where there are no arrays, as for `max_value`, the largest."""
     max_value: float
     num_expectations: int
     num_failed: int
 
 
 def run(params: Validate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
-    """Judge the rows. ContractError, with the verdict left in `observations/`, where they break the contract."""
+    """Judge the rows against the contract; raise ContractError where they break it.
+
+    The verdict and Data Docs are left in `observations/` in either case.
+    """
     contract = params.contract
     page = outputs.observations / "data_docs.html"
     with read_tables(inputs.data, contract, spill=outputs.observations / "spill") as tables:
@@ -99,7 +102,7 @@ def verdict_of(tables: Tables, judged: Sequence[Judged], labels: tuple[str, ...]
 
 
 def report_of(contract: Contract, tables: Tables, judged: Sequence[Judged]) -> Report:
-    """The figures of the data set, 0 where the rows have no such column."""
+    """Return the figures of the data set, which are 0 where the rows have no such column."""
     has_no = "label IS NULL" if "label" in contract.columns else "false"
     nulls, unlabelled, contents, distinct, shortest, longest = tables.figures(
         f"SELECT count(*) FILTER (content IS NULL OR {has_no}), count(*) FILTER (content IS NOT NULL AND {has_no}), "
@@ -131,6 +134,6 @@ def report_of(contract: Contract, tables: Tables, judged: Sequence[Judged]) -> R
 
 
 def figure(tables: Tables, column: str, of: Literal["min", "max"]) -> float:
-    """The least or the greatest of a column of the rows, 0 where there is none."""
+    """Return the least or the greatest number in a column of the rows; 0 where there is none."""
     numbers: Any = tables.rows[column].dropna() if column in tables.rows else ()
     return float(getattr(numbers, of)()) if len(numbers) else 0.0

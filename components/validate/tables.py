@@ -1,4 +1,4 @@
-"""What the expectations look at: the rows, the distinct texts (or arrays) and the classes, and questions about single
+"""The tables that the expectations judge (the rows, the distinct texts or arrays, the classes), and queries on the
 rows."""
 
 from collections.abc import Generator, Sequence
@@ -45,22 +45,27 @@ class Class:
     label: str
     num_rows: int
     share: float
-    """Of the rows that have a label."""
+    """The share of the labelled rows that carry this label."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The data set in three views. `rows` has the judged columns, and the length of each text; an array is there as its
-    digest, with figures of its numbers (see `arrays.py`)."""
+    """The data set in three views, and a database to query.
+
+    `rows` has the judged columns and the length of each text; an array appears as its digest, with figures of its
+    numbers (see `arrays.py`).
+    """
 
     con: duckdb.DuckDBPyConnection
     schema: pa.Schema
     rows: pd.DataFrame
     contents: pd.DataFrame | None
-    """One row a distinct text or array, in the order of their first rows: `content` (cut), `num_rows`, `num_labels`.
-    None where the rows have none, or no label."""
+    """The distinct texts or arrays, in the order of their first rows; None where the rows have neither, or no label.
+
+    The columns are `content` (shortened), `num_rows` and `num_labels`.
+    """
     classes: tuple[Class, ...]
-    """One for each label of the contract, in its order; none where the rows have no label."""
+    """The classes, one for each label of the contract, in its order; empty where the rows have no label."""
     is_of_arrays: bool
 
     @property
@@ -69,25 +74,25 @@ class Tables:
 
     @property
     def noun(self) -> str:
-        """What a row holds."""
+        """The name of a row's content: array or text."""
         return "array" if self.is_of_arrays else "text"
 
     def has(self, *columns: str) -> bool:
         return all(column in self.schema.names for column in columns)
 
     def ask(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The first answers to a SELECT over `data` (see `view_data`)."""
+        """Return the first MAX_EXAMPLES rows of a SELECT over `data` (see `view_data`)."""
         return self.con.execute(f"{query} LIMIT {MAX_EXAMPLES}", list(parameters)).fetchall()
 
     def figures(self, query: str) -> tuple[int, ...]:
-        """The one row of numbers that a SELECT over `data` gives."""
+        """Return the one row of whole numbers that a SELECT over `data` gives."""
         return tuple(map(int, self.con.execute(query).fetchone() or ()))
 
     def count(self, query: str) -> int:
         return self.figures(query)[0]
 
     def frame(self, name: str) -> pd.DataFrame:
-        """One of the views, by its name."""
+        """Return one of the views by name: rows, texts, arrays or classes."""
         classes = pd.DataFrame(map(asdict, self.classes))
         frame = {"rows": self.rows, "texts": self.contents, "arrays": self.contents, "classes": classes}[name]
         assert frame is not None, "no expectation looks at texts or arrays where there are none"
@@ -96,7 +101,8 @@ class Tables:
 
 @contextmanager
 def read_tables(path: Path, contract: Contract, *, spill: Path) -> Generator[Tables]:
-    """Read what of data.parquet the contract names; `spill` is for what does not fit into DuckDB's memory."""
+    """Read the columns of data.parquet that the contract names; the folder `spill` takes what exceeds DuckDB's
+    memory."""
     schema = pq.read_schema(path)
     named = [name for name in contract.columns if name in schema.names]
     is_of_arrays = "values" in named and is_array(schema.field("values").type)
@@ -117,8 +123,11 @@ def read_tables(path: Path, contract: Contract, *, spill: Path) -> Generator[Tab
 def view_data(
     con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str], arrays: pa.Table | None, *, is_mixed: bool
 ) -> None:
-    """The view `data`: `row`, from 1; `content`, the text, or the array's digest; `label`; and `judged`, the content
-    where it is judged beside others, so not of a row that may be without a label (`is_mixed`) and is."""
+    """Create the view `data`, a row for each of the file's.
+
+    Its columns are `row`, from 1; `content`, the text or the array's digest; `label`; and `judged`, the content to
+    compare with others, which is null for an unlabelled row where the contract allows such rows (`is_mixed`).
+    """
     text, label = (f"{name}::VARCHAR" if name in columns else "NULL::VARCHAR" for name in ("text", "label"))
     rows = (
         f"SELECT file_row_number + 1 AS row, {text} AS content, {label} AS label "
@@ -136,9 +145,9 @@ def quoted(path: Path) -> str:
 
 
 def read_rows(path: Path, columns: Sequence[str], arrays: pa.Table | None, *, is_mixed: bool) -> pd.DataFrame:
-    """The columns as pandas has them; decimals become floats, what has no type but null becomes text.
+    """Read the columns as pandas types: decimals become floats, and an all-null column becomes text.
 
-    Long labels are cut for show.
+    Long labels are cut for display.
     """
     table = pq.read_table(path, columns=[name for name in columns if arrays is None or name != "values"])
     for position, field in enumerate(table.schema):

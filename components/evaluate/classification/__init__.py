@@ -1,1 +1,1 @@
-"""The figures of a classifier, of whatever it classifies."""
+"""The figures of a classifier, of texts as well as of arrays."""

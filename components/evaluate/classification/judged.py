@@ -1,4 +1,4 @@
-"""What the tables and plots of evaluate are made from."""
+"""The predictions on the test split, from which the tables and plots of evaluate are made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,40 +10,40 @@ from components.evaluate.classification.metrics import Labels, Scores
 from components.plumbing.errors import ArtifactError
 
 Found = dict[str, NDArray[np.float64]]
-"""By name: a figure and the ends of its interval, (3,), or (K, 3) where there is one for each class."""
+"""By name, a figure and the ends of its interval, (3,); or (K, 3) with one row for each class."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The rows of the test split, and what the model and the baseline say of them."""
+    """The rows of the test split with the scores of the model and of the baseline."""
 
     labels: Sequence[str]
-    """Names of the K classes."""
+    """The names of the K classes."""
     row: NDArray[np.int64]
-    """Number of each row in data.parquet, (N,)."""
+    """The number of each row in data.parquet, (N,)."""
     texts: Sequence[str] | None
-    """None where the rows are no texts."""
+    """The N texts; None where the rows hold no texts."""
     actual: Labels
-    """(N,)"""
+    """The actual class number of each row, (N,)."""
     scores: Scores
-    """Of the model, (N, K)."""
+    """The scores of the model, (N, K)."""
     baseline: Scores
-    """Of the baseline, (N, K)."""
+    """The scores of the baseline, (N, K)."""
     baseline_name: str
-    """As it is called in messages and pictures."""
+    """The name of the baseline in messages and plots."""
     control: Scores | None = None
-    """Of the same model without pretraining, (N, K); None where there is none."""
+    """The scores of the model trained without pretraining, (N, K); None where there is no such control."""
     slices: Sequence[str] | None = None
-    """The slice that each row belongs to; None where the recipe has none."""
+    """The slice of each row, N of them; None where the recipe has no slices."""
 
     @property
     def predicted(self) -> Labels:
-        """(N,)"""
+        """The model's class number for each row, (N,)."""
         return self.scores.argmax(axis=1)
 
 
 def check_finite(scores: Scores) -> None:
-    """ArtifactError where the model gives a row no numbers."""
+    """Raise ArtifactError where a row has a score that is NaN or infinite."""
     num_wrong = int((~np.isfinite(scores)).any(axis=1).sum())
     if num_wrong:
         raise ArtifactError(

@@ -1,4 +1,4 @@
-"""What a model of arrays must beat: logistic regression on the numbers."""
+"""The baseline of models of arrays: logistic regression on the numbers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ def logistic_scores(
     values: NDArray[np.float32], *, train: NDArray[np.float32], train_labels: Labels, num_classes: int,
     settings: LogisticBaseline,
 ) -> Scores:  # fmt: skip
-    """Scores (N, K) of a logistic regression on arrays (N, V), trained on `train`; a class that it lacks scores 0."""
+    """Return the scores (N, K) of a logistic regression on arrays (N, V), trained on `train`; a class that the training
+    rows lack scores 0."""
     scores = np.zeros((len(values), num_classes), np.float32)
     classifier = LogisticRegression(C=settings.C, max_iter=MAX_ITERATIONS).fit(train, train_labels)
     scores[:, classifier.classes_] = classifier.predict_proba(values)

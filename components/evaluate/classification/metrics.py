@@ -1,8 +1,8 @@
 """The figures of a classifier, computed for many weightings of its rows at once.
 
-Each function here reads the predictions once and gives a `Statistic`: from how often every row counts in every
-resample to the figures of each resample. Weights of one give the split's own figures, so a figure and its bootstrap
-interval come from the same lines. All agree with scikit-learn's functions of the same names.
+Each public function here reads the predictions once and returns a `Statistic`, which turns the weights of the rows in
+every resample into the figures of each resample. Weights of one give the split's own figures, so a figure and its
+bootstrap interval come from the same lines. All agree with scikit-learn's functions of the same names.
 
 Legend: N rows, K classes, S resamples, P rows of one class, M bins.
 """
@@ -21,10 +21,10 @@ Scores = NDArray[np.float32]
 
 
 def counting_metrics(actual: Labels, predicted: Labels, *, num_classes: int) -> Statistic:
-    """Accuracy, precision, recall, F1 and MCC.
+    """Return the statistic of accuracy, precision, recall, F1 and MCC.
 
     A macro mean is over the classes that occur, as a label or as a prediction; a class without a prediction has
-    precision 0. The micro means of one label a row all equal the accuracy.
+    precision 0. With one label per row, the micro means all equal the accuracy.
     """
     hit = actual == predicted
     tallies = [tally(actual, num_classes), tally(predicted, num_classes), tally(actual, num_classes, where=hit)]
@@ -49,13 +49,14 @@ def counting_metrics(actual: Labels, predicted: Labels, *, num_classes: int) -> 
 
 
 def tally(labels: Labels, num_classes: int, *, where: NDArray[np.bool_] | None = None) -> csr_array:
-    """The matrix (K, N) that counts the rows of each class when it is multiplied by weights (N, S)."""
+    """Return the matrix (K, N) that counts the rows of each class, weighted by (N, S), when the two are multiplied."""
     counted = np.ones(len(labels), np.float32) if where is None else where.astype(np.float32)
     return csr_array((counted, (labels, np.arange(len(labels)))), shape=(num_classes, len(labels)))
 
 
 def matthews(rows: NDArray[np.float64], guesses: NDArray[np.float64], hits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The multi-class correlation coefficient (Gorodkin 2004) of counts (K, S); 0 where one side is constant."""
+    """Return the multi-class Matthews correlation coefficient (Gorodkin 2004) of counts (K, S), as (S,); 0 where the
+    labels or the predictions are constant."""
     total = rows.sum(axis=0)
     covariance = hits.sum(axis=0) * total - (rows * guesses).sum(axis=0)
     spread = (total**2 - (rows**2).sum(axis=0)) * (total**2 - (guesses**2).sum(axis=0))
@@ -63,9 +64,10 @@ def matthews(rows: NDArray[np.float64], guesses: NDArray[np.float64], hits: NDAr
 
 
 def ranking_metrics(actual: Labels, scores: Scores) -> Statistic:
-    """ROC-AUC and PR-AUC (average precision): of label 1 against label 0, or the mean of one class against the rest.
+    """Return the statistic of ROC-AUC and PR-AUC (average precision).
 
-    A class without a row, or with every row, has neither, and is left out of the mean.
+    With two classes, both are of label 1 against label 0; with more, they are the mean of each class against the rest.
+    A class with no row, or with every row, has neither and is left out of the mean.
     """
     num_classes = scores.shape[1]
     rankings = [rank(actual == c, scores[:, c]) for c in ([1] if num_classes == 2 else range(num_classes))]
@@ -81,24 +83,25 @@ def ranking_metrics(actual: Labels, scores: Scores) -> Statistic:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The rows by falling score, and where the P rows of the class stand; rows of equal score are one step."""
+    """The rows in order of falling score, with the places of the P rows of one class; rows of equal score count as one
+    step."""
 
     order: NDArray[np.int32]
-    """(N,)"""
+    """The row numbers in order of falling score, (N,)."""
     place: NDArray[np.int64]
-    """Of each row of the class in the order, (P,)."""
+    """The place in the order of each row of the class, (P,)."""
     above: NDArray[np.int64]
-    """Rows with a higher score, (P,)."""
+    """The number of rows with a higher score, (P,)."""
     through: NDArray[np.int64]
-    """Rows with a score as high or higher, (P,)."""
+    """The number of rows with an equal or higher score, (P,)."""
     hits_above: NDArray[np.int64]
-    """Those of `above` that are of the class, (P,)."""
+    """The number of rows counted in `above` that are of the class, (P,)."""
     hits_through: NDArray[np.int64]
-    """Those of `through` that are of the class, (P,)."""
+    """The number of rows counted in `through` that are of the class, (P,)."""
 
 
 def rank(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Ranking:
-    """Rank the rows of one class among all."""
+    """Rank all rows by score, and find the rows of one class among them."""
     order = np.argsort(-scores, kind="stable").astype(np.int32)
     falling = -scores[order]
     place = np.flatnonzero(positive[order])
@@ -111,7 +114,8 @@ def rank(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Ranking:
 
 
 def areas(ranking: Ranking, weights: Weights) -> NDArray[np.float64]:
-    """ROC-AUC and average precision of each resample, (2, S); NaN where the class or its complement is missing."""
+    """Return the ROC-AUC and average precision of each resample, (2, S); NaN where the class or its complement is
+    missing."""
     ordered = weights[ranking.order]  # (N, S)
     positive = ordered[ranking.place]  # (P, S)
     seen = running(ordered)  # (N + 1, S)
@@ -128,14 +132,15 @@ def areas(ranking: Ranking, weights: Weights) -> NDArray[np.float64]:
 
 
 def running(weights: Weights) -> Weights:
-    """Sums of the first 0, 1, … N rows, (N + 1, S)."""
+    """Return the sums of the first 0, 1, … N rows, (N + 1, S)."""
     sums = np.zeros((len(weights) + 1, weights.shape[1]), np.float32)
     np.cumsum(weights, axis=0, out=sums[1:])
     return sums
 
 
 def calibration_metrics(actual: Labels, scores: Scores, *, num_bins: int) -> Statistic:
-    """Expected calibration error of the predicted label's score (Guo et al. 2017): bins of equal width."""
+    """Return the statistic of the expected calibration error of the predicted label's score, over `num_bins` bins of
+    equal width (Guo et al. 2017)."""
     bins, confidence, hit = binned(actual, scores, num_bins=num_bins)
     gaps = csr_array((hit - confidence, (bins, np.arange(len(bins)))), shape=(num_bins, len(bins)))  # (M, N)
 
@@ -148,14 +153,15 @@ def calibration_metrics(actual: Labels, scores: Scores, *, num_bins: int) -> Sta
 def binned(
     actual: Labels, scores: Scores, *, num_bins: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """For each row: the bin of its confidence (a bin holds its upper end), the confidence, whether it is right."""
+    """Return, for each row, its confidence bin (a bin includes its upper end), its confidence, and whether the
+    prediction is right, each (N,)."""
     confidence = scores.max(axis=1).astype(np.float64)
     bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
     return bins, confidence, scores.argmax(axis=1) == actual
 
 
 def calibration_curve(actual: Labels, scores: Scores, *, num_bins: int) -> NDArray[np.float64]:
-    """For each bin that holds rows: mean confidence, accuracy, number of rows, (M, 3)."""
+    """Return, for each bin that holds rows, the mean confidence, the accuracy and the number of rows, (M, 3)."""
     bins, confidence, hit = binned(actual, scores, num_bins=num_bins)
     counts = np.bincount(bins, minlength=num_bins)
     sums = [np.bincount(bins, weights=values, minlength=num_bins) for values in (confidence, hit)]
@@ -164,11 +170,11 @@ def calibration_curve(actual: Labels, scores: Scores, *, num_bins: int) -> NDArr
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """`part / whole`, and 0 where `whole` is 0."""
+    """Return `part / whole`, and 0 where `whole` is 0."""
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
 
 
 def mean_where(values: NDArray[np.float64], where: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The mean over the first axis of the values that count; NaN where none does."""
+    """Return the mean over the first axis of the values where `where` is true; NaN where none is."""
     counted = where.sum(axis=0)
     return np.where(counted > 0, np.where(where, values, 0).sum(axis=0) / np.maximum(counted, 1), np.nan)

@@ -1,4 +1,4 @@
-"""The pictures of evaluate, readable for two classes and for forty; the same figures give the same bytes."""
+"""The plots of evaluate, readable for two classes and for forty; equal figures give equal bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def draw_plots(
     folder: Path, judged: Judged, found: Found, slices: Slices,
     params: TextClassificationFigures | ArrayClassificationFigures,
 ) -> None:  # fmt: skip
-    """Write every picture into the folder."""
+    """Write every plot into the folder as a PNG."""
     with style():
         names = [shown(label, label_id) for label_id, label in enumerate(judged.labels)]
         figures = {
@@ -47,7 +47,8 @@ def draw_plots(
 
 
 def draw_confusion(judged: Judged, names: Sequence[str]) -> Figure:
-    """Each row is an actual class: its share that went to each predicted one, and the counts where they fit."""
+    """Draw the confusion matrix: each row is an actual class, with its share for each predicted class, and counts where
+    they fit."""
     num_classes = len(names)
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (judged.actual, judged.predicted), 1)
@@ -85,7 +86,8 @@ def percent(value: float, _: object = None) -> str:
 
 
 def draw_curves(judged: Judged, found: Found, names: Sequence[str]) -> Figure:
-    """ROC and precision-recall: the model's, the baseline's, and each class's where there are more than two."""
+    """Draw the ROC and precision-recall curves of the model and the baseline, and of each class where there are more
+    than two."""
     present = [c for c in range(len(names)) if (judged.actual == c).any()]
     classes = [1] if len(names) == 2 else present
     baseline = ranking_metrics(judged.actual, judged.baseline)(np.ones((len(judged.actual), 1), np.float32))
@@ -113,19 +115,19 @@ def draw_curves(judged: Judged, found: Found, names: Sequence[str]) -> Figure:
 
 
 def roc(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
-    """False and true positive rates, rising."""
+    """Return the false and the true positive rates, rising."""
     false_rate, true_rate, _ = roc_curve(positive, scores)
     return false_rate, true_rate
 
 
 def precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
-    """Recall, rising, and the precision there."""
+    """Return the recall, rising, and the precision at each recall."""
     precision, recall, _ = precision_recall_curve(positive, scores)
     return recall[::-1], precision[::-1]
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """One curve as it is; the mean height of several."""
+    """Return a single curve as it is, and otherwise the mean height of several on a common grid."""
     if len(curves) == 1:
         return curves[0]
     heights = [np.interp(GRID, x, y) for x, y in curves]
@@ -133,7 +135,7 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def draw_class_curves(axes: Axes, curves: dict[int, Curve], names: Sequence[str]) -> None:
-    """A thin line for each class, named if they are few."""
+    """Draw a thin line for each class where there are several, with its name where they are few."""
     if len(curves) == 1:
         return
     named = len(curves) <= MAX_NAMED_CURVES
@@ -144,7 +146,7 @@ def draw_class_curves(axes: Axes, curves: dict[int, Curve], names: Sequence[str]
 
 
 def draw_calibration(judged: Judged, found: Found, *, num_bins: int) -> Figure:
-    """Accuracy over confidence, above how many rows have that confidence."""
+    """Draw accuracy over confidence, above the number of rows with that confidence."""
     confidence, accuracy, counts = calibration_curve(judged.actual, judged.scores, num_bins=num_bins).T
     figure = Figure(figsize=(5.6, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -162,7 +164,7 @@ def draw_calibration(judged: Judged, found: Found, *, num_bins: int) -> Figure:
 
 
 def draw_classes(judged: Judged, found: Found, names: Sequence[str], *, confidence: float) -> Figure:
-    """F1 of each class with its interval, the best at the top."""
+    """Draw the F1 of each class with its interval, the best at the top."""
     f1 = found["class_f1"]
     num_rows = np.bincount(judged.actual, minlength=len(names))
     order: list[int] = np.flatnonzero(~np.isnan(f1[:, 0])).tolist()
@@ -185,7 +187,7 @@ def draw_classes(judged: Judged, found: Found, names: Sequence[str], *, confiden
 
 
 def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: float) -> Figure:
-    """The model beside the baselines, with intervals."""
+    """Draw the model beside the baselines, with intervals."""
     metrics = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "mcc": "MCC"}
     systems = {"majority class": ("majority_", MAJORITY), baseline: ("baseline_", BASELINE), "model": ("", MODEL)}
     figure = Figure(figsize=(7, 4.4), layout="constrained")
@@ -211,7 +213,7 @@ def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: flo
 
 
 def draw_slices(slices: Slices, baseline: str, *, confidence: float) -> Figure:
-    """The accuracy of each slice with its interval, of the model and of what it is compared with; most rows on top."""
+    """Draw the accuracy of the model and its rivals on each slice, with intervals, the largest slice on top."""
     systems = {"model": ("accuracy", MODEL), baseline: ("baseline_accuracy", BASELINE)}
     if "control_accuracy" in next(iter(slices.values())):
         systems["without pretraining"] = ("control_accuracy", CONTROL)

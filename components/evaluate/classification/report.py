@@ -1,4 +1,4 @@
-"""The figures of a classifier on the test split, with intervals, its tables and pictures, and the quality gate.
+"""The report on a classifier on the test split: figures with intervals, tables, plots and the quality gate.
 
 The gate asks for the recipe's bar, and for a gain over the baseline that is clear of chance: the paired bootstrap
 (Efron & Tibshirani 1993, chapter 16; as in Koehn 2004 for translation) draws the same rows for both.
@@ -43,19 +43,19 @@ ClassificationFigures = TextClassificationFigures | ArrayClassificationFigures
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of the test split; `_low` and `_high` are the ends of a bootstrap percentile interval.
+    """The figures of the test split; `_low` and `_high` are the ends of a bootstrap percentile interval.
 
-    Every figure is defined, since the split holds two classes at least: a macro mean is over the classes that occur.
+    Every figure is defined, since the split holds at least two classes: a macro mean is over the classes that occur.
     The micro means of precision, recall and F1 all equal the accuracy. Resampling adds noise of its own to the
     calibration error, so the interval of `ece` lies high.
     """
 
     num_test: int
     num_classes: int
-    """That the model knows; the split may lack some."""
+    """The number of classes that the model knows; the split may lack some."""
     num_mistakes: int
     confidence: float
-    """Of every interval."""
+    """The confidence level of every interval."""
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -70,7 +70,8 @@ class Report:
     f1_macro_high: float
     f1_micro: float
     roc_auc: float
-    """Of two classes, the second's; of more, the mean of each against the rest. So is pr_auc (average precision)."""
+    """The area under the ROC curve: of the second of two classes, or the mean of each class against the rest where
+    there are more. The average precision, `pr_auc`, is taken in that way too."""
     roc_auc_low: float
     roc_auc_high: float
     pr_auc: float
@@ -83,42 +84,43 @@ class Report:
     ece_low: float
     ece_high: float
     baseline_accuracy: float
-    """The recipe's baseline, trained on the same rows."""
+    """The accuracy of the recipe's baseline, trained on the same rows."""
     baseline_accuracy_low: float
     baseline_accuracy_high: float
     baseline_f1_macro: float
     baseline_mcc: float
     majority_accuracy: float
-    """Of the training split's most frequent class."""
+    """The accuracy of always predicting the training split's most frequent class."""
     majority_f1_macro: float
     gate_metric: str
     gain: float
-    """Of the model over the baseline on gate_metric, with its paired interval."""
+    """The gain of the model over the baseline on `gate_metric`, with its paired interval."""
     gain_low: float
     gain_high: float
 
     def headline(self) -> dict[str, float]:
-        """What one compares: the accuracy, the metric of the gate where that is another, the gain on the baseline."""
+        """Return the figures to compare between runs: the accuracy, the gate's metric, and the gain over the
+        baseline."""
         figures = {"accuracy": self.accuracy, self.gate_metric: getattr(self, self.gate_metric), "gain": self.gain}
         return {name: shortened(value) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)
 class ReportWithControl(Report):
-    """Beside a model that was trained on the labels alone."""
+    """The report of a model that has a control, which was trained on the labels alone, without pretraining."""
 
     control_accuracy: float
     control_accuracy_low: float
     control_accuracy_high: float
     pretraining_gain: float
-    """Of the model over the control, in accuracy, with its paired interval."""
+    """The gain in accuracy of the model over the control, with its paired interval."""
     pretraining_gain_low: float
     pretraining_gain_high: float
 
 
 @dataclass(frozen=True)
 class ReportWithSlices(Report):
-    """With slices, whose figures are in slices.json."""
+    """The report of a model with slices, whose figures are in slices.json."""
 
     num_slices: int
     worst_slice: str
@@ -127,11 +129,12 @@ class ReportWithSlices(Report):
 
 @dataclass(frozen=True)
 class ReportWithBoth(ReportWithControl, ReportWithSlices):
-    """With a control and slices."""
+    """The report of a model with a control and slices."""
 
 
 def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, outputs: Outputs) -> Report:
-    """Measure, write the tables and pictures, and judge. QualityError where the gate's bar is not reached."""
+    """Measure, write the tables and plots, and judge; raise QualityError where the model does not pass the quality
+    gate."""
     found = classification_figures(judged, majority=majority, params=params)
     slices = slice_figures(judged, params.bootstrap) if judged.slices is not None else {}
     report = summarise(judged, found, slices, params)
@@ -148,7 +151,7 @@ def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, o
 
 
 def classification_figures(judged: Judged, *, majority: int, params: ClassificationFigures) -> Found:
-    """Every figure with its interval, all from the same resamples."""
+    """Return every figure with its interval, all from the same resamples."""
     actual, scores, num_classes = judged.actual, judged.scores, len(judged.labels)
     count = partial(counting_metrics, actual, num_classes=num_classes)
     model, baseline = count(scores.argmax(axis=1)), count(judged.baseline.argmax(axis=1))
@@ -177,7 +180,7 @@ def classification_figures(judged: Judged, *, majority: int, params: Classificat
 
 
 def summarise(judged: Judged, found: Found, slices: Slices, params: ClassificationFigures) -> Report:
-    """The report of the figures, rounded."""
+    """Build the report from the figures, rounded."""
     figures: dict[str, float] = {}
     for name, triple in found.items():
         if triple.ndim == 1:
@@ -209,11 +212,12 @@ REPORTS: dict[tuple[bool, bool], type[Report]] = {
     (False, True): ReportWithSlices,
     (True, True): ReportWithBoth,
 }
-"""By whether there is a control, and whether there are slices."""
+"""The report class, by whether there is a control and whether there are slices."""
 
 
 def judge(report: Report, gate: QualityGate, outputs: Outputs, baseline: str) -> None:
-    """The quality gate."""
+    """Apply the quality gate: raise QualityError where the metric is below its bar, or the lower end of the gain's
+    interval is not above `min_gain`."""
     value, low, high = (getattr(report, f"{gate.metric}{end}") for end in ENDS)
     interval = f"{report.confidence:.0%} interval"
     faults: list[str] = []

@@ -1,4 +1,5 @@
-"""The figures of each slice of the test split: rows that share a value of the recipe's column (a domain, a region)."""
+"""The figures of each slice of the test split: the rows that share a value of the recipe's column, such as a domain or
+region."""
 
 from pathlib import Path
 
@@ -15,18 +16,19 @@ COLUMN = "slice"
 NO_VALUE = "(none)"
 
 Slices = dict[str, dict[str, float]]
-"""By the slice's name: its rows, and the accuracy of each system with the ends of its interval."""
+"""By the slice's name, its number of rows, and the accuracy of each system with the ends of its interval."""
 
 
 def read_slices(path: Path) -> list[str] | None:
-    """The slice of each row of a split; None where the recipe names no column for it."""
+    """Read the slice of each row of a split; None where the recipe names no column for slices."""
     if COLUMN not in pq.read_schema(path).names:
         return None
     return [NO_VALUE if name is None else name for name in pq.read_table(path, columns=[COLUMN])[COLUMN].to_pylist()]
 
 
 def slice_figures(judged: Judged, bootstrap: Bootstrap) -> Slices:
-    """The figures of each slice, the one with the most rows first; each has resamples of its own rows."""
+    """Return the figures of each slice, the one with the most rows first; the resamples of a slice are of its own
+    rows."""
     assert judged.slices is not None
     names, member = np.unique(np.array(judged.slices, dtype=object), return_inverse=True)
     counts = np.bincount(member)
@@ -44,7 +46,7 @@ def slice_figures(judged: Judged, bootstrap: Bootstrap) -> Slices:
 def accuracies(
     right: dict[str, NDArray[np.bool_]], is_member: NDArray[np.bool_], bootstrap: Bootstrap
 ) -> dict[str, float]:
-    """The accuracy of each system on some of the rows, with its interval."""
+    """Return the accuracy of each system on the rows of one slice, with the ends of its interval."""
     hits = np.stack([answers[is_member] for answers in right.values()]).astype(np.float32)  # (systems, n)
 
     def statistic(weights: Weights) -> Figures:
@@ -57,5 +59,5 @@ def accuracies(
 
 
 def worst(slices: Slices) -> str:
-    """The slice in which the model is the least accurate; the larger of those that tie."""
+    """Return the name of the slice in which the model is the least accurate; of those that tie, the larger."""
     return min(slices, key=lambda name: slices[name]["accuracy"])

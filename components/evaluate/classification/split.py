@@ -1,4 +1,4 @@
-"""The rows of a split of preprocess, as a classifier is judged on them."""
+"""The numbers, labels and texts of a split's rows, on which a classifier is judged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from components.plumbing.errors import InputError
 @dataclass(frozen=True)
 class Split:
     row: NDArray[np.int64]
-    """Number of each row in data.parquet, (N,)."""
+    """The number of each row in data.parquet, (N,)."""
     label_id: Labels
-    """(N,)"""
+    """The label number of each row, (N,)."""
 
     @property
     def most_frequent(self) -> int:
-        """The class with the most rows; the first of those that share the most."""
+        """The class with the most rows; the first of those that tie."""
         return int(np.bincount(self.label_id).argmax())
 
 
 def read_split(path: Path) -> Split:
-    """The rows and their classes."""
+    """Read the row numbers and label numbers of a split."""
     table = pq.read_table(path, columns=["row", "label_id"])
     return Split(row=table["row"].to_numpy().astype(np.int64), label_id=table["label_id"].to_numpy().astype(np.int64))
 
 
 def read_splits(inputs: Inputs, labels: Sequence[str]) -> tuple[Split, Split]:
-    """The training and the test split. InputError where one does not hold two classes."""
+    """Read the training and the test split; raise InputError where one does not hold two classes."""
     train, test = read_split(inputs.train), read_split(inputs.test)
     for name, split in (("training", train), ("test", test)):
         check_classes(split, labels, name=name)
@@ -41,12 +41,12 @@ def read_splits(inputs: Inputs, labels: Sequence[str]) -> tuple[Split, Split]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts, in the order of the rows."""
+    """Read the texts of a split, in the order of its rows."""
     return pq.read_table(path, columns=["text"])["text"].to_pylist()
 
 
 def check_classes(split: Split, labels: Sequence[str], *, name: str) -> None:
-    """Raise InputError where a split does not hold two classes: nothing can then be learned, or told apart."""
+    """Raise InputError where a split does not hold two classes, since nothing can be learned or told apart then."""
     present = sorted(set(split.label_id.tolist()))
     if len(present) < 2:
         holds = f"only the label '{labels[present[0]]}' ({len(split.row)} rows)" if present else "no rows"

@@ -1,4 +1,4 @@
-"""The tables of evaluate: predictions, classes, mistakes, and what DVC plots."""
+"""The tables of evaluate: predictions, classes, mistakes, and the data that DVC plots."""
 
 import csv
 import math
@@ -16,7 +16,8 @@ from components.plumbing.artifacts import write_json
 
 
 def write_predictions(path: Path, judged: Judged) -> None:
-    """row, label_id, predicted_id, scores (a list of float32, in the order of the labels) and text, as the split is."""
+    """Write a Parquet file in the row order of the split, with the columns row, label_id, predicted_id, scores (a list
+    of float32 in the order of the labels) and, where there are texts, text."""
     num_rows, num_classes = judged.scores.shape
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_classes)
     columns = {
@@ -31,7 +32,8 @@ def write_predictions(path: Path, judged: Judged) -> None:
 
 
 def write_classes(path: Path, judged: Judged, found: Found) -> None:
-    """The figures of each class with their intervals; null for a class that is neither a label nor a prediction."""
+    """Write the figures of each class with their intervals; null for a class that is neither a label nor a
+    prediction."""
     num_rows = np.bincount(judged.actual, minlength=len(judged.labels))
     classes: dict[str, dict[str, float | int | None]] = {}
     for label_id, label in enumerate(judged.labels):
@@ -44,7 +46,7 @@ def write_classes(path: Path, judged: Judged, found: Found) -> None:
 
 
 def write_mistakes(path: Path, judged: Judged, *, limit: int) -> None:
-    """The `limit` mistakes of which the model was the most sure."""
+    """Write the `limit` mistakes of which the model was the most sure."""
     predicted = judged.predicted
     score = judged.scores.max(axis=1)
     wrong = np.flatnonzero(predicted != judged.actual)
@@ -64,13 +66,13 @@ def write_mistakes(path: Path, judged: Judged, *, limit: int) -> None:
 
 
 def write_confusion(path: Path, judged: Judged) -> None:
-    """The actual and the predicted label of each row."""
+    """Write the actual and the predicted label of each row."""
     pairs = zip(judged.actual, judged.predicted, strict=True)
     write_csv(path, ("actual", "predicted"), ((judged.labels[a], judged.labels[p]) for a, p in pairs))
 
 
 def write_calibration(path: Path, judged: Judged, *, num_bins: int) -> None:
-    """For each bin of confidence that holds rows, the mean confidence and the accuracy."""
+    """Write the mean confidence, the accuracy and the number of rows of each confidence bin that holds rows."""
     curve = calibration_curve(judged.actual, judged.scores, num_bins=num_bins)
     rows = ((rounded(confidence), rounded(accuracy), int(count)) for confidence, accuracy, count in curve)
     write_csv(path, ("confidence", "accuracy", "num_rows"), rows)

@@ -1,4 +1,4 @@
-"""What a model of texts must beat: TF-IDF with logistic regression."""
+"""The baseline of models of texts: TF-IDF with logistic regression."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,10 @@ MAX_ITERATIONS = 2000  # far more than the solver takes to converge; it stops by
 def tfidf_scores(
     texts: Sequence[str], *, train: Sequence[str], train_labels: Labels, num_classes: int, settings: Baseline
 ) -> Scores:
-    """Scores (N, K) of a TF-IDF and logistic regression trained on `train`; a class that `train` lacks scores 0."""
+    """Return the scores (N, K) of a logistic regression on TF-IDF features, trained on `train`.
+
+    A class that `train` lacks scores 0. Raises InputError where the analyzer finds no words in the training texts.
+    """
     vectorizer = TfidfVectorizer(analyzer=settings.analyzer, ngram_range=settings.ngrams, sublinear_tf=True)
     try:
         features = vectorizer.fit_transform(train)

@@ -1,4 +1,4 @@
-"""A bundle as an MLflow model: `mlflow.pyfunc.load_model` loads it, `mlflow models serve` serves it."""
+"""A bundle as an MLflow model, which `mlflow.pyfunc.load_model` loads and `mlflow models serve` serves."""
 
 BUNDLE = "artifacts/bundle"
-"""Where the bundle lies in the model's folder, byte for byte as it was packaged."""
+"""The path of the bundle in the model's folder, byte for byte as it was packaged."""

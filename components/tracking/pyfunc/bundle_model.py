@@ -1,4 +1,4 @@
-"""The model as MLflow runs it (models from code): the bundle's predictor, asked by rows of a table or an array.
+"""The model as MLflow runs it (models from code): the bundle's predictor, given rows of a table or an array.
 
 MLflow copies this file into each model, with the package `serving` of the model's bundle beside it. So it needs nothing
 else of the project, and importing it elsewhere makes no sense.
@@ -16,7 +16,7 @@ from serving.tasks import endpoint_of
 
 
 class BundleModel(PythonModel):
-    """Answers as the service of the bundle does."""
+    """A model that answers as the service of the bundle does."""
 
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts["bundle"])

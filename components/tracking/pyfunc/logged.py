@@ -1,4 +1,4 @@
-"""Logs a bundle as an MLflow model of the run that made it, with its figures, so that MLflow's pages show both."""
+"""The logging of a bundle as an MLflow model of its run, with its figures, so that MLflow's pages show both."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ MAX_DESCRIPTION = 5000
 
 
 def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:
-    """Gives MLflow's `LoggedModel`. One that could not be written whole is marked as failed."""
+    """Log the bundle and return MLflow's `LoggedModel`; a model that could not be written whole is marked as failed."""
     about = load_about(bundle)
     experiment_id = client.get_run(run_id).info.experiment_id
     model = client.create_logged_model(experiment_id, about.name, run_id, model_type=about.task)
@@ -32,7 +32,7 @@ def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:
 
 
 def show_model(client: Any, model_id: str, *, run_id: str) -> None:
-    """Name a model as what came of a run, which MLflow refuses to be told twice."""
+    """Record a model as an output of a run, unless it is one already, since MLflow refuses to record it twice."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run_id).outputs  # which a search does not give
@@ -41,7 +41,7 @@ def show_model(client: Any, model_id: str, *, run_id: str) -> None:
 
 
 def log_figures(client: Any, reports: dict[str, dict[str, Any]], *, model_id: str, run_id: str) -> None:
-    """What was measured of the model, by the names that its pipeline run has them under."""
+    """Log the figures that were measured of the model, under the names that its pipeline run gives them."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -51,5 +51,5 @@ def log_figures(client: Any, reports: dict[str, dict[str, Any]], *, model_id: st
 
 
 def description_of(bundle: Path) -> str:
-    """Its card, as far as MLflow's databases keep one."""
+    """Return the bundle's card, cut to MAX_DESCRIPTION characters, which is as much as MLflow's databases keep."""
     return (bundle / CARD).read_text(encoding="utf-8")[:MAX_DESCRIPTION]

@@ -1,4 +1,4 @@
-"""Writes the folder that MLflow takes for a model: the bundle, its code, and what both need."""
+"""The folder that MLflow takes for a model, with the bundle, its code and their requirements."""
 
 import warnings
 from importlib.metadata import version
@@ -14,7 +14,7 @@ NEEDED = ("mlflow", "numpy", "onnxruntime", "pandas")
 
 
 def save_model(bundle: Path, folder: Path, **described: Any) -> None:
-    """Write a bundle as an MLflow model into `folder`, which must not be there; `described` goes into its MLmodel."""
+    """Write a bundle as an MLflow model into `folder`, which must not exist; `described` goes into its MLmodel file."""
     import mlflow.pyfunc
     from mlflow.models import Model
 
@@ -34,6 +34,6 @@ def save_model(bundle: Path, folder: Path, **described: Any) -> None:
 
 
 def requirements_of(bundle: Path) -> list[str]:
-    """What the model needs, each in the version that is here."""
+    """Return the model's requirements, each pinned to the version that is installed here."""
     packages = endpoint_of(load_about(bundle).task).PACKAGES
     return [f"{name}=={version(name)}" for name in sorted({*NEEDED, *packages})]

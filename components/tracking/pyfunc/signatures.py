@@ -1,6 +1,6 @@
-"""What a bundle takes and gives as an MLflow model, with an example: one row of a golden request.
+"""A bundle's signature as an MLflow model, its inputs and outputs, with an example: one row of a golden request.
 
-The task's endpoint says what its columns are; MLflow's own words for them are here.
+The task's endpoint names the columns; the translation into MLflow's types is here.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from serving.tasks import endpoint_of
 
 
 def signature_of(bundle: Path) -> tuple[Any, Any]:
-    """A bundle's `ModelSignature`, and its input example (with its parameters, where it has some)."""
+    """Return a bundle's `ModelSignature` and its input example, with the parameters where there are any."""
     from mlflow.models import ModelSignature
 
     about = load_about(bundle)
@@ -26,7 +26,7 @@ def signature_of(bundle: Path) -> tuple[Any, Any]:
 
 
 def example_of(rows: Any) -> Any:
-    """The first of them."""
+    """Return the first row as an input example."""
     import pandas as pd
 
     return pd.DataFrame({name: values[:1] for name, values in rows.items()}) if isinstance(rows, dict) else rows[:1]
@@ -48,7 +48,7 @@ def schema_of(columns: Any) -> Any:
 
 
 def kind_of(column: Column) -> Any:
-    """A column's type."""
+    """Return a column's MLflow type."""
     from mlflow.types import DataType
     from mlflow.types.schema import Array, Map
 
@@ -59,7 +59,7 @@ def kind_of(column: Column) -> Any:
 
 
 def params_of(table: Table) -> Any:
-    """None where there are none."""
+    """Return the schema of the parameters; None where there are none."""
     from mlflow.types import ParamSchema, ParamSpec
 
     specs = [
