@@ -1,7 +1,7 @@
-"""Refuses what a full backlog cannot take, ahead of BentoML's middlewares, which cost more than a refusal.
+"""The refusal of requests that a full backlog cannot take, ahead of BentoML's costly middlewares.
 
-What is refused slowly is refused late: requests that arrive faster than they are read wait in their sockets, where
-nobody counts them (docs/decisions.md has the figures).
+BentoML's middlewares cost more than a refusal, and a slow refusal makes the next ones late: requests that arrive faster
+than they are read wait in their sockets, where nobody counts them (docs/decisions.md has the figures).
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from serving.requests.reading import App, Message, Receive, Send, asked
 
 
 class EarlyRefusal:
-    """The first of our middlewares. While the backlog is full, requests of the task's route come here first.
+    """The outermost of the project's middlewares, which also steps ahead of BentoML's while the backlog is full.
 
-    They are still counted in BentoML's `bentoml_service_request_total`, within a second, and in none of its other
-    metrics.
+    Requests to the task's route then come here first. They are still counted in BentoML's
+    `bentoml_service_request_total`, within COUNTED_S seconds, and in none of its other metrics.
     """
 
     def __init__(self, app: App, *, route: str, backlog: Backlog) -> None:
         self.ours, self.route, self.backlog = app, route, backlog
         self.counts: Counter[int] = Counter()
-        """Answers by status that BentoML's metrics do not have yet."""
+        """The number of answers by HTTP status that BentoML's metrics do not have yet."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # the first that comes, through all of BentoML's middlewares
@@ -36,7 +36,7 @@ class EarlyRefusal:
             await self.ours(scope, receive, send)
 
     def watched(self, send: Send) -> Send:
-        """A `send` that looks at the loop once the model is loaded, for which the loop waits."""
+        """Return a `send` that starts measuring the event loop's lateness once the application has started."""
 
         async def watch(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -46,7 +46,7 @@ class EarlyRefusal:
         return watch
 
     def stand_before(self, starlette: Any) -> None:
-        """Let an application's requests come here first."""
+        """Put this middleware before all others of a Starlette application."""
         theirs: App = starlette.middleware_stack
         metrics = metrics_of(theirs)
 
@@ -59,7 +59,8 @@ class EarlyRefusal:
         starlette.middleware_stack = choose
 
     def counted(self, send: Send, metrics: RunnerTrafficMetricsMiddleware) -> Send:
-        """A `send` that counts the answer."""
+        """Return a `send` that counts an answer by its status, and adds the counts to BentoML's metrics a little
+        later."""
 
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,7 +72,7 @@ class EarlyRefusal:
         return count
 
     def tell(self, metrics: RunnerTrafficMetricsMiddleware) -> None:
-        """Add what was counted to BentoML's metrics: one by one it would cost a tenth of a refusal."""
+        """Add the counts to BentoML's metrics in one go: one by one they would cost a tenth of a refusal."""
         counts, self.counts = self.counts, Counter()
         for status, number in counts.items():
             metrics.metrics_request_total.labels(
@@ -84,7 +85,7 @@ class EarlyRefusal:
 
 
 def metrics_of(app: Any) -> RunnerTrafficMetricsMiddleware | None:
-    """BentoML's own among nested middlewares; None where its metrics are turned off."""
+    """Return BentoML's metrics middleware among nested middlewares; None where its metrics are turned off."""
     while app is not None and not isinstance(app, RunnerTrafficMetricsMiddleware):
         app = getattr(app, "app", None)
     return app

@@ -1,4 +1,4 @@
-"""What a task's bundle answers over HTTP, and what is told of it: the parts of an `Endpoint`."""
+"""The interface between the service and a task: the answers over HTTP, the model card, the page and the traffic log."""
 
 import hashlib
 import json
@@ -13,24 +13,27 @@ from serving.tabular import Answering, Rows, Table
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a request is not answered."""
+    """A refusal of a request: its HTTP status and what the client is told."""
 
     status: int
     error: str
-    """What is wrong, the value seen, what is allowed."""
+    """The message: what is wrong, the value seen, what is allowed."""
     retry_after_s: int | None = None
-    """When to ask again, where that is of use."""
+    """The seconds after which asking again makes sense; None where it makes none."""
     full_ms: int | None = None
-    """For how long whatever is asked will be refused, where that is known."""
+    """The milliseconds for which every request will be refused; None where that is not known."""
 
 
 Check = Callable[[str, bytes], Any]
-"""Judges one request by its content type and its body. Gives the rows to compute, each a part of the answer (where the
-answer is streamed, the JSON that BentoML then reads), or why it is Refused."""
+"""A function that judges one request by its content type and its body.
+
+It returns the rows to compute, each of which is a part of the answer, or a Refused. Where answers are streamed it
+returns the JSON bytes that BentoML then reads, or a Refused.
+"""
 
 
 class Limits(Protocol):
-    """What every task's limits have."""
+    """The limits that every task has."""
 
     @property
     def threads(self) -> int: ...
@@ -43,61 +46,68 @@ class Limits(Protocol):
 
 
 Pair = tuple[Any, Any]
-"""What was asked, and the answer to it."""
+"""A text, array or prompt that was asked, and the answer to it."""
 
 
 class Endpoint(Protocol):
-    """A task's module `endpoint`, in its folder of serving/tasks, beside `form.html` and `form.js` for the page.
+    """The module `endpoint` in a task's folder of serving/tasks, beside `form.html` and `form.js` for the page.
 
     BentoML is imported inside `make_api` only: the stage `package` reads the rest, and needs no server for it.
     """
 
     @property
     def ROUTE(self) -> str:
-        """The path that is posted to."""
+        """The path of the HTTP route that takes the task's POST requests."""
         ...
 
     @property
     def IS_STREAMED(self) -> bool:
-        """Whether an answer is sent while it is made; then BentoML's class answers it, else serving/requests."""
+        """True where an answer is sent while it is made: BentoML's class then answers, and else serving/requests."""
         ...
 
     @property
     def PACKAGES(self) -> tuple[str, ...]:
-        """What the bundle needs beside bentoml, numpy and onnxruntime."""
+        """The packages that the bundle needs beside bentoml, numpy and onnxruntime."""
         ...
 
     Limits: Callable[..., Any]
-    """A frozen dataclass: the fields of the task's section in components/params/package.py, but for `task`."""
+    """The frozen dataclass of the service's limits: the fields of the task's serving section in components/params,
+    except `task`."""
 
     def max_bytes(self, folder: Path, limits: Any) -> Mapping[str, int]:
-        """The longest body that is read, by its media type; of any other type it is the least of these."""
+        """Return the longest body that is read, in bytes, by media type; a type that is not named gets the least of
+        these."""
         ...
 
     def make_check(self, folder: Path, limits: Any) -> Check:
-        """What judges each request on its own, before it shares a batch with others; called on many threads."""
+        """Return the function that judges each request on its own, before its rows join others; it is called on many
+        threads."""
         ...
 
     def make_api(self, folder: Path, limits: Any, backlog: Backlog) -> type[Any]:
-        """The class that BentoML serves, and describes in /docs.json; its `__init__` loads the model, answers one
-        request first, and starts the backlog where answers are not streamed."""
+        """Return the class that BentoML serves and describes in /docs.json.
+
+        Its `__init__` loads the model, answers one request, and starts the backlog where answers are not streamed.
+        """
         ...
 
     def what_it_is(self, folder: Path) -> str:
-        """One sentence for the model card."""
+        """Return one sentence for the model card."""
         ...
 
     def how_to_ask(self, folder: Path, limits: Any) -> str:
-        """For the model card: what is taken and given, and within which limits."""
+        """Return the part of the model card that says what the service takes and gives, and within which limits."""
         ...
 
     def example(self, folder: Path) -> str:
-        """The options of a curl command that asks ROUTE."""
+        """Return the options of a curl command that asks ROUTE."""
         ...
 
     def pairs(self, request: Any, answered: bytes, *, is_hashed: bool) -> Sequence[Pair]:
-        """For the traffic log: each text, array or prompt of a request that was answered, with its answer; a text that
-        the answer holds by its hash, where the log keeps no texts (`is_hashed`)."""
+        """Return, for the traffic log, each text, array or prompt of an answered request with its answer.
+
+        With `is_hashed`, where the log keeps no texts, a text that the answer holds is replaced by its hash.
+        """
         ...
 
     def is_last(self, part: bytes, /) -> bool:
@@ -105,28 +115,29 @@ class Endpoint(Protocol):
         ...
 
     def examples(self, golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """For the page: a few of the golden requests, each with its `name` and the `value` that its form takes."""
+        """Return a few of the golden requests for the page, each with its `name` and the `value` that the page's form
+        takes."""
         ...
 
     def table(self, folder: Path, limits: Any) -> Table:
-        """What the model takes and gives where it is loaded without a service."""
+        """Return the columns and parameters that the model takes and gives where it is loaded without a service."""
         ...
 
     def rows_of(self, request: Any) -> tuple[Rows, Mapping[str, Any]]:
-        """A golden request as rows of that table, and its parameters."""
+        """Return a golden request as rows of the table that `table` describes, and its parameters."""
         ...
 
     def make_answering(self, folder: Path, *, threads: int) -> Answering:
-        """The model, answering such rows as the service does."""
+        """Return a function that answers such rows as the service does, `threads` at once."""
         ...
 
 
 def media_type(content_type: str) -> str:
-    """The type that a header names, without its parameters."""
+    """Return the media type that a content-type header names, in lower case and without its parameters."""
     return content_type.split(";")[0].strip().lower()
 
 
 def hashed(asked: Any) -> str:
-    """Of a text its UTF-8, of anything else its JSON without spaces."""
+    """Return `sha256:` and the hex digest of a text's UTF-8, or of anything else as JSON without spaces."""
     text = asked if isinstance(asked, str) else json.dumps(asked, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""What BentoML imports: the service of the bundle that this file lies in. Nothing else may import it."""
+"""The module that BentoML imports: the service of the bundle that holds this file. Nothing else may import it."""
 
 import shutil
 import socket
@@ -14,19 +14,20 @@ from serving.requests.keys import KeysError, check_address
 from serving.service import make_service
 
 SAME_START_S = 2
-"""The most seconds by which the start of one process is told differently, since the clock may be set."""
+"""The most seconds by which two readings of one process's start may differ, since the clock may be set between them."""
 
 
 def prepare_to_serve(context: click.Context) -> None:
-    """KeysError where `bentoml serve` is on an address that others reach, and there are no keys."""
+    """Raise KeysError where other machines reach the address and there are no keys; else set the folder for
+    counters."""
     check_address(context.params["host"] or BentoMLContainer.http.host.get())
     BentoMLContainer.prometheus_multiproc_dir.set(str(metrics_folder(Path(BentoMLContainer.bentoml_home.get()))))
 
 
 def metrics_folder(home: Path) -> Path:
-    """Return the folder for the counters of this server; those of servers that are gone from this machine are deleted.
+    """Return the folder for this server's counters, and delete the folders of servers on this machine that are gone.
 
-    BentoML has one for all, which each server empties when it starts.
+    BentoML has one folder for all servers, which each server empties when it starts.
     """
     folders = home / "modelyard_metrics" / socket.gethostname()
     for folder in folders.glob("*-*"):
@@ -37,7 +38,10 @@ def metrics_folder(home: Path) -> Path:
 
 
 def is_running(name: str) -> bool:
-    """Return whether the process runs that a folder is named after: by its number, which comes again, and its start."""
+    """Return whether the process runs that a folder name, `<process id>-<start in seconds since 1970>`, belongs to.
+
+    The id alone does not tell, since the system uses it again. A name of another form belongs to no process.
+    """
     number, _, began = name.partition("-")
     try:
         return abs(psutil.Process(int(number)).create_time() - float(began)) < SAME_START_S

@@ -1,6 +1,6 @@
-"""The BentoML service of a bundle: what its task answers (serving/tasks), GET /lineage, /card and / (the page).
+"""The BentoML service of a bundle: its task's route (serving/tasks), GET /lineage, GET /card and the page at /.
 
-`/livez`, `/readyz`, `/metrics` and `/docs.json` are BentoML's own.
+BentoML answers `/livez`, `/readyz`, `/metrics` and `/docs.json` itself.
 """
 
 import logging
@@ -31,8 +31,12 @@ from serving.tasks import endpoint_of
 
 
 def make_service(folder: Path) -> Any:
-    """The service of a bundle. BundleError where one of its files is not the one that was packaged, DeviceError where
-    it cannot be computed on what MODELYARD_DEVICE names."""
+    """Return the BentoML service of the bundle in `folder`.
+
+    Raise BundleError where a file of the bundle is not the one that was packaged, DeviceError where MODELYARD_DEVICE
+    names a device that cannot compute here, KeysError where MODELYARD_KEYS holds text that cannot be read as keys, and
+    ValueError where a variable of the traffic log has an invalid value.
+    """
     verify_bundle(folder)
     check_device()
     about = load_about(folder)
@@ -69,10 +73,10 @@ def make_service(folder: Path) -> Any:
 
 
 def pages(folder: Path) -> Starlette:
-    """GET /lineage: what the bundle was made from, and by which run. GET /card: the model card. GET /: serving/page,
-    whose icon is at /favicon.ico.
+    """Return the application of the pages beside the task's route.
 
-    The page stands in for BentoML's own, which calls a tag manager on the internet.
+    GET /lineage is what the bundle was made from, and by which run; GET /card is the model card; GET / is serving/page,
+    whose icon is at /favicon.ico. The page stands in for BentoML's own, which calls a tag manager on the internet.
     """
     lineage, card = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8")
     log = read_settings(os.environ)
@@ -103,7 +107,8 @@ def log_no_overload() -> None:
 
 
 def end_with_parent() -> None:
-    """End when the process that supervises this one is gone: a killed server must not leave its workers behind."""
+    """End this process when the process that supervises it is gone: a killed server must not leave its workers
+    behind."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,5 @@
-"""What a bundle answers as rows of a table, for whoever loads it without its service, as MLflow does: plain data."""
+"""The answers of a bundle as rows of a table, in plain data, for whoever loads it without its service, as MLflow
+does."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ class Column:
     name: str
     kind: Kind
     within: tuple[Literal["array", "map"], ...] = ()
-    """What holds the values of one row, the outermost first; a map has strings as its keys."""
+    """The containers of one row's values, the outermost first; a map has strings as its keys."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What may be given beside the rows."""
+    """A setting that may be given beside the rows."""
 
     name: str
     kind: Kind
@@ -30,19 +31,19 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Table:
-    """What is taken and given, row by row."""
+    """The columns that the model takes and gives for each row."""
 
     inputs: Sequence[Column] | int
-    """The columns; or, where each row is an array, how many numbers it has."""
+    """The columns; or, where each row is an array, the number of values in it."""
     outputs: Sequence[Column]
     parameters: Sequence[Parameter] = ()
 
 
 Rows = Mapping[str, Sequence[Any]] | NDArray[np.float64]
-"""The values of each column, or the arrays (N, V)."""
+"""The values of each column by its name, or the arrays (N, V)."""
 
 Answering = Callable[[Any, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
-"""Rows and parameters → one row of answers for each."""
+"""A function from rows and parameters to one dictionary of output values for each row."""
 
 SCORED = (Column("label", "string"), Column("scores", "double", ("map",)))
-"""What classifiers say of a row: serving/predictors/scores.py."""
+"""The columns that classifiers give for a row, as in serving/predictors/scores.py."""

@@ -1,8 +1,8 @@
-"""The typed sections of params.yaml, key for key: one file a stage, a task and a family, and one for each of the
-optional sections of what happens to the model afterwards, gathered in `Recipe`.
+"""The typed sections of params.yaml, whose fields have the names of its keys.
 
-Every value that changes results stands in params.yaml; nothing here has a default, except keys that a source, a format
-or a contract does not need at all (None then means 'not given').
+`Recipe` gathers them: a section for each stage, some of them by task or model family, and the optional sections about
+what happens to the model after the stages. Every value that changes results stands in params.yaml; no field has a
+default, except keys that a source, a format or a contract does not need at all (None then means 'not given').
 """
 
 from components.params.arrays import ArrayData

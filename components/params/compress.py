@@ -1,4 +1,4 @@
-"""The section of compress: the smallest and fastest model within the limits."""
+"""The section of compress, the stage that looks for the smallest and fastest model within the limits."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from components.params.section import Positive, Section
 
 
 class Fp32(Section):
-    """The candidate that is ONNX as it is exported, for a model that int8 hurts."""
+    """The candidate that stays the fp32 ONNX model as exported, for a model that loses too much in int8."""
 
     method: Literal["fp32"]
 
@@ -25,23 +25,24 @@ class Pruned(Section):
 
 class CompressionGate(Section):
     max_drop: Annotated[float, Field(ge=0)]
-    """How much worse than the float model the compressed one may be on the validation split: in accuracy (0.01 is one
-    point), bits per byte, or the Fréchet distance as a share of the float model's."""
+    """The most by which the compressed model may be worse than the float model on the validation split: in accuracy
+    (0.01 is one point), in bits per byte, or in Fréchet distance as a share of the float model's."""
     min_speedup: Annotated[float, Field(gt=0)]
-    """The least rows/s (tokens/s, samples/s) over those of torch fp32 in the same run, both
-    called as the service calls."""
+    """The least ratio of the compressed model's rows/s (tokens/s, samples/s) to those of torch fp32, measured in the
+    same run and called as the service calls."""
     max_size_ratio: Annotated[float, Field(gt=0)]
-    """The most bytes of the model's files over those of the float weights."""
+    """The largest ratio of the bytes of the compressed model's files to those of the float weights."""
 
 
 class Compress(Section):
-    """compress: the smallest and fastest model within the limits."""
+    """The section of the stage compress."""
 
     candidates: Annotated[
         tuple[Annotated[Fp32 | Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)
     ]
     gate: CompressionGate
     threads: Positive
-    """The rows computed at once while measuring; as in package.serving, so that what is measured is what is served."""
+    """The number of rows computed at once while measuring; package.serving has the same, so that what is measured is
+    what is served."""
     num_latency_rows: Annotated[int, Field(ge=20)]
     """The number of single rows (prompts, samples) timed for p50 and p99."""

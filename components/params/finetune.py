@@ -1,4 +1,4 @@
-"""The sections of finetune, one a mode: training on the labels."""
+"""The sections of finetune, the training on labels: one for each mode."""
 
 from typing import Annotated, Literal
 
@@ -17,11 +17,12 @@ class NoFinetuning(Section):
 
 
 class Full(Section):
-    """The way that trains every weight, but for what is frozen."""
+    """The way that trains every weight except those that are frozen."""
 
     name: Literal["full"]
     freeze: tuple[str, ...]
-    """The parts of the encoder that are not trained, by the beginning of their parameters' names (`embeddings`)."""
+    """The parts of the encoder that are not trained, each given by the beginning of its parameters' names
+    (`embeddings`)."""
 
 
 class HeadOnly(Section):
@@ -54,20 +55,21 @@ class Adapt(Training):
     mode: Literal["adapt"]
     way: Annotated[Full | HeadOnly | LastLayers | Lora, Field(discriminator="name")]
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """The share of dropout of the classification head."""
+    """The dropout rate of the classification head."""
     class_weights: Literal["none", "balanced"]
-    """The weights of the classes in the loss; balanced: a class counts in inverse proportion to its rows."""
+    """The weights of the classes in the loss; with balanced, a class counts in inverse proportion to its number of
+    rows."""
     control: bool
-    """Whether the same model is also trained without pretraining, so that evaluate can tell what pretraining gained."""
+    """True to train the model without pretraining too, so that evaluate can tell what pretraining gained."""
 
 
 class Augment(Section):
-    """The small moves of each image each time it is seen in training."""
+    """The random moves of an image, drawn anew each time that training sees it."""
 
     shift: Annotated[int, Field(ge=0, le=64)]
-    """The most pixels that an image is moved up, down, left or right."""
+    """The most pixels by which an image is moved up, down, left or right."""
     rotate: Annotated[float, Field(ge=0, le=180)]
-    """The most degrees that an image is turned either way."""
+    """The most degrees by which an image is turned either way."""
 
 
 class TrainFromLabels(Training):
@@ -78,9 +80,10 @@ class TrainFromLabels(Training):
     """The weights to start from: `champion` or a folder; null starts from scratch."""
     model: ModelSettings
     augment: Augment | None
-    """The moves of images in training; null leaves them as they are. Of images only."""
+    """The moves of images in training, allowed for tasks of images only; null leaves the images as they are."""
     class_weights: Literal["none", "balanced"]
-    """The weights of the classes in the loss; balanced: a class counts in inverse proportion to its rows."""
+    """The weights of the classes in the loss; with balanced, a class counts in inverse proportion to its number of
+    rows."""
 
 
 Finetune = Annotated[NoFinetuning | Adapt | TrainFromLabels, Field(discriminator="mode")]

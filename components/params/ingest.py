@@ -1,4 +1,4 @@
-"""The section of ingest: from a source to data.parquet."""
+"""The section of ingest, the stage that writes the rows of a source to data.parquet."""
 
 import re
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ class CsvFormat(Section):
     quote: Annotated[str, Field(max_length=1)]
     """The quoting character, or an empty string for none."""
     header: bool
-    """Whether the first row names the columns."""
+    """True where the first row names the columns."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The columns' names, where there is no header."""
     encoding: Literal["utf-8", "utf-16", "latin-1"]
@@ -40,7 +40,7 @@ Format = Annotated[CsvFormat | PlainFormat, Field(discriminator="type")]
 
 
 class Ingest(Section):
-    """ingest: from a source to data.parquet."""
+    """The section of the stage ingest."""
 
     source: DataSource
     format: Format | None = None
@@ -54,9 +54,10 @@ class Ingest(Section):
     licence: str
     """The licence of the data, for its card."""
     max_bad_share: Share
-    """The most rows that cannot be read, as a share of all; above it the stage stops."""
+    """The largest share of rows that may be unreadable; above it the stage stops."""
     watch: str
-    """The local path whose change makes the stage run again: a `file` source's path; elsewhere the stage's own code."""
+    """The local path whose change makes the stage run again: the path of a `file` source, or else the stage's own
+    code."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Ingest":

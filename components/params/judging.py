@@ -1,4 +1,4 @@
-"""The settings that the figures of several tasks share: intervals, and the gate and the baselines of classifiers."""
+"""The settings that the figures of several tasks share: bootstrap intervals, and the quality gate of classifiers."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ class QualityGate(Section):
     min: float
     """The least value of the metric on the test split."""
     min_gain: float
-    """The value that the lower end of the paired bootstrap interval of (model - baseline) must lie above."""
+    """The value that the lower end of the paired bootstrap interval of (model - baseline) must exceed."""
 
 
 class ClassifierFigures(TaskFigures):
@@ -28,6 +28,6 @@ class ClassifierFigures(TaskFigures):
     bootstrap: Bootstrap
     gate: QualityGate
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
-    """The number of bins of equal width over the confidence, for the expected calibration error."""
+    """The number of equally wide bins over the confidence for the expected calibration error."""
     num_mistakes: Positive
-    """The number of worst mistakes that are kept."""
+    """The number of worst mistakes to keep."""

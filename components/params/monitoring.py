@@ -1,5 +1,7 @@
-"""The optional section `monitoring`: when the traffic of the service is no longer like the data that the model was made
-from. No stage depends on it."""
+"""The optional section `monitoring`: when a service's traffic counts as drifted from the model's training data.
+
+No stage depends on it.
+"""
 
 from math import ceil
 from typing import Annotated
@@ -10,15 +12,19 @@ from components.params.schedule import RunSchedule
 from components.params.section import Positive, Section, Share
 
 NUM_DETECTORS = 6
-"""The most detectors that are asked about one window; each gets an equal part of the false alarms."""
+"""The most detectors that judge one window; each gets an equal part of the allowed false alarms."""
 
 
 class Effects(Section):
-    """The least differences that matter: with enough rows even the smallest is found for certain. psi and ks count
-    beyond what a window without drift has on average."""
+    """The smallest differences that count as drift.
+
+    A minimum is needed because with enough rows even the smallest difference is statistically certain. psi and ks count
+    in excess of what a window without drift has on average.
+    """
 
     psi: Annotated[float, Field(ge=0)]
-    """The least population stability index of tokens and of predicted labels; by custom 0.1 is small and 0.25 large."""
+    """The least population stability index of tokens and of predicted labels; by convention 0.1 is small and 0.25
+    large."""
     ks: Share
     """The least Kolmogorov-Smirnov distance of lengths, scores, and means and spreads of arrays."""
     auc: Annotated[float, Field(ge=0.5, le=1)]
@@ -28,42 +34,43 @@ class Effects(Section):
 
 
 class Quality(Section):
-    """The limits of the answers' quality, where feedback says which label was right."""
+    """The limits of the quality of answers, judged where feedback says which label was right."""
 
     min_rows: Annotated[int, Field(ge=10)]
-    """The least rows with feedback that are judged; fewer are shown only."""
+    """The least number of rows with feedback to judge; with fewer the figures are shown only."""
     max_drop: Share
-    """The most by which accuracy may lie below that on the validation split; the upper end of its interval counts."""
+    """The most by which accuracy may lie below the accuracy on the validation split; the upper end of its interval
+    counts."""
     max_ece: Share
-    """The most by which the expected calibration error may lie above that on the validation split; the lower
-    end of its interval counts."""
+    """The most by which the expected calibration error may lie above the one on the validation split; the lower end of
+    its interval counts."""
     bins: Annotated[int, Field(ge=2, le=100)]
-    """The number of bins of equal width over the confidence."""
+    """The number of equally wide bins over the confidence."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    """The confidence of both intervals."""
+    """The confidence level of both intervals."""
 
 
 class Limits(Section):
-    """The limits of the service itself. Null where a figure is shown and not judged."""
+    """The limits of the service itself; null where a figure is shown and not judged."""
 
     max_p95_ms: Annotated[float, Field(gt=0)] | None
-    """The most milliseconds that the 95th percentile of latency may reach, inside the service, of the
-    requests that were answered."""
+    """The largest 95th percentile of latency, in milliseconds inside the service, over the requests that were
+    answered."""
     max_error_share: Share | None
-    """The most requests, as a share of all, that failed with a 5xx or were turned away."""
+    """The largest share of requests that failed with a 5xx status or were turned away."""
 
 
 class Monitoring(Section):
-    """monitoring: the comparison of a window of the traffic log with the training split."""
+    """The section that compares a window of the traffic log with the training split."""
 
     window: Positive
-    """The number of newest answered texts or arrays that are judged together; fewer where there are fewer."""
+    """The number of newest answered texts or arrays to judge together; all of them where there are fewer."""
     min_rows: Annotated[int, Field(ge=30)]
-    """The least rows of a window that is judged."""
+    """The least number of rows in a window that is judged."""
     max_reference_rows: Annotated[int, Field(ge=1000)]
-    """The most rows of the training split to compare with; of a larger split, so many are drawn."""
+    """The most rows of the training split to compare with; a larger split is sampled."""
     false_alarms: Annotated[float, Field(gt=0, lt=0.5)]
-    """The share of windows that raise an alarm by chance, though nothing changed: of all detectors together."""
+    """The share of windows that raise an alarm by chance although nothing changed, over all detectors together."""
     num_permutations: Positive
     """The number of permutations for each null distribution."""
     seed: Annotated[int, Field(ge=0)]
@@ -71,15 +78,15 @@ class Monitoring(Section):
     quality: Quality
     limits: Limits
     retrain: bool
-    """Whether drift starts 'modelyard retrain'."""
+    """True to start 'modelyard retrain' on drift."""
     cool_down_s: Annotated[int, Field(ge=0)]
     """The least seconds between two retrainings that drift starts."""
     min_new_feedback: Positive
-    """The new rows with feedback after which a version that was retrained for drift once is retrained for it again:
-    without any, the same drift would give the same model."""
+    """The number of new rows with feedback after which a version already retrained for drift is retrained for it again;
+    without new rows, the same drift would give the same model."""
     schedule: RunSchedule | None = None
-    """When `modelyard worker` judges the newest window; null: by hand only. `limit_s` covers the judging and the
-    retraining that drift starts."""
+    """The times at which `modelyard worker` judges the newest window; null to judge by hand only. `limit_s` covers the
+    judging and the retraining that drift starts."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Monitoring":

@@ -1,7 +1,7 @@
-"""The optional section `notify`: the targets that are told what happens, by name, for the whole project or in a
-recipe, which then has its own.
+"""The optional section `notify`: the named targets that are told of events, for the whole project or one recipe.
 
-No stage reads it. What is secret stands in environment variables, which are named here.
+A recipe's own section replaces the project's. No stage reads it, and secrets stay in environment variables that are
+named here.
 """
 
 from typing import Annotated, Literal
@@ -17,8 +17,8 @@ Variable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 
 class Target(Section):
     events: Annotated[tuple[Event, ...], Field(min_length=1)]
-    """The events that are told: a gate that failed, a drifted or degraded service, a run that
-    crashed, a changed champion."""
+    """The events that the target is told of: a gate that failed, a drifted or degraded service, a run that crashed, a
+    changed champion."""
 
 
 class Webhook(Target):
@@ -47,8 +47,8 @@ class Email(Target):
     """The name of the SMTP server."""
     port: Annotated[int, Field(ge=1, le=65535)]
     security: Literal["starttls", "tls", "none"]
-    """The encryption: TLS after a greeting (mostly port 587), from the start (465), or none
-    (25), which takes no password."""
+    """The encryption: TLS after a greeting (usually port 587), TLS from the start (465), or none (25), which allows no
+    password."""
     sender: str
     to: Annotated[tuple[str, ...], Field(min_length=1)]
     user: str | None = None

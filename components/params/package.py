@@ -1,4 +1,4 @@
-"""The section of package: the bundle, proved by serving it. `serving` is carried in the bundle, one a task."""
+"""The section of package, the stage that proves the bundle by serving it; the bundle carries `serving` along."""
 
 from typing import Annotated
 
@@ -9,11 +9,11 @@ from components.params.tasks import Serving
 
 
 class Package(Section):
-    """package: the bundle, proved by serving it."""
+    """The section of the stage package."""
 
     num_golden: Annotated[int, Field(ge=1, le=256)]
-    """The most requests, spread over the test split, with which the served bundle is checked."""
+    """The most requests, spread over the test split, that check the served bundle."""
     max_difference: Annotated[float, Field(gt=0)]
-    """The most by which a number of a served answer may differ from the measured one; words must be the same."""
+    """The largest difference between a number of a served answer and the measured one; words must be identical."""
     ready_timeout_s: Positive
     serving: Serving

@@ -1,4 +1,4 @@
-"""The sections of pretrain, one a mode: the origin of the model that finetune starts from."""
+"""The sections of pretrain, the stage that makes the model that finetune starts from: one for each mode."""
 
 from typing import Annotated, Literal
 
@@ -24,19 +24,19 @@ class Load(Section):
 
 
 class Masked(Section):
-    """The objective of masked language modelling (Devlin et al. 2018): some tokens are hidden
-    and guessed from the others."""
+    """The objective of masked language modelling (Devlin et al. 2018): some tokens are hidden and predicted from the
+    rest."""
 
     name: Literal["masked"]
     share: Annotated[float, Field(gt=0, lt=1)]
-    """The share of tokens that are to be guessed."""
+    """The share of tokens to predict."""
     mean_span: Annotated[float, Field(ge=1)]
     """The average number of tokens in a row that are hidden together (Joshi et al. 2019,
     SpanBERT); 1 for single tokens."""
 
 
 class Causal(Section):
-    """The objective of guessing each token from those before it."""
+    """The objective of predicting each token from those before it."""
 
     name: Literal["causal"]
 
@@ -47,20 +47,20 @@ class Adversarial(Section):
 
     name: Literal["adversarial"]
     label_smoothing: Share
-    """How far below 1 the discriminator's target for real rows lies."""
+    """The amount by which the discriminator's target for real rows lies below 1."""
     discriminator: Optimizer
-    """The discriminator's optimizer; the generator's is the training's own."""
+    """The discriminator's optimizer; the generator uses the training's own optimizer."""
     max_shift: Annotated[int, Field(ge=0, le=64)]
-    """The most pixels by which the images that the discriminator sees are shifted up, down, left or right, real and
-    generated alike (Zhao et al. 2020, DiffAugment): with few rows it then learns them by heart later."""
+    """The most pixels by which the images that the discriminator sees, real and generated alike, are shifted up, down,
+    left or right (Zhao et al. 2020, DiffAugment). With few rows it delays learning them by heart."""
     averaging: Annotated[float, Field(gt=0, lt=1)] | None
-    """The share of itself that a running mean of the generator's weights, which is kept as the model, holds on to
-    at each step (Yaz et al. 2018, 'The unusual effectiveness of averaging in GAN training'); null keeps the
-    weights of the last step."""
+    """The share of itself that a running mean of the generator's weights keeps at each step; that mean is the model
+    (Yaz et al. 2018, 'The unusual effectiveness of averaging in GAN training'). Null keeps the weights of the last
+    step."""
 
 
 class PretrainFromData(Training):
-    """The mode that trains a model on the recipe's own rows, without labels."""
+    """The mode that trains a model without labels, on the recipe's own rows."""
 
     mode: Literal["train"]
     source: ModelSource | None

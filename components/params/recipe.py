@@ -1,4 +1,4 @@
-"""A recipe: one section a stage, then the optional sections of what happens to its model afterwards."""
+"""A recipe of params.yaml: one section for each stage, and optional sections about its model after the stages."""
 
 from collections.abc import Iterator
 
@@ -27,10 +27,10 @@ TOP = {
     "objective": (("pretrain", "objective", "name"),),
     "threads": (("compress", "threads"), ("package", "serving", "threads")),
 }
-"""The keys that a recipe says once, at its top, with the places where the typed sections have them."""
+"""The keys that a recipe gives once, at its top, and for each the places that the typed sections have them in."""
 
 LABELS = "classification"
-"""The objective that learns from labels alone."""
+"""The objective that learns from the labels of rows alone."""
 
 NO_CHAMPION = "components/champion.py"
 """The value of a recipe's `champion` where neither its weights nor its tokenizer come from the champion."""
@@ -38,19 +38,20 @@ NO_CHAMPION = "components/champion.py"
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
-    """One model, from its source to its bundle: what it is, then the stages; dvc.yaml says how they hang together.
+    """One model, from its source to its bundle: its kind, then the stages, which dvc.yaml joins.
 
-    The sections after the stages belong to no stage, and are None where they are not wanted.
+    The sections after the stages belong to no stage, and are None where they are not wanted. Construction raises
+    pydantic's ValidationError where sections contradict each other.
     """
 
     task: str
-    """The task of the model; components/tasks has a folder for each."""
+    """The task of the model; components/tasks has a folder for each task."""
     family: str
-    """The family of the network; components/models has a folder for each."""
+    """The family of the network; components/models has a folder for each family."""
     objective: str
-    """What the model first learns from the recipe's rows; `classification` learns from their labels alone."""
+    """The objective that the model learns first; `classification` learns from the labels alone."""
     threads: Positive
-    """The number of rows (or requests) that the service, and compress while it measures, computes at once."""
+    """The number of rows (or requests) computed at once by the service, and by compress while it measures."""
     ingest: Ingest
     validate: Validate
     preprocess: Preprocess
@@ -66,10 +67,10 @@ class Recipe:
     promotion: Promotion | None = None
     schedule: RunSchedule | None = None
     serve: bool | None = None
-    """Whether `modelyard up` serves the recipe, as `service` says."""
+    """True where `modelyard up` serves the recipe, by the settings of `service`."""
     service: Service | None = None
     notify: Notify | None = None
-    """The targets that are told of the recipe, in place of the project's `notify`; `{}` is nobody."""
+    """The targets that are told of events of the recipe, in place of the project's `notify`; `{}` tells nobody."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
@@ -80,7 +81,7 @@ class Recipe:
 
 
 def faults_of_task(recipe: Recipe) -> Iterator[str]:
-    """Yield the settings that would need a section of another task."""
+    """Yield a message for each setting that does not fit the recipe's task."""
     task, sections, pretrain = recipe.task, SECTIONS[recipe.task], recipe.pretrain
     if recipe.finetune.mode not in sections.finetuning:
         yield f"finetune.mode is '{recipe.finetune.mode}', but for {task} it is one of {list(sections.finetuning)}"
@@ -95,7 +96,7 @@ def faults_of_task(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_training(recipe: Recipe) -> Iterator[str]:
-    """Yield the modes of pretrain and finetune that do not go together, and the settings without effect."""
+    """Yield a message for each clash between pretrain and finetune, and for each training setting without effect."""
     pretrain, finetune = recipe.pretrain, recipe.finetune
     loaded = isinstance(pretrain, Load) or isinstance(finetune, Adapt)
     if loaded and recipe.family != "encoder":
@@ -116,7 +117,7 @@ def faults_of_training(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_serving(recipe: Recipe) -> Iterator[str]:
-    """Yield the limits of the service that could not be kept."""
+    """Yield a message for each limit of the service that the model could not keep."""
     preprocess, serving = recipe.preprocess, recipe.package.serving
     if isinstance(preprocess, TextGenerationData) and isinstance(serving, TextGenerationServing):
         most = preprocess.context - 1
@@ -128,7 +129,7 @@ def faults_of_serving(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
-    """Yield the faults of a gate that could not be judged, and of a schedule without a gate."""
+    """Yield a message for each gate that could not be judged, and for retraining without the section promotion."""
     task, promotion = recipe.task, recipe.promotion
     if recipe.schedule is not None and promotion is None:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
@@ -144,7 +145,7 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
 
 
 def faults_of_service(recipe: Recipe) -> Iterator[str]:
-    """Yield the settings that `modelyard up` could not follow."""
+    """Yield a message for each setting that `modelyard up` could not follow."""
     if recipe.serve and recipe.service is None:
         yield "serve is true, but there is no section 'service', which says on which port and how"
     canary = recipe.service.canary if recipe.service else None
@@ -166,18 +167,20 @@ def faults_of_service(recipe: Recipe) -> Iterator[str]:
 
 
 def is_of_images(preprocess: Preprocess) -> bool:
-    """Return whether the rows have a height and a width."""
+    """Return whether the rows are images: arrays with a height and a width."""
     return isinstance(preprocess, ArrayData) and len(preprocess.shape) == 2
 
 
 def champion_file(name: str) -> str:
-    """Return the path, in a project, of the file with the digest of the champion's weights, on which what
-    starts from them depends."""
+    """Return the path, relative to the project, of the file that holds the digest of the champion's weights.
+
+    Stages that start from the champion depend on it.
+    """
     return f"artifacts/{name}/champion.json"
 
 
 def fault_of_champion(name: str, recipe: Recipe) -> str | None:
-    """Return what is wrong with a recipe's `champion`, which DVC watches; None where it is right."""
+    """Return a message where a recipe's `champion`, the path that DVC watches, is wrong; else None."""
     users = [
         where
         for where, source in (

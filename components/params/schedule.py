@@ -1,7 +1,6 @@
-"""The schedule by which a recipe is trained again and again (`schedule`), or its traffic
-judged (`monitoring.schedule`).
+"""The schedule by which a recipe is retrained (`schedule`) or its traffic is judged (`monitoring.schedule`).
 
-It is not a stage: DVC knows nothing of it.
+It is no stage, so DVC does not know it.
 """
 
 from datetime import datetime
@@ -18,18 +17,18 @@ NUM_CRON_FIELDS = 5
 
 
 class RunSchedule(Section):
-    """The times of a run that is repeated, by `cron` or by `interval_s`, one of the two."""
+    """The times of a repeated run, given by exactly one of `cron` and `interval_s`."""
 
     cron: str | None = None
-    """The fields minute, hour, day of month, month, day of week: `0 3 * * 1-5` is 3 at
-    night before each working day."""
+    """A cron expression of minute, hour, day of month, month and day of week: `0 3 * * 1-5` is 3 at night before each
+    working day."""
     interval_s: Annotated[int, Field(ge=60)] | None = None
     """The seconds from one start to the next."""
     timezone: str
-    """The zone that the times are meant in, with its summer time: `Europe/Berlin`, `UTC`."""
+    """The time zone, with its summer time, in which the times are meant: `Europe/Berlin`, `UTC`."""
     limit_s: Annotated[int, Field(ge=60)]
-    """The most seconds of a run, which is then stopped and reported; the wait for another run of
-    the recipe does not count."""
+    """The most seconds of a run, after which it is stopped and reported; waiting for another run of the recipe does not
+    count."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "RunSchedule":

@@ -1,4 +1,4 @@
-"""The base of every section, frozen and closed to unknown keys, and the types that several share."""
+"""The base of every section of params.yaml, and the types that several sections share."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,62}$")]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: it is frozen, and closed to unknown keys."""
+    """A section of params.yaml: frozen, strict, closed to unknown keys and to infinite numbers."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, allow_inf_nan=False

@@ -19,28 +19,28 @@ class Canary(Section):
     """The trial of a challenger beside the champion, on a share of the real requests, before it is promoted."""
 
     mode: Literal["shadow", "canary"]
-    """The mode of the trial. shadow: the challenger answers after the champion did, and nobody sees it.
-    canary: its answer is the one that is given, with the champion's in its place where it fails; the champion
-    is asked as well, to compare."""
+    """The mode of the trial. In shadow, the challenger answers after the champion did, and nobody sees its answer. In
+    canary, its answer is the one given, with the champion's in its place where it fails; the champion is asked too, to
+    compare."""
     share: Annotated[float, Field(gt=0, le=1)]
-    """The share of the requests to the model's route that are tried."""
+    """The share of the requests to the model's route that the trial takes."""
     requests: Positive
     """The number of compared requests without a regression after which the challenger is promoted."""
     min_agreement: Share | None
-    """The least mean share of a request's labels that both versions give alike. Null where answers have no labels."""
+    """The least mean share of a request's labels on which both versions agree; null where answers have no labels."""
     max_error_rate: Share
-    """The most requests that only the challenger fails (5xx, no answer in time), as a share of the compared ones."""
+    """The largest share of compared requests that only the challenger fails (5xx, or no answer in time)."""
     max_latency_ratio: Annotated[float, Field(gt=0)]
-    """The most of the challenger's median latency over the champion's, on the same requests."""
+    """The largest ratio of the challenger's median latency to the champion's, on the same requests."""
 
 
 class Service(Section):
-    """service: the settings of what stands in front of the champion."""
+    """The settings of the router in front of the champion."""
 
     port: Port
     """The port of 127.0.0.1 on which the router listens; each served recipe has its own."""
     traffic: Literal["text", "hash"]
-    """What the traffic log keeps of a request's input: the input itself, or its sha256."""
+    """The form in which the traffic log keeps a request's input: the input itself, or its sha256."""
     drain_timeout_s: Positive
-    """The seconds that a replaced version may take to finish what it accepted."""
+    """The seconds that a replaced version has to finish the requests that it accepted."""
     canary: Annotated[NoCanary | Canary, Field(discriminator="mode")]

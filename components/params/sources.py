@@ -26,12 +26,12 @@ class RegistrySource(Section):
     package: str
     version: str
     sha256: Sha256
-    """The sha256 of the archive itself."""
+    """The sha256 of the archive."""
     archive: Literal["wheel", "sdist", "tgz"]
     """The kind of archive of the release: pypi has wheel and sdist, npm has tgz."""
     member: tuple[str, ...]
-    """The way to the file: a path in the archive, then a path in that file if it is an archive itself, and so on.
-    The last may be a glob (many files of one format), or a folder with a slash at its end."""
+    """The way to the file: a path in the archive, then a path in that file if it is an archive itself, and so on. The
+    last may be a glob (many files of one format), or a folder with a slash at its end."""
 
     @model_validator(mode="after")
     def _archive_of_kind(self) -> "RegistrySource":
@@ -47,7 +47,7 @@ class UrlSource(Section):
     url: Annotated[str, Field(pattern="^https?://")]
     sha256: Sha256
     max_bytes: Positive
-    """The most bytes of the download, which stops beyond them."""
+    """The most bytes to download; a longer download is stopped."""
     member: tuple[str, ...] = ()
     """The way to the file within an archive, as in RegistrySource; empty where the address gives the file itself."""
 
@@ -70,13 +70,13 @@ class SqlSource(Section):
 
     kind: Literal["sql"]
     url_variable: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
-    """The environment variable that holds the database's URL (never written down or logged)."""
+    """The environment variable that holds the database's URL, which is never written down or logged."""
     statement: str
-    """The SELECT that the database runs; `query` then runs over its rows."""
+    """The SELECT that the database runs; ingest's `query` then runs over its rows."""
 
 
 class GeneratorSource(Section):
-    """Rows that a seeded program makes."""
+    """Rows that a seeded program generates."""
 
     kind: Literal["generator"]
     name: Literal["teacher"]
@@ -99,7 +99,10 @@ FolderSource = Annotated[FileSource | RegistrySource | HubSource, Field(discrimi
 
 
 def source_kind(value: object) -> object:
-    """Return which kind of source a value is: the word `champion` itself, or the `kind` that the others say."""
+    """Return the kind of a source: the string itself (`champion`), or else the `kind` of a mapping or object.
+
+    Return None where there is no kind.
+    """
     if isinstance(value, str):
         return value
     return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)

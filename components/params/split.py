@@ -14,4 +14,4 @@ class Split(Section):
     """The share of the rows in the test split."""
     seed: Annotated[int, Field(ge=0)]
     group: str | None
-    """A column whose equal values stay in one split (a customer, a document), or null."""
+    """The column whose equal values stay in one split (a customer, a document); null for none."""

@@ -1,4 +1,4 @@
-"""The settings that the sections of every task have, and the sections that make a task's recipe whole."""
+"""The settings that the sections of every task have, and the list of the sections of one task."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ class TaskData(Section):
     """The section preprocess of a task."""
 
     task: Any
-    """The name of the task; each class allows its own alone. A recipe says it once, at its top."""
+    """The name of the task; each subclass allows only its own. A recipe gives it once, at its top."""
     split: Split
 
 
@@ -26,29 +26,30 @@ class TaskServing(Section):
 
     task: Any
     threads: Positive
-    """The number of rows computed at once, or of requests where one keeps a core busy. A recipe
-    says it once, at its top."""
+    """The number of rows computed at once, or of requests where one request keeps a core busy. A recipe gives it once,
+    at its top."""
     max_requests: Positive
-    """The most requests that are read, waiting or computed at once; one more is turned away with 503."""
+    """The most requests read, waiting or computed at once; the next one is turned away with 503."""
     max_read_ms: Positive
-    """The most milliseconds for the whole of a request to arrive."""
+    """The most milliseconds that a whole request may take to arrive."""
     max_latency_ms: Positive
-    """The most milliseconds that a request may wait for its answer (for its first word, where answers are streamed);
+    """The most milliseconds that a request may wait for its answer, or for its first word where answers are streamed;
     one that would wait longer is turned away with 503."""
 
 
 @dataclass(frozen=True)
 class TaskSections:
-    """The sections of a task's recipe, and the modes and objectives that it may name."""
+    """The section classes of a task's recipe, and the modes and objectives that it allows."""
 
     preprocess: type[TaskData]
     evaluate: type[TaskFigures]
     serving: type[TaskServing]
     finetuning: tuple[str, ...]
-    """The modes of finetune that make a model for the task."""
+    """The modes of finetune that can make a model for the task."""
     objectives: tuple[str, ...]
-    """The objectives that a model of the task may first learn; `classification` learns from labels alone."""
+    """The objectives that a model of the task may learn first; `classification` learns from labels alone."""
     can_load: bool = False
-    """Whether an existing model can be the start (pretrain.mode `load`), and rows without labels be learned from."""
+    """True where training may start from an existing model (pretrain.mode `load`) and learn from rows without
+    labels."""
     gives_labels: bool = False
-    """Whether the answers are labels, which can be compared one by one and by slices of the rows."""
+    """True where the answers are labels, which can be compared one by one and by slices of the rows."""

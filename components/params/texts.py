@@ -14,15 +14,16 @@ class NearDuplicates(Section):
     shingle_size: Positive
     """The number of characters in a shingle."""
     num_permutations: Annotated[int, Field(ge=16, le=512)]
-    """The length of a MinHash signature: a longer one finds nearer to the threshold, for more time."""
+    """The length of a MinHash signature; a longer signature separates the two sides of the threshold better but takes
+    more time."""
 
 
 class TrainedTokenizer(Section):
-    """The settings of a tokenizer that is trained on the training split (and on the rows without a label)."""
+    """A tokenizer that is trained on the training split (and on the rows without a label)."""
 
     kind: Literal["train"]
     algorithm: Literal["wordpiece", "bpe"]
-    """The algorithm: wordpiece as in BERT; bpe over bytes as in GPT-2, which knows every text."""
+    """The algorithm: wordpiece as in BERT; bpe over bytes as in GPT-2, which can encode every text."""
     vocab_size: Annotated[int, Field(ge=300, le=200_000)]
     lowercase: bool
 

@@ -12,7 +12,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Optimizer(Section):
     name: Literal["adamw", "adam", "sgd", "rmsprop"]
     learning_rate: Annotated[float, Field(gt=0)]
-    """The learning rate at its highest."""
+    """The highest learning rate of the schedule."""
     weight_decay: Annotated[float, Field(ge=0)]
     momentum: Decay | None = None
     """The momentum; for sgd and rmsprop only."""
@@ -29,9 +29,9 @@ class Optimizer(Section):
 
 class Schedule(Section):
     name: Literal["constant", "linear", "cosine", "one_cycle"]
-    """The decay of the learning rate after warm-up; one_cycle is Smith 2018's, with cosines up and down."""
+    """The shape of the learning rate after warm-up; one_cycle is that of Smith 2018, with cosines up and down."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)]
-    """The share of all steps in which the rate warms up; of one_cycle, the share in which it rises."""
+    """The share of all steps in which the learning rate warms up; for one_cycle, the share in which it rises."""
 
     @model_validator(mode="after")
     def _rises(self) -> "Schedule":
@@ -44,39 +44,42 @@ class Clip(Section):
     """The clipping of gradients, which keeps one step from going too far."""
 
     by: Literal["norm", "value"]
-    """The way of clipping: norm scales all gradients together; value cuts each number off."""
+    """The way of clipping: norm scales all gradients together; value cuts off each number on its own."""
     limit: Annotated[float, Field(gt=0)]
 
 
 class EarlyStopping(Section):
     metric: Literal["accuracy", "f1_macro", "loss"]
-    """The metric, measured on the validation split after each epoch; the best epoch's weights are kept."""
+    """The metric measured on the validation split after each epoch; the weights of the best epoch are kept."""
     patience: Positive
-    """The number of epochs without a better value after which training ends."""
+    """The number of epochs without a better value after which training stops."""
 
 
 def rows_or_full(value: object) -> object:
-    """Return a number of rows or `full` as it is; otherwise one ValueError, in place of one
-    for each of the two types."""
+    """Return a batch size that is valid, a whole number from 1 or `full`, unchanged; else raise ValueError.
+
+    Pydantic's union would give one error for each of the two types.
+    """
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError("it must be a number of rows, 1 or more, or 'full'")
 
 
 class Training(Section):
-    """The settings of every training."""
+    """The settings that every training has."""
 
     seed: Annotated[int, Field(ge=0)]
     epochs: Positive
     steps_per_epoch: Positive | None
-    """The number of batches of an epoch, drawn at random, so that an epoch has any length; null for all rows once."""
+    """The number of batches in an epoch, drawn at random, which gives an epoch any length; null takes every row
+    once."""
     batch_size: Annotated[int | Literal["full"], PlainValidator(rows_or_full)]
-    """The number of rows of one step; full is all of them."""
+    """The number of rows in one step; full takes all of them."""
     precision: Literal["auto", "fp32", "bf16"]
-    """The precision of the matrix products; auto measures whether bf16 is the faster on this machine."""
+    """The precision of matrix products; auto measures whether bf16 is faster on this machine."""
     optimizer: Optimizer
     schedule: Schedule
     clip: Clip | None
     """The clipping of gradients; null for none."""
     early_stopping: EarlyStopping | None
-    """When training ends early; null runs every epoch, and keeps the weights of the last."""
+    """The rule that ends training early; null runs every epoch and keeps the weights of the last."""

@@ -1,4 +1,4 @@
-"""The section of validate: the data gate."""
+"""The section of validate, the stage that is the data gate."""
 
 from typing import Annotated, Literal
 
@@ -9,9 +9,9 @@ from components.params.section import Positive, Section, Share
 
 class Between(Section):
     min: int | None
-    """The smallest allowed value, or null."""
+    """The smallest allowed value; null for no limit."""
     max: int | None
-    """The largest allowed value, or null."""
+    """The largest allowed value; null for no limit."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Between":
@@ -24,7 +24,7 @@ class Values(Section):
     """The limits of the column `values`."""
 
     length: Positive
-    """The number of numbers in each row's array."""
+    """The number of entries in each row's array."""
     min: float
     """The smallest allowed number."""
     max: float
@@ -32,29 +32,29 @@ class Values(Section):
 
 
 class Contract(Section):
-    """The contract that a data set must fulfil to be used: rows of `text` or of `values`, with or without a `label`."""
+    """The contract that a data set must fulfil: rows of `text` or of `values`, with or without a `label`."""
 
     columns: dict[str, Literal["string", "integer", "number", "boolean", "array"]]
     """Every column that must be there, and its type; `text: string` or `values: array` among them."""
     num_rows: Between
     max_null_share: Share
-    """The most texts, values or labels that are null, as a share of all rows."""
+    """The largest share of null texts, values or labels."""
     max_duplicate_share: Share
-    """The most rows whose text or values came before, as a share of all."""
+    """The largest share of rows whose text or values came before."""
     text_length: Between | None = None
-    """The allowed number of characters in one text; given where there is `text`, and only there."""
+    """The allowed number of characters in one text; required where there is a column `text`, and only there."""
     values: Values | None = None
-    """The limits of the arrays; given where there is `values`, and only there."""
+    """The limits of the arrays; required where there is a column `values`, and only there."""
     labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    """The allowed labels, in the order in which the model numbers them; given, as the next two
-    are, where there is `label`."""
+    """The allowed labels, in the order in which the model numbers them; required, like max_conflict_share and
+    min_class_share, where there is a column `label`."""
     max_conflict_share: Share | None = None
-    """The most texts or values that carry two labels, as a share of all."""
+    """The largest share of texts or values that carry two labels."""
     min_class_share: Share | None = None
-    """The least rows of the rarest label, as a share of those with a label."""
+    """The least share of the rarest label among the rows that have a label."""
     max_unlabelled_share: Share | None = None
-    """The most rows without a label, which are texts to pretrain on, as a share of all; a null label is a
-    fault where this is not given."""
+    """The largest share of rows without a label, which are texts to pretrain on; where it is null, a missing label is a
+    fault."""
 
     @model_validator(mode="after")
     def _usable(self) -> "Contract":
@@ -81,6 +81,6 @@ KEYS_OF = {
 
 
 class Validate(Section):
-    """validate: the data gate."""
+    """The section of the stage validate."""
 
     contract: Contract

@@ -1,1 +1,1 @@
-"""The log of what was asked and answered, and of what users said was right."""
+"""The log of requests and their answers, and of the labels that users said were right."""

@@ -1,4 +1,4 @@
-"""POST /feedback: what was right for an earlier request, as one more line beside the log of serving/log/traffic.py."""
+"""POST /feedback: the label that was right for an earlier request, kept as one more line beside the traffic log."""
 
 import asyncio
 import json
@@ -18,8 +18,11 @@ MAX_NOTE_LENGTH = 1000
 async def take_feedback(
     scope: Message, receive: Receive, kept: Segments | None, labels: tuple[str, ...]
 ) -> JSONResponse:  # fmt: skip
-    """Keep what was right for a request, joined to its line by request_id and item. `kept` is None where the service
-    keeps no log, `labels` are what the model may answer."""
+    """Keep the label that was right for a request, joined to its line in the traffic log by request_id and item.
+
+    `kept` is None where the service keeps no log; `labels` are those that the model may answer. The response has the
+    stored feedback, or an error and the status 400, 404, 413, 415 or 503.
+    """
     body = await read_body(receive, MAX_BYTES)
     if isinstance(body, Refused):
         return refusal(body)
@@ -41,12 +44,13 @@ async def take_feedback(
 
 
 def labels_of(folder: Path) -> tuple[str, ...]:
-    """What the model may answer; nothing where it is no classifier."""
+    """Return the labels that the model may answer; empty where it is no classifier."""
     return tuple(json.loads((folder / "predictor.json").read_text(encoding="utf-8")).get("labels", ()))
 
 
 def read_feedback(body: bytes, labels: tuple[str, ...]) -> dict[str, Any] | Refused:
-    """The feedback with every key, or what is wrong with it."""
+    """Return the feedback with every key, where `item` and `note` may be None; Refused with status 400 where it is
+    invalid."""
     form = '{"request_id": "an id", "label": "a label"}'
     try:
         given = json.loads(body)
@@ -70,12 +74,15 @@ def read_feedback(body: bytes, labels: tuple[str, ...]) -> dict[str, Any] | Refu
 
 
 def is_text(note: str) -> bool:
-    """Whether it holds no half of a surrogate pair, which no reader of the log could read."""
+    """Return whether a note holds no half of a surrogate pair, which no reader of the log could read."""
     return not any("\ud800" <= character <= "\udfff" for character in note)
 
 
 def fault_of_id(folder: Path, given: dict[str, Any]) -> Refused | None:
-    """What is wrong with the id and the item, by the log; an item that is left out is the only one."""
+    """Return a Refused where the log has no answered request with the id, or the item is not in it; else None.
+
+    An item that is left out is set to 0 in `given`, and is refused where the request had more than one input.
+    """
     found = last_line_with(folder, TRAFFIC, b'{"request_id":"%s",' % given["request_id"].encode())
     if found is None:
         return Refused(404, f"no request {given['request_id']} in the log; it may be too long ago")

@@ -1,4 +1,5 @@
-"""The lines of the traffic log: one for each text or array that was asked, and how many requests were turned away."""
+"""The lines of the traffic log: one for each text or array asked, and counts of requests that were turned away
+unread."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,39 +13,39 @@ COUNTED_S = 1.0  # for how long requests that are turned away unread are one lin
 
 @dataclass
 class Line:
-    """One text or array, or a request without an answer (refused, failed, given up)."""
+    """The record of one text or array, or of a request without an answer (refused, failed, given up)."""
 
     request_id: str  # first: feedback looks for it
     time: str
-    """When it came, UTC."""
+    """The time when the request came, in UTC."""
     route: str
     version: str
-    """The first 12 digits of the version of the model that answered."""
+    """The first 12 hex digits of the digest of the model version that answered."""
     build: str
-    """The first 12 digits of the build of the service that it answered through."""
+    """The first 12 hex digits of the digest of the service build that answered."""
     status: int
     latency_ms: float
     item: int = 0
-    """Its place in the request."""
+    """The position of the text or array in its request, from 0."""
     items: int = 1
     input: Any = None
-    """A text or array, or its hash, as the recipe says."""
+    """The text or array, or its hash, as the recipe says."""
     length: int | None = None
     output: Any = None
     purpose: str | None = None
-    """What a client says that it asks for, as the page does with which words mattered."""
+    """The purpose that the client gave; the page gives one when it asks which words mattered."""
     requests: int = 1
-    """More where the line counts those that were turned away unread."""
+    """The number of requests in the line, more than 1 where it counts requests that were turned away unread."""
 
     def encode(self) -> bytes:
         return as_line(vars(self))
 
 
 class TurnedAway:
-    """Counts requests that are turned away unread, so that a flood does not push out of the log what was answered.
+    """A counter of requests that are turned away unread, so that a flood does not push answered ones out of the log.
 
-    One line a second says how many, and another how many had a purpose; it is otherwise the first one's. A kill may
-    lose the last second's.
+    Each second becomes at most two lines, one for requests without a purpose and one for those with one. A line repeats
+    the first request's details and counts the rest. A kill may lose the last second's counts.
     """
 
     def __init__(self, log: Segments) -> None:
@@ -60,7 +61,7 @@ class TurnedAway:
         self.lines[has_purpose] = describe()
 
     def write(self) -> None:
-        """Append what was counted so far."""
+        """Append a line for each count so far, and start again from none."""
         lines, self.lines = self.lines, {}
         if lines:
             self.log.append(b"".join(line.encode() for line in lines.values()))

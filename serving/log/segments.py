@@ -1,11 +1,11 @@
-"""Append-only files of JSON lines, in one folder: what was written survives a kill of the process that wrote it.
+"""Append-only files of JSON lines in one folder, whose records survive a kill of the process that wrote them.
 
 A record is one write(2) on a file descriptor that appends, with no buffer in this process, so that it is the kernel's
 once `append` returns (a power cut may still take the last seconds: nothing is flushed to the disk). Each process writes
 files of its own, `<kind>-<UTC time>-<pid>.jsonl`, so that two servers of one recipe never share a file, and the names
-sort by time. A file ends at a size or an age, and the oldest of a kind are deleted beyond a number.
+sort by time. A file ends at a size or an age, and the oldest files of a kind are deleted beyond a number.
 
-A disk that is full, or a folder that cannot be written, must not stop what is being logged: `append` never raises, and
+A disk that is full, or a folder that cannot be written, must not stop the service: `append` never raises OSError, and
 `state` says what happened.
 """
 
@@ -33,26 +33,26 @@ SUFFIX = ".jsonl"
 
 @dataclass(frozen=True)
 class Rotation:
-    """When a file ends, and how many stay."""
+    """The rule for when a file ends, and for how many files stay."""
 
     max_bytes: int
     max_age_s: float
     max_files: int
-    """Of one kind, the one that is written included."""
+    """The most files of one kind that stay, including the one being written."""
 
 
 @dataclass
 class State:
-    """What became of the records so far."""
+    """The counts of records written and lost so far."""
 
     written: int = 0
     lost: int = 0
     error: str | None = None
-    """Why the last record was lost; None where it was written."""
+    """The reason why the last record was lost; None where it was written."""
 
 
 class Segments:
-    """The files of one kind in a folder, as one process writes them."""
+    """The files of one kind in a folder, written by one process."""
 
     def __init__(self, folder: Path, *, kind: str, rotation: Rotation) -> None:
         self.folder, self.kind, self.rotation = folder, kind, rotation
@@ -62,7 +62,7 @@ class Segments:
         self.size, self.started, self.tried = 0, 0.0, -RETRY_S
 
     def append(self, record: bytes) -> bool:
-        """Write whole lines, all or none; gives whether they are written."""
+        """Write whole lines, all or none; return whether they are written."""
         with self.lock:
             try:
                 self.write(self.current(len(record)), record)
@@ -74,14 +74,17 @@ class Segments:
             return True
 
     def lose(self, error: str) -> None:
-        """Count a record that could not be written, and say why once."""
+        """Count a record that could not be written, and log the reason once."""
         self.state.lost += 1
         if self.state.error != error:
             logger.warning("the %s log: %s", self.kind, error)
         self.state.error = error
 
     def current(self, more: int) -> int:
-        """The file to write to: a new one where the last is full, old, or was deleted by another process."""
+        """Return the descriptor of the file for `more` bytes: a new file where the last is full, old, or deleted.
+
+        Raise OSError where none can be opened; within RETRY_S of a failed try, no other try is made.
+        """
         if self.file is not None:
             is_full = self.size > 0 and self.size + more > self.rotation.max_bytes
             is_old = time.monotonic() - self.started > self.rotation.max_age_s
@@ -104,7 +107,7 @@ class Segments:
         return self.file
 
     def write(self, file: int, record: bytes) -> None:
-        """One write; what a full disk cut short is taken back, so that no half line stays."""
+        """Append a record in one write; where a full disk cuts it short, take back the half line and raise OSError."""
         done = os.write(file, record)
         if done < len(record):
             os.ftruncate(file, self.size)
@@ -122,12 +125,15 @@ class Segments:
 
 
 def paths_of(folder: Path, kind: str) -> list[Path]:
-    """The files of one kind, the oldest first."""
+    """Return the paths of the files of one kind in a folder, the oldest first."""
     return sorted(folder.glob(f"{kind}-*{SUFFIX}"))
 
 
 def last_line_with(folder: Path, kind: str, start: bytes) -> bytes | None:
-    """The newest whole line that begins with some bytes, which must hold a quote so that no text can look like them."""
+    """Return the newest whole line that starts with the given bytes, without its line feed; None without one.
+
+    The bytes must hold a quote, so that no text within a line can look like them.
+    """
     for path in reversed(paths_of(folder, kind)):
         with suppress(FileNotFoundError, ValueError), path.open("rb") as file:  # dropped meanwhile, or empty
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -139,7 +145,7 @@ def last_line_with(folder: Path, kind: str, start: bytes) -> bytes | None:
 
 
 def said(error: OSError, folder: Path) -> str:
-    """One line on what happened."""
+    """Return one line that explains an OSError of a folder."""
     if error.errno == errno.EAGAIN:
         return str(error.strerror)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -152,10 +158,10 @@ def as_line(record: Mapping[str, Any]) -> bytes:
 
 
 def now() -> str:
-    """The time as the lines have it."""
+    """Return the present time as the lines have it: ISO 8601 in UTC, with microseconds."""
     return shown_time(time.time())
 
 
 def shown_time(seconds: float) -> str:
-    """The same for a time since 1970."""
+    """Return a time in seconds since 1970 as ISO 8601 in UTC, with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

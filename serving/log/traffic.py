@@ -1,15 +1,13 @@
-"""What was asked and what was answered: an append-only log of the service, and where the log does its part.
+"""The log of requests and answers: a middleware of a bundle's service, behind the keys.
 
-The outermost middleware of a bundle's service. It gives every request of the bundle's route an id (header
-`X-Request-Id`; a client's own is kept where it is a short token) and appends, before the last byte of the answer is
-sent, one JSON line for each text or array (serving/log/record.py). The files are those of serving/log/segments.py,
-`traffic-*.jsonl` and `feedback-*.jsonl`. A request without an answer (refused, failed, given up) is one line without
-input and output; those that were turned away unread are counted, and written once a second. The purpose is what a
-client says in the header `Modelyard-Purpose`.
+It gives every request of the bundle's route an id (header `X-Request-Id`; a client's own is kept where it is a short
+token) and appends, before the last byte of the answer is sent, one JSON line for each text or array
+(serving/log/record.py). The files are those of serving/log/segments.py, `traffic-*.jsonl` and `feedback-*.jsonl`. A
+request without an answer (refused, failed, given up) is one line without input and output; those that were turned away
+unread are counted, and written once a second. The purpose is the value of the request header `Modelyard-Purpose`.
 
-Where it writes, and what, is given by the environment of the served process, see `TrafficSettings`; without a folder
-nothing is written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an
-answer.
+The environment of the served process says where and what it writes, see `TrafficSettings`; without a folder nothing is
+written and no feedback is taken. GET /status says how the log does: a full disk loses records, never an answer.
 """
 
 import asyncio
@@ -37,9 +35,12 @@ MAX_BYTES, MAX_AGE_S, MAX_FILES = (
     "MODELYARD_TRAFFIC_MAX_BYTES", "MODELYARD_TRAFFIC_MAX_AGE_S", "MODELYARD_TRAFFIC_MAX_FILES"
 )  # fmt: skip
 SHADOW, SHADOW_HEADER = "MODELYARD_SHADOW", "X-Modelyard-Shadow"
-"""A secret of the router's, and where it sends it: with requests whose answers nobody gets, which are not logged."""
+"""The environment variable of the router's secret, and the header that carries it.
+
+The router sends the header with requests whose answers nobody gets, which are not logged.
+"""
 VERDICT = "verdict.json"
-"""What `modelyard monitor` leaves in the folder of the log."""
+"""The name of the file that `modelyard monitor` leaves in the folder of the log."""
 HEADER = b"x-request-id"
 PURPOSE_HEADER = b"modelyard-purpose"
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
@@ -51,18 +52,22 @@ Kind = Literal["text", "hash"]
 
 @dataclass(frozen=True)
 class TrafficSettings:
-    """What the environment says."""
+    """The settings of the traffic log, as the environment gives them."""
 
     folder: Path
-    """MODELYARD_TRAFFIC."""
+    """The folder of the log: MODELYARD_TRAFFIC."""
     input: Kind
-    """MODELYARD_TRAFFIC_INPUT: `text` keeps what was asked, `hash` (if nothing is said) its sha256 and length only."""
+    """The form of a logged input: MODELYARD_TRAFFIC_INPUT, where `text` keeps the input, and `hash` (the default) keeps
+    only its sha256 and length."""
     rotation: Rotation
-    """MODELYARD_TRAFFIC_MAX_BYTES, _MAX_AGE_S and _MAX_FILES: of one file, and how many of a kind stay."""
+    """The rotation of the files: MODELYARD_TRAFFIC_MAX_BYTES and _MAX_AGE_S of one file, and _MAX_FILES of a kind."""
 
 
 def read_settings(environment: Mapping[str, str]) -> TrafficSettings | None:
-    """None where no folder is named; ValueError on a value that cannot be used."""
+    """Return the settings that an environment gives; None where it names no folder.
+
+    Raise ValueError where a variable has an invalid value.
+    """
     if not environment.get(FOLDER):
         return None
     kind = environment.get(INPUT, "hash")
@@ -79,14 +84,15 @@ def read_settings(environment: Mapping[str, str]) -> TrafficSettings | None:
 
 
 def draw_ids() -> Generator[str]:
-    """Ids that nobody can guess: who knows one may say what the right answer was."""
+    """Yield request ids of 32 hex digits that nobody can guess: whoever knows one may say what the right answer was."""
     while True:
         drawn = secrets.token_hex(16 * NUM_DRAWN)
         yield from (drawn[start : start + 32] for start in range(0, len(drawn), 32))
 
 
 class Traffic:
-    """Logs the requests of the bundle's route, and answers POST /feedback and GET /status itself."""
+    """The middleware that logs the requests of the bundle's route, and answers POST /feedback and GET /status
+    itself."""
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits) -> None:
         self.app, self.route, self.endpoint = app, endpoint.ROUTE, endpoint
@@ -119,13 +125,17 @@ class Traffic:
                     self.turned_away.write()
 
     def is_shadow(self, scope: Message) -> bool:
-        """Whether the router compares two versions, and answers nobody."""
+        """Return whether the request is one that the router sends to compare two versions, and whose answer nobody
+        gets."""
         given = header_of(scope, SHADOW_HEADER.lower().encode()).encode()
         return bool(self.shadow) and hmac.compare_digest(given, self.shadow)
 
     def status(self) -> dict[str, Any]:
-        """The version, the last verdict on drift or None, and how the log does: `off`, `on`, or `failing` with the
-        reason and what was lost so far."""
+        """Return the version and build, the last verdict on drift or None, and the state of each log.
+
+        A log's state is `off`, `on`, or `failing` with the reason, and it comes with the counts of records written and
+        lost.
+        """
         logs = {log.kind: log for log in (self.log, self.feedback) if log is not None}
         drift = read_verdict(self.settings.folder) if self.settings else None
         return {"version": self.version, "build": self.build, "drift": drift} | {
@@ -137,7 +147,7 @@ class Traffic:
 
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:
-    """What `modelyard monitor` found last; None where it has not run, or its file cannot be read."""
+    """Return the last verdict of `modelyard monitor`; None where it has not run, or its file cannot be read."""
     try:
         return json.loads((folder / VERDICT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -145,7 +155,7 @@ def read_verdict(folder: Path) -> dict[str, Any] | None:
 
 
 class Exchange:
-    """One request and its answer, on their way through."""
+    """A request and its answer, on their way through the middleware."""
 
     def __init__(self, traffic: Traffic, scope: Message, receive: Receive, send: Send) -> None:
         self.traffic, self.scope, self.take, self.give = traffic, scope, receive, send
@@ -186,7 +196,7 @@ class Exchange:
         await self.give(message)
 
     def record(self) -> None:
-        """Append the lines; whatever goes wrong with it must not cost the answer."""
+        """Append the lines of the exchange; a failure is counted as a lost record, and does not cost the answer."""
         self.is_recorded = True
         log, turned_away = self.traffic.log, self.traffic.turned_away
         assert log is not None
@@ -208,14 +218,15 @@ class Exchange:
         return given if TOKEN.fullmatch(given) else None
 
     def line(self, latency_ms: float) -> Line:
-        """What is the same for all texts or arrays of the request."""
+        """Return a line with the fields that all texts or arrays of the request share."""
         return Line(
             request_id=self.id, time=shown_time(self.time), route=self.traffic.route, version=self.traffic.version,
             build=self.traffic.build, status=self.status, latency_ms=latency_ms, purpose=self.purpose,
         )  # fmt: skip
 
     def lines(self, latency_ms: float) -> bytes:
-        """One line for each text or array that was answered."""
+        """Return the encoded lines: one for each text or array answered, or one line for a request without an
+        answer."""
         line = self.line(latency_ms)
         if self.status != 200:
             return line.encode()
@@ -233,7 +244,7 @@ class Exchange:
         )
 
     def pairs(self) -> Sequence[Pair]:
-        """Each text or array with its answer."""
+        """Return each text, array or prompt of the request with its answer."""
         kind, body = header_of(self.scope, b"content-type"), bytes(self.asked)
         if media_type(kind) == "application/json":
             request = json.loads(body)

@@ -1,1 +1,1 @@
-"""What is accepted, and what is computed at once: nothing waits longer than it may."""
+"""The limits on accepting and computing requests, so that no request waits longer than it may."""

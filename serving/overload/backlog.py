@@ -1,11 +1,11 @@
-"""What is accepted and not computed yet: a queue as long as can be worked off in time, and the threads that do it.
+"""The queue of accepted requests, no longer than can be worked off in time, and the threads that compute them.
 
-A request is rows; each thread takes the next row, whoever's it is, so that a large request is computed by all of them
-and the rows of a small one wait for no whole one. What is refused is refused at once, by the time that the queue would
-take: its weight, times the seconds that a unit of weight took lately. The mean is of the wall clock, so it follows
-what else the machine does. What requests wait before they are read, which is as long as the event loop is late, counts
-as well. Time is the bound, not a number of requests: a queue that is longer than clients wait only computes answers for
-nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+A request is rows; each thread takes the next row, whatever request it belongs to, so that all threads share a large
+request and the rows of a small one wait for no whole one. A request is refused at once by the time that the queue would
+take: its weight, times the seconds that a unit of weight took lately. The mean is of the wall clock, so it follows what
+else the machine does. The time that requests wait before they are read, which is as long as the event loop is late,
+counts as well. The bound is time, not a number of requests: a queue that is longer than clients wait only computes
+answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
 """
 
 import asyncio
@@ -26,41 +26,42 @@ NUM_TIMED = 3  # rows before the first request, the first of which is slower tha
 
 
 class Model(Protocol):
-    """Computes a request row by row, on several threads at once."""
+    """A model that computes requests row by row, on several threads at once."""
 
     @property
     def warm_up(self) -> Any:
-        """A row, computed before the first request."""
+        """The row that is computed before the first request."""
         ...
 
     def weight(self, row: Any, /) -> float:
-        """How long a row takes, in any unit."""
+        """Return the time that a row takes, in any unit; only ratios count."""
         ...
 
     def compute(self, row: Any, /) -> Any:
-        """The row's part of the answer; it does not depend on other rows."""
+        """Return a row's part of the answer; it does not depend on other rows."""
         ...
 
     def reply(self, results: Sequence[Any], /) -> "Reply":
-        """The whole answer."""
+        """Return the whole answer to a request, from the results of its rows in order."""
         ...
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The body of an answer."""
+    """The body and media type of an answer."""
 
     body: bytes
     media_type: bytes = b"application/json"
 
 
 class Overdue(Exception):
-    """An accepted request whose time was over before it was computed: the machine slowed down meanwhile."""
+    """The error of an accepted request whose time was over before it was computed: the machine had slowed down
+    meanwhile."""
 
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way."""
+    """An accepted request whose rows are not all computed yet."""
 
     rows: Sequence[Any]
     results: list[Any]
@@ -72,7 +73,10 @@ class Job:
 
 
 class Backlog:
-    """Made when the service is described, and started by the process that serves."""
+    """The queue of accepted rows and the threads that compute them.
+
+    It is made when the service is described, and started by the process that serves.
+    """
 
     def __init__(self, *, threads: int, max_latency_ms: int) -> None:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
@@ -85,7 +89,7 @@ class Backlog:
         self.model: Model | None = None
 
     def start(self, model: Model) -> None:
-        """Compute the first rows, and have the threads wait for more."""
+        """Compute the warm-up row to time it, then start the threads that wait for rows."""
         weight = model.weight(model.warm_up)
         for _ in range(NUM_TIMED):
             started = time.perf_counter()
@@ -96,18 +100,20 @@ class Backlog:
             threading.Thread(target=self.work, args=(model,), name=f"backlog-{number}", daemon=True).start()
 
     def wait_s(self) -> float:
-        """How long a request is expected to wait from now: to be read, for its turn, and to be sent its answer."""
+        """Return the seconds that a request is expected to wait from now: to be read, for its turn, and for its answer
+        to be sent."""
         return 2 * self.lag.seconds + self.weight_left * self.unit_s / self.threads
 
     def is_full(self) -> bool:
-        """Whether no request at all would be accepted now."""
+        """Return whether every request would be refused now."""
         return self.wait_s() > self.max_wait_s
 
     def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | None":
-        """Take a request; None where its answer would take too long. One that finds nobody before it is taken, however
-        long it is, and computed to its end, unless the event loop is late.
+        """Take a request; return the future of its reply, or None where its answer would take too long.
 
-        The reply, or its error (Overdue, or the model's own), comes on the event loop that asks.
+        A request that finds nobody before it is taken, however long it is, and computed to its end, unless the event
+        loop is late. The future belongs to the event loop that asks; it has the Reply, or the error: Overdue, or the
+        model's own. Raise RuntimeError where `start` has not been called.
         """
         if self.model is None:
             raise RuntimeError("the backlog has no model yet; start() comes first")
@@ -126,7 +132,7 @@ class Backlog:
         return job.reply
 
     def work(self, model: Model) -> None:
-        """Compute one row after another."""
+        """Compute one row after another, without end."""
         while True:
             job, index = self.queue.get()
             row = job.rows[index]
@@ -148,14 +154,14 @@ class Backlog:
                 hand_over(job, model)
 
     def is_wanted(self, job: Job) -> bool:
-        """Whether there is still use in computing a row of it."""
+        """Return whether computing another row of a job is of use; a job past its deadline gets the error Overdue."""
         if job.error is None and time.monotonic() > job.deadline:
             job.error = Overdue()
         return job.error is None and not job.reply.cancelled()
 
 
 def hand_over(job: Job, model: Model) -> None:
-    """Give the reply to the event loop that waits for it."""
+    """Give the job's reply, or its error, to the event loop that waits for it."""
     reply: Reply | Exception = job.error if job.error is not None else Reply(b"")
     if job.error is None:
         try:

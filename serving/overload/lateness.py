@@ -1,4 +1,4 @@
-"""How late an event loop is: for how long what comes waits before anybody looks at it."""
+"""The lateness of an event loop: the time that an event waits before the loop looks at it."""
 
 import asyncio
 import math
@@ -8,10 +8,10 @@ PERIOD_S = 0.05
 
 
 class Lateness:
-    """Of the loop that starts it: how much later than asked for its timer rings, time after time.
+    """The lateness of the event loop that starts it: the delay with which its timer rings, every PERIOD_S seconds.
 
     One late ring is a hiccup, and tells nothing of what comes next (Nichols and Jacobson, "Controlling Queue Delay",
-    2012, take the least of an interval for the same reason).
+    2012, take the minimum over an interval for the same reason).
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Lateness:
         self.before_s = self.last_s = 0.0
 
     def start(self) -> None:
-        """Look at it from now on, as long as the loop runs."""
+        """Measure the lateness from now on, as long as the running loop runs."""
         now = time.monotonic()
         self.before_s, self.last_s = self.last_s, max(0.0, now - self.due)
         self.due = now + PERIOD_S
@@ -27,5 +27,6 @@ class Lateness:
 
     @property
     def seconds(self) -> float:
-        """The least of the last two rings, or of the last and the one that is late by now; 0 before the start."""
+        """The least of the last two rings' lateness, or of the last ring's and that of the ring that is due; 0 before
+        the start."""
         return max(min(self.before_s, self.last_s), min(self.last_s, time.monotonic() - self.due))

@@ -1,4 +1,4 @@
-"""How many requests are computed at once: as many as there are slots, and none waits in vain for one."""
+"""The slots that limit how many requests are computed at once; no request waits in vain for one."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ LATEST = 0.2  # how much the latest request counts in the mean of how long one t
 
 
 class Slots:
-    """A slot is taken in an `async with` block.
+    """The slots for requests that are computed at once; an `async with` block takes one.
 
-    BentoML's ServiceUnavailable, which is answered with 503, where none gets free within `max_latency_ms`: at once
-    where those before it are expected to take longer than that, else when the time is over.
+    Raise BentoML's ServiceUnavailable, which is answered with 503, where no slot gets free within `max_latency_ms`: at
+    once where the requests before it are expected to take longer than that, or else when the time is over.
     """
 
     def __init__(self, number: int, *, max_latency_ms: int) -> None:
@@ -19,7 +19,7 @@ class Slots:
         self.taken: list[float] = []
 
     def wait_s(self) -> float:
-        """How long one more is expected to wait."""
+        """Return the seconds that one more request is expected to wait for a slot."""
         return self.mean_s * (self.num_waiting + 1) / self.number if self.free.locked() else 0.0
 
     async def __aenter__(self) -> None:

@@ -1,8 +1,8 @@
 """The page that a bundle serves at `/`: ask the model, and read what it was made from and how good it is.
 
-One HTML document without an address in it. Its parts lie here, the form and the script of a task in serving/tasks. The
-policy lets the browser run that one script and no other, ask
-this service only, and make no HTML of a string: whatever the model or a user says can only be put in as text.
+It is one HTML document that loads nothing from elsewhere. Its parts lie in this folder, the form and the script of a
+task in serving/tasks. Its Content-Security-Policy lets the browser run the page's one script and no other, ask this
+service only, and make no HTML of a string: whatever the model or a user says can only be put in as text.
 """
 
 import base64
@@ -31,16 +31,16 @@ MARK = re.compile(r"<!-- (\w+) -->")
 
 @dataclass(frozen=True)
 class Page:
-    """The document, and the headers that it is sent with."""
+    """The HTML document, the headers that it is sent with, and its icon."""
 
     html: str
     headers: Mapping[str, str]
     icon: str
-    """An SVG, which the page holds and browsers ask for by the name of `/favicon.ico`."""
+    """The icon as SVG text, which the page holds and which browsers ask for by the name of `/favicon.ico`."""
 
 
 def make_page(folder: Path, *, has_examples: bool = True) -> Page:
-    """The page of the bundle in `folder`; with `has_examples`, it offers a few rows that the bundle was proven with."""
+    """Return the page of the bundle in `folder`; with `has_examples`, it offers a few of the golden requests."""
     facts = facts_of(folder)
     facts["examples"] = endpoint_of(facts["task"]).examples(golden_of(folder)) if has_examples else []
     style = "\n".join(map(part, STYLES))
@@ -68,7 +68,7 @@ def make_page(folder: Path, *, has_examples: bool = True) -> Page:
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """What the form must know of the model; everything else is asked of GET /lineage."""
+    """Return the facts that the form needs about the model; the page asks GET /lineage for everything else."""
     about = load_about(folder)
     endpoint = endpoint_of(about.task)
     identity = identify(folder)
@@ -86,7 +86,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
 
 
 def golden_of(folder: Path) -> list[dict[str, Any]]:
-    """The requests that a bundle was proven with; none where it holds none."""
+    """Return the golden requests that the bundle was proven with; empty where it holds none."""
     golden = folder / GOLDEN
     return json.loads(golden.read_text(encoding="utf-8")) if golden.is_file() else []
 
@@ -96,12 +96,12 @@ def part(name: str, *, folder: Path = PARTS) -> str:
 
 
 def as_data(facts: Mapping[str, Any]) -> str:
-    """JSON that ends no element of HTML, whatever a label is called."""
+    """Return facts as JSON in which `<` is escaped, so that no label can end the HTML element that holds it."""
     return json.dumps(facts).replace("<", "\\u003c")
 
 
 def policy(*, style: str, script: str) -> str:
-    """The Content-Security-Policy of the page."""
+    """Return the Content-Security-Policy of a page with one inline style and one inline script."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -119,5 +119,6 @@ def policy(*, style: str, script: str) -> str:
 
 
 def digest_of(text: str) -> str:
-    """How a policy names an inline element by its content."""
+    """Return the expression by which a policy names an inline element: `sha256-` and the base64 of its content's
+    SHA-256."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

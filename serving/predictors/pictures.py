@@ -1,4 +1,4 @@
-"""Rows of a generator as grey images, many images as one, and that as a PNG.
+"""Grey images of a generator's rows, pictures tiled of many images, and PNG encoding.
 
 Legend: S samples, H and W the sides of an image, N = H * W.
 """
@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 
 WHITE = 255
 GAP = 2
-"""Pixels between the images of a picture."""
+"""The pixels between the images of a picture."""
 
 Images = NDArray[np.uint8]
 
 
 def grey_levels(rows: NDArray[np.float32], *, shape: tuple[int, ...]) -> Images:
-    """Rows (S, N) from -1 to 1 as images (S, H, W) from 0 to 255."""
+    """Return rows (S, N), with values from -1 to 1, as images (S, H, W) of grey levels from 0 to 255."""
     levels = (rows.astype(np.float32) + 1) * (WHITE / 2)
     return np.clip(np.rint(levels), 0, WHITE).astype(np.uint8).reshape(len(rows), *shape)
 
 
 def tiled(images: Images, *, columns: int | None = None) -> Images:
-    """Images (S, H, W) as one, line by line; nearly a square, unless `columns` says how many stand in a line."""
+    """Return images (S, H, W) as one picture (its height, its width), line by line.
+
+    The picture is nearly a square, unless `columns` says how many images stand in a line.
+    """
     count, height, width = images.shape
     columns = columns or ceil(sqrt(count))
     lines = ceil(count / columns)
@@ -35,7 +38,7 @@ def tiled(images: Images, *, columns: int | None = None) -> Images:
 
 
 def png_of(image: Images, *, zoom: int = 1) -> bytes:
-    """A grey image (H, W) as a PNG, each pixel `zoom` pixels wide."""
+    """Return a grey image (H, W) as the bytes of a PNG, with each pixel drawn `zoom` pixels wide and high."""
     from PIL import Image  # here, since only pictures need it
 
     held = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Which token comes next: drawn from a model's logits as a request asks. Only numpy is needed.
+"""The choice of the next token, drawn from a model's logits by the settings of a request. Only numpy is needed.
 
 The logits are divided by the temperature, then the `top_k` likeliest tokens are kept (Fan et al. 2018), then the fewest
 likeliest of those whose probabilities sum to `top_p` (Holtzman et al. 2020). One number is drawn for each token, from
@@ -20,24 +20,27 @@ MAX_STOP_LENGTH = 100
 
 
 class RequestError(ValueError):
-    """A request that cannot be answered: what is wrong, the value seen, what is allowed."""
+    """A request that cannot be answered; the message has what is wrong, the value seen, what is allowed."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn, and where it ends. RequestError where a value is out of range."""
+    """The settings of a request that say how its answer is drawn, and where it ends.
+
+    Raise RequestError where a value is out of range.
+    """
 
     max_tokens: int
-    """Of the answer."""
+    """The most tokens of the answer."""
     temperature: float
-    """0 takes the likeliest token each time; 1 draws from the model's own probabilities."""
+    """The temperature: 0 takes the likeliest token each time; 1 draws from the model's own probabilities."""
     top_k: int
-    """The likeliest tokens that are drawn from; 0 for all."""
+    """The number of likeliest tokens that are drawn from; 0 for all."""
     top_p: float
-    """The fewest likeliest tokens whose probabilities sum to this are drawn from; 1 for all."""
+    """The probability that the fewest likeliest tokens, those drawn from, reach together; 1 for all."""
     seed: int
     stop: tuple[str, ...]
-    """Texts before which the answer ends."""
+    """The texts before which the answer ends."""
 
     def __post_init__(self) -> None:
         require_integer("max_tokens", self.max_tokens, low=1)
@@ -55,7 +58,7 @@ class Sampling:
 
 
 def require_integer(name: str, value: object, *, low: int, high: int | None = None) -> None:
-    """RequestError where the value is no integer within the limits."""
+    """Raise RequestError where a value is no integer from `low` to `high`, both included."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
         allowed = f"from {low} on" if high is None else f"from {low} to {high}"
         raise RequestError(f"{name} is {shown(value)}; it must be an integer {allowed}")
@@ -69,17 +72,17 @@ def is_number(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """The value as a message shows it."""
+    """Return a value as a message shows it, cut to 40 characters."""
     return repr(value)[:40]
 
 
 def generator_of(seed: int) -> np.random.Generator:
-    """The random numbers of one request."""
+    """Return the random number generator of one request."""
     return np.random.Generator(np.random.PCG64(seed))
 
 
 def next_token(logits: NDArray[np.float32], sampling: Sampling, generator: np.random.Generator) -> int:
-    """One token's number, from the logits (V,)."""
+    """Return the id of the next token, drawn from the logits (V,)."""
     if sampling.temperature == 0:
         return int(logits.argmax())
     kept, probability = distribution(
@@ -93,9 +96,10 @@ def next_token(logits: NDArray[np.float32], sampling: Sampling, generator: np.ra
 def distribution(
     logits: NDArray[np.float32], *, temperature: float, top_k: int, top_p: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """What is drawn from: token numbers (K,) and their probabilities (K,), which sum to 1.
+    """Return the token ids (K,) that are drawn from, and their probabilities (K,), which sum to 1.
 
-    Where not all tokens are kept, the likeliest come first; of tokens that are equally likely the lower number.
+    Where not all tokens are kept, the likeliest come first; of tokens that are equally likely, the lower id comes
+    first.
     """
     kept = np.arange(len(logits))
     if 0 < top_k < len(logits):

@@ -1,4 +1,4 @@
-"""What classifiers share: from logits to probabilities, and from those to answers."""
+"""The answers that all classifiers give: from logits to probabilities, and from probabilities to labels."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ Scores = NDArray[np.float32]
 
 
 class ScoredLabel(TypedDict):
-    """What is said of one row."""
+    """The answer for one row: its label, and the scores of all labels."""
 
     label: str
     scores: dict[str, float]
@@ -20,13 +20,14 @@ class ScoredLabel(TypedDict):
 
 
 def softmax(logits: NDArray[np.float32]) -> Scores:
-    """Probabilities over the last axis."""
+    """Return the softmax of logits over the last axis, in the shape of the logits."""
     exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return (exponents / exponents.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def answers_of(labels: Sequence[str], scores: Scores) -> list[ScoredLabel]:
-    """The scores of each row by label; the highest is its label."""
+    """Return the answer for each row of scores (N, L): its most probable label, and all scores by label, rounded to
+    DIGITS."""
     return [
         ScoredLabel(
             label=labels[max(range(len(row)), key=row.__getitem__)],

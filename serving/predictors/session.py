@@ -1,4 +1,4 @@
-"""ONNX Runtime as every predictor uses it."""
+"""The ONNX Runtime sessions that every predictor uses."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,19 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 VARIABLE = "MODELYARD_DEVICE"
-"""`cpu`, which the bundle was measured on and is served by if nothing is said, or `cuda`."""
+"""The environment variable that names the device: `cpu` (the default, on which the bundle was measured) or `cuda`."""
 PROVIDERS = {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider")}
 
 
 class DeviceError(ValueError):
-    """A device that there is none of."""
+    """The error of a device that does not exist or cannot be used here."""
 
 
 def open_session(path: Path) -> "InferenceSession":
-    """A model on one core a call: calls on several threads share out the cores better than ONNX Runtime does."""
+    """Return the session of an ONNX model that uses one core per call.
+
+    Calls on several threads share out the cores better than ONNX Runtime does.
+    """
     import onnxruntime  # here, so that judging a torch model does not load it
 
     options = onnxruntime.SessionOptions()
@@ -31,7 +34,10 @@ def device() -> str:
 
 
 def check_device() -> None:
-    """DeviceError where MODELYARD_DEVICE names what this ONNX Runtime cannot compute on, which would fall back."""
+    """Raise DeviceError where MODELYARD_DEVICE names a device on which this ONNX Runtime cannot compute.
+
+    ONNX Runtime itself would fall back to the CPU without an error.
+    """
     import onnxruntime
 
     if device() not in PROVIDERS:

@@ -1,4 +1,4 @@
-"""Cleaning of a text, the same in training and in serving: one function for both, so that no skew can creep in.
+"""The cleaning of a text, one function for training and serving, so that no skew can creep in.
 
 `clean` is idempotent and linear in the length of the text, whatever is in it. Only the standard library is needed.
 """
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 MAX_MARKS = 30
-"""Combining marks in a row that are kept, as in Unicode's stream-safe text (UAX 15): putting a longer run in order, as
-normalisation does, takes quadratic time."""
+"""The most combining marks in a row that are kept, as in Unicode's stream-safe text (UAX 15): putting a longer run in
+order, as normalisation does, takes quadratic time."""
 
 MAX_CHARACTERS_PER_TOKEN = 128
-"""Characters of a text that are read for each token that a model takes; English needs about five."""
+"""The most characters of a text that are read for each token that a model takes; English needs about five."""
 
 # What has a use only inside a renderer: soft hyphen, zero-width space, direction marks, byte order mark. The zero-width
 # joiners stay: Persian, Indic scripts and emoji are spelled with them.
@@ -50,9 +50,9 @@ PUNCTUATION = ".,;:!?)'"
 
 
 def clean(text: str, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str]) -> str:
-    """The text in one Unicode form, on one line, with what `mask` names replaced by placeholders such as `[EMAIL]`.
+    """Return the text in one Unicode form, on one line, with the details that `mask` names replaced by placeholders.
 
-    Cleaning a clean text changes nothing.
+    A placeholder is the name of a kind in brackets, as `[EMAIL]`. Cleaning a clean text changes nothing.
     """
     if not text.isascii():
         text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
@@ -60,10 +60,10 @@ def clean(text: str, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str]) ->
 
 
 def clean_lines(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
-    """The text with its lines and paragraphs, for a model that writes: in one Unicode form, without control characters
-    and spaces at the ends of lines, with at most one blank line between paragraphs.
+    """Return the text with its lines and paragraphs kept, for a model that writes.
 
-    Cleaning a clean text changes nothing.
+    The text is in one Unicode form, without control characters and without spaces at the ends of lines, with at most
+    one blank line between paragraphs. Cleaning a clean text changes nothing.
     """
     text = CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
     if not text.isascii():
@@ -73,9 +73,10 @@ def clean_lines(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
 
 
 def cut(text: str, *, max_tokens: int) -> str:
-    """The beginning of a clean text: all that `max_tokens` tokens can be made of, so that one vast text costs little.
+    """Return the beginning of a clean text: at most MAX_CHARACTERS_PER_TOKEN characters for each allowed token.
 
-    Ends with a whole word where there is one. Cutting what is cut changes nothing.
+    This keeps the cost of a huge text small. The beginning ends with a whole word where there is one. Cutting it again
+    changes nothing.
     """
     limit = max_tokens * MAX_CHARACTERS_PER_TOKEN
     if len(text) <= limit:
@@ -85,7 +86,7 @@ def cut(text: str, *, max_tokens: int) -> str:
 
 
 def cut_marks(text: str) -> str:
-    """The text with at most MAX_MARKS combining marks in a row."""
+    """Return the text with at most MAX_MARKS combining marks in a row."""
     return long_run_of_marks().sub(r"\1", text)
 
 
@@ -102,7 +103,7 @@ def long_run_of_marks() -> re.Pattern[str]:
 
 
 def hide(text: str, *, mask: Sequence[str]) -> str:
-    """Replace what `mask` names (`email`, `phone`, `card`, `url`) by placeholders."""
+    """Return the text with the details that `mask` names (`email`, `phone`, `card`, `url`) replaced by placeholders."""
     has_digits = FEWEST_DIGITS.search(text) is not None if "phone" in mask or "card" in mask else False
     possible: dict[str, Callable[[], bool]] = {
         "url": lambda: "://" in text or "www." in text.lower(),
@@ -116,13 +117,16 @@ def hide(text: str, *, mask: Sequence[str]) -> str:
 
 @functools.cache
 def pattern_of(kinds: tuple[str, ...]) -> re.Pattern[str]:
-    """All kinds in one pattern: one scan from left to right, so that none finds parts of what another replaced."""
+    """Return one pattern for all kinds of details.
+
+    One scan from left to right keeps a kind from finding parts of what another kind replaced.
+    """
     choices = "|".join(f"(?P<{kind}>{MASKS[kind]})" for kind in kinds)
     return re.compile(choices, re.ASCII | re.IGNORECASE)
 
 
 def placeholder(found: re.Match[str]) -> str:
-    """What stands for a match; the match itself where it turns out to be nothing of the kind."""
+    """Return the placeholder of a match, or the match itself where it turns out to be no such detail."""
     text, kind = found[0], str(found.lastgroup)
     if kind == "card":
         return "[CARD]" if has_luhn_checksum(text) else text
@@ -134,7 +138,7 @@ def placeholder(found: re.Match[str]) -> str:
 
 
 def has_luhn_checksum(text: str) -> bool:
-    """Whether the digits of `text` end with the check digit of payment cards (ISO/IEC 7812-1)."""
+    """Return whether the digits of `text` end with the check digit of payment cards (ISO/IEC 7812-1)."""
     digits = [int(character) for character in reversed(text) if character.isdigit()]
     doubled = [2 * digit - 9 * (digit > 4) for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

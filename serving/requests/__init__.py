@@ -1,1 +1,1 @@
-"""How requests are let in, read, judged, answered and refused."""
+"""The handling of requests: admission by key, reading, checking, answering and refusing."""

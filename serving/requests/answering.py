@@ -1,8 +1,8 @@
-"""Answers a task's requests itself, ahead of BentoML's own way to the service.
+"""The answering of a task's requests ahead of BentoML's own way to the service, which costs as much as the model.
 
-BentoML's way costs as much as the model does (docs/decisions.md has the figures): it is left to the addresses that
-are asked now and then. A request is read, judged, put into the backlog, and answered with what comes out of it. What
-cannot be answered in time is told so before its body is read.
+A request is read, judged, put into the backlog, and answered with the result. A request that cannot be answered in time
+is told so before its body is read. BentoML's way is left to the addresses that are asked now and then
+(docs/decisions.md has the figures).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ INLINE_BYTES = 16_384  # of a body that is judged at once: handing it to a threa
 
 
 class Answers:
-    """POST to the task's route; everything else goes on to BentoML."""
+    """The middleware that answers POST to the task's route; everything else goes on to BentoML."""
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits, backlog: Backlog) -> None:
         self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
@@ -57,7 +57,7 @@ class Answers:
                 await send_reply(found, send)
 
     async def answer(self, scope: Message, receive: Receive) -> Reply | Refused:
-        """The Reply, or why there is none."""
+        """Return the Reply to a request, or the Refused that says why there is none."""
         content_type = header_of(scope, b"content-type")
         body = await read_request(receive, content_type, self.max_bytes, self.limits)
         if isinstance(body, Refused):

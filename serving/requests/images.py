@@ -1,4 +1,4 @@
-"""From an uploaded PNG or JPEG to grey pixels of one exact size; whatever else it may be is refused in words."""
+"""The conversion of an uploaded PNG or JPEG to grey pixels of one exact size; other files are refused with a reason."""
 
 import io
 import warnings
@@ -16,7 +16,7 @@ ORIENTATION = 0x0112  # the tag in EXIF
 
 
 class ImageError(Exception):
-    """What is wrong with an image, and what is taken."""
+    """The error of an image that cannot be read; the message has what is wrong and what is taken."""
 
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
@@ -24,10 +24,10 @@ class ImageError(Exception):
 
 
 def read_grey(data: bytes, *, height: int, width: int) -> NDArray[np.float32]:
-    """The image's pixels from 0 (black) to 255, (height, width); colours by their luminance (ITU-R BT.601).
+    """Return the pixels of an image as grey levels from 0 (black) to 255, (height, width).
 
-    The size is judged by the header, before anything is unpacked. ImageError where it is no whole, opaque PNG or JPEG
-    of this size.
+    Colours become their luminance (ITU-R BT.601). The size is judged by the header, before anything is unpacked. Raise
+    ImageError where the data is no whole, opaque PNG or JPEG of this size.
     """
     image = opened(data)
     check_size(image.size, (width, height), sideways=None)  # a PNG is unpacked to tell its orientation
@@ -45,7 +45,8 @@ def read_grey(data: bytes, *, height: int, width: int) -> NDArray[np.float32]:
 
 
 def opened(data: bytes) -> Image.Image:
-    """The image behind its header; whole, as far as its own marks and checksums say."""
+    """Return an image behind its header, whole as far as its own marks and checksums say; raise ImageError where it is
+    not."""
     if not data:
         raise ImageError("is empty")
     try:
@@ -68,7 +69,10 @@ def opened(data: bytes) -> Image.Image:
 
 
 def check_size(size: tuple[int, int], wanted: tuple[int, int], *, sideways: bool | None) -> None:
-    """ImageError where an image is of another width and height; `sideways` None where its orientation is not known."""
+    """Raise ImageError where the size of an image, (width, height), is not `wanted`.
+
+    Where `sideways` is None, the orientation is not known, and width and height may be exchanged.
+    """
     found = (size[1], size[0]) if sideways else size
     if found != wanted and (sideways is not None or sorted(found) != sorted(wanted)):
         raise ImageError(
@@ -77,12 +81,12 @@ def check_size(size: tuple[int, int], wanted: tuple[int, int], *, sideways: bool
 
 
 def is_sideways(image: Image.Image) -> bool:
-    """Whether the image is to be shown with width and height exchanged."""
+    """Return whether the EXIF orientation exchanges the image's width and height."""
     return image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def pixels_of(image: Image.Image) -> NDArray[np.float32]:
-    """Grey pixels of an image that is unpacked; ImageError where some can be seen through."""
+    """Return the grey levels (height, width) of an unpacked image; raise ImageError where a pixel is transparent."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if np.asarray(image.getchannel("A")).min() < 255:

@@ -1,9 +1,9 @@
-"""Who gets in: keys of clients, and what stands before the service and asks for one.
+"""The keys of clients, and the middleware that asks for one before the service.
 
-A key is 256 random bits behind a short public id. The file holds the SHA-256 of it, never the key: what is that random
-cannot be guessed from its hash, so none of the slow hashes for passwords is needed (NIST SP 800-63B, look-up secrets).
-MODELYARD_KEYS names the file, which is read again when it changes, or holds what would be in it, for a container whose
-secrets are variables. Without it, only this machine is answered.
+A key is 256 random bits behind a short public id. The file holds the SHA-256 of the key, never the key itself: so
+random a value cannot be guessed from its hash, and none of the slow hashes for passwords is needed (NIST SP 800-63B,
+look-up secrets). MODELYARD_KEYS names the file, which is read again when it changes, or holds the text of such a file,
+for a container whose secrets are variables. Without the variable, only this machine is answered.
 """
 
 import fcntl
@@ -34,34 +34,34 @@ PREFIX = "my"
 OPEN = frozenset({"/livez", "/readyz", "/healthz"})  # what a supervisor asks
 SCOPE_OF = {"/feedback": "feedback", "/metrics": "admin"}  # all else is for predict
 CLIENT = "modelyard.client"
-"""Where a request's scope names the client whose key it came with."""
+"""The key in a request's ASGI scope that names the client whose key came with the request."""
 BURST_S = 10  # a client that was silent may ask at once what it may ask in this time
 LOOK_AGAIN_S = 1.0
 NOBODY = hashlib.sha256(b"").hexdigest()
 
 
 class KeysError(ValueError):
-    """A file of keys that cannot be used, or a change to it that cannot be made."""
+    """The error of a file of keys that cannot be used, or of a change to it that cannot be made."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key."""
+    """The record that is kept of a client's key."""
 
     client: str
     id: str
     """The public part of the key."""
     sha256: str
-    """Of the whole key."""
+    """The SHA-256 of the whole key, in hex."""
     scopes: tuple[str, ...]
     per_minute: int
-    """Requests, in the long run."""
+    """The requests per minute that the key allows in the long run."""
     added: str
-    """When, in UTC."""
+    """The time when the key was added, in UTC."""
 
 
 def load_keys(path: Path) -> list[Key]:
-    """The keys of a file, none where it is not there; KeysError where it holds anything else."""
+    """Return the keys of a file, none where it does not exist; raise KeysError where it cannot be read as keys."""
     try:
         return parse_keys(path.read_text(encoding="utf-8"), source=str(path)) if path.exists() else []
     except OSError as error:
@@ -69,7 +69,7 @@ def load_keys(path: Path) -> list[Key]:
 
 
 def parse_keys(text: str, *, source: str) -> list[Key]:
-    """The keys of a file's text; KeysError where it holds anything else."""
+    """Return the keys of a file's text; raise KeysError where it cannot be read as keys."""
     try:
         entries: list[dict[str, Any]] = json.loads(text)["keys"]
         for entry in entries:
@@ -82,17 +82,20 @@ def parse_keys(text: str, *, source: str) -> list[Key]:
 
 
 def is_text_of_keys(given: str) -> bool:
-    """Whether MODELYARD_KEYS holds the keys themselves, and not the name of their file."""
+    """Return whether MODELYARD_KEYS holds the keys themselves, rather than the name of their file."""
     return given.lstrip().startswith("{")
 
 
 def given_keys(given: str) -> list[Key]:
-    """The keys by the value of MODELYARD_KEYS."""
+    """Return the keys that a value of MODELYARD_KEYS gives; raise KeysError where it cannot be read as keys."""
     return parse_keys(given, source=VARIABLE) if is_text_of_keys(given) else load_keys(Path(given))
 
 
 def add_key(path: Path, client: str, *, scopes: Sequence[str], per_minute: int) -> str:
-    """Make a key for a client, and give it: it is not kept anywhere else. KeysError where the client has one."""
+    """Add a key for a client to the file, and return the key, which is kept nowhere else.
+
+    Raise KeysError where the client has a key already, or where the name, a scope or the rate is not valid.
+    """
     if not client or not client.isprintable() or len(client) > 64:
         raise KeysError("a client's name has 1 to 64 printable characters")
     if unknown := sorted(set(scopes) - set(SCOPES)):
@@ -111,7 +114,7 @@ def add_key(path: Path, client: str, *, scopes: Sequence[str], per_minute: int) 
 
 
 def remove_key(path: Path, client: str) -> None:
-    """Forget a client's key; KeysError where it has none."""
+    """Remove a client's key from the file; raise KeysError where the client has none."""
     with changing(path) as keys:
         left = [key for key in keys if key.client != client]
         if len(left) == len(keys):
@@ -122,7 +125,8 @@ def remove_key(path: Path, client: str) -> None:
 
 @contextmanager
 def changing(path: Path) -> Generator[list[Key]]:
-    """The keys, written back after the block: whole or not at all, and readable by their owner only."""
+    """Yield the keys of a file under a lock, and write them back after the block, all or nothing, for their owner to
+    read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -142,7 +146,7 @@ def hash_of(key: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Return whether only this machine can reach a host name or address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -152,7 +156,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_address(host: str) -> None:
-    """KeysError for an address that others reach, where there are no keys."""
+    """Raise KeysError where other machines reach the address, and there are no keys."""
     given = os.environ.get(VARIABLE)
     if not is_loopback(host) and not (given and given_keys(given)):
         raise KeysError(
@@ -163,7 +167,8 @@ def check_address(host: str) -> None:
 
 
 class Keys:
-    """ASGI middleware: 401 without a key, 403 for what it is not for, 429 for too much; each as JSON."""
+    """The ASGI middleware that answers 401 without a key, 403 beyond its scopes, and 429 beyond its rate, each as
+    JSON."""
 
     def __init__(self, app: App, *, path: Path | None, fixed: Sequence[Key] | None = None) -> None:
         self.app, self.path = app, path
@@ -187,7 +192,8 @@ class Keys:
         await send({"type": "http.response.body", "body": body})
 
     def judge(self, scope: Message) -> tuple[int | None, str, list[tuple[bytes, bytes]]]:
-        """None where the request may pass, else the status, what is wrong, and more headers."""
+        """Return the HTTP status, the message and more headers of a refusal; the status is None where the request may
+        pass."""
         if self.path is None and not self.is_fixed:
             server = scope.get("server")
             if server is None or server[1] is None or is_loopback(server[0]):
@@ -208,9 +214,9 @@ class Keys:
         return None, "", []
 
     def key_of(self, scope: Message) -> Key | None:
-        """The key that a request came with, where it is one of ours.
+        """Return the key that a request came with, where it is one of ours; else None.
 
-        The time that it takes does not tell how much of a key was right, nor whether its id is known.
+        The time that this takes tells neither how much of a key was right nor whether its id is known.
         """
         self.refresh()
         given = given_key(scope)
@@ -233,7 +239,7 @@ class Keys:
             self.keys, self.read_of = {}, None
 
     def take(self, key: Key) -> float:
-        """Count a request: 0, or the seconds until the key may ask again (a token bucket)."""
+        """Count a request against a token bucket; return 0, or the seconds after which the key may ask again."""
         now, rate = time.monotonic(), key.per_minute / 60
         most = max(1.0, rate * BURST_S)
         left, at = self.buckets.get(key.id, (most, now))
@@ -246,7 +252,8 @@ class Keys:
 
 
 def given_key(scope: Message) -> str:
-    """The key of the header Authorization, as a bearer's or as the password of Basic; empty where there is none."""
+    """Return the key of the header Authorization: a bearer token, or the password of Basic; empty where there is
+    none."""
     for name, value in scope["headers"]:
         if name.lower() == b"authorization":
             kind, _, credentials = value.decode("latin-1").partition(" ")

@@ -1,7 +1,7 @@
-"""How a request is read, and how one is refused.
+"""The reading of a request, and the refusal of one.
 
-A request whose answer is streamed is judged here and goes on to BentoML (`Refusals`); one that is answered whole is
-answered by serving/requests/answering.py.
+A request whose answer is streamed is judged here and goes on to BentoML (`Refusals`); serving/requests/answering.py
+answers one whose answer is whole.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse
 from serving.endpoint import Endpoint, Limits, Refused, media_type
 
 FULL_HEADER = b"modelyard-full"
-"""For the router: for so many milliseconds every request would be refused."""
+"""The header that tells the router for how many milliseconds every request would be refused."""
 TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""An id or a word that a client may give, and the log repeats."""
+"""The pattern of an id or a word that a client may give, and that the log repeats."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,7 +27,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Refusals:
-    """Answers a bad request itself, and tells a client that is turned away when to come again."""
+    """The middleware that refuses bad requests itself, and tells a client that is turned away when to come again."""
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits) -> None:
         self.app, self.limits, self.route = app, limits, endpoint.ROUTE
@@ -48,7 +48,8 @@ class Refusals:
                 self.num_open -= 1
 
     async def pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
-        """A thread judges, so that a large request does not keep the others waiting."""
+        """Judge a request on a thread, so that a large one does not keep the others waiting; then pass it on or refuse
+        it."""
         content_type = header_of(scope, b"content-type")
         checked = await read_request(receive, content_type, self.max_bytes, self.limits)
         if isinstance(checked, bytes):
@@ -60,24 +61,24 @@ class Refusals:
 
 
 def asked(scope: Message, route: str) -> bool:
-    """Whether it is a request to the task's route."""
+    """Return whether an ASGI scope is a POST to the task's route."""
     return scope["type"] == "http" and scope["path"] == route and scope["method"] == "POST"
 
 
 def overloaded(limits: Limits, *, again_s: int = 0, full_ms: int | None = None) -> Refused:
-    """What a client is told that is turned away."""
+    """Return the refusal of a request that the service has no room for: status 503, with the seconds to wait."""
     error = f"the service is overloaded: an answer would take over {limits.max_latency_ms} ms"
     return Refused(503, error, retry_after_s=max(again_s, -(-limits.max_latency_ms // 1000)), full_ms=full_ms)
 
 
 def refusal(refused: Refused) -> JSONResponse:
-    """The same answer for what speaks Starlette."""
+    """Return a refusal as a Starlette response."""
     headers = {} if refused.retry_after_s is None else {"retry-after": str(refused.retry_after_s)}
     return JSONResponse({"error": refused.error}, status_code=refused.status, headers=headers)
 
 
 async def send_refusal(refused: Refused, send: Send) -> None:
-    """Answer with why there is no answer, as JSON."""
+    """Send a refusal as a JSON answer."""
     body = json.dumps({"error": refused.error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if refused.retry_after_s is not None:
@@ -89,7 +90,7 @@ async def send_refusal(refused: Refused, send: Send) -> None:
 
 
 def header_of(scope: Message, name: bytes) -> str:
-    """A header's value, or an empty string; the last where it comes several times."""
+    """Return a header's value, or an empty string; the last value where the header comes several times."""
     for key, value in reversed(scope["headers"]):
         if key.lower() == name:
             return value.decode("latin-1")
@@ -99,7 +100,10 @@ def header_of(scope: Message, name: bytes) -> str:
 async def read_request(
     receive: Receive, content_type: str, max_bytes: Mapping[str, int], limits: Limits
 ) -> bytes | Refused:
-    """The whole body; 413 as soon as it is longer than its type may be, 408 where it takes too long to come."""
+    """Return the whole body of a request, or a Refused.
+
+    The status is 413 as soon as the body is longer than its type may be, and 408 where it does not arrive in time.
+    """
     most = max_bytes.get(media_type(content_type), min(max_bytes.values()))
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -115,7 +119,8 @@ async def read_request(
 
 
 async def read_body(receive: Receive, most: int) -> bytes | Refused:
-    """The same for a request that may take its time."""
+    """Return the whole body of a request that may take its time; Refused with status 413 where it is longer than `most`
+    bytes."""
     body = await read_rest(b"", receive, most)
     return too_long(most) if len(body) > most else body
 
@@ -125,7 +130,7 @@ def too_long(most: int) -> Refused:
 
 
 async def read_rest(begun: bytes, receive: Receive, most: int) -> bytes:
-    """A body that comes in parts, as far as it may go and little further."""
+    """Return a body that comes in parts, read until its end or until it is longer than `most` bytes."""
     body, more = bytearray(begun), True
     while more and len(body) <= most:
         message = await receive()
@@ -135,7 +140,7 @@ async def read_rest(begun: bytes, receive: Receive, most: int) -> bytes:
 
 
 def as_json(scope: Message, body: bytes) -> Message:
-    """The request with another body, which is JSON."""
+    """Return the scope of a request whose body is replaced by JSON."""
     replaced = (b"content-type", b"content-length", b"transfer-encoding")
     kept = [(name, value) for name, value in scope["headers"] if name.lower() not in replaced]
     new = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -143,7 +148,7 @@ def as_json(scope: Message, body: bytes) -> Message:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read, then what comes after it."""
+    """Return a `receive` that gives the body that was read, then what comes after it."""
     todo: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -153,7 +158,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 def with_retry_after(send: Send, limits: Limits) -> Send:
-    """A `send` that makes BentoML's 503 say what to do."""
+    """Return a `send` that replaces BentoML's 503 by a refusal with the seconds to wait."""
     is_refused = False
 
     async def explain(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Files of a multipart/form-data body (RFC 7578), which is whole and in memory already."""
+"""The files of a multipart/form-data body (RFC 7578) that is whole and in memory already."""
 
 from dataclasses import dataclass, field
 from email.message import Message
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class UploadError(Exception):
-    """What is wrong with the body."""
+    """The error of a body that is not the upload that its content type says."""
 
 
 class TooManyParts(UploadError):
-    """More parts than are taken."""
+    """The error of an upload with more parts than are taken; `number` is how many it has."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"it has {number} parts")
@@ -25,19 +25,19 @@ class TooManyParts(UploadError):
 
 @dataclass
 class Part:
-    """One part of the body."""
+    """One part of a multipart body."""
 
     headers: dict[str, str] = field(default_factory=dict)
     data: bytearray = field(default_factory=bytearray)
 
     @property
     def name(self) -> str:
-        """Of the form's field."""
+        """The name of the form field."""
         return option(self.headers.get("content-disposition", ""), "name")
 
 
 def option(header: str, name: str) -> str:
-    """A parameter of a header's value, as in `form-data; name="images"`, or an empty string."""
+    """Return a parameter of a header's value, as in `form-data; name="images"`, or an empty string."""
     message = Message()
     message["content-disposition"] = header
     found = message.get_param(name, "", header="content-disposition")
@@ -45,9 +45,10 @@ def option(header: str, name: str) -> str:
 
 
 def parts_of(content_type: str, body: bytes, *, most: int) -> list[Part]:
-    """The body's parts, in its order. UploadError where it is not what `content_type` says, or is cut short.
+    """Return the parts of a multipart body, in order.
 
-    TooManyParts as soon as there are more than `most`; how many they are is then told by their delimiters alone.
+    Raise UploadError where it is not what `content_type` says, or is cut short. Raise TooManyParts as soon as there are
+    more than `most` parts; their number is then counted by the delimiters alone.
     """
     boundary = option(content_type, "boundary")
     if not boundary:

@@ -1,4 +1,4 @@
-"""The tasks that a service may be for, by name. Each is imported only when asked: a bundle holds its own alone."""
+"""The tasks of services, by name. Each is imported only on request: a bundle holds the code of its own task alone."""
 
 from collections.abc import Callable
 
@@ -38,5 +38,6 @@ TASKS: dict[str, Callable[[], Endpoint]] = {
 
 
 def endpoint_of(task: str) -> Endpoint:
-    """What a bundle of a task answers. KeyError where there is no such task."""
+    """Return the endpoint of a task, which answers its bundle's requests; raise KeyError where there is no such
+    task."""
     return TASKS[task]()

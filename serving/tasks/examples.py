@@ -1,21 +1,21 @@
-"""How a few of the golden requests are chosen and named, which the page offers to ask with one click."""
+"""The choice and naming of a few golden requests that the page offers to ask with one click."""
 
 from collections.abc import Sequence
 from typing import Any
 
 MOST = 4
 GOOD_LENGTHS = range(30, 161)
-"""Characters of a text that says something and can be read at a glance."""
+"""The lengths, in characters, of a text that says something and can be read at a glance."""
 NAME_LENGTH = 60
 
 
 def rank(text: str) -> tuple[bool, int]:
-    """Readable ones first, then the short ones."""
+    """Return a sort key that puts texts of a readable length first, then shorter texts before longer."""
     return len(text) not in GOOD_LENGTHS, len(text)
 
 
 def of_every_label(labelled: Sequence[tuple[str, Any]]) -> list[Any]:
-    """The first of each label, then the second of each, MOST in all."""
+    """Return at most MOST values: the first of each label, then the second of each, and so on."""
     groups: dict[str, list[Any]] = {}
     for label, value in labelled:
         groups.setdefault(label, []).append(value)

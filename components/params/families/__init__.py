@@ -1,4 +1,4 @@
-"""The model families that there are, and the typed settings of each; components/models has their networks."""
+"""The model families, and the typed settings of each; components/models has their networks."""
 
 from functools import reduce
 from operator import or_

@@ -6,7 +6,8 @@ from components.params.section import Section
 
 
 class FamilySettings(Section):
-    """The settings of a network: its sizes and choices of its parts; what follows from the data is not among them."""
+    """The settings of a network: its sizes and the choices of its parts. Sizes that follow from the data are not
+    settings."""
 
     family: Any
-    """The name of the family; each class allows its own alone. A recipe says it once, at its top."""
+    """The name of the family; each subclass allows only its own. A recipe gives it once, at its top."""

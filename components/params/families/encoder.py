@@ -16,7 +16,7 @@ class EncoderSettings(FamilySettings):
     intermediate_size: Positive
     """The width of the feed-forward layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """The share of dropout of embeddings and residuals; the attention has none."""
+    """The dropout rate of embeddings and residuals; the attention has no dropout."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "EncoderSettings":

@@ -14,7 +14,7 @@ class GptSettings(FamilySettings):
     num_layers: Positive
     num_heads: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """The share of dropout of embeddings, attention and residuals."""
+    """The dropout rate of embeddings, attention and residuals."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "GptSettings":

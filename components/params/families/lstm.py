@@ -14,4 +14,4 @@ class LstmSettings(FamilySettings):
     hidden_size: Positive
     num_layers: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """The share of dropout of the embeddings and between layers."""
+    """The dropout rate of the embeddings, and between layers."""

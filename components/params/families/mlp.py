@@ -14,6 +14,6 @@ class MlpSettings(FamilySettings):
     """The widths of the hidden layers; the first and the last width follow from the data."""
     activation: Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
     batch_norm: bool
-    """Whether batch normalisation follows each hidden layer's product."""
+    """True to follow each hidden layer's product by batch normalisation."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """The share of dropout of the hidden layers."""
+    """The dropout rate of the hidden layers."""

@@ -1,4 +1,4 @@
-"""The tasks that there are, and the sections of a recipe of each; components/tasks has the work of each."""
+"""The tasks, and the sections that each gives a recipe; components/tasks has the work of each task."""
 
 from functools import reduce
 from operator import or_

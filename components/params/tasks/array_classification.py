@@ -1,4 +1,4 @@
-"""The sections of a recipe that gives arrays of numbers their labels."""
+"""The sections of a recipe that classifies arrays of numbers."""
 
 from typing import Annotated, Literal
 
@@ -11,13 +11,13 @@ from components.params.task import TaskSections, TaskServing
 
 
 class ArrayClassificationData(ArrayData):
-    """The section preprocess: rows of an array of numbers and its label, images or vectors."""
+    """The section preprocess: rows of an array of numbers (an image or a vector) and its label."""
 
     task: Literal["array_classification"]
 
 
 class LogisticBaseline(Section):
-    """The baseline of a logistic regression on the values."""
+    """The baseline: a logistic regression on the values."""
 
     C: Annotated[float, Field(gt=0)]
     """The inverse strength of the regularisation."""
@@ -29,11 +29,11 @@ class ArrayClassificationFigures(ClassifierFigures):
 
 
 class ArrayClassificationServing(TaskServing):
-    """The limits of POST /classify, which takes images as files, or arrays."""
+    """The limits of POST /classify, which takes images as files, or arrays of numbers."""
 
     task: Literal["array_classification"]
     max_arrays: Positive
-    """The most arrays of one request."""
+    """The most arrays in one request."""
     max_image_bytes: Positive
     """The most bytes of one uploaded image."""
 

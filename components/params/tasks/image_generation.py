@@ -1,4 +1,4 @@
-"""The sections of a recipe that draws images."""
+"""The sections of a recipe that generates images."""
 
 from typing import Annotated, Literal
 
@@ -23,15 +23,16 @@ class ImageGenerationData(ArrayData):
 
 class SampleGate(Section):
     max_frechet_ratio: Annotated[float, Field(gt=0)]
-    """The most of the generator's Fréchet distance over that of an untrained one."""
+    """The largest ratio of the generator's Fréchet distance to that of an untrained generator."""
     max_class_share: Share
-    """The most samples, as a share of all, that the classifier takes for one class; every class must be among them."""
+    """The largest share of samples that the classifier assigns to one class; every class must occur among the
+    samples."""
     min_diversity: Annotated[float, Field(ge=0)]
-    """The least mean distance between two samples over that between two real rows; near 0
-    where all samples are alike."""
+    """The least ratio of the mean distance between two samples to that between two real rows; it is near 0 where all
+    samples are alike."""
     min_classifier_accuracy: Share
-    """The least accuracy on the test split of the classifier whose features are compared; those of
-    a worse one tell nothing."""
+    """The least accuracy on the test split of the classifier whose features are compared; the features of a worse one
+    say nothing."""
 
 
 class ImageGenerationFigures(TaskFigures):
@@ -39,7 +40,8 @@ class ImageGenerationFigures(TaskFigures):
     num_samples: Annotated[int, Field(ge=100)]
     seed: Annotated[int, Field(ge=0)]
     classifier_epochs: Positive
-    """The epochs of the classifier whose features are compared; it is trained here, on the real training split."""
+    """The epochs for training the classifier whose features are compared; evaluate trains it on the real training
+    split."""
     gate: SampleGate
 
 
@@ -48,7 +50,7 @@ class ImageGenerationServing(TaskServing):
 
     task: Literal["image_generation"]
     max_samples: Positive
-    """The most samples of one request."""
+    """The most samples in one request."""
 
 
 SECTIONS = TaskSections(

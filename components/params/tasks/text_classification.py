@@ -1,4 +1,4 @@
-"""The sections of a recipe that gives texts their labels."""
+"""The sections of a recipe that classifies texts."""
 
 from typing import Annotated, Literal
 
@@ -16,18 +16,18 @@ class TextClassificationData(TaskData):
     task: Literal["text_classification"]
     unicode: Literal["NFC", "NFKC"]
     mask: tuple[Literal["email", "phone", "card", "url"], ...]
-    """The kinds of details that are replaced by their name in brackets."""
+    """The kinds of personal details to replace by their name in brackets."""
     conflicts: Literal["remove", "majority"]
-    """How a text that carries two labels is treated: removed, or given the label of the majority."""
+    """The treatment of a text that carries two labels: it is removed, or given the label of the majority."""
     near_duplicates: NearDuplicates
     slice: str | None = None
-    """A column whose values the report tells apart (a domain, a region)."""
+    """The column whose values the report tells apart (a domain, a region); null for none."""
     tokenizer: Tokenizer
     """The source of the folder that holds tokenizer.json, or the settings to train one."""
     max_tokens: Annotated[int, Field(ge=4, le=8192)]
     """The most tokens of one text; a longer text is cut."""
     max_unknown_share: Share
-    """The most tokens that the tokenizer does not know, as a share of all."""
+    """The largest share of tokens that the tokenizer does not know."""
 
 
 class Baseline(Section):
@@ -56,9 +56,9 @@ class TextClassificationServing(TaskServing):
 
     task: Literal["text_classification"]
     max_texts: Positive
-    """The most texts of one request."""
+    """The most texts in one request."""
     max_text_length: Positive
-    """The most characters of one text of a request."""
+    """The most characters of one text in a request."""
     max_body_bytes: Positive
     """The most bytes of a request's body."""
 

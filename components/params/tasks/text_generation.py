@@ -1,4 +1,4 @@
-"""The sections of a recipe that writes texts."""
+"""The sections of a recipe that generates texts."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from components.params.texts import NearDuplicates, Tokenizer
 
 
 class TextGenerationData(TaskData):
-    """The section preprocess: rows of a text, each a whole document."""
+    """The section preprocess: rows that are each a whole document of text."""
 
     task: Literal["text_generation"]
     unicode: Literal["NFC", "NFKC"]
@@ -20,7 +20,7 @@ class TextGenerationData(TaskData):
     context: Annotated[int, Field(ge=8, le=8192)]
     """The number of tokens that the model sees at once."""
     max_unknown_share: Share
-    """The most tokens that the tokenizer does not know, as a share of all."""
+    """The largest share of tokens that the tokenizer does not know."""
 
 
 class Samples(Section):
@@ -33,17 +33,17 @@ class Samples(Section):
     top_k: Annotated[int, Field(ge=0)]
     """The number of likeliest tokens that are drawn from; 0 for all."""
     top_p: Annotated[float, Field(gt=0, le=1)]
-    """The sum of probabilities that the fewest likeliest tokens must reach, which are drawn from."""
+    """The probability that the likeliest tokens must reach together; only the fewest that reach it are drawn from."""
     seed: Annotated[int, Field(ge=0)]
     prompts: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The beginnings of the texts, taken in turn."""
+    """The prompts that the texts begin with, taken in turn."""
 
 
 class LanguageGate(Section):
     max_bits_per_byte: float | None
     """The most bits per byte on the test split; null for none."""
     min_gain: float
-    """The least bits per byte below each of the baselines named in `beat`, at the lower end of the interval."""
+    """The least gain in bits per byte over each baseline in `beat`, at the lower end of the bootstrap interval."""
     beat: tuple[Literal["xz", "byte_ngram", "token_ngram"], ...]
 
 

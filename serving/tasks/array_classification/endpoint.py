@@ -1,5 +1,7 @@
-"""POST /classify: images as files, or arrays of numbers. Each array is a row of the backlog, which turns a
-request away with 503 when its answer would take too long. An upload's images are made arrays while it is judged.
+"""POST /classify: images as files, or arrays of numbers.
+
+Each array is a row of the backlog, which turns a request away with 503 when its answer would take too long. The images
+of an upload become arrays while the request is judged.
 """
 
 import json
@@ -50,24 +52,24 @@ MAX_SCALED = 1e6  # far outside of anything that was trained on, and far from wh
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes."""
+    """The limits of the service."""
 
     threads: int
-    """Rows computed at once."""
+    """The number of rows computed at once."""
     max_arrays: int
-    """Of one request."""
+    """The most arrays in one request."""
     max_image_bytes: int
-    """Of one uploaded image."""
+    """The most bytes of one uploaded image."""
     max_requests: int
-    """Read, waiting or computed at once; one more is turned away."""
+    """The most requests read, waiting or computed at once; the next one is turned away."""
     max_read_ms: int
-    """For the whole of a request to arrive."""
+    """The most milliseconds that a whole request may take to arrive."""
     max_latency_ms: int
-    """For an answer; a request whose answer would take longer is turned away."""
+    """The most milliseconds that an answer may take; a request whose answer would take longer is turned away."""
 
 
 class Model:
-    """Arrays to answers, one by one."""
+    """The model that answers arrays, one at a time."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.warm_up = predictor, [0.0] * predictor.settings.num_values
@@ -84,7 +86,7 @@ class Model:
 
 
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
-    """The class that BentoML serves."""
+    """Return the class that BentoML serves."""
     import bentoml
 
     class Classifier:
@@ -94,14 +96,17 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
 
         @bentoml.api(route=ROUTE)
         def classify(self, arrays: list[list[float]]) -> list[ScoredLabel]:
-            """The label of each array, and the score of every label."""
+            """Return the label of each array, and the score of every label."""
             return [self.model.compute(array) for array in arrays]
 
     return Classifier
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
-    """The longest body that is read: of numbers by how many the model reads, of images by how large one may be."""
+    """Return the longest body that is read, in bytes by media type.
+
+    JSON is bounded by the number of values that the model reads, an upload by the largest allowed image.
+    """
     settings = load_settings(folder / SETTINGS)
     most = {"application/json": 1024 + limits.max_arrays * settings.num_values * MAX_VALUE_BYTES}
     if is_image(settings):
@@ -110,7 +115,7 @@ def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
-    """Judges a request, and makes arrays of an upload's images."""
+    """Return the function that judges a request, and makes arrays of an upload's images."""
     settings = load_settings(folder / SETTINGS)
 
     def check(content_type: str, body: bytes) -> list[list[float]] | Refused:
@@ -133,7 +138,8 @@ def is_image(settings: PredictorSettings) -> bool:
 
 
 def arrays_of(body: bytes, settings: PredictorSettings, limits: Limits) -> list[list[float]] | Refused:
-    """The arrays of a JSON body, each flat; 400 for what is not a list of arrays of numbers within the limits."""
+    """Return the arrays of a JSON body, each flat; Refused with status 400 where they are not valid within the
+    limits."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -165,7 +171,7 @@ def too_many(what: str, number: int, limits: Limits) -> Refused:
 
 
 def flat_of(array: Any, settings: PredictorSettings) -> list[Any] | str:
-    """All entries of an array that is flat, or of rows as an image is; else what is wrong with its shape."""
+    """Return all entries of an array that is flat, or of lists as an image's rows are; else a message on its shape."""
     wanted = f"a list of {settings.num_values} numbers is taken"
     if is_image(settings):
         wanted += f", or {settings.shape[0]} lists of {settings.shape[1]}"
@@ -181,7 +187,8 @@ def flat_of(array: Any, settings: PredictorSettings) -> list[Any] | str:
 
 
 def fault_of_values(values: Sequence[Any], settings: PredictorSettings) -> str | None:
-    """What is wrong with the first entry that is no number, not finite, or far outside."""
+    """Return a message on the first entry that is no number, not finite, or far outside the trained range; else
+    None."""
     lowest, highest = (settings.offset + sign * MAX_SCALED * settings.scale for sign in (-1, 1))
     for index, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -196,7 +203,8 @@ def fault_of_values(values: Sequence[Any], settings: PredictorSettings) -> str |
 def images_of(
     content_type: str, body: bytes, settings: PredictorSettings, limits: Limits
 ) -> list[list[float]] | Refused:
-    """The pixels of each image of an upload, flat."""
+    """Return the pixels of each image of an upload, flat, as grey levels from 0 to 255; Refused where one is
+    invalid."""
     if not is_image(settings):
         size = settings.num_values
         return Refused(415, f"this model takes no images; send 'application/json' with arrays of {size} numbers")
@@ -230,7 +238,7 @@ def pixels_of(parts: Iterable[Part], settings: PredictorSettings, limits: Limits
 
 
 def what_it_is(folder: Path) -> str:
-    """One sentence for the model card."""
+    """Return one sentence for the model card."""
     settings = load_settings(folder / SETTINGS)
     labels = settings.labels
     names = ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
@@ -243,7 +251,7 @@ def what_it_is(folder: Path) -> str:
 
 
 def how_to_ask(folder: Path, limits: Limits) -> str:
-    """For the model card."""
+    """Return the part of the model card on what the service takes, and within which limits."""
     settings = load_settings(folder / SETTINGS)
     arrays = f'`{{"arrays": [[...]]}}` with {settings.num_values} numbers in each'
     if not is_image(settings):
@@ -256,7 +264,7 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 
 
 def example(folder: Path) -> str:
-    """The options of a curl command."""
+    """Return the options of a curl command that asks the route."""
     settings = load_settings(folder / SETTINGS)
     if is_image(settings):
         return f"-F {FIELD}=@picture.png"
@@ -265,7 +273,7 @@ def example(folder: Path) -> str:
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
-    """The arrays, each with its label and scores."""
+    """Return the arrays, each with its label and scores."""
     del is_hashed  # a label tells little of what was asked
     (asked,) = request.values()
     return list(zip(asked, json.loads(answered), strict=True))
@@ -276,23 +284,23 @@ def is_last(_: bytes) -> bool:
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Arrays of every label."""
+    """Return a few arrays of different labels for the page, each of at most MAX_SHOWN numbers."""
     arrays = [(one["answer"][0]["label"], one["request"]["arrays"][0]) for one in golden]
     chosen = of_every_label([(label, array) for label, array in arrays if len(array) <= MAX_SHOWN])
     return [{"name": f"Example {number}", "value": array} for number, array in enumerate(chosen, start=1)]
 
 
 def table(folder: Path, limits: Limits) -> Table:
-    """A flat array a row."""
+    """Return the table of one flat array a row."""
     return Table(inputs=load_settings(folder / SETTINGS).num_values, outputs=SCORED)
 
 
 def rows_of(request: Any) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Its arrays."""
+    """Return the arrays of a golden request, (N, V), and no parameters."""
     return np.array(request["arrays"], np.float64), {}
 
 
 def make_answering(folder: Path, *, threads: int) -> Answering:
-    """The label and the scores of each array."""
+    """Return a function that gives the label and the scores of each array."""
     predictor = Predictor.load(folder, threads=threads)
     return lambda rows, _: predictor.answers(predictor.predict(rows))

@@ -1,4 +1,4 @@
-"""Arrays in, scores out: the one path from an array of numbers (an image's pixels too) to the scores of its labels.
+"""The one path from an array of numbers (an image's pixels too) to the scores of its labels.
 
 It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and `predictor.json`.
 
@@ -20,26 +20,26 @@ from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 
 ROUTE = "/classify"
-"""Where the service answers."""
+"""The path on which the service answers."""
 
 MODEL = "model.onnx"
 SETTINGS = "predictor.json"
 
 Values = NDArray[np.float32]
 Forward = Callable[[Values], NDArray[np.float32]]
-"""values (B, V), scaled → logits (B, L)."""
+"""A function from scaled values (B, V) to logits (B, L)."""
 
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """predictor.json: how numbers are scaled, and what the scores mean."""
+    """The contents of predictor.json: the scaling of numbers, and the meaning of the scores."""
 
     labels: tuple[str, ...]
-    """In the order of the model's logits."""
+    """The labels, in the order of the model's logits."""
     shape: tuple[int, ...]
-    """(height, width) of a grey image, or (length,) of a vector."""
+    """The shape of an array: (height, width) of a grey image, or (length,) of a vector."""
     offset: float
-    """The model reads (value - offset) / scale."""
+    """The number that is subtracted: the model reads (value - offset) / scale."""
     scale: float
 
     @property
@@ -48,7 +48,7 @@ class PredictorSettings:
 
 
 def load_settings(path: Path) -> PredictorSettings:
-    """Read predictor.json."""
+    """Return the settings in a predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     return PredictorSettings(
         labels=tuple(raw["labels"]), shape=tuple(raw["shape"]), offset=float(raw["offset"]), scale=float(raw["scale"])
@@ -65,10 +65,10 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int) -> "Predictor":
-        """The compressed model of `folder`, `threads` rows at once.
+        """Return the predictor of the compressed model in `folder`, which computes `threads` rows at once.
 
-        One row a call: int8 scales an activation by the largest value of the whole tensor, so rows that share a call
-        would change each other's scores; and a product of more rows is added up in another order, in fp32 too.
+        Each call has one row: int8 scales an activation by the largest value of the whole tensor, so rows that share a
+        call would change each other's scores; and a product of more rows is added up in another order, in fp32 too.
         """
         settings = load_settings(folder / SETTINGS)
         return cls(settings=settings, forward=onnx_forward(folder / MODEL), batch_size=1, threads=threads)
@@ -78,7 +78,10 @@ class Predictor:
         return self.settings.labels
 
     def predict(self, arrays: Sequence[Any] | NDArray[Any]) -> Scores:
-        """The probability of each label for each array as the source has it, (N, L); one's do not depend on others'."""
+        """Return the probability of each label for each array, (N, L), whatever other arrays there are.
+
+        The arrays have the values that the source has, before scaling.
+        """
         values = self.scaled(arrays)  # (N, V)
         starts = range(0, len(values), self.batch_size)
         run = map if self.pool is None or len(starts) == 1 else self.pool.map
@@ -86,17 +89,17 @@ class Predictor:
         return np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
 
     def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
-        """What the model reads, (N, V)."""
+        """Return the scaled values that the model reads, (N, V)."""
         values = np.asarray(arrays, np.float32).reshape(len(arrays), self.settings.num_values)
         return (values - np.float32(self.settings.offset)) / np.float32(self.settings.scale)
 
     def answers(self, scores: Scores) -> list[ScoredLabel]:
-        """What the service says of arrays with these scores, (N, L)."""
+        """Return the answer of the service for arrays with these scores, (N, L)."""
         return answers_of(self.labels, scores)
 
 
 def onnx_forward(path: Path) -> Forward:
-    """The forward of an ONNX model."""
+    """Return the forward of an ONNX model."""
     session = open_session(path)
 
     def forward(values: Values) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
-"""POST /sample: a seed and a count in, a picture or arrays out. A request is one row of the backlog, which turns it
-away with 503 when its answer would take too long.
+"""POST /sample: a seed and a count in, a picture or arrays out.
+
+A request is one row of the backlog, which turns it away with 503 when its answer would take too long.
 """
 
 import hashlib
@@ -45,23 +46,23 @@ REQUEST = '{"seed": 1, "count": 16, "format": "png"}'
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes."""
+    """The limits of the service."""
 
     threads: int
-    """Requests computed at once."""
+    """The number of requests computed at once."""
     max_samples: int
-    """Of one request."""
+    """The most samples in one request."""
     max_requests: int
-    """Read, waiting or computed at once; one more is turned away."""
+    """The most requests read, waiting or computed at once; the next one is turned away."""
     max_read_ms: int
-    """For the whole of a request to arrive."""
+    """The most milliseconds that a whole request may take to arrive."""
     max_latency_ms: int
-    """For an answer; a request whose answer would take longer is turned away."""
+    """The most milliseconds that an answer may take; a request whose answer would take longer is turned away."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A request."""
+    """A request for images: the seed, the count, and the format (`png` or `array`)."""
 
     seed: int
     count: int
@@ -69,7 +70,7 @@ class Wanted:
 
 
 class Model:
-    """Requests to pictures."""
+    """The model that answers requests with a picture or arrays."""
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler, self.warm_up = sampler, Wanted(seed=0, count=1, format="png")
@@ -88,7 +89,7 @@ class Model:
 
 
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
-    """The class that BentoML serves."""
+    """Return the class that BentoML serves."""
     import bentoml
 
     class Samples:
@@ -98,7 +99,8 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
 
         @bentoml.api(route=ROUTE)
         def sample(self, seed: int, count: int, format: str = FORMATS[0]) -> list[list[list[int]]]:
-            """Images as lists of lines of grey levels, 0 to 255; a PNG of all of them where the format is png."""
+            """Return images as lists of lines of grey levels from 0 to 255; a PNG of all of them where the format is
+            png."""
             del format
             return self.model.sampler.sample(seed, count).tolist()
 
@@ -106,12 +108,12 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
-    """The longest body that is read."""
+    """Return the longest body that is read, in bytes by media type."""
     return {"application/json": MAX_BYTES}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
-    """Judges a request; it needs nothing of the folder."""
+    """Return the function that judges a request; it needs nothing of the folder."""
 
     def check(content_type: str, body: bytes) -> list[Wanted] | Refused:
         if media_type(content_type) != "application/json":
@@ -123,7 +125,7 @@ def make_check(folder: Path, limits: Limits) -> Check:
 
 
 def request_of(body: bytes, limits: Limits) -> Wanted | Refused:
-    """The request with its format; 400 for what is not a seed and a count within the limits."""
+    """Return a request with its format; Refused with status 400 where it is no seed and count within the limits."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -141,13 +143,13 @@ def request_of(body: bytes, limits: Limits) -> Wanted | Refused:
 
 
 def what_it_is(folder: Path) -> str:
-    """One sentence for the model card."""
+    """Return one sentence for the model card."""
     height, width = load_shape(folder / SETTINGS)
     return f"A generator of images: it makes grey images of {height} x {width} pixels of a seed."
 
 
 def how_to_ask(folder: Path, limits: Limits) -> str:
-    """For the model card."""
+    """Return the part of the model card on what the service takes, and within which limits."""
     return (
         f"At most {limits.max_samples} images in one request. The same seed gives the same images, and a larger count "
         "the same first. `format` is `png`, one picture of all of them side by side, or `array`, a list of images that "
@@ -156,12 +158,12 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 
 
 def example(folder: Path) -> str:
-    """The options of a curl command."""
+    """Return the options of a curl command that asks the route."""
     return f"-H 'content-type: application/json' -d '{REQUEST}' -o samples.png"
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
-    """The request, which says all: the same seed gives the same images."""
+    """Return the request, which determines the images, with the sha256 and the size in bytes of the answer."""
     del is_hashed
     return [(request, {"sha256": hashlib.sha256(answered).hexdigest(), "size_bytes": len(answered)})]
 
@@ -171,24 +173,24 @@ def is_last(_: bytes) -> bool:
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Seeds."""
+    """Return a few seeds of the golden requests for the page."""
     seeds = dict.fromkeys(one["request"]["seed"] for one in golden)
     return [{"name": f"Seed {seed}", "value": seed} for seed in list(seeds)[:MOST]]
 
 
 def table(folder: Path, limits: Limits) -> Table:
-    """A seed and a count a row; its images are lists of lines of grey levels."""
+    """Return the table of a seed and a count a row; its images are lists of lines of grey levels."""
     inputs = [Column("seed", "long"), Column("count", "long")]
     return Table(inputs=inputs, outputs=[Column("images", "long", ("array", "array", "array"))])
 
 
 def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One row."""
+    """Return a golden request as one row, and no parameters."""
     return {"seed": [request["seed"]], "count": [request["count"]]}, {}
 
 
 def make_answering(folder: Path, *, threads: int) -> Answering:
-    """The images of each seed."""
+    """Return a function that gives the images of each seed."""
     sampler = Sampler.load(folder, threads=threads)
 
     def answer(rows: Any, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:

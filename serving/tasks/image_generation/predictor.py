@@ -1,4 +1,4 @@
-"""A seed in, images out: the one path from a seed to the samples of a generator.
+"""The one path from a seed to the images of a generator.
 
 `evaluate`, `compress` and `package` judge generators through it, and the service answers with it, so that what is
 measured is what is served. It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and
@@ -19,18 +19,18 @@ from serving.predictors.pictures import Images, grey_levels
 from serving.predictors.session import open_session
 
 ROUTE = "/sample"
-"""Where the service answers."""
+"""The path on which the service answers."""
 
 MODEL = "model.onnx"
 SETTINGS = "predictor.json"
 
 Latents = NDArray[np.float32]
 Forward = Callable[[Latents], NDArray[np.float32]]
-"""Latents (S, Z) → rows (S, N), from -1 for black to 1 for white."""
+"""A function from latents (S, Z) to rows (S, N), from -1 for black to 1 for white."""
 
 
 def load_shape(path: Path) -> tuple[int, int]:
-    """Height and width of an image, as predictor.json has them."""
+    """Return the height and width of an image, as predictor.json has them."""
     height, width = json.loads(path.read_text(encoding="utf-8"))["shape"]
     return height, width
 
@@ -48,10 +48,10 @@ class Sampler:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int) -> "Sampler":
-        """The compressed generator of `folder`, `threads` samples at once.
+        """Return the sampler of the compressed generator in `folder`, which computes `threads` samples at once.
 
-        One sample a call: int8 scales an activation by the largest value of the whole tensor, so samples that share a
-        call would change each other.
+        Each call has one sample: int8 scales an activation by the largest value of the whole tensor, so samples that
+        share a call would change each other.
         """
         session = open_session(folder / MODEL)
         (told,) = session.get_inputs()
@@ -68,11 +68,14 @@ class Sampler:
         )
 
     def sample(self, seed: int, count: int) -> Images:
-        """`count` images of a seed, (S, H, W); the same seed gives the same images, and more of it the same first."""
+        """Return `count` images of a seed, (S, H, W).
+
+        A seed always gives the same images, and a larger count begins with those of a smaller one.
+        """
         return self.draw(draw_latents(seed, count, size=self.latent_size))
 
     def draw(self, latents: Latents) -> Images:
-        """The image of each latent, (S, H, W); one's does not depend on the others'."""
+        """Return the image of each latent, (S, H, W), whatever other latents there are."""
         batches = [latents[start : start + self.batch_size] for start in range(0, len(latents), self.batch_size)]
         run = map if self.pool is None or len(batches) == 1 else self.pool.map
         rows = list(run(self.forward, batches))
@@ -80,5 +83,5 @@ class Sampler:
 
 
 def draw_latents(seed: int, count: int, *, size: int) -> Latents:
-    """Normal numbers (S, Z); the first of a seed are the same, however many are drawn."""
+    """Return standard normal latents (S, Z) of a seed; a larger count begins with those of a smaller one."""
     return np.random.Generator(np.random.PCG64(seed)).standard_normal((count, size), np.float32)

@@ -1,5 +1,6 @@
-"""POST /classify: texts. Each text is a row of the backlog, which turns a request away with 503 when its answer would
-take too long.
+"""POST /classify: texts.
+
+Each text is a row of the backlog, which turns a request away with 503 when its answer would take too long.
 """
 
 import json
@@ -42,32 +43,32 @@ FIXED_TOKENS = 8  # what a row costs beside its tokens, as tokens
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes."""
+    """The limits of the service."""
 
     threads: int
-    """Rows computed at once."""
+    """The number of rows computed at once."""
     max_texts: int
-    """Of one request."""
+    """The most texts in one request."""
     max_text_length: int
-    """Characters of one text."""
+    """The most characters of one text."""
     max_body_bytes: int
-    """Of one request."""
+    """The most bytes of one request's body."""
     max_requests: int
-    """Read, waiting or computed at once; one more is turned away."""
+    """The most requests read, waiting or computed at once; the next one is turned away."""
     max_read_ms: int
-    """For the whole of a request to arrive."""
+    """The most milliseconds that a whole request may take to arrive."""
     max_latency_ms: int
-    """For an answer; a request whose answer would take longer is turned away."""
+    """The most milliseconds that an answer may take; a request whose answer would take longer is turned away."""
 
 
 class Model:
-    """Texts to answers, one by one."""
+    """The model that answers texts, one at a time."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.warm_up = predictor, WARM_UP
 
     def weight(self, text: str) -> float:
-        """About its tokens, as far as the model reads them."""
+        """Return about the number of tokens that the model reads of a text, plus a fixed cost for each row."""
         return FIXED_TOKENS + min(len(text) // CHARACTERS_PER_TOKEN, self.predictor.settings.max_tokens)
 
     def compute(self, text: str) -> ScoredLabel:
@@ -78,7 +79,7 @@ class Model:
 
 
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
-    """The class that BentoML serves."""
+    """Return the class that BentoML serves."""
     import bentoml
 
     class Classifier:
@@ -88,19 +89,19 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
 
         @bentoml.api(route=ROUTE)
         def classify(self, texts: list[str]) -> list[ScoredLabel]:
-            """The label of each text, and the score of every label."""
+            """Return the label of each text, and the score of every label."""
             return [self.model.compute(text) for text in texts]
 
     return Classifier
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
-    """The longest body that is read."""
+    """Return the longest body that is read, in bytes by media type."""
     return {"application/json": limits.max_body_bytes}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
-    """Judges a request; it needs nothing of the folder."""
+    """Return the function that judges a request; it needs nothing of the folder."""
 
     def check(content_type: str, body: bytes) -> list[str] | Refused:
         if media_type(content_type) != "application/json":
@@ -111,7 +112,7 @@ def make_check(folder: Path, limits: Limits) -> Check:
 
 
 def texts_of(body: bytes, limits: Limits) -> list[str] | Refused:
-    """The texts of a JSON body; 400 for what is not a list of texts within the limits."""
+    """Return the texts of a JSON body; Refused with status 400 where they are no list of texts within the limits."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -136,14 +137,14 @@ def texts_of(body: bytes, limits: Limits) -> list[str] | Refused:
 
 
 def what_it_is(folder: Path) -> str:
-    """One sentence for the model card."""
+    """Return one sentence for the model card."""
     labels = load_settings(folder / SETTINGS).labels
     names = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     return f"A text classifier: it gives one of {len(labels)} labels ({names}) to a text, with a score for each."
 
 
 def how_to_ask(folder: Path, limits: Limits) -> str:
-    """For the model card."""
+    """Return the part of the model card on what the service takes, and within which limits."""
     return (
         f"At most {limits.max_texts} texts of {limits.max_text_length} characters in one request, of at most "
         f"{limits.max_body_bytes} bytes. A text is cut after "
@@ -152,12 +153,12 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 
 
 def example(folder: Path) -> str:
-    """The options of a curl command."""
+    """Return the options of a curl command that asks the route."""
     return """-H 'content-type: application/json' -d '{"texts": ["What a wonderful film!"]}'"""
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
-    """The texts, each with its label and scores."""
+    """Return the texts, each with its label and scores."""
     del is_hashed  # a label tells little of what was asked
     (asked,) = request.values()
     return list(zip(asked, json.loads(answered), strict=True))
@@ -168,22 +169,22 @@ def is_last(_: bytes) -> bool:
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Texts of every label, those that can be read at a glance first."""
+    """Return a few texts of different labels for the page, preferably those that can be read at a glance."""
     texts = [(one["answer"][0]["label"], one["request"]["texts"][0]) for one in golden]
     return [named(text) for text in of_every_label(sorted(texts, key=lambda one: rank(one[1])))]
 
 
 def table(folder: Path, limits: Limits) -> Table:
-    """A text a row."""
+    """Return the table of one text a row."""
     return Table(inputs=[Column("text", "string")], outputs=SCORED)
 
 
 def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Its texts."""
+    """Return the texts of a golden request, and no parameters."""
     return {"text": request["texts"]}, {}
 
 
 def make_answering(folder: Path, *, threads: int) -> Answering:
-    """The label and the scores of each text."""
+    """Return a function that gives the label and the scores of each text."""
     predictor = Predictor.load(folder, threads=threads)
     return lambda rows, _: predictor.answers(predictor.predict(rows["text"]))

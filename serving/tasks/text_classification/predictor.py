@@ -1,4 +1,4 @@
-"""Text in, scores out: the one path from a text to the scores of its labels.
+"""The one path from a text to the scores of its labels.
 
 `evaluate`, `compress` and `package` judge models through it, and the service answers with it, so that what is measured
 is what is served. It needs onnxruntime, tokenizers and numpy only. A folder that it loads holds `model.onnx`,
@@ -23,7 +23,7 @@ from serving.predictors.session import open_session
 from serving.predictors.text import clean, cut
 
 ROUTE = "/classify"
-"""Where the service answers."""
+"""The path on which the service answers."""
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
@@ -31,25 +31,25 @@ SETTINGS = "predictor.json"
 
 Ids = NDArray[np.int64]
 Forward = Callable[[Ids, Ids], NDArray[np.float32]]
-"""input_ids (B, T), attention_mask (B, T) → logits (B, L)."""
+"""A function from input_ids (B, T) and attention_mask (B, T) to logits (B, L)."""
 
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """predictor.json: how a text becomes tokens, and what the scores mean."""
+    """The contents of predictor.json: the making of tokens from a text, and the meaning of the scores."""
 
     labels: tuple[str, ...]
-    """In the order of the model's logits."""
+    """The labels, in the order of the model's logits."""
     unicode: Literal["NFC", "NFKC"]
     mask: tuple[str, ...]
-    """What is replaced by its name in brackets: email, phone, card, url."""
+    """The kinds of details that are replaced by their name in brackets: email, phone, card, url."""
     max_tokens: int
-    """Of one text; what is longer is cut."""
+    """The most tokens of one text; a longer text is cut."""
     pad_token_id: int
 
 
 def load_settings(path: Path) -> PredictorSettings:
-    """Read predictor.json."""
+    """Return the settings in a predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     return PredictorSettings(
         labels=tuple(raw["labels"]),
@@ -61,7 +61,7 @@ def load_settings(path: Path) -> PredictorSettings:
 
 
 def load_tokenizer(path: Path, settings: PredictorSettings) -> Tokenizer:
-    """Read tokenizer.json; it cuts at `max_tokens` and never pads, whatever the file says."""
+    """Return the tokenizer of a tokenizer.json, set to cut at `max_tokens` and never to pad, whatever the file says."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_tokens)
@@ -81,10 +81,10 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int) -> "Predictor":
-        """The compressed model of `folder`, `threads` rows at once.
+        """Return the predictor of the compressed model in `folder`, which computes `threads` rows at once.
 
-        One row a call: int8 scales an activation by the largest value of the whole tensor, so rows that share a call
-        would change each other's scores, and an answer would depend on who else asked.
+        Each call has one row: int8 scales an activation by the largest value of the whole tensor, so rows that share a
+        call would change each other's scores, and an answer would depend on who else asked.
         """
         settings = load_settings(folder / SETTINGS)
         return cls(
@@ -100,11 +100,12 @@ class Predictor:
         return self.settings.labels
 
     def answers(self, scores: Scores) -> list[ScoredLabel]:
-        """What the service says of texts with these scores, (N, L)."""
+        """Return the answer of the service for texts with these scores, (N, L)."""
         return answers_of(self.labels, scores)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token ids of each text, cleaned and cut as in training; a text without tokens is one of padding."""
+        """Return the token ids of each text, cleaned and cut as in training; a text without tokens gets one padding
+        token."""
         settings = self.settings
         cleaned = [
             cut(clean(text, unicode=settings.unicode, mask=settings.mask), max_tokens=settings.max_tokens)
@@ -113,7 +114,7 @@ class Predictor:
         return [encoding.ids or [settings.pad_token_id] for encoding in self.tokenizer.encode_batch(cleaned)]
 
     def predict(self, texts: Sequence[str]) -> Scores:
-        """The probability of each label for each text, (N, L); one text's do not depend on the others'."""
+        """Return the probability of each label for each text, (N, L), whatever other texts there are."""
         ids = self.encode(texts)
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
@@ -125,7 +126,7 @@ class Predictor:
         return scores
 
     def score(self, rows: Sequence[Sequence[int]]) -> Scores:
-        """The scores of one batch of token ids, (B, L)."""
+        """Return the scores of one batch of token ids, (B, L), padded to its longest row."""
         longest = max(map(len, rows))
         input_ids = np.full((len(rows), longest), self.settings.pad_token_id, np.int64)  # (B, T)
         attention_mask = np.zeros_like(input_ids)
@@ -136,7 +137,7 @@ class Predictor:
 
 
 def onnx_forward(path: Path) -> Forward:
-    """The forward of an ONNX model."""
+    """Return the forward of an ONNX model."""
     session = open_session(path)
 
     def forward(input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:

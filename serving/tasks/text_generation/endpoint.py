@@ -61,23 +61,23 @@ END: Any = object()
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes."""
+    """The limits of the service."""
 
     threads: int
-    """Requests computed at once."""
+    """The number of requests computed at once."""
     max_prompt_tokens: int
     max_new_tokens: int
-    """Of one answer."""
+    """The most tokens of one answer."""
     max_requests: int
-    """Read, waiting or computed at once; one more is turned away."""
+    """The most requests read, waiting or computed at once; the next one is turned away."""
     max_read_ms: int
-    """For the whole of a request to arrive."""
+    """The most milliseconds that a whole request may take to arrive."""
     max_latency_ms: int
-    """Wait for a place beyond which a request is turned away."""
+    """The most milliseconds that a request may wait for a slot; one that would wait longer is turned away."""
 
 
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
-    """The class that BentoML serves."""
+    """Return the class that BentoML serves."""
     del backlog  # a request is not done row by row
     import bentoml
     from starlette.responses import StreamingResponse
@@ -100,7 +100,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             stop: list[str],
             stream: bool,
         ) -> dict[str, Any]:
-            """What the model writes after the prompt."""
+            """Return the text that the model writes after the prompt."""
             generation = self.model.generate(
                 prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop
             )
@@ -113,8 +113,10 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             )
 
         async def answer(self, generation: Generation, *, stream: bool) -> AsyncGenerator[str]:
-            """The parts of the answer, made on the predictor's threads; the first is empty, and says that a slot is
-            taken."""
+            """Yield the parts of the answer, made on the predictor's threads.
+
+            The first part is empty, and says that a slot is taken.
+            """
             async with self.slots:
                 yield ""
                 texts: list[str] = []
@@ -132,7 +134,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
 
 
 def event(fields: Mapping[str, Any]) -> str:
-    """A server-sent event."""
+    """Return a server-sent event with the fields as JSON."""
     return f"data: {as_json(fields)}\n\n"
 
 
@@ -141,13 +143,13 @@ def as_json(fields: Mapping[str, Any]) -> str:
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
-    """The longest body that is read."""
+    """Return the longest body that is read, in bytes by media type."""
     characters = limits.max_prompt_tokens * MAX_CHARACTERS_PER_TOKEN + MAX_STOPS * MAX_STOP_LENGTH
     return {"application/json": 4096 + MAX_BYTES_PER_CHARACTER * characters}
 
 
 def make_check(folder: Path, limits: Limits) -> Check:
-    """Judges a request; gives it with every key that it left out."""
+    """Return the function that judges a request, and gives it as JSON bytes with a default for every key left out."""
     settings, tokenizer = load_settings(folder / SETTINGS), load_tokenizer(folder / TOKENIZER)
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
@@ -166,7 +168,7 @@ def make_check(folder: Path, limits: Limits) -> Check:
 
 
 def read_request(body: bytes, limits: Limits) -> dict[str, Any]:
-    """The request with every key; RequestError where it is none, or asks for what is not given."""
+    """Return a request with every key; raise RequestError where it is invalid or beyond the limits."""
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -190,7 +192,10 @@ def read_request(body: bytes, limits: Limits) -> dict[str, Any]:
 
 
 def defaults(limits: Limits) -> dict[str, Any]:
-    """What a request leaves out: as long as may be, from the model's own probabilities, never twice the same."""
+    """Return the values of keys that a request leaves out.
+
+    They give an answer as long as may be, drawn from the model's own probabilities, with a seed of its own each time.
+    """
     return {
         "max_tokens": limits.max_new_tokens,
         "temperature": 1.0,
@@ -203,12 +208,12 @@ def defaults(limits: Limits) -> dict[str, Any]:
 
 
 def what_it_is(folder: Path) -> str:
-    """One sentence for the model card."""
+    """Return one sentence for the model card."""
     return f"A language model: it writes on from a prompt. It sees {load_settings(folder / SETTINGS).context} tokens."
 
 
 def how_to_ask(folder: Path, limits: Limits) -> str:
-    """For the model card."""
+    """Return the part of the model card on what the service takes and gives, and within which limits."""
     most = min(limits.max_prompt_tokens, load_settings(folder / SETTINGS).context - 1)
     return (
         f"A prompt of at most {most} tokens, and an answer of at most {limits.max_new_tokens}. The request may have "
@@ -220,12 +225,12 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 
 
 def example(folder: Path) -> str:
-    """The options of a curl command."""
+    """Return the options of a curl command that asks the route."""
     return """-N -H 'content-type: application/json' -d '{"prompt": "The", "max_tokens": 40, "temperature": 0.8}'"""
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
-    """The prompt with the text, whole again where it was streamed, and what was said of it at its end."""
+    """Return the prompt with the answer: its text, joined again where it was streamed, and its summary."""
     if answered.startswith(b"data: "):
         events = [json.loads(event.removeprefix(b"data: ")) for event in answered.split(b"\n\n") if event]
         answer = {**events[-1], "text": "".join(event.get("text", "") for event in events)}
@@ -241,13 +246,13 @@ def is_last(part: bytes) -> bool:
 
 
 def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Prompts, those that can be read at a glance first."""
+    """Return a few prompts for the page, preferably those that can be read at a glance."""
     prompts = sorted({one["request"]["prompt"] for one in golden} - {""}, key=rank)
     return [named(prompt) for prompt in prompts[:MOST]]
 
 
 def table(folder: Path, limits: Limits) -> Table:
-    """A prompt a row, all sampled alike."""
+    """Return the table of one prompt a row; the parameters of sampling hold for all rows."""
     defaults = {"max_tokens": limits.max_new_tokens, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": None}
     kinds: dict[str, Kind] = {"temperature": "double", "top_p": "double"}
     parameters = [Parameter(name, kinds.get(name, "long"), default) for name, default in defaults.items()]
@@ -264,12 +269,12 @@ def table(folder: Path, limits: Limits) -> Table:
 
 
 def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One prompt, and how it is sampled."""
+    """Return the prompt of a golden request as one row, and the parameters of its sampling."""
     return {"prompt": [request["prompt"]]}, {name: request[name] for name in SAMPLING if name in request}
 
 
 def make_answering(folder: Path, *, threads: int) -> Answering:
-    """What the model writes after each prompt; each draws a seed of its own where none is given."""
+    """Return a function that gives the text that follows each prompt; each prompt draws a seed where none is given."""
     generator = TextGenerator.load(folder, threads=threads)
 
     def answer(rows: Any, parameters: Mapping[str, Any]) -> list[Any]:

@@ -46,21 +46,21 @@ NUM_PROMPT_TOKENS_SHOWN = 8  # of the prompt's end, beside which the first token
 
 Arrays = dict[str, NDArray[Any]]
 FinishReason = Literal["stop", "length", "end"]
-"""A stop text came; max_tokens were drawn; the model ended the text."""
+"""The reason why an answer ended: a stop text came, `max_tokens` were drawn, or the model ended the text."""
 
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """predictor.json: how a text becomes tokens."""
+    """The contents of predictor.json: the making of tokens from a text."""
 
     unicode: Literal["NFC", "NFKC"]
     context: int
-    """Tokens that the model sees at once."""
+    """The number of tokens that the model sees at once."""
     end_of_text_id: int
 
 
 class Summary(TypedDict):
-    """What is said of an answer when it is through."""
+    """The figures of an answer that is complete."""
 
     finish_reason: FinishReason
     num_prompt_tokens: int
@@ -69,7 +69,7 @@ class Summary(TypedDict):
 
 
 class GeneratedText(Summary):
-    """An answer in one piece."""
+    """An answer in one piece, with its summary."""
 
     text: str
 
@@ -79,25 +79,28 @@ class Step(Protocol):
 
     @property
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Of the inputs `state_X`, by their names."""
+        """The shapes of the inputs `state_X`, by their names."""
         ...
 
     @property
     def takes_position(self) -> bool: ...
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Every output by its name."""
+        """Return every output of the model by its name."""
         ...
 
 
 def load_settings(path: Path) -> PredictorSettings:
-    """Read predictor.json."""
+    """Return the settings in a predictor.json."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     return PredictorSettings(unicode=raw["unicode"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read tokenizer.json; it neither cuts nor pads, and the name of a special token is a text like any other."""
+    """Return the tokenizer of a tokenizer.json, which neither cuts nor pads.
+
+    The name of a special token in a text is read as a text like any other.
+    """
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -106,7 +109,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 class OnnxStep:
-    """An ONNX model's step, one core a call."""
+    """The step of an ONNX model, which uses one core per call."""
 
     def __init__(self, path: Path) -> None:
         self.session = open_session(path)
@@ -121,12 +124,12 @@ class OnnxStep:
 
 
 class Reading:
-    """A model at some place of one text, which it reads on from there."""
+    """A model at some place of one text, from which it reads on."""
 
     def __init__(self, step: Step, *, context: int) -> None:
         self.step, self.context = step, context
         self.seen: list[int] = []
-        """Tokens that the state was made of, the last `context` at most."""
+        """The last tokens that were read, at most `context`."""
         self.restart()
 
     def restart(self) -> None:
@@ -134,7 +137,7 @@ class Reading:
         self.position = 0
 
     def read(self, ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """The logits that follow each token, piece by piece, (T, V) each."""
+        """Yield the logits that follow each token, piece by piece, (T, V) each."""
         start = 0
         while start < len(ids):
             again: list[int] = []
@@ -149,12 +152,12 @@ class Reading:
             yield logits[len(again) :]
 
     def last(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The logits that follow all of the tokens, (V,)."""
+        """Return the logits that follow the last of the tokens, (V,)."""
         *_, piece = self.read(ids)
         return piece[-1]
 
     def advance(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """One step over tokens that the state has room for; gives the logits, (T, V)."""
+        """Read tokens that the state has room for; return the logits that follow each, (T, V)."""
         inputs: Arrays = {"input_ids": np.array([ids], np.int64), **self.state}
         if self.step.takes_position:
             inputs["position"] = np.array([self.position], np.int64)
@@ -170,7 +173,7 @@ class Reading:
 
 
 class Spelling:
-    """Tokens into text as they come. What may be half of a character waits for the next token.
+    """The spelling of tokens as text while they come; what may be half of a character waits for the next token.
 
     A token is spelled beside those before it: in some tokenizers only these tell whether it begins a word.
     """
@@ -181,7 +184,7 @@ class Spelling:
         self.spelled = tokenizer.decode(self.ids)
 
     def add(self, token: int) -> str:
-        """The text that is now complete."""
+        """Take a token; return the text that is now complete."""
         self.ids.append(token)
         text = self.tokenizer.decode(self.ids)
         if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self.ids) <= MAX_WAITING:
@@ -189,7 +192,7 @@ class Spelling:
         return self.given(text)
 
     def rest(self) -> str:
-        """What is left at the end; half a character is a replacement character."""
+        """Return the text that is left at the end, where half a character becomes a replacement character."""
         return self.given(self.tokenizer.decode(self.ids))
 
     def given(self, text: str) -> str:
@@ -200,13 +203,13 @@ class Spelling:
 
 
 class Stops:
-    """Lets text through up to the first of the stop texts. What may be the beginning of one waits."""
+    """A filter that lets text through up to the first stop text; what may be the beginning of one waits."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops, self.held, self.found = stops, "", False
 
     def add(self, text: str) -> str:
-        """The text that can be given now."""
+        """Take a text; return the text that can be given now."""
         self.held += text
         ends = [place for place in (self.held.find(stop) for stop in self.stops) if place >= 0]
         self.found = bool(ends)
@@ -215,7 +218,7 @@ class Stops:
         return piece
 
     def possible(self) -> int:
-        """The length of the longest end of the held text that a stop text begins with."""
+        """Return the length of the longest end of the held text that a stop text begins with."""
         longest = max((len(stop) for stop in self.stops), default=1) - 1
         for length in range(min(longest, len(self.held)), 0, -1):
             if any(stop.startswith(self.held[-length:]) for stop in self.stops):
@@ -243,12 +246,12 @@ class Generation:
         return next(self.pieces)
 
     def answer(self) -> GeneratedText:
-        """The whole, made to its end."""
+        """Return the whole answer, made to its end."""
         text = "".join(self)
         return GeneratedText(text=text, **self.summary())
 
     def summary(self) -> Summary:
-        """How it ended, and how long it is; once it is through."""
+        """Return how the answer ended, and how long it is; call it only once the answer is complete."""
         assert self.finish_reason is not None
         return Summary(
             finish_reason=self.finish_reason,
@@ -285,7 +288,7 @@ class Generation:
 
 
 class TextGenerator:
-    """A tokenizer and a model's step."""
+    """A tokenizer and a model's step, which read and write texts."""
 
     def __init__(self, *, tokenizer: Tokenizer, settings: PredictorSettings, step: Step, threads: int) -> None:
         """`threads` texts are read or written at once."""
@@ -294,7 +297,7 @@ class TextGenerator:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int) -> "TextGenerator":
-        """The compressed model of `folder`."""
+        """Return the generator of the compressed model in `folder`."""
         return cls(
             tokenizer=load_tokenizer(folder / TOKENIZER),
             settings=load_settings(folder / SETTINGS),
@@ -313,9 +316,9 @@ class TextGenerator:
         seed: int,
         stop: Sequence[str] = (),
     ) -> Generation:
-        """What the model writes after `prompt`, which it reads as the beginning of a text. RequestError for bad input.
+        """Return the generation of the text after `prompt`, which the model reads as the beginning of a text.
 
-        Nothing is computed before the first piece is asked for.
+        Nothing is computed before the first piece is asked for. Raise RequestError where an argument is invalid.
         """
         sampling = Sampling(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=tuple(stop)
@@ -323,19 +326,20 @@ class TextGenerator:
         return Generation(self, self.encode(prompt), sampling)
 
     def encode(self, prompt: str) -> list[int]:
-        """The tokens of a prompt; RequestError where it cannot be read."""
+        """Return the token ids of a prompt; raise RequestError where it cannot be read."""
         return encode_prompt(prompt, tokenizer=self.tokenizer, settings=self.settings, max_tokens=self.settings.context)
 
     def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[GeneratedText]:
-        """The answers to several requests (the arguments of `generate`), as many at once as there are threads."""
+        """Return the answers to several requests (the arguments of `generate`), as many at once as there are
+        threads."""
         return list(self.pool.map(lambda request: self.generate(**request).answer(), requests))
 
     def read(
         self, documents: Sequence[Sequence[int]], figures: Callable[[NDArray[np.float32], NDArray[np.int64]], Any]
     ) -> list[list[Any]]:
-        """figures(logits (T, V), the tokens that came (T,)) of each piece of each document, from its first token on.
+        """Return, for each document, `figures` of each piece: its logits (T, V), and the token ids that came (T,).
 
-        A token is foretold from `context / 2` to `context - 1` tokens before it, or from all where there are fewer.
+        Each token is predicted from `context / 2` to `context - 1` tokens before it, or from all where there are fewer.
         """
 
         def read_one(ids: Sequence[int]) -> list[Any]:
@@ -350,12 +354,15 @@ class TextGenerator:
         return list(self.pool.map(read_one, documents))
 
     def log2_probabilities(self, documents: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
-        """The log2-probability of each token of each document."""
+        """Return the log2-probability of each token of each document."""
         return [np.concatenate([np.zeros(0), *pieces]) for pieces in self.read(documents, log2_probability)]
 
 
 def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: PredictorSettings, max_tokens: int) -> list[int]:
-    """The tokens of a prompt. RequestError where it is empty, too long, or has characters that are no tokens."""
+    """Return the token ids of a prompt.
+
+    Raise RequestError where it is empty, too long, or has characters that the tokenizer does not know.
+    """
     most = min(max_tokens, settings.context - 1)  # the token before it takes one place
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise RequestError("prompt holds half of a surrogate pair, which is no character")
@@ -377,7 +384,8 @@ def encode_prompt(prompt: str, *, tokenizer: Tokenizer, settings: PredictorSetti
 
 
 def unknown_characters(text: str, tokenizer: Tokenizer, encoding: Any) -> list[str]:
-    """The characters that became the unknown token or no token at all, each once, in their order."""
+    """Return the characters that became the unknown token or no token at all, each once, in order; white space is left
+    out."""
     unk: str | None = getattr(tokenizer.model, "unk_token", None)
     known = np.zeros(len(text), bool)
     for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
@@ -387,7 +395,7 @@ def unknown_characters(text: str, tokenizer: Tokenizer, encoding: Any) -> list[s
 
 
 def log2_probability(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each token that came, (T,), by the logits (T, V)."""
+    """Return the log2-probability of each token that came, (T,), from the logits (T, V)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     total = np.exp(shifted).sum(axis=1, dtype=np.float64)
     return (shifted[np.arange(len(tokens)), tokens] - np.log(total)) / math.log(2)
