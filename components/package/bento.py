@@ -1,4 +1,4 @@
-"""From a bundle to a Bento in BentoML's store, and to a server that answers with it.
+"""Builds a Bento in BentoML's store from a bundle, and runs a server that answers with it.
 
 BentoML runs in processes of its own: it imports the bundle's `serving`, which must not be taken for ours.
 """
@@ -32,13 +32,13 @@ NUM_TRIES = 100
 
 @dataclass(frozen=True)
 class Served:
-    """A server that is ready."""
+    """A server of a Bento that answers."""
 
     url: str
     ready_s: float
-    """From its start to its first healthy answer."""
+    """The seconds from the start of its process to its first healthy answer."""
     rss_bytes: int
-    """Memory of the server and its workers once ready."""
+    """The resident memory, in bytes, of the server and its workers once it is ready."""
 
 
 def tag_of(bundle: Path) -> str:
@@ -50,9 +50,10 @@ def tag_of(bundle: Path) -> str:
 
 
 def build_bento(bundle: Path, provenance: Path | None) -> str:
-    """Make a bundle a Bento in BentoML's store, with the provenance where it is this bundle's; gives its tag.
+    """Build the Bento of a bundle in BentoML's store, and return its tag. The provenance goes into it where the file is
+    of this bundle.
 
-    One that is there already is left as it is, unless it has another provenance. ModelyardError where BentoML fails.
+    A Bento that is there already is left as it is, unless it has another provenance. ModelyardError where BentoML fails.
     """
     tag = tag_of(bundle)
     stored = bento_folder(tag)
@@ -73,29 +74,29 @@ def build_bento(bundle: Path, provenance: Path | None) -> str:
 
 
 def remove_bento(tag: str) -> None:
-    """Take a Bento out of BentoML's store."""
+    """Remove a Bento from BentoML's store."""
     shutil.rmtree(bento_folder(tag), ignore_errors=True)
 
 
 def bento_folder(tag: str) -> Path:
-    """Where BentoML's store keeps a Bento."""
+    """Return the folder in which BentoML's store keeps a Bento."""
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     name, _, version = tag.partition(":")
     return home / "bentos" / name / version
 
 
 def is_of(tag: str, provenance: Path) -> bool:
-    """Whether the file is there and of this Bento: a later run, or one whose gate failed, leaves another's."""
+    """Return whether the provenance is there and of this Bento: a later run, or one whose gate failed, leaves another."""
     return provenance.is_file() and read_json(provenance).get("tag") == tag
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether both files are there, with the same bytes."""
+    """Return whether both files are there, with the same bytes."""
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def serve_command(tag: str, host: str, port: int) -> list[str]:
-    """The command that serves a Bento until SIGTERM or Ctrl-C."""
+    """Return the words of the command that serves a Bento until SIGTERM or Ctrl-C."""
     return bentoml_command("serve", tag, "--host", host, "--port", str(port))
 
 
@@ -106,7 +107,7 @@ def bentoml_command(*words: str) -> list[str]:
 
 @contextmanager
 def serving(tag: str, *, ready_timeout_s: float, log: Path) -> Generator[Served]:
-    """Serve a Bento on a free port of this machine for the block; it is stopped with all that it started.
+    """Serve a Bento on a free port of 127.0.0.1 for the block, and stop it then with every process that it started.
 
     ModelyardError where it does not get ready, or does not stop when it is asked to.
     """
@@ -128,19 +129,21 @@ def serving(tag: str, *, ready_timeout_s: float, log: Path) -> Generator[Served]
 
 
 def stop(process: psutil.Process) -> bool:
-    """End a server; gives whether all of it ended when asked. Its workers are in process groups of their own."""
+    """End a server and its workers, which are in process groups of their own; return whether all ended when asked."""
     with uninterrupted():
         return end([process], timeout_s=STOP_TIMEOUT_S)
 
 
 def without_keys() -> dict[str, str]:
-    """The environment of a server that only we ask: it wants no key of us, whoever else has one."""
+    """Return the environment of a server that only this process asks: it wants no key, whoever else has one."""
     return {name: value for name, value in os.environ.items() if name != VARIABLE}
 
 
 def free_port() -> int:
-    """A port of this machine that is free now: none of those that the kernel gives to clients, one of which might have
-    it before the server does."""
+    """Return a port of 127.0.0.1 that is free now; BusyError where none is found.
+
+    It is none of those that the kernel gives to clients, one of which might have it before the server does.
+    """
     for port in SystemRandom().sample(PORTS, NUM_TRIES):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))

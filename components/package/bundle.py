@@ -44,7 +44,7 @@ def write_bundle(
     folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], serving: Serving, project: Path,
     reports: Mapping[str, Any], drop: Drop,
 ) -> None:  # fmt: skip
-    """Write everything that is served; the manifest last, since it names all the others."""
+    """Write everything that is served into `folder`; the manifest last, since it names all other files."""
     shutil.copytree(model, folder, dirs_exist_ok=True)
     write_json(folder / GOLDEN, list(golden))
     origin = made_from(project, recipe)
@@ -88,7 +88,7 @@ def without_gate(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def copy_code(folder: Path, *, task: str) -> None:
-    """The package `serving`, as it is imported here, with the one task of the bundle."""
+    """Copy the package `serving`, as it is imported here, into `folder`, with the one task of the bundle."""
     (source,) = map(Path, served_code.__path__)
     others = {path.name for path in (source / "tasks").iterdir() if path.is_dir()} - {task}
 
@@ -100,7 +100,8 @@ def copy_code(folder: Path, *, task: str) -> None:
 
 
 def made_from(project: Path, recipe: str) -> dict[str, Any]:
-    """For each stage before this one: its parameters, and the digest of every output that a stage of the recipe reads.
+    """Return, for each stage before `package`, its parameters and the md5 of each output that a stage of the recipe
+    reads. ArtifactError where dvc.lock lacks a stage.
 
     Reports and plots are left out: one that changes makes no later stage run again, this one neither, and a bundle must
     be the same however often the pipeline ran before. For that, too, dvc.yaml says what is read: dvc.lock knows only
@@ -125,13 +126,13 @@ def made_from(project: Path, recipe: str) -> dict[str, Any]:
 
 
 def read_by_stages(dvc_yaml: Path, recipe: str) -> set[str]:
-    """The paths that the stages of a recipe read."""
+    """Return the paths that the stages of a recipe read, by dvc.yaml."""
     written = stages_in(dvc_yaml)
     return {dep.replace("${key}", recipe).rstrip("/") for stage in stages() for dep in written[stage]["do"]["deps"]}
 
 
 def stages_in(file: Path) -> dict[str, Any]:
-    """The stages of dvc.yaml or dvc.lock, by their names."""
+    """Return the stages of dvc.yaml or dvc.lock by their names; ArtifactError where the file cannot be read."""
     try:
         return YAML(typ="safe").load(file.read_text(encoding="utf-8"))["stages"]
     except (OSError, YAMLError, KeyError, TypeError) as error:

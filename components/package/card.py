@@ -55,7 +55,7 @@ The page at `/` asks it, or:
 def card_text(
     recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any], gates: Sequence[Gate]
 ) -> str:  # fmt: skip
-    """The card, in Markdown; `bundle` holds the model already."""
+    """Return the card of a bundle, in Markdown; the folder `bundle` holds the model already."""
     data, evaluated, compressed = reports["card"], reports["evaluated"], reports["compressed"]
     confidence = evaluated.get("confidence")
     return CARD.format(
@@ -82,7 +82,7 @@ def card_text(
 
 
 def rows_of(report: Mapping[str, Any]) -> Generator[str]:
-    """One row of the table for each number of the report, with its interval where it has one."""
+    """Yield a row of the card's table for each number of a report, with its interval where it has one."""
     for name, value in report.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or name == "confidence" or name.endswith(("_low", "_high")):
@@ -93,7 +93,7 @@ def rows_of(report: Mapping[str, Any]) -> Generator[str]:
 
 
 def row_of_gate(gate: Gate) -> str:
-    """One row of the table; a gate without a figure was passed or the bundle would not be there."""
+    """Return a row of the card's table. A gate without a figure was passed, or there would be no bundle."""
     measured = "passed" if gate["value"] is None else f"{gate['value']:.4g}"
     return f"| {gate['stage']} | {words_of(gate['figure'])} | {measured} | {gate['bound']} {gate['limit']:g} |"
 

@@ -60,17 +60,20 @@ class Report:
     """The bundle's digest: the sha256 of manifest.json, which names that of each file of the model and the service."""
     num_files: int
     size_bytes: int
-    """Of the whole bundle."""
+    """The size, in bytes, of all files of the bundle."""
     num_golden: int
-    """Requests that the served bundle was asked."""
+    """The number of golden requests that the served bundle was asked."""
     num_other: int
-    """Answers that differ otherwise than in a number: none, or the gate would not have passed."""
+    """The number of answers that differ otherwise than in a number: 0, or the gate would not have passed."""
     max_difference: float
-    """Between a number of a served answer and the measured model's."""
+    """The largest difference between a number of a served answer and the same number of the measured model's."""
 
 
 def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, drop: Drop) -> Report:
-    """Write the bundle, serve it, ask it, register it. `drop` is the task's. ParityError where it answers otherwise."""
+    """Write the bundle, serve it, ask it the golden requests, and register it.
+
+    `drop` is the task's. ParityError where the served bundle answers otherwise than the measured model.
+    """
     golden = read_golden(inputs.results / "golden.json", limit=params.num_golden)
     write_bundle(
         outputs.bundle,
@@ -110,7 +113,8 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, 
 
 
 def provenance_of(tracker: Tracker, speeds: Path) -> dict[str, Any]:
-    """The commit and the runs, the measured speeds (None where they are gone), when and on what kind of machine."""
+    """Return the commit, the MLflow runs, the measured speeds (None where the file is gone), the time, and the kind of
+    machine."""
     return {
         **tracker.provenance(),
         "speeds": read_json(speeds) if speeds.is_file() else None,
@@ -126,7 +130,7 @@ def provenance_of(tracker: Tracker, speeds: Path) -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's model, as the system names it."""
+    """Return the processor's model, as the system names it."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -134,7 +138,10 @@ def processor_name() -> str:
 
 
 def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, tracker: Tracker) -> Parity:
-    """Serve the Bento and ask it the golden requests; ParityError where it fails or gives other answers."""
+    """Serve a Bento, ask it the golden requests, and return how its answers compare.
+
+    ParityError where it does not start, does not answer, or answers otherwise than the gate allows.
+    """
     log = outputs.observations / "serve.log"
     try:
         with serving(tag, ready_timeout_s=params.ready_timeout_s, log=log) as served:
@@ -152,7 +159,7 @@ def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, 
 
 
 def judge(tag: str, parity: Parity, params: Package) -> None:
-    """The parity gate."""
+    """Raise ParityError where the answers differ by more than `package.max_difference`, or otherwise than in a number."""
     report: Mapping[str, object] = {"tag": tag, **asdict(parity)}
     again = f"modelyard run {tag.partition(':')[0]} --force compress"
     mend = f"run compress again on this kind of machine: '{again}'"

@@ -24,6 +24,7 @@ __all__ = [
     "example",
     "examples",
     "how_to_ask",
+    "is_last",
     "make_answering",
     "make_api",
     "make_check",
