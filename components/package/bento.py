@@ -53,7 +53,7 @@ def build_bento(bundle: Path, provenance: Path | None) -> str:
     """Build the Bento of a bundle in BentoML's store, and return its tag. The provenance goes into it where the file is
     of this bundle.
 
-    A Bento that is there already is left as it is, unless it has another provenance. ModelyardError where BentoML fails.
+    A Bento that is there stays as it is, unless it has another provenance. ModelyardError where BentoML fails.
     """
     tag = tag_of(bundle)
     stored = bento_folder(tag)
@@ -86,7 +86,7 @@ def bento_folder(tag: str) -> Path:
 
 
 def is_of(tag: str, provenance: Path) -> bool:
-    """Return whether the provenance is there and of this Bento: a later run, or one whose gate failed, leaves another."""
+    """Return whether the provenance is of this Bento: a later run, or one whose gate failed, leaves another."""
     return provenance.is_file() and read_json(provenance).get("tag") == tag
 
 

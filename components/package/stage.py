@@ -159,7 +159,7 @@ def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, 
 
 
 def judge(tag: str, parity: Parity, params: Package) -> None:
-    """Raise ParityError where the answers differ by more than `package.max_difference`, or otherwise than in a number."""
+    """Raise ParityError where answers differ by more than `package.max_difference`, or otherwise than in a number."""
     report: Mapping[str, object] = {"tag": tag, **asdict(parity)}
     again = f"modelyard run {tag.partition(':')[0]} --force compress"
     mend = f"run compress again on this kind of machine: '{again}'"
