@@ -18,6 +18,7 @@ from components.estimate.trace import Trace, fake_mode, trace_step
 from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
 from components.plumbing.artifacts import read_json
+from components.plumbing.errors import ModelyardError
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import has_checkpoint
 from components.training.loop import POINTS_OF_A_CURVE, Plan
@@ -121,7 +122,7 @@ def foretold(
         return
     try:
         found = predict(model, plan, objective, data=data)
-    except Exception as error:
+    except (ModelyardError, RuntimeError, NotImplementedError) as error:  # torch's are of the second kind
         logger.warning("the time of this training cannot be told: %s: %s", type(error).__name__, error)
         yield
         return

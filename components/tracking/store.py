@@ -54,12 +54,21 @@ def check_store(root: Path) -> None:
             create_engine(uri, connect_args={"connect_timeout": 5}).connect().close()
         else:
             open_client(uri)
-    except Exception as error:
+    except (*errors_of_stores(), OSError, ImportError) as error:  # the last: of a database's driver
         reason = str(error).splitlines()[0].replace(uri, masked(uri))
         raise StoreError(
             f"the MLflow store {masked(uri)} cannot be reached ({type(error).__name__}: {reason}); "
             f"start it, or mend or unset {URI_VARIABLE}"
         ) from error
+
+
+def errors_of_stores() -> tuple[type[Exception], ...]:
+    """Return the kinds of errors by which a store of any kind says that it cannot be used."""
+    import httpx
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return httpx.HTTPError, httpx.InvalidURL, MlflowException, SQLAlchemyError
 
 
 @contextmanager
@@ -119,6 +128,8 @@ class Store:
             self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = self.client.get_experiment_by_name(self.recipe)
         if found:
             if found.lifecycle_stage == "deleted":  # in MLflow's pages, where its name stays taken
@@ -129,7 +140,7 @@ class Store:
         tags = {"mlflow.experimentKind": "custom_model_development"}  # its pages then open on runs, with their charts
         try:
             return self.client.create_experiment(self.recipe, artifact_location=location, tags=tags)
-        except Exception:
+        except MlflowException:
             found = self.client.get_experiment_by_name(self.recipe)
             if found is None:
                 raise

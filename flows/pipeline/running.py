@@ -59,9 +59,11 @@ def forget_old(folder: Path) -> None:
 
 def is_at_work(root: Path, flow_run_id: str) -> bool:
     """Return whether the process of a flow run is still there."""
-    with suppress(ArtifactError, OSError, ValueError, KeyError, TypeError):
-        return is_alive(read_json(root / FOLDER / f"{flow_run_id}.json")["process"])
-    return False
+    try:
+        note = read_json(root / FOLDER / f"{flow_run_id}.json")
+    except ArtifactError:  # it ended long ago, or ran elsewhere
+        return False
+    return is_alive(note["process"])
 
 
 def mark_killed(root: Path, deployments: list[str], *, is_worker_there: bool = False) -> list[str]:

@@ -9,7 +9,6 @@ when the run is.
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -182,11 +181,12 @@ def cached_file(root: Path, md5: str) -> Path:
 def is_judged(root: Path, name: str, window: Window) -> bool:
     """Return whether the last verdict was on just these answers and this feedback, and leaves nothing to do."""
     verdict = Layout(root, name, NAME).observations / "verdict.json"
-    with suppress(OSError, ValueError, KeyError, TypeError, ArtifactError):
-        last = read_json(verdict)
-        now = (window.version, window.rows[-1].time.isoformat(), window.num_feedback)
-        return last["state"] != "drift" and (last["version"], last["newest"], last["num_feedback"]) == now
-    return False
+    try:
+        last: Data = read_json(verdict)
+    except ArtifactError:  # there is none yet
+        return False
+    now = (window.version, window.rows[-1].time.isoformat(), window.num_feedback)
+    return last.get("state") != "drift" and (last.get("version"), last.get("newest"), last.get("num_feedback")) == now
 
 
 def leave(root: Path, name: str, verdict: Verdict, window: Window, reference: Reference | None) -> tuple[Path, str]:
