@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from components.monitoring.place import traffic_environment
+from components.monitoring.traffic_log import traffic_environment
 from components.package.bento import build_bento, serve_command
 from components.plumbing.artifacts import Layout, verify
 from components.plumbing.errors import ArtifactError, InputError

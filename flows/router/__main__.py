@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvloop
 
-from components.monitoring.place import traffic_environment
+from components.monitoring.traffic_log import traffic_environment
 from components.plumbing.environment import prepare_environment
 from components.plumbing.errors import ModelyardError
 from components.recipes import load_recipe

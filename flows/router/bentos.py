@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from components.monitoring.place import traffic_environment
+from components.monitoring.traffic_log import traffic_environment
 from components.package.bento import bento_folder, build_bento, free_port, remove_bento, serve_command, stop
 from components.params import Recipe
 from components.plumbing.artifacts import Layout

@@ -22,9 +22,9 @@ from components.monitoring.causes import claim_retraining, drop_claim, hand_clai
 from components.monitoring.inputs import MonitoredInputs
 from components.monitoring.learned import Learned, add_rows
 from components.monitoring.origins import reference_of
-from components.monitoring.place import traffic_folder
 from components.monitoring.reference import Reference
 from components.monitoring.report import write_report
+from components.monitoring.traffic_log import traffic_folder
 from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told
 from components.monitoring.windows import Window, read_window
 from components.params import Recipe

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from components.monitoring.causes import causes_file, comes_to_a_verdict, hand_claim_to, last_end, why_not
-from components.monitoring.place import traffic_environment, traffic_folder
+from components.monitoring.traffic_log import traffic_environment, traffic_folder
 from components.plumbing.artifacts import md5_of, read_json, sha256_of, write_json
 from components.plumbing.errors import (
     ArtifactError,
