@@ -79,7 +79,8 @@ def settle(root: Path, registry: Registry, *, through: str = "package", is_stric
         )  # fmt: skip
     try:
         present, bundle = bring(root, registry, champion)
-        note_build(root, present, through=through)
+        if note_build(root, present, through=through):
+            registry.note_build(present, bundle)
         publish(root, registry, present, bundle)
         publish_challenger(root, registry)
     except ArtifactError as error:
@@ -125,12 +126,13 @@ def record(root: Path, entry: Entry) -> Entry:
     return there[0] if there else append(root, entry)
 
 
-def note_build(root: Path, champion: Version, *, through: str) -> None:
-    """Write into the ledger that the champion is served in this build of its service, where it was another before."""
+def note_build(root: Path, champion: Version, *, through: str) -> bool:
+    """Write into the ledger that the champion is served in this build of its service, where it was another before;
+    return whether it was."""
     recipe = champion.recipe
     before = changes(root, recipe, SERVED)[-1]["to"]
     if build_of(before) == champion.build:
-        return
+        return False
     packaged = packaged_build(root, champion)
     proof = packaged[1] if packaged is not None and packaged[0] == champion.build else {}
     reason = (
@@ -142,6 +144,7 @@ def note_build(root: Path, champion: Version, *, through: str) -> None:
         entry_of("build", recipe, before=before, after=champion, through=through, figures=proof, reason=reason),
     )
     logger.info("%s: version %d is served in another build (%s)", recipe, champion.number, champion.tag)
+    return True
 
 
 def publish(root: Path, registry: Registry, version: Version, bundle: Path) -> None:

@@ -110,7 +110,7 @@ def take_build(root: Path, recipe: str, *, through: str) -> Decision:
     InputError where the packaged bundle is of neither, or not whole.
     """
     load_recipe(root, recipe)
-    with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
+    with promotion_lock(root, recipe, doing=f"modelyard promote {recipe} --build"), store_errors(root):
         registry, before = open_registry(root, recipe), published(root, recipe)
         champion = settle(root, registry, through=through, is_strict=True)
         if champion is None:
@@ -119,7 +119,9 @@ def take_build(root: Path, recipe: str, *, through: str) -> Decision:
         if packaged_build(root, champion) is None:
             if challenger is None or packaged_build(root, challenger) is None:
                 raise InputError(no_build(root, champion))
-            return unchanged(champion, f"version {challenger.number}, the challenger, is named in the packaged build")
+            number = challenger.number
+            why = f"what is packaged is version {number}, the challenger; 'modelyard promote {recipe}' judges it"
+            return unchanged(champion, why)
         if before is not None and before.build == champion.build:
             return unchanged(champion, "it is served in the packaged build already")
         why = changes(root, recipe, SERVED)[-1]["reason"]

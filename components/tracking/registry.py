@@ -9,6 +9,7 @@ The weights are artifacts of that run, and so are the bundles of versions that w
 """
 
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,8 +19,10 @@ from typing import Any
 from components.params.recipe import champion_file
 from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, InputError
-from components.tracking.pyfunc import BUNDLE
-from serving.bundle import MANIFEST, MODEL, PROVENANCE, BundleId, identify, misnamed
+from components.tracking.pyfunc import BUNDLE, MAX_DESCRIPTION
+from serving.bundle import CARD, MANIFEST, MODEL, PROVENANCE, SHORT, BundleId, identify, misnamed
+
+logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 """The alias of the version that is served."""
@@ -34,7 +37,8 @@ WEIGHTS_TAG = "modelyard.weights"
 MODEL_TAG = "modelyard.model_id"
 """The version's tag with the id of its first build's logged model, which MLflow's databases do not keep."""
 BUILD_TAG = "modelyard.build"
-"""The version's tag with its newest build: JSON of the build's digest, the id of its logged model, and its place."""
+"""The version's tag with the build that `bring` gives: JSON of the build's digest, the id of its logged model, and its
+place. Each build that was ever registered has a tag of its own, too, which ends in a point and the first digits."""
 CHAMPIONS = ".modelyard/champions"
 """The folder, in a project, that keeps the bundles of champions on this machine."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -110,8 +114,11 @@ class Registry:
             if registered.build != given.build:
                 model = log_model(client, folder, run_id=run_id)
                 link_model(client, model, version)
-                client.set_model_version_tag(name, version.version, BUILD_TAG, build_tag(given.build, model))
+                written = build_tag(given.build, model)
+                client.set_model_version_tag(name, version.version, tag_of_build(given.build), written)
+                client.set_model_version_tag(name, version.version, BUILD_TAG, written)
                 client.update_model_version(name, version.version, description_of(folder))
+                logger.info("another build of version %s: a running service takes it over", version.version)
             elif registered.model_id is not None:
                 show_model(client, registered.model_id, run_id=run_id)
         else:
@@ -121,6 +128,7 @@ class Registry:
                 WEIGHTS_TAG: self.log_weights(weights, run_id),
                 MODEL_TAG: model.model_id,
                 BUILD_TAG: build_tag(given.build, model),
+                tag_of_build(given.build): build_tag(given.build, model),
             }
             version = client.create_model_version(
                 name, model.artifact_location, run_id, tags=tags, description=description_of(folder),
@@ -132,6 +140,17 @@ class Registry:
         client.set_registered_model_alias(name, alias, version.version)
         self.describe()
         return {"name": name, "version": str(version.version), "alias": alias}
+
+    def note_build(self, version: Version, bundle: Path) -> None:
+        """Have `bring` give this build of a version, where it was registered before; its bundle lies at `bundle`."""
+        tags = self.client.get_model_version(self.recipe, str(version.number)).tags
+        written = tags.get(tag_of_build(version.build))
+        if written is None or written == tags.get(BUILD_TAG):
+            return
+        self.client.set_model_version_tag(self.recipe, str(version.number), BUILD_TAG, written)
+        card = (bundle / CARD).read_text(encoding="utf-8")[:MAX_DESCRIPTION]
+        self.client.update_model_version(self.recipe, str(version.number), card)
+        self.describe()
 
     def log_weights(self, weights: Path, run_id: str) -> str:
         """Log the files of a model's weights, and the list of their sha256; return the sha256 of that list."""
@@ -261,6 +280,11 @@ class Registry:
             model_id=build["model_id"],
             source=build["source"].rstrip("/"),
         )
+
+
+def tag_of_build(build: str) -> str:
+    """Return the name of the version's tag that keeps where a build is."""
+    return f"{BUILD_TAG}.{build[:SHORT]}"
 
 
 def build_tag(digest: str, model: Any) -> str:

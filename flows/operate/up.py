@@ -36,6 +36,7 @@ from flows.servers.records import (
     unreadable,
     unrecorded,
 )
+from serving.bundle import SHORT
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
     version = f"{serving['version'] or '?'} {serving['tag']}" if serving else ""
     notes: list[str] = []
     if refused is not None:
-        notes.append(f"version {refused['version'] or '?'} is refused: {refused['reason']}")
+        notes.append(f"{words_of_refused(refused, serving)}: {refused['reason']}")
     if untaken := written.get("untaken"):
         notes.append(f"the packaged build {untaken['tag']} is not served: {untaken['reason']}")
     if written["crashes"]:
@@ -266,6 +267,14 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
         notes.append(f"{lost}; 'modelyard up' mends that, or 'modelyard doctor' says why it cannot")
         state = "degraded" if state == "ok" else state
     return state, version, "; ".join(notes)
+
+
+def words_of_refused(refused: Mapping[str, Any], serving: Mapping[str, Any] | None) -> str:
+    """Return what is refused, in words: a version, or only a build of the one that is served."""
+    if serving is None or refused["digest"] != serving["digest"]:
+        return f"version {refused['version'] or '?'} is refused"
+    build = refused["build"][:SHORT]
+    return f"build {build} of this version is refused (bring the service's code of before back and run, or mend it)"
 
 
 def verdict_of(root: Path, recipe: str, serving: Any) -> str:

@@ -38,7 +38,10 @@ def main() -> None:
             Project(root, recipe),
             launcher=Launcher(root, recipe, settings, secret=secret),
             places=RouterPaths(
-                state / "router" / f"{recipe}.json", verdict_file(root, recipe), state / "canary" / recipe
+                state=state / "router" / f"{recipe}.json",
+                verdict=verdict_file(root, recipe),
+                comparisons=state / "canary" / recipe,
+                served=state / "router" / f"{recipe}.served.json",
             ),
             host=HOST,
             port=service.port,

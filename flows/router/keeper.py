@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from components.plumbing.errors import DiskFullError
 from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
 from flows.router.challenge import Challenge, now
 from flows.router.project import Project, is_verdict_on
-from flows.router.versions import ServedVersion
+from flows.router.versions import ServedVersion, VersionError, read_version
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class RouterPaths:
     verdict: Path
     comparisons: Path
     """The folder of the comparisons, with one file for each challenger."""
+    served: Path
+    """The file that names the version that was served last, for a router that starts when the champion cannot."""
 
 
 @dataclass
@@ -69,8 +72,8 @@ class Keeper:
         self.project, self.launcher, self.places = project, launcher, places
         self.drain_timeout_s = drain_timeout_s
         self.current: Bento | None = None
-        self.last: ServedVersion | None = None
-        """The version that was served last, also once it ended."""
+        self.last = last_served(places.served)
+        """The version that was served last, also once it ended, or by the router before this one."""
         self.challenge: Challenge | None = None
         self.refused: Mapping[str, Any] | None = None
         """The reason why the champion is not served, with its version and time; None where it is."""
@@ -96,8 +99,8 @@ class Keeper:
     @property
     def excuse(self) -> str:
         """The reason why nothing answers."""
-        if self.refused is not None:
-            return f"no model is served: {self.refused['reason']}"
+        if self.refused is not None:  # why is not for clients: it may name paths and lines of a log
+            return "no model is served; 'modelyard status' says why"
         return "no model is served yet" if self.last is None else "the model is being started again"
 
     @property
@@ -178,6 +181,7 @@ class Keeper:
             return
         old, self.current, self.last = self.current, bento, bento.version
         logger.info("%s is served", version.name)
+        write_whole(self.places.served, named(version))
         if old is not None:
             self.retire(old)
 
@@ -333,7 +337,7 @@ class Keeper:
         """Return the state of the service, for `modelyard status`."""
         is_off = self.refused is not None or self.crashes > 0
         if self.current is not None:
-            state = "serving" if self.refused is None else "degraded"
+            state = "serving" if self.refused is None and self.untaken is None else "degraded"
         else:
             state = "down" if is_off else "starting" if self.backoffs else "waiting"
         return {
@@ -366,6 +370,24 @@ class Keeper:
         stops = [stop_bento(bento) for bento in bentos if bento is not None]
         await asyncio.gather(*stops, *self.retiring, return_exceptions=True)
         self.places.state.unlink(missing_ok=True)
+
+
+def named(version: ServedVersion) -> dict[str, str]:
+    """Return a version in the form of promotion's files."""
+    return {
+        "version": version.version,
+        "digest": version.digest,
+        "build": version.build,
+        "tag": version.tag,
+        "bundle": str(version.bundle),
+    }
+
+
+def last_served(path: Path) -> ServedVersion | None:
+    """Return the version that was served last; None where the file names none."""
+    with suppress(VersionError):
+        return read_version(path, root=path.parent)
+    return None
 
 
 def write_whole(path: Path, value: object) -> bool:

@@ -12,6 +12,7 @@ from components.promotion.ledger import HEAD, LEDGER, Fault, entries, read_head,
 from components.summary import named as shown
 from flows.pipeline.tables import stages_table
 from flows.telling.output import Data, plain_table
+from serving.bundle import SHORT
 
 if TYPE_CHECKING:
     from components.promotion.decide import Decision
@@ -92,14 +93,20 @@ def ledger_table(data: Data, console: Console) -> None:
                 Text(
                     entry["action"], style="yellow" if entry["action"] in ("refuse", "force", "rollback") else "green"
                 ),
-                str(before.get("version", "")),
-                str(entry["to"]["version"]),
+                named_end(entry, before),
+                named_end(entry, entry["to"]),
                 f"{entry['by']}, {entry['through']}",
                 Text(reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…"),
             )
         console.print(table)
     if data["head"] and not data["faults"]:
         console.print(f"\nThe chain holds to its end, line {data['head']['line']}: {data['head']['sha256']}")
+
+
+def named_end(entry: Data, end: Data) -> str:
+    """Return how the table names a version: by its number and, where only the build changes, by that."""
+    number = str(end.get("version", ""))
+    return f"{number} {end['build'][:SHORT]}" if entry["action"] == "build" and end.get("build") else number
 
 
 def check_ledger(data: Data) -> None:

@@ -160,7 +160,7 @@ def test_challenger_is_named_in_its_packaged_build(project: Path) -> None:
     champion_of(project, "tiny")
     again = package(project, rebuild(project / "made/third", project / "made/again", card="# again\n"))
     decision = take_build(project, "tiny", through="test")
-    assert (decision.state, "version 3, the challenger" in decision.why) == ("unchanged", True)
+    assert (decision.state, "'modelyard promote tiny' judges it" in decision.why) == ("unchanged", True)
     named = read_json(challenger_file(project, "tiny"))
     assert (named["version"], named["build"]) == (3, identify(again).build)
     assert len(entries(project, "tiny")) == 1
@@ -173,6 +173,20 @@ def test_file_for_the_service_that_names_nothing_is_written_anew(project: Path, 
     assert published(project, "tiny") is None
     champion_of(project, "tiny")
     assert served(project) == registry(project).version(1).build
+
+
+def test_registry_gives_the_build_that_is_served_again(project: Path) -> None:
+    champion_of(project, "tiny")
+    first = registry(project).version(1)
+    again = rebuild(project / "made/first", project / "made/again", card="# again\n")
+    assert register(project, again) == 1
+    package(project, again)
+    champion_of(project, "tiny")
+    assert registry(project).version(1).build == served(project) == identify(again).build
+    package(project, project / "made/first")  # from DVC's cache: nothing is registered
+    champion_of(project, "tiny")
+    assert registry(project).version(1) == first
+    assert registry(project).client.get_registered_model("tiny").description == "# tiny\n"
 
 
 def test_registered_build_is_brought_where_nothing_is_packaged(project: Path) -> None:

@@ -6,10 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.tracking.headline import figures_of
+from components.tracking.pyfunc import MAX_DESCRIPTION
 from components.tracking.pyfunc.saving import save_model
 from serving.bundle import CARD, load_about, load_model
-
-MAX_DESCRIPTION = 5000
 
 
 def log_model(client: Any, bundle: Path, *, run_id: str) -> Any:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -93,7 +92,9 @@ def main() -> None:
         run_router(
             Files(folder, "tiny"),
             launcher=StandIns(folder),
-            places=RouterPaths(folder / "state.json", folder / "verdict.json", folder / "comparisons"),
+            places=RouterPaths(
+                folder / "state.json", folder / "verdict.json", folder / "comparisons", folder / "served.json"
+            ),
             host="127.0.0.1",
             port=port,
             drain_timeout_s=10,
@@ -137,10 +138,10 @@ class Router:
 
     def package(self, number: str, role: str = "packaged", **spec: object) -> str:
         """Package another build of a version, or give it a role at once; gives the build."""
-        version = make_version(self.folder, int(number), **spec)
-        bundle = version.bundle.rename(self.folder / f"{number} again.spec")
+        bundle = self.folder / f"{number} again.spec"
+        bundle.write_text(json.dumps({"label": number, **spec}))
         build = f"build{number} again"
-        again = replace(version, build=build, tag=f"tiny:{number}-again", bundle=bundle)
+        again = ServedVersion(number, f"digest{number}", build, f"tiny:{number}-again", bundle)
         name_version(self.folder, role, again)
         return build
 

@@ -274,6 +274,23 @@ def test_packaged_build_of_the_champion_is_named_and_served_without_a_lost_reque
     router.wait_for_bentos(1)
 
 
+def test_router_that_starts_serves_the_last_that_was_ready_where_the_champion_does_not_start(tmp_path: Path) -> None:
+    with routing(tmp_path) as router:
+        number = router.serve(label="before")
+        router.package(number, "champion", is_changed=True)
+        router.wait("state", "state", "degraded")
+    with routing(tmp_path) as router:
+        state = router.wait("state", "state", "degraded")
+        router.wait_for_version(number)
+        assert router.label() == "before"
+        assert "it is not the bundle" in state["refused"]["reason"]
+    (tmp_path / "served.json").unlink()
+    with routing(tmp_path) as router:
+        router.wait("state", "state", "down")
+        answer = router.ask()
+    assert (answer.status_code, "modelyard status" in answer.text, "bundle" in answer.text) == (503, True, False)
+
+
 def test_build_that_does_not_start_leaves_the_one_before(router: Router) -> None:
     number = router.serve(label="before")
     build = router.package(number, is_changed=True)
