@@ -1,9 +1,10 @@
 """The loading of a source's files into the DuckDB table `source`, with a reader for each format.
 
 Rows that cannot be read are set apart and counted. The columns of a CSV are all text: a guessed type would change with
-the rows that are there, so the query casts. JSON lines keep the types that all their rows agree on. Where a source
-names several files, a column `filename` says which file a row is from (its path below the source's folder), unless the
-rows have a column of that name.
+the rows that are there, so the query casts. JSON lines keep the types that all their rows agree on; a column of texts,
+numbers and other single values is text, so that one odd row does not change what all others hold. A folder's name
+never makes a column (`label=a/rows.csv`). Where a source names several files, a column `filename` says which file a row
+is from (its path below the source's folder), unless the rows have a column of that name.
 """
 
 import csv
@@ -34,6 +35,10 @@ ENDS = {"\n": "LF", "\r\n": "CR LF", "\r": "CR"}
 
 # What stands for bytes that are not in the encoding.
 REPLACED = "\ufffd"
+
+MIXED = "JSON"
+"""DuckDB's name of the type of a column whose values are of several JSON types."""
+MAX_NESTED_SHARE = 0.5
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 8 * 2**20
@@ -103,6 +108,7 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int,
         "buffer_size": str(2 * MAX_ROW_BYTES),
         "store_rejects": "true",
         "rejects_limit": "0",
+        "hive_partitioning": "false",
         "filename": "true" if fetched.is_many and "filename" not in columns else "false",
     }
     said = ", ".join(f"{name}={value}" for name, value in options.items())
@@ -226,7 +232,7 @@ def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) 
     """Read Parquet, with the columns as they are; the batches of a database, which have no format, are joined by name
     and widest type."""
     paths = [str(path) for path in fetched.paths]
-    by_name = f"union_by_name={str(form is None).lower()}"
+    by_name = f"union_by_name={str(form is None).lower()}, hive_partitioning=false"
     described = con.execute(f"SELECT column_name FROM (DESCRIBE FROM read_parquet(?, {by_name}))", [paths]).fetchall()
     columns = [name for (name,) in described]
     with_name = str(fetched.is_many and "filename" not in columns).lower()
@@ -250,8 +256,9 @@ def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
 def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
     """Read one JSON object per line, skipping blank lines; the types are those that all lines agree on.
 
-    Returns the number of lines that are no JSON object and the first of them; raises SourceError where there is no
-    object with a key.
+    A column that holds values of several types, most of them single ones, is read as text; a line with a list or an
+    object there is a bad one. Returns the number of bad lines, those that are no JSON object too, and the first of
+    them; raises SourceError where there is no object with a key.
     """
     load_lines(con, fetched)
     good = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
@@ -264,13 +271,38 @@ def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
     columns = json.loads(structure) if structure else {}
     if not isinstance(columns, dict) or not columns:
         raise SourceError(f"{fetched.paths[0].name} has no line that is a JSON object with a key; {num_bad} are not")
-    name = ", filename" if fetched.is_many and "filename" not in columns else ""
     con.execute(
-        f"CREATE TABLE source AS SELECT unnest(from_json(line, {literal(json.dumps(typed(columns)))})){name} "
-        f"FROM lines WHERE {good}"
+        "CREATE TABLE parsed AS SELECT filename, line_number, line, "
+        f"from_json(line, {literal(json.dumps(typed(columns)))}) AS object FROM lines WHERE {good}"
     )
     con.execute("DROP TABLE lines")
-    return int(num_bad), [BadRow(*row) for row in kept]
+    texts = [key for key, kind in columns.items() if kind == MIXED and is_mostly_single(con, key)]
+    odd = " OR ".join(f"coalesce({is_nested(key)}, false)" for key in texts) or "false"
+    (num_odd,) = con.execute(f"SELECT count(*) FROM parsed WHERE {odd}").fetchone() or (0,)
+    reason = "a list or an object, where other rows have a text or a number"
+    kept += con.execute(
+        f"SELECT filename, line_number, {literal(reason)}, line[:200] FROM parsed WHERE {odd} "
+        f"LIMIT {NUM_KEPT_BAD_ROWS - len(kept)}"
+    ).fetchall()
+    name = ", filename" if fetched.is_many and "filename" not in columns else ""
+    as_texts = ", ".join(f"as_text({identifier(key)}) AS {identifier(key)}" for key in texts)
+    con.execute(
+        f"CREATE TABLE source AS SELECT *{f' REPLACE ({as_texts})' if texts else ''} "
+        f"FROM (SELECT unnest(object){name} FROM parsed WHERE NOT ({odd}))"
+    )
+    con.execute("DROP TABLE parsed")
+    return int(num_bad + num_odd), [BadRow(*row) for row in kept]
+
+
+def is_nested(key: str) -> str:
+    """Return SQL for whether the value of a key, of JSON's types, is a list or an object."""
+    return f"json_type(object.{identifier(key)}) IN ('ARRAY', 'OBJECT')"
+
+
+def is_mostly_single(con: "Connection", key: str) -> bool:
+    """Return whether most values of a key of the table `parsed` are no lists and no objects."""
+    found = con.execute(f"SELECT avg(CAST({is_nested(key)} AS INTEGER)) FROM parsed").fetchone()
+    return found is not None and found[0] is not None and found[0] < MAX_NESTED_SHARE
 
 
 def typed(structure: Any) -> Any:

@@ -36,7 +36,7 @@ def find(data: Path) -> Path:
         raise SourceError(f"{data} is not a file; give one csv, tsv, jsonl or parquet file")
     if data.stat().st_size == 0:
         raise SourceError(f"{data} is empty; it needs rows with a text and a label")
-    return data.resolve()
+    return data.absolute()  # a link stays one: next week it may lead to another file
 
 
 def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
