@@ -8,15 +8,15 @@ is from (its path below the source's folder), unless the rows have a column of t
 """
 
 import csv
-import gzip
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+from components.ingest.decoding import MARK, codec_of, decode, is_utf_8
+from components.ingest.files import BadRow, opened
 from components.ingest.session import first_line
 from components.params import CsvFormat, PlainFormat
 from components.plumbing.errors import SourceError, examples
@@ -39,18 +39,11 @@ REPLACED = "\ufffd"
 MIXED = "JSON"
 """DuckDB's name of the type of a column whose values are of several JSON types."""
 MAX_NESTED_SHARE = 0.5
+MAX_STRAY_SHARE = 0.05
+"""The most rows, as a share, with bytes that are not in the encoding: with more, it is another encoding."""
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True)
-class BadRow:
-    file: str
-    row: int
-    """The row's number in the file, counted from 1; the header counts too."""
-    reason: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -71,16 +64,17 @@ class Loaded:
         return examples((f"{bad.file} row {bad.row}: {bad.reason}: {bad.text}" for bad in self.bad[:5]), width=140)
 
 
-def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched) -> Loaded:
+def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched, *, work: Path) -> Loaded:
     """Make the table `source` from the files; raise SourceError where they cannot be read in the format.
 
-    The rows of a database or a generator have no format and come as Parquet.
+    The rows of a database or a generator have no format and come as Parquet. Text in another encoding than UTF-8 is
+    written anew below `work`.
     """
     import duckdb
 
     form_type = form.type if form else "rows"
     try:
-        num_bad, bad = READERS[form_type](con, form, fetched)
+        num_bad, bad = READERS[form_type](con, form, fetched, work)
     except (duckdb.OutOfMemoryException, duckdb.IOException):
         raise
     except duckdb.Error as error:
@@ -90,23 +84,47 @@ def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetch
     return Loaded(num_rows, num_bad, tuple(bad))
 
 
-def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched, work: Path) -> tuple[int, list[BadRow]]:
     """Read CSV with DuckDB, which sets the rows it rejects apart; return their number and the first of them.
 
-    Raises SourceError where the text is not in the encoding, however few of the rows are concerned.
+    Rows with bytes that are not in the encoding are bad ones, too. Raises SourceError where these are more than a few:
+    then the encoding is another.
     """
     columns = form.columns or header_of(form, fetched)
+    if is_utf_8(form.encoding):
+        num_bad, bad, is_encoded = read_utf_8(con, form, fetched, columns)
+        if is_encoded:
+            return num_bad, bad
+        con.execute("DROP TABLE source")
+    decoded = decode(fetched, form.encoding, work / "decoded")
+    num_bad, bad, _ = read_utf_8(con, form, decoded.fetched, columns, again="again_")
+    holds_mark = " OR ".join(f"coalesce(contains({identifier(name)}, '{MARK}'), false)" for name in columns)
+    num_rows, num_marked = con.execute(
+        f"SELECT count(*), coalesce(sum(CAST(({holds_mark}) AS INTEGER)), 0) FROM source"
+    ).fetchone() or (0, 0)
+    if decoded.bad and num_marked > MAX_STRAY_SHARE * num_rows:
+        raise not_encoded(decoded.bad[0].file, decoded.bad[0].row, form.encoding)
+    con.execute(f"DELETE FROM source WHERE {holds_mark}")
+    return num_bad + int(num_marked), [*decoded.bad, *bad][:NUM_KEPT_BAD_ROWS]
+
+
+def read_utf_8(
+    con: "Connection", form: CsvFormat, fetched: Fetched, columns: tuple[str, ...], *, again: str = ""
+) -> tuple[int, list[BadRow], bool]:
+    """Read CSV in UTF-8; return the number of the rows that were rejected, the first of them, and whether all bytes
+    were UTF-8. `again` begins the names of DuckDB's tables of what it rejects."""
     options = {
         "columns": "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns) + "}",
         "delim": literal(form.delimiter),
         "quote": literal(form.quote),
         "escape": literal(form.quote),
         "header": str(form.header).lower(),
-        "encoding": literal(form.encoding),
         "auto_detect": "false",
         "max_line_size": str(MAX_ROW_BYTES),
         "buffer_size": str(2 * MAX_ROW_BYTES),
         "store_rejects": "true",
+        "rejects_table": literal(f"{again}errors"),
+        "rejects_scan": literal(f"{again}scans"),
         "rejects_limit": "0",
         "hive_partitioning": "false",
         "filename": "true" if fetched.is_many and "filename" not in columns else "false",
@@ -116,20 +134,19 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int,
         f"CREATE TABLE source AS SELECT {columns_of(fetched, columns)} FROM read_csv(?, {said})",
         [[str(path) for path in fetched.paths]],
     )
-    rejects = """
+    rejects = f"""
         SELECT parse_filename(file_path) AS file, line AS row, any_value(error_type) AS type,
             any_value(error_message) AS message, any_value(csv_line) AS text
-        FROM reject_errors JOIN reject_scans USING (scan_id, file_id)
+        FROM {again}errors JOIN {again}scans USING (scan_id, file_id)
         GROUP BY ALL ORDER BY file, row
     """
-    wrong = con.execute(f"SELECT file, row FROM ({rejects}) WHERE type = 'INVALID ENCODING' LIMIT 1").fetchone()
-    if wrong:
-        raise not_encoded(wrong[0], wrong[1], form.encoding)
     (num_bad,) = con.execute(f"SELECT count(*) FROM ({rejects})").fetchone() or (0,)
+    if con.execute(f"SELECT 1 FROM ({rejects}) WHERE type = 'INVALID ENCODING' LIMIT 1").fetchone():
+        return int(num_bad), [], False
     if num_bad:
-        num_bad = max(num_bad, num_lost_lines(con, form, fetched))
+        num_bad = max(num_bad, num_lost_lines(con, form.model_copy(update={"encoding": "utf-8"}), fetched))
     kept = con.execute(f"SELECT file, row, message, text[:200] FROM ({rejects}) LIMIT {NUM_KEPT_BAD_ROWS}").fetchall()
-    return int(num_bad), [BadRow(*row) for row in kept]
+    return int(num_bad), [BadRow(*row) for row in kept], True
 
 
 def num_breaks(expression: str) -> str:
@@ -192,9 +209,11 @@ def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
 
 
 def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
-    encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     quoting = csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE
-    with opened(path) as raw, TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as file:
+    with (
+        opened(path) as raw,
+        TextIOWrapper(raw, encoding=codec_of(form.encoding), errors="replace", newline="") as file,
+    ):
         rows = csv.reader(file, delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting)
         try:
             names = tuple(next(rows, ()))
@@ -207,8 +226,8 @@ def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
 
 def not_encoded(file: str, row: int, encoding: str) -> SourceError:
     return SourceError(
-        f"{file} is not {encoding.upper()} (row {row}); say its encoding in ingest.format.encoding "
-        "(utf-8, utf-16, latin-1), or convert it: iconv -f <its encoding> -t utf-8"
+        f"{file} is not {encoding.upper()} (row {row}); say its encoding in ingest.format.encoding, as Python names it "
+        "(utf-8, utf-16, windows-1252, gb18030, …)"
     )
 
 
@@ -228,7 +247,7 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read Parquet, with the columns as they are; the batches of a database, which have no format, are joined by name
     and widest type."""
     paths = [str(path) for path in fetched.paths]
@@ -244,7 +263,7 @@ def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) 
     return 0, []
 
 
-def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read text as one row per line, blank lines too: `line`, and `line_number` from 1."""
     load_lines(con, fetched)
     name = ", filename" if fetched.is_many else ""
@@ -253,7 +272,7 @@ def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
     return 0, []
 
 
-def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read one JSON object per line, skipping blank lines; the types are those that all lines agree on.
 
     A column that holds values of several types, most of them single ones, is read as text; a line with a list or an
@@ -377,18 +396,6 @@ def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
                         f"{name} is not UTF-8 (line {number}); convert it: iconv -f <its encoding> -t utf-8"
                     ) from error
                 yield name, number, line.removesuffix("\n").removesuffix("\r")
-
-
-@contextmanager
-def opened(path: Path) -> Generator[BinaryIO | gzip.GzipFile]:
-    """Open a file for reading bytes, unpacked where its name ends in .gz, as DuckDB does; raise SourceError where that
-    is not whole."""
-    try:
-        unpacked: BinaryIO | gzip.GzipFile = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-        with unpacked as file:
-            yield file
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise SourceError(f"{path.name} is not a whole gzip file: {error}") from error
 
 
 READERS: dict[str, Callable[..., tuple[int, list[BadRow]]]] = {

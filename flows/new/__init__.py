@@ -19,7 +19,7 @@ from components.sources.fetched import digest_of
 from components.sources.files import matching
 from flows.new.figures import Figures, measure_table
 from flows.new.settings import RecipeSettings, choose, positions_of
-from flows.new.table import find, format_of
+from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
@@ -109,8 +109,9 @@ def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
         found.append(f"labels with fewer than 5 different texts are left out: {examples(figures.left_out)}")
     if figures.num_bad:
         found.append(f"{figures.num_bad} rows cannot be read: {figures.bad_examples}")
-    if getattr(form, "encoding", "utf-8") == "latin-1":
-        found.append("the file is not UTF-8 and was read as latin-1; if letters look wrong, convert it to UTF-8")
+    encoding = getattr(form, "encoding", "utf-8")
+    if encoding in WESTERN:
+        found.append(f"the file is not UTF-8 and is read as {encoding}; if letters look wrong, name its encoding")
     if figures.null_share > 0:
         found.append(f"{figures.null_share:.1%} of the rows have no text or no label; they are not used")
     if figures.conflict_share > 0:

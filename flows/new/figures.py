@@ -89,17 +89,17 @@ def measure_table(path: Path, form: CsvFormat | PlainFormat, *, text: str, label
     with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
         fetched = fetch(source, root=path.parent, folder=Path(work) / "source")
         with session(Path(work) / "quoted") as con:
-            loaded = load(con, form, fetched)
+            loaded = load(con, form, fetched, work=Path(work) / "first")
             if not isinstance(form, CsvFormat) or loaded.num_bad == 0:
                 return measured(con, form, loaded, text=text, label=label)
         # Stray quotes make rows unreadable: they may be meant as plain characters.
         plain = form.model_copy(update={"quote": ""})
         with session(Path(work) / "plain") as con:
-            unquoted = load(con, plain, fetched)
+            unquoted = load(con, plain, fetched, work=Path(work) / "second")
             if unquoted.num_bad < loaded.num_bad:
                 return measured(con, plain, unquoted, text=text, label=label)
         with session(Path(work) / "again") as con:
-            return measured(con, form, load(con, form, fetched), text=text, label=label)
+            return measured(con, form, load(con, form, fetched, work=Path(work) / "third"), text=text, label=label)
 
 
 def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:

@@ -33,6 +33,7 @@ from tests.projects import ROOT, run
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 Rows = list[tuple[Any, Any]]
+WINDOWS, MAC = {"encoding": "windows-1252"}, {"encoding": "mac-roman"}
 
 
 @pytest.fixture
@@ -167,7 +168,14 @@ def test_labels_of_several_json_types_are_read_without_quotes(project: Path, lat
         ("rows.csv", table(tiny_rows(40), delimiter="\t"), {"delimiter": "\t"}),
         ("rows.csv", table(tiny_rows(40)).encode("utf-8-sig"), {"encoding": "utf-8"}),
         ("rows.csv", table(tiny_rows(40)).encode("utf-16"), {"encoding": "utf-16"}),
-        ("rows.csv", table([*tiny_rows(40), ("très café", "positive")]).encode("latin-1"), {"encoding": "latin-1"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-16-le"), {"encoding": "utf-16-le"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-16-be"), {"encoding": "utf-16-be"}),
+        ("rows.csv", b"\xfe\xff" + table(tiny_rows(40)).encode("utf-16-be"), {"encoding": "utf-16"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-32"), {"encoding": "utf-32"}),
+        ("rows.csv", table([(f"{t} 😀", k) for t, k in tiny_rows(40)]).encode("utf-16"), {"encoding": "utf-16"}),
+        ("rows.csv", table([*tiny_rows(40), ("très café", "positive")]).encode("latin-1"), WINDOWS),
+        ("rows.csv", table([(f"it\u2019s €5 \u2013 {t}", k) for t, k in tiny_rows(40)]).encode("cp1252"), WINDOWS),
+        ("rows.csv", table([(f"{t} très café", k) for t, k in tiny_rows(40)]).encode("mac-roman"), MAC),
         ("rows.tsv", "text\tlabel\n" + "".join(f'"so" {t}\t{k}\n' for t, k in tiny_rows(40)), {"quote": ""}),
     ],
 )
@@ -218,6 +226,23 @@ def test_one_odd_value_changes_no_other_row(project: Path, odd: Any) -> None:
     assert second[-1][0] == (None if odd is None else json.dumps(odd))
     (project.parent / "rows.jsonl").write_text(objects(["a", "b"] * 20 + [7], texts=texts))
     assert [label for _, label in rows_read(project)][:42] == [*["a", "b"] * 20, "7", "a"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "mac-roman", "utf-32-be"])
+def test_texts_are_read_as_they_were_written(project: Path, encoding: str) -> None:
+    rows = [(f"it\u2019s “fine” \u2013 à la carte, {text}", label) for text, label in tiny_rows(60)]
+    add_content(project, table(rows).encode(encoding))
+    assert rows_read(project) == rows
+
+
+def test_one_stray_byte_does_not_make_a_file_another_encoding(project: Path) -> None:
+    rows = [(f"café {text} {n}", label) for n, (text, label) in enumerate(tiny_rows(60))]
+    added = add_content(project, table(rows).encode().replace(b" 41,", b" 41 \xe9,"))
+    form = load_recipe(project, "mine").ingest.format
+    assert isinstance(form, CsvFormat)
+    assert (form.encoding, added.figures.num_bad) == ("utf-8", 1)
+    assert any("row 43: not UTF-8" in hint for hint in added.hints)
+    assert rows_read(project) == [*rows[:41], *rows[42:]]
 
 
 @pytest.mark.parametrize("odd", [{"body": "x"}, ["a"]])
