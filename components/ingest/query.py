@@ -70,7 +70,11 @@ def check_one_select(con: "duckdb.DuckDBPyConnection", query: str) -> None:
 def explained(error: Exception, columns: list[str]) -> str:
     """Return the reason why the query failed in words, with a hint where it is a name or a conversion."""
     said = first_line(error)
-    if column := re.search(r'[Cc]olumn "([^"]+)" not found|does not have a column named "([^"]+)"', str(error)):
+    missing = (
+        r'[Cc]olumn "([^"]+)" (?:not found|referenced that exists in the SELECT clause)'
+        r'|does not have a column named "([^"]+)"'
+    )
+    if column := re.search(missing, str(error)):
         name = column[1] or column[2]
         return f"no column '{name}' in the source{did_you_mean(name, columns)}; it has {examples(columns)}"
     if table := re.search(r"Table with name (\S+) does not exist", said):

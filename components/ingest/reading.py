@@ -1,21 +1,22 @@
 """The loading of a source's files into the DuckDB table `source`, with a reader for each format.
 
 Rows that cannot be read are set apart and counted. The columns of a CSV are all text: a guessed type would change with
-the rows that are there, so the query casts. JSON lines keep the types that all their rows agree on. Where a source
-names several files, a column `filename` says which file a row is from (its path below the source's folder), unless the
-rows have a column of that name.
+the rows that are there, so the query casts. JSON lines keep the types that all their rows agree on; a column of texts,
+numbers and other single values is text, so that one odd row does not change what all others hold. A folder's name
+never makes a column (`label=a/rows.csv`). Where a source names several files, a column `filename` says which file a row
+is from (its path below the source's folder), unless the rows have a column of that name.
 """
 
 import csv
-import gzip
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+from components.ingest.decoding import MARK, codec_of, decode, is_utf_8
+from components.ingest.files import BadRow, opened
 from components.ingest.session import first_line
 from components.params import CsvFormat, PlainFormat
 from components.plumbing.errors import SourceError, examples
@@ -35,17 +36,14 @@ ENDS = {"\n": "LF", "\r\n": "CR LF", "\r": "CR"}
 # What stands for bytes that are not in the encoding.
 REPLACED = "\ufffd"
 
+MIXED = "JSON"
+"""DuckDB's name of the type of a column whose values are of several JSON types."""
+MAX_NESTED_SHARE = 0.5
+MAX_STRAY_SHARE = 0.05
+"""The most rows, as a share, with bytes that are not in the encoding: with more, it is another encoding."""
+
 BATCH_ROWS = 20_000
 BATCH_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True)
-class BadRow:
-    file: str
-    row: int
-    """The row's number in the file, counted from 1; the header counts too."""
-    reason: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -66,16 +64,17 @@ class Loaded:
         return examples((f"{bad.file} row {bad.row}: {bad.reason}: {bad.text}" for bad in self.bad[:5]), width=140)
 
 
-def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched) -> Loaded:
+def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetched, *, work: Path) -> Loaded:
     """Make the table `source` from the files; raise SourceError where they cannot be read in the format.
 
-    The rows of a database or a generator have no format and come as Parquet.
+    The rows of a database or a generator have no format and come as Parquet. Text in another encoding than UTF-8 is
+    written anew below `work`.
     """
     import duckdb
 
     form_type = form.type if form else "rows"
     try:
-        num_bad, bad = READERS[form_type](con, form, fetched)
+        num_bad, bad = READERS[form_type](con, form, fetched, work)
     except (duckdb.OutOfMemoryException, duckdb.IOException):
         raise
     except duckdb.Error as error:
@@ -85,24 +84,49 @@ def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetch
     return Loaded(num_rows, num_bad, tuple(bad))
 
 
-def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched, work: Path) -> tuple[int, list[BadRow]]:
     """Read CSV with DuckDB, which sets the rows it rejects apart; return their number and the first of them.
 
-    Raises SourceError where the text is not in the encoding, however few of the rows are concerned.
+    Rows with bytes that are not in the encoding are bad ones, too. Raises SourceError where these are more than a few:
+    then the encoding is another.
     """
     columns = form.columns or header_of(form, fetched)
+    if is_utf_8(form.encoding):
+        num_bad, bad, is_encoded = read_utf_8(con, form, fetched, columns)
+        if is_encoded:
+            return num_bad, bad
+        con.execute("DROP TABLE source")
+    decoded = decode(fetched, form.encoding, work / "decoded")
+    num_bad, bad, _ = read_utf_8(con, form, decoded.fetched, columns, again="again_")
+    holds_mark = " OR ".join(f"coalesce(contains({identifier(name)}, '{MARK}'), false)" for name in columns)
+    num_rows, num_marked = con.execute(
+        f"SELECT count(*), coalesce(sum(CAST(({holds_mark}) AS INTEGER)), 0) FROM source"
+    ).fetchone() or (0, 0)
+    if decoded.bad and num_marked > MAX_STRAY_SHARE * num_rows:
+        raise not_encoded(decoded.bad[0].file, decoded.bad[0].row, form.encoding)
+    con.execute(f"DELETE FROM source WHERE {holds_mark}")
+    return num_bad + int(num_marked), [*decoded.bad, *bad][:NUM_KEPT_BAD_ROWS]
+
+
+def read_utf_8(
+    con: "Connection", form: CsvFormat, fetched: Fetched, columns: tuple[str, ...], *, again: str = ""
+) -> tuple[int, list[BadRow], bool]:
+    """Read CSV in UTF-8; return the number of the rows that were rejected, the first of them, and whether all bytes
+    were UTF-8. `again` begins the names of DuckDB's tables of what it rejects."""
     options = {
         "columns": "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns) + "}",
         "delim": literal(form.delimiter),
         "quote": literal(form.quote),
         "escape": literal(form.quote),
         "header": str(form.header).lower(),
-        "encoding": literal(form.encoding),
         "auto_detect": "false",
         "max_line_size": str(MAX_ROW_BYTES),
         "buffer_size": str(2 * MAX_ROW_BYTES),
         "store_rejects": "true",
+        "rejects_table": literal(f"{again}errors"),
+        "rejects_scan": literal(f"{again}scans"),
         "rejects_limit": "0",
+        "hive_partitioning": "false",
         "filename": "true" if fetched.is_many and "filename" not in columns else "false",
     }
     said = ", ".join(f"{name}={value}" for name, value in options.items())
@@ -110,20 +134,19 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched) -> tuple[int,
         f"CREATE TABLE source AS SELECT {columns_of(fetched, columns)} FROM read_csv(?, {said})",
         [[str(path) for path in fetched.paths]],
     )
-    rejects = """
+    rejects = f"""
         SELECT parse_filename(file_path) AS file, line AS row, any_value(error_type) AS type,
             any_value(error_message) AS message, any_value(csv_line) AS text
-        FROM reject_errors JOIN reject_scans USING (scan_id, file_id)
+        FROM {again}errors JOIN {again}scans USING (scan_id, file_id)
         GROUP BY ALL ORDER BY file, row
     """
-    wrong = con.execute(f"SELECT file, row FROM ({rejects}) WHERE type = 'INVALID ENCODING' LIMIT 1").fetchone()
-    if wrong:
-        raise not_encoded(wrong[0], wrong[1], form.encoding)
     (num_bad,) = con.execute(f"SELECT count(*) FROM ({rejects})").fetchone() or (0,)
+    if con.execute(f"SELECT 1 FROM ({rejects}) WHERE type = 'INVALID ENCODING' LIMIT 1").fetchone():
+        return int(num_bad), [], False
     if num_bad:
-        num_bad = max(num_bad, num_lost_lines(con, form, fetched))
+        num_bad = max(num_bad, num_lost_lines(con, form.model_copy(update={"encoding": "utf-8"}), fetched))
     kept = con.execute(f"SELECT file, row, message, text[:200] FROM ({rejects}) LIMIT {NUM_KEPT_BAD_ROWS}").fetchall()
-    return int(num_bad), [BadRow(*row) for row in kept]
+    return int(num_bad), [BadRow(*row) for row in kept], True
 
 
 def num_breaks(expression: str) -> str:
@@ -186,9 +209,11 @@ def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
 
 
 def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
-    encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     quoting = csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE
-    with opened(path) as raw, TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as file:
+    with (
+        opened(path) as raw,
+        TextIOWrapper(raw, encoding=codec_of(form.encoding), errors="replace", newline="") as file,
+    ):
         rows = csv.reader(file, delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting)
         try:
             names = tuple(next(rows, ()))
@@ -201,8 +226,8 @@ def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
 
 def not_encoded(file: str, row: int, encoding: str) -> SourceError:
     return SourceError(
-        f"{file} is not {encoding.upper()} (row {row}); say its encoding in ingest.format.encoding "
-        "(utf-8, utf-16, latin-1), or convert it: iconv -f <its encoding> -t utf-8"
+        f"{file} is not {encoding.upper()} (row {row}); say its encoding in ingest.format.encoding, as Python names it "
+        "(utf-8, utf-16, windows-1252, gb18030, …)"
     )
 
 
@@ -222,11 +247,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read Parquet, with the columns as they are; the batches of a database, which have no format, are joined by name
     and widest type."""
     paths = [str(path) for path in fetched.paths]
-    by_name = f"union_by_name={str(form is None).lower()}"
+    by_name = f"union_by_name={str(form is None).lower()}, hive_partitioning=false"
     described = con.execute(f"SELECT column_name FROM (DESCRIBE FROM read_parquet(?, {by_name}))", [paths]).fetchall()
     columns = [name for (name,) in described]
     with_name = str(fetched.is_many and "filename" not in columns).lower()
@@ -238,7 +263,7 @@ def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched) 
     return 0, []
 
 
-def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read text as one row per line, blank lines too: `line`, and `line_number` from 1."""
     load_lines(con, fetched)
     name = ", filename" if fetched.is_many else ""
@@ -247,11 +272,12 @@ def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
     return 0, []
 
 
-def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[int, list[BadRow]]:
+def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read one JSON object per line, skipping blank lines; the types are those that all lines agree on.
 
-    Returns the number of lines that are no JSON object and the first of them; raises SourceError where there is no
-    object with a key.
+    A column that holds values of several types, most of them single ones, is read as text; a line with a list or an
+    object there is a bad one. Returns the number of bad lines, those that are no JSON object too, and the first of
+    them; raises SourceError where there is no object with a key.
     """
     load_lines(con, fetched)
     good = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
@@ -264,13 +290,38 @@ def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched) -> tuple[
     columns = json.loads(structure) if structure else {}
     if not isinstance(columns, dict) or not columns:
         raise SourceError(f"{fetched.paths[0].name} has no line that is a JSON object with a key; {num_bad} are not")
-    name = ", filename" if fetched.is_many and "filename" not in columns else ""
     con.execute(
-        f"CREATE TABLE source AS SELECT unnest(from_json(line, {literal(json.dumps(typed(columns)))})){name} "
-        f"FROM lines WHERE {good}"
+        "CREATE TABLE parsed AS SELECT filename, line_number, line, "
+        f"from_json(line, {literal(json.dumps(typed(columns)))}) AS object FROM lines WHERE {good}"
     )
     con.execute("DROP TABLE lines")
-    return int(num_bad), [BadRow(*row) for row in kept]
+    texts = [key for key, kind in columns.items() if kind == MIXED and is_mostly_single(con, key)]
+    odd = " OR ".join(f"coalesce({is_nested(key)}, false)" for key in texts) or "false"
+    (num_odd,) = con.execute(f"SELECT count(*) FROM parsed WHERE {odd}").fetchone() or (0,)
+    reason = "a list or an object, where other rows have a text or a number"
+    kept += con.execute(
+        f"SELECT filename, line_number, {literal(reason)}, line[:200] FROM parsed WHERE {odd} "
+        f"LIMIT {NUM_KEPT_BAD_ROWS - len(kept)}"
+    ).fetchall()
+    name = ", filename" if fetched.is_many and "filename" not in columns else ""
+    as_texts = ", ".join(f"as_text({identifier(key)}) AS {identifier(key)}" for key in texts)
+    con.execute(
+        f"CREATE TABLE source AS SELECT *{f' REPLACE ({as_texts})' if texts else ''} "
+        f"FROM (SELECT unnest(object){name} FROM parsed WHERE NOT ({odd}))"
+    )
+    con.execute("DROP TABLE parsed")
+    return int(num_bad + num_odd), [BadRow(*row) for row in kept]
+
+
+def is_nested(key: str) -> str:
+    """Return SQL for whether the value of a key, of JSON's types, is a list or an object."""
+    return f"json_type(object.{identifier(key)}) IN ('ARRAY', 'OBJECT')"
+
+
+def is_mostly_single(con: "Connection", key: str) -> bool:
+    """Return whether most values of a key of the table `parsed` are no lists and no objects."""
+    found = con.execute(f"SELECT avg(CAST({is_nested(key)} AS INTEGER)) FROM parsed").fetchone()
+    return found is not None and found[0] is not None and found[0] < MAX_NESTED_SHARE
 
 
 def typed(structure: Any) -> Any:
@@ -345,18 +396,6 @@ def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
                         f"{name} is not UTF-8 (line {number}); convert it: iconv -f <its encoding> -t utf-8"
                     ) from error
                 yield name, number, line.removesuffix("\n").removesuffix("\r")
-
-
-@contextmanager
-def opened(path: Path) -> Generator[BinaryIO | gzip.GzipFile]:
-    """Open a file for reading bytes, unpacked where its name ends in .gz, as DuckDB does; raise SourceError where that
-    is not whole."""
-    try:
-        unpacked: BinaryIO | gzip.GzipFile = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-        with unpacked as file:
-            yield file
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise SourceError(f"{path.name} is not a whole gzip file: {error}") from error
 
 
 READERS: dict[str, Callable[..., tuple[int, list[BadRow]]]] = {

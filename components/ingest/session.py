@@ -11,6 +11,21 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_LIMIT = "1GB"
+AS_TEXT = """
+    CREATE MACRO as_text(value) AS CASE
+        WHEN typeof(value) NOT IN ('DOUBLE', 'FLOAT') AND NOT is_json_float(value) THEN
+            CASE WHEN typeof(value) = 'JSON' THEN to_json(value) ->> '$' ELSE CAST(value AS VARCHAR) END
+        WHEN NOT isfinite(TRY_CAST(value AS DOUBLE)) THEN NULL
+        WHEN abs(TRY_CAST(value AS DOUBLE)) < 9007199254740992 AND TRY_CAST(value AS DOUBLE) % 1 = 0 THEN
+            CAST(TRY_CAST(TRY_CAST(value AS DOUBLE) AS BIGINT) AS VARCHAR)
+        ELSE CAST(value AS VARCHAR)
+    END
+"""
+"""The SQL of `as_text(value)`, which a recipe's query may use: a value of any type as text. A string of JSON is without
+its quotes, a whole number is written as one, whether the file keeps it as 1 or as 1.0, and NaN is NULL."""
+IS_JSON_FLOAT = """
+    CREATE MACRO is_json_float(value) AS typeof(value) = 'JSON' AND json_type(to_json(value)) = 'DOUBLE'
+"""
 
 
 @contextmanager
@@ -32,6 +47,8 @@ def session(folder: Path) -> Generator["duckdb.DuckDBPyConnection"]:
     with duckdb.connect(str(folder / "rows.duckdb"), config=settings) as con:
         con.execute("SET python_enable_replacements = false")
         con.execute("SET enable_progress_bar = false")
+        con.execute(IS_JSON_FLOAT)
+        con.execute(AS_TEXT)
         try:
             yield con
         except duckdb.OutOfMemoryException as error:

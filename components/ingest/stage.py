@@ -60,7 +60,7 @@ def run(params: Ingest, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -
         fetched = fetch(params.source, root=inputs.project, folder=outputs.work / "source")
         check_not_empty(fetched)
         with session(outputs.work / "duckdb") as con:
-            loaded = load(con, params.format, fetched)
+            loaded = load(con, params.format, fetched, work=outputs.work)
             leave_bad_rows(loaded, outputs.observations, tracker)
             check_bad_rows(loaded, params.max_bad_share)
             learned = load_feedback(con, params.feedback, root=inputs.project) if params.feedback else None

@@ -3,10 +3,21 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.params.section import Section, Share
 from components.params.sources import DataSource, FileSource
+
+
+def known_encoding(name: str) -> str:
+    """Return the name of a text encoding as it was given; ValueError where Python knows none of that name."""
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise ValueError(
+            f"'{name}' is no text encoding that Python knows; utf-8, utf-16, windows-1252 and gb18030 are some"
+        ) from error
+    return name
 
 
 class CsvFormat(Section):
@@ -20,7 +31,8 @@ class CsvFormat(Section):
     """True where the first row names the columns."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The columns' names, where there is no header."""
-    encoding: Literal["utf-8", "utf-16", "latin-1"]
+    encoding: Annotated[str, AfterValidator(known_encoding)]
+    """The name of a text encoding as Python knows it, such as utf-8, utf-16, windows-1252 or gb18030."""
 
     @model_validator(mode="after")
     def _named_once(self) -> "CsvFormat":

@@ -360,6 +360,9 @@ def unknown_labels(tables: Tables, labels: tuple[str, ...]) -> Look:
 def meant(label: str, labels: tuple[str, ...]) -> str:
     """Return which allowed label was meant and how to mend the query, in words; empty where neither can be told."""
     for allowed in labels:
+        if folded(label) != folded(allowed) and is_same_number(label, allowed):
+            whole = "as_text(label)" if allowed.lstrip("-").isdecimal() else "CAST(CAST(label AS DOUBLE) AS VARCHAR)"
+            return f"'{label}' is the number '{allowed}'; mend the query, e.g. {whole} AS label"
         if folded(label) != folded(allowed):
             continue
         if label.strip() == allowed:
@@ -370,6 +373,14 @@ def meant(label: str, labels: tuple[str, ...]) -> str:
             mend = f"CASE WHEN label = '{label}' THEN '{allowed}' ELSE label END"
         return f"'{label}' differs from '{allowed}' only in case or spaces; mend the query, e.g. {mend} AS label"
     return f"'{label}' is unknown{hint}" if (hint := did_you_mean(label, labels)) else ""
+
+
+def is_same_number(one: str, other: str) -> bool:
+    """Return whether two texts are one number, as 1 and 1.0 are."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def folded(label: str) -> str:

@@ -19,7 +19,7 @@ from components.sources.fetched import digest_of
 from components.sources.files import matching
 from flows.new.figures import Figures, measure_table
 from flows.new.settings import RecipeSettings, choose, positions_of
-from flows.new.table import find, format_of
+from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
@@ -66,7 +66,10 @@ def check_name(root: Path, name: str) -> None:
 
 def place(root: Path, path: Path) -> str:
     """Return a path as the recipe holds it: relative within the project, absolute outside."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    for folder in (root, root.resolve()):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.as_posix()
 
 
 def encoder_source(root: Path, encoder: Path) -> dict[str, str]:
@@ -93,13 +96,22 @@ def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
     found: list[str] = []
     if figures.folded:
         pairs = examples(" = ".join(group) for group in figures.folded)
-        found.append(f"labels that differ in case or spaces only are made one: {pairs}")
+        found.append(f"labels that differ in case, spaces or invisible characters only are made one: {pairs}")
+    if figures.missing:
+        named = examples(f"'{name}' ({count:,} texts)" for name, count in figures.missing.items())
+        found.append(
+            f"{named} looks like a missing value, and is a class of its own here; if it is none, have the query say "
+            f"nullif(label, '{next(iter(figures.missing))}') and take it out of validate.contract.labels"
+        )
+    if figures.mixed_scripts:
+        found.append(f"labels with letters of two alphabets may look like others: {examples(figures.mixed_scripts)}")
     if figures.left_out:
         found.append(f"labels with fewer than 5 different texts are left out: {examples(figures.left_out)}")
     if figures.num_bad:
         found.append(f"{figures.num_bad} rows cannot be read: {figures.bad_examples}")
-    if getattr(form, "encoding", "utf-8") == "latin-1":
-        found.append("the file is not UTF-8 and was read as latin-1; if letters look wrong, convert it to UTF-8")
+    encoding = getattr(form, "encoding", "utf-8")
+    if encoding in WESTERN:
+        found.append(f"the file is not UTF-8 and is read as {encoding}; if letters look wrong, name its encoding")
     if figures.null_share > 0:
         found.append(f"{figures.null_share:.1%} of the rows have no text or no label; they are not used")
     if figures.conflict_share > 0:

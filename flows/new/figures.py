@@ -1,16 +1,18 @@
 """The figures of a user's rows that a recipe is proposed from, read just as the stage `ingest` reads them."""
 
 import tempfile
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.ingest.reading import Loaded, literal, load
+from components.ingest.reading import MIXED, Loaded, literal, load
 from components.ingest.session import first_line, session
 from components.params import CsvFormat, FileSource, PlainFormat
 from components.plumbing.errors import SourceError, did_you_mean, examples
 from components.sources import fetch
+from serving.predictors.text import INVISIBLE
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,8 +25,8 @@ MAX_LABELS = 1000
 MAX_LEFT_OUT_SHARE = 0.1
 MAX_BAD_SHARE = 0.05
 NUM_SAMPLED_ROWS = 20_000
-# DuckDB's name of the type of a column whose values are of several JSON types.
-MIXED = "JSON"
+# How exports write a value that is not there, in lower case.
+MISSING = frozenset(("null", "\\n", "nan", "none", "na", "n/a", "#n/a", "nil", "<na>", "missing", "-", "?"))
 # How DuckDB's names of types begin whose values are no single ones; those of lists end with a bracket.
 NESTED = ("STRUCT", "MAP", "UNION")
 # Scripts that are written without spaces: a token is about a character.
@@ -62,7 +64,11 @@ class Figures:
     left_out: tuple[str, ...]
     """Labels that have too few texts to be learned, and are left out."""
     folded: tuple[tuple[str, ...], ...]
-    """Groups of labels that differ in case or spaces only, and are made one."""
+    """Groups of labels that differ in case, spaces or invisible characters only, and are made one."""
+    missing: Mapping[str, int]
+    """The number of texts of each label that is a usual name of a missing value."""
+    mixed_scripts: tuple[str, ...]
+    """Labels with letters of two alphabets, of which some look alike."""
 
     @property
     def num_texts(self) -> int:
@@ -83,22 +89,21 @@ def measure_table(path: Path, form: CsvFormat | PlainFormat, *, text: str, label
     with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
         fetched = fetch(source, root=path.parent, folder=Path(work) / "source")
         with session(Path(work) / "quoted") as con:
-            loaded = load(con, form, fetched)
+            loaded = load(con, form, fetched, work=Path(work) / "first")
             if not isinstance(form, CsvFormat) or loaded.num_bad == 0:
                 return measured(con, form, loaded, text=text, label=label)
         # Stray quotes make rows unreadable: they may be meant as plain characters.
         plain = form.model_copy(update={"quote": ""})
         with session(Path(work) / "plain") as con:
-            unquoted = load(con, plain, fetched)
+            unquoted = load(con, plain, fetched, work=Path(work) / "second")
             if unquoted.num_bad < loaded.num_bad:
                 return measured(con, plain, unquoted, text=text, label=label)
         with session(Path(work) / "again") as con:
-            return measured(con, form, load(con, form, fetched), text=text, label=label)
+            return measured(con, form, load(con, form, fetched, work=Path(work) / "third"), text=text, label=label)
 
 
-def check_columns(con: "Connection", wanted: tuple[str, str]) -> frozenset[str]:
-    """Return those of the two columns that mix JSON's types; SourceError where they are not two
-    columns of single values."""
+def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:
+    """Raise SourceError where the two names are not those of two columns of single values."""
     there = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE source)").fetchall())
     for name, option in zip(wanted, ("--text", "--label"), strict=True):
         if name not in there:
@@ -109,7 +114,6 @@ def check_columns(con: "Connection", wanted: tuple[str, str]) -> frozenset[str]:
         raise SourceError(f"--text and --label are both '{wanted[0]}'; they must be two columns")
     for name, option in zip(wanted, ("--text", "--label"), strict=True):
         check_single(con, name, there[name], option)
-    return frozenset(name for name in wanted if there[name] == MIXED)
 
 
 def check_single(con: "Connection", name: str, kind: str, option: str) -> None:
@@ -139,34 +143,34 @@ def check_readable(loaded: Loaded) -> None:
 
 def measured(con: "Connection", form: CsvFormat | PlainFormat, loaded: Loaded, *, text: str, label: str) -> Measured:
     """Choose the query by the labels that are there, and count the rows that it gives."""
-    mixed = check_columns(con, (text, label))
+    check_columns(con, (text, label))
     check_readable(loaded)
-    query = query_for(text, label, mixed=mixed)
+    query = query_for(text, label)
     counts = count_labels(con, query, label)
     folded = alike(counts)
     if folded:
-        query = query_for(text, label, mixed=mixed, fold=True)
+        query = query_for(text, label, fold=True)
         counts = count_labels(con, query, label)
     left_out = tuple(sorted(name for name, count in counts.items() if count < MIN_CLASS_ROWS))
     check_labels(label, counts, left_out)
     if left_out:
-        query = query_for(text, label, mixed=mixed, fold=bool(folded), without=left_out)
+        query = query_for(text, label, fold=bool(folded), without=left_out)
     labels = {name: counts[name] for name in in_order(counts.keys() - set(left_out))}
     figures = count(con, query, loaded, labels)
-    return Measured(form, query, replace(figures, left_out=left_out, folded=folded))
-
-
-def query_for(text: str, label: str, *, mixed: frozenset[str], fold: bool = False, without: Iterable[str] = ()) -> str:
-    """Return the SELECT of a recipe, in which blank is null; `fold` makes labels that differ in case or spaces one.
-
-    Columns of `mixed` JSON types are read without JSON's quotes, also once later rows have made them one type.
-    """
-    text_sql, label_sql = (
-        f"to_json({identifier(name)}) ->> '$'" if name in mixed else f"CAST({identifier(name)} AS VARCHAR)"
-        for name in (text, label)
+    missing = {name: number for name, number in counts.items() if name.lower() in MISSING}
+    mixed = tuple(name for name in labels if len(scripts_of(name)) > 1)
+    return Measured(
+        form, query, replace(figures, left_out=left_out, folded=folded, missing=missing, mixed_scripts=mixed)
     )
+
+
+def query_for(text: str, label: str, *, fold: bool = False, without: Iterable[str] = ()) -> str:
+    """Return the SELECT of a recipe, in which blank is null; `fold` makes labels one that differ in case, spaces,
+    invisible characters or their form in Unicode."""
+    text_sql, label_sql = (f"as_text({identifier(name)})" for name in (text, label))
     if fold:
-        label_sql = rf"lower(regexp_replace({label_sql}, '[\s\p{{Z}}]+', ' ', 'g'))"
+        visible = f"nfc_normalize(regexp_replace({label_sql}, '{INVISIBLE.pattern}', '', 'g'))"
+        label_sql = rf"lower(regexp_replace({visible}, '[\s\p{{Z}}]+', ' ', 'g'))"
     lines = [
         f"SELECT nullif(trim({text_sql}), '') AS text,",
         f"       nullif(trim({label_sql}), '') AS label",
@@ -177,6 +181,12 @@ def query_for(text: str, label: str, *, mixed: frozenset[str], fold: bool = Fals
     names = ", ".join(literal(name) for name in without)
     inner = "\n".join(f"  {line}" for line in lines)
     return f"SELECT * FROM (\n{inner}\n)\nWHERE label IS NULL OR label NOT IN ({names})\n"
+
+
+def scripts_of(label: str) -> set[str]:
+    """Return which of the alphabets whose letters look alike a label has letters of: Latin, Cyrillic, Greek."""
+    found = {unicodedata.name(letter, "").partition(" ")[0] for letter in label if letter.isalpha()}
+    return found & {"LATIN", "CYRILLIC", "GREEK"}
 
 
 def identifier(name: str) -> str:
@@ -203,10 +213,11 @@ def count_labels(con: "Connection", query: str, label: str) -> dict[str, int]:
 
 
 def alike(labels: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of labels that differ in case or white space only."""
+    """Return the groups of labels that look alike but for case and white space."""
     groups: dict[str, list[str]] = {}
     for name in sorted(labels):
-        groups.setdefault(" ".join(name.split()).lower(), []).append(name)
+        seen = unicodedata.normalize("NFC", INVISIBLE.sub("", name))
+        groups.setdefault(" ".join(seen.split()).lower(), []).append(name)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
@@ -276,6 +287,8 @@ def count(con: "Connection", query: str, loaded: Loaded, labels: dict[str, int])
         dense_share=dense / letters if letters else 0.0,
         left_out=(),
         folded=(),
+        missing={},
+        mixed_scripts=(),
     )
 
 

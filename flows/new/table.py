@@ -8,7 +8,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
-from components.ingest.reading import opened
+from components.ingest.decoding import codec_of
+from components.ingest.files import opened
 from components.params import CsvFormat, PlainFormat
 from components.plumbing.errors import SourceError, did_you_mean, examples
 
@@ -20,11 +21,25 @@ DELIMITERS = (",", "\t", ";", "|")
 NUM_SEEN_RECORDS = 50
 MAX_FIELD = 32 * 2**20
 CHUNK = 2**20
-# Above this share of bytes beyond ASCII, a file that is not UTF-8 is in a script that latin-1 does not have.
+# Above this share of bytes beyond ASCII, a file that is not UTF-8 is in a script that Western encodings do not have.
 MAX_LATIN_SHARE = 0.2
 
-Encoding = Literal["utf-8", "utf-16", "latin-1"]
-READ_AS: dict[Encoding, str] = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+"""The byte order marks, the longer ones first, with the encodings that they stand for."""
+ZEROS = {
+    "utf-16-le": (False, True, False, True),
+    "utf-16-be": (True, False, True, False),
+    "utf-32-le": (False, True, True, True),
+    "utf-32-be": (True, True, True, False),
+}
+"""Which of four bytes in a row are zero in most of the text of an encoding, where it is Western."""
+MIN_CHARACTERS_A_STRAY_BYTE = 10
+WESTERN = ("windows-1252", "mac-roman", "latin-1")
+USUAL = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿœŒ„“”«»—…€£°§·¿¡•\u00a0\u2018\u2019\u2013")
+"""The letters and signs that Western text has beyond ASCII."""
 
 
 def find(data: Path) -> Path:
@@ -36,7 +51,7 @@ def find(data: Path) -> Path:
         raise SourceError(f"{data} is not a file; give one csv, tsv, jsonl or parquet file")
     if data.stat().st_size == 0:
         raise SourceError(f"{data} is empty; it needs rows with a text and a label")
-    return data.resolve()
+    return data.absolute()  # a link stays one: next week it may lead to another file
 
 
 def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
@@ -73,7 +88,7 @@ def check_no_array(path: Path, form: str) -> None:
                 )
 
 
-def delimiter_of(path: Path, encoding: Encoding, usual: str, wanted: tuple[str, str]) -> tuple[str, list[list[str]]]:
+def delimiter_of(path: Path, encoding: str, usual: str, wanted: tuple[str, str]) -> tuple[str, list[list[str]]]:
     """Return the delimiter, and the first records read with it.
 
     It is the one whose first record names both columns; where none does, the one that gives most records one width.
@@ -94,12 +109,12 @@ def delimiter_of(path: Path, encoding: Encoding, usual: str, wanted: tuple[str, 
     return delimiter, records
 
 
-def first_records(path: Path, encoding: Encoding, delimiter: str) -> list[list[str]]:
+def first_records(path: Path, encoding: str, delimiter: str) -> list[list[str]]:
     """Return the first records that are not blank, up to the first that cannot be read."""
     records: list[list[str]] = []
     limit = csv.field_size_limit(MAX_FIELD)
     try:
-        with opened(path) as raw, TextIOWrapper(raw, READ_AS[encoding], errors="replace", newline="") as stream:
+        with opened(path) as raw, TextIOWrapper(raw, codec_of(encoding), errors="replace", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter)
             records.extend(itertools.islice((record for record in reader if record), NUM_SEEN_RECORDS))
     except csv.Error:
@@ -109,33 +124,54 @@ def first_records(path: Path, encoding: Encoding, delimiter: str) -> list[list[s
     return records
 
 
-def encoding_of(path: Path) -> Encoding:
-    """Return utf-8, utf-16 (by its mark), or latin-1 for Western text; SourceError for other
-    scripts in other encodings."""
-    with opened(path) as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return "utf-16"
-    decoder, position = codecs.getincrementaldecoder("utf-8")(), 0
-    with opened(path) as file:
-        try:
-            while chunk := file.read(CHUNK):
-                decoder.decode(chunk)
-                position += len(chunk)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            return western(path, position, error)
-    return "utf-8"
+def encoding_of(path: Path) -> str:
+    """Return the encoding of a text file, by its mark or its bytes; SourceError where that cannot be told.
 
-
-def western(path: Path, position: int, error: UnicodeDecodeError) -> Encoding:
-    """Return latin-1 if the bytes look like Western text; SourceError otherwise."""
+    A file that is UTF-8 but for a few bytes is UTF-8: the rows of those are bad ones.
+    """
     with opened(path) as file:
         seen = file.read(CHUNK)
-    high = sum(byte >= 0x80 for byte in seen) / len(seen)
-    if b"\0" in seen or high > MAX_LATIN_SHARE:
+    for mark, name in MARKS:
+        if seen.startswith(mark):
+            return name
+    if wide := wide_encoding(seen):
+        return wide
+    bad, position = 0, -1
+    num_beyond = 0
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+    with opened(path) as file:
+        read = 0
+        while chunk := file.read(CHUNK):
+            text = decoder.decode(chunk)
+            stray = [letter for letter in text if "\udc80" <= letter <= "\udcff"] if not text.isascii() else []
+            if stray and position < 0:
+                position = read
+            bad += len(stray)
+            num_beyond += len(text.encode("utf-8", "surrogateescape")) - len(text) if not text.isascii() else 0
+            read += len(chunk)
+    if bad * MIN_CHARACTERS_A_STRAY_BYTE <= num_beyond:
+        return "utf-8"
+    return western(path, seen, position)
+
+
+def wide_encoding(seen: bytes) -> str | None:
+    """Return utf-16 or utf-32 of one byte order for text without a mark, by where its zero bytes are; None for other
+    text."""
+    zeros = [seen[place::4].count(0) / max(len(seen[place::4]), 1) for place in range(4)]
+    for name, expected in ZEROS.items():
+        if all((share > 0.5) == is_zero for share, is_zero in zip(zeros, expected, strict=True)):
+            return name
+    return None
+
+
+def western(path: Path, seen: bytes, position: int) -> str:
+    """Return the encoding of Western text that spells its letters best; SourceError where it is no such text."""
+    high = bytes(byte for byte in seen if byte >= 0x80)
+    if b"\0" in seen or len(high) > MAX_LATIN_SHARE * len(seen):
         what = "is not text" if b"\0" in seen else "is text in an encoding that cannot be told"
         raise SourceError(
-            f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x} near position {position + error.start}) and "
-            f"{what}; convert it, for example: iconv -f GB18030 -t UTF-8"
+            f"{path} is not UTF-8 (from byte {position} on) and {what}; convert it, for example: iconv -f GB18030 -t "
+            f"UTF-8 {shlex.quote(path.name)} > {shlex.quote('utf8_' + path.name)}"
         )
-    return "latin-1"
+    spelled = {name: sum(letter in USUAL for letter in high.decode(name, "replace")) for name in WESTERN}
+    return max(WESTERN, key=lambda name: spelled[name])

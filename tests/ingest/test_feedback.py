@@ -75,7 +75,7 @@ def test_rows_with_feedback_join_those_of_the_source(project: Path) -> None:
 
 def test_in_a_query_that_new_proposes_what_users_said_of_a_text_wins(project: Path) -> None:
     (project / "rows.csv").write_text('text,label\na film,good\n" a book ",good\n,bad\na play,bad\n')
-    query = LEARNED.format(query=query_for("text", "label", mixed=frozenset()))
+    query = LEARNED.format(query=query_for("text", "label"))
     known = [("a film", "good"), ("a book", "good"), (None, "bad"), ("a play", "bad")]
     assert [(row["text"], row["label"]) for row in ingested(project, query)[0]] == known
     told(project, ("a film", "bad"), ("a film ", "good"), ("a book", "bad"), ("a tweet", "good"))

