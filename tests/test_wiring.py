@@ -47,6 +47,7 @@ PLUMBING = {
     "components/pretrain/modes.py": "picks the mode",
     "components/objectives/__init__.py": "picks the objective",
     "serving/__init__.py": "empty",
+    "serving/bundle.py": "how a bundle is named, which package alone makes",
 }
 BROUGHT = ("preprocess", "pretrain", "finetune")
 """The stages whose parameters name the bytes that components/sources brings by their hash: the code that brings them

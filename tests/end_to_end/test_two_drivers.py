@@ -140,8 +140,9 @@ def test_model_is_registered_as_champion_with_its_bundle(by_flow) -> None:
     client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
     version = client.get_model_version_by_alias("tiny", "champion")
     report = json.loads((by_flow / "artifacts/tiny/package/report.json").read_text())
-    assert report["tag"].startswith("tiny:")
-    assert version.tags["digest"].startswith(report["tag"].removeprefix("tiny:"))
+    assert report["tag"] == f"tiny:{report['digest'][:12]}-{report['build'][:12]}"
+    assert version.tags["digest"] == report["digest"]
+    assert json.loads(version.tags["modelyard.build"])["digest"] == report["build"]
 
 
 def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, prefect_api) -> None:
