@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,8 @@ def read_utf_8(
         "columns": "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns) + "}",
         "delim": literal(form.delimiter),
         "quote": literal(form.quote),
-        "escape": literal(form.quote),
+        "escape": literal(form.quote if form.escape is None else form.escape),
+        "skip": str(form.skip),
         "header": str(form.header).lower(),
         "auto_detect": "false",
         "max_line_size": str(MAX_ROW_BYTES),
@@ -162,7 +164,7 @@ def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
     num_lines = 0
     for path in fetched.paths:
         with opened(path) as raw, TextIOWrapper(raw, encoding=form.encoding, errors="replace", newline="") as file:
-            num_lines += sum(not line.isspace() for line in file)
+            num_lines += sum(not line.isspace() for line in islice(file, form.skip, None))
     columns = [name for (name,) in con.execute("SELECT column_name FROM (DESCRIBE source)").fetchall()]
     breaks = " + ".join(f"coalesce(sum({num_breaks(identifier(name))}), 0)" for name in columns)
     (num_used,) = con.execute(f"SELECT count(*) + {breaks} FROM source").fetchone() or (0,)
@@ -175,7 +177,7 @@ def mixed_ends(form: CsvFormat, fetched: Fetched) -> str:
     for path in fetched.paths:
         first = ""
         with opened(path) as raw, TextIOWrapper(raw, encoding=form.encoding, errors="replace", newline="") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(islice(file, form.skip, None), start=form.skip + 1):
                 end = line[len(line.rstrip("\r\n")) :][-2:]
                 first = first or end
                 if end and end != first:
@@ -214,7 +216,10 @@ def first_row(path: Path, form: CsvFormat) -> tuple[str, ...]:
         opened(path) as raw,
         TextIOWrapper(raw, encoding=codec_of(form.encoding), errors="replace", newline="") as file,
     ):
-        rows = csv.reader(file, delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting)
+        rows = csv.reader(
+            islice(file, form.skip, None), delimiter=form.delimiter, quotechar=form.quote or None, quoting=quoting,
+            escapechar=form.escape, doublequote=form.escape is None,
+        )  # fmt: skip
         try:
             names = tuple(next(rows, ()))
         except csv.Error as error:

@@ -27,6 +27,10 @@ class CsvFormat(Section):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
     quote: Annotated[str, Field(max_length=1)]
     """The quoting character, or an empty string for none."""
+    escape: Annotated[str, Field(max_length=1)] | None = None
+    """The character that makes a quote within a text a plain one, as a backslash; None where the quote is doubled."""
+    skip: Annotated[int, Field(ge=0, le=1000)] = 0
+    """The number of lines above the header, or above the rows, that are no part of the table."""
     header: bool
     """True where the first row names the columns."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -35,6 +35,10 @@ QUIET = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+"""The addresses of this machine, on which our servers are; no proxy can reach them."""
+
 # Any of these, and Prefect's own settings are the user's affair.
 PREFECT_CHOICES = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 PREFECT_SERVER = ".modelyard/prefect-server.json"
@@ -61,6 +65,7 @@ def prepare_environment(root: Path | None = None) -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    spare_own_addresses()
     bin_folder, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
     if path.split(os.pathsep)[0] != bin_folder:
         os.environ["PATH"] = os.pathsep.join([bin_folder, path])
@@ -74,6 +79,17 @@ def prepare_environment(root: Path | None = None) -> None:
     server = prefect_server(root)
     if server:
         os.environ["PREFECT_API_URL"] = server
+
+
+def spare_own_addresses() -> None:
+    """Keep requests to this machine from the proxy, where the environment names one."""
+    if not any(os.environ.get(spelled) for name in PROXIES for spelled in (name, name.lower())):
+        return
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    spared = [one.strip() for one in given.split(",") if one.strip()]
+    if "*" not in spared:
+        spared += [address for address in OWN_ADDRESSES if address not in spared]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(spared)  # libraries read one or the other
 
 
 def has_prefect_profile() -> bool:

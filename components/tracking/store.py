@@ -21,6 +21,9 @@ from components.tracking.registry import Registry
 logger = logging.getLogger(__name__)
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+HALF_MADE = "_alembic_tmp_"
+"""How the names of the tables begin that MLflow's migrations remove at their end."""
+OPENING_TIMEOUT_S = 300
 SERVERS = ("http://", "https://")
 
 
@@ -56,6 +59,11 @@ def check_store(root: Path) -> None:
             open_client(uri)
     except (*errors_of_stores(), OSError, ImportError) as error:  # the last: of a database's driver
         reason = str(error).splitlines()[0].replace(uri, masked(uri))
+        if HALF_MADE in str(error):
+            raise StoreError(
+                f"the MLflow store {masked(uri)} was left half made by a process that was killed; move the file away, "
+                "which holds no runs yet, and the next run makes it anew"
+            ) from error
         raise StoreError(
             f"the MLflow store {masked(uri)} cannot be reached ({type(error).__name__}: {reason}); "
             f"start it, or mend or unset {URI_VARIABLE}"
@@ -189,9 +197,27 @@ def open_client(uri: str) -> Any:
 
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    client = MlflowClient(uri, registry_uri=uri)
-    client.search_experiments(max_results=1)
+    with one_at_a_time(uri):
+        client = MlflowClient(uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
     return client if uri.startswith(SERVERS) else WholeCalls(client)
+
+
+@contextmanager
+def one_at_a_time(uri: str) -> Generator[None]:
+    """Let one process at a time open a database that is a file: the first makes its tables, and two at once would leave
+    them half made."""
+    from sqlalchemy.engine import make_url
+
+    path = make_url(uri).database if uri.startswith("sqlite:") else None
+    if not path or path == ":memory:":
+        yield
+        return
+    from filelock import FileLock
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=OPENING_TIMEOUT_S):
+        yield
 
 
 class WholeCalls:

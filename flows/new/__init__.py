@@ -109,6 +109,8 @@ def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
         found.append(f"labels with fewer than 5 different texts are left out: {examples(figures.left_out)}")
     if figures.num_bad:
         found.append(f"{figures.num_bad} rows cannot be read: {figures.bad_examples}")
+    if skipped := getattr(form, "skip", 0):
+        found.append(f"the table begins below line {skipped} of the file; what stands above is skipped")
     encoding = getattr(form, "encoding", "utf-8")
     if encoding in WESTERN:
         found.append(f"the file is not UTF-8 and is read as {encoding}; if letters look wrong, name its encoding")

@@ -88,18 +88,26 @@ def measure_table(path: Path, form: CsvFormat | PlainFormat, *, text: str, label
     source = FileSource(kind="file", path=str(path))
     with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
         fetched = fetch(source, root=path.parent, folder=Path(work) / "source")
-        with session(Path(work) / "quoted") as con:
-            loaded = load(con, form, fetched, work=Path(work) / "first")
-            if not isinstance(form, CsvFormat) or loaded.num_bad == 0:
-                return measured(con, form, loaded, text=text, label=label)
-        # Stray quotes make rows unreadable: they may be meant as plain characters.
-        plain = form.model_copy(update={"quote": ""})
-        with session(Path(work) / "plain") as con:
-            unquoted = load(con, plain, fetched, work=Path(work) / "second")
-            if unquoted.num_bad < loaded.num_bad:
-                return measured(con, plain, unquoted, text=text, label=label)
+        best, fewest = form, None
+        for place, option in enumerate(options_of(form)):
+            folder = Path(work) / str(place)
+            with session(folder / "rows") as con:
+                loaded = load(con, option, fetched, work=folder)
+                if loaded.num_bad == 0:
+                    return measured(con, option, loaded, text=text, label=label)
+            if fewest is None or loaded.num_bad < fewest:
+                best, fewest = option, loaded.num_bad
         with session(Path(work) / "again") as con:
-            return measured(con, form, load(con, form, fetched, work=Path(work) / "third"), text=text, label=label)
+            return measured(con, best, load(con, best, fetched, work=Path(work)), text=text, label=label)
+
+
+def options_of(form: CsvFormat | PlainFormat) -> list[CsvFormat | PlainFormat]:
+    """Return the ways in which a file may be meant, the likeliest first. Quotes that make rows unreadable may be made
+    plain by a backslash, be plain characters themselves, or be single ones."""
+    if not isinstance(form, CsvFormat):
+        return [form]
+    changes: list[dict[str, str]] = [{}, {"escape": "\\"}, {"quote": ""}, {"quote": "'"}]
+    return [form.model_copy(update=change) for change in changes]
 
 
 def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:
@@ -132,7 +140,7 @@ def check_single(con: "Connection", name: str, kind: str, option: str) -> None:
 
 
 def check_readable(loaded: Loaded) -> None:
-    if loaded.num_rows == 0:
+    if loaded.num_rows + loaded.num_bad == 0:
         raise SourceError("the file holds no rows below its header")
     if loaded.bad_share > MAX_BAD_SHARE:
         raise SourceError(

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import itertools
+import re
 import shlex
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,6 +20,9 @@ PLAIN: dict[str, Literal["jsonl", "parquet"]] = {
 }  # fmt: skip
 DELIMITERS = (",", "\t", ";", "|")
 NUM_SEEN_RECORDS = 50
+MAX_PREAMBLE_LINES = 50
+SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)
+"""The line with which Excel is told the delimiter."""
 MAX_FIELD = 32 * 2**20
 CHUNK = 2**20
 # Above this share of bytes beyond ASCII, a file that is not UTF-8 is in a script that Western encodings do not have.
@@ -66,13 +70,30 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
         allowed = ", ".join([*DELIMITED, *PLAIN])
         raise SourceError(f"{path.name} has the ending '{suffix}'; it must be one of {allowed}, with or without .gz")
     encoding = encoding_of(path)
-    delimiter, records = delimiter_of(path, encoding, DELIMITED[suffix], wanted)
+    skip, told = preamble_of(path, encoding, wanted)
+    delimiter, records = delimiter_of(path, encoding, told or DELIMITED[suffix], wanted, skip=skip, told=told)
     numbered = tuple(f"column{number}" for number in range(len(records[0])))
     has_header = set(wanted) <= set(records[0]) or not set(wanted) <= set(numbered)
     return CsvFormat(
         type="csv", delimiter=delimiter, quote='"', header=has_header, columns=None if has_header else numbered,
-        encoding=encoding,
+        encoding=encoding, skip=skip,
     )  # fmt: skip
+
+
+def preamble_of(path: Path, encoding: str, wanted: tuple[str, str]) -> tuple[int, str | None]:
+    """Return how many lines stand above the header, and the delimiter where a line `sep=;` names it, as Excel reads it.
+
+    The header is the first line that names both columns; where none does, blank lines alone are no part of the table.
+    """
+    with opened(path) as raw, TextIOWrapper(raw, codec_of(encoding), errors="replace", newline="") as stream:
+        lines = [line.strip() for line in itertools.islice(stream, MAX_PREAMBLE_LINES)]
+    if lines and (said := SEPARATOR.fullmatch(lines[0])):
+        return 1, said[1]
+    for number, line in enumerate(lines):
+        for delimiter in DELIMITERS:
+            if set(wanted) <= set(next(csv.reader([line], delimiter=delimiter), [])):
+                return number, None
+    return len(list(itertools.takewhile(lambda line: not line, lines))), None
 
 
 def check_no_array(path: Path, form: str) -> None:
@@ -88,14 +109,17 @@ def check_no_array(path: Path, form: str) -> None:
                 )
 
 
-def delimiter_of(path: Path, encoding: str, usual: str, wanted: tuple[str, str]) -> tuple[str, list[list[str]]]:
-    """Return the delimiter, and the first records read with it.
+def delimiter_of(
+    path: Path, encoding: str, usual: str, wanted: tuple[str, str], *, skip: int, told: str | None
+) -> tuple[str, list[list[str]]]:
+    """Return the delimiter, and the first records read with it below the `skip` lines that are no part of the table.
 
-    It is the one whose first record names both columns; where none does, the one that gives most records one width.
+    It is the one that the file has told; else the one whose first record names both columns; where none does, the one
+    that gives most records one width.
     """
     tried: list[tuple[tuple[bool, int, bool], str, list[list[str]]]] = []
-    for delimiter in DELIMITERS:
-        records = first_records(path, encoding, delimiter)
+    for delimiter in (told,) if told else DELIMITERS:
+        records = first_records(path, encoding, delimiter, skip=skip)
         if not records:
             continue
         width = len(records[0])
@@ -109,13 +133,13 @@ def delimiter_of(path: Path, encoding: str, usual: str, wanted: tuple[str, str])
     return delimiter, records
 
 
-def first_records(path: Path, encoding: str, delimiter: str) -> list[list[str]]:
-    """Return the first records that are not blank, up to the first that cannot be read."""
+def first_records(path: Path, encoding: str, delimiter: str, *, skip: int) -> list[list[str]]:
+    """Return the first records below the first `skip` lines that are not blank, up to the first that cannot be read."""
     records: list[list[str]] = []
     limit = csv.field_size_limit(MAX_FIELD)
     try:
         with opened(path) as raw, TextIOWrapper(raw, codec_of(encoding), errors="replace", newline="") as stream:
-            reader = csv.reader(stream, delimiter=delimiter)
+            reader = csv.reader(itertools.islice(stream, skip, None), delimiter=delimiter)
             records.extend(itertools.islice((record for record in reader if record), NUM_SEEN_RECORDS))
     except csv.Error:
         pass

@@ -212,7 +212,7 @@ def labels_text(labels: list[str]) -> str:
 
 
 def format_values(measured: Measured) -> dict[str, object]:
-    values = measured.format.model_dump(mode="json", exclude_none=True)
+    values = measured.format.model_dump(mode="json", exclude_defaults=True)
     return values if isinstance(measured.format, CsvFormat) else {"type": values["type"]}
 
 

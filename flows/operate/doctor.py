@@ -21,6 +21,7 @@ from components.plumbing.errors import ModelyardError, examples
 from components.plumbing.locks import held, read_holder
 from components.plumbing.processes import began_before
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
+from flows.pipeline.graph import NO_GIT, fault_of_lock_file
 from flows.servers.ports import holder_of, is_free, name_of
 from serving.requests.keys import VARIABLE as KEYS
 from serving.requests.keys import is_loopback
@@ -107,7 +108,20 @@ def look_at_tools(root: Path) -> list[Check]:
         return [Check("tools", "warn", "git is not installed", "install it: runs then know the commit they came from")]
     if not (root / ".dvc").is_dir():
         return [Check("tools", "fail", "the project has no .dvc folder", "run 'dvc init' in the project's folder")]
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)) and not is_without_git(root):
+        found, _, mend = NO_GIT.format(root=root).partition(": ")
+        return [Check("tools", "fail", found, mend)]
+    if fault := fault_of_lock_file(root):
+        found, _, mend = fault.partition("; ")
+        return [Check("tools", "fail", found, mend)]
     return [Check("tools", "ok", "git and dvc are set up")]
+
+
+def is_without_git(root: Path) -> bool:
+    """Return whether DVC was told to do without git."""
+    from dvc.config import Config
+
+    return bool(Config(str(root / ".dvc")).get("core", {}).get("no_scm"))
 
 
 def look_at_telemetry(root: Path) -> list[Check]:

@@ -9,7 +9,7 @@ import click
 from components.plumbing.environment import MLFLOW_SERVER, PREFECT_SERVER
 from flows.servers.ports import HOST, check_free
 from flows.servers.server import Server, starting, until_interrupted, wait_for, wait_for_any
-from flows.servers.tools import known_to_runs, mlflow_server, prefect_server
+from flows.servers.tools import known_to_runs, make_store, mlflow_server, prefect_server
 
 
 def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
@@ -20,6 +20,7 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
         click.echo(f"MLflow   {tracking}  (your own server, by MLFLOW_TRACKING_URI)")
     else:
         check_free(mlflow_port, "--mlflow-port")
+        make_store(root)
         servers.append((mlflow_server(root, mlflow_port), f"http://{HOST}:{mlflow_port}"))
     if prefect_api and not (root / PREFECT_SERVER).exists():
         click.echo(f"Prefect  {prefect_api.removesuffix('/api')}  (your own server, by PREFECT_API_URL)")

@@ -36,6 +36,7 @@ from flows.servers.records import (
     unreadable,
     unrecorded,
 )
+from flows.servers.tools import make_store
 from serving.bundle import SHORT
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,8 @@ def is_up(record: Record | None) -> bool:
 
 def begin(root: Path, parts: list[Part]) -> None:
     """Start parts, and wait until each is ready or has ended."""
+    if any(part.kind == "mlflow" for part in parts):
+        make_store(root)
     for part in parts:
         assert part.server is not None
         environment: dict[str, str] = {}

@@ -31,6 +31,24 @@ class Stage:
         return f"{self.name}@{self.recipe}"
 
 
+NO_GIT = (
+    "{root} is in no git repository, which DVC wants: 'git init' makes one, 'dvc config core.no_scm true' does without"
+)
+
+
+def fault_of_lock_file(root: Path) -> str | None:
+    """Return what a power cut or a merge left of DVC's files, and what mends it; None where they are whole."""
+    lock, notes = root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
+    back = "'git checkout dvc.lock' brings the committed one back"
+    if lock.is_file() and not lock.read_bytes().strip():
+        return f"{lock} is empty, as a power cut or a full disk leaves it; {back}"
+    if lock.is_file() and b"\n<<<<<<< " in b"\n" + lock.read_bytes():
+        return f"{lock} holds the marks of a merge conflict; settle them, or {back}, and run again"
+    if notes.is_file() and not notes.read_bytes().strip():
+        return f"{notes} is empty, as a power cut or a full disk leaves it; 'rm .dvc/tmp/rwlock' mends that"
+    return None
+
+
 @cache
 def open_repo(root: Path) -> Any:
     """Return DVC's view of the project, opened once in a process: DVC reads anew what a stage changed.
@@ -40,6 +58,8 @@ def open_repo(root: Path) -> Any:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    if fault := fault_of_lock_file(root):
+        raise InputError(fault)
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say again what the flow says
     logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)  # its bars, which stay in the terminal
     try:
@@ -47,7 +67,10 @@ def open_repo(root: Path) -> Any:
         repo.index  # noqa: B018  (reads dvc.yaml over params.yaml now, not later)
         return repo
     except DvcException as error:
-        raise ParamsError(f"dvc.yaml and params.yaml do not fit: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        if "is not a git repository" in said:
+            raise InputError(NO_GIT.format(root=root)) from error
+        raise ParamsError(f"dvc.yaml and params.yaml do not fit: {said}") from error
 
 
 def read_graph(repo: Any, recipe: str) -> list[Stage]:

@@ -1,6 +1,7 @@
 """The one Prefect task: run one stage through DVC, and report what happened."""
 
 import logging
+import signal
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from flows.pipeline.prefect_pages import showing_progress, tell_figures, tell_ga
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = (130, -2, -15)
+TRAININGS = ("pretrain", "finetune")
 STOP_WAIT_S = 20
 
 
@@ -166,7 +168,7 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     if code in INTERRUPTED:
         return KeyboardInterrupt()
     left = Layout(root, stage.recipe, stage.name).observations / ERROR
-    unsaid: dict[str, Any] = {"message": f"its process ended with {code}", "exit_code": 1, "is_transient": False}
+    unsaid: dict[str, Any] = {"message": words_of_end(code, stage), "exit_code": 1, "is_transient": False}
     said = read_json(left) if left.is_file() else unsaid
     report = Layout(root, stage.recipe, stage.name).observations / REPORT
     is_gate = said["exit_code"] == GateError.exit_code and report.is_file()
@@ -176,6 +178,20 @@ def stopped(root: Path, stage: Stage, failed: Exception) -> BaseException:
     )  # fmt: skip
     error.exit_code, error.is_transient = said["exit_code"], said["is_transient"]
     return error
+
+
+def words_of_end(code: int, stage: Stage) -> str:
+    """Return in words how a process ended that said nothing: by a signal (a negative code, or above 128) or not."""
+    number = -code if code < 0 else code - 128
+    if number == signal.SIGKILL:
+        lower = "lower batch_size or max_tokens, or " if stage.name in TRAININGS else ""
+        return (
+            f"its process was killed (signal 9), most likely for memory: {lower}close what else needs memory; "
+            f"'modelyard estimate {stage.recipe}' says what the trainings need. The next run carries on where it was"
+        )
+    if number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL):
+        return f"its process crashed (signal {number}, {signal.Signals(number).name}), in a library; run it again"
+    return f"its process ended with {code}"
 
 
 def exit_code_of(error: Exception) -> int:

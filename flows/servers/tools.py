@@ -27,6 +27,16 @@ def mlflow_server(root: Path, port: int) -> Server:
     return Server("MLflow", command, f"http://{HOST}:{port}/health", log, environment)
 
 
+def make_store(root: Path) -> None:
+    """Make MLflow's own database where it is not there yet, before a server opens it: a run may do so at the same time,
+    and only ours wait for each other."""
+    from components.tracking.store import check_store, tracking_uri
+
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        check_store(root)
+
+
 def prefect_server(root: Path, port: int) -> Server:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     # In memory, it would forget with its end who holds the place of a deployment, which would then be held for ever.

@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,8 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
-from components.tracking.store import open_client
+from components.plumbing.errors import StoreError
+from components.tracking.store import check_store, open_client
 
 
 @pytest.fixture
@@ -44,3 +48,33 @@ def test_interrupt_in_the_middle_of_a_call_leaves_the_store_usable(
     told = client.get_run(run_id)
     assert told.info.status == "KILLED"
     assert told.data.metrics == {"loss": 0.5}  # the call was done before the interrupt came
+
+
+OPEN = """
+import sys
+from components.plumbing.errors import StoreError
+from components.tracking.store import check_store, open_client
+client = open_client(sys.argv[1])
+client.create_experiment(sys.argv[2])
+"""
+
+
+def test_processes_that_open_a_new_store_at_once_make_it_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    command = [sys.executable, "-c", OPEN, uri]
+    both = [subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True) for name in ("one", "two", "three")]
+    said = [one.communicate(timeout=120)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0, 0], said
+    names = {experiment.name for experiment in open_client(uri).search_experiments()}
+    assert names == {"Default", "one", "two", "three"}
+
+
+def test_store_that_was_left_half_made_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def open_half_made(uri: str) -> None:
+        raise OperationalError(f"CREATE TABLE {uri}", {}, Exception("table _alembic_tmp_model_versions already exists"))
+
+    monkeypatch.setattr("components.tracking.store.open_client", open_half_made)
+    with pytest.raises(StoreError, match=r"mlflow.db was left half made by a process that was killed; move"):
+        check_store(tmp_path)

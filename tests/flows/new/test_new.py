@@ -33,6 +33,7 @@ from tests.projects import ROOT, run
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 Rows = list[tuple[Any, Any]]
+BACKSLASHED = "text,label\n" + "".join(f'"he said \\"no, {t}\\" twice",{k}\n' for t, k in tiny_rows(40))
 WINDOWS, MAC = {"encoding": "windows-1252"}, {"encoding": "mac-roman"}
 
 
@@ -177,6 +178,11 @@ def test_labels_of_several_json_types_are_read_without_quotes(project: Path, lat
         ("rows.csv", table([(f"it\u2019s €5 \u2013 {t}", k) for t, k in tiny_rows(40)]).encode("cp1252"), WINDOWS),
         ("rows.csv", table([(f"{t} très café", k) for t, k in tiny_rows(40)]).encode("mac-roman"), MAC),
         ("rows.tsv", "text\tlabel\n" + "".join(f'"so" {t}\t{k}\n' for t, k in tiny_rows(40)), {"quote": ""}),
+        ("rows.csv", "sep=;\n" + table(tiny_rows(40), delimiter=";"), {"delimiter": ";", "skip": 1}),
+        ("rows.csv", "# exported by a tool\n\n" + table(tiny_rows(40)), {"skip": 2, "header": True}),
+        ("rows.csv", "\r\n\r\n" + table(tiny_rows(40)).replace("\n", "\r\n"), {"skip": 2}),
+        ("rows.csv", BACKSLASHED, {"escape": "\\", "quote": '"'}),
+        ("rows.csv", "text,label\n" + "".join(f"'so, {t}',{k}\n" for t, k in tiny_rows(40)), {"quote": "'"}),
     ],
 )
 def test_layout_of_delimited_text_is_found(project: Path, name: str, content: Any, expected: dict[str, Any]) -> None:
@@ -226,6 +232,22 @@ def test_one_odd_value_changes_no_other_row(project: Path, odd: Any) -> None:
     assert second[-1][0] == (None if odd is None else json.dumps(odd))
     (project.parent / "rows.jsonl").write_text(objects(["a", "b"] * 20 + [7], texts=texts))
     assert [label for _, label in rows_read(project)][:42] == [*["a", "b"] * 20, "7", "a"]
+
+
+@pytest.mark.parametrize("num_escaped", [1, 60])
+def test_texts_with_backslashed_quotes_are_whole(project: Path, num_escaped: int) -> None:
+    texts = [f'he said "no, {text}" twice' if i < num_escaped else text for i, (text, _) in enumerate(tiny_rows(60))]
+    escaped = [text.replace('"', '\\"') for text in texts]
+    lines = [f'"{text}",{"ab"[i % 2]}\n' for i, text in enumerate(escaped)]
+    added = add_content(project, "text,label\n" + "".join(lines))
+    assert added.figures.num_bad == 0
+    assert [text for text, _ in rows_read(project)] == texts
+
+
+def test_rows_below_a_preamble_are_all_read(project: Path) -> None:
+    rows = tiny_rows(60)
+    add_content(project, "a report, of 60 rows\nmade on: Monday\n\n" + table(rows))
+    assert rows_read(project) == rows
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "mac-roman", "utf-32-be"])

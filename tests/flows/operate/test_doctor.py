@@ -23,6 +23,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("dvc.yaml", "params.yaml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    run(["git", "init", "-q"], tmp_path)
     return tmp_path
 
 

@@ -34,3 +34,17 @@ def test_verdict_is_told_without_dvcs_traceback(
         module._reproduce(tmp_path, stage, force=False)
     assert error.value.exit_code == code
     assert ("StageCmdFailedError" in "".join(traceback.format_exception(error.value))) == has_dvcs
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "said"),
+    [
+        (-9, "finetune", "was killed (signal 9), most likely for memory: lower batch_size or max_tokens, or close"),
+        (137, "validate", "was killed (signal 9), most likely for memory: close"),
+        (-11, "compress", "crashed (signal 11, SIGSEGV)"),
+        (7, "compress", "ended with 7"),
+    ],
+)
+def test_end_of_a_process_that_said_nothing_is_told_in_words(code: int, name: str, said: str) -> None:
+    stage: Any = SimpleNamespace(recipe="tiny", name=name, address=f"{name}@tiny")
+    assert f"its process {said}" in module.words_of_end(code, stage)
