@@ -120,7 +120,7 @@ def card(
         source["path"] = Path(params.source.path).name
     return {
         "columns": [asdict(column) for column in columns],
-        "format": params.format.model_dump(mode="json", exclude_none=True) if params.format else None,
+        "format": params.format.model_dump(mode="json", exclude_defaults=True) if params.format else None,
         "licence": params.licence,
         "num_rows": num_rows,
         "origin": ORIGINS[params.source.name] if isinstance(params.source, GeneratorSource) else None,
