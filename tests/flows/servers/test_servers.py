@@ -76,7 +76,8 @@ def test_ui_shows_both_pages_and_ends_both(project: Path, browser: Browser) -> N
         api = f"http://127.0.0.1:{prefect}/api"
         flow = httpx.post(f"{api}/flows/", json={"name": "pipeline"}).json()["id"]
         state = {"type": "COMPLETED"}
-        httpx.post(f"{api}/flow_runs/", json={"flow_id": flow, "name": "run-to-be-seen", "state": state})
+        given = {"flow_id": flow, "name": "run-to-be-seen", "state": state}
+        httpx.post(f"{api}/flow_runs/", json=given, timeout=30).raise_for_status()
         for path in ("/", "/dashboard", "/runs"):
             see(browser, f"http://127.0.0.1:{prefect}{path}", "run-to-be-seen" if path == "/runs" else "Dashboard")
         see(browser, f"http://127.0.0.1:{mlflow}/#/experiments", "Experiments")
