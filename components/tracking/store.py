@@ -61,8 +61,8 @@ def check_store(root: Path) -> None:
         reason = str(error).splitlines()[0].replace(uri, masked(uri))
         if HALF_MADE in str(error):
             raise StoreError(
-                f"the MLflow store {masked(uri)} was left half made by a process that was killed; move the file away, "
-                "which holds no runs yet, and the next run makes it anew"
+                f"the MLflow store {masked(uri)} was left half made by a process that was killed; bring it back "
+                "from a copy, or, where nothing ran here yet, move the file away: the next run makes it anew"
             ) from error
         raise StoreError(
             f"the MLflow store {masked(uri)} cannot be reached ({type(error).__name__}: {reason}); "

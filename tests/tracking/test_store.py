@@ -76,5 +76,5 @@ def test_store_that_was_left_half_made_is_named_as_such(tmp_path: Path, monkeypa
         raise OperationalError(f"CREATE TABLE {uri}", {}, Exception("table _alembic_tmp_model_versions already exists"))
 
     monkeypatch.setattr("components.tracking.store.open_client", open_half_made)
-    with pytest.raises(StoreError, match=r"mlflow.db was left half made by a process that was killed; move"):
+    with pytest.raises(StoreError, match=r"mlflow.db was left half made by a process that was killed; bring it back"):
         check_store(tmp_path)
