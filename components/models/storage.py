@@ -19,7 +19,7 @@ from components.models.facts import Facts
 from components.models.networks import network_of
 from components.params import FAMILIES, ModelSettings
 from components.plumbing.artifacts import read_json, write_json
-from components.plumbing.errors import ArtifactError, examples
+from components.plumbing.errors import ArtifactError, TrainingError, examples
 
 FAMILY = "family.json"
 CONFIG = "config.json"
@@ -37,8 +37,14 @@ def build(settings: ModelSettings, facts: Facts) -> nn.Module:
 def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings | None, facts: Facts) -> None:
     """Write a model into `folder`; the same weights give the same bytes.
 
-    `settings` is None for a model that came with a config of its own.
+    `settings` is None for a model that came with a config of its own. Raise TrainingError, with nothing written, where
+    a value of the weights is not finite.
     """
+    if broken := not_finite(model):
+        raise TrainingError(
+            f"the trained weights have values that are not finite, in {examples(broken)}; nothing was kept. Lower "
+            "optimizer.learning_rate, or set clip"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     shown = settings.model_dump(mode="json") if settings else None
     write_json(folder / FAMILY, {"family": family, "settings": shown, "facts": asdict(facts)})
@@ -51,6 +57,12 @@ def save(model: nn.Module, folder: Path, *, family: str, settings: ModelSettings
         config = known.config.to_diff_dict() | {"architectures": [architecture]}
         write_json(folder / CONFIG, {name: value for name, value in config.items() if name not in ORIGIN_KEYS})
     save_file(tensors_of(model), folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def not_finite(model: nn.Module) -> list[str]:
+    """Return the names of the weights, and of the buffers that are kept with them, of which a value is NaN or
+    infinite."""
+    return [name for name, value in model.state_dict().items() if not bool(value.isfinite().all())]
 
 
 def written(model: nn.Module) -> nn.Module:
@@ -76,7 +88,8 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 def load(folder: Path) -> nn.Module:
     """Load the model that `save` wrote, in fp32 and in evaluation mode.
 
-    Raise ArtifactError where its settings are missing, or where the weights are not those of its family.json.
+    Raise ArtifactError where its settings are missing, where the weights are not those of its family.json, or where one
+    of their values is not finite.
     """
     found: dict[str, Any] = read_json(folder / FAMILY)
     family = found["family"]
@@ -94,7 +107,8 @@ def load(folder: Path) -> nn.Module:
 
 
 def fill(model: nn.Module, path: Path) -> None:
-    """Load the weights of a file into a model; raise ArtifactError where they are not exactly the model's."""
+    """Load the weights of a file into a model; raise ArtifactError where they are not exactly the model's, or where a
+    value is not finite."""
     try:
         missing, unknown = load_tensors(model, path, strict=False)
     except (RuntimeError, SafetensorError, OSError) as error:
@@ -106,4 +120,8 @@ def fill(model: nn.Module, path: Path) -> None:
             f"{path} does not hold the weights of its {FAMILY}{older}: {len(missing)} are missing "
             f"({examples(sorted(missing)) or 'none'}), and {len(unknown)} are unknown "
             f"({examples(sorted(unknown)) or 'none'}); train it again, or start from another model"
+        )
+    if broken := not_finite(model):
+        raise ArtifactError(
+            f"{path} has values that are not finite, in {examples(broken)}; train it again, or start from another model"
         )

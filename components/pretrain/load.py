@@ -23,7 +23,7 @@ from components.models.encoder.kinds import refusal
 from components.models.encoder.network import POOLER
 from components.models.facts import read_facts
 from components.models.opening import make_openable
-from components.models.storage import CONFIG, FAMILY, WEIGHTS, save
+from components.models.storage import CONFIG, FAMILY, WEIGHTS, not_finite, save
 from components.models.storage import load as load_saved
 from components.params import FolderSource, Load
 from components.plumbing.artifacts import TOKENIZER, sha256_of
@@ -200,8 +200,7 @@ def load_model(folder: Path) -> PreTrainedModel:
         raise SourceError(f"{type(model).__name__} has a decoder; choose an encoder, such as BERT")
     if drawn:  # many encoders come without a pooler; one that was drawn here is no part of what was loaded
         model.pooler = None
-    broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
-    if broken:
+    if broken := not_finite(model):
         raise SourceError(f"{WEIGHTS} has values that are not finite, in {examples(broken)}")
     return model.eval()
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from components.models.encoder.network import EncoderForMasking, classifier_of, config_of
@@ -10,7 +11,7 @@ from components.models.facts import Facts
 from components.models.storage import build, save
 from components.params import FileSource
 from components.params.families import FAMILIES
-from components.plumbing.errors import InputError, SourceError
+from components.plumbing.errors import ArtifactError, InputError, SourceError, TrainingError
 from components.tracking.tracker import NullTracker
 from components.training.starting import first_weights
 
@@ -90,6 +91,19 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
         InputError,
         match=r"^finetune.source has other weights than finetune.model asks for: head.weight is \(2, 5\), not",
     ):
+        start("mlp", tmp_path, source=FileSource(kind="file", path="model"))
+
+
+@pytest.mark.parametrize(("name", "value"), [("hidden.0.weight", torch.nan), ("hidden.1.running_var", torch.inf)])
+def test_weights_that_are_not_finite_are_neither_kept_nor_taken(name: str, value: float, tmp_path: Path) -> None:
+    model, told = build(settings("mlp"), FACTS["mlp"]), {"settings": settings("mlp"), "facts": FACTS["mlp"]}
+    save(model, tmp_path / "model", family="mlp", **told)
+    model.state_dict()[name].view(-1)[0] = value
+    with pytest.raises(TrainingError, match=f"^the trained weights have .* in '{name}'; nothing was kept. Lower"):
+        save(model, tmp_path / "other", family="mlp", **told)
+    assert not (tmp_path / "other").exists()
+    save_file(model.state_dict(), tmp_path / "model" / "model.safetensors")
+    with pytest.raises(ArtifactError, match=f"model.safetensors has values that are not finite, in '{name}'; train"):
         start("mlp", tmp_path, source=FileSource(kind="file", path="model"))
 
 

@@ -101,7 +101,7 @@ def test_collapsed_generator_fails_with_a_message_that_says_so(generated: Path, 
 def test_weights_that_are_not_finite_are_named(generated: Path, tmp_path: Path) -> None:
     root = copy_of(generated, tmp_path / "broken")
     spoil(root, lambda weights: weights["generator.0.weight"][0, 0].fill_(float("nan")))
-    with pytest.raises(ArtifactError, match=r"the generator's weights are not finite; train it again"):
+    with pytest.raises(ArtifactError, match=r"values that are not finite, in 'generator.0.weight'; train it again"):
         run_stage(root, "tiny", "evaluate", tracker=NullTracker())
 
 

@@ -22,7 +22,7 @@ from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ImageGenerationFigures, SampleGate
 from components.plumbing.artifacts import write_json
-from components.plumbing.errors import ArtifactError, QualityError, examples
+from components.plumbing.errors import QualityError, examples
 from components.tasks.image_generation.evaluate.distances import mean_nearest, mean_pairwise
 from components.tasks.image_generation.evaluate.judged import Judged
 from components.tasks.image_generation.evaluate.plots import draw_plots
@@ -80,8 +80,7 @@ class Report:
 def measure(params: ImageGenerationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the generator's samples; return the report.
 
-    Raise QualityError where the gate fails, ArtifactError where the generator's weights are not finite, and InputError
-    where a split holds fewer than two rows.
+    Raise QualityError where the gate fails, and InputError where a split holds fewer than two rows.
     """
     scale = read_scale(inputs.predictor)
     train, test = read_real(inputs.train, scale), read_real(inputs.test, scale)
@@ -115,11 +114,7 @@ def measure(params: ImageGenerationFigures, inputs: Inputs, outputs: Outputs, *,
 
 
 def sampled(model: nn.Module, scale: Scale, params: ImageGenerationFigures) -> Images:
-    """Draw the samples that are judged; raise ArtifactError where the generator's weights are not finite."""
-    if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
-        raise ArtifactError(
-            "the generator's weights are not finite; train it again with a lower pretrain.optimizer.learning_rate"
-        )
+    """Draw the samples that are judged."""
     return float_sampler(model, shape=scale.shape).sample(params.seed, params.num_samples)
 
 
