@@ -1,8 +1,8 @@
 """The training of one section of params.yaml, from the memory check to the trained model, as every stage does it.
 
 The loop and the checkpoints lie in components/training, and the objectives in components/objectives;
-components/estimate tells how much memory and time a training needs. Trainings are seeded: two runs on one machine give
-the same weights, bit for bit, and a run that was stopped carries on.
+components/estimate tells how much memory and time a training needs. Trainings are seeded: two runs on one machine, with
+the same number of threads, give the same weights, bit for bit, and a run that was stopped carries on.
 """
 
 from collections.abc import Callable
@@ -63,6 +63,7 @@ def fit(
     and TrainingError where a figure is not finite or a loss explodes.
     """
     machine = start(params, checkpoints)
+    tracker.tag(machine.tags())
     check_memory(params, facts, network=network, data=data, stage=stage, device=machine.device)
     model = (first or network)().to(machine.device)
     objective = OBJECTIVES[objective_of(params)]()(

@@ -30,6 +30,9 @@ class ControlTracker:
     def log_file(self, path: Path, *, folder: str = "") -> None:
         self.tracker.log_file(path, folder=f"control/{folder}".rstrip("/"))
 
+    def tag(self, values: Mapping[str, str]) -> None:
+        self.tracker.tag({f"{PREFIX}{name}": value for name, value in values.items()})
+
     def provenance(self) -> dict[str, Any]:
         return self.tracker.provenance()
 

@@ -3,8 +3,8 @@
 Reads the splits of preprocess with its `predictor/`, and the model of pretrain. Writes `model/`, `control/` (the same
 model trained without pretraining, or a note that there is none) and `history.csv` (one row an epoch; the header alone
 where nothing is trained). The mode decides how: `adapt` puts a head on the pretrained encoder, `train` trains a model
-of the recipe's own, and `none` passes the pretrained model on. Trainings are seeded: two runs on one machine give the
-same weights, bit for bit.
+of the recipe's own, and `none` passes the pretrained model on. Trainings are seeded: two runs on one machine, with
+the same number of threads, give the same weights, bit for bit.
 """
 
 from dataclasses import dataclass

@@ -43,6 +43,10 @@ class Tracker(Protocol):
         """Log a file or a whole folder, below `folder` of the run's artifacts."""
         ...
 
+    def tag(self, values: Mapping[str, str]) -> None:
+        """Note what the work was done with, in words by name."""
+        ...
+
     def provenance(self) -> dict[str, Any]:
         """Return the commit and the runs that the work came from: `git_commit`, `runs` (stage → run id)."""
         ...
@@ -65,6 +69,9 @@ class NullTracker:
         pass
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
+        pass
+
+    def tag(self, values: Mapping[str, str]) -> None:
         pass
 
     def provenance(self) -> dict[str, Any]:

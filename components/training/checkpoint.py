@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
@@ -38,6 +39,17 @@ class Position:
     """The figures of each epoch, by name."""
     precision: Precision | None = None
     """The number format of the steps so far, which a resumed training keeps."""
+    num_threads: int | None = None
+    """The number of threads of the steps so far, on which the last digits of the weights depend; a resumed training
+    keeps it, too."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """The manner in which a training that was stopped ran; None for what is not known."""
+
+    precision: Precision | None = None
+    num_threads: int | None = None
 
 
 def save_checkpoint(
@@ -55,10 +67,11 @@ def save_checkpoint(
         replace(partial, folder / "last")
 
 
-def kept_precision(folder: Path) -> Precision | None:
-    """Return the precision of a training that was stopped; None where there is none to carry on."""
+def kept_manner(folder: Path) -> Manner:
+    """Return the manner in which a training that was stopped ran; an empty one where there is none to carry on."""
     places = (folder / "last" / "position.json", folder / ".last.old" / "position.json")
-    return next((read_json(path)["precision"] for path in places if path.is_file()), None)
+    left: dict[str, Any] = next((read_json(path) for path in places if path.is_file()), {})
+    return Manner(left.get("precision"), left.get("num_threads"))
 
 
 def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Position | None:

@@ -120,7 +120,7 @@ def train(
     seats = [Seat(player) for player in objective.players]
     optimizers = [seat.optimizer for seat in seats]
     position = load_checkpoint(checkpoints, model=model, optimizers=optimizers) or Position()
-    position.precision = plan.precision
+    position.precision, position.num_threads = plan.precision, torch.get_num_threads()
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
     every = max(1, plan.num_steps // POINTS_OF_A_CURVE)

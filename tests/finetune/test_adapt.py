@@ -57,6 +57,9 @@ class Recorder(NullTracker):
     def log_metrics(self, values, *, step) -> None:
         self.names |= set(values)
 
+    def tag(self, values) -> None:
+        self.names |= {f"tag {name}" for name in values}
+
 
 def test_training_learns_what_tells_the_classes_apart(trained) -> None:
     _, report = trained
@@ -133,6 +136,7 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
     assert report.control_best_epoch == 1
     assert 0 <= report.control_validation_accuracy <= 1
     assert {"loss", "control_loss", "control_grad_norm", "control_validation_accuracy"} <= tracker.names
+    assert {"tag num_threads", "tag instructions", "tag control_num_threads"} <= tracker.names
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.params import Clip, EarlyStopping, Optimizer, Schedule
+from components.params import Clip, EarlyStopping, Optimizer, Schedule, Training
 from components.plumbing.errors import InputError, TrainingError
 from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
-from components.training.checkpoint import Position, kept_precision
+from components.training.checkpoint import Position, kept_manner
 from components.training.loop import Plan, train
+from components.training.machine import start
 from components.training.objective import Objective, Player
 from components.training.optimizers import build_optimizer
 from components.training.precision import choose_precision
@@ -29,6 +30,10 @@ ADAMW = Optimizer(name="adamw", learning_rate=0.01, weight_decay=0.01, betas=(0.
 SGD = Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.0, momentum=0.5)
 BY_NORM = Clip(by="norm", limit=1.0)
 PATIENT = EarlyStopping(metric="loss", patience=50)
+TRAINING = Training(
+    seed=0, epochs=3, steps_per_epoch=None, batch_size=4, precision="bf16", optimizer=ADAMW, clip=BY_NORM,
+    schedule=Schedule(name="linear", warmup_share=0.1), early_stopping=PATIENT,
+)  # fmt: skip
 
 
 class TinyClassifier(nn.Module):
@@ -363,7 +368,18 @@ def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoi
     assert (kept["step"], kept["precision"]) == (10, "fp32")
 
 
-def test_a_training_carries_on_in_its_precision_whatever_is_measured_now(tmp_path) -> None:
-    assert kept_precision(tmp_path) is None
+def test_a_training_carries_on_in_its_precision_and_with_its_threads_whatever_there_is_now(tmp_path) -> None:
+    assert (kept_manner(tmp_path).precision, kept_manner(tmp_path).num_threads) == (None, None)
     run(tmp_path, plan=make_plan(epochs=1))
-    assert kept_precision(tmp_path) == "fp32"
+    kept, now = kept_manner(tmp_path), torch.get_num_threads()
+    assert (kept.precision, kept.num_threads) == ("fp32", now)
+    torch.set_num_threads(now + 1)
+    try:
+        machine = start(TRAINING, tmp_path)
+        assert torch.get_num_threads() == now
+    finally:
+        torch.set_num_threads(now)
+    assert machine.tags() == {
+        "device": machine.device.type, "precision": "fp32", "num_threads": str(now),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }  # fmt: skip
