@@ -18,6 +18,7 @@ from tests.end_to_end.adding import insert_before, insert_entry, touched
 from tests.projects import ROOT, make_project, run, write_params
 from tests.tiny_documents import tiny_documents
 
+pytestmark = pytest.mark.long  # both families go through every stage
 PROTOTYPES = {
     "components/params/families/prototypes.py": '''
         """Settings of a nearest-prototype classifier."""

@@ -107,7 +107,10 @@ def language(tmp_path: Path, bento_home: Path) -> Path:
     return tmp_path / "language"
 
 
-@pytest.mark.parametrize("project", ["packaged", "packaged_arrays", "generator_bundle", "language"])
+LONG = [pytest.param(task, marks=pytest.mark.long) for task in ("packaged_arrays", "generator_bundle", "language")]
+
+
+@pytest.mark.parametrize("project", ["packaged", *LONG])
 def test_alias_loads_without_the_project_and_answers_as_the_bundle(
     project: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
