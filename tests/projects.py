@@ -69,7 +69,8 @@ def tiny_recipe() -> dict[str, Any]:
     recipe["compress"]["gate"] = {"max_drop": 0.2, "min_speedup": 0.01, "max_size_ratio": 10.0}
     recipe["compress"]["num_latency_rows"] = 20
     recipe["package"] |= {"num_golden": 20, "ready_timeout_s": 60}
-    recipe["promotion"] |= {"max_drop": 0.2, "slices": None, "latency": {"max_ratio": 20.0, "num_rows": 20}}
+    recipe["promotion"] |= {"max_drop": 0.2, "indifference": 0.2, "slices": None}
+    recipe["promotion"]["latency"] = {"max_ratio": 20.0, "num_rows": 20}
     recipe["monitoring"]["schedule"] = recipe["schedule"] = None  # nothing starts by the clock
     return recipe
 

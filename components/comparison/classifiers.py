@@ -20,6 +20,8 @@ from components.evaluate.classification.metrics import Labels, counting_metrics
 from components.params import Bootstrap
 
 MAX_ITEMS = 500
+INDIFFERENCE = 0.002
+"""0.2 points of accuracy, macro F1 or MCC."""
 UNKNOWN = "(unknown)"
 Scores = NDArray[np.float32]
 
@@ -42,6 +44,7 @@ class ClassifierDuel:
     """The slice of each row, N of them; None where the recipe has no slices."""
     load_folder: Callable[[Path, int], Runner]
     unit: str = "row"
+    indifference: float = INDIFFERENCE
 
     @property
     def items(self) -> Sequence[Any]:
@@ -54,8 +57,15 @@ class ClassifierDuel:
         runner.predict(items)
         return len(items)
 
-    def compare(self, champion: Runner, challenger: Runner, *, bootstrap: Bootstrap) -> Comparison:
-        guesses = [self.guesses(runner) for runner in (champion, challenger)]
+    def answers(self, runner: Runner) -> Labels:
+        """Return the number in the split of each row's predicted label, (N,); a label that the split lacks gets the
+        number K."""
+        place = {label: number for number, label in enumerate(self.labels)}
+        ids = np.array([place.get(label, len(self.labels)) for label in runner.labels], np.int64)
+        return ids[runner.predict(self.split.rows).argmax(axis=1)]
+
+    def compare(self, champion: Labels, challenger: Labels, *, bootstrap: Bootstrap) -> Comparison:
+        guesses = champion, challenger
         actual, num_classes = self.split.label_id, len(self.labels) + 1  # one for what is no label of these rows
         ours, theirs = (counting_metrics(actual, guess, num_classes=num_classes) for guess in guesses)
         before, after, drop = paired(ours, theirs, self.metric, num_rows=len(actual), bootstrap=bootstrap, sign=1.0)
@@ -68,13 +78,6 @@ class ClassifierDuel:
             drop_high=float(drop[2]),
             slices=self.slice_drops(*(guess == actual for guess in guesses)),
         )
-
-    def guesses(self, runner: Runner) -> Labels:
-        """Return the number in the split of each row's predicted label, (N,); a label that the split lacks gets the
-        number K."""
-        place = {label: number for number, label in enumerate(self.labels)}
-        ids = np.array([place.get(label, len(self.labels)) for label in runner.labels], np.int64)
-        return ids[runner.predict(self.split.rows).argmax(axis=1)]
 
     def slice_drops(self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Mapping[str, SliceDrop]:
         """Return the accuracy of both versions on the rows of each label and of each slice."""

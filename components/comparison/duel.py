@@ -1,7 +1,8 @@
 """The interface between the champion gate and a task: a `Duel`, made by the task's `make_duel(data, metric=...)`.
 
 A runner is the predictor of serving/ around a bundle, as it is served. A duel knows the held-out rows, how a runner
-processes them, and by how much one runner's answers are worse than another's.
+processes them, and by how much one runner's answers are worse than another's. Each runner answers them once, with
+however many others it is compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,11 @@ class Duel(Protocol[Runner]):
         ...
 
     @property
+    def indifference(self) -> float:
+        """The drop that nobody would notice, in the units of `Comparison.drop`, where a recipe names none."""
+        ...
+
+    @property
     def items(self) -> Sequence[Any]:
         """The single pieces of work that are timed."""
         ...
@@ -86,8 +92,12 @@ class Duel(Protocol[Runner]):
         """Process the items from input to answer; return their number in units."""
         ...
 
-    def compare(self, champion: Runner, challenger: Runner, *, bootstrap: Bootstrap) -> Comparison:
-        """Compare both versions on all held-out rows."""
+    def answers(self, runner: Runner) -> Any:
+        """Return what the runner makes of all held-out rows."""
+        ...
+
+    def compare(self, champion: Any, challenger: Any, *, bootstrap: Bootstrap) -> Comparison:
+        """Compare the `answers` of two versions."""
         ...
 
 

@@ -32,7 +32,8 @@ class LatencyGate(Section):
 
 
 class Promotion(Section):
-    """The champion gate, which compares both versions, as they are served, on the same held-out rows."""
+    """The champion gate, which compares the versions, as they are served, on the same held-out rows. Every limit holds
+    beside the champion, and beside the best champion so far."""
 
     then: Literal["promote", "trial"]
     """The action for a challenger of `modelyard retrain` that passes: it takes the champion's place at once, or stays
@@ -41,7 +42,12 @@ class Promotion(Section):
     """The settings of the bootstrap of the difference; both versions see the same draws."""
     max_drop: Annotated[float, Field(ge=0)]
     """The largest upper end of the interval of how much worse the challenger is: in evaluate's gate metric (0.01 is one
-    point of accuracy), in bits per byte, or in Fréchet distance as a share of the champion's."""
+    point of accuracy), in bits per byte, or in Fréchet distance as a share of the champion's. It is for what the rows
+    cannot tell apart."""
+    indifference: Annotated[float, Field(ge=0)] | None = None
+    """The drop that nobody would notice, in the same units: a challenger whose whole interval lies above it is surely
+    worse, and refused whatever `max_drop` says. Null is 0.002 of accuracy, macro F1 or MCC, 0.005 bits per byte, or
+    0.02 of the Fréchet distance."""
     slices: SliceGate | None
     """The gate on slices, for classifiers only; null for none."""
     latency: LatencyGate

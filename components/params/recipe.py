@@ -135,6 +135,12 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
     if recipe.monitoring is not None and recipe.monitoring.retrain and promotion is None:
         yield "monitoring.retrain trains again and promotes what is better, which the section promotion tells; add it"
+    indifference = promotion.indifference if promotion is not None else None
+    if promotion is not None and indifference is not None and indifference > promotion.max_drop:
+        yield (
+            f"promotion.indifference is {indifference:g}, above max_drop {promotion.max_drop:g}, so it has no effect; "
+            "lower it, or leave it out"
+        )
     slices = promotion.slices if promotion is not None else None
     if slices is None:
         return

@@ -153,6 +153,8 @@ def publish(root: Path, registry: Registry, version: Version, bundle: Path) -> N
     name_version(champion_file(root, registry.recipe), version, bundle)
     challenger = registry.at(CHALLENGER)
     kept = {version.label}
+    if (best := better_one(root, registry.recipe)) is not None:
+        kept.add(BundleId(best["digest"], build_of(best)).label)
     if challenger is not None:
         kept.add(in_present_build(root, challenger).label)
     forget_old(root, registry.recipe, keep=kept)
@@ -234,6 +236,14 @@ def reign(root: Path, recipe: str) -> list[dict[str, Any]]:
             line = line[: digests.index(entry["to"]["digest"])]
         line.append(entry["to"])
     return line
+
+
+def better_one(root: Path, recipe: str) -> dict[str, Any] | None:
+    """Return the former champion that was better than the present one when this took its place, within what the gate
+    lets pass; None where none was."""
+    last = (changes(root, recipe) or [{}])[-1]
+    best: dict[str, Any] | None = last.get("best")
+    return best if best is not None and best["digest"] != last["to"]["digest"] else None
 
 
 def was_judged(root: Path, recipe: str, version: Version) -> Entry | None:

@@ -4,11 +4,12 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.params import Recipe
 from components.plumbing.artifacts import Layout
 from components.plumbing.errors import ArtifactError, InputError
+from components.promotion.best import bring_former
 from components.promotion.builds import bring, packaged_build
 from components.promotion.champions import (
     bring_back,
@@ -18,6 +19,7 @@ from components.promotion.champions import (
     entry_of,
     is_named,
     lost_champion,
+    named,
     promotion_lock,
     publish_challenger,
     register_one,
@@ -31,6 +33,9 @@ from components.recipes import load_recipe
 from components.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
 from components.tracking.store import open_registry, store_errors
 from serving.bundle import BundleError, identify
+
+if TYPE_CHECKING:
+    from components.promotion.gate import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +78,9 @@ def promote(root: Path, recipe: str, *, number: int | None, force: str | None, t
         if champion is not None and champion.number == challenger.number:
             return unchanged(champion, "it is the champion already")
         if champion is None or force is not None:
-            return crown(root, registry, champion, challenger, through=through, figures={}, force=force)
-        figures = passed(root, settings, registry, champion, challenger, through=through)
-        return crown(root, registry, champion, challenger, through=through, figures=figures, force=None)
+            return crown(root, registry, champion, challenger, through=through, verdict=None, force=force)
+        verdict = passed(root, settings, registry, champion, challenger, through=through)
+        return crown(root, registry, champion, challenger, through=through, verdict=verdict, force=None)
 
 
 def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decision:
@@ -94,13 +99,20 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
             return unchanged(champion, "the pipeline made the champion's own model")
         if judged := was_judged(root, recipe, made):
             return unchanged(champion, decided(made, judged))
-        figures = passed(root, settings, registry, champion, made, through=through)
+        verdict = passed(root, settings, registry, champion, made, through=through)
         if settings.promotion is not None and settings.promotion.then == "trial":
             why = f"version {made.number} passed the gate; the service tries it and promotes it"
             return Decision(
-                recipe, "on trial", champion.number, champion.number, champion.tag, why, figures, champion.run_id
+                recipe,
+                "on trial",
+                champion.number,
+                champion.number,
+                champion.tag,
+                why,
+                verdict.figures,
+                champion.run_id,
             )
-        return crown(root, registry, champion, made, through=through, figures=figures, force=None)
+        return crown(root, registry, champion, made, through=through, verdict=verdict, force=None)
 
 
 def take_build(root: Path, recipe: str, *, through: str) -> Decision:
@@ -175,17 +187,26 @@ def champion_of(root: Path, recipe: str) -> Champion | None:
 
 def passed(
     root: Path, settings: Recipe, registry: Registry, champion: Version, challenger: Version, *, through: str
-) -> dict[str, Any]:
-    """Return the gate's figures; where it fails, write a line in the ledger and raise PromotionError."""
+) -> "Verdict":
+    """Return the gate's verdict; where it fails, write a line in the ledger and raise PromotionError."""
     from components.promotion.gate import Contender, judge, refusal  # torch, for seconds: a rollback needs none
 
     try:
         beside = Contender(*bring(root, registry, champion))
     except ArtifactError as error:
         raise ArtifactError(f"{error}. Nothing can be compared with it: promote with --force REASON") from error
-    verdict = judge(root, settings, beside, Contender(*bring(root, registry, challenger)))
+    former, lost = bring_former(root, registry, champion)
+    verdict = judge(
+        root,
+        settings,
+        beside,
+        Contender(*bring(root, registry, challenger)),
+        former=[Contender(*one) for one in former],
+    )
+    if lost:
+        verdict.figures["not_compared"] = ", ".join(lost)
     if verdict.passed:
-        return verdict.figures
+        return verdict
     reason = " and ".join(verdict.faults)
     refused = entry_of(
         "refuse", registry.recipe, before=champion, after=challenger, through=through, figures=verdict.figures,
@@ -198,14 +219,19 @@ def passed(
 
 def crown(
     root: Path, registry: Registry, champion: Version | None, version: Version, *, through: str,
-    figures: dict[str, Any], force: str | None,
+    verdict: "Verdict | None", force: str | None,
 ) -> Decision:  # fmt: skip
     """Make a version the champion, and log it."""
+    figures = verdict.figures if verdict is not None else {}
     reason = force or ("not worse, not slower, not larger" if figures else "there was no champion")
+    if verdict is not None and verdict.best.number != version.number:
+        reason += f"; the best so far is version {verdict.best.number}, which the next one is judged beside as well"
     entry: Entry = entry_of(
         "force" if force else "promote", registry.recipe, before=champion, after=version, through=through,
         figures=figures, reason=reason,
     )  # fmt: skip
+    if verdict is not None:
+        entry["best"] = named(verdict.best)
     served = enthrone(root, registry, version, entry)
     before = champion.number if champion else None
     logger.info("%s: version %d is the champion (%s)", registry.recipe, served.number, reason)

@@ -5,13 +5,16 @@ The rows are the challenger's own test split. Which row is in which split hangs 
 was not trained on them either, but for a few at the edge of a split that has grown; where the recipe's split itself is
 another now, the champion may know some of them, which makes the gate stricter, and is said.
 
-Not worse (a non-inferiority test; Wellek 2010): the upper end of the paired bootstrap interval of the drop must not lie
-above the recipe's margin. The same rows are timed in turns.
+Many small steps down must not add up, so the challenger is compared with the best former champion on these rows as
+well, where that is not the present one: best.py says which may be. The same limits hold beside both (limits.py). All
+are timed in turns.
 """
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +22,17 @@ import numpy as np
 
 from components.comparison.duel import Comparison, Duel, HeldOut
 from components.compress.measure import measure_latencies
-from components.params import Promotion, Recipe, SliceGate
+from components.params import LatencyGate, Recipe
 from components.plumbing.artifacts import Layout, md5_of, verify
 from components.plumbing.errors import ArtifactError, ParamsError, PromotionError
+from components.promotion.limits import Limits, as_best, faults_of, figures_of
 from components.tasks import task_of
 from components.tracking.registry import Version
 from serving.bundle import load_model
 
 logger = logging.getLogger(__name__)
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 NUM_WARM_UP = 8
-DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,21 @@ class Verdict:
     """The measured figures, flat numbers and strings, for the ledger and MLflow."""
     faults: list[str]
     """The limits that are broken, in words; none where the challenger may take the champion's place."""
+    best: Version
+    """The best on these rows of all that were compared, the challenger among them; of equals the challenger."""
 
     @property
     def passed(self) -> bool:
         return not self.faults
 
 
-def judge(root: Path, recipe: Recipe, champion: Contender, challenger: Contender) -> Verdict:
-    """Compare two versions; ArtifactError where they cannot be compared, ParamsError where
-    the recipe has no margins."""
+def judge(
+    root: Path, recipe: Recipe, champion: Contender, challenger: Contender, *, former: Sequence[Contender] = ()
+) -> Verdict:
+    """Compare a challenger with the champion, and with the best of the `former` champions where that is better here.
+
+    ArtifactError where the two cannot be compared, ParamsError where the recipe has no margins.
+    """
     name, gate = challenger.version.recipe, recipe.promotion
     if gate is None:
         raise ParamsError(
@@ -75,21 +83,49 @@ def judge(root: Path, recipe: Recipe, champion: Contender, challenger: Contender
             "docs/operating.md), or promote without a comparison: modelyard promote --force REASON"
         )
     task = task_of(check_comparable(champion, challenger))
-    data = held_out(root, name, challenger)
-    duel = task.duel(data, metric=task.promotion_metric(recipe.evaluate))
-    threads = recipe.package.serving.threads
-    runners = {
-        CHAMPION: duel.load(champion.bundle, threads=threads),
-        CHALLENGER: duel.load(challenger.bundle, threads=threads),
-    }
-    comparison = duel.compare(runners[CHAMPION], runners[CHALLENGER], bootstrap=gate.bootstrap)
-    for runner in runners.values():
+    duel = task.duel(held_out(root, name, challenger), metric=task.promotion_metric(recipe.evaluate))
+    limits = Limits(gate, gate.indifference if gate.indifference is not None else duel.indifference)
+    load = partial(load_runner, duel, threads=recipe.package.serving.threads)
+    known = [champion, *(one for one in former if one.model["task"] == champion.model["task"])]
+    asked = duel.answers(load(challenger))
+    found = [duel.compare(duel.answers(load(one)), asked, bootstrap=gate.bootstrap) for one in known]
+    first = max(range(len(known)), key=lambda place: lead_of(found[place]))  # of equals the present champion
+    places = [0] if first == 0 else [0, first]
+    costs = costs_of(duel, [load(one) for one in (challenger, *(known[place] for place in places))], gate.latency)
+    sizes = [one.size_bytes for one in (challenger, *(known[place] for place in places))]
+
+    figures: dict[str, Any] = {
+        "metric": duel.metric, "unit": duel.unit, "indifference": limits.indifference,
+        "same_split": is_same_split(champion, challenger),
+    }  # fmt: skip
+    faults: list[str] = []
+    for number, place in enumerate(places, start=1):
+        ours = figures_of(
+            found[place], p50_ms=(costs[number], costs[0]), sizes=(sizes[number], sizes[0]), limits=limits
+        )
+        whose = "the champion's" if place == 0 else f"that of version {known[place].version.number}, the best so far:"
+        faults += faults_of(found[place], figures | ours, limits, whose=whose)
+        figures |= ours if place == 0 else as_best(ours, known[place].version)
+    best = challenger.version if lead_of(found[first]) <= 0 else known[first].version
+    return Verdict(figures=figures, faults=faults, best=best)
+
+
+def load_runner(duel: Duel[Any], contender: Contender, *, threads: int) -> Any:
+    return duel.load(contender.bundle, threads=threads)
+
+
+def lead_of(found: Comparison) -> float:
+    """Return by how much a champion is better than the challenger; one that gives no number is no better."""
+    return found.drop if np.isfinite(found.drop) else -math.inf
+
+
+def costs_of(duel: Duel[Any], runners: Sequence[Any], gate: LatencyGate) -> list[float]:
+    """Return the median milliseconds of each runner for a single item, all taken in turns."""
+    named = {str(number): runner for number, runner in enumerate(runners)}
+    for runner in runners:
         duel.work(runner, duel.items[:NUM_WARM_UP])
-    latencies = measure_latencies(runners, duel.items, duel.work, num_items=gate.latency.num_rows)
-    p50_ms = {name: float(np.median(found)) for name, found in latencies.items()}
-    sizes = {CHAMPION: champion.size_bytes, CHALLENGER: challenger.size_bytes}
-    figures = figures_of(duel, comparison, p50_ms, sizes, gate, same_split=is_same_split(champion, challenger))
-    return Verdict(figures=figures, faults=faults_of(figures, comparison, gate))
+    latencies = measure_latencies(named, duel.items, duel.work, num_items=gate.num_rows)
+    return [float(np.median(latencies[name])) for name in named]
 
 
 def check_comparable(champion: Contender, challenger: Contender) -> str:
@@ -134,75 +170,6 @@ def is_same_split(champion: Contender, challenger: Contender) -> bool:
             "which makes it look better", *rules,
         )  # fmt: skip
     return rules[0] == rules[1]
-
-
-def figures_of(
-    duel: Duel[Any], found: Comparison, p50_ms: Mapping[str, float], sizes: Mapping[str, int], gate: Promotion, *,
-    same_split: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Return everything that was measured, by name."""
-    slices = {name: one for name, one in found.slices.items() if counts(name, one.num_rows, gate.slices)}
-    worst = max(slices, key=lambda name: slices[name].drop, default=None)
-    figures: dict[str, Any] = {
-        "metric": duel.metric,
-        "judged": found.judged,
-        "champion": found.champion,
-        "challenger": found.challenger,
-        "drop": found.drop,
-        "drop_low": found.drop_low,
-        "drop_high": found.drop_high,
-        "champion_p50_ms": p50_ms[CHAMPION],
-        "challenger_p50_ms": p50_ms[CHALLENGER],
-        "latency_ratio": p50_ms[CHALLENGER] / p50_ms[CHAMPION],
-        "champion_size_bytes": sizes[CHAMPION],
-        "challenger_size_bytes": sizes[CHALLENGER],
-        "size_ratio": sizes[CHALLENGER] / sizes[CHAMPION],
-        "same_split": same_split,
-        "unit": duel.unit,
-    }
-    if worst is not None:
-        figures |= {"worst_slice": worst, "worst_slice_drop": slices[worst].drop}
-    return {name: rounded(value) for name, value in figures.items()}
-
-
-def rounded(value: Any) -> Any:
-    """Return a figure as it is written, rounded to DIGITS; JSON knows no NaN, so that becomes a word."""
-    if not isinstance(value, float):
-        return value
-    return round(value, DIGITS) + 0.0 if np.isfinite(value) else str(value)
-
-
-def counts(name: str, num_rows: int, gate: SliceGate | None) -> bool:
-    """Return whether a slice has enough rows to be judged, and is of a kind that the gate judges."""
-    return gate is not None and name.split(" ", 1)[0] in gate.by and num_rows >= gate.min_rows
-
-
-def faults_of(figures: Mapping[str, Any], found: Comparison, gate: Promotion) -> list[str]:
-    """Return the limits that the challenger breaks, each with the figure and the limit."""
-    faults: list[str] = []
-    if not found.drop_high <= gate.max_drop:  # one that is not a number breaks it, too
-        faults.append(
-            f"{figures['metric']} {found.challenger:.4f} beside the champion's {found.champion:.4f}: worse by "
-            f"{found.drop:.4f}, and by up to {found.drop_high:.4f} for all that {found.judged} tell (max_drop "
-            f"{gate.max_drop:g})"
-        )
-    for name, one in found.slices.items():
-        if gate.slices is not None and counts(name, one.num_rows, gate.slices) and one.drop > gate.slices.max_drop:
-            faults.append(
-                f"accuracy {one.challenger:.4f} beside {one.champion:.4f} on the {one.num_rows:,} rows of {name} "
-                f"(slices.max_drop {gate.slices.max_drop:g})"
-            )
-    if figures["latency_ratio"] > gate.latency.max_ratio:
-        faults.append(
-            f"{figures['challenger_p50_ms']:.2f} ms for one {figures['unit']} beside {figures['champion_p50_ms']:.2f} "
-            f"ms, {figures['latency_ratio']:.2f} times (latency.max_ratio {gate.latency.max_ratio:g})"
-        )
-    if figures["size_ratio"] > gate.max_size_ratio:
-        faults.append(
-            f"{figures['challenger_size_bytes'] / 1e6:.1f} MB beside {figures['champion_size_bytes'] / 1e6:.1f} MB, "
-            f"{figures['size_ratio']:.2f} times (max_size_ratio {gate.max_size_ratio:g})"
-        )
-    return faults
 
 
 def refusal(recipe: str, challenger: Version, champion: Version, verdict: Verdict) -> PromotionError:

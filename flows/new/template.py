@@ -185,12 +185,14 @@ def after_text(s: RecipeSettings) -> str:
       min_new_feedback: 100
       # For example {{cron: "30 * * * *", timezone: UTC, limit_s: 7200}}: 'modelyard worker' does it then.
       schedule: null
-    # What a challenger of 'modelyard retrain' must hold to beside the champion. max_drop: two like models differ by so
-    # much on {s.num_test:,} rows by chance.
+    # What a challenger of 'modelyard retrain' must hold to beside the champion, and beside the best one so far.
+    # max_drop: two like models differ by so much on {s.num_test:,} rows by chance. indifference: what is surely worse
+    # by more than that is refused all the same.
     promotion:
       then: promote
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
       max_drop: {s.chance}
+      indifference: 0.002
       slices: {{by: [label], max_drop: {min(1.0, 2 * s.chance)}, min_rows: 50}}
       latency: {{max_ratio: 1.25, num_rows: 200}}
       max_size_ratio: 1.1

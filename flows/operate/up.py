@@ -21,7 +21,7 @@ from components.plumbing.environment import PREFECT_SERVER
 from components.plumbing.errors import ArtifactError, BusyError, ParamsError
 from components.plumbing.locks import held, hold
 from components.plumbing.processes import find, last_line
-from components.promotion.champions import changes
+from components.promotion.champions import better_one, changes
 from components.promotion.published import champion_file
 from flows.operate.plan import Part, noted_prefect, plan
 from flows.servers.ports import check_free
@@ -261,6 +261,8 @@ def routed(root: Path, recipe: str, *, is_healthy: bool) -> tuple[State, str, st
         end = last_end(root, recipe)
         if end is not None and end.state == "stopped":
             notes.append(end.said)
+    if better := better_one(root, recipe):
+        notes.append(f"version {better['version']} was better on the held-out rows: 'modelyard ledger {recipe}'")
     if written["state"] == "waiting":
         notes.append(f"no bundle yet; 'modelyard run {recipe}' makes one, and it is then served")
     state: State = written["state"] if written["state"] != "serving" else "ok" if is_healthy else "down"

@@ -50,6 +50,12 @@ def comparison_table(figures: Data, console: Console) -> None:
     )  # fmt: skip
     if "worst_slice" in figures:
         table.add_row(f"worst slice: {figures['worst_slice']}", "", "", written(figures["worst_slice_drop"]))
+    if "best" in figures:
+        table.add_row(
+            f"best so far: {figures['best']}", written(figures["best_figure"]), written(figures["challenger"]),
+            f"{written(figures['best_drop'])} ({written(figures['best_drop_low'])} to "
+            f"{written(figures['best_drop_high'])})",
+        )  # fmt: skip
     table.add_row(
         f"one {figures['unit']}, p50", f"{figures['champion_p50_ms']:.2f} ms", f"{figures['challenger_p50_ms']:.2f} ms",
         f"{figures['latency_ratio']:.2f} times",
@@ -59,6 +65,8 @@ def comparison_table(figures: Data, console: Console) -> None:
         f"{figures['size_ratio']:.2f} times",
     )  # fmt: skip
     console.print(table)
+    if "not_compared" in figures:
+        console.print(f"Not compared: {figures['not_compared']}, whose bundle cannot be had.", markup=False)
 
 
 def written(value: Any) -> str:

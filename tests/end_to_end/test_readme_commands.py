@@ -127,7 +127,7 @@ def clone_of_the_project(folder: Path, *, is_tiny: bool) -> Path:
         make_tiny_encoder(clone / "encoder", [text for text, _ in rows])
         recipe = tiny_recipe()
         recipe["evaluate"]["gate"] |= {"min": 0.0, "min_gain": -1.0}
-        recipe["promotion"] |= {"max_drop": 1.0}
+        recipe["promotion"] |= {"max_drop": 1.0, "indifference": 1.0}
         YAML().dump({"recipes": {"movie_sentiment": recipe}}, clone / "params.yaml")
         (clone / "dvc.lock").unlink()
         run(["git", "add", "-A"], clone)

@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from components.comparison.classifiers import ClassifierDuel
+from components.comparison.duel import Comparison
 from components.params import Promotion, Recipe
 from components.plumbing.artifacts import FILES, files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError
-from components.promotion.gate import Contender, Verdict, faults_of, judge
+from components.promotion.gate import Contender, Verdict, judge
+from components.promotion.limits import Limits, faults_of
 from components.recipes import load_recipe
 from components.tasks.image_generation.duel import weighted
 from components.tasks.image_generation.judging.frechet import moments_of
@@ -26,6 +29,9 @@ GATE: dict[str, Any] = {
     "then": "promote", "bootstrap": {"num_samples": 100, "seed": 0, "confidence": 0.95}, "max_drop": 0.03,
     "slices": None, "latency": {"max_ratio": 50.0, "num_rows": 20}, "max_size_ratio": 1.1,
 }  # fmt: skip
+
+
+SURELY_WORSE = Comparison("1,000 rows", 0.9007, 0.8804, drop=0.0203, drop_low=0.0045, drop_high=0.0350)
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
@@ -77,12 +83,13 @@ def test_language_models(tmp_path: Path, family: str) -> None:
 
 
 def test_slice_that_got_worse_is_named(compressed: Path, tmp_path: Path) -> None:
-    settings = recipe("movie_sentiment", max_drop=1.0, slices={"by": ["label"], "max_drop": 0.2, "min_rows": 10})
+    lenient = {"max_drop": 1.0, "indifference": 1.0}
+    settings = recipe("movie_sentiment", **lenient, slices={"by": ["label"], "max_drop": 0.2, "min_rows": 10})
     equal, spoiled = verdicts(compressed, tmp_path, settings)
     assert equal.passed
     assert equal.figures["worst_slice_drop"] == 0
     assert any("rows of label " in fault and "(slices.max_drop 0.2)" in fault for fault in spoiled.faults)
-    too_few = recipe("movie_sentiment", max_drop=1.0, slices={"by": ["label"], "max_drop": 0.2, "min_rows": 1000})
+    too_few = recipe("movie_sentiment", **lenient, slices={"by": ["label"], "max_drop": 0.2, "min_rows": 1000})
     assert verdicts(compressed, tmp_path / "again", too_few)[1].passed
 
 
@@ -94,15 +101,27 @@ def test_slower_and_larger_are_refused(compressed: Path, tmp_path: Path) -> None
     assert "1.00 times (max_size_ratio 0.5)" in larger
 
 
-def test_figure_that_is_no_number_does_not_pass(compressed: Path, tmp_path: Path) -> None:
-    settings = recipe("movie_sentiment")
-    assert settings.promotion is not None
-    champion = contender(compressed, 1, tmp_path / "1")
-    verdict = judge(compressed, settings, champion, contender(compressed, 2, tmp_path / "2", note("same")))
-    from components.comparison.duel import Comparison
+def faults(found: Comparison, **limits: float) -> list[str]:
+    settings = Promotion.model_validate(GATE | limits, strict=False)
+    same = {"metric": "accuracy", "unit": "row", "latency_ratio": 1.0, "size_ratio": 1.0}
+    return faults_of(found, same, Limits(settings, ClassifierDuel.indifference), whose="the champion's")
 
-    found = Comparison("rows", 0.9, float("nan"), float("nan"), float("nan"), float("nan"))
-    assert faults_of(verdict.figures, found, settings.promotion)
+
+def test_surely_worse_is_refused_whatever_max_drop_says() -> None:
+    (fault,) = faults(SURELY_WORSE, max_drop=0.04)
+    assert fault == (
+        "accuracy 0.8804 beside the champion's 0.9007, worse by 0.0203: surely by 0.0045 (indifference 0.002)"
+    )
+    assert faults(replace(SURELY_WORSE, drop_low=0.0019), max_drop=0.04) == []  # nobody would notice so much
+    (both,) = faults(SURELY_WORSE, max_drop=0.03)
+    assert "surely by 0.0045" in both
+    assert "by up to 0.0350 for all that 1,000 rows tell (max_drop 0.03)" in both
+
+
+def test_figure_that_is_no_number_does_not_pass() -> None:
+    nan = float("nan")
+    (fault,) = faults(Comparison("rows", 0.9, nan, drop=nan, drop_low=nan, drop_high=nan), max_drop=0.03)
+    assert "(max_drop 0.03)" in fault
 
 
 def test_rows_of_another_split_are_not_judged_on(compressed: Path, tmp_path: Path) -> None:

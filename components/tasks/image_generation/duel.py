@@ -22,10 +22,14 @@ from components.tasks.image_generation.judging.classifier import Classifier, jud
 from components.tasks.image_generation.judging.frechet import Moments, frechet_distance, moments_of
 from components.tasks.image_generation.judging.images import read_real, read_scale
 from components.tasks.image_generation.judging.tables import read_samples
-from serving.predictors.pictures import Images
 from serving.tasks.image_generation.predictor import Sampler
 
 NUM_ITEMS = 500
+INDIFFERENCE = 0.02
+"""2 % of the champion's Fréchet distance."""
+
+Features = NDArray[np.float64]
+"""What the classifier sees in each sample, (N, D)."""
 
 
 def make_duel(data: HeldOut, *, metric: str) -> "ImageDuel":
@@ -51,6 +55,7 @@ class ImageDuel:
     seed: int
     num_samples: int
     unit: str = "sample"
+    indifference: float = INDIFFERENCE
 
     @property
     def items(self) -> Sequence[Any]:
@@ -65,8 +70,12 @@ class ImageDuel:
             runner.sample(seed, 1)
         return len(items)
 
-    def compare(self, champion: Sampler, challenger: Sampler, *, bootstrap: Bootstrap) -> Comparison:
-        ours, theirs = (self.distances(runner.sample(self.seed, self.num_samples)) for runner in (champion, challenger))
+    def answers(self, runner: Sampler) -> Features:
+        images = runner.sample(self.seed, self.num_samples)
+        return judge_images(self.classifier, images)[0].astype(np.float64)
+
+    def compare(self, champion: Features, challenger: Features, *, bootstrap: Bootstrap) -> Comparison:
+        ours, theirs = self.distances(champion), self.distances(challenger)
         before, after, drop = paired(
             ours, theirs, self.metric, num_rows=self.num_samples, bootstrap=bootstrap, sign=-1.0
         )
@@ -80,9 +89,8 @@ class ImageDuel:
             drop_high=float(drop[2]),
         )
 
-    def distances(self, images: Images) -> Statistic:
+    def distances(self, features: Features) -> Statistic:
         """Return a function that gives the Fréchet distance of each resample of the samples, (S,)."""
-        features = judge_images(self.classifier, images)[0].astype(np.float64)  # (N, D)
 
         def statistic(weights: Weights) -> Figures:
             found = [frechet_distance(weighted(features, column), self.real) for column in weights.T]

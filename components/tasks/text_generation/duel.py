@@ -25,8 +25,13 @@ MAX_CHARACTERS = 80_000
 """The largest number of characters of all texts together: about 20,000 tokens."""
 LEAST_CHARACTERS = 500
 PROMPT_CHARACTERS = 60
+INDIFFERENCE = 0.005
+"""Bits per byte: about 1.5 % of the perplexity of tokens of four bytes."""
 BYTES_A_CHARACTER = 4
 """The most bytes, and so tokens, of a character: a prompt must fit into the context, whatever the tokenizer."""
+
+Bits = NDArray[np.float64]
+"""What each text costs a model, (N,)."""
 
 
 def make_duel(data: HeldOut, *, metric: str) -> "LanguageDuel":
@@ -48,6 +53,7 @@ class LanguageDuel:
     items: Sequence[Any]
     """The prompts of the speed rounds."""
     unit: str = "prompt"
+    indifference: float = INDIFFERENCE
 
     def load(self, bundle: Path, *, threads: int) -> TextGenerator:
         return TextGenerator.load(bundle, threads=threads)
@@ -55,9 +61,12 @@ class LanguageDuel:
     def work(self, runner: TextGenerator, items: Sequence[Any]) -> int:
         return sum(answer["num_tokens"] for answer in runner.answers([greedy(prompt) for prompt in items]))
 
-    def compare(self, champion: TextGenerator, challenger: TextGenerator, *, bootstrap: Bootstrap) -> Comparison:
+    def answers(self, runner: TextGenerator) -> Bits:
+        return bits_of(runner, self.texts)
+
+    def compare(self, champion: Bits, challenger: Bits, *, bootstrap: Bootstrap) -> Comparison:
         size = np.array([len(text.encode()) for text in self.texts], np.float64)
-        ours, theirs = (per_byte(self.metric, bits_of(runner, self.texts), size) for runner in (champion, challenger))
+        ours, theirs = (per_byte(self.metric, bits, size) for bits in (champion, challenger))
         before, after, drop = paired(
             ours, theirs, self.metric, num_rows=len(self.texts), bootstrap=bootstrap, sign=-1.0
         )
@@ -71,13 +80,13 @@ class LanguageDuel:
         )
 
 
-def bits_of(runner: TextGenerator, texts: Sequence[str]) -> NDArray[np.float64]:
+def bits_of(runner: TextGenerator, texts: Sequence[str]) -> Bits:
     """Return the number of bits that each text costs the model, (N,)."""
     ids = [runner.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     return np.array([-found.sum() for found in runner.log2_probabilities(ids)])
 
 
-def per_byte(name: str, bits: NDArray[np.float64], size: NDArray[np.float64]) -> Statistic:
+def per_byte(name: str, bits: Bits, size: NDArray[np.float64]) -> Statistic:
     """Return a function that gives the bits per byte of each resample of the documents, (S,)."""
 
     def statistic(weights: Weights) -> Figures:

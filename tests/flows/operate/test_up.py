@@ -226,7 +226,7 @@ def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path
     assert records(root) == {}
 
 
-def test_status_notes_a_retraining_that_stopped(tmp_path: Path) -> Never:
+def test_status_notes_a_retraining_that_stopped_and_a_better_version_of_before(tmp_path: Path) -> Never:
     written = {"serving": None, "refused": None, "crashes": 0, "challenger": None, "state": "serving"}
     (tmp_path / ".modelyard/router").mkdir(parents=True)
     write_json(tmp_path / ".modelyard/router/tiny.json", written)
@@ -242,6 +242,10 @@ def test_status_notes_a_retraining_that_stopped(tmp_path: Path) -> Never:
     assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
     causes_file(tmp_path, "tiny").write_text("no JSON")
     assert routed(tmp_path, "tiny", is_healthy=True) == ("ok", "", "")
+    ends = [{"version": number, "digest": str(number), "build": str(number)} for number in (1, 2)]
+    append(tmp_path, {"recipe": "tiny", "action": "promote", "from": ends[0], "to": ends[1], "best": ends[0]})
+    write_json(tmp_path / ".modelyard/champions/tiny.json", {})
+    assert "version 1 was better on the held-out rows" in routed(tmp_path, "tiny", is_healthy=True)[2]
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_recipe_with_faults_does_not_take_the_schedules_of_others(project: Path)
         ("movie_sentiment.promotion.slices.by", ["slice"], "preprocess.slice names no column"),
         ("movie_sentiment.promotion.slices.by", [], "at least 1"),
         ("movie_sentiment.promotion.max_drop", -0.1, "greater than or equal to 0"),
+        ("movie_sentiment.promotion.indifference", 0.04, "indifference is 0.04, above max_drop 0.03"),
         ("movie_sentiment.promotion.latency.max_ratio", 0.0, "greater than 0"),
         ("speech_gpt.promotion.slices", {"by": ["label"], "max_drop": 0.1, "min_rows": 5}, "slices is for classifiers"),
     ],

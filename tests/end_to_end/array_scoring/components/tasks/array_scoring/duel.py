@@ -12,7 +12,7 @@ from components.comparison.duel import Comparison, HeldOut, paired
 from components.compress.classification import MAX_ITEMS, Split, read_split
 from components.evaluate.bootstrap import Statistic
 from components.params import Bootstrap
-from components.tasks.array_scoring.judging.brier import brier, squared_errors
+from components.tasks.array_scoring.judging.brier import Probabilities, brier, squared_errors
 from serving.tasks.array_scoring.predictor import Scorer
 
 
@@ -25,6 +25,7 @@ class ScoringDuel:
     metric: str
     split: Split
     unit: str = "row"
+    indifference: float = 0.001
 
     @property
     def items(self) -> Sequence[Any]:
@@ -37,8 +38,11 @@ class ScoringDuel:
         runner.probabilities(items)
         return len(items)
 
-    def compare(self, champion: Scorer, challenger: Scorer, *, bootstrap: Bootstrap) -> Comparison:
-        ours, theirs = (self.statistic_of(runner) for runner in (champion, challenger))
+    def answers(self, runner: Scorer) -> Probabilities:
+        return squared_errors(runner.probabilities(self.split.rows), self.split.label_id)  # (N,)
+
+    def compare(self, champion: Probabilities, challenger: Probabilities, *, bootstrap: Bootstrap) -> Comparison:
+        ours, theirs = self.statistic_of(champion), self.statistic_of(challenger)
         num_rows = len(self.split.rows)
         before, after, drop = paired(ours, theirs, self.metric, num_rows=num_rows, bootstrap=bootstrap, sign=-1.0)
         return Comparison(
@@ -50,7 +54,6 @@ class ScoringDuel:
             drop_high=float(drop[2]),
         )
 
-    def statistic_of(self, runner: Scorer) -> Statistic:
+    def statistic_of(self, errors: Probabilities) -> Statistic:
         """The score of each resample of the rows."""
-        errors = squared_errors(runner.probabilities(self.split.rows), self.split.label_id)  # (N,)
         return lambda weights: {self.metric: brier(errors, weights)}
