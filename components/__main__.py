@@ -13,8 +13,9 @@ from ruamel.yaml import YAML
 from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
 from components.plumbing.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
+from components.plumbing.damage import drop_damaged
 from components.plumbing.environment import forgo_last_collection, prepare_environment
-from components.plumbing.errors import GateError, ModelyardError
+from components.plumbing.errors import ArtifactError, GateError, ModelyardError
 from components.plumbing.last_good import bring_back
 from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
@@ -39,7 +40,7 @@ def run_stage(
     settings = settings or load_recipe(root, recipe)
     work = STAGES[stage](settings)
     layout = Layout(root, recipe, stage)
-    inputs = layout.inputs(work.Inputs)
+    inputs = sound_inputs(layout, work.Inputs)
     read = layout.input_digests(work.Inputs)
     if settings.champion != NO_CHAMPION:
         read["champion"] = noted_weights(root, recipe) or ""
@@ -55,6 +56,23 @@ def run_stage(
         write_json(folder / REPORT, report)
     layout.drop_checkpoints()
     return report
+
+
+def sound_inputs(layout: Layout, inputs: type[Any]) -> Any:
+    """Bind the stage's inputs; where one is not what was recorded, take away what is damaged of all artifacts before
+    this stage, so that the same command makes it again."""
+    try:
+        return layout.inputs(inputs)
+    except ArtifactError as error:
+        before = stages()[: stages().index(layout.stage)]
+        taken = drop_damaged(layout.root, layout.recipe, before)
+        if not taken:
+            raise
+        told = str(error).rpartition("; ")[0]
+        raise ArtifactError(
+            f"{told}; what is damaged was taken away, here and in DVC's cache ({len(taken)} in all): run the same "
+            "command again, which brings back or makes again what is missing"
+        ) from error
 
 
 def main(argv: list[str] | None = None) -> int:

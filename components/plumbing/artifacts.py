@@ -169,21 +169,37 @@ def verify(folder: Path, name: str) -> None:
 
     Raises ArtifactError where one is missing, is new, or has other bytes than were recorded.
     """
+    again = f"'modelyard run {folder.parent.name}' brings it back, or makes it again"
     recorded_at = folder / FILES
     if not recorded_at.is_file():
-        raise ArtifactError(f"{folder} is not a whole artifact (no {FILES}); run the stage that makes it: 'dvc repro'")
+        raise ArtifactError(f"{folder} is not a whole artifact (no {FILES}); {again}")
     recorded: dict[str, str] = read_json(recorded_at)
     expected = {n: h for n, h in recorded.items() if n == name or (name.endswith("/") and n.startswith(name))}
     present = [p for p in (folder / name).rglob("*") if p.is_file()] if name.endswith("/") else [folder / name]
     extra = {p.relative_to(folder).as_posix() for p in present} - expected.keys()
-    for known, sha256 in expected.items():
-        path = folder / known
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing; 'dvc checkout' brings it back")
-        if sha256_of(path) != sha256:
-            raise ArtifactError(f"{path} is not the file that was recorded; 'dvc checkout --force' brings it back")
+    if fault := fault_of_recorded(folder, expected):
+        raise ArtifactError(f"{fault}; {again}")
     if extra:
         raise ArtifactError(f"{folder / sorted(extra)[0]} is in the artifact but was never recorded; remove it")
+
+
+def fault_of_files(folder: Path) -> str | None:
+    """Return which file of an artifact is missing or is not what `files.json` says, in words; None where none is."""
+    try:
+        return fault_of_recorded(folder, read_json(folder / FILES))
+    except (ArtifactError, AttributeError, TypeError):
+        return f"{folder / FILES} is missing, or holds no list of files"
+
+
+def fault_of_recorded(folder: Path, recorded: Mapping[str, str]) -> str | None:
+    """Return the first file that is missing or has another sha256 than was recorded, in words; None where none is."""
+    for name, sha256 in recorded.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if sha256_of(path) != sha256:
+            return f"{path} is not the file that was recorded"
+    return None
 
 
 @contextmanager

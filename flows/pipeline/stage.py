@@ -14,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from components.plumbing.artifacts import ERROR, REPORT, Layout, read_json
+from components.plumbing.damage import drop_damaged, drop_objects, fault_of, locked_outs
 from components.plumbing.errors import GateError, InputError, ModelyardError
 from components.plumbing.processes import end, family
 from flows.pipeline.changes import chain_of, changes_of, is_in_run_cache, when_unlocked
@@ -94,19 +95,40 @@ def run_stage(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> Sta
 @task(cache_policy=NO_CACHE, persist_result=False)
 def reproduce(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> StageOutcome:
     """Let DVC bring one stage up to date: it runs, or its outputs come from DVC's cache, where it ran with the same
-    inputs before, or it is found unchanged (at once, where that is known)."""
+    inputs before, or it is found unchanged (at once, where that is known). What it did not make now is read and
+    compared with what was recorded when it was made; where it is damaged, it is brought back or made again."""
     started = time.monotonic()
     (Layout(root, stage.recipe, stage.name).observations / ERROR).unlink(missing_ok=True)
     with children_end_with_us():
-        is_known = is_changed and not force and is_in_run_cache(root, stage.address)
-        if is_changed and not is_known:
-            logger.info("%-10s starts: %s", stage.name, stage.desc.removesuffix("."))
-        is_reproduced = is_changed and _shown(root, stage, force=force)
-        is_restored, ran = is_reproduced and is_known, is_reproduced and not is_known
+        is_restored, ran = _up_to_date(root, stage, is_changed=is_changed, force=force)
+        if not ran and _took_damage_away(root, stage):
+            is_restored, ran = _up_to_date(root, stage, is_changed=True, force=False)
+        if not ran and _took_damage_away(root, stage):  # which DVC has brought back as it was
+            is_restored, ran = _up_to_date(root, stage, is_changed=True, force=True)
     seconds = time.monotonic() - started
     happened = "ran" if ran else "taken from DVC's cache" if is_restored else "unchanged,"
     logger.info("%-10s %s in %.1f s", stage.name, happened, seconds)
     return StageOutcome(stage.name, stage.recipe, "ran" if ran else "cached", seconds, is_restored)
+
+
+def _up_to_date(root: Path, stage: Stage, *, is_changed: bool, force: bool) -> tuple[bool, bool]:
+    """Bring the stage up to date; return whether its outputs came from DVC's cache, and whether it ran."""
+    if is_changed:  # what is damaged in DVC's cache would come from there, and stay there
+        drop_objects(open_repo(root).cache.local, locked_outs(root, stage.address))
+    is_known = is_changed and not force and is_in_run_cache(root, stage.address)
+    if is_changed and not is_known:
+        logger.info("%-10s starts: %s", stage.name, stage.desc.removesuffix("."))
+    is_reproduced = is_changed and _shown(root, stage, force=force)
+    return is_reproduced and is_known, is_reproduced and not is_known
+
+
+def _took_damage_away(root: Path, stage: Stage) -> bool:
+    """Take away what is damaged of the stage's artifact; return whether anything is."""
+    fault = fault_of(root, stage.recipe, stage.name)
+    if fault:
+        logger.warning("%-10s %s: it is damaged, and is taken away", stage.name, fault.replace(f"{root}/", ""))
+        drop_damaged(root, stage.recipe, [stage.name])
+    return fault is not None
 
 
 def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
