@@ -26,6 +26,10 @@ class TrainedTokenizer(Section):
     """The algorithm: wordpiece as in BERT; bpe over bytes as in GPT-2, which can encode every text."""
     vocab_size: Annotated[int, Field(ge=300, le=200_000)]
     lowercase: bool
+    """Whether texts are read in lower case. For wordpiece, as in BERT, letters lose accents and vowel signs with it."""
+    at_most: bool = False
+    """Whether the tokenizer may have fewer tokens than `vocab_size` where the texts support no more; else that is
+    refused."""
 
 
 Tokenizer = Annotated[

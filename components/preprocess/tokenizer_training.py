@@ -30,14 +30,17 @@ MAX_WORD_LENGTH = 100
 
 
 def train_tokenizer(texts: Iterable[str], params: TrainedTokenizer, *, path: Path) -> None:
-    """Train a tokenizer and write tokenizer.json; raise InputError where the texts do not support `vocab_size`
-    tokens."""
+    """Train a tokenizer and write tokenizer.json.
+
+    Raise InputError where the texts do not support `vocab_size` tokens, unless that is what they may have at most.
+    """
     tokenizer = TRAINERS[params.algorithm](texts, params)
     num_tokens = tokenizer.get_vocab_size()
-    if num_tokens < params.vocab_size:
+    if num_tokens < params.vocab_size and not params.at_most:
         raise InputError(
             f"preprocess.tokenizer.vocab_size is {params.vocab_size}, but the training texts support only {num_tokens} "
-            f"tokens: no other pair of them comes {MIN_FREQUENCY} times; lower it to {num_tokens} or less, or add texts"
+            f"tokens: no other pair of them comes {MIN_FREQUENCY} times; lower it to {num_tokens} or less, add texts, "
+            "or have 'at_most: true' beside it, which takes what there is"
         )
     tokenizer.save(str(path))
 

@@ -17,14 +17,16 @@ from components.champion import champion_tokenizer
 from components.estimate.lengths import longest_text
 from components.params import FolderSource
 from components.plumbing.artifacts import TOKENIZER
-from components.plumbing.errors import MAX_EXAMPLES, InputError, SourceError, examples
+from components.plumbing.errors import InputError
 from components.plumbing.progress import progress
+from components.preprocess.known_tokenizer import read_tokenizer
 from components.preprocess.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.tracking.tracker import Tracker
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 GROUP_ROWS = 16_384
+NUM_UNKNOWN_TEXTS = 200
 BATCH_ROWS = 512  # the tokenizer keeps a long text's tokens beyond the limit until the batch is done
 
 SCHEMA = pa.schema(
@@ -59,7 +61,7 @@ class Tokens:
     """The number of special tokens that the tokenizer adds."""
     num_unknown: int
     unknown_texts: list[str]
-    """A few texts with unknown tokens."""
+    """Some of the texts with unknown tokens."""
     num_truncated: int
     """The number of texts that were truncated at `max_tokens`."""
 
@@ -95,13 +97,8 @@ def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
     Raises InputError where the model beside it takes fewer than `max_tokens` tokens.
     """
     path = folder / TOKENIZER
-    if not path.is_file():
-        there = sorted(p.name for p in folder.iterdir())
-        raise SourceError(f"the tokenizer's folder has no tokenizer.json; it holds {examples(there) or 'nothing'}")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
-        raise SourceError(f"tokenizer.json cannot be read: {error}") from error
+    known = read_tokenizer(path)
+    tokenizer = known.tokenizer
     check_length(folder, max_tokens)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -109,15 +106,7 @@ def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
     padding = raw.get("padding") or {}
     pad_ids = [padding.get("pad_id"), *map(tokenizer.token_to_id, PAD_TOKENS)]
     # Without a token for it, any will do: padding is masked.
-    return Vocabulary(tokenizer, unknown_id(raw["model"], tokenizer), next((i for i in pad_ids if i is not None), 0))
-
-
-def unknown_id(model: dict[str, object], tokenizer: Tokenizer) -> int | None:
-    """Return the id of the tokenizer's unknown token; None where it has none."""
-    if isinstance(model.get("unk_id"), int):  # Unigram
-        return int(str(model["unk_id"]))
-    token = model.get("unk_token")
-    return tokenizer.token_to_id(token) if isinstance(token, str) else None
+    return Vocabulary(tokenizer, known.unknown_id, next((i for i in pad_ids if i is not None), 0))
 
 
 def check_length(folder: Path, max_tokens: int) -> None:
@@ -171,7 +160,7 @@ def count(
         lengths=np.diff(ends),
         num_special=len(texts) * vocabulary.tokenizer.num_special_tokens_to_add(is_pair=False),
         num_unknown=len(unknown_at),
-        unknown_texts=[texts[row] for row in unknown_rows[:MAX_EXAMPLES].tolist()],
+        unknown_texts=[texts[row] for row in unknown_rows[:NUM_UNKNOWN_TEXTS].tolist()],
         num_truncated=num_truncated,
     )
 
@@ -182,6 +171,6 @@ def all_tokens(counts: list[Tokens]) -> Tokens:
         lengths=np.concatenate([group.lengths for group in counts]),
         num_special=sum(group.num_special for group in counts),
         num_unknown=sum(group.num_unknown for group in counts),
-        unknown_texts=[text for group in counts for text in group.unknown_texts][:MAX_EXAMPLES],
+        unknown_texts=[text for group in counts for text in group.unknown_texts][:NUM_UNKNOWN_TEXTS],
         num_truncated=sum(group.num_truncated for group in counts),
     )

