@@ -25,6 +25,7 @@ from serving.overload.backlog import Backlog
 from serving.page import make_page
 from serving.predictors.session import check_device
 from serving.requests.answering import Answers
+from serving.requests.connections import limit_connections
 from serving.requests.keys import VARIABLE, Keys, given_keys, is_text_of_keys
 from serving.requests.reading import Refusals
 from serving.tasks import endpoint_of
@@ -43,6 +44,7 @@ def make_service(folder: Path) -> Any:
     endpoint = endpoint_of(about.task)
     limits = endpoint.Limits(**about.limits)
 
+    limit_connections(limits)
     backlog = Backlog(threads=limits.threads, max_latency_ms=limits.max_latency_ms)
 
     class Service(endpoint.make_api(folder, limits, backlog)):

@@ -25,7 +25,7 @@ from serving.bundle import ABOUT, CARD, GOLDEN, MANIFEST, MODEL
 from serving.tasks import endpoint_of
 
 PREDICTOR = "predictor.json"
-NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime", "uvloop")
+NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime", "uvicorn", "uvloop")
 BENTOFILE = """\
 service: serving.entry:service
 name: {recipe}

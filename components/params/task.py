@@ -29,9 +29,10 @@ class TaskServing(Section):
     """The number of rows computed at once, or of requests where one request keeps a core busy. A recipe gives it once,
     at its top."""
     max_requests: Positive
-    """The most requests read, waiting or computed at once; the next one is turned away with 503."""
+    """The most whole requests waiting or computed at once; the next one is turned away with 503."""
     max_read_ms: Positive
-    """The most milliseconds that a whole request may take to arrive."""
+    """The most milliseconds that the headers of a request may take to arrive, then its body, and that its answer may
+    stay unread."""
     max_latency_ms: Positive
     """The most milliseconds that a request may wait for its answer, or for its first word where answers are streamed;
     one that would wait longer is turned away with 503."""

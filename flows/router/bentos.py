@@ -28,6 +28,9 @@ LARGE_REQUEST_BYTES = 64 * 2**20
 """The longest body that is passed to a bundle whose limits cannot be read, since another release made it; its own
 service keeps its limits in any case."""
 
+READ_S = 10.0
+"""The most seconds that a request may take to arrive where no bundle says it."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -38,6 +41,8 @@ class Prepared:
     max_bytes: int
     """The longest request body that is read, in bytes."""
     ready_timeout_s: float
+    max_read_s: float = READ_S
+    """The most seconds that the headers of a request may take to arrive, and then its body."""
 
 
 class Launcher:
@@ -89,7 +94,8 @@ def described(bundle: Path, *, ready_timeout_s: float) -> Prepared:
     limits: Any = endpoint.Limits  # a dataclass, which its protocol cannot say
     if {limit.name for limit in fields(limits)} == set(about.limits):  # those of another release may differ
         most = max(endpoint.max_bytes(bundle, endpoint.Limits(**about.limits)).values())
-    return Prepared(endpoint.ROUTE, most, ready_timeout_s)
+    max_read_s = about.limits.get("max_read_ms", 1000 * READ_S) / 1000
+    return Prepared(endpoint.ROUTE, most, ready_timeout_s, max_read_s)
 
 
 class Bento:

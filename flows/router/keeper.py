@@ -17,7 +17,7 @@ from typing import Any
 
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import DiskFullError
-from flows.router.bentos import Bento, Launcher, start_bento, stop_bento
+from flows.router.bentos import READ_S, Bento, Launcher, start_bento, stop_bento
 from flows.router.challenge import Challenge, now
 from flows.router.project import Project, is_verdict_on
 from flows.router.versions import ServedVersion, VersionError, read_version
@@ -95,6 +95,11 @@ class Keeper:
     def max_bytes(self) -> int:
         """The longest request body that is read, in bytes."""
         return max(self.current.prepared.max_bytes if self.current else 0, SMALLEST_LIMIT)
+
+    @property
+    def max_read_s(self) -> float:
+        """The most seconds that the headers of a request may take to arrive, and then its body."""
+        return self.current.prepared.max_read_s if self.current else READ_S
 
     @property
     def excuse(self) -> str:

@@ -27,6 +27,7 @@ from serving.log.record import Line, TurnedAway
 from serving.log.segments import Segments, now
 from serving.log.traffic import PURPOSE_HEADER, SHADOW_HEADER
 from serving.overload.lateness import Lateness
+from serving.requests.bodies import Unfinished, too_slow
 from serving.requests.keys import VARIABLE
 from serving.requests.reading import FULL_HEADER
 
@@ -42,12 +43,10 @@ ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # what aioh
 READ_TIMEOUT_S = 120
 """Seconds without a byte from a Bento after which it is not waited for."""
 SHADOW_TIMEOUT_S = 30
-BODY_TIMEOUT_S = 60
-"""Seconds that a client may take to send its request."""
 MAX_WHOLE_BYTES = 2**20
 """The longest answer, in bytes, that is read whole, which is cheaper, and can be compared."""
 MAX_HELD_BYTES = 256 * 2**20
-"""The most bytes that the bodies of all requests may hold at once."""
+"""The most bytes that the bodies of all requests may hold at once; as many may be of bodies that are not whole yet."""
 
 
 class RefusedRequest(Exception):
@@ -83,6 +82,7 @@ class Proxy:
         self.has_keys = VARIABLE in os.environ
         self.lag = Lateness()
         self.held_bytes = 0
+        self.unfinished = Unfinished(MAX_HELD_BYTES)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """TimedAnswer one request."""
@@ -174,17 +174,20 @@ class Proxy:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         parts: list[bytes] = []
         size = 0
+        read_s = self.keeper.max_read_s
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                async for part in request.content.iter_any():
-                    parts.append(part)
-                    size += len(part)
-                    if size > most:
-                        raise too_long
-                    if self.held_bytes + size > MAX_HELD_BYTES:
-                        raise RefusedRequest(503, "the service is overloaded; try again in 1 s", retry_after_s=1)
+            async with asyncio.timeout(read_s) as timeout:
+                with self.unfinished.reading(timeout) as grow:
+                    async for part in request.content.iter_any():
+                        parts.append(part)
+                        size += len(part)
+                        if size > most:
+                            raise too_long
+                        if self.held_bytes + size > MAX_HELD_BYTES:
+                            raise RefusedRequest(503, "the service is overloaded; try again in 1 s", retry_after_s=1)
+                        grow(len(part))
         except TimeoutError as error:
-            raise RefusedRequest(408, f"the request was not sent within {BODY_TIMEOUT_S} s") from error
+            raise RefusedRequest(408, too_slow(round(1000 * read_s))) from error
         except (aiohttp.ClientError, ValueError) as error:
             raise RefusedRequest(400, f"the request's body cannot be read: {type(error).__name__}") from error
         return b"".join(parts)

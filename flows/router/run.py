@@ -8,6 +8,7 @@ import signal
 from aiohttp import web
 
 from flows.router.bentos import Launcher
+from flows.router.connections import Server
 from flows.router.keeper import Keeper, RouterPaths
 from flows.router.project import Project
 from flows.router.proxy import Proxy, new_session
@@ -35,8 +36,7 @@ async def run_router(
         keeper = Keeper(project, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s)
         proxy = Proxy(keeper, session, secret=secret, log=log)
         proxy.lag.start()
-        # A client that goes away is asked for no longer, so that its Bento stops computing.
-        server = web.Server(proxy.handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+        server = Server(proxy.handle, read_s=lambda: keeper.max_read_s)
         runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
         await runner.setup()
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()

@@ -9,21 +9,22 @@ from starlette.responses import JSONResponse
 
 from serving.endpoint import Refused, media_type
 from serving.log.segments import TRAFFIC, Segments, as_line, last_line_with, now
-from serving.requests.reading import TOKEN, Message, Receive, header_of, read_body, refusal
+from serving.requests.bodies import Bodies, Message, Receive
+from serving.requests.reading import TOKEN, header_of, refusal
 
 MAX_BYTES = 8192
 MAX_NOTE_LENGTH = 1000
 
 
 async def take_feedback(
-    scope: Message, receive: Receive, kept: Segments | None, labels: tuple[str, ...]
+    scope: Message, receive: Receive, kept: Segments | None, labels: tuple[str, ...], *, bodies: Bodies
 ) -> JSONResponse:  # fmt: skip
     """Keep the label that was right for a request, joined to its line in the traffic log by request_id and item.
 
     `kept` is None where the service keeps no log; `labels` are those that the model may answer. The response has the
-    stored feedback, or an error and the status 400, 404, 413, 415 or 503.
+    stored feedback, or an error and the status 400, 404, 408, 413, 415 or 503.
     """
-    body = await read_body(receive, MAX_BYTES)
+    body = await bodies.read(receive, MAX_BYTES)
     if isinstance(body, Refused):
         return refusal(body)
     if media_type(header_of(scope, b"content-type")) != "application/json":

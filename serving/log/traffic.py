@@ -28,6 +28,7 @@ from serving.endpoint import Endpoint, Limits, Pair, hashed, media_type
 from serving.log.feedback import labels_of, take_feedback
 from serving.log.record import Line, TurnedAway
 from serving.log.segments import FEEDBACK, TRAFFIC, Rotation, Segments, shown_time
+from serving.requests.bodies import CLIENT_GONE, Bodies
 from serving.requests.reading import TOKEN, App, Message, Receive, Send, header_of
 
 FOLDER, INPUT = "MODELYARD_TRAFFIC", "MODELYARD_TRAFFIC_INPUT"
@@ -45,7 +46,6 @@ HEADER = b"x-request-id"
 PURPOSE_HEADER = b"modelyard-purpose"
 IN_A_THREAD_BYTES = 65_536  # beyond which parsing would keep the other requests waiting
 NUM_DRAWN = 64  # ids, with one call of the system, which costs as much as the rest of a refusal
-CLIENT_GONE = 499  # as nginx calls it
 
 Kind = Literal["text", "hash"]
 
@@ -99,6 +99,7 @@ class Traffic:
         identity = identify(folder)
         self.version, self.build = identity.version[:SHORT], identity.build[:SHORT]
         self.labels = labels_of(folder)
+        self.bodies = Bodies(limits)
         self.check = endpoint.make_check(folder, limits)
         self.shadow = os.environ.get(SHADOW, "").encode()
         self.settings = settings = read_settings(os.environ)
@@ -114,7 +115,8 @@ class Traffic:
         if asked == ("POST", self.route) and not self.is_shadow(scope):
             await Exchange(self, scope, receive, send).run()
         elif asked == ("POST", "/feedback"):
-            await (await take_feedback(scope, receive, self.feedback, self.labels))(scope, receive, send)
+            answer = await take_feedback(scope, receive, self.feedback, self.labels, bodies=self.bodies)
+            await answer(scope, receive, send)
         elif asked == ("GET", "/status"):
             await JSONResponse(self.status())(scope, receive, send)
         else:

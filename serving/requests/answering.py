@@ -12,6 +12,7 @@ from pathlib import Path
 
 from serving.endpoint import Endpoint, Limits, Refused
 from serving.overload.backlog import Backlog, Overdue, Reply
+from serving.requests.bodies import Bodies, most_bytes
 from serving.requests.reading import (
     App,
     Message,
@@ -20,7 +21,6 @@ from serving.requests.reading import (
     asked,
     header_of,
     overloaded,
-    read_request,
     send_refusal,
 )
 
@@ -37,31 +37,39 @@ class Answers:
         self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
         self.max_bytes = endpoint.max_bytes(folder, limits)
         self.check = endpoint.make_check(folder, limits)
+        self.bodies = Bodies(limits)
         self.num_open = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if not asked(scope, self.route):
             await self.app(scope, receive, send)
-        elif self.num_open >= self.limits.max_requests or self.backlog.is_full():
-            wait_s = min(self.backlog.wait_s(), self.backlog.max_wait_s)
-            await send_refusal(self.busy(full_ms=round(1000 * SHARE_OF_WAIT * wait_s)), send)
-        else:
-            self.num_open += 1
-            try:
-                found = await self.answer(scope, receive)
-            finally:
-                self.num_open -= 1
-            if isinstance(found, Refused):
-                await send_refusal(found, send)
-            else:
-                await send_reply(found, send)
-
-    async def answer(self, scope: Message, receive: Receive) -> Reply | Refused:
-        """Return the Reply to a request, or the Refused that says why there is none."""
+            return
         content_type = header_of(scope, b"content-type")
-        body = await read_request(receive, content_type, self.max_bytes, self.limits)
-        if isinstance(body, Refused):
-            return body
+        found: bytes | Reply | Refused
+        if self.num_open >= self.limits.max_requests or self.backlog.is_full():
+            wait_s = min(self.backlog.wait_s(), self.backlog.max_wait_s)
+            found = self.busy(full_ms=round(1000 * SHARE_OF_WAIT * wait_s))
+        else:
+            found = await self.bodies.read(receive, most_bytes(content_type, self.max_bytes))
+        if isinstance(found, bytes):
+            found = await self.answer_in_turn(content_type, found)
+        if isinstance(found, Refused):
+            await send_refusal(found, send)
+        else:
+            await send_reply(found, send)
+
+    async def answer_in_turn(self, content_type: str, body: bytes) -> Reply | Refused:
+        """Answer a whole request where there is a place: one that is not sent to its end must not keep others out."""
+        if self.num_open >= self.limits.max_requests:
+            return self.busy()
+        self.num_open += 1
+        try:
+            return await self.answer(content_type, body)
+        finally:
+            self.num_open -= 1
+
+    async def answer(self, content_type: str, body: bytes) -> Reply | Refused:
+        """Return the Reply to a request, or the Refused that says why there is none."""
         if len(body) <= INLINE_BYTES:
             rows = self.check(content_type, body)
         else:

@@ -7,21 +7,19 @@ answers one whose answer is whole.
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from starlette.responses import JSONResponse
 
-from serving.endpoint import Endpoint, Limits, Refused, media_type
+from serving.endpoint import Endpoint, Limits, Refused
+from serving.requests.bodies import Bodies, Message, Receive, most_bytes
 
 FULL_HEADER = b"modelyard-full"
 """The header that tells the router for how many milliseconds every request would be refused."""
 TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """The pattern of an id or a word that a client may give, and that the log repeats."""
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -33,27 +31,32 @@ class Refusals:
         self.app, self.limits, self.route = app, limits, endpoint.ROUTE
         self.max_bytes = endpoint.max_bytes(folder, limits)
         self.check = endpoint.make_check(folder, limits)
+        self.bodies = Bodies(limits)
         self.num_open = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if not asked(scope, self.route):
             await self.app(scope, receive, send)
-        elif self.num_open >= self.limits.max_requests:
-            await send_refusal(overloaded(self.limits), send)
-        else:
-            self.num_open += 1
-            try:
-                await self.pass_on(scope, receive, send)
-            finally:
-                self.num_open -= 1
+            return
+        content_type = header_of(scope, b"content-type")
+        body: bytes | Refused = overloaded(self.limits)
+        if self.num_open < self.limits.max_requests:
+            body = await self.bodies.read(receive, most_bytes(content_type, self.max_bytes))
+        if isinstance(body, bytes) and self.num_open >= self.limits.max_requests:
+            body = overloaded(self.limits)
+        if isinstance(body, Refused):
+            await send_refusal(body, send)
+            return
+        self.num_open += 1  # of whole requests only: one that is not sent to its end must not keep others out
+        try:
+            await self.pass_on(content_type, body, scope, receive, send)
+        finally:
+            self.num_open -= 1
 
-    async def pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def pass_on(self, content_type: str, body: bytes, scope: Message, receive: Receive, send: Send) -> None:
         """Judge a request on a thread, so that a large one does not keep the others waiting; then pass it on or refuse
         it."""
-        content_type = header_of(scope, b"content-type")
-        checked = await read_request(receive, content_type, self.max_bytes, self.limits)
-        if isinstance(checked, bytes):
-            checked = await asyncio.to_thread(self.check, content_type, checked)
+        checked = await asyncio.to_thread(self.check, content_type, body)
         if isinstance(checked, Refused):
             await send_refusal(checked, send)
         else:
@@ -95,48 +98,6 @@ def header_of(scope: Message, name: bytes) -> str:
         if key.lower() == name:
             return value.decode("latin-1")
     return ""
-
-
-async def read_request(
-    receive: Receive, content_type: str, max_bytes: Mapping[str, int], limits: Limits
-) -> bytes | Refused:
-    """Return the whole body of a request, or a Refused.
-
-    The status is 413 as soon as the body is longer than its type may be, and 408 where it does not arrive in time.
-    """
-    most = max_bytes.get(media_type(content_type), min(max_bytes.values()))
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False) and len(body) <= most:
-        try:
-            async with asyncio.timeout(limits.max_read_ms / 1000):
-                body = await read_rest(body, receive, most)
-        except TimeoutError:
-            return Refused(408, f"the request was not whole after {limits.max_read_ms} ms; send it faster, or less")
-    if len(body) > most:
-        return too_long(most)
-    return body
-
-
-async def read_body(receive: Receive, most: int) -> bytes | Refused:
-    """Return the whole body of a request that may take its time; Refused with status 413 where it is longer than `most`
-    bytes."""
-    body = await read_rest(b"", receive, most)
-    return too_long(most) if len(body) > most else body
-
-
-def too_long(most: int) -> Refused:
-    return Refused(413, f"the request is longer than {most} bytes; send less at once")
-
-
-async def read_rest(begun: bytes, receive: Receive, most: int) -> bytes:
-    """Return a body that comes in parts, read until its end or until it is longer than `most` bytes."""
-    body, more = bytearray(begun), True
-    while more and len(body) <= most:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return bytes(body)
 
 
 def as_json(scope: Message, body: bytes) -> Message:

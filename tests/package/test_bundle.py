@@ -147,7 +147,7 @@ def test_service_json_names_the_task_and_its_limits(write: Callable[[Path], Path
     assert endpoint_of(about.task).Limits(**about.limits).max_texts == 4
     bentofile = YAML(typ="safe").load(bundle / "bentofile.yaml")
     assert [name.split("==")[0] for name in bentofile["python"]["packages"]] == [
-        "bentoml", "httptools", "numpy", "onnxruntime", "tokenizers", "uvloop",
+        "bentoml", "httptools", "numpy", "onnxruntime", "tokenizers", "uvicorn", "uvloop",
     ]  # fmt: skip
 
 

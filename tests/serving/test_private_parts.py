@@ -1,10 +1,16 @@
-"""The private parts of BentoML that are used (docs/decisions.md says why): each test fails where one moves."""
+"""The private parts of BentoML and uvicorn that are used (docs/decisions.md says why): each test fails where one
+moves."""
 
 import inspect
 import warnings
 
+from aiohttp.web_protocol import RequestHandler
+from uvicorn import config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what BentoML's server imports
+    from _bentoml_impl.worker import service as worker
     from bentoml._internal.configuration.containers import BentoMLContainer
     from bentoml._internal.context import server_context
     from bentoml._internal.server import http_app
@@ -32,3 +38,19 @@ def test_configuration_names_the_host_and_the_folder_of_the_counters() -> None:
 
 def test_logger_of_what_is_turned_away_is_the_module_s() -> None:
     assert http_app.logger.name == "bentoml._internal.server.http_app"
+
+
+def test_uvicorn_looks_up_the_protocol_that_bentoml_leaves_to_it() -> None:
+    assert "http=" not in inspect.getsource(worker.main.callback)
+    assert config.HTTP_PROTOCOLS["auto"]
+    for name in ("_start_asgi_task", "_unset_keepalive_if_required", "timeout_keep_alive_handler", "data_received"):
+        assert callable(getattr(HttpToolsProtocol, name))
+    source = inspect.getsource(RequestResponseCycle)
+    for name in ("disconnected", "message_event", "response_started", "response_complete", "keep_alive"):
+        assert f"self.{name} = " in source
+
+
+def test_aiohttp_keeps_what_the_router_reads_of_a_connection() -> None:
+    source = inspect.getsource(RequestHandler)
+    for name in ("_waiter", "_current_request", "_request_count"):
+        assert f"self.{name} = " in source or f"self.{name}: " in source

@@ -1,12 +1,12 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -20,6 +20,7 @@ from serving.log.record import COUNTED_S
 from serving.requests.keys import add_key
 from serving.tasks.text_classification.predictor import Predictor
 from tests.serving.bundles import with_limits
+from tests.slow import SLOW, hanging
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(24)]
@@ -118,15 +119,24 @@ def test_nul_and_other_control_characters_are_read_as_space(client: httpx.Client
     assert odd == plain
 
 
-def test_body_that_does_not_come_is_not_waited_for(packaged: Path, bento_home: Path, tmp_path: Path) -> None:
-    tag = with_limits(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle", max_read_ms=100)
-    with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
+def test_requests_that_do_not_come_are_not_waited_for_and_take_no_place(
+    packaged: Path, bento_home: Path, tmp_path: Path
+) -> None:
+    limits = {"max_read_ms": 1500, "max_requests": 1}
+    tag = with_limits(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle", **limits)
+    log, texts = tmp_path / "log", {"texts": ["a"]}
+    with serving(tag, ready_timeout_s=60, log=log) as served, ExitStack() as stack:
         url = httpx.URL(served.url)
         assert url.port is not None
-        with socket.create_connection((url.host, url.port), timeout=10) as connection:
-            head = "POST /classify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
-            connection.sendall(head.encode())
-            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+        begun = [
+            sent.replace(b" /ask ", route)
+            for route in (b" /classify ", b" /feedback ")
+            for sent in (SLOW["half a header"], SLOW["no body"], SLOW["half a body"])
+        ]
+        clients = [client for sent in begun for client in stack.enter_context(hanging((url.host, url.port), sent, 5))]
+        assert httpx.post(f"{served.url}/classify", json=texts).status_code == 200
+        assert {client.recv(100)[:13] for client in clients} == {b"HTTP/1.1 408 "}
+    assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
 def test_other_origins_get_no_leave(client: httpx.Client) -> None:

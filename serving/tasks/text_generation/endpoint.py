@@ -70,9 +70,10 @@ class Limits:
     max_new_tokens: int
     """The most tokens of one answer."""
     max_requests: int
-    """The most requests read, waiting or computed at once; the next one is turned away."""
+    """The most whole requests waiting or computed at once; the next one is turned away."""
     max_read_ms: int
-    """The most milliseconds that a whole request may take to arrive."""
+    """The most milliseconds that the headers of a request may take to arrive, then its body, and that its answer may
+    stay unread."""
     max_latency_ms: int
     """The most milliseconds that a request may wait for a slot; one that would wait longer is turned away."""
 

@@ -43,7 +43,8 @@ class StandIns(Launcher):
         spec = json.loads(version.bundle.read_text())
         if spec.get("is_changed"):
             raise ValueError("it is not the bundle that was promoted")
-        return Prepared(route="/classify", max_bytes=2**20, ready_timeout_s=spec.get("ready_timeout_s", 10))
+        ready_timeout_s, max_read_s = spec.get("ready_timeout_s", 10), spec.get("max_read_s", 10.0)
+        return Prepared("/classify", max_bytes=2**20, ready_timeout_s=ready_timeout_s, max_read_s=max_read_s)
 
     def start(self, version: ServedVersion, port: int) -> psutil.Popen:
         command = [sys.executable, str(STAND_IN), str(version.bundle), str(port)]

@@ -1,5 +1,6 @@
 """A server that stands in for a Bento and starts in no time: python stand_in.py SPEC PORT. SPEC says how it answers."""
 
+import contextlib
 import json
 import os
 import sys
@@ -64,6 +65,16 @@ def generate(handler: Handler, _: bytes) -> None:
     handler.wfile.write(b"0\r\n\r\n")
 
 
+def endless(handler: Handler, _: bytes) -> None:
+    handler.send_response_only(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    part = b"%x\r\n%s\r\n" % (50_000, b"." * 50_000)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            handler.wfile.write(part)
+
+
 def broken(handler: Handler, _: bytes) -> None:
     handler.send_response_only(200)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -84,6 +95,7 @@ def crash(handler: Handler, body: bytes) -> None:
 
 ROUTES = {
     "/readyz": ready, "/classify": classify, "/generate": generate, "/broken": broken, "/echo": echo, "/crash": crash,
+    "/stream": endless,
 }  # fmt: skip
 
 

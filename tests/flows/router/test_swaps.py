@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 from serving.log.record import COUNTED_S
 from serving.log.segments import TRAFFIC, paths_of
 from tests.flows.router.routing import Router, make_version, routing
+from tests.slow import SLOW, hanging
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +224,29 @@ def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Ro
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "b" * 100 in done.stdout
+
+
+def test_clients_that_hang_keep_nobody_out_and_are_let_go(router: Router) -> None:
+    router.serve(max_read_s=1.0)
+    address = ("127.0.0.1", int(router.url.rpartition(":")[2]))
+    process = psutil.Process(router.process.pid)
+
+    def num_open() -> int:
+        return sum(one.status == "ESTABLISHED" and one.laddr == address for one in process.net_connections("tcp"))
+
+    with ExitStack() as stack:
+        for kind, sent in SLOW.items():
+            if kind != "idle":  # which is let go after IDLE_S
+                stack.enter_context(hanging(address, sent, 15))
+        assert num_open() > 15
+        assert router.ask().status_code == 200
+        give_up_at = time.monotonic() + 10
+        while num_open():
+            assert time.monotonic() < give_up_at, router.log()
+            time.sleep(0.05)
+    router.wait_for_bentos(1)
+    with hanging(address, SLOW["half a header"], 1) as (head,), hanging(address, SLOW["half a body"], 1) as (body,):
+        assert [one.recv(100).startswith(b"HTTP/1.1 408 ") for one in (head, body)] == [True, True]
 
 
 def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_path: Path) -> None:
