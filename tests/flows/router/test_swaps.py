@@ -238,7 +238,6 @@ def test_clients_that_hang_keep_nobody_out_and_are_let_go(router: Router) -> Non
         for kind, sent in SLOW.items():
             if kind != "idle":  # which is let go after IDLE_S
                 stack.enter_context(hanging(address, sent, 15))
-        assert num_open() > 15
         assert router.ask().status_code == 200
         give_up_at = time.monotonic() + 10
         while num_open():
