@@ -1,4 +1,7 @@
-"""`python -m components <stage> <recipe>`: one stage of one recipe, as dvc.yaml calls it."""
+"""`python -m components <stage> <recipe>`: one stage of one recipe.
+
+dvc.yaml calls it without the recipe, which DVC names in the environment: in a command, a shell would read the name.
+"""
 
 import argparse
 import os
@@ -21,12 +24,15 @@ from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.logs import say as write_line
 from components.plumbing.stopping import Stopping
-from components.recipes import load_recipe, section_of, stages
+from components.recipes import check_name, load_recipe, section_of, stages
 from components.stages import STAGES
 from components.tracking.registry import noted_weights
 from components.tracking.store import store_errors
 from components.tracking.tracker import PIPELINE_VARIABLE, Tracker, stage_run
 from serving.predictors.session import VARIABLE as DEVICE
+
+DVC_STAGE = "DVC_STAGE"
+"""The environment variable with the address of the stage that DVC is at, `<stage>@<recipe>`."""
 
 
 def run_stage(
@@ -79,13 +85,20 @@ def main(argv: list[str] | None = None) -> int:
     """Run the stage; gives the exit code (0 done, 1 failed, 2 bad input, 3 failed gate, 130 interrupted)."""
     parser = argparse.ArgumentParser(prog="python -m components", description=__doc__)
     parser.add_argument("stage", choices=stages())
-    parser.add_argument("recipe", help="an entry of params.yaml, for example movie_sentiment")
+    named = os.environ.get(DVC_STAGE, "").partition("@")[2]
+    told = "an entry of params.yaml, for example movie_sentiment; by default the one that DVC is at"
+    parser.add_argument("recipe", nargs="?" if named else None, default=named, help=told)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     prepare_environment(Path.cwd())
     os.environ.pop(DEVICE, None)  # of a service; what a stage measures and proves is the processor's
     configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
+    try:
+        check_name(recipe)  # before it is part of a path
+    except ModelyardError as error:
+        write_line(f"{stage}: {error}")
+        return error.exit_code
     try:
         stopping = Stopping()  # which may ask at once: the driver may be gone already
         settings = load_recipe(root, recipe)  # once: what is logged is what runs

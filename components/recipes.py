@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from components.params import FAMILIES, SECTIONS, Name, Recipe, Section
 from components.params.notify import Notify
 from components.params.recipe import LABELS, TOP, fault_of_champion
-from components.plumbing.errors import ParamsError, did_you_mean
+from components.plumbing.errors import ParamsError, did_you_mean, examples
+from components.plumbing.yaml_file import read_yaml
 
 PARAMS = "params.yaml"
 
 TAGS = ("kind", "type", "method", "mode", "task", "family", "name")
 """The keys whose value says which of several sections one is."""
+
+NO_NAME = "is no name of a recipe: a name is lower-case letters, digits and underscores, and begins with a letter"
 
 # pydantic's names of the faults that have no value to show
 ABSENT = ("missing", "missing_argument", "missing_keyword_only_argument")
@@ -37,18 +38,22 @@ def section_of(recipe: Recipe, stage: str) -> Section:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read params.yaml as plain data; ParamsError where it is missing or is not YAML."""
-    try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ParamsError(f"{path} is missing; run this in the project's folder") from error
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{path} is not UTF-8: {error}") from error
-    except YAMLError as error:
-        raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    """Read params.yaml as plain data; ParamsError where it is missing, is not YAML, or names a recipe as none can be:
+    DVC puts the names of all recipes into paths."""
+    raw = read_yaml(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("recipes"), dict) or not raw["recipes"]:
         raise ParamsError(f"{path} has no recipes; it needs 'recipes:' with at least one entry")
+    for name in raw["recipes"]:
+        check_name(name)
     return raw
+
+
+def check_name(name: object) -> None:
+    """Raise ParamsError where something is no name of a recipe."""
+    try:
+        TypeAdapter[str](Name).validate_python(name)
+    except ValidationError as error:
+        raise ParamsError(f"{PARAMS}: {examples([name])} {NO_NAME}") from error
 
 
 def load_recipe(root: Path, name: str) -> Recipe:
@@ -85,7 +90,7 @@ def parse_recipe(name: str, raw: object) -> Recipe:
     try:
         TypeAdapter[str](Name).validate_python(name)
     except ValidationError:
-        faults.append(f"{where}: a name is lower-case letters, digits and underscores, and begins with a letter")
+        faults.append(f"{where}: the name {NO_NAME}")
     at_top = faults_of_top(where, raw)
     faults += at_top
     whole = spread(raw)

@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,33 @@ def test_unknown_recipe_gets_a_hint() -> None:
         load_recipe(ROOT, "movie_sentimental")
 
 
+def bomb(several: str) -> str:
+    """A few lines that stand for more than a machine can hold."""
+    lines = ["a: &a " + several.format("x, " * 9 + "x") if several[0] == "[" else "a: &a {x: 1, y: 2}"]
+    for before, name in pairwise("abcdefghijk"):
+        lines.append(f"{name}: &{name} " + several.format(", ".join([f"*{before}"] * 10)))
+    return "\n".join([*lines, "recipes: {a: *k}"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("recipes: [", "is not YAML"),
         ("recipes: {a: 1}\nrecipes: {b: 2}", "is not YAML.*duplicate key"),
         ("recipes:", "has no recipes"),
+        ("recipes: {'x$(touch PWNED)': 1}", r"'x\$\(touch PWNED\)' is no name of a recipe"),
+        ("recipes: {good: 1, ../x: 1}", r"'\.\./x' is no name of a recipe"),
+        ("recipes: {7: 1}", "7 is no name of a recipe"),
+        ("recipes: {a: " + "1" * 5000 + "}", "line 1: a number of 5,000 characters"),
+        ("recipes: {a: {? [b, c] : 1}}", "line 1: a key is a list or a mapping"),
+        ("recipes: {a: &a [*a]}", "line 1: what is named there by '&' holds itself"),
+        ("recipes: {a: &a {<<: *a}}", "holds itself"),
+        (bomb("[{}]"), "it stands for 1,111,111 values in 7 levels through its aliases"),
+        (bomb("{{<<: [{}]}}"), "it stands for .* values in .* levels through its aliases"),
+        ("a0: &a0 1\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 900)), "61 levels through its aliases"),
+        ("recipes: " + "[" * 100_000, "line 1: nested deeper than 60 levels"),  # libyaml would end the process
+        ("recipes: {a: 2001-99-99}", "is not YAML: month must be in 1..12"),
+        ("#" + "x" * 5_000_000, "at most 5,000,000 are read"),
         ("- 1", "has no recipes"),
     ],
 )

@@ -48,11 +48,11 @@ def names_in(file: str, section: str) -> Callable[[click.Context, click.Paramete
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
-        from ruamel.yaml import YAML
+        from components.plumbing.yaml_file import read_yaml
 
         try:
             root = find_project(context.find_root().params.get("project") or Path.cwd())
-            names = YAML(typ="safe").load(root / file)[section]
+            names = read_yaml(root / file)[section]
         except Exception:  # half a command, or a broken file: there is nothing to offer, and nowhere to say so
             return []
         return [name for name in names if name.startswith(incomplete)]

@@ -306,6 +306,18 @@ def test_damaged_object_of_the_cache_is_not_brought_back(tmp_path: Path, by_dvc:
     assert not (folder / "artifacts/tiny/evaluate/report.json").exists()
 
 
+def test_name_of_a_recipe_is_no_command(tmp_path: Path, by_dvc: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_dvc, folder, symlinks=True)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("  tiny:", "  x$(touch PWNED)`touch PWNED`'\";touch PWNED;:"))
+    done = run(["dvc", "repro"], folder, check=False)
+    assert done.returncode != 0
+    assert "is no name of a recipe: a name is lower-case letters" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (folder / "PWNED").exists()
+
+
 def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
