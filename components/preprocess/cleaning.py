@@ -1,5 +1,6 @@
 """The cleaning of a column of texts, as the service cleans them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute
 
 from components.plumbing.progress import progress
-from serving.predictors.text import clean, cut
+from serving.predictors.text import MASKS, clean, cut
 
 BATCH_ROWS = 16_384
+PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in MASKS)})\]")
+LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 
 
@@ -22,6 +25,10 @@ class Cleaned:
     """The number of texts whose end was left out because no model with `max_tokens` reads it."""
     num_masked: int
     """The number of texts that hold a placeholder."""
+    num_hidden: int
+    """The number of texts that are nothing but placeholders."""
+    hidden: tuple[str, ...]
+    """The kinds of these placeholders."""
 
 
 def clean_column(
@@ -40,7 +47,18 @@ def clean_column(
             bar.update(start + len(cleaned))
     texts = pa.concat_arrays([pa.array([], pa.large_string()), *chunks])
     if not mask:
-        return Cleaned(texts, num_cut, num_masked=0)
+        return Cleaned(texts, num_cut, num_masked=0, num_hidden=0, hidden=())
     placeholders = "|".join(kind.upper() for kind in mask)
-    has_placeholder = pc.match_substring_regex(texts, rf"\[({placeholders})\]")
-    return Cleaned(texts, num_cut, num_masked=pc.sum(has_placeholder).as_py() or 0)
+    masked: pa.LargeStringArray = pc.filter(texts, pc.match_substring_regex(texts, rf"\[({placeholders})\]"))
+    kinds = [hidden_kinds(text) for text in masked.to_pylist()]
+    found = set[str]().union(*kinds)
+    return Cleaned(
+        texts, num_cut, num_masked=len(masked), num_hidden=sum(map(bool, kinds)),
+        hidden=tuple(kind for kind in mask if kind in found),
+    )  # fmt: skip
+
+
+def hidden_kinds(text: str) -> set[str]:
+    """Return the kinds of details that a masked text is made of; none where a letter or digit is left beside them."""
+    kinds = {kind.lower() for kind in PLACEHOLDER.findall(text)}
+    return set() if LETTER_OR_DIGIT.search(PLACEHOLDER.sub("", text)) else kinds

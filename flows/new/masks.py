@@ -1,17 +1,15 @@
 """Which details of the texts are masked: all kinds but those that some texts are made of."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
+from components.preprocess.cleaning import hidden_kinds
 from serving.predictors.text import clean
 
 UNICODE = "NFKC"
-KINDS = ("email", "phone", "card", "url")
+KINDS = ("email", "phone", "card", "iban", "ip", "url")
 MAX_HIDDEN_SHARE = 0.02
 """The share of texts with nothing left but placeholders above which their kinds are not masked."""
-PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in KINDS)})\]")
-LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 def choose_masks(sample: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -19,11 +17,9 @@ def choose_masks(sample: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...
     hidden: Counter[str] = Counter()
     num_hidden = 0
     for text in sample:
-        masked = clean(text, unicode=UNICODE, mask=KINDS)
-        kinds = {kind.lower() for kind in PLACEHOLDER.findall(masked)}
-        if kinds and not LETTER_OR_DIGIT.search(PLACEHOLDER.sub("", masked)):
-            hidden.update(kinds)
-            num_hidden += 1
+        kinds = hidden_kinds(clean(text, unicode=UNICODE, mask=KINDS))
+        hidden.update(kinds)
+        num_hidden += bool(kinds)
     left_out = {kind for kind, count in hidden.items() if count > MAX_HIDDEN_SHARE * len(sample)}
     kept = tuple(kind for kind in KINDS if kind not in left_out)
     if not left_out:

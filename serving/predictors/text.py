@@ -4,6 +4,7 @@
 """
 
 import functools
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -27,21 +28,40 @@ BLANK_LINES = re.compile("\n{3,}")
 
 # Where a letter or digit before it rules a match out, the placeholder that took the letter's place must do so too, or
 # else a second cleaning finds what the first did not.
-NOT_BEHIND_PLACEHOLDER = r"(?<!\[URL\])(?<!\[EMAIL\])(?<!\[CARD\])(?<!\[PHONE\])"
+NOT_BEHIND_PLACEHOLDER = "".join(rf"(?<!\[{kind}\])" for kind in ("URL", "EMAIL", "CARD", "PHONE", "IBAN", "IP"))
+
+# Letters of names and hosts, beyond a to z: Latin, Greek, Cyrillic. Scripts without spaces are left out.
+NAME = r"a-z0-9\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
+TOP = r"a-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
+LOCAL = rf"[{NAME}._%+-]++"
+OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+IPV4 = rf"(?:{OCTET}\.){{3}}{OCTET}(?!\d|\.[\d\[])"
+# How people write an address that no program is to read: 'joe (at) example [dot] com'.
+AT, DOT = r" ?[(\[{<] ?at ?[)\]}>] ?", r" ?[(\[{<] ?dot ?[)\]}>] ?"
+SPELLED = re.compile(AT, re.IGNORECASE)
 
 # Each kind begins only where its run of characters begins and takes the run whole ('++' never gives back), or is of
 # bounded length: no text makes the search go over the same characters again and again.
 MASKS = {
-    "url": rf"(?:(?:https?|ftp)://|{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9_.])www\.)[^\s<>\"\[\]\x7f-\U0010ffff]++",
-    "email": rf"{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9._%+-])[a-z0-9._%+-]++@(?:[a-z0-9-]++\.)+[a-z]{{2,}}+",
+    "url": rf"(?:(?:https?|ftp)://(?:\[[0-9a-f:.]{{2,45}}\])?|{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9_.])www\.)"
+    r"[^\s<>\"\[\]\x7f-\U0010ffff]*+",
+    "email": rf"{NOT_BEHIND_PLACEHOLDER}(?<![{NAME}._%+-])(?:"
+    rf"{LOCAL}(?:@(?:(?:[{NAME}-]++\.)+[{TOP}]{{2,}}+|localhost(?![{NAME}\[-])|\[?{IPV4}\]?)"
+    rf"|{AT}(?:[{NAME}-]++(?:{DOT}| dot |\.))+[{TOP}]{{2,}}+)"
+    rf"|\"[^\"\s@]{{1,64}}(?: [^\"\s@]{{1,64}}){{0,3}}\"@(?:[{NAME}-]++\.)+[{TOP}]{{2,}}+)",
     "card": r"(?<!\d)(?:[2-6]\d{12,18}"
     r"|[2-6]\d{3}(?P<gap>[ -])\d{4}(?P=gap)\d{4}(?P=gap)\d{1,7}"
     r"|3\d{3}(?P<amex_gap>[ -])\d{6}(?P=amex_gap)\d{4,5})(?!\d)",
+    "iban": rf"{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9])"
+    r"(?-i:[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)(?![a-z0-9\[])",
+    "ip": rf"{NOT_BEHIND_PLACEHOLDER}(?<![\w:])(?<![\w\]]\.)(?:"
+    rf"{IPV4}|(?:[0-9a-f]{{0,4}}:){{2,7}}(?:{IPV4}|[0-9a-f]{{0,4}})(?![\w:\[]))",
     # International, North American, Chinese mobile, and national with a leading zero; never a date or a span of years.
     "phone": rf"{NOT_BEHIND_PLACEHOLDER}(?<![a-z0-9_])(?<!\d[.,-])(?<!\][.,-])(?:"
     r"\+\(?\d(?:[ .()/-]{0,2}\d){7,14}"
     r"|(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-]?)[2-9]\d\d[ .-]?\d{4}"
     r"|1[3-9]\d[ -]?\d{4}[ -]?\d{4}"
+    r"|00 ?[1-9]\d{0,2}(?=[ .()/-])(?:[ .()/-]{0,2}\d){6,12}|0[1-9](?:[ .-]\d\d){4}"
     r"|\(?0\d{1,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,2}"
     r")(?!\d)",
 }
@@ -103,12 +123,14 @@ def long_run_of_marks() -> re.Pattern[str]:
 
 
 def hide(text: str, *, mask: Sequence[str]) -> str:
-    """Return the text with the details that `mask` names (`email`, `phone`, `card`, `url`) replaced by placeholders."""
-    has_digits = FEWEST_DIGITS.search(text) is not None if "phone" in mask or "card" in mask else False
+    """Return the text with the details that `mask` names (a kind of MASKS each) replaced by placeholders."""
+    has_digits = FEWEST_DIGITS.search(text) is not None if {"phone", "card", "iban"} & set(mask) else False
     possible: dict[str, Callable[[], bool]] = {
         "url": lambda: "://" in text or "www." in text.lower(),
-        "email": lambda: "@" in text,
+        "email": lambda: "@" in text or SPELLED.search(text) is not None,
         "card": lambda: has_digits,
+        "iban": lambda: has_digits,
+        "ip": lambda: text.count(".") > 2 or text.count(":") > 1,
         "phone": lambda: has_digits,
     }
     kinds = tuple(kind for kind in MASKS if kind in mask and possible[kind]())
@@ -130,6 +152,10 @@ def placeholder(found: re.Match[str]) -> str:
     text, kind = found[0], str(found.lastgroup)
     if kind == "card":
         return "[CARD]" if has_luhn_checksum(text) else text
+    if kind == "iban":
+        return "[IBAN]" if has_iban_checksum(text) else text
+    if kind == "ip":
+        return "[IP]" if is_address(text) else text
     if kind == "url":
         address = text.rstrip(PUNCTUATION)
         has_host = address.lower() not in ("http://", "https://", "ftp://", "www")
@@ -142,3 +168,18 @@ def has_luhn_checksum(text: str) -> bool:
     digits = [int(character) for character in reversed(text) if character.isdigit()]
     doubled = [2 * digit - 9 * (digit > 4) for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def has_iban_checksum(text: str) -> bool:
+    """Return whether the check digits of an account's number (ISO 13616) are right."""
+    written = text.replace(" ", "")
+    return int("".join(str(int(character, 36)) for character in written[4:] + written[:4])) % 97 == 1
+
+
+def is_address(text: str) -> bool:
+    """Return whether the text is an address of a machine, and not a time of day or a mark such as '::'."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return any(character.isdigit() for character in text)

@@ -15,7 +15,7 @@ class TextClassificationData(TaskData):
 
     task: Literal["text_classification"]
     unicode: Literal["NFC", "NFKC"]
-    mask: tuple[Literal["email", "phone", "card", "url"], ...]
+    mask: tuple[Literal["email", "phone", "card", "iban", "ip", "url"], ...]
     """The kinds of personal details to replace by their name in brackets."""
     conflicts: Literal["remove", "majority"]
     """The treatment of a text that carries two labels: it is removed, or given the label of the majority."""

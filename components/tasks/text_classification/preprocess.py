@@ -5,8 +5,10 @@ with each pair confirmed by the texts' own Jaccard similarity. The leakage gate 
 another split. Texts without a label are kept for pretraining; they must not come again in a split either.
 """
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -20,7 +22,7 @@ import pyarrow.compute
 from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
 from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 from components.plumbing.errors import InputError, examples
-from components.preprocess.cleaning import clean_column
+from components.preprocess.cleaning import Cleaned, clean_column
 from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
 from components.preprocess.duplicates import (
     CONFLICTING,
@@ -49,6 +51,9 @@ from components.preprocess.tokens import (
 )
 from components.tracking.tracker import Tracker
 
+logger = logging.getLogger(__name__)
+
+MAX_HIDDEN_SHARE = 0.02
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 
 
@@ -127,7 +132,8 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         rows = kept(rows, verdicts, labels)
         unlabelled = new_texts(unlabelled, rows, params.near_duplicates)
     with timed("split", steps):
-        splits = divided(rows, rows["text"].to_pylist, params.split, labels=labels)
+        with blaming_masks(cleaned, num_rows=len(data)):
+            splits = divided(rows, rows["text"].to_pylist, params.split, labels=labels)
     with timed("leakage_gate", steps):
         parts = splits | ({"unlabelled": unlabelled} if len(unlabelled) else {})
         check_leakage({name: part["text"].combine_chunks() for name, part in parts.items()}, params.near_duplicates)
@@ -178,6 +184,23 @@ def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:
         raise InputError(f"no row of {len(table)} has both a text and a label when the texts are clean")
     check_groups(rows)
     return rows, unlabelled, len(table) - len(whole), len(whole) - len(filled)
+
+
+@contextmanager
+def blaming_masks(cleaned: Cleaned, *, num_rows: int) -> Generator[None]:
+    """Say that texts are nothing but placeholders, and name them as the cause where the rows turn out to be too few."""
+    if cleaned.num_hidden <= MAX_HIDDEN_SHARE * num_rows:
+        yield
+        return
+    named = ", ".join(f"'{kind}'" for kind in cleaned.hidden)
+    told = (
+        f"preprocess.mask made {cleaned.num_hidden:,} of {num_rows:,} texts alike, nothing but placeholders of {named}"
+    )
+    logger.warning("%s", told)
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{told}; take {named} out of it ({error})") from error
 
 
 def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> pa.Table:

@@ -42,7 +42,7 @@ class PredictorSettings:
     """The labels, in the order of the model's logits."""
     unicode: Literal["NFC", "NFKC"]
     mask: tuple[str, ...]
-    """The kinds of details that are replaced by their name in brackets: email, phone, card, url."""
+    """The kinds of details that are replaced by their name in brackets: email, phone, card, iban, ip, url."""
     max_tokens: int
     """The most tokens of one text; a longer text is cut."""
     pad_token_id: int

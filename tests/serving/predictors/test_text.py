@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from serving.predictors.text import MAX_MARKS, clean, cut, has_luhn_checksum
 
-ALL = ("email", "phone", "card", "url")
+ALL = ("email", "phone", "card", "iban", "ip", "url")
 NUM_CHARACTERS = 10_000_000
 
 # Pieces that lie in wait for each other: ends of masks, placeholders, and marks that move when they are put in order.
 PIECES = [
     "a", "x.co", "@", "b.com", ".", ",", ":", "/", "_", "-", " ", "\n", "(", ")", "[", "]", "<", '"', "5", "151", "223",
     "555", "+49", "2234567", "4111111111111111", "http://", "www.", "[URL]", "[EMAIL]", "[PHONE]", "\u0301", "\u0315",
+    "(at)", "[at]", " dot ", "[dot]", "localhost", "10.0.0.1", "::1", "fe80:", "DE89370400440532013000",
     "\u0344", "\u0f73", "\u200b", "\uff0c", "\u1100", "\u1161", "\u09c7", "\u09be", "\ufdfa", "\u8c22", "\ud800",
 ]  # fmt: skip
 
@@ -34,6 +35,14 @@ def cleaned(text: str) -> str:
         ("020 7946 0958", "[PHONE]"),
         ("4111 1111 1111 1111 and 4111111111111111", "[CARD] and [CARD]"),
         ("3782 822463 10005", "[CARD]"),
+        ("me@localhost, root@[10.0.0.1] or root@10.0.0.1.", "[EMAIL], [EMAIL] or [EMAIL]."),
+        ('"john q public"@example.com', "[EMAIL]"),
+        ("joe (at) example (dot) com, joe[at]example.co.uk!", "[EMAIL], [EMAIL]!"),
+        ("j\u00f6rg@m\u00fcller.de, \u0438\u0432@\u043f\u043e\u0447\u0442\u0430.\u0440\u0444", "[EMAIL], [EMAIL]"),
+        ("from 192.168.0.1:8080, fe80::1ff:fe23:4567:890a and ::1", "from [IP]:8080, [IP] and [IP]"),
+        ("http://[::1]:8080/x or ftp://[2001:db8::7]", "[URL] or [URL]"),
+        ("DE89 3704 0044 0532 0130 00 please; GB82WEST12345698765432", "[IBAN] please; [IBAN]"),
+        ("00 44 20 7946 0958, 06 12 34 56 78", "[PHONE], [PHONE]"),
         ("\u7535\u8bdd13812345678\uff0c\u90ae", "\u7535\u8bdd[PHONE],\u90ae"),
         ("\u90ae\u7bb1joe@x.com\u8c22", "\u90ae\u7bb1[EMAIL]\u8c22"),
         ("http://x.com/a\u8c22\u8c22", "[URL]\u8c22\u8c22"),
@@ -48,7 +57,8 @@ def test_personal_data_is_masked(text: str, expected: str) -> None:
     "text",
     [
         "1999-2001", "2020-05-12", "12.05.2020", "3.1415926535", "1,234,567,890", "agent 007", "4111 1111 1111 1112",
-        "joe@home", "at 10:30", "http://", "www....", "10/10 would watch", "a@b", "555 1234",
+        "joe@home", "at 10:30", "at 10:30:45", "v1.2.3.4", "1.2.3.4.5", "a::b", "::", "DE89 3704 0044 0532 0130 01",
+        "good (at) chess", "http://", "www....", "10/10 would watch", "a@b", "555 1234",
     ],
 )  # fmt: skip
 def test_what_only_looks_alike_stays(text: str) -> None:
@@ -57,7 +67,7 @@ def test_what_only_looks_alike_stays(text: str) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_only_what_the_recipe_names_is_masked(kind: str) -> None:
-    text = "joe@x.com +49 151 1234 5678 4111111111111111 https://x.org/"
+    text = "joe@x.com +49 151 1234 5678 4111111111111111 https://x.org/ 10.0.0.1 DE89370400440532013000"
     assert clean(text, unicode="NFC", mask=()) == text
     assert clean(text, unicode="NFC", mask=(kind,)).count("[") == 1
     assert f"[{kind.upper()}]" in clean(text, unicode="NFC", mask=(kind,))
@@ -104,8 +114,14 @@ def test_cleaning_twice_is_cleaning_once_for_every_character_that_changes() -> N
 @pytest.mark.timeout(120, method="thread")  # going over the same characters again would take days, deep in the library
 @pytest.mark.parametrize(
     "piece",
-    ["1", "1 ", "a@", "a@" + "x." * 5_000, "+1", "(555) ", "\u0315\u0300", "\u0f73", "http://", "www.,", "-", "\u8c22"],
-    ids=["1", "1_", "a@", "a@x.x", "+1", "phone", "marks", "tibetan", "http", "www", "dash", "chinese"],
+    [
+        "1", "1 ", "a@", "a(at)", "1.1.", "1:", "DE89 ", '"a ', "a@" + "x." * 5_000, "+1", "(555) ", "\u0315\u0300",
+        "\u0f73", "http://", "www.,", "-", "\u8c22",
+    ],
+    ids=[
+        "1", "1_", "a@", "at", "ip", "ip6", "iban", "quote", "a@x.x", "+1", "phone", "marks", "tibetan", "http", "www",
+        "dash", "chinese",
+    ],
 )  # fmt: skip
 def test_a_text_of_ten_million_characters_takes_linear_time(piece: str) -> None:
     text = piece * (NUM_CHARACTERS // len(piece))

@@ -206,6 +206,28 @@ def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: TextCl
         preprocess(tmp_path, params, chinese)
 
 
+def test_masks_that_leave_nothing_of_the_texts_are_named(tmp_path: Path, params: TextClassificationData) -> None:
+    rows = [(f"+1 415 555 {number:04d}!", label) for number, (_, label) in enumerate(ROWS)]
+    told = r"preprocess.mask made 300 of 300 texts alike, .*; take 'phone' out of it \(too small to stratify"
+    with pytest.raises(InputError, match=told):
+        preprocess(tmp_path, params, rows)
+
+
+@pytest.mark.parametrize(
+    ("tail", "told"),
+    [
+        (
+            " fine\U0001f602",
+            r"symbols: '\U0001f602'; the model reads all of them as one: set max_unknown_share to 0\.\d",
+        ),
+        (" " + "a" * 101, r"words of more than a hundred characters: .*regexp_replace\(text, '\\S\{101,\}', ' ', "),
+    ],
+)
+def test_what_the_tokenizer_lacks_is_told(tmp_path: Path, params: TextClassificationData, tail: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        preprocess(tmp_path, params, [(text + tail, label) for text, label in ROWS])
+
+
 def test_a_group_is_never_in_two_splits(tmp_path: Path, params: TextClassificationData) -> None:
     split = Split(validation=0.1, test=0.2, seed=0, group="customer")
     customers = [f"customer {n * n % 47}" for n in range(300)]
