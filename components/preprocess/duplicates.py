@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.params import NearDuplicates
+from components.preprocess.crowds import crowd_of
 from components.preprocess.neighbours import Rows, likely, neighbours
 from components.preprocess.shingles import jaccard, signatures
 
@@ -97,7 +98,10 @@ def leaders(texts: pa.LargeStringArray, params: NearDuplicates) -> Rows:
     is_settled = False
     while not is_settled:
         rows = (leader == np.arange(len(texts))).nonzero()[0]
-        pairs = neighbours(signed, rows, threshold=params.threshold, confirm=confirm, title="near-duplicates")
+        pairs = neighbours(
+            signed, rows, threshold=params.threshold, confirm=confirm, title="near-duplicates",
+            compare_crowd=crowd_of(texts, params),
+        )  # fmt: skip
         is_settled = follow(leader, *pairs)
     while (leader != leader[leader]).any():
         leader = leader[leader]

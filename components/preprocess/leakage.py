@@ -4,6 +4,7 @@ It does not rely on the removal of duplicates before the split: it draws other p
 splits, and compares the shingles themselves instead of their hashes.
 """
 
+import functools
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from components.params import NearDuplicates
 from components.plumbing.errors import LeakageError, examples
+from components.preprocess.crowds import crowd_of
 from components.preprocess.neighbours import Rows, likely, neighbours
 from components.preprocess.shingles import signatures
 
@@ -47,18 +49,23 @@ def nearly_equal(splits: Mapping[str, pa.LargeStringArray], params: NearDuplicat
     split = np.repeat(np.arange(len(names)), [len(splits[name]) for name in names])
     signed = signatures(texts, params, seed=SEED)
 
+    @functools.lru_cache(maxsize=1024)
+    def shingles_of(row: int) -> set[str]:
+        return shingle_set(texts[row].as_py(), params.shingle_size)
+
     def confirm(earlier: Rows, later: Rows) -> NDArray[np.bool_]:
         is_near = split[earlier] != split[later]
         across = is_near.nonzero()[0]
         is_near[across] = likely(signed, earlier[across], later[across], threshold=params.threshold)
         for pair in is_near.nonzero()[0]:
-            left, right = (shingle_set(texts[rows[pair]].as_py(), params.shingle_size) for rows in (earlier, later))
+            left, right = (shingles_of(int(rows[pair])) for rows in (earlier, later))
             is_near[pair] = len(left & right) >= params.threshold * len(left | right)
         return is_near
 
     earlier, later = neighbours(
-        signed, np.arange(len(texts)), threshold=params.threshold, confirm=confirm, title="leakage gate"
-    )
+        signed, np.arange(len(texts)), threshold=params.threshold, confirm=confirm, title="leakage gate",
+        compare_crowd=crowd_of(texts, params),
+    )  # fmt: skip
     return [
         (texts[one].as_py(), names[split[one]], texts[other].as_py(), names[split[other]])
         for one, other in zip(earlier.tolist(), later.tolist(), strict=True)

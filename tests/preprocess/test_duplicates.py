@@ -7,7 +7,7 @@ import pytest
 
 from components.params import NearDuplicates
 from components.preprocess.duplicates import FATES, Verdicts, follow, judge, leaders
-from components.preprocess.neighbours import MAX_MISS, rows_of_band
+from components.preprocess.neighbours import MAX_MISS, likely, rows_of_band
 from components.preprocess.shingles import jaccard
 from tests.tiny import tiny_rows
 
@@ -35,8 +35,19 @@ def mutated(texts: Sequence[str], *, num: int) -> list[str]:
     return found
 
 
-def test_leaders_are_those_that_comparing_all_pairs_gives() -> None:
-    texts = mutated([text for text, _ in tiny_rows(80)], num=300)
+def templated(num: int) -> list[str]:
+    """Texts of one template, of which most are just less alike than the threshold, and some are more."""
+    rng = random.Random(1)
+    states = ("shipped", "cancelled", "delayed")
+    return [
+        f"Your order {rng.randrange(10**7)} placed on day {rng.randrange(365)} has been {states[i % 3]} by the "
+        "warehouse team, thank you for shopping with us"
+        for i in range(num)
+    ]
+
+
+@pytest.mark.parametrize("texts", [mutated([text for text, _ in tiny_rows(80)], num=300), templated(300)])
+def test_leaders_are_those_that_comparing_all_pairs_gives(texts: list[str]) -> None:
     expected = list(range(len(texts)))
     for row, text in enumerate(texts):
         firsts = [other for other in range(row) if expected[other] == other]
@@ -60,6 +71,19 @@ def test_only_leaders_are_followed(pairs: list[tuple[int, int]], leader: list[in
     found = np.arange(4)
     assert follow(found, *np.array(pairs).T) is is_settled
     assert found.tolist() == leader
+
+
+def test_texts_of_one_template_are_not_compared_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(*pairs: np.ndarray, threshold: float) -> np.ndarray:
+        asked.append(len(pairs[1]))
+        return likely(*pairs, threshold=threshold)
+
+    monkeypatch.setattr("components.preprocess.duplicates.likely", counted)
+    found = leaders(pa.array(templated(800), pa.large_string()), PARAMS)
+    assert 400 < (found == np.arange(800)).sum() < 700
+    assert sum(asked) < 200 * 800  # of some 320,000 pairs, which nine bands in the mean would each compare
 
 
 def test_many_copies_of_one_text_are_not_compared_in_pairs() -> None:

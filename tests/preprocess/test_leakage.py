@@ -1,3 +1,4 @@
+import random
 from contextlib import nullcontext as does_not_raise
 
 import pyarrow as pa
@@ -26,6 +27,16 @@ def test_near_duplicates_within_one_split_pass() -> None:
     train = [*TEXTS[:200], TEXTS[0] + "!"]
     with does_not_raise():
         check_leakage(splits(train=train, validation=TEXTS[200:250], test=TEXTS[250:]), PARAMS)
+
+
+def test_near_duplicate_across_splits_is_found_among_texts_of_one_template() -> None:
+    rng = random.Random(1)
+    texts = [
+        f"Your order {rng.randrange(10**9)} is on its way with the van of day {rng.randrange(365)}" for _ in range(200)
+    ]
+    parts = splits(train=texts[:100], validation=texts[100:150], test=[*texts[150:], texts[99] + "!"])
+    with pytest.raises(LeakageError, match="1 texts of one split come again"):
+        check_leakage(parts, PARAMS)
 
 
 def test_an_equal_text_in_another_split_is_a_leak() -> None:
