@@ -357,8 +357,9 @@ def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: 
         assumptions.append(
             f"{num_rows:,} rows, the fewest that validate.contract.num_rows allows, since preprocess has not run so"
         )
-    train = round(num_rows * (1 - split.validation - split.test))
-    counts = Counts(max(1, train), max(1, round(num_rows * split.validation)), 0, facts.context)
+    validation, test = split.shares
+    train = round(num_rows * (1 - validation - test))
+    counts = Counts(max(1, train), max(1, round(num_rows * validation)), 0, facts.context)
     if isinstance(recipe.preprocess, TextGenerationData):
         characters = (contract.text_length.min if contract.text_length else None) or 1
         windows = max(1, characters // CHARACTERS_A_TOKEN // facts.context)

@@ -58,7 +58,7 @@ def write_bundle(
     params = {stage: entry["params"] for stage, entry in origin.items()}
     gates = gates_passed(reports=reports, params=params, num_golden=len(golden), drop=drop)
     card = card_text(
-        recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates
+        recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates, params=params
     )  # fmt: skip
     (folder / CARD).write_text(card, encoding="utf-8")
     write_json(folder / MANIFEST, {"recipe": recipe, "gates": gates, "files": files_of(folder)})

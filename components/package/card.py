@@ -14,7 +14,7 @@ CARD = """\
 
 ## How well
 
-It was not trained on the test split. On
+It was not trained on the test split{given_note}. On
 {judged},
 its {metric} is {quality:.4g}; the float model's is {float_quality:.4g}, and {agreement:.1%} of the {unit} get the same
 answer of both. It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}).
@@ -53,14 +53,18 @@ The page at `/` asks it, or:
 
 
 def card_text(
-    recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any], gates: Sequence[Gate]
+    recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any], gates: Sequence[Gate],
+    params: Mapping[str, Any],
 ) -> str:  # fmt: skip
-    """Return the card of a bundle, in Markdown; the folder `bundle` holds the model already."""
+    """Return the card of a bundle, in Markdown; the folder `bundle` holds the model already, and `params` the stages'
+    sections by name."""
+    column = params.get("preprocess", {}).get("split", {}).get("column")
     data, evaluated, compressed = reports["card"], reports["evaluated"], reports["compressed"]
     confidence = evaluated.get("confidence")
     return CARD.format(
         recipe=recipe,
         what_it_is=endpoint.what_it_is(bundle),
+        given_note=f", which the column `{column}` of the rows gives" if column else "",
         judged=compressed["judged"],
         metric=words_of(compressed["metric"]),
         quality=compressed["quality"],

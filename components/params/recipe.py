@@ -91,6 +91,8 @@ def faults_of_task(recipe: Recipe) -> Iterator[str]:
         yield f"objective is '{recipe.objective}', which pretrain.mode 'train' learns, but it is '{pretrain.mode}'"
     if isinstance(pretrain, Load) and not sections.can_load:
         yield f"pretrain.mode is 'load', which takes an encoder of texts, but task is '{task}'"
+    if recipe.preprocess.split.column is not None and not sections.gives_labels:
+        yield f"preprocess.split.column is for classifiers, but task is '{task}'; leave it out"
     if recipe.validate.contract.max_unlabelled_share is not None and not sections.can_load:
         yield f"max_unlabelled_share is for texts to pretrain on, but task is '{task}', which uses none"
 

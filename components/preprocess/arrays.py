@@ -26,7 +26,17 @@ from components.params import ArrayData
 from components.plumbing.artifacts import PREDICTOR, read_json, write_json
 from components.plumbing.errors import MAX_EXAMPLES, InputError, LeakageError, examples
 from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
-from components.preprocess.duplicates import CONFLICTING, DUPLICATE, FATES, OUTVOTED, settle, write_removed
+from components.preprocess.duplicates import (
+    CONFLICTING,
+    DUPLICATE,
+    FATES,
+    LEAKING,
+    OUTVOTED,
+    Verdicts,
+    settle,
+    write_removed,
+)
+from components.preprocess.given import equal_repeats, given_splits, judge_given
 from components.preprocess.split import NAMES, divided
 from components.preprocess.stage import Inputs, Outputs
 from components.preprocess.timings import timed, write_timings
@@ -50,7 +60,7 @@ Values = NDArray[np.float32]
 @dataclass(frozen=True)
 class Report:
     """The counts of the rows: those in equal the sum of those out, unlabelled (repeated ones too), null, conflicting,
-    outvoted and duplicates."""
+    outvoted, duplicates and leaking."""
 
     num_rows_in: int
     num_unlabelled: int
@@ -66,6 +76,9 @@ class Report:
     num_outvoted: int
     """Rows whose label lost the vote of the rows with the same array; only where conflicts are put to the vote."""
     num_duplicates: int
+    num_leaking: int
+    """Rows left out of training or validation because the given test split, or the given validation split, holds their
+    array; 0 where the splits are drawn."""
     num_rows_out: int
     num_train: int
     num_validation: int
@@ -92,14 +105,12 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
         raise InputError(f"task '{params.task}' needs a label for each array; name them in validate.contract.labels")
     with timed("read", steps):
         values, is_there = read_values(inputs.data, params)
-        table = with_label_ids(read_columns(inputs.data, {"label": "label", "group": params.split.group}), labels)
+        names = {"label": "label", "group": params.split.group, "split": params.split.column}
+        table = with_label_ids(read_columns(inputs.data, names), labels)
         rows, unlabelled = usable(table, is_there)
     with timed("deduplicate", steps):
         codes = pa.array(map(digest, values)).dictionary_encode().indices.to_numpy()  # (N,), of equal arrays the same
-        verdicts = settle(
-            codes[row_numbers(rows)], np.arange(len(values)), numbers(rows["label_id"]),
-            num_labels=len(labels), conflicts=params.conflicts,
-        )  # fmt: skip
+        verdicts = judged(rows, codes[row_numbers(rows)], params, num_labels=len(labels))
         write_removed(outputs.observations / "removed.parquet", rows, verdicts, columns=["label"])
         rows = kept(rows, verdicts, labels)
         new = new_arrays(unlabelled, rows, codes)
@@ -127,6 +138,7 @@ def run(params: ArrayData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker
         num_conflicting_arrays=verdicts.num_conflicting_texts,
         num_outvoted=fates[OUTVOTED],
         num_duplicates=fates[DUPLICATE],
+        num_leaking=fates[LEAKING],
         **class_counts(rows, splits, num_classes=len(labels)),
         num_values=prod(params.shape),
         value_min=float(trained_on.min()),
@@ -190,6 +202,20 @@ def usable(table: pa.Table, is_there: NDArray[np.bool_]) -> tuple[pa.Table, pa.T
         raise InputError(f"no row of {len(table)} has both an array and a label")
     check_groups(rows)
     return rows, unlabelled
+
+
+def judged(rows: pa.Table, codes: NDArray[np.int64], params: ArrayData, *, num_labels: int) -> Verdicts:
+    """Return the fate of each row with a label; `codes` are equal where the arrays of these rows are."""
+    labels = numbers(rows["label_id"])
+
+    def judge_rows(some: NDArray[np.int64]) -> Verdicts:
+        every = np.arange(codes.max() + 1)
+        return settle(codes[some], every, labels[some], num_labels=num_labels, conflicts=params.conflicts)
+
+    if params.split.column is None:
+        return judge_rows(np.arange(len(rows)))
+    split = given_splits(rows, params.split)
+    return judge_given(split, labels, repeats=equal_repeats(codes), judge=judge_rows)
 
 
 def digest(array: Values) -> str:

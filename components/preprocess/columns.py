@@ -15,7 +15,7 @@ from components.preprocess.duplicates import KEPT, Verdicts
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 
-CHOSEN_BY = {"group": "split.group", "slice": "preprocess.slice"}
+CHOSEN_BY = {"group": "split.group", "slice": "preprocess.slice", "split": "split.column"}
 """The settings that name a column of the recipe's own, by the column's name here."""
 
 

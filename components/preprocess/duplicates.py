@@ -17,8 +17,8 @@ from components.preprocess.shingles import jaccard, signatures
 SEED = 1
 PAIRS_A_CALL = 4_096
 
-KEPT, CONFLICTING, OUTVOTED, DUPLICATE, NEAR_DUPLICATE = range(5)
-FATES = ("kept", "conflicting", "outvoted", "duplicate", "near-duplicate")
+KEPT, CONFLICTING, OUTVOTED, DUPLICATE, NEAR_DUPLICATE, LEAKING = range(6)
+FATES = ("kept", "conflicting", "outvoted", "duplicate", "near-duplicate", "leaking")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.params import Split
-from components.plumbing.errors import InputError
+from components.plumbing.errors import InputError, examples
 
 NAMES = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
@@ -21,19 +21,39 @@ TRAIN, VALIDATION, TEST = range(3)
 def divided(
     rows: pa.Table, keys: Callable[[], Sequence[str]], params: Split, *, labels: Sequence[str]
 ) -> dict[str, pa.Table]:
-    """Divide the rows into splits, in the order in which they came: by group where they have one, else by `keys`.
+    """Divide the rows into splits, in the order in which they came: as their column `split` says, where they have one;
+    and what is to be drawn by group where they have one, else by `keys`.
 
     Without a column `label_id`, all rows belong to one class.
     """
     ids = np.zeros(len(rows), np.int64)
     if "label_id" in rows.column_names:
         ids = rows["label_id"].to_numpy().astype(np.int64)
-    if params.group is None:
-        split = stratified(keys(), ids, params, labels=labels)
-    else:
-        split = grouped(rows["group"].to_pylist(), ids, params, labels=labels)
-        rows = rows.drop_columns(["group"])
+    split = np.full(len(rows), TRAIN, np.int8)
+    if "split" in rows.column_names:
+        split = np.array([NAMES.index(name) for name in rows["split"].to_pylist()], np.int8)
+        check_learned(split, ids, labels)
+    if any(params.shares):
+        drawn = (split == TRAIN).nonzero()[0]
+        if params.group is None:
+            texts = pa.array(keys(), pa.large_string()).take(pa.array(drawn)).to_pylist()
+            split[drawn] = stratified(texts, ids[drawn], params, labels=labels)
+        else:
+            groups = rows["group"].take(pa.array(drawn)).to_pylist()
+            split[drawn] = grouped(groups, ids[drawn], params, labels=labels)
+    rows = rows.drop_columns([name for name in ("group", "split") if name in rows.column_names])
     return {name: rows.filter(pa.array(split == number)) for number, name in enumerate(NAMES)}
+
+
+def check_learned(split: NDArray[np.int8], label_ids: NDArray[np.int64], labels: Sequence[str]) -> None:
+    """Raise InputError where a class has no row for training in the splits that the rows say."""
+    counts = np.bincount(label_ids[split == TRAIN], minlength=len(labels))
+    lost = [label for label, count in zip(labels, counts, strict=True) if not count]
+    if lost:
+        raise InputError(
+            f"the given training split has no row of {examples(lost)} after cleaning, so it cannot be learned: add "
+            "rows, or join or drop the class in ingest.query"
+        )
 
 
 def stratified(
@@ -49,7 +69,7 @@ def stratified(
     if few:
         raise InputError(
             f"too small to stratify: after cleaning, {', '.join(few[:5])} rows{' and more classes' * (len(few) > 5)}; "
-            f"each class needs {needed} to be in every split (validation {params.validation}, test {params.test}): "
+            f"each class needs {needed} to be in every split ({shown_shares(params)}): "
             "add rows, raise the shares, or join or drop the class in ingest.query"
         )
     split = np.full(len(label_ids), TRAIN, np.int8)
@@ -63,16 +83,23 @@ def stratified(
 
 def sizes(num_rows: int, params: Split) -> tuple[int, int, int]:
     """Return the numbers of rows of a class in train, validation and test."""
-    num_validation, num_test = int(num_rows * params.validation + 0.5), int(num_rows * params.test + 0.5)
+    num_validation, num_test = (int(num_rows * share + 0.5) for share in params.shares)
     return num_rows - num_validation - num_test, num_validation, num_test
 
 
 def fewest_rows(params: Split) -> int:
-    """Return the least number of rows with which a class is in every split."""
-    num_rows = 3
-    while min(sizes(num_rows, params)) < 1:
+    """Return the least number of rows with which a class is in every split that is drawn, and in training."""
+    num_rows = 2
+    while any(size < 1 and share for size, share in zip(sizes(num_rows, params), (1, *params.shares), strict=True)):
         num_rows += 1
     return num_rows
+
+
+def shown_shares(params: Split) -> str:
+    """Return in words which share of the rows each split gets."""
+    if params.column is not None:
+        return f"validation {params.validation} of the rows for training"
+    return f"validation {params.validation}, test {params.test}"
 
 
 def grouped(
@@ -87,10 +114,11 @@ def grouped(
     names, codes = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     counts = np.zeros((len(names), len(labels)))  # (groups, classes)
     np.add.at(counts, (codes, label_ids), 1)
-    shares = np.array([1 - params.validation - params.test, params.validation, params.test])
+    validation, test = params.shares
+    shares = np.array([1 - validation - test, validation, test][: 3 if test else 2])
     wanted = np.maximum(shares[:, None] * counts.sum(axis=0), 1e-9)  # (splits, classes)
     there = np.zeros_like(wanted)
-    num_groups = np.zeros(len(NAMES), int)
+    num_groups = np.zeros(len(shares), int)
     split = np.empty(len(names), np.int8)
     order = np.lexsort((digests(names.tolist(), seed=params.seed), -counts.sum(axis=1)))
     for num_left, group in zip(range(len(order), 0, -1), order, strict=True):
@@ -109,12 +137,12 @@ def check_classes(
     there: NDArray[np.float64], counts: NDArray[np.float64], params: Split, labels: Sequence[str]
 ) -> None:
     """Raise InputError where a class is missing from a split."""
-    for number, name in enumerate(NAMES):
-        for label in (there[number] == 0).nonzero()[0]:
+    for name, of_split in zip(NAMES, there, strict=False):  # test may not be drawn
+        for label in (of_split == 0).nonzero()[0]:
             raise InputError(
                 f"too small to split by '{params.group}': '{labels[label]}' is missing from {name}; its "
                 f"{int(counts[:, label].sum())} rows lie in {int((counts[:, label] > 0).sum())} groups, and at least "
-                "3 of like size are needed: add rows, or set split.group to null"
+                f"{len(there)} of like size are needed: add rows, or set split.group to null"
             )
 
 

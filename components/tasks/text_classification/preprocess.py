@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from numpy.typing import NDArray
 
 from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
 from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
@@ -28,12 +29,15 @@ from components.preprocess.duplicates import (
     CONFLICTING,
     DUPLICATE,
     FATES,
+    LEAKING,
     NEAR_DUPLICATE,
     OUTVOTED,
+    Verdicts,
     judge,
     leaders,
     write_removed,
 )
+from components.preprocess.given import given_splits, judge_given, leak_of_given_split, text_repeats
 from components.preprocess.known_tokenizer import KnownTokenizer
 from components.preprocess.leakage import check_leakage
 from components.preprocess.spelling import KINDS, lacking
@@ -61,7 +65,7 @@ pc: Any = pyarrow.compute  # makes its functions when it is imported, where no t
 class Report:
     """The counts of the rows, and the figures of their tokens.
 
-    Rows in = rows out + unlabelled + null + empty + conflicting + outvoted + duplicates + near-duplicates.
+    Rows in = rows out + unlabelled + null + empty + conflicting + outvoted + duplicates + near-duplicates + leaking.
     """
 
     num_rows_in: int
@@ -79,8 +83,12 @@ class Report:
     """The number of rows whose label lost to that of most rows with their text, where conflicts are put to the vote."""
     num_duplicates: int
     num_near_duplicates: int
+    num_leaking: int
+    """The number of rows left out of training or validation because the given test split, or the given validation
+    split, holds their text or one nearly the same; 0 where the splits are drawn."""
     raw_leak_share: float
-    """The share of leaked rows in the test split of a random split of the rows with a label as they came.
+    """The share of leaked rows in the test split as it is given or, where none is, in that of a random split of the
+    rows with a label as they came.
 
     A row is leaked where its text, or one nearly the same, is in the training split too.
     """
@@ -118,16 +126,16 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             check = partial(load_vocabulary, max_tokens=params.max_tokens)
             fetch_tokenizer(params.tokenizer, inputs, outputs, check=check, tracker=tracker)
     with timed("clean", steps):
-        names = {"text": "text", "label": "label", "group": params.split.group, "slice": params.slice}
+        names = {
+            "text": "text", "label": "label", "group": params.split.group, "slice": params.slice,
+            "split": params.split.column,
+        }  # fmt: skip
         data = read_columns(inputs.data, names)
         cleaned = clean_column(data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens)
         table = with_label_ids(data.set_column(data.column_names.index("text"), "text", cleaned.texts), labels)
         rows, unlabelled, num_null, num_empty = usable(table)
     with timed("deduplicate", steps):
-        verdicts = judge(
-            rows["text"].combine_chunks(), numbers(rows["label_id"]), params.near_duplicates,
-            num_labels=len(labels), conflicts=params.conflicts,
-        )  # fmt: skip
+        verdicts, raw_leak_share = judged(rows, params, num_labels=len(labels))
         write_removed(outputs.observations / "removed.parquet", rows, verdicts, columns=["label", "text"])
         rows = kept(rows, verdicts, labels)
         unlabelled = new_texts(unlabelled, rows, params.near_duplicates)
@@ -159,7 +167,8 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         num_outvoted=fates[OUTVOTED],
         num_duplicates=fates[DUPLICATE],
         num_near_duplicates=fates[NEAR_DUPLICATE],
-        raw_leak_share=round(leak_of_random_split(verdicts.first, params.split), 6),
+        num_leaking=fates[LEAKING],
+        raw_leak_share=round(raw_leak_share, 6),
         **class_counts(rows, splits, num_classes=len(labels)),
         num_masked=cleaned.num_masked,
         num_cut=cleaned.num_cut,
@@ -203,6 +212,24 @@ def blaming_masks(cleaned: Cleaned, *, num_rows: int) -> Generator[None]:
         raise InputError(f"{told}; take {named} out of it ({error})") from error
 
 
+def judged(rows: pa.Table, params: TextClassificationData, *, num_labels: int) -> tuple[Verdicts, float]:
+    """Return the fate of each row with a label, and the share of the test rows that leak as the rows came."""
+    texts, labels = rows["text"].combine_chunks(), numbers(rows["label_id"])
+
+    def judge_rows(some: NDArray[np.int64]) -> Verdicts:
+        return judge(
+            texts.take(pa.array(some)), labels[some], params.near_duplicates,
+            num_labels=num_labels, conflicts=params.conflicts,
+        )  # fmt: skip
+
+    if params.split.column is None:
+        verdicts = judge_rows(np.arange(len(rows)))
+        return verdicts, leak_of_random_split(verdicts.first, params.split)
+    split, repeats = given_splits(rows, params.split), text_repeats(texts, params.near_duplicates)
+    verdicts = judge_given(split, labels, repeats=repeats, judge=judge_rows)
+    return verdicts, leak_of_given_split(split, verdicts, repeats=repeats)
+
+
 def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> pa.Table:
     """Return the unlabelled rows whose text is new.
 
@@ -216,8 +243,11 @@ def new_texts(unlabelled: pa.Table, rows: pa.Table, params: NearDuplicates) -> p
     leader = leaders(encoded.dictionary, params)  # of each different text; those of labelled rows come first
     first = np.full(len(encoded.dictionary), len(texts), np.int64)
     np.minimum.at(first, codes, np.arange(len(texts)))
-    is_first = first[leader[codes]] == np.arange(len(texts))
-    return unlabelled.filter(pa.array(is_first[len(rows) :]))
+    is_new = (first[leader[codes]] == np.arange(len(texts)))[len(rows) :]
+    if "split" in rows.column_names:  # of held-out texts, which are kept, one that has a leader leads none
+        held, others = np.split(np.arange(len(texts)), [len(rows)])
+        is_new &= text_repeats(texts, params)(held, others) < 0
+    return unlabelled.filter(pa.array(is_new))
 
 
 def write_splits(
