@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.ingest.files import BadRow, opened
+from components.ingest.files import BadRow, opened, without_packing
 from components.sources import Fetched
 
 MARK = "\U0010ffff"
@@ -48,7 +48,7 @@ def decode(fetched: Fetched, encoding: str, folder: Path) -> Decoded:
     paths: list[Path] = []
     for path in fetched.paths:
         name = path.relative_to(fetched.top)
-        target = folder / (name.with_suffix("") if path.suffix == ".gz" else name)
+        target = folder / without_packing(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("w", encoding="utf-8", newline="") as file:
             for text in chunks_of(path, encoding, bad, name=name.as_posix()):

@@ -9,7 +9,7 @@ is from (its path below the source's folder), unless the rows have a column of t
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import TextIOWrapper
 from itertools import islice
@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.ingest.decoding import MARK, codec_of, decode, is_utf_8
-from components.ingest.files import BadRow, opened
+from components.ingest.evening import even
+from components.ingest.files import BadRow, opened, packing_of
+from components.ingest.kinds import check_kind, first_bytes, is_parquet
+from components.ingest.lines import MAX_ROW_BYTES, as_utf_8, lines_of, load_lines, objects_of
 from components.ingest.session import first_line
 from components.params import CsvFormat, PlainFormat
 from components.plumbing.errors import SourceError, examples
@@ -25,26 +28,21 @@ from components.sources import Fetched
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     Connection = duckdb.DuckDBPyConnection
 
-MAX_ROW_BYTES = 32 * 2**20
 NUM_KEPT_BAD_ROWS = 100
-
-ENDS = {"\n": "LF", "\r\n": "CR LF", "\r": "CR"}
 
 # What stands for bytes that are not in the encoding.
 REPLACED = "\ufffd"
+
+CUT_OFF = "the end of a file is missing, as where a download or a copy was cut off; bring it again"
 
 MIXED = "JSON"
 """DuckDB's name of the type of a column whose values are of several JSON types."""
 MAX_NESTED_SHARE = 0.5
 MAX_STRAY_SHARE = 0.05
 """The most rows, as a share, with bytes that are not in the encoding: with more, it is another encoding."""
-
-BATCH_ROWS = 20_000
-BATCH_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -74,13 +72,16 @@ def load(con: "Connection", form: CsvFormat | PlainFormat | None, fetched: Fetch
     import duckdb
 
     form_type = form.type if form else "rows"
+    if form_type in TABLES:
+        for path in fetched.paths:
+            check_table(path, form_type)
     try:
         num_bad, bad = READERS[form_type](con, form, fetched, work)
     except (duckdb.OutOfMemoryException, duckdb.IOException):
         raise
     except duckdb.Error as error:
-        reason = mixed_ends(form, fetched) if isinstance(form, CsvFormat) and "invalid state" in str(error) else ""
-        raise SourceError(f"the source cannot be read as {form_type}: {reason or first_line(error)}") from error
+        reason = CUT_OFF if form_type == "parquet" and "No magic bytes" in str(error) else first_line(error)
+        raise SourceError(f"the source cannot be read as {form_type}: {reason}") from error
     (num_rows,) = con.execute("SELECT count(*) FROM source").fetchone() or (0,)
     return Loaded(num_rows, num_bad, tuple(bad))
 
@@ -92,13 +93,18 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched, work: Path) -
     then the encoding is another.
     """
     columns = form.columns or header_of(form, fetched)
-    if is_utf_8(form.encoding):
-        num_bad, bad, is_encoded = read_utf_8(con, form, fetched, columns)
-        if is_encoded:
-            return num_bad, bad
-        con.execute("DROP TABLE source")
+    if is_utf_8(form.encoding) and is_plain(fetched):
+        found = read_one_ended(con, form, fetched, columns)
+        if found is not None and found[2]:
+            return found[:2]
+        con.execute("DROP TABLE IF EXISTS source")
     decoded = decode(fetched, form.encoding, work / "decoded")
-    num_bad, bad, _ = read_utf_8(con, form, decoded.fetched, columns, again="again_")
+    found = read_one_ended(con, form, decoded.fetched, columns, again="again_")
+    if found is None:
+        con.execute("DROP TABLE IF EXISTS source")
+        evened, plain = even(decoded.fetched, form, work / "evened", max_bytes=MAX_ROW_BYTES)
+        found = read_utf_8(con, plain, evened, columns, again="evened_")
+    num_bad, bad, _ = found
     holds_mark = " OR ".join(f"coalesce(contains({identifier(name)}, '{MARK}'), false)" for name in columns)
     num_rows, num_marked = con.execute(
         f"SELECT count(*), coalesce(sum(CAST(({holds_mark}) AS INTEGER)), 0) FROM source"
@@ -107,6 +113,25 @@ def read_csv(con: "Connection", form: CsvFormat, fetched: Fetched, work: Path) -
         raise not_encoded(decoded.bad[0].file, decoded.bad[0].row, form.encoding)
     con.execute(f"DELETE FROM source WHERE {holds_mark}")
     return num_bad + int(num_marked), [*decoded.bad, *bad][:NUM_KEPT_BAD_ROWS]
+
+
+def is_plain(fetched: Fetched) -> bool:
+    """Return whether DuckDB itself can open the files: it unpacks gzip, and by the name alone."""
+    return all(packing_of(path) == ("gzip" if path.suffix == ".gz" else None) for path in fetched.paths)
+
+
+def read_one_ended(
+    con: "Connection", form: CsvFormat, fetched: Fetched, columns: tuple[str, ...], *, again: str = ""
+) -> tuple[int, list[BadRow], bool] | None:
+    """Read CSV as `read_utf_8` does; None where its lines end in several ways, which DuckDB does not read."""
+    import duckdb
+
+    try:
+        return read_utf_8(con, form, fetched, columns, again=again)
+    except duckdb.Error as error:
+        if "invalid state" not in str(error):
+            raise
+    return None
 
 
 def read_utf_8(
@@ -169,23 +194,6 @@ def num_lost_lines(con: "Connection", form: CsvFormat, fetched: Fetched) -> int:
     breaks = " + ".join(f"coalesce(sum({num_breaks(identifier(name))}), 0)" for name in columns)
     (num_used,) = con.execute(f"SELECT count(*) + {breaks} FROM source").fetchone() or (0,)
     return int(num_lines - len(fetched.paths) * form.header - num_used)
-
-
-def mixed_ends(form: CsvFormat, fetched: Fetched) -> str:
-    """Return in words where the lines of one file have two kinds of ends, which DuckDB cannot read and does not name;
-    empty where none do."""
-    for path in fetched.paths:
-        first = ""
-        with opened(path) as raw, TextIOWrapper(raw, encoding=form.encoding, errors="replace", newline="") as file:
-            for number, line in enumerate(islice(file, form.skip, None), start=form.skip + 1):
-                end = line[len(line.rstrip("\r\n")) :][-2:]
-                first = first or end
-                if end and end != first:
-                    return (
-                        f"{path.name} has lines that end in {ENDS[first]} and, from line {number}, in {ENDS[end]}; "
-                        f"make them one (sed -i 's/\\r$//' {path.name}), or quote the texts that hold a line break"
-                    )
-    return ""
 
 
 def header_of(form: CsvFormat, fetched: Fetched) -> tuple[str, ...]:
@@ -270,7 +278,7 @@ def read_parquet(con: "Connection", form: PlainFormat | None, fetched: Fetched, 
 
 def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
     """Read text as one row per line, blank lines too: `line`, and `line_number` from 1."""
-    load_lines(con, fetched)
+    load_lines(con, fetched, lines_of)
     name = ", filename" if fetched.is_many else ""
     con.execute(f"CREATE TABLE source AS SELECT line, line_number{name} FROM lines")
     con.execute("DROP TABLE lines")
@@ -278,19 +286,27 @@ def read_lines(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) 
 
 
 def read_jsonl(con: "Connection", form: PlainFormat, fetched: Fetched, _: Path) -> tuple[int, list[BadRow]]:
-    """Read one JSON object per line, skipping blank lines; the types are those that all lines agree on.
+    """Read JSON objects, one a line (blank lines are skipped) or as `components/ingest/lines.py` finds them; the types
+    are those that all of them agree on.
 
     A column that holds values of several types, most of them single ones, is read as text; a line with a list or an
     object there is a bad one. Returns the number of bad lines, those that are no JSON object too, and the first of
     them; raises SourceError where there is no object with a key.
     """
-    load_lines(con, fetched)
-    good = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
+    load_lines(con, fetched, objects_of)
+    marked = f"contains(line, '{MARK}')"
+    good = f"CASE WHEN json_valid(line) AND NOT {marked} THEN json_type(line) = 'OBJECT' ELSE false END"
     bad = f"FROM lines WHERE trim(line) <> '' AND NOT {good}"
-    (num_bad,) = con.execute(f"SELECT count(*) {bad}").fetchone() or (0,)
+    num_lines, num_bad, num_marked = con.execute(
+        f"SELECT (SELECT count(*) FROM lines), count(*), coalesce(sum(CAST({marked} AS INTEGER)), 0) {bad}"
+    ).fetchone() or (0, 0, 0)
     kept = con.execute(
-        f"SELECT filename, line_number, 'not a JSON object', line[:200] {bad} LIMIT {NUM_KEPT_BAD_ROWS}"
+        f"SELECT filename, line_number, CASE WHEN {marked} THEN 'not UTF-8' ELSE 'not a JSON object' END, "
+        f"replace(line[:200], '{MARK}', '{REPLACED}') {bad} LIMIT {NUM_KEPT_BAD_ROWS}"
     ).fetchall()
+    if num_marked == num_lines or num_marked > max(1, MAX_STRAY_SHARE * num_lines):
+        name, number = next(row[:2] for row in kept if row[2] == "not UTF-8")
+        raise SourceError(f"{name} is not UTF-8 (line {number}); convert it: {as_utf_8(fetched.top / name)}")
     (structure,) = con.execute(f"SELECT json_group_structure(line::JSON) FROM lines WHERE {good}").fetchone() or (None,)
     columns = json.loads(structure) if structure else {}
     if not isinstance(columns, dict) or not columns:
@@ -338,70 +354,18 @@ def typed(structure: Any) -> Any:
     return "VARCHAR" if structure == "NULL" else structure
 
 
-def load_lines(con: "Connection", fetched: Fetched) -> None:
-    """Make the table `lines` (filename, line_number, line), in batches."""
-    import duckdb
-    import pyarrow as pa
-
-    schema = pa.schema([("filename", pa.string()), ("line_number", pa.int64()), ("line", pa.string())])
-    faults: list[SourceError] = []
-
-    def batches() -> Iterator["pa.RecordBatch"]:
-        try:
-            yield from batches_of_lines(fetched, schema)
-        except SourceError as error:
-            faults.append(error)
-            raise
-
-    con.register("batches", pa.RecordBatchReader.from_batches(schema, batches()))
-    try:
-        con.execute("CREATE TABLE lines AS SELECT * FROM batches")
-    except duckdb.Error:
-        if faults:  # DuckDB would tell it with a traceback
-            raise faults[0] from None
-        raise
-    finally:
-        con.unregister("batches")
+def check_table(path: Path, form_type: str) -> None:
+    """Raise SourceError where a file is of a kind that no reader reads, or of another format than the recipe says."""
+    seen = first_bytes(path)
+    check_kind(path, seen)
+    if is_parquet(seen) != (form_type == "parquet"):
+        is_now = "a Parquet file" if is_parquet(seen) else f"no Parquet file: it begins with {seen[:40]!r}"
+        wanted = "{type: parquet}" if is_parquet(seen) else "what it is (csv or jsonl)"
+        raise SourceError(f"{path.name} is {is_now}, but ingest.format is {form_type}; set that to {wanted}")
 
 
-def batches_of_lines(fetched: Fetched, schema: "pa.Schema") -> Iterator["pa.RecordBatch"]:
-    import pyarrow as pa
-
-    names: list[str] = []
-    numbers: list[int] = []
-    lines: list[str] = []
-    size = 0
-    for name, number, line in lines_of(fetched):
-        names.append(name)
-        numbers.append(number)
-        lines.append(line)
-        size += len(line)
-        if len(lines) == BATCH_ROWS or size > BATCH_BYTES:
-            yield pa.record_batch([names, numbers, lines], schema=schema)
-            names, numbers, lines, size = [], [], [], 0
-    if lines:
-        yield pa.record_batch([names, numbers, lines], schema=schema)
-
-
-def lines_of(fetched: Fetched) -> Iterator[tuple[str, int, str]]:
-    """Yield each line without its end, with the file's name and the line number; raise SourceError where a line is too
-    long or not UTF-8."""
-    for path in fetched.paths:
-        name = path.relative_to(fetched.top).as_posix()
-        with opened(path) as file:
-            number = 0
-            while raw := file.readline(MAX_ROW_BYTES + 1):
-                number += 1
-                if len(raw) > MAX_ROW_BYTES:
-                    raise SourceError(f"{name}: line {number} is longer than {MAX_ROW_BYTES} bytes")
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise SourceError(
-                        f"{name} is not UTF-8 (line {number}); convert it: iconv -f <its encoding> -t utf-8"
-                    ) from error
-                yield name, number, line.removesuffix("\n").removesuffix("\r")
-
+TABLES = ("csv", "jsonl", "parquet")
+"""The formats of a table; any text may be lines."""
 
 READERS: dict[str, Callable[..., tuple[int, list[BadRow]]]] = {
     "csv": read_csv,

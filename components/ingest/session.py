@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_LIMIT = "1GB"
-AS_TEXT = """
+AS_TEXT = r"""
     CREATE MACRO as_text(value) AS CASE
+        WHEN typeof(value) LIKE 'DECIMAL%' THEN regexp_replace(CAST(value AS VARCHAR), '\.0*$|(\.\d*?[1-9])0+$', '\1')
         WHEN typeof(value) NOT IN ('DOUBLE', 'FLOAT') AND NOT is_json_float(value) THEN
             CASE WHEN typeof(value) = 'JSON' THEN to_json(value) ->> '$' ELSE CAST(value AS VARCHAR) END
         WHEN NOT isfinite(TRY_CAST(value AS DOUBLE)) THEN NULL

@@ -17,6 +17,10 @@ from flows.cli.group import RECIPES, STAGES, Project, cli, json_option
 @click.option("--text", required=True, metavar="COLUMN", help="The column that holds the texts.")
 @click.option("--label", required=True, metavar="COLUMN", help="The column that holds the classes.")
 @click.option(
+    "--test", metavar="FILE", type=click.Path(path_type=Path), help="The test rows, where they are a file of their own."
+)
+@click.option("--split", metavar="COLUMN", help="The column that says of each row: train, validation or test.")
+@click.option(
     "--encoder",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -24,7 +28,10 @@ from flows.cli.group import RECIPES, STAGES, Project, cli, json_option
 )
 @json_option
 @click.pass_obj
-def new(project: Project, name: str, data: Path, text: str, label: str, encoder: Path | None, as_json: bool) -> None:
+def new(
+    project: Project, name: str, data: Path, text: str, label: str, test: Path | None, split: str | None,
+    encoder: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Add recipe NAME for your own rows to params.yaml.
 
     The data contract, the split and the training settings are proposed from the rows that are there; the recipe says
@@ -41,7 +48,10 @@ def new(project: Project, name: str, data: Path, text: str, label: str, encoder:
 
     root = project.root
     with reporting(as_json) as report:
-        added = add_recipe(root, name, data=data.absolute(), text=text, label=label, encoder=encoder)
+        held_out = test.absolute() if test else None
+        added = add_recipe(
+            root, name, data=data.absolute(), test=held_out, text=text, label=label, split=split, encoder=encoder
+        )
         report(new_summary(added), new_notes)
 
 

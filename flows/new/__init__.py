@@ -4,20 +4,24 @@ Reads the rows once with the reader of `ingest`, proposes the data contract and 
 recipe as text, so that every comment of params.yaml stays. Nothing is changed unless the recipe is whole and valid.
 """
 
+import contextlib
 import re
 import shutil
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.params import FileSource
+from components.params import CsvFormat, FileSource, PlainFormat
 from components.plumbing.artifacts import replacing
-from components.plumbing.errors import ParamsError, examples
+from components.plumbing.errors import ParamsError, SourceError, examples
 from components.plumbing.locks import hold
 from components.recipes import PARAMS, load_yaml, parse_recipe
 from components.sources import fetch_folder
 from components.sources.fetched import digest_of
 from components.sources.files import matching
-from flows.new.figures import Figures, measure_table
+from flows.new.figures import Figures, Measured, measure_table
+from flows.new.given import by_file, linked, names_of, undone
 from flows.new.settings import RecipeSettings, choose, positions_of
 from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
@@ -38,21 +42,65 @@ class Added:
     """Remarks on the rows that a person should know or may want to act on."""
 
 
-def add_recipe(root: Path, name: str, *, data: Path, text: str, label: str, encoder: Path | None) -> Added:
-    """Propose a recipe from the rows of `data` and add it to params.yaml, or change nothing and say why not."""
+def add_recipe(
+    root: Path, name: str, *, data: Path, text: str, label: str, encoder: Path | None, test: Path | None = None,
+    split: str | None = None,
+) -> Added:  # fmt: skip
+    """Propose a recipe from the rows of `data` and add it to params.yaml, or change nothing and say why not.
+
+    The test rows may come with the others: in the file `test`, or by the column `split`. Two files are then linked to
+    from a folder of the project, `data/NAME`, which the recipe reads.
+    """
     check_name(root, name)
+    if test is not None and split is not None:
+        raise ParamsError("--test and --split both say which rows are for the test; give one of them")
     path = find(data)
-    measured = measure_table(path, format_of(path, (text, label)), text=text, label=label)
+    form = format_of(path, (text, label))
+    files = pair_of(path, find(test), form, (text, label)) if test is not None else {}
+    measured = measure(path, files, form, text=text, label=label, split=split)
     max_positions = positions_of(encoder) if encoder else None
     texts, figures, told = look_at_texts(root, measured, encoder)
     settings = choose(figures, max_positions=max_positions)
-    with hold(root, "params", doing="modelyard new", wait=True):
+    with hold(root, "params", doing="modelyard new", wait=True), contextlib.ExitStack() as stack:
         params = (root / PARAMS).resolve()
         before = params.read_bytes().decode("utf-8")
         source = encoder_text(name, before, encoder_source(root, encoder) if encoder else None)
-        recipe = recipe_text(name, measured, settings, texts, path=place(root, path), encoder=source)
+        pattern = None
+        if files:
+            path = root / "data" / name
+            pattern = linked(path, files, root=root).pattern
+            stack.enter_context(undone(path))
+        recipe = recipe_text(name, measured, settings, texts, path=place(root, path), encoder=source, pattern=pattern)
         replace_params(params, before, insert(before, recipe, path=params), name)
     return Added(name, figures, settings, texts, (*hints(figures, measured.format), *told))
+
+
+def pair_of(data: Path, test: Path, form: object, wanted: tuple[str, str]) -> dict[str, Path]:
+    """Return the files of the training and of the test rows by the names that they have beside each other; SourceError
+    where one reader cannot read both."""
+    names = names_of(data, test)
+    if (other := format_of(test, wanted)) != form:
+        raise SourceError(
+            f"{data.name} is read as {shown_format(form)}, but {test.name} as {shown_format(other)}; write one as the "
+            "other is"
+        )
+    return {names["train"]: data, names["test"]: test}
+
+
+def shown_format(form: object) -> str:
+    values = form.model_dump(exclude_defaults=True) if isinstance(form, CsvFormat | PlainFormat) else {}
+    return ", ".join(f"{key} {value!r}" for key, value in values.items())
+
+
+def measure(
+    path: Path, files: Mapping[str, Path], form: CsvFormat | PlainFormat, *, text: str, label: str, split: str | None
+) -> Measured:
+    """Measure the rows of the one file, or of the two that say the split."""
+    if not files:
+        return measure_table(FileSource(kind="file", path=str(path)), form, text=text, label=label, split=split)
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
+        source = linked(Path(folder) / "both", files)
+        return measure_table(source, form, text=text, label=label, split=by_file(*files))
 
 
 def check_name(root: Path, name: str) -> None:
@@ -119,6 +167,11 @@ def hints(figures: Figures, form: object) -> list[str]:
         found.append(f"{figures.null_share:.1%} of the rows have no text or no label; they are not used")
     if figures.conflict_share > 0:
         found.append(f"{figures.conflict_share:.1%} of the texts carry two labels; preprocess removes them")
+    if figures.num_leaking:
+        found.append(
+            f"{figures.num_leaking:,} rows for training have the text of a test row; preprocess leaves them out, and "
+            "the test rows stay"
+        )
     return found
 
 

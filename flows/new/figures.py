@@ -1,6 +1,7 @@
 """The figures of a user's rows that a recipe is proposed from, read just as the stage `ingest` reads them."""
 
 import itertools
+import shlex
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,9 @@ from components.ingest.reading import MIXED, Loaded, literal, load
 from components.ingest.session import first_line, session
 from components.params import CsvFormat, FileSource, PlainFormat
 from components.plumbing.errors import SourceError, did_you_mean, examples
+from components.preprocess.split import NAMES
 from components.sources import fetch
+from flows.new.given import NAMED_BY_FILE, Given, by_column, identifier
 from serving.predictors.text import INVISIBLE
 
 if TYPE_CHECKING:
@@ -72,6 +75,10 @@ class Figures:
     """The number of texts of each label that is a usual name of a missing value."""
     mixed_scripts: tuple[str, ...]
     """Labels with letters of two alphabets, of which some look alike."""
+    given: Mapping[str, int] | None = None
+    """The rows with text and label of each split, where the rows come with one."""
+    num_leaking: int = 0
+    """The rows of the given training split whose text is in the given test split, too."""
 
     @property
     def num_texts(self) -> int:
@@ -88,22 +95,27 @@ class Measured:
     """Texts of the rows, drawn at random: as many as MAX_SAMPLED_CHARACTERS hold."""
 
 
-def measure_table(path: Path, form: CsvFormat | PlainFormat, *, text: str, label: str) -> Measured:
-    """Read the file and count its rows; SourceError where no classifier can be trained on these columns."""
-    source = FileSource(kind="file", path=str(path))
+def measure_table(
+    source: FileSource, form: CsvFormat | PlainFormat, *, text: str, label: str, split: str | Given | None = None
+) -> Measured:
+    """Read the source, whose path is absolute, and count its rows; SourceError where no classifier can be trained on
+    these columns. `split` is the split that the rows come with, or the column that says it."""
     with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
-        fetched = fetch(source, root=path.parent, folder=Path(work) / "source")
+        fetched = fetch(source, root=Path(work), folder=Path(work) / "source")
         best, fewest = form, None
         for place, option in enumerate(options_of(form)):
             folder = Path(work) / str(place)
             with session(folder / "rows") as con:
                 loaded = load(con, option, fetched, work=folder)
+                if option.type == "jsonl" and loaded.num_rows == 1:
+                    check_not_wrapped(con, fetched.paths[0], (text, label))
                 if loaded.num_bad == 0:
-                    return measured(con, option, loaded, text=text, label=label)
+                    return measured(con, option, loaded, text=text, label=label, split=split)
             if fewest is None or loaded.num_bad < fewest:
                 best, fewest = option, loaded.num_bad
         with session(Path(work) / "again") as con:
-            return measured(con, best, load(con, best, fetched, work=Path(work)), text=text, label=label)
+            loaded = load(con, best, fetched, work=Path(work))
+            return measured(con, best, loaded, text=text, label=label, split=split)
 
 
 def options_of(form: CsvFormat | PlainFormat) -> list[CsvFormat | PlainFormat]:
@@ -115,18 +127,59 @@ def options_of(form: CsvFormat | PlainFormat) -> list[CsvFormat | PlainFormat]:
     return [form.model_copy(update=change) for change in changes]
 
 
-def check_columns(con: "Connection", wanted: tuple[str, str]) -> None:
-    """Raise SourceError where the two names are not those of two columns of single values."""
+def check_not_wrapped(con: "Connection", path: Path, wanted: tuple[str, str]) -> None:
+    """Raise SourceError where a file of one JSON object holds the rows within it, with the command that takes them
+    out."""
     there = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE source)").fetchall())
-    for name, option in zip(wanted, ("--text", "--label"), strict=True):
+    target = repr(f"{path.name.partition('.')[0]}_lines.jsonl")
+    if set(wanted) <= set(there) and all(there[name].startswith(("STRUCT", "MAP")) for name in wanted):
+        code = f"import pandas; pandas.read_json({path.name!r}).to_json({target}, orient='records', lines=True)"
+        raise SourceError(
+            f"{path.name} holds an object of rows for each column, as pandas writes it; write the rows one a line: "
+            f"python -c {shlex.quote(code)}"
+        )
+    lists = [name for name, kind in there.items() if kind.startswith("STRUCT") and kind.endswith("[]")]
+    if not set(wanted) <= set(there) and len(lists) == 1:
+        code = (
+            f"import json; rows = json.load(open({path.name!r}))[{lists[0]!r}]; "
+            f"open({target}, 'w').writelines(json.dumps(row) + chr(10) for row in rows)"
+        )
+        raise SourceError(
+            f"{path.name} is one object; the rows are in its list '{lists[0]}': write them one a line: "
+            f"python -c {shlex.quote(code)}"
+        )
+
+
+def check_columns(con: "Connection", wanted: Mapping[str, str]) -> None:
+    """Raise SourceError where the names, each with the option that gave it, are not those of different columns of
+    single values."""
+    there = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE source)").fetchall())
+    for option, name in wanted.items():
         if name not in there:
             raise SourceError(
                 f"{option}: no column '{name}'{did_you_mean(name, there)}; the file has {examples(there)}"
             )
-    if wanted[0] == wanted[1]:
-        raise SourceError(f"--text and --label are both '{wanted[0]}'; they must be two columns")
-    for name, option in zip(wanted, ("--text", "--label"), strict=True):
+    for (option, name), (other, other_name) in itertools.combinations(wanted.items(), 2):
+        if name == other_name:
+            raise SourceError(f"{option} and {other} are both '{name}'; they must be two columns")
+    for option, name in wanted.items():
         check_single(con, name, there[name], option)
+
+
+def said_split(con: "Connection", split: str | Given) -> Given:
+    """Return the split that the rows come with, by its column where that is named; SourceError where the files of the
+    rows cannot be told, or the column does not say splits."""
+    if isinstance(split, Given):
+        if len(con.execute(f"SELECT DISTINCT {split.sql} FROM source").fetchall()) != len(NAMED_BY_FILE):
+            raise SourceError(
+                "--test: the files have a column 'filename' of their own, by which the test rows cannot be told, or "
+                "one of them has no rows: rename the column"
+            )
+        return split
+    values = con.execute(
+        f"SELECT coalesce(as_text({identifier(split)}), 'null'), count(*) FROM source GROUP BY 1 ORDER BY 2 DESC"
+    ).fetchall()
+    return by_column(split, dict(values))
 
 
 def check_single(con: "Connection", name: str, kind: str, option: str) -> None:
@@ -154,38 +207,52 @@ def check_readable(loaded: Loaded) -> None:
         )
 
 
-def measured(con: "Connection", form: CsvFormat | PlainFormat, loaded: Loaded, *, text: str, label: str) -> Measured:
+def measured(
+    con: "Connection",
+    form: CsvFormat | PlainFormat,
+    loaded: Loaded,
+    *,
+    text: str,
+    label: str,
+    split: str | Given | None,
+) -> Measured:
     """Choose the query by the labels that are there, and count the rows that it gives."""
-    check_columns(con, (text, label))
+    named = {"--split": split} if isinstance(split, str) else {}
+    check_columns(con, {"--text": text, "--label": label, **named})
     check_readable(loaded)
-    query = query_for(text, label)
+    split_sql = said_split(con, split).sql if split is not None else None
+    query = query_for(text, label, split=split_sql)
     counts = count_labels(con, query, label)
     folded = alike(counts)
     if folded:
-        query = query_for(text, label, fold=True)
+        query = query_for(text, label, fold=True, split=split_sql)
         counts = count_labels(con, query, label)
     left_out = tuple(sorted(name for name, count in counts.items() if count < MIN_CLASS_ROWS))
     check_labels(label, counts, left_out)
     if left_out:
-        query = query_for(text, label, fold=bool(folded), without=left_out)
+        query = query_for(text, label, fold=bool(folded), without=left_out, split=split_sql)
     labels = {name: counts[name] for name in in_order(counts.keys() - set(left_out))}
     figures = count(con, query, loaded, labels)
+    if split is not None:
+        figures = replace(figures, given=count_splits(con), num_leaking=count_leaking(con))
     missing = {name: number for name, number in counts.items() if name.lower() in MISSING}
     mixed = tuple(name for name in labels if len(scripts_of(name)) > 1)
     seen = replace(figures, left_out=left_out, folded=folded, missing=missing, mixed_scripts=mixed)
     return Measured(form, query, seen, sample_of(con))
 
 
-def query_for(text: str, label: str, *, fold: bool = False, without: Iterable[str] = ()) -> str:
+def query_for(
+    text: str, label: str, *, fold: bool = False, without: Iterable[str] = (), split: str | None = None
+) -> str:
     """Return the SELECT of a recipe, in which blank is null; `fold` makes labels one that differ in case, spaces,
-    invisible characters or their form in Unicode."""
+    invisible characters or their form in Unicode, and `split` is the SQL of the split that the rows come with."""
     text_sql, label_sql = (f"as_text({identifier(name)})" for name in (text, label))
     if fold:
         visible = f"nfc_normalize(regexp_replace({label_sql}, '{INVISIBLE.pattern}', '', 'g'))"
         label_sql = rf"lower(regexp_replace({visible}, '[\s\p{{Z}}]+', ' ', 'g'))"
     lines = [
         f"SELECT nullif(trim({text_sql}), '') AS text,",
-        f"       nullif(trim({label_sql}), '') AS label",
+        f"       nullif(trim({label_sql}), '') AS label" + (f",\n       {split} AS split" if split else ""),
         "FROM source",
     ]
     if not without:
@@ -199,10 +266,6 @@ def scripts_of(label: str) -> set[str]:
     """Return which of the alphabets whose letters look alike a label has letters of: Latin, Cyrillic, Greek."""
     found = {unicodedata.name(letter, "").partition(" ")[0] for letter in label if letter.isalpha()}
     return found & {"LATIN", "CYRILLIC", "GREEK"}
-
-
-def identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def count_labels(con: "Connection", query: str, label: str) -> dict[str, int]:
@@ -311,6 +374,24 @@ def sample_of(con: "Connection") -> tuple[str, ...]:
     ).fetchall()
     ends = itertools.accumulate(len(text) for (text,) in drawn)
     return tuple(text for (text,), end in zip(drawn, ends, strict=True) if end <= MAX_SAMPLED_CHARACTERS)
+
+
+def count_splits(con: "Connection") -> dict[str, int]:
+    """Return the number of rows with text and label of each split, by the table `rows`."""
+    found = con.execute(
+        "SELECT split, count(*) FROM rows WHERE text IS NOT NULL AND label IS NOT NULL GROUP BY split"
+    ).fetchall()
+    return {name: dict(found).get(name, 0) for name in NAMES}
+
+
+def count_leaking(con: "Connection") -> int:
+    """Return the number of rows for training whose text is that of a test row, by the table `rows`."""
+    (number,) = one(
+        con,
+        "SELECT count(*) FROM rows WHERE split = 'train' AND text IN (SELECT text FROM rows WHERE split = 'test' "
+        "AND text IS NOT NULL)",
+    )
+    return int(number)
 
 
 def one(con: "Connection", query: str) -> tuple[Any, ...]:

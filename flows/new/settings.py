@@ -46,9 +46,10 @@ class RecipeSettings:
     max_conflict_share: float
     min_class_share: float
     split_share: float
-    """The share of the rows that each of the validation and test splits gets."""
+    """The share of the rows that each of the validation and test splits gets, or, where the rows say the test split,
+    the share of the others that validation gets."""
     num_test: int
-    """About how many rows each of the validation and test splits will have."""
+    """About how many rows the test split will have; the validation split has as many where neither is given."""
     near_threshold: float
     shingle_size: int
     max_tokens: int
@@ -78,8 +79,12 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
     tokens, None for MiniLM's."""
     rarest, largest = min(figures.labels.values()), max(figures.labels.values())
     split_share = share_of_split(figures.num_texts, rarest)
-    num_test = max(round(figures.num_texts * split_share), len(figures.labels))
+    test_share, num_test = split_share, max(round(figures.num_texts * split_share), len(figures.labels))
     num_train = max(figures.num_texts - 2 * num_test, 1)
+    if figures.given is not None:
+        num_test, num_train = max(figures.given["test"], 1), figures.given["train"]
+        test_share = num_test / max(sum(figures.given.values()), 1)
+        num_train = max(num_train if figures.given["validation"] else round(num_train * (1 - split_share)), 1)
     max_tokens = length_in_tokens(figures.tokens, max_positions)
     train_tokens = num_train * statistics.fmean(min(tokens, max_tokens) for tokens in figures.tokens)
     batch_size = SMALL_BATCH if figures.num_texts < SMALL else BATCH
@@ -110,7 +115,7 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
         metric="accuracy" if is_balanced else "f1_macro",
         baseline_score=score,
         bar=math.ceil(score * 100 + 1) / 100 if score < 0.97 else round(score, 3),
-        min_gain=-gain_resolution([count * split_share for count in figures.labels.values()], is_balanced=is_balanced),
+        min_gain=-gain_resolution([count * test_share for count in figures.labels.values()], is_balanced=is_balanced),
         analyzer="char" if figures.dense_share > 0.3 else "word",
         max_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
         chance=min(0.5, max(0.03, math.ceil(100 / math.sqrt(num_test)) / 100)),

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 from components.ingest.decoding import codec_of
-from components.ingest.files import opened
+from components.ingest.files import opened, without_packing
+from components.ingest.kinds import check_kind, first_bytes, is_json, is_parquet
 from components.params import CsvFormat, PlainFormat
 from components.plumbing.errors import SourceError, did_you_mean, examples
 
-DELIMITED = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+DELIMITED = {".tsv": "\t", ".tab": "\t", ".txt": "\t", ".psv": "|"}
+"""The usual delimiter of a file by its ending; of others it is the comma."""
 PLAIN: dict[str, Literal["jsonl", "parquet"]] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
+"""The format of a file that does not tell it, by its ending, unless it has a line that names the columns."""
 DELIMITERS = (",", "\t", ";", "|")
 NUM_SEEN_RECORDS = 50
 MAX_PREAMBLE_LINES = 50
@@ -59,19 +62,23 @@ def find(data: Path) -> Path:
 
 
 def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
-    """Return the format of a file that has the columns `wanted`: by its ending, and for delimited
-    text by its first records."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    suffix = next(iter(suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]), "")
-    if suffix in PLAIN:
-        check_no_array(path, PLAIN[suffix])
-        return PlainFormat(type=PLAIN[suffix])
-    if suffix not in DELIMITED:
-        allowed = ", ".join([*DELIMITED, *PLAIN])
-        raise SourceError(f"{path.name} has the ending '{suffix}'; it must be one of {allowed}, with or without .gz")
+    """Return the format of a file that has the columns `wanted`, by what it holds; SourceError where that is no
+    table. Its ending only tells which delimiter is the likelier."""
+    suffix = without_packing(path).suffix.lower()
+    seen = first_bytes(path)
+    check_kind(path, seen)
+    if is_parquet(seen):
+        return PlainFormat(type="parquet")
+    wide = next((name for mark, name in MARKS if name != "utf-8" and seen.startswith(mark)), None)
+    text = seen.decode(wide, "ignore").encode() if wide else seen
+    if is_json(text):
+        return PlainFormat(type="jsonl")
     encoding = encoding_of(path)
+    if suffix in PLAIN and not names_columns(path, encoding, wanted):
+        return PlainFormat(type=PLAIN[suffix])
     skip, told = preamble_of(path, encoding, wanted)
-    delimiter, records = delimiter_of(path, encoding, told or DELIMITED[suffix], wanted, skip=skip, told=told)
+    usual = DELIMITED.get(suffix, ",")
+    delimiter, records = delimiter_of(path, encoding, told or usual, wanted, skip=skip, told=told)
     numbered = tuple(f"column{number}" for number in range(len(records[0])))
     has_header = set(wanted) <= set(records[0]) or not set(wanted) <= set(numbered)
     return CsvFormat(
@@ -80,33 +87,33 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
     )  # fmt: skip
 
 
+def names_columns(path: Path, encoding: str, wanted: tuple[str, str]) -> bool:
+    """Return whether a line at the beginning of a file names both columns, as the header of delimited text does."""
+    return any(is_header(line, delimiter, wanted) for line in first_lines(path, encoding) for delimiter in DELIMITERS)
+
+
+def is_header(line: str, delimiter: str, wanted: tuple[str, str]) -> bool:
+    return set(wanted) <= set(next(csv.reader([line], delimiter=delimiter), []))
+
+
+def first_lines(path: Path, encoding: str) -> list[str]:
+    with opened(path) as raw, TextIOWrapper(raw, codec_of(encoding), errors="replace", newline="") as stream:
+        return [line.strip() for line in itertools.islice(stream, MAX_PREAMBLE_LINES)]
+
+
 def preamble_of(path: Path, encoding: str, wanted: tuple[str, str]) -> tuple[int, str | None]:
     """Return how many lines stand above the header, and the delimiter where a line `sep=;` names it, as Excel reads it.
 
     The header is the first line that names both columns; where none does, blank lines alone are no part of the table.
     """
-    with opened(path) as raw, TextIOWrapper(raw, codec_of(encoding), errors="replace", newline="") as stream:
-        lines = [line.strip() for line in itertools.islice(stream, MAX_PREAMBLE_LINES)]
+    lines = first_lines(path, encoding)
     if lines and (said := SEPARATOR.fullmatch(lines[0])):
         return 1, said[1]
     for number, line in enumerate(lines):
         for delimiter in DELIMITERS:
-            if set(wanted) <= set(next(csv.reader([line], delimiter=delimiter), [])):
+            if is_header(line, delimiter, wanted):
                 return number, None
     return len(list(itertools.takewhile(lambda line: not line, lines))), None
-
-
-def check_no_array(path: Path, form: str) -> None:
-    """Raise SourceError where a file of JSON is one array, and so does not hold one object a line."""
-    if form == "jsonl":
-        with opened(path) as file:
-            if file.read(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
-                is_packed, name = path.suffix == ".gz", shlex.quote(path.name)
-                lines = shlex.quote(f"{path.name.partition('.')[0]}_lines.jsonl")
-                command = f"gzip -dc {name} | jq -c '.[]' > {lines}" if is_packed else f"jq -c '.[]' {name} > {lines}"
-                raise SourceError(
-                    f"{path.name} begins with '[', as one JSON array does; one object a line is wanted: {command}"
-                )
 
 
 def delimiter_of(

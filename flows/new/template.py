@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.params import CsvFormat
 from components.plumbing.errors import ParamsError
-from flows.new.figures import Measured
+from flows.new.figures import Figures, Measured
 from flows.new.minilm import ANCHOR, MINILM
 from flows.new.reading import Trained
 from flows.new.settings import EMBEDDINGS, RecipeSettings
@@ -19,6 +19,14 @@ WITH given AS (
 {query})
 SELECT text, label FROM given ANTI JOIN feedback USING (text)
 UNION ALL SELECT text, label FROM feedback
+"""
+# A text of a held-out row stays as it is there, whatever users said of it.
+LEARNED_BY_SPLIT = """\
+WITH given AS (
+{query})
+SELECT text, label, split FROM given ANTI JOIN feedback ON given.split = 'train' AND given.text = feedback.text
+UNION ALL SELECT text, label, 'train' FROM feedback ANTI JOIN given
+ON given.split <> 'train' AND given.text = feedback.text
 """
 # Words that some reader of YAML takes for something other than text.
 RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
@@ -40,12 +48,13 @@ def scalar(value: object) -> str:
 
 
 def recipe_text(
-    name: str, measured: Measured, settings: RecipeSettings, texts: TextSettings, *, path: str, encoder: str
-) -> str:
+    name: str, measured: Measured, settings: RecipeSettings, texts: TextSettings, *, path: str, encoder: str,
+    pattern: str | None = None,
+) -> str:  # fmt: skip
     """Return the recipe's text, indented as an entry below `recipes:`; `encoder` is the source that is loaded, where
-    none is trained."""
+    none is trained, and `pattern` names the files of a folder."""
     return (
-        data_text(name, measured, settings, texts, path=path, encoder=encoder)
+        data_text(name, measured, settings, texts, path=path, encoder=encoder, pattern=pattern)
         + pretrain_text(settings, texts.trained, encoder=encoder)
         + finetune_text(settings, texts.trained)
         + judging_text(settings)
@@ -53,12 +62,16 @@ def recipe_text(
     )
 
 
-def data_text(name: str, measured: Measured, s: RecipeSettings, texts: TextSettings, *, path: str, encoder: str) -> str:
+def data_text(
+    name: str, measured: Measured, s: RecipeSettings, texts: TextSettings, *, path: str, encoder: str,
+    pattern: str | None,
+) -> str:  # fmt: skip
     """Return the sections from the source to what a model reads: ingest, validate, preprocess."""
     learned = "classification  # what it first learns: of the labels alone"
     if texts.trained:
         learned = "masked  # what it first learns: to guess hidden words of the texts"
     figures = measured.figures
+    query = LEARNED if figures.given is None else LEARNED_BY_SPLIT
     shape = "balanced" if s.is_balanced else "not balanced"
     return f"""\
   # Proposed by 'modelyard new' from {figures.num_rows:,} rows: {len(figures.labels)} classes, {shape}, texts of about \
@@ -70,10 +83,10 @@ def data_text(name: str, measured: Measured, s: RecipeSettings, texts: TextSetti
     objective: {learned}
     threads: 2
     ingest:
-      source: {{kind: file, path: &{name}_data {scalar(path)}}}
+      source: {{kind: file, path: &{name}_data {scalar(path)}{f", pattern: {scalar(pattern)}" if pattern else ""}}}
       format: {scalar(format_values(measured))}
       # Blank texts and labels count as null.{left_out_note(measured)}
-      query: {query_text(LEARNED.format(query=measured.query))}
+      query: {query_text(query.format(query=measured.query))}
       # What users of the service label while it drifts; 'modelyard monitor' adds to it.
       feedback: data/feedback/{name}.parquet
       licence: unknown
@@ -82,7 +95,7 @@ def data_text(name: str, measured: Measured, s: RecipeSettings, texts: TextSetti
     # What later rows must hold: what these do, with room for change. A breach stops the run.
     validate:
       contract:
-        columns: {{text: string, label: string}}
+        columns: {{text: string, label: string{", split: string" if figures.given else ""}}}
         labels: {labels_text(list(figures.labels))}
         num_rows: {{min: {s.num_rows[0]}, max: {s.num_rows[1]}}}
         text_length: {{min: {s.text_length[0]}, max: {s.text_length[1]}}}
@@ -95,13 +108,28 @@ def data_text(name: str, measured: Measured, s: RecipeSettings, texts: TextSetti
       mask: {scalar(texts.mask)}
       conflicts: remove
       near_duplicates: {{threshold: {s.near_threshold}, shingle_size: {s.shingle_size}, num_permutations: 128}}
-      # About {s.num_test:,} rows each for validation and test.
-      split: {{validation: {s.split_share}, test: {s.split_share}, seed: 0, group: null}}
+      {split_text(figures, s)}
 {tokenizer_text(texts.trained, encoder)}
       # {1 - s.cut_share:.0%} of the texts fit; what is longer is cut.
       max_tokens: {s.max_tokens}
 {unknown_text(texts)}
 """
+
+
+def split_text(figures: Figures, s: RecipeSettings) -> str:
+    """Return the line of the split, below the comment that says what it was chosen by."""
+    if figures.given is None:
+        return (
+            f"# About {s.num_test:,} rows each for validation and test.\n"
+            f"      split: {{validation: {s.split_share}, test: {s.split_share}, seed: 0, group: null}}"
+        )
+    there = ", ".join(f"{number:,} for {name}" for name, number in figures.given.items() if number)
+    share = None if figures.given["validation"] else s.split_share
+    drawn = "" if share is None else " Rows for validation are drawn from those for training."
+    return (
+        f"# The rows say their split: {there}.{drawn}\n"
+        f"      split: {{validation: {scalar(share)}, test: null, seed: 0, group: null, column: split}}"
+    )
 
 
 def tokenizer_text(trained: Trained | None, encoder: str) -> str:

@@ -1,11 +1,13 @@
 """One tiny recipe through all eight stages, by the flow and by `dvc repro`."""
 
+import csv
 import json
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
@@ -18,20 +20,30 @@ from tests.projects import edit, git_commit, make_project, run
 COMMANDS = {"modelyard": ("modelyard", "run", "tiny"), "dvc": ("dvc", "repro")}
 TAKEN = {"modelyard": "from DVC's cache", "dvc": "is cached - skipping run"}
 """What each driver says of a stage whose outputs come from DVC's run cache."""
+SPLIT = "CASE WHEN contains(text, 'city') OR contains(text, 'train') THEN 'test' ELSE 'train' END"
 AFTER_A_LEARNING_RATE = ("finetune", "evaluate", "compress", "package")
 
 
 @pytest.fixture(scope="module")
 def by_flow(tmp_path_factory, prefect_api) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("flow") / "project")
+    folder = with_given_split(make_project(tmp_path_factory.mktemp("flow") / "project"))
     modelyard(folder, prefect_api, "run", "tiny")
     return folder
 
 
 @pytest.fixture(scope="module")
 def by_dvc(tmp_path_factory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("dvc") / "project")
+    folder = with_given_split(make_project(tmp_path_factory.mktemp("dvc") / "project"))
     run(["dvc", "repro"], folder)
+    return folder
+
+
+def with_given_split(folder: Path) -> Path:
+    """Have the recipe take a test split that its rows say; gives `folder`."""
+    edit(folder, "tiny.ingest.query", f"SELECT text, label, {SPLIT} AS split FROM source")
+    edit(folder, "tiny.preprocess.split.column", "split")
+    edit(folder, "tiny.preprocess.split.test", None)
+    run([*git_commit("given"), "-a"], folder)
     return folder
 
 
@@ -68,6 +80,16 @@ def shape_of_runs(folder: Path) -> list[tuple]:
 
 def test_both_drivers_leave_the_same_lock(by_flow, by_dvc) -> None:
     assert (by_flow / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
+
+
+def test_test_split_is_the_given_one(by_flow: Path) -> None:
+    with (by_flow / "data/rows.csv").open(encoding="utf-8") as file:
+        given = {row["text"] for row in csv.DictReader(file) if "city" in row["text"] or "train" in row["text"]}
+    artifacts = by_flow / "artifacts/tiny"
+    assert set(pq.read_table(artifacts / "preprocess/test.parquet")["text"].to_pylist()) == given
+    assert "test split, which the column `split` of the rows gives. On" in (
+        artifacts / "package/bundle/card.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_both_drivers_leave_the_same_shape_of_runs(by_flow, by_dvc) -> None:

@@ -1,9 +1,11 @@
 import gzip
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from components.ingest import Inputs, Outputs, Report, run
@@ -55,11 +57,30 @@ def test_quotes_and_line_breaks_of_csv_are_kept(tmp_path: Path, end: bytes) -> N
     assert (report.num_rows, report.num_columns, report.num_bad_rows) == (2, 2, 0)
 
 
-def test_mixed_line_ends_of_csv_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError, match=r"csv: rows has lines that end in CR LF and, from line 2, in LF; make them one "
-    ):
-        ingest(tmp_path, b"text,label\r\nfine,pos\nbad,neg\r\n")
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b'text,label\r\n"a\nb",pos\r\n"c\r\nd",neg\r\nappended,pos\n', ["a\nb", "c\r\nd", "appended"]),
+        (b"text,label\na,pos\nb\rc,neg\nd\r,pos\n", ["a", "b\rc", "d\r"]),
+        (b'text,label\r\r\na,pos\r\r\n"b\r\r\nc",neg\r\r\n', ["a", "b\r\r\nc"]),
+        (b'text,label\na,pos\n"say ""no"", b",neg\r\n\r\nc,pos\r\n', ["a", 'say "no", b', "c"]),
+        (b"text,label\ra,pos\rb,neg\r", ["a", "b"]),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lines_of_csv_may_end_in_several_ways(tmp_path: Path, content: bytes, texts: list[str], encoding: str) -> None:
+    report = ingest(tmp_path, content.decode().encode(encoding), CSV | {"encoding": encoding})
+    assert [text for text, _ in rows_of(tmp_path)] == texts
+    assert {label for _, label in rows_of(tmp_path)} == {"pos", "neg"}
+    assert report.num_bad_rows == 0
+
+
+def test_bad_rows_of_lines_that_end_in_several_ways_are_told(tmp_path: Path) -> None:
+    content = "text,label\r\ngut,pos\nSchön,neg\r\none too many,pos,x\n".encode("latin-1")
+    report = ingest(tmp_path, content + b"more,pos\n" * 60, max_bad_share=0.1)
+    assert (report.num_rows, report.num_bad_rows) == (61, 2)
+    assert "not UTF-8: Sch\ufffdn" in report.bad_rows
+    assert "one too many" in report.bad_rows
 
 
 def test_tsv_without_quotes_or_header(tmp_path: Path) -> None:
@@ -126,6 +147,49 @@ def test_jsonl_keeps_types_and_skips_blank_lines(tmp_path: Path) -> None:
     report = ingest(tmp_path, content, {"type": "jsonl"}, query="SELECT text, n, day, z FROM source")
     assert rows_of(tmp_path) == [("好", 1.0, "2020-01-01", None), ("b", 2.5, None, None)]
     assert report.num_bad_rows == 0
+
+
+LAID_OUT = {
+    "array": '[{"text": "a\\nb", "label": 1},\n\n{"text": "c", "label": 18446744073709551617}]',
+    "pretty": '{\n  "text": "a\\nb",\n  "label": 1\n}\n{\n  "text": "c", "label": 18446744073709551617\n}',
+    "commas": '{"text": "a\\nb", "label": 1},\n{"text": "c", "label": 18446744073709551617},\n',
+    "lines": '{"text": "a\\nb", "label": 1}\r\n{"text": "c", "label": 18446744073709551617}',
+    "CR": '{"text": "a\\nb", "label": 1}\r{"text": "c", "label": 18446744073709551617}\r',
+}
+
+
+@pytest.mark.parametrize("name", LAID_OUT)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_may_be_laid_out_in_any_way(tmp_path: Path, name: str, encoding: str) -> None:
+    query = "SELECT text, as_text(label) AS label FROM source"
+    ingest(tmp_path, LAID_OUT[name].encode(encoding), {"type": "jsonl"}, query=query)
+    assert rows_of(tmp_path) == [("a\nb", "1"), ("c", "18446744073709551617")]
+
+
+def test_objects_of_an_array_may_lie_across_what_is_read_at_once(tmp_path: Path) -> None:
+    rows = [{"text": "x" * (1000 + n), "label": "neg"} for n in range(2_500)]
+    report = ingest(tmp_path, json.dumps(rows, indent=1).encode(), {"type": "jsonl"})
+    assert report.num_rows == 2_500
+    assert [len(text) for text, _ in rows_of(tmp_path)] == list(range(1000, 3500))
+
+
+def test_stray_byte_of_json_is_a_bad_row(tmp_path: Path) -> None:
+    good = b'{"text": "a", "label": "pos"}\n' * 50
+    report = ingest(
+        tmp_path, good + '{"text": "é", "label": "neg"}\n'.encode("latin-1"), {"type": "jsonl"}, max_bad_share=0.1
+    )
+    assert (report.num_rows, report.num_bad_rows) == (50, 1)
+    assert "rows row 51: not UTF-8" in report.bad_rows
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows"])
+@pytest.mark.parametrize("how", ["gzip", "bz2", "lzma", "zstd", None])
+def test_packed_files_are_read_whatever_they_are_called(tmp_path: Path, name: str, how: str | None) -> None:
+    packed = pa.compress(ROWS, codec="zstd", asbytes=True) if how == "zstd" else ROWS
+    packed = importlib.import_module(how).compress(ROWS) if how not in ("zstd", None) else packed
+    (tmp_path / name).write_bytes(packed)
+    ingest(tmp_path, None, path=name)
+    assert rows_of(tmp_path) == [('a, "quoted" text\nin two lines', "pos"), ("plain", "neg")]
 
 
 def test_lines_keep_blanks_and_numbers(tmp_path: Path) -> None:
@@ -238,9 +302,13 @@ def test_lines_that_an_open_quote_swallows_are_counted(tmp_path: Path, num_rows:
         (b"text,Text\na,b\n", CSV, "repeated names: 'text', 'Text'"),
         ("text,label\nok,pos\ncafé,pos\n".encode("latin-1"), CSV, r"rows is not UTF-8 \(row 3\); say its encoding"),
         ("téxt,label\nok,pos\n".encode("latin-1"), CSV, r"rows is not UTF-8 \(row 1\)"),
-        ('{"text": "é"}\n'.encode("latin-1"), {"type": "jsonl"}, r"rows is not UTF-8 \(line 1\); convert it"),
+        ('{"text": "é"}\n'.encode("latin-1"), {"type": "jsonl"}, r"rows is not UTF-8 \(line 1\); .*iconv -f WINDOWS"),
+        (b'[{"text": "a"}, {"text": ]', {"type": "jsonl"}, r"rows: object 2 cannot be read as JSON"),
+        (b"text,label\na,b\n", {"type": "parquet"}, "rows is no Parquet file: .*set that to what it is"),
+        (b"<!DOCTYPE html><title>Sign\n in</title>", CSV, "rows is a web page titled 'Sign in'"),
         (b"[1]\n", {"type": "jsonl"}, "no line that is a JSON object"),
-        (b"PAR1 not really", {"type": "parquet"}, "the source cannot be read as parquet"),
+        (b"PAR1 not really", {"type": "parquet"}, "read as parquet: the end of a file is missing"),
+        (b"PAR1 not really", CSV, "rows is a Parquet file, but ingest.format is csv; set that to {type: parquet}"),
     ],
 )
 def test_file_that_cannot_be_read_is_explained(

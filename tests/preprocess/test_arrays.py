@@ -32,13 +32,15 @@ def random_rows(num_rows: int = 50) -> tuple[list[list[int]], list[str]]:
 
 def prepare(
     folder: Path, values: Sequence[Any], labels: Sequence[str | None], kind: pa.DataType = FLOATS, *,
-    names: Sequence[str] = LABELS, group: Sequence[str | None] | None = None, **settings: Any,
+    names: Sequence[str] = LABELS, group: Sequence[str | None] | None = None, part: Sequence[str] | None = None,
+    **settings: Any,
 ) -> Report:  # fmt: skip
     """Run the stage over these rows; what it writes lies in `folder`/out."""
     columns = {"values": pa.array(values, kind), "label": pa.array(labels, pa.string())}
     out = folder / "out"
     out.mkdir(parents=True)
-    pq.write_table(pa.table(columns if group is None else columns | {"group": group}), folder / "data.parquet")
+    others = {name: column for name, column in (("group", group), ("part", part)) if column is not None}
+    pq.write_table(pa.table(columns | others), folder / "data.parquet")
     write_json(folder / "verdict.json", {"labels": list(names)})
     paths = {name: out / f"{name}.parquet" for name in (*SPLITS, "unlabelled")}
     outputs = Outputs(**paths, predictor=out / "predictor", work=folder / "work", observations=out)
@@ -70,6 +72,18 @@ def test_rows_are_split_class_by_class_with_their_numbers_as_they_came(tmp_path:
     assert report.value_mean == pytest.approx(trained_on.mean(), abs=1e-5)
     assert report.value_std == pytest.approx(trained_on.std(), abs=1e-5)
     assert table_of(tmp_path, "unlabelled").schema == tables["train"].schema
+
+
+def test_given_test_arrays_stay_and_those_of_training_that_equal_them_go(tmp_path: Path) -> None:
+    values, labels = random_rows()
+    values += [values[0], values[0], values[40]]
+    labels += [labels[0], labels[1], labels[40]]
+    part = ["test"] * 10 + ["train"] * 40 + ["test", "train", "train"]
+    split = {"validation": 0.2, "test": None, "seed": 0, "group": None, "column": "part"}
+    report = prepare(tmp_path, values, labels, part=part, split=split)
+    assert table_of(tmp_path, "test")["row"].to_pylist() == [*range(10), 50]
+    assert (report.num_leaking, report.num_duplicates, report.num_conflicting) == (1, 1, 0)
+    assert (report.num_train, report.num_validation) == (32, 8)
 
 
 @pytest.mark.parametrize("task", ["array_classification", "image_generation"])

@@ -386,6 +386,71 @@ def test_column_that_was_renamed_is_named(project: Path, old: str, new: str) -> 
 # ---------------------------------------------------------------- params.yaml
 
 
+def test_test_rows_of_a_file_of_their_own_stay_the_test_rows(project: Path, tmp_path: Path) -> None:
+    rows = tiny_rows(200)
+    data, test = tmp_path / "mine.csv", tmp_path / "elsewhere" / "kaggle_test.csv"
+    test.parent.mkdir()
+    data.write_text(table([*rows[:150], rows[199]]))
+    test.write_text(table(rows[150:][::-1]))
+    encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
+    added = add_recipe(project, "mine", data=data, text="text", label="label", encoder=encoder, test=test)
+    assert added.figures.given == {"train": 151, "validation": 0, "test": 50}
+    assert any("1 rows for training have the text of a test row" in hint for hint in added.hints)
+    report = upstream_reports(project)["preprocess"]
+    assert (report["num_test"], report["num_leaking"], report["num_train"] + report["num_validation"]) == (50, 1, 150)
+    held = pq.read_table(project / "artifacts/mine/preprocess/test.parquet")["text"].to_pylist()
+    assert sorted(held) == sorted(text for text, _ in rows[150:])
+    said = pa.table({"text": [rows[160][0], "new words"], "label": [rows[0][1]] * 2})
+    (project / "data/feedback").mkdir()
+    pq.write_table(said, project / "data/feedback/mine.parquet")
+    again = upstream_reports(project)
+    assert again["ingest"]["num_rows"] == 202  # what is said of a held-out text changes nothing
+    assert (again["preprocess"]["num_test"], again["preprocess"]["num_leaking"]) == (50, 1)
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "dev", " TEST ")])
+def test_column_that_says_the_split_is_taken(project: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
+    rows = [(*row, names[0 if n < 100 else 1 if n < 130 else 2]) for n, row in enumerate(tiny_rows(160))]
+    data = tmp_path / "rows.csv"
+    data.write_text(table(rows, header=("text", "label", "part")))
+    encoder = make_tiny_encoder(project / "encoder", [text for text, *_ in rows])
+    added = add_recipe(project, "mine", data=data, text="text", label="label", encoder=encoder, split="part")
+    assert added.figures.given == {"train": 100, "validation": 30, "test": 30}
+    report = upstream_reports(project)["preprocess"]
+    assert [report[f"num_{name}"] for name in ("train", "validation", "test")] == [100, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"split": "part"}, "--split: no column 'part'"),
+        ({"split": "label"}, "--split and --label are both|--label and --split are both"),
+        ({"split": "odd"}, r"--split: column 'odd' holds 'unsup' in 60 rows"),
+        ({"split": "all"}, "--split: column 'all' says 'test' in no row"),
+        ({"test": "rows.csv"}, "--data and --test are the same file"),
+        ({"test": "test.jsonl"}, "--data ends in '.csv' and --test in '.jsonl'"),
+        ({"test": "test.csv"}, r"train.csv has the columns .*, but test.csv has"),
+        ({"test": "semicolons.csv"}, r"rows.csv is read as .*delimiter ','.*, but semicolons.csv as .*delimiter ';'"),
+        ({"test": "test.csv", "split": "odd"}, "give one of them"),
+    ],
+)
+def test_split_that_cannot_be_taken_is_explained_and_leaves_nothing(
+    project: Path, tmp_path: Path, words: dict[str, str], message: str
+) -> None:
+    data = tmp_path / "rows.csv"
+    rows = [(*row, ("train", "unsup")[n % 2], "train") for n, row in enumerate(tiny_rows(120))]
+    data.write_text(table(rows, header=("text", "label", "odd", "all")))
+    (tmp_path / "test.csv").write_text(table([(1, "a b c")] * 3, header=("id", "text")))
+    (tmp_path / "test.jsonl").write_text(objects(["a", "b"]))
+    (tmp_path / "semicolons.csv").write_text(table(tiny_rows(9), delimiter=";"))
+    before = (project / "params.yaml").read_bytes()
+    given: dict[str, Any] = {key: tmp_path / value if key == "test" else value for key, value in words.items()}
+    with pytest.raises(ModelyardError, match=message):
+        add_recipe(project, "mine", data=data, text="text", label="label", encoder=None, **given)
+    assert (project / "params.yaml").read_bytes() == before
+    assert not (project / "data").exists()
+
+
 def test_every_line_of_params_stays_and_the_encoder_is_shared(project: Path) -> None:
     before = (project / "params.yaml").read_text(encoding="utf-8")
     add_content(project, table(tiny_rows(40)))
@@ -469,8 +534,8 @@ MALFORMED = table(tiny_rows(20)) + "one,two,three\n" * 10
         ("rows.jsonl", "not json\n", "JSON"),
         (
             "rows.json",
-            ' \n[{"text": "a", "label": "b"}]',
-            r"one object a line is wanted: jq -c '.\[\]' rows.json > rows_l",
+            '{"data": [{"text": "a", "label": "b"}]}',
+            "the rows are in its list 'data': write them one a line: python -c",
         ),
         (
             "rows.jsonl",
@@ -481,7 +546,7 @@ MALFORMED = table(tiny_rows(20)) + "one,two,three\n" * 10
         ("rows.jsonl", objects([{"a": 1}, {"a": 2}]), "--label: column 'label' holds lists or objects"),
         ("rows.jsonl", objects([1, 2], texts=[["one"], "two"]), "--text: column 'text' holds lists or objects"),
         ("rows.parquet", b"PAR1 no", "cannot be read as parquet"),
-        ("rows.xlsx", b"PK", "has the ending '.xlsx'; it must be one of .csv"),
+        ("rows.jsonl", json.dumps({"text": {"0": "a"}, "label": {"0": "b"}}), "as pandas writes it; .*: python -c"),
     ],
 )
 def test_bad_rows_are_explained_and_change_nothing(project: Path, name: str, content: Any, message: str) -> None:

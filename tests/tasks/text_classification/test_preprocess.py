@@ -11,7 +11,7 @@ import pytest
 
 from components.params import FileSource, NearDuplicates, Split, TextClassificationData, TrainedTokenizer
 from components.plumbing.artifacts import artifact_names, files_of, write_json
-from components.plumbing.errors import InputError, SourceError
+from components.plumbing.errors import InputError, ModelyardError, SourceError
 from components.preprocess import Inputs, Outputs, run
 from components.tasks import task_of
 from components.tasks.text_classification.preprocess import Report
@@ -328,6 +328,78 @@ def test_the_leak_of_the_raw_rows_is_told(tmp_path: Path, params: TextClassifica
     thrice, _ = preprocess(tmp_path / "thrice", params, [*ROWS, *ROWS, *[(text + "!", label) for text, label in ROWS]])
     assert thrice.num_rows_out == 300
     assert 0.8 < thrice.raw_leak_share <= 1  # each of the other two is in train with a chance of 0.7
+
+
+GIVEN = Split(validation=0.2, test=None, seed=0, group=None, column="part")
+
+
+def given(params: TextClassificationData, **words: Any) -> TextClassificationData:
+    return params.model_copy(update={"split": GIVEN.model_copy(update=words)})
+
+
+def test_given_test_rows_stay_and_what_repeats_them_is_left_out_of_training(
+    tmp_path: Path, params: TextClassificationData
+) -> None:
+    held = ROWS[:60]
+    held += [(held[0][0] + " x", held[0][1]), held[1], (held[2][0], "positive")]  # near, twice, with another label
+    assert held[2][1] == "negative"
+    leaking = [(held[0][0] + " x!", held[0][1]), (held[1][0], "positive"), (held[3][0], held[3][1])]
+    train = [*ROWS[60:200], *leaking, ROWS[60], (ROWS[61][0] + "!", ROWS[61][1])]
+    unlabelled = [(held[0][0] + " x?", None), (ROWS[250][0], None)]
+    rows: list[tuple[str | None, str | None]] = [*train, *held, *unlabelled]
+    parts = ["train"] * len(train) + ["test"] * len(held) + [None] * len(unlabelled)
+    report, outputs = preprocess(tmp_path, given(params), rows, columns={"part": parts})
+    splits = read(outputs)
+    assert [(row["text"], row["label"]) for row in splits["test"]] == held
+    assert (report.num_leaking, report.num_duplicates, report.num_near_duplicates) == (3, 1, 1)
+    assert report.raw_leak_share == pytest.approx(5 / 63, abs=1e-6)  # the first and the second come twice in the test
+    assert (report.num_train, report.num_validation, report.num_test) == (112, 28, 63)
+    assert report.num_rows_in == report.num_rows_out + 3 + 1 + 1 + 2
+    trained_on = {row["text"] for name in ("train", "validation") for row in splits[name]}
+    assert trained_on == {text for text, _ in ROWS[60:200]}
+    assert [row["text"] for row in pq.read_table(outputs.unlabelled).to_pylist()] == [ROWS[250][0]]
+    removed = pq.read_table(outputs.observations / "removed.parquet").to_pylist()
+    assert {row["same_as_row"] for row in removed if row["reason"] == "leaking"} == {205, 146, 148}
+
+
+def test_given_validation_rows_stay_but_for_those_of_the_test(tmp_path: Path, params: TextClassificationData) -> None:
+    parts = [("train", "validation", "test")[number % 3] for number in range(300)]
+    rows = [*ROWS, (ROWS[2][0], ROWS[2][1]), (ROWS[1][0], ROWS[1][1])]
+    report, outputs = preprocess(
+        tmp_path, given(params, validation=None), rows, columns={"part": [*parts, "validation", "train"]}
+    )
+    splits = read(outputs)
+    for number, name in enumerate(SPLITS):
+        assert [row["row"] for row in splits[name]] == list(range(number, 300, 3))
+    assert report.num_leaking == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "words", "message"),
+    [
+        (("train", "dev", "test"), {}, r"'part' is 'dev' in 100 rows; .* CASE part WHEN 'dev' THEN 'validation'"),
+        (("train", None, "test"), {}, "'part' is 'null' in 100 rows"),
+        (("train", "train", "train"), {}, "'part' is 'test' in no row with a label"),
+        (("train", "validation", "test"), {}, "set split.validation to null"),
+        (("train", "train", "test"), {"validation": None}, "give split.validation the share"),
+        (("train", "train", "test"), {"column": "split"}, r"split.column is 'split', which ingest.query does not give"),
+        (("train", "train", "test"), {"group": "part"}, None),
+        (("train", "train", "test"), {"group": "label"}, "2 groups of split.group 'label' are in two of the splits"),
+    ],
+)
+def test_given_split_that_cannot_be_used_is_explained(
+    tmp_path: Path, params: TextClassificationData, parts: tuple[str | None, ...], words: dict[str, Any],
+    message: str | None,
+) -> None:  # fmt: skip
+    columns = {"part": [parts[number % 3] for number in range(300)]}
+    with pytest.raises(ModelyardError, match=message or "too small to split by 'part'"):
+        preprocess(tmp_path, given(params, **words), ROWS, columns=columns)
+
+
+def test_class_that_only_the_given_test_split_has_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
+    parts = ["test" if label == "positive" or number % 4 == 2 else "train" for number, (_, label) in enumerate(ROWS)]
+    with pytest.raises(InputError, match="the given training split has no row of 'positive'"):
+        preprocess(tmp_path, given(params), ROWS, columns={"part": parts})
 
 
 def test_a_tokenizer_is_trained_on_the_training_split_and_the_rows_without_a_label(
