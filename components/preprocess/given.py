@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from components.params import NearDuplicates, Split
 from components.plumbing.errors import InputError, LeakageError, examples
+from components.preprocess.crowds import crowd_of
 from components.preprocess.duplicates import KEPT, LEAKING, Verdicts, similarity
 from components.preprocess.neighbours import Rows, likely, neighbours
 from components.preprocess.shingles import signatures
@@ -140,8 +141,9 @@ def near_pairs(texts: pa.LargeStringArray, params: NearDuplicates, *, num_held: 
         return is_near
 
     earlier, later = neighbours(
-        signed, np.arange(len(texts)), threshold=params.threshold, confirm=confirm, title="given split"
-    )
+        signed, np.arange(len(texts)), threshold=params.threshold, confirm=confirm, title="given split",
+        compare_crowd=crowd_of(texts, params),
+    )  # fmt: skip
     is_across = earlier < num_held
     return earlier[is_across], later[is_across]
 
