@@ -27,7 +27,7 @@ from components.promotion.champions import (
     settle,
     was_judged,
 )
-from components.promotion.ledger import SERVED, Entry, append
+from components.promotion.ledger import SERVED, Entry, append, damage, verify
 from components.promotion.published import Champion, published
 from components.recipes import load_recipe
 from components.tracking.registry import CHALLENGER, CHAMPION, Registry, Version
@@ -72,6 +72,7 @@ def promote(root: Path, recipe: str, *, number: int | None, force: str | None, t
     if force is not None and not force.strip():
         raise InputError("--force needs a reason, which the ledger keeps: modelyard promote RECIPE --force 'why'")
     with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
+        require_whole_ledger(root)
         registry = open_registry(root, recipe)
         champion = settle(root, registry)
         challenger = chosen(root, registry, number)
@@ -87,6 +88,7 @@ def promote_made(root: Path, recipe: str, *, digest: str, through: str) -> Decis
     """Judge the version that the pipeline has just made, once, for `retrain`; what was judged before stays decided."""
     settings = load_recipe(root, recipe)
     with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
+        require_whole_ledger(root)
         registry = open_registry(root, recipe)
         champion = settle(root, registry)
         made = next((version for version in registry.versions() if version.digest == digest), None)
@@ -123,6 +125,7 @@ def take_build(root: Path, recipe: str, *, through: str) -> Decision:
     """
     load_recipe(root, recipe)
     with promotion_lock(root, recipe, doing=f"modelyard promote {recipe} --build"), store_errors(root):
+        require_whole_ledger(root)
         registry, before = open_registry(root, recipe), published(root, recipe)
         champion = settle(root, registry, through=through, is_strict=True)
         if champion is None:
@@ -140,6 +143,12 @@ def take_build(root: Path, recipe: str, *, through: str) -> Decision:
         return Decision(recipe, "rebuilt", champion.number, champion.number, champion.tag, why, {}, champion.run_id)
 
 
+def require_whole_ledger(root: Path) -> None:
+    """Raise ArtifactError where the ledger is not as it was written: who was champion is its word."""
+    if error := damage(verify(root)):
+        raise error
+
+
 def no_build(root: Path, champion: Version) -> str:
     """Return why no build of the champion is packaged, and how to get one, in words."""
     artifact = Layout(root, champion.recipe, "package").artifact
@@ -155,6 +164,10 @@ def rollback(root: Path, recipe: str, *, number: int | None, through: str, reaso
     """Make an earlier version the champion again, without asking the gate; by default the champion before this one."""
     load_recipe(root, recipe)
     with promotion_lock(root, recipe, doing=f"{through} {recipe}"), store_errors(root):
+        if number is None:  # which version came before is the ledger's word
+            require_whole_ledger(root)
+        elif error := damage(verify(root)):
+            logger.warning("%s", error)
         registry = open_registry(root, recipe)
         champion = settle(root, registry)
         if champion is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.plumbing.artifacts import disk_errors, read_json, sync, write_json
+from components.plumbing.errors import ArtifactError
 from components.plumbing.locks import hold
 
 logger = logging.getLogger(__name__)
@@ -161,6 +162,17 @@ def verify(root: Path) -> list[Fault]:
             faults.append(Fault(1, "line 1 was changed: it does not begin the chain"))
         expected, previous = number + 1, sha256(line)
     return faults + faults_of_end(head, last=expected - 1, previous=previous, lines=lines)
+
+
+def damage(faults: list[Fault]) -> ArtifactError | None:
+    """Return the error to raise for a ledger that is not as it was written; None without faults."""
+    if not faults:
+        return None
+    said = "; ".join(fault.what for fault in faults[:5])
+    return ArtifactError(
+        f"{LEDGER} is not as it was written: {said}. Bring it and {HEAD} back from a copy; what was changed stays "
+        "visible in every line that comes after. Without a copy, move both away: the next promotion begins a new ledger"
+    )
 
 
 def faults_of_end(head: tuple[int, str] | None, *, last: int, previous: str, lines: list[bytes]) -> list[Fault]:

@@ -16,20 +16,15 @@ from typing import Any
 
 from components.plumbing.errors import StoreError
 from components.plumbing.processes import identity, is_alive, uninterrupted
+from components.tracking.place import FILES, URI_VARIABLE, fault_of_place, follow_move, former_places, tracking_uri
 from components.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
 HALF_MADE = "_alembic_tmp_"
 """How the names of the tables begin that MLflow's migrations remove at their end."""
 OPENING_TIMEOUT_S = 300
 SERVERS = ("http://", "https://")
-
-
-def tracking_uri(root: Path) -> str:
-    """Return the address of the user's store, or of a SQLite file in the project."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def masked(uri: str) -> str:
@@ -68,6 +63,11 @@ def check_store(root: Path) -> None:
             f"the MLflow store {masked(uri)} cannot be reached ({type(error).__name__}: {reason}); "
             f"start it, or mend or unset {URI_VARIABLE}"
         ) from error
+    for before in former_places(root.resolve()):
+        if fault := fault_of_place(root.resolve(), before):
+            error = StoreError(fault)
+            error.is_transient = False
+            raise error
 
 
 def errors_of_stores() -> tuple[type[Exception], ...]:
@@ -98,6 +98,7 @@ class Store:
     def __init__(self, root: Path, recipe: str) -> None:
         """Open the store; StoreError names it where it cannot be reached."""
         check_store(root)
+        follow_move(root)
         self.root, self.recipe = root.resolve(), recipe
         self.client = open_client(tracking_uri(root))
         self.experiment_id = self._experiment()
@@ -144,7 +145,7 @@ class Store:
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
         has_server = tracking_uri(self.root).startswith(SERVERS)  # which then has a place of its own
-        location = None if has_server else (self.root / "mlartifacts" / self.recipe).as_uri()
+        location = None if has_server else (self.root / FILES / self.recipe).as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}  # its pages then open on runs, with their charts
         try:
             return self.client.create_experiment(self.recipe, artifact_location=location, tags=tags)
@@ -158,6 +159,7 @@ class Store:
 def open_registry(root: Path, recipe: str) -> Registry:
     """Open a recipe's versions in the model registry; StoreError names the store where it cannot be reached."""
     check_store(root)
+    follow_move(root)
     return Registry(open_client(tracking_uri(root)), recipe)
 
 

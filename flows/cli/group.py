@@ -23,10 +23,12 @@ class Project:
         """The project's folder, with the environment prepared for it."""
         from components.plumbing.environment import prepare_environment
         from components.plumbing.last_good import bring_back
+        from components.tracking.place import follow_move
 
         root = find_project(self.folder or Path.cwd())
         prepare_environment(root)
         bring_back(root)  # what a stage that was killed has left without an artifact
+        follow_move(root)
         return root
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from components.plumbing.errors import ArtifactError
-from components.promotion.ledger import HEAD, LEDGER, Fault, entries, read_head, verify
+from components.promotion.ledger import LEDGER, Fault, damage, entries, read_head, verify
 from components.summary import named as shown
 from flows.pipeline.tables import stages_table
 from flows.telling.output import Data, plain_table
@@ -119,13 +118,8 @@ def named_end(entry: Data, end: Data) -> str:
 
 def check_ledger(data: Data) -> None:
     """Raise ArtifactError where the ledger's chain is broken."""
-    faults = [Fault(**fault) for fault in data["faults"]]
-    if faults:
-        said = "; ".join(fault.what for fault in faults[:5])
-        raise ArtifactError(
-            f"{LEDGER} is not as it was written: {said}. Bring it and {HEAD} back from a copy; what was changed stays "
-            "visible in every line that comes after"
-        )
+    if error := damage([Fault(**fault) for fault in data["faults"]]):
+        raise error
 
 
 def retrain_summary(done: "Retrained") -> Data:

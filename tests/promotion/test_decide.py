@@ -12,12 +12,14 @@ import pytest
 
 from components.monitoring.origins import bundle_of
 from components.plumbing.artifacts import files_of
-from components.plumbing.errors import ArtifactError, InputError, ParamsError, PromotionError
+from components.plumbing.errors import ArtifactError, InputError, ParamsError, PromotionError, StoreError
 from components.promotion.champions import intent_file
-from components.promotion.decide import champion_of, promote, promote_made, rollback
-from components.promotion.ledger import entries, verify
+from components.promotion.decide import champion_of, promote, promote_made, rollback, take_build
+from components.promotion.ledger import HEAD, LEDGER, entries, verify
 from components.promotion.published import champion_file, published
-from components.tracking.registry import CHALLENGER, CHAMPION, fault_of
+from components.tracking.place import folder_of, former_places
+from components.tracking.registry import CHALLENGER, CHAMPION, CHAMPIONS, fault_of
+from components.tracking.store import Store
 from flows.operate.doctor import look_at_champions
 from serving.bundle import MANIFEST, BundleId, identify
 from tests.projects import edit
@@ -104,6 +106,61 @@ def test_rollback_goes_one_champion_back_each_time(project: Path) -> None:
     assert champion(project) == 3
     reasons = [entry["reason"] for entry in entries(project, "tiny") if entry["action"] == "rollback"]
     assert reasons == ["errors", "asked for", "asked for"]
+
+
+def test_ledger_that_was_changed_stops_what_goes_by_it(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    promote(project, "tiny", number=2, force="test", through="test")
+    ledger = project / LEDGER
+    ledger.write_text(ledger.read_text().replace('"reason": "test"', '"reason": "tesT"'))
+    for decide in (
+        lambda: promote(project, "tiny", number=3, force="on purpose", through="test"),
+        lambda: promote(project, "tiny", number=None, force=None, through="test"),
+        lambda: rollback(project, "tiny", number=None, through="test"),
+        lambda: take_build(project, "tiny", through="test"),
+    ):
+        with pytest.raises(ArtifactError, match=r"is not as it was written: line \d was changed.* from a copy"):
+            decide()
+    crowned = registry(project).at(CHAMPION)
+    assert crowned is not None
+    assert crowned.number == 2
+    assert rollback(project, "tiny", number=1, through="test").version == 1  # in need, by its number
+    assert "is not as it was written" in caplog.text
+    for name in (LEDGER, HEAD):  # as the error says
+        (project / name).rename(project / f"{name}.away")
+    assert promote(project, "tiny", number=2, force="on purpose", through="test").version == 2
+    assert verify(project) == []
+
+
+def test_moved_project_goes_on_with_its_own_files(project: Path, versions: Path, tmp_path: Path) -> None:
+    promote(project, "tiny", number=2, force="test", through="test")
+    assert former_places(project) == []  # a copy of the other project, whose files are there still
+    moved = tmp_path / "moved, ü"
+    project.rename(moved)
+    shutil.rmtree(moved / CHAMPIONS, ignore_errors=True)
+    (place,) = former_places(moved)
+    assert folder_of(place) == project
+    assert rollback(moved, "tiny", number=None, through="test").version == 1
+    assert former_places(moved) == []
+    third = registry(moved).version(3)
+    assert folder_of(third.source).is_relative_to(moved)
+    registry(moved).bring(third, tmp_path / "third")
+    weights = registry(moved).champion_weights()
+    assert weights
+    assert registry(moved).bring_weights(weights, tmp_path / "weights").is_dir()
+    run = Store(moved, "tiny").client.create_run(Store(moved, "tiny").experiment_id)
+    assert folder_of(run.info.artifact_uri or "").is_relative_to(moved)
+    assert not project.exists()
+    assert folder_of(registry(versions).version(3).source).is_relative_to(versions)
+
+
+def test_copy_without_the_files_says_how_to_bring_them(project: Path, tmp_path: Path) -> None:
+    promote(project, "tiny", number=2, force="test", through="test")
+    copied = Path(shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts")))
+    with pytest.raises(StoreError, match=r"was copied here without the files that it names") as found:
+        rollback(copied, "tiny", number=None, through="test")
+    command = re.findall(r"'(cp -r .*?)'", str(found.value))
+    subprocess.run(command[0], shell=True, check=True)
+    assert rollback(copied, "tiny", number=None, through="test").version == 1
 
 
 @pytest.mark.parametrize(
