@@ -56,7 +56,10 @@ def quality_rows(report: Data) -> list[Row]:
     if not compared:
         return rows
     metric = shown(report.get("gate_metric", ""))
-    named = {"gain": f"{metric} above the baseline", "pretraining_gain": "accuracy gained by pretraining"}
+    named = {
+        "gain": f"{metric} above {report.get('baseline', 'the baseline')}",
+        "pretraining_gain": "accuracy gained by pretraining",
+    }
     named |= {f"control_{key}": f"{shown(key)} without pretraining" for key in compared}
     return rows + [figure(report, key, name=name) for key, name in named.items() if key in with_interval]
 

@@ -66,7 +66,6 @@ class RecipeSettings:
     """The score, in `metric`, of naming the largest class each time."""
     bar: float
     min_gain: float
-    analyzer: str
     max_drop: float
     chance: float
     """The difference, in `metric`, that two equally good models stay within on the test split 19 times of 20."""
@@ -116,7 +115,6 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
         baseline_score=score,
         bar=math.ceil(score * 100 + 1) / 100 if score < 0.97 else round(score, 3),
         min_gain=-gain_resolution([count * test_share for count in figures.labels.values()], is_balanced=is_balanced),
-        analyzer="char" if figures.dense_share > 0.3 else "word",
         max_drop=min(0.2, max(0.02, math.ceil(300 / num_test) / 100)),
         chance=min(0.5, max(0.03, math.ceil(100 / math.sqrt(num_test)) / 100)),
         num_golden=min(200, num_test),

@@ -232,7 +232,7 @@ def judging_text(s: RecipeSettings) -> str:
     return f"""\
     evaluate:
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
-      baseline: {{analyzer: {s.analyzer}, ngrams: [1, 2], C: 10.0}}
+      baseline: {{folds: 3, choice_rows: 5000, max_rows: 50000, seed: 0}}
       # min: just above {s.baseline_score:.3f}, which naming the largest class each time reaches.
       # min_gain: with about {s.num_test:,} test rows the interval of the gain is some {-s.min_gain:.2f} wide, so this \
 stops a model

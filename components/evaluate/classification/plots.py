@@ -202,7 +202,7 @@ def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: flo
             axes.text(place, max(value, end, 0) + 0.015, f"{value:.3f}", ha="center", fontsize=8.5)
     gain, low, high = found["gain"]
     axes.set_title(
-        f"Gain over {baseline} in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})"
+        f"Gain over the baseline in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})"
     )
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xticks(range(len(metrics)), list(metrics.values()))

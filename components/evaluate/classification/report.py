@@ -83,6 +83,8 @@ class Report:
     ece: float
     ece_low: float
     ece_high: float
+    baseline: str
+    """The name of the baseline."""
     baseline_accuracy: float
     """The accuracy of the recipe's baseline, trained on the same rows."""
     baseline_accuracy_low: float
@@ -201,6 +203,7 @@ def summarise(judged: Judged, found: Found, slices: Slices, params: Classificati
         confidence=params.bootstrap.confidence,
         f1_micro=figures["accuracy"],
         gate_metric=params.gate.metric,
+        baseline=judged.baseline_name,
         **chosen,
         **of_slices,
     )

@@ -16,8 +16,8 @@ from pyarrow.csv import read_csv
 from sklearn import metrics as reference
 
 from components.evaluate import Inputs, Outputs, stage
+from components.evaluate.classification.linear import best_linear_scores
 from components.evaluate.classification.report import Report, ReportWithBoth
-from components.evaluate.classification.tfidf import tfidf_scores
 from components.evaluate.figures import shortened
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts
@@ -64,7 +64,7 @@ def settings_of(gate: QualityGate, *, num_mistakes: int = 5) -> TextClassificati
     return TextClassificationFigures(
         task="text_classification",
         bootstrap=Bootstrap(num_samples=200, seed=0, confidence=0.95),
-        baseline=Baseline(analyzer="word", ngrams=(1, 1), C=10.0),
+        baseline=Baseline(folds=2, choice_rows=200, max_rows=200, seed=0),
         gate=gate,
         calibration_bins=10,
         num_mistakes=num_mistakes,
@@ -185,11 +185,12 @@ def test_predictions_are_those_of_the_predictor_in_the_order_of_the_split(
 
 def test_the_baseline_is_trained_on_the_training_split(good: Inputs, judged: tuple[Report, Outputs, Notes]) -> None:
     train, test = (pq.read_table(path).to_pydict() for path in (good.train, good.test))
-    scores = tfidf_scores(
+    scores, _ = best_linear_scores(
         test["text"],
         train=train["text"],
         train_labels=np.array(train["label_id"]),
         num_classes=2,
+        metric="accuracy",
         settings=settings_of(ALWAYS).baseline,
     )
     report = judged[0]
@@ -229,7 +230,7 @@ def test_tables_for_dvc_count_every_row(judged: tuple[Report, Outputs, Notes]) -
 
 def test_plots_and_mistakes_reach_the_tracker(judged: tuple[Report, Outputs, Notes]) -> None:
     _, outputs, notes = judged
-    assert notes.files == [("plots", "plots"), ("classes.json", ""), ("mistakes.json", "")]
+    assert notes.files == [("plots", "plots"), ("baseline.json", ""), ("classes.json", ""), ("mistakes.json", "")]
     assert notes.metrics["rows_per_s"] > 0
     assert sorted(path.name for path in outputs.plots.iterdir()) == PLOTS
     for path in outputs.plots.glob("*.png"):
@@ -248,7 +249,7 @@ def test_the_same_inputs_give_the_same_bytes(
     assert run(settings_of(gate), good, again, tracker=NullTracker()) == report
     digests = files_of(outputs.results.parent)
     assert read_json(outputs.metrics) == {"accuracy": shortened(report.accuracy), "gain": shortened(report.gain)}
-    assert len(digests) == 4 + len(PLOTS)
+    assert len(digests) == 5 + len(PLOTS)
     assert files_of(again.results.parent) == digests
 
 
@@ -270,7 +271,9 @@ def test_a_gain_that_may_be_chance_is_a_failed_gate(
 ) -> None:
     between = (judged[0].gain_low + judged[0].gain) / 2  # the gain is above it, the end of its interval is not
     gate = QualityGate(metric="accuracy", min=0.5, min_gain=between)
-    with pytest.raises(QualityError, match=r"^the gain in accuracy over TF-IDF is .* above evaluate.gate.min_gain 0\."):
+    with pytest.raises(
+        QualityError, match=r"^the gain in accuracy over .* of characters is .* above evaluate.gate.min_gain 0\."
+    ):
         run(settings_of(gate), good, make_outputs(tmp_path), tracker=NullTracker())
 
 
@@ -286,7 +289,7 @@ def test_a_model_like_the_baseline_does_not_pass(tmp_path: Path) -> None:
     inputs, model = make_inputs(tmp_path, labels=["bad", "good"], train=rows[:40], test=rows[40:])
     teach(model, inputs, rows[:40])
     gate = QualityGate(metric="mcc", min=0.99, min_gain=0.0)
-    with pytest.raises(QualityError, match=r"gain in mcc over TF-IDF is 0\.0000 .* not above .*min_gain 0") as failed:
+    with pytest.raises(QualityError, match=r"gain in mcc over .* is 0\.0000 .* not above .*min_gain 0") as failed:
         run(settings_of(gate), inputs, make_outputs(tmp_path / "out"), tracker=NullTracker())
     assert failed.value.report["accuracy"] == failed.value.report["accuracy_low"] == 1
     gate = QualityGate(metric="mcc", min=0.99, min_gain=-0.01)

@@ -1,4 +1,4 @@
-"""evaluate for texts with labels: the figures of a classifier, beside TF-IDF and logistic regression.
+"""evaluate for texts with labels: the figures of a classifier, beside the best of the cheap linear ones.
 
 Legend: N rows, K labels.
 """
@@ -10,14 +10,15 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from components.evaluate.classification.judged import Judged, check_finite
+from components.evaluate.classification.linear import best_linear_scores
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.slices import read_slices
 from components.evaluate.classification.split import read_splits, read_texts
-from components.evaluate.classification.tfidf import tfidf_scores
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import FAMILY, load
 from components.params import TextClassificationFigures
+from components.plumbing.artifacts import write_json
 from components.plumbing.progress import progress
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking.tracker import Tracker
@@ -48,13 +49,15 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
     scores = predict(float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings), test_texts)
     tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
 
-    baseline = tfidf_scores(
+    baseline, choice = best_linear_scores(
         test_texts,
         train=train_texts,
         train_labels=train.label_id,
         num_classes=len(settings.labels),
+        metric=params.gate.metric,
         settings=params.baseline,
     )
+    write_json(outputs.results / "baseline.json", choice.table())
     judged = Judged(
         labels=settings.labels,
         row=test.row,
@@ -62,7 +65,7 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         actual=test.label_id,
         scores=scores,
         baseline=baseline,
-        baseline_name="TF-IDF",
+        baseline_name=choice.candidate.name,
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
     )
