@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,8 +197,17 @@ def positions_of(encoder: Path) -> int:
         raise SourceError(f"--encoder: {wrong}")
     if not (encoder / "tokenizer.json").is_file() or not list(encoder.glob("*.safetensors")):
         raise SourceError(
-            f"--encoder: {encoder} has no tokenizer.json or no weights as .safetensors; where transformers is at hand, "
-            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(NEW) and "
-            "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW) write both"
+            f"--encoder: {encoder} has no tokenizer.json or no weights as .safetensors; this writes both, beside it: "
+            f"{converting(encoder)}"
         )
     return longest
+
+
+def converting(encoder: Path) -> str:
+    """Return the command that writes an encoder's folder in the form of today's hubs, with a name of its own."""
+    code = (
+        "import sys; from transformers import AutoModel, AutoTokenizer; old, new = sys.argv[1:]; "
+        "AutoTokenizer.from_pretrained(old).save_pretrained(new); AutoModel.from_pretrained(old).save_pretrained(new)"
+    )
+    new = encoder.with_name(f"{encoder.resolve().name}-safetensors")
+    return f'python -c "{code}" {shlex.quote(str(encoder))} {shlex.quote(str(new))}'

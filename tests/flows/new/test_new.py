@@ -600,6 +600,28 @@ def test_encoder_that_cannot_be_used_is_refused_at_once(project: Path, config: d
         add_content(project, table(tiny_rows(20)), encoder=folder)
 
 
+@pytest.mark.long
+def test_command_that_converts_an_older_folder_works(project: Path) -> None:
+    from safetensors.torch import load_file
+    from torch import save
+
+    rows = tiny_rows(40)
+    encoder = make_tiny_encoder(project / "older", [text for text, _ in rows])
+    tokens = read_tokenizer(encoder / "tokenizer.json").tokenizer
+    vocabulary = tokens.get_vocab()
+    (encoder / "vocab.txt").write_text(
+        "".join(f"{token}\n" for token in sorted(vocabulary, key=lambda t: vocabulary[t]))
+    )
+    save(load_file(encoder / "model.safetensors"), encoder / "pytorch_model.bin")
+    for name in ("tokenizer.json", "model.safetensors"):
+        (encoder / name).unlink()
+    with pytest.raises(SourceError, match="this writes both, beside it: python -c") as caught:
+        add_content(project, table(rows), encoder=encoder)
+    run(["bash", "-c", str(caught.value).partition("beside it: ")[2]], project)
+    add_content(project, table(rows), encoder=project / "older-safetensors")
+    assert read_tokenizer(project / "older-safetensors/tokenizer.json").tokenizer.get_vocab() == vocabulary
+
+
 # ---------------------------------------------------------------- what is seen in the rows
 
 
