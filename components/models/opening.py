@@ -115,6 +115,7 @@ def tokenizer_config(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         "model_max_length": longest(settings),
         "model_input_names": ["input_ids", "attention_mask"],  # as in training: no model here was given segments
         "clean_up_tokenization_spaces": False,
+        **({"truncation_side": "left"} if settings.get("truncate") == "tail" else {}),
         **{role: token for role, token in roles.items() if token is not None},
     }
 
@@ -138,7 +139,21 @@ def card(folder: Path, settings: Mapping[str, Any]) -> str:
         unicode=settings.get("unicode"),
         mask=", ".join(settings.get("mask", ())) or "nothing here",
     )
-    return "\n".join([*front, "", f"# {title}", "", body])
+    return "\n".join([*front, "", f"# {title}", "", body + further(settings)])
+
+
+def further(settings: Mapping[str, Any]) -> str:
+    """Return what a user of transformers must do to the texts that its tokenizer does not do."""
+    found = ""
+    if settings.get("emoji"):
+        found += (
+            "\nIn the place of an emoji stood the name that Unicode gives it (`unicodedata.name`, in lower case).\n"
+        )
+    if settings.get("truncate") == "head_tail":
+        found += (
+            "\nOf a longer text the first and the last half of so many tokens were read, not its beginning alone.\n"
+        )
+    return found
 
 
 def architecture_of(folder: Path) -> str | None:

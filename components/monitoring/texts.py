@@ -35,7 +35,7 @@ class TextInputs(MonitoredInputs):
 
     def nulls(self, inputs: Sequence[str], reference: "Reference", params: Monitoring) -> Nulls:
         settings = reference.predictor.settings
-        cleaned = [clean(text, unicode=settings.unicode, mask=settings.mask) for text in inputs]
+        cleaned = [clean(text, unicode=settings.unicode, mask=settings.mask, emoji=settings.emoji) for text in inputs]
         known = reference.tokens
         assert known is not None
         found = count_tokens(cleaned, reference.predictor)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from components.plumbing.progress import progress
-from serving.predictors.text import MASKS, clean, cut
+from serving.predictors.text import MASKS, Truncate, clean, cut
 
 BATCH_ROWS = 16_384
 PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in MASKS)})\]")
@@ -32,7 +32,13 @@ class Cleaned:
 
 
 def clean_column(
-    column: pa.ChunkedArray, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str], max_tokens: int
+    column: pa.ChunkedArray,
+    *,
+    unicode: Literal["NFC", "NFKC"],
+    mask: Sequence[str],
+    max_tokens: int,
+    emoji: Literal["names"] | None = None,
+    truncate: Truncate = "head",
 ) -> Cleaned:
     """Clean every text and cut the part that no model reads."""
     chunks: list[pa.LargeStringArray] = []
@@ -40,8 +46,8 @@ def clean_column(
     with progress("clean", total=len(column)) as bar:
         for start in range(0, len(column), BATCH_ROWS):
             texts: list[str | None] = column[start : start + BATCH_ROWS].to_pylist()
-            whole = [None if text is None else clean(text, unicode=unicode, mask=mask) for text in texts]
-            cleaned = [None if text is None else cut(text, max_tokens=max_tokens) for text in whole]
+            whole = [None if text is None else clean(text, unicode=unicode, mask=mask, emoji=emoji) for text in texts]
+            cleaned = [None if text is None else cut(text, max_tokens=max_tokens, truncate=truncate) for text in whole]
             num_cut += sum(text != before for text, before in zip(cleaned, whole, strict=True))
             chunks.append(pa.array(cleaned, pa.large_string()))
             bar.update(start + len(cleaned))

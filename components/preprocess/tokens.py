@@ -23,6 +23,7 @@ from components.preprocess.known_tokenizer import read_tokenizer
 from components.preprocess.stage import Inputs, Outputs
 from components.sources import fetch_folder
 from components.tracking.tracker import Tracker
+from serving.predictors.text import Truncate, limit, read_of
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 GROUP_ROWS = 16_384
@@ -45,10 +46,13 @@ class Vocabulary:
     """A tokenizer with the ids of its special tokens."""
 
     tokenizer: Tokenizer
-    """The tokenizer, which truncates at `max_tokens`, adds its special tokens and does not pad."""
+    """The tokenizer, which truncates at `max_tokens` unless both ends are read, adds its special tokens and does not
+    pad."""
     unknown_id: int | None
     """The id of the unknown token; None where every text can be spelled."""
     pad_token_id: int
+    max_tokens: int
+    truncate: Truncate = "head"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def fetch_tokenizer(
         shutil.rmtree(outputs.work, ignore_errors=True)
 
 
-def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
+def load_vocabulary(folder: Path, *, max_tokens: int, truncate: Truncate = "head") -> Vocabulary:
     """Read the folder's tokenizer.json; raise SourceError where it is missing or broken.
 
     Raises InputError where the model beside it takes fewer than `max_tokens` tokens.
@@ -101,12 +105,13 @@ def load_vocabulary(folder: Path, *, max_tokens: int) -> Vocabulary:
     tokenizer = known.tokenizer
     check_length(folder, max_tokens)
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
+    limit(tokenizer, max_tokens=max_tokens, truncate=truncate)
     raw = json.loads(path.read_text(encoding="utf-8"))
     padding = raw.get("padding") or {}
     pad_ids = [padding.get("pad_id"), *map(tokenizer.token_to_id, PAD_TOKENS)]
     # Without a token for it, any will do: padding is masked.
-    return Vocabulary(tokenizer, known.unknown_id, next((i for i in pad_ids if i is not None), 0))
+    pad_token_id = next((i for i in pad_ids if i is not None), 0)
+    return Vocabulary(tokenizer, known.unknown_id, pad_token_id, max_tokens, truncate)
 
 
 def check_length(folder: Path, max_tokens: int) -> None:
@@ -145,8 +150,9 @@ def encode(texts: list[str], vocabulary: Vocabulary) -> tuple[NDArray[np.int32],
     num_truncated = 0
     for start in range(0, len(texts), BATCH_ROWS):
         for encoding in vocabulary.tokenizer.encode_batch_fast(texts[start : start + BATCH_ROWS]):
-            ids.append(np.array(encoding.ids, np.int32))
-            num_truncated += bool(encoding.overflowing)
+            found = read_of(encoding.ids, max_tokens=vocabulary.max_tokens, truncate=vocabulary.truncate)
+            ids.append(np.array(found, np.int32))
+            num_truncated += bool(encoding.overflowing) or len(found) < len(encoding.ids)
     return np.concatenate(ids), np.cumsum([0, *map(len, ids)]), num_truncated
 
 

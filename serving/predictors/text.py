@@ -8,7 +8,10 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MAX_MARKS = 30
 """The most combining marks in a row that are kept, as in Unicode's stream-safe text (UAX 15): putting a longer run in
@@ -25,6 +28,13 @@ BLANK = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 # All control characters but the tab and the line feed, and halves of surrogate pairs.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 BLANK_LINES = re.compile("\n{3,}")
+
+Truncate = Literal["head", "tail", "head_tail"]
+"""Which part of a text that is too long is read: its beginning, its end, or half of each."""
+
+# A pictograph, with the marks of its form, and repetitions of the same one.
+FORMS = "[\ufe0e\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff]*"
+EMOJI = re.compile(f"([\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]){FORMS}(?:\\1{FORMS})*")
 
 # Where a letter or digit before it rules a match out, the placeholder that took the letter's place must do so too, or
 # else a second cleaning finds what the first did not.
@@ -69,13 +79,18 @@ FEWEST_DIGITS = re.compile(r"\d(?:[^\d]{0,2}\d){6}", re.ASCII)
 PUNCTUATION = ".,;:!?)'"
 
 
-def clean(text: str, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str]) -> str:
+def clean(
+    text: str, *, unicode: Literal["NFC", "NFKC"], mask: Sequence[str], emoji: Literal["names"] | None = None
+) -> str:
     """Return the text in one Unicode form, on one line, with the details that `mask` names replaced by placeholders.
 
-    A placeholder is the name of a kind in brackets, as `[EMAIL]`. Cleaning a clean text changes nothing.
+    A placeholder is the name of a kind in brackets, as `[EMAIL]`. With `emoji` "names", the name that Unicode gives an
+    emoji stands in its place. Cleaning a clean text changes nothing.
     """
     if not text.isascii():
         text = cut_marks(unicodedata.normalize(unicode, cut_marks(INVISIBLE.sub("", text))))
+        if emoji == "names":
+            text = EMOJI.sub(name_of, text)
     return hide(BLANK.sub(" ", text).strip(), mask=mask)
 
 
@@ -92,17 +107,52 @@ def clean_lines(text: str, *, unicode: Literal["NFC", "NFKC"]) -> str:
     return BLANK_LINES.sub("\n\n", lines)
 
 
-def cut(text: str, *, max_tokens: int) -> str:
-    """Return the beginning of a clean text: at most MAX_CHARACTERS_PER_TOKEN characters for each allowed token.
+def name_of(emoji: re.Match[str]) -> str:
+    """Return the name of an emoji as words; the emoji itself where it has none."""
+    name = unicodedata.name(emoji[1], "")
+    return f" {name.lower()} " if name else emoji[0]
 
-    This keeps the cost of a huge text small. The beginning ends with a whole word where there is one. Cutting it again
-    changes nothing.
+
+def cut(text: str, *, max_tokens: int, truncate: Truncate = "head") -> str:
+    """Return the part of a clean text that is read: at most MAX_CHARACTERS_PER_TOKEN characters for each allowed token.
+
+    This keeps the cost of a huge text small. The part begins and ends with a whole word where there is one. Cutting it
+    again changes nothing.
     """
     limit = max_tokens * MAX_CHARACTERS_PER_TOKEN
     if len(text) <= limit:
         return text
+    if truncate == "tail":
+        return beginning(text[::-1], limit)[::-1]
+    if truncate == "head_tail":
+        half = (limit - 1) // 2
+        return f"{beginning(text, half)} {beginning(text[::-1], half)[::-1]}"
+    return beginning(text, limit)
+
+
+def beginning(text: str, limit: int) -> str:
+    """Return the whole words among the first `limit` characters of a longer text."""
     space = text.rfind(" ", 0, limit + 1)
     return text[: space if space > 0 else limit]
+
+
+def limit(tokenizer: "Tokenizer", *, max_tokens: int, truncate: Truncate) -> None:
+    """Have the tokenizer cut a text at `max_tokens`; where both ends are read, it gives all tokens to `read_of`."""
+    if truncate == "head_tail":
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens, direction="left" if truncate == "tail" else "right")
+
+
+def read_of(ids: Sequence[int], *, max_tokens: int, truncate: Truncate) -> Sequence[int]:
+    """Return those of a text's tokens, special ones among them, that are read.
+
+    Both ends are half of `max_tokens` each (Sun et al. 2019, "How to fine-tune BERT for text classification?").
+    """
+    if truncate != "head_tail" or len(ids) <= max_tokens:
+        return ids
+    num_first = max_tokens // 2
+    return [*ids[:num_first], *ids[len(ids) - (max_tokens - num_first) :]]
 
 
 def cut_marks(text: str) -> str:

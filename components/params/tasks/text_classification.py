@@ -17,6 +17,9 @@ class TextClassificationData(TaskData):
     unicode: Literal["NFC", "NFKC"]
     mask: tuple[Literal["email", "phone", "card", "iban", "ip", "url"], ...]
     """The kinds of personal details to replace by their name in brackets."""
+    emoji: Literal["names"] | None = None
+    """`names` reads an emoji as the words that Unicode names it by, for an encoder that knows none; null reads it as it
+    stands."""
     conflicts: Literal["remove", "majority"]
     """The treatment of a text that carries two labels: it is removed, or given the label of the majority."""
     near_duplicates: NearDuplicates
@@ -26,6 +29,8 @@ class TextClassificationData(TaskData):
     """The source of the folder that holds tokenizer.json, or the settings to train one."""
     max_tokens: Annotated[int, Field(ge=4, le=8192)]
     """The most tokens of one text; a longer text is cut."""
+    truncate: Literal["head", "tail", "head_tail"] = "head"
+    """The part that is read of a longer text: its beginning, its end, or half of `max_tokens` of each."""
     max_unknown_share: Share
     """The largest share of tokens that the tokenizer does not know."""
 

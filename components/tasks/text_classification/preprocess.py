@@ -131,7 +131,10 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             "split": params.split.column,
         }  # fmt: skip
         data = read_columns(inputs.data, names)
-        cleaned = clean_column(data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens)
+        cleaned = clean_column(
+            data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens, emoji=params.emoji,
+            truncate=params.truncate,
+        )  # fmt: skip
         table = with_label_ids(data.set_column(data.column_names.index("text"), "text", cleaned.texts), labels)
         rows, unlabelled, num_null, num_empty = usable(table)
     with timed("deduplicate", steps):
@@ -150,7 +153,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             texts = chain(splits["train"]["text"].to_pylist(), unlabelled["text"].to_pylist())
             train_tokenizer(texts, params.tokenizer, path=outputs.predictor / TOKENIZER)
     with timed("tokenize", steps):
-        vocabulary = load_vocabulary(outputs.predictor, max_tokens=params.max_tokens)
+        vocabulary = load_vocabulary(outputs.predictor, max_tokens=params.max_tokens, truncate=params.truncate)
         tokens = write_splits(splits, unlabelled, outputs, vocabulary)
     check_unknown(tokens, params, KnownTokenizer(vocabulary.tokenizer, vocabulary.unknown_id))
     write_predictor(outputs.predictor / PREDICTOR, params, labels, vocabulary)
@@ -302,4 +305,5 @@ def write_predictor(path: Path, params: TextClassificationData, labels: Sequence
         "pad_token_id": vocabulary.pad_token_id,
         "vocab_size": vocabulary.tokenizer.get_vocab_size(),
     }
-    write_json(path, settings)
+    chosen = {"emoji": params.emoji, "truncate": params.truncate}
+    write_json(path, settings | {name: value for name, value in chosen.items() if value not in (None, "head")})

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
-from serving.predictors.text import clean, cut
+from serving.predictors.text import Truncate, clean, cut, limit, read_of
 
 ROUTE = "/classify"
 """The path on which the service answers."""
@@ -46,6 +46,10 @@ class PredictorSettings:
     max_tokens: int
     """The most tokens of one text; a longer text is cut."""
     pad_token_id: int
+    emoji: Literal["names"] | None = None
+    """Whether an emoji is read as the words that Unicode names it by."""
+    truncate: Truncate = "head"
+    """The part that is read of a text that is too long."""
 
 
 def load_settings(path: Path) -> PredictorSettings:
@@ -57,6 +61,8 @@ def load_settings(path: Path) -> PredictorSettings:
         mask=tuple(raw["mask"]),
         max_tokens=raw["max_tokens"],
         pad_token_id=raw["pad_token_id"],
+        emoji=raw.get("emoji"),
+        truncate=raw.get("truncate", "head"),
     )
 
 
@@ -64,7 +70,7 @@ def load_tokenizer(path: Path, settings: PredictorSettings) -> Tokenizer:
     """Return the tokenizer of a tokenizer.json, set to cut at `max_tokens` and never to pad, whatever the file says."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(settings.max_tokens)
+    limit(tokenizer, max_tokens=settings.max_tokens, truncate=settings.truncate)
     return tokenizer
 
 
@@ -108,10 +114,17 @@ class Predictor:
         token."""
         settings = self.settings
         cleaned = [
-            cut(clean(text, unicode=settings.unicode, mask=settings.mask), max_tokens=settings.max_tokens)
+            cut(
+                clean(text, unicode=settings.unicode, mask=settings.mask, emoji=settings.emoji),
+                max_tokens=settings.max_tokens, truncate=settings.truncate,
+            )
             for text in texts
+        ]  # fmt: skip
+        return [
+            list(read_of(encoding.ids, max_tokens=settings.max_tokens, truncate=settings.truncate))
+            or [settings.pad_token_id]
+            for encoding in self.tokenizer.encode_batch(cleaned)
         ]
-        return [encoding.ids or [settings.pad_token_id] for encoding in self.tokenizer.encode_batch(cleaned)]
 
     def predict(self, texts: Sequence[str]) -> Scores:
         """Return the probability of each label for each text, (N, L), whatever other texts there are."""
