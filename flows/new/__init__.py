@@ -25,7 +25,7 @@ from flows.new.given import by_file, linked, names_of, undone
 from flows.new.settings import RecipeSettings, choose, positions_of
 from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
-from flows.new.texts import TextSettings, look_at_texts
+from flows.new.texts import TextSettings, look_at_texts, remarks_on_length
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
@@ -72,6 +72,7 @@ def add_recipe(
             stack.enter_context(undone(path))
         recipe = recipe_text(name, measured, settings, texts, path=place(root, path), encoder=source, pattern=pattern)
         replace_params(params, before, insert(before, recipe, path=params), name)
+    told += remarks_on_length(measured.sample, cut_share=settings.cut_share, max_tokens=settings.max_tokens)
     return Added(name, figures, settings, texts, (*hints(figures, measured.format), *told))
 
 

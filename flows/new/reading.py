@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from components.params import RegistrySource, TrainedTokenizer
 from components.plumbing.artifacts import TOKENIZER
@@ -23,7 +24,9 @@ from components.preprocess.spelling import KINDS, is_symbol, lacking, spell
 from components.preprocess.tokenizer_training import TRAINERS, UNKNOWN
 from components.sources import fetch
 from flows.new.figures import Figures
+from flows.new.masks import UNICODE
 from flows.new.minilm import MINILM
+from serving.predictors.text import clean
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ Measured with MiniLM's: 0.00 to 0.03 for eight languages in Latin letters and fo
 scripts."""
 MAX_UNKNOWN_SHARE = 0.05
 SLACK = 2.0
+MAX_LEFT_UNKNOWN = 0.7
+"""The share of the unknown tokens that may still be unknown where emoji are read by their names."""
 # Where the tokenizer cannot be asked, the shares of letters tell.
 MAX_DENSE_SHARE = 0.05
 MIN_LATIN_SHARE = 0.7
@@ -74,6 +79,8 @@ class Reading:
     max_unknown_share: float
     unknown_note: str | None
     """A phrase on what is unknown, where that is more than a little."""
+    emoji: Literal["names"] | None
+    """`names` where symbols are read by their names, since the tokenizer does not know them."""
     trained: Trained | None
     """The encoder that is trained on the rows, where MiniLM does not know their language."""
     hints: tuple[str, ...]
@@ -84,11 +91,12 @@ def read_texts(root: Path, sample: Sequence[str], figures: Figures, encoder: Pat
 
     Raise SourceError where `encoder` does not know their language.
     """
-    asked = [text[:NUM_CHARACTERS_ASKED] for text in sample[:NUM_ASKED]]
+    texts = sample[:NUM_ASKED]
+    asked = [text[:NUM_CHARACTERS_ASKED] for text in texts]
     if encoder is not None:
-        return of_encoder(read_tokenizer(encoder / TOKENIZER), asked, is_own=True)
+        return of_encoder(read_tokenizer(encoder / TOKENIZER), texts, is_own=True)
     if not needs_question(asked):
-        return Reading(None, MAX_UNKNOWN_SHARE, None, None, ())
+        return Reading(None, MAX_UNKNOWN_SHARE, None, None, None, ())
     known = minilm_tokenizer(root)
     if known is None:
         is_foreign = figures.dense_share > MAX_DENSE_SHARE or figures.latin_share < MIN_LATIN_SHARE
@@ -96,7 +104,7 @@ def read_texts(root: Path, sample: Sequence[str], figures: Figures, encoder: Pat
     unread = spell(known, asked).unread_share
     if unread > MAX_UNREAD_SHARE:
         return trained_on(sample, figures, unread=unread)
-    return of_encoder(known, asked, is_own=False)
+    return of_encoder(known, texts, is_own=False)
 
 
 def needs_question(texts: list[str]) -> bool:
@@ -121,13 +129,25 @@ def minilm_tokenizer(root: Path) -> KnownTokenizer | None:
         return None
 
 
-def of_encoder(known: KnownTokenizer, texts: list[str], *, is_own: bool) -> Reading:
+def of_encoder(known: KnownTokenizer, texts: Sequence[str], *, is_own: bool) -> Reading:
     """Return what follows from what the tokenizer of an encoder (the user's own, or MiniLM) knows of the texts.
 
     Raise SourceError where that is too little for the encoder that the user has named.
     """
-    said = spell(known, texts)
-    cause, lost = lacking(known, texts) if said.num_unknown else ("letters", [])
+    emoji, told = None, ""
+    cut = asked = [text[:NUM_CHARACTERS_ASKED] for text in texts]
+    said = spell(known, asked)
+    cause, lost = lacking(known, asked) if said.num_unknown else ("letters", [])
+    if cause == "symbols" and said.unknown_share > MAX_UNKNOWN_SHARE / SLACK:
+        with_names = [clean(text, unicode=UNICODE, mask=(), emoji="names") for text in asked]
+        named = spell(known, with_names)
+        if named.unknown_share < MAX_LEFT_UNKNOWN * said.unknown_share:
+            told = (
+                f"{said.unknown_share:.1%} of the tokens are symbols that the encoder does not know: {examples(lost)}; "
+                "emoji are read by their names (preprocess.emoji)"
+            )
+            emoji, asked, said = "names", with_names, named
+            cause, lost = lacking(known, asked) if said.num_unknown else (cause, lost)
     is_foreign = said.unread_share > MAX_UNREAD_SHARE
     if is_own and is_foreign and said.unknown_share > MAX_UNKNOWN_SHARE:
         raise SourceError(
@@ -135,9 +155,9 @@ def of_encoder(known: KnownTokenizer, texts: list[str], *, is_own: bool) -> Read
             f"({examples(lost)}); take one that was trained on their language, or leave --encoder out: what MiniLM "
             "does not know either is learned from the rows"
         )
-    hints = (
-        [f"the encoder's tokenizer spells {said.unread_share:.0%} of the words letter by letter"] if is_foreign else []
-    )
+    hints = [told] if told else []
+    if is_foreign:
+        hints.append(f"the encoder's tokenizer spells {said.unread_share:.0%} of the words letter by letter")
     name = "the encoder" if is_own else "MiniLM"
     limit, note = MAX_UNKNOWN_SHARE, None
     if said.unknown_share > MAX_UNKNOWN_SHARE / SLACK:
@@ -147,8 +167,10 @@ def of_encoder(known: KnownTokenizer, texts: list[str], *, is_own: bool) -> Read
             f"{note}; it reads each as one and the same unknown token. Where they tell the label, take an --encoder "
             "that knows them"
         )
-    tokens = tuple(sorted(length + SPECIAL_TOKENS for length in said.lengths))
-    return Reading(tokens, limit, note, None, tuple(hints))
+    parts = [len(text) / max(len(part), 1) for text, part in zip(texts, cut, strict=True)]
+    lengths = sorted(round(length * part) for length, part in zip(said.lengths, parts, strict=True))
+    tokens = tuple(length + SPECIAL_TOKENS for length in lengths)
+    return Reading(tokens, limit, note, emoji, None, tuple(hints))
 
 
 def guessed(texts: list[str]) -> Reading:
@@ -156,7 +178,9 @@ def guessed(texts: list[str]) -> Reading:
     words = [word for text in texts for word in text.split()]
     share = sum(any(not c.isascii() and is_symbol(c) for c in word) for word in words) / max(len(words), 1)
     limit = max(MAX_UNKNOWN_SHARE, min(1.0, math.ceil(100 * SLACK * share + 1) / 100))
-    return Reading(None, limit, f"about {share:.1%} of the words hold symbols" if share > 0.01 else None, None, ())
+    if share <= MAX_UNKNOWN_SHARE / SLACK:
+        return Reading(None, limit, None, None, None, ())
+    return Reading(None, limit, f"about {share:.1%} of the words hold symbols", "names", None, ())
 
 
 def trained_on(sample: Sequence[str], figures: Figures, *, unread: float) -> Reading:
@@ -177,7 +201,7 @@ def trained_on(sample: Sequence[str], figures: Figures, *, unread: float) -> Rea
         "trained on these rows (preprocess.tokenizer, pretrain); an encoder of this language, by --encoder FOLDER, "
         "would do better"
     )
-    return Reading(tokens, limit, None, trained, (hint,))
+    return Reading(tokens, limit, None, None, trained, (hint,))
 
 
 def keeps_letters(texts: Sequence[str]) -> bool:

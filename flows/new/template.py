@@ -10,7 +10,7 @@ from flows.new.figures import Figures, Measured
 from flows.new.minilm import ANCHOR, MINILM
 from flows.new.reading import Trained
 from flows.new.settings import EMBEDDINGS, RecipeSettings
-from flows.new.texts import TextSettings
+from flows.new.texts import MAX_CUT_SHARE, TextSettings
 
 PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # The same text comes once, with what users said of it: neither a duplicate nor a conflict. A null text stays.
@@ -105,13 +105,12 @@ def data_text(
         min_class_share: {s.min_class_share}
     preprocess:
       unicode: NFKC
-      mask: {scalar(texts.mask)}
+      mask: {scalar(texts.mask)}{emoji_text(texts)}
       conflicts: remove
       near_duplicates: {{threshold: {s.near_threshold}, shingle_size: {s.shingle_size}, num_permutations: 128}}
       {split_text(figures, s)}
 {tokenizer_text(texts.trained, encoder)}
-      # {1 - s.cut_share:.0%} of the texts fit; what is longer is cut.
-      max_tokens: {s.max_tokens}
+      # {1 - s.cut_share:.0%} of the texts fit; what is longer is cut{ends_note(s)}
 {unknown_text(texts)}
 """
 
@@ -147,6 +146,20 @@ def tokenizer_text(trained: Trained | None, encoder: str) -> str:
         "      # MiniLM does not know the language of these texts; it may be smaller where they support less.\n"
         f"      tokenizer: {scalar(values)}"
     )
+
+
+def emoji_text(texts: TextSettings) -> str:
+    """Return the line that has emoji read by their names, where they are."""
+    if texts.emoji is None:
+        return ""
+    return "\n      # The tokenizer knows hardly any emoji, but the words of their names.\n      emoji: names"
+
+
+def ends_note(s: RecipeSettings) -> str:
+    """Return the end of the note on lengths, the longest length, and how a longer text is cut where many are."""
+    if s.cut_share <= MAX_CUT_SHARE:
+        return f".\n      max_tokens: {s.max_tokens}"
+    return f", but for its beginning and its end.\n      max_tokens: {s.max_tokens}\n      truncate: head_tail"
 
 
 def unknown_text(texts: TextSettings) -> str:

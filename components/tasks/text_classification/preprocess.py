@@ -58,6 +58,7 @@ from components.tracking.tracker import Tracker
 logger = logging.getLogger(__name__)
 
 MAX_HIDDEN_SHARE = 0.02
+MAX_CUT_SHARE = 0.2
 pc: Any = pyarrow.compute  # makes its functions when it is imported, where no type checker sees them
 
 
@@ -155,6 +156,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
     with timed("tokenize", steps):
         vocabulary = load_vocabulary(outputs.predictor, max_tokens=params.max_tokens, truncate=params.truncate)
         tokens = write_splits(splits, unlabelled, outputs, vocabulary)
+    warn_of_cut(tokens.num_truncated, len(rows), params)
     check_unknown(tokens, params, KnownTokenizer(vocabulary.tokenizer, vocabulary.unknown_id))
     write_predictor(outputs.predictor / PREDICTOR, params, labels, vocabulary)
     write_timings(outputs.observations, steps, num_rows=len(data))
@@ -261,6 +263,17 @@ def write_splits(
     written = [write_tokenized(paths[name], splits[name], vocabulary, title=f"tokenize {name}") for name in NAMES]
     write_tokenized(outputs.unlabelled, unlabelled, vocabulary, title="tokenize unlabelled")
     return all_tokens(list(chain.from_iterable(written)))
+
+
+def warn_of_cut(num_cut: int, num_rows: int, params: TextClassificationData) -> None:
+    """Say on the terminal where the model will not see all of many texts."""
+    if num_cut > MAX_CUT_SHARE * num_rows:
+        part = {"head": "the beginning", "tail": "the end", "head_tail": "half of that at either end"}[params.truncate]
+        logger.warning(
+            "%.0f%% of the texts have more than %d tokens (preprocess.max_tokens), and %s is all that is read of them; "
+            "see preprocess.truncate, or take what matters of a text in ingest.query",
+            100 * num_cut / num_rows, params.max_tokens, part,
+        )  # fmt: skip
 
 
 def check_unknown(tokens: Tokens, params: TextClassificationData, known: KnownTokenizer) -> None:

@@ -38,7 +38,8 @@ from tests.tiny import make_tiny_encoder, make_tiny_tokenizer, tiny_rows
 
 Rows = list[tuple[Any, Any]]
 MINILM_TEXTS = [text for text, _ in tiny_rows(99)] + [
-    "def return zip none else if for in k v x f g !=:(){}[]=#0123456789"
+    "great face with tears of joy",
+    "def return zip none else if for in k v x f g !=:(){}[]=#0123456789",
 ]
 BACKSLASHED = "text,label\n" + "".join(f'"he said \\"no, {t}\\" twice",{k}\n' for t, k in tiny_rows(40))
 WINDOWS, MAC = {"encoding": "windows-1252"}, {"encoding": "mac-roman"}
@@ -695,7 +696,16 @@ CODE = "def f(x):\n    return {k: v for k, v in zip(x, x)} if x != None else g[x
 @pytest.mark.parametrize(
     ("head", "tail", "said"),
     [
-        ("", "great😂", r"[0-9.]+% of the tokens are symbols that MiniLM does not know: '😂'; it reads each as one"),
+        (
+            "",
+            "great😂",
+            r"% of the tokens are symbols that the encoder does not know: '😂'; emoji are read by their names",
+        ),
+        (
+            "",
+            "great\u20ac",
+            r"[0-9.]+% of the tokens are symbols that MiniLM does not know: '\u20ac'; it reads each as one",
+        ),
         ("", "x" * 200, "are words of more than a hundred characters that MiniLM"),
         ("", "", None),
         (CODE, "", None),
@@ -711,10 +721,30 @@ def test_unknown_tokens_of_a_language_that_is_known_are_allowed_for(
     )
     settings = load_recipe(project, "mine").preprocess
     assert isinstance(settings, TextClassificationData)
-    assert (added.texts.unknown_note is None, settings.max_unknown_share == 0.05) == (said is None, said is None)
+    assert settings.emoji == ("names" if tail == "great😂" else None)
+    is_allowed = said is not None and settings.emoji is None
+    assert (added.texts.unknown_note is not None, settings.max_unknown_share > 0.05) == (is_allowed, is_allowed)
     encoder = make_tiny_encoder(project / "encoder", MINILM_TEXTS)
     edit(project, "mine.preprocess.tokenizer", {"kind": "file", "path": str(encoder)})
     assert upstream_reports(project)["preprocess"]["unknown_share"] <= settings.max_unknown_share
+
+
+def test_long_mails_are_told_of_and_read_at_both_ends(project: Path) -> None:
+    words = [text for text, _ in tiny_rows(40)]
+    head = "From me Mon Jan 1\nReceived: by mx;\n  Mon, 1 Jan\nSubject: of it\nTo: you\n\n"
+    rows = [(head + " ".join(words[i:] + words[:i]), "ab"[i % 2]) for i in range(40)]
+    added = add_content(project, table(rows))
+    long, mails = added.hints
+    assert re.match(
+        r"100% of the texts have more than 256 tokens; of these half of so many are read at the beginning", long
+    )
+    settings = load_recipe(project, "mine").preprocess
+    assert isinstance(settings, TextClassificationData)
+    assert settings.truncate == "head_tail"
+    body = mails.partition("gives the body of one: ")[2]
+    assert duckdb.execute(f"SELECT {body} FROM (SELECT ? AS text)", [rows[3][0]]).fetchone() == (
+        rows[3][0][len(head) :],
+    )
 
 
 @pytest.mark.parametrize(
@@ -786,7 +816,7 @@ LABELS = st.dictionaries(NAME, st.integers(5, 10**6), min_size=2, max_size=5)
 def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens: int, column: str, path: str) -> None:
     figures = replace(figures_of(labels, tokens=tokens), median_length=tokens)
     measured = Measured(PlainFormat(type="jsonl"), f'SELECT "{column}" AS text\nFROM source\n', figures)
-    texts = TextSettings(("email", "url"), 0.05, f"{column} is unknown", None)
+    texts = TextSettings(("email", "url"), 0.05, f"{column} is unknown", "names", None)
     encoder = "&mine_encoder {a: 1}"
     text = recipe_text("mine", measured, chosen(labels, tokens=tokens), texts, path=path, encoder=encoder)
     whole = insert("# Kept.\nrecipes:\n  old: 1\n", text, path=Path("params.yaml"))

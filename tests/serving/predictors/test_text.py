@@ -15,6 +15,7 @@ PIECES = [
     "a", "x.co", "@", "b.com", ".", ",", ":", "/", "_", "-", " ", "\n", "(", ")", "[", "]", "<", '"', "5", "151", "223",
     "555", "+49", "2234567", "4111111111111111", "http://", "www.", "[URL]", "[EMAIL]", "[PHONE]", "\u0301", "\u0315",
     "(at)", "[at]", " dot ", "[dot]", "localhost", "10.0.0.1", "::1", "fe80:", "DE89370400440532013000",
+    "\U0001f602", "\ufe0f",
     "\u0344", "\u0f73", "\u200b", "\uff0c", "\u1100", "\u1161", "\u09c7", "\u09be", "\ufdfa", "\u8c22", "\ud800",
 ]  # fmt: skip
 
@@ -98,6 +99,8 @@ def test_cleaning_twice_is_cleaning_once(text: str, unicode: Literal["NFC", "NFK
     for mask in (ALL, (), ("email",), ("phone", "url")):
         once = clean(text, unicode=unicode, mask=mask)
         assert clean(once, unicode=unicode, mask=mask) == once
+    named = clean(text, unicode=unicode, mask=ALL, emoji="names")
+    assert clean(named, unicode=unicode, mask=ALL, emoji="names") == named
 
 
 def test_cleaning_twice_is_cleaning_once_for_every_character_that_changes() -> None:
@@ -148,6 +151,30 @@ def test_a_long_text_is_cut_behind_a_word_and_only_once() -> None:
     assert short.endswith("word")
     assert text.startswith(short)
     assert cut(short, max_tokens=4) == short
+
+
+@pytest.mark.parametrize("truncate", ["tail", "head_tail"])
+def test_a_long_text_is_cut_to_its_end_or_to_both_ends(truncate: Literal["tail", "head_tail"]) -> None:
+    text = " ".join(f"w{number}" for number in range(1_000))
+    short = cut(text, max_tokens=4, truncate=truncate)
+    assert 4 * 120 <= len(short) <= 4 * 128
+    assert set(short.split()) <= set(text.split())
+    assert short.endswith(" w999")
+    assert short.startswith("w0 ") is (truncate == "head_tail")
+    assert cut(short, max_tokens=4, truncate=truncate) == short
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("great\U0001f602\U0001f602!", "great face with tears of joy !"),
+        ("\u2764\ufe0f\u2764 \U0001f44d\U0001f3fd", "heavy black heart thumbs up sign"),
+        ("5 \u20ac, \u00a9 me", "5 \u20ac, \u00a9 me"),
+    ],
+)
+def test_emoji_are_read_by_their_names(text: str, expected: str) -> None:
+    assert clean(text, unicode="NFC", mask=ALL, emoji="names") == expected
+    assert clean(expected, unicode="NFC", mask=ALL, emoji="names") == expected
 
 
 def test_a_long_text_without_spaces_is_cut_at_the_limit() -> None:

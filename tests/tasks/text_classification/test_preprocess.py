@@ -17,7 +17,7 @@ from components.tasks import task_of
 from components.tasks.text_classification.preprocess import Report
 from components.tracking.tracker import NullTracker
 from serving.predictors.text import clean
-from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
+from serving.tasks.text_classification.predictor import Predictor, load_settings, load_tokenizer
 from tests.tiny import make_tiny_encoder, tiny_rows
 
 ROWS = tiny_rows(300)
@@ -134,6 +134,38 @@ def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextC
         assert row["text"].endswith(" mail [EMAIL]")
         assert row["input_ids"] == tokenizer.encode(row["text"]).ids
     assert report.num_masked == 300
+
+
+@pytest.mark.parametrize("truncate", ["head", "tail", "head_tail"])
+def test_the_part_that_is_read_is_the_same_in_training_and_serving(
+    tmp_path: Path, params: TextClassificationData, truncate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = [(f"{text} \u2764\ufe0f\u2764 {' '.join([text] * 40)} {text[::-1]} dull", label) for text, label in ROWS]
+    rows = [*ROWS, *long] if truncate == "tail" else long
+    changed = params.model_copy(update={"truncate": truncate, "emoji": "names", "max_unknown_share": 1.0})
+    report, outputs = preprocess(tmp_path, changed, rows)
+    settings = load_settings(outputs.predictor / "predictor.json")
+    assert (settings.truncate, settings.emoji) == (truncate, "names")
+    tokenizer = load_tokenizer(outputs.predictor / "tokenizer.json", settings)
+    predictor = Predictor(
+        tokenizer=tokenizer, settings=settings, forward=lambda *_: np.zeros((1, 2)), batch_size=1, threads=1
+    )
+    whole = load_tokenizer(outputs.predictor / "tokenizer.json", settings)
+    whole.no_truncation()
+    for row in read(outputs)["test"]:
+        (ids,) = predictor.encode([rows[row["row"]][0]])
+        assert row["input_ids"] == ids
+        text = clean(rows[row["row"]][0], unicode="NFKC", mask=(), emoji="names")
+        every = whole.encode(text).ids
+        parts = {
+            "head": every[:31] + every[-1:],
+            "tail": every[:1] + every[-31:],
+            "head_tail": every[:16] + every[-16:],
+        }
+        assert ids == (parts[truncate] if len(every) > 32 else every)
+        assert "heavy black heart" in text or len(every) <= 32
+    assert report.truncated_share == (0.5 if truncate == "tail" else 1.0)
+    assert f"{100 * report.truncated_share:.0f}% of the texts have more than 32 tokens" in caplog.text
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path, params: TextClassificationData) -> None:
