@@ -7,6 +7,7 @@ the same number of threads, give the same weights, bit for bit, and a run that w
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from torch import nn
@@ -28,7 +29,7 @@ class Fitted:
     """A trained model, on the CPU, and how its training went."""
 
     model: nn.Module
-    """The model with the weights of the best epoch, or of the last one without early stopping.
+    """The model with the weights of the best look, or of the last one without early stopping.
 
     A head that only the objective needs is left out.
     """
@@ -43,12 +44,17 @@ class Fitted:
 
     @property
     def best(self) -> dict[str, float]:
-        """The figures of the epoch whose weights are kept, by name."""
-        return self.position.history[self.position.best_epoch - 1]
+        """The figures of the look whose weights are kept, by name."""
+        return self.position.history[self.position.best_look - 1]
+
+    @property
+    def num_epochs(self) -> int:
+        """The number of epochs that were begun; early stopping may end within one."""
+        return ceil(self.position.history[-1]["epoch"])
 
     @property
     def train_loss(self) -> float:
-        """The training loss of the last epoch."""
+        """The training loss of the last epoch, or since the look before the last."""
         return self.position.history[-1]["train_loss"]
 
 

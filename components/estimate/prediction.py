@@ -154,10 +154,10 @@ def saving_s(model: nn.Module, plan: Plan) -> float:
     return num_bytes * (4 if plan.early_stopping else 3) / SAVED_BYTES_PER_S
 
 
-def epochs_done(checkpoints: Path, plan: Plan) -> int:
-    """Return the number of epochs that ran; early stopping may have ended before the plan's number."""
+def epochs_done(checkpoints: Path, plan: Plan) -> float:
+    """Return the number of epochs that ran, broken where early stopping ended within one."""
     last = checkpoints / "last" / "position.json"
-    return int(read_json(last)["epoch"]) if last.is_file() else plan.num_epochs
+    return read_json(last)["history"][-1]["epoch"] if last.is_file() else plan.num_epochs
 
 
 def validation_rows(data: Data) -> int:

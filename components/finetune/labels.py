@@ -34,7 +34,7 @@ def trained_on_labels(fitted: Fitted) -> Trained:
         num_parameters=fitted.num_parameters,
         num_trained_parameters=fitted.num_trained_parameters,
         num_steps=fitted.position.step,
-        num_epochs=fitted.position.epoch,
+        num_epochs=fitted.num_epochs,
         best_epoch=fitted.position.best_epoch,
         precision=fitted.precision,
         train_loss=fitted.train_loss,

@@ -50,9 +50,13 @@ class Clip(Section):
 
 class EarlyStopping(Section):
     metric: Literal["accuracy", "f1_macro", "loss"]
-    """The metric measured on the validation split after each epoch; the weights of the best epoch are kept."""
+    """The metric measured on the validation split after each epoch, or more often; the weights of the best look are
+    kept."""
     patience: Positive
-    """The number of epochs without a better value after which training stops."""
+    """The number of looks without a better value after which training stops."""
+    every: Positive | None = None
+    """The number of steps from one look at the validation split to the next within an epoch; there is always one at its
+    end, and without this setting no other."""
 
 
 def rows_or_full(value: object) -> object:

@@ -60,7 +60,7 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
         objective=params.objective.name,
         num_parameters=fitted.num_parameters,
         num_steps=fitted.position.step,
-        num_epochs=fitted.position.epoch,
+        num_epochs=fitted.num_epochs,
         best_epoch=fitted.position.best_epoch,
         precision=fitted.precision,
         train_loss=fitted.train_loss,

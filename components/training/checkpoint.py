@@ -1,7 +1,7 @@
 """A training's state on disk: safetensors for tensors and JSON for the rest, written whole or not at all.
 
 The folder `last/` holds the model, the optimizers, the random state and the counters of the last checkpoint;
-`best.safetensors` holds the weights of the best epoch so far. A resumed training gives the same weights as one that was
+`best.safetensors` holds the weights of the best look so far. A resumed training gives the same weights as one that was
 never stopped.
 """
 
@@ -27,16 +27,20 @@ class Position:
     """The number of steps done, over all epochs."""
     epoch: int = 0
     """The number of epochs done."""
+    looked_at: int = 0
+    """The number of steps that were done at the last look at the validation split."""
     loss_sum: dict[str, float] = field(default_factory=dict)
-    """The sum of the losses of the running epoch's steps, by player."""
+    """The sum of the losses of the steps since then, by player."""
     first_losses: dict[str, list[float]] = field(default_factory=dict)
     """The losses of the training's first steps, by player; later losses are compared with their mean."""
     best_value: float | None = None
-    """The metric of early stopping in the best epoch; None while there is none."""
+    """The metric of early stopping at the best look; None while there is none."""
     best_epoch: int = 0
-    """The number of the best epoch, from 1 on; 0 while there is none."""
+    """The number of the epoch of the best look, from 1 on; 0 while there is none."""
+    best_look: int = 0
+    """The number of the best look, from 1 on; 0 while there is none."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """The figures of each epoch, by name."""
+    """The figures of each look, by name; `epoch` is the number of epochs that were done then, which may be broken."""
     precision: Precision | None = None
     """The number format of the steps so far, which a resumed training keeps."""
     num_threads: int | None = None
@@ -91,7 +95,9 @@ def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torc
     torch.set_rng_state(random["cpu"])
     if "cuda" in random:
         torch.cuda.set_rng_state(random["cuda"])
-    return Position(**read_json(last / "position.json"))
+    left: dict[str, Any] = read_json(last / "position.json")
+    left.setdefault("best_look", left["best_epoch"])  # a checkpoint of before has one look an epoch
+    return Position(**left)
 
 
 def has_checkpoint(folder: Path) -> bool:

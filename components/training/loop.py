@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,12 @@ class Plan:
     @property
     def num_steps(self) -> int:
         return self.num_epochs * self.num_steps_per_epoch
+
+    @property
+    def steps_between_looks(self) -> int:
+        """The most steps from one look at the validation split to the next."""
+        every = self.early_stopping.every if self.early_stopping else None
+        return min(every or self.num_steps_per_epoch, self.num_steps_per_epoch)
 
 
 def plan_of(params: Training, objective: Objective, precision: Precision) -> Plan:
@@ -108,12 +115,12 @@ class BadStepError(Exception):
 def train(
     model: nn.Module, plan: Plan, objective: Objective, *, checkpoints: Path, tracker: Tracker, title: str
 ) -> Position:
-    """Train `model` in place, and leave it with the best epoch's weights, or the last's without early stopping.
+    """Train `model` in place, and leave it with the weights of the best look, or of the end without early stopping.
 
     The objective's players take their steps in turn on each batch. A checkpoint in `checkpoints` is carried on from,
     and gives the same weights as a training that was never stopped.
 
-    Raise TrainingError where a loss, the gradients or an epoch's figures are not finite, or where a loss explodes; the
+    Raise TrainingError where a loss, the gradients or a look's figures are not finite, or where a loss explodes; the
     last checkpoint stays. Raise InputError where the metric of early stopping is not measured.
     """
     everything = [p for p in model.parameters() if p.requires_grad]
@@ -129,8 +136,12 @@ def train(
 
     with progress(title, total=plan.num_steps) as bar:
         while position.epoch < plan.num_epochs and not is_over(position, plan.early_stopping):
+            first, looked_at, look_at = next_look(position, plan)
             model.train()
-            for batch in objective.batches(position.epoch, position.step - position.epoch * plan.num_steps_per_epoch):
+            batches = objective.batches(position.epoch, position.step - first)
+            # The rest of an epoch is gone through to its end, though no step may be left of it.
+            is_rest = look_at == first + plan.num_steps_per_epoch
+            for batch in islice(batches, None if is_rest else look_at - position.step):
                 seen: dict[str, float] = {}
                 for seat in seats:
                     if len(seats) > 1:
@@ -154,19 +165,22 @@ def train(
                     saved_at = time.monotonic()
 
             own(everything, everything)
-            figures = mean_losses(position, seats, plan.num_steps_per_epoch) | objective.validate(model)
+            figures = mean_losses(position, seats, look_at - looked_at) | objective.validate(model)
             if not all(map(math.isfinite, figures.values())):
                 raise not_finite(figures, position, plan, checkpoints)
-            position.epoch += 1
-            position.loss_sum = {}
-            position.history.append({"epoch": position.epoch, **figures})
+            position.epoch, steps_into_next = divmod(position.step, plan.num_steps_per_epoch)
+            epochs = position.epoch
+            if steps_into_next:
+                epochs += round(steps_into_next / plan.num_steps_per_epoch, 3)
+            position.looked_at, position.loss_sum = position.step, {}
+            position.history.append({"epoch": epochs, **figures})
             tracker.log_metrics(position.history[-1], step=position.step)
-            reached = f"epoch {position.epoch} of {plan.num_epochs}  {as_text(figures)}"
+            reached = f"epoch {epochs:g} of {plan.num_epochs}  {as_text(figures)}"
             logger.info(reached)
             bar.milestone(reached)
             if plan.early_stopping and is_better(figures, position.best_value, plan.early_stopping):
                 position.best_value = figures[key_of(plan.early_stopping)]
-                position.best_epoch = position.epoch
+                position.best_epoch, position.best_look = math.ceil(epochs), len(position.history)
                 save_best(checkpoints, model)
             save_checkpoint(checkpoints, position, model=model, optimizers=optimizers)
             saved_at = spoke_at = time.monotonic()
@@ -175,8 +189,16 @@ def train(
     if plan.early_stopping:
         load_best(checkpoints, model)
     else:
-        position.best_epoch = position.epoch
+        position.best_epoch, position.best_look = position.epoch, len(position.history)
     return position
+
+
+def next_look(position: Position, plan: Plan) -> tuple[int, int, int]:
+    """Return, in steps of the whole training, where the running epoch begins, where its last look was (its beginning
+    where there was none yet), and where the next is due."""
+    first = position.epoch * plan.num_steps_per_epoch
+    looked_at = max(position.looked_at, first)
+    return first, looked_at, min(looked_at + plan.steps_between_looks, first + plan.num_steps_per_epoch)
 
 
 def own(everything: Sequence[nn.Parameter], owned: Sequence[nn.Parameter]) -> None:
@@ -203,7 +225,8 @@ def check_step(loss: float, norm: float, first_losses: Sequence[float]) -> None:
 
 
 def remember(position: Position, player: str, loss: float) -> None:
-    """Add a step's loss to the sum of the epoch, and to the first losses while these are fewer than FIRST_STEPS."""
+    """Add a step's loss to the sum since the last look, and to the first losses while these are fewer than
+    FIRST_STEPS."""
     position.loss_sum[player] = position.loss_sum.get(player, 0.0) + loss
     first = position.first_losses[player]
     if len(first) < FIRST_STEPS:
@@ -211,7 +234,8 @@ def remember(position: Position, player: str, loss: float) -> None:
 
 
 def mean_losses(position: Position, seats: Sequence[Seat], num_steps: int) -> dict[str, float]:
-    """Return the epoch's `train_loss`, the sum of the players' mean losses; with several players also each mean."""
+    """Return the `train_loss` of `num_steps` steps, the sum of the players' mean losses; with several players also each
+    mean."""
     means = {f"{seat.prefix}train_loss": position.loss_sum[seat.player.name] / num_steps for seat in seats}
     return {"train_loss": sum(means.values())} | means
 
@@ -231,7 +255,7 @@ def key_of(early_stopping: EarlyStopping) -> str:
 
 
 def is_better(figures: dict[str, float], best: float | None, early_stopping: EarlyStopping) -> bool:
-    """Return whether an epoch beats the best so far: by a lower loss, or a higher value of any other metric.
+    """Return whether a look beats the best so far: by a lower loss, or a higher value of any other metric.
 
     Raise InputError where the objective does not measure the metric.
     """
@@ -246,10 +270,10 @@ def is_better(figures: dict[str, float], best: float | None, early_stopping: Ear
 
 
 def is_over(position: Position, early_stopping: EarlyStopping | None) -> bool:
-    """Return whether the best epoch lies `patience` epochs back."""
-    if early_stopping is None or not position.best_epoch:
+    """Return whether the best look lies `patience` looks back."""
+    if early_stopping is None or not position.best_look:
         return False
-    return position.epoch - position.best_epoch >= early_stopping.patience
+    return len(position.history) - position.best_look >= early_stopping.patience
 
 
 def stopped(
@@ -270,7 +294,7 @@ def stopped(
 
 
 def not_finite(figures: dict[str, float], position: Position, plan: Plan, checkpoints: Path) -> TrainingError:
-    """Return the error of an epoch whose figures are not finite; its weights are not kept."""
+    """Return the error of a look whose figures are not finite; its weights are not kept."""
     kept = "the last good checkpoint is kept" if has_checkpoint(checkpoints) else "no checkpoint was made yet"
     wrong = ", ".join(f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value))
     return TrainingError(

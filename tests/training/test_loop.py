@@ -244,6 +244,43 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path) -> None:
     assert torch.equal(next(model.parameters()), weights[1])
 
 
+def test_looks_within_an_epoch_stop_the_training_there_and_keep_the_best(tmp_path) -> None:
+    weights: list[Tensor] = []
+    plan = make_plan(epochs=2, early_stopping=EarlyStopping(metric="loss", patience=2, every=4))
+    model, position = run(tmp_path, plan=plan, check=scripted([5.0, 4.0, 3.0, 1.0, 2.0, 2.5], weights))
+    assert [one["epoch"] for one in position.history] == [0.4, 0.8, 1, 1.4, 1.8, 2]
+    assert (position.step, position.best_epoch, position.best_look) == (20, 2, 4)
+    assert torch.equal(next(model.parameters()), weights[3])
+    early, position = run(tmp_path / "early", plan=plan, check=scripted([1.0, 2.0, 3.0], weights))
+    assert (position.step, position.epoch, position.best_epoch, position.best_look) == (10, 1, 1, 1)
+    assert torch.equal(next(early.parameters()), weights[6])
+
+
+@pytest.mark.parametrize("killed_at", [3, 4, 6, 10, 17])
+def test_looks_change_neither_the_steps_nor_what_a_killed_training_comes_to(tmp_path, monkeypatch, killed_at) -> None:
+    plan = make_plan(early_stopping=EarlyStopping(metric="loss", patience=50, every=4))
+    whole, whole_position = run(tmp_path / "whole", plan=plan)
+    _, by_epochs = run(tmp_path / "by_epochs")
+    assert whole_position.history[2]["validation_loss"] == by_epochs.history[0]["validation_loss"]
+    losses = [whole_position.history[look]["train_loss"] for look in range(3)]  # of 4, 4 and 2 steps
+    assert by_epochs.history[0]["train_loss"] == pytest.approx((4 * losses[0] + 4 * losses[1] + 2 * losses[2]) / 10)
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
+    steps = 0
+
+    def loss_until_killed(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal steps
+        steps += model.training
+        if steps > killed_at:
+            raise Killed
+        return loss_of(model, batch)
+
+    with pytest.raises(Killed):
+        run(tmp_path / "resumed", plan=plan, loss=loss_until_killed)
+    resumed, position = run(tmp_path / "resumed", plan=plan)
+    assert_same(whole, resumed)
+    assert position == whole_position
+
+
 def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path) -> None:
     weights: list[Tensor] = []
     plan = make_plan(epochs=3, early_stopping=None)
