@@ -3,7 +3,8 @@ end."""
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 
 from components.estimate.replay import Timing, time_operations
 from components.estimate.rows import num_tokens
-from components.estimate.trace import Trace, fake_mode, trace_step
+from components.estimate.trace import Operation, Phase, Trace, fake_mode, trace_step
 from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
 from components.plumbing.artifacts import read_json
@@ -31,6 +32,26 @@ SAMPLED_BATCHES = 64
 SAMPLED_S = 0.2
 SAVED_BYTES_PER_S = 5e8
 """The bytes per second at which a checkpoint is taken to be written to a plain disk."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kind of steps of a training."""
+
+    share: float
+    """The share of the steps that are of this kind."""
+    trace: Trace
+
+
+def together(parts: Sequence[Part]) -> dict[Phase, Counter[Operation]]:
+    """Return the operations of the mean step, of which each may run a broken number of times."""
+    found: dict[Phase, Counter[Operation]] = {}
+    for part in parts:
+        for phase, operations in part.trace.operations.items():
+            counts = found.setdefault(phase, Counter())
+            for operation, count in operations.items():
+                counts[operation] += count * part.share  # pyright: ignore[reportArgumentType]
+    return found
 
 
 @dataclass(frozen=True)
@@ -60,12 +81,12 @@ class Prediction:
         return self.num_epochs * self.epoch_s
 
 
-def predict_trace(
-    trace: Trace, *, num_steps_per_epoch: int, num_epochs: int, batch_s: float, validation_share: float,
+def predict_parts(
+    parts: Sequence[Part], *, num_steps_per_epoch: int, num_epochs: int, batch_s: float, validation_share: float,
     device: torch.device, budget_s: float = BUDGET_S,
 ) -> Prediction:  # fmt: skip
-    """Predict the time of a training from a step's trace."""
-    timing = time_operations(trace.operations, device=device, budget_s=budget_s)
+    """Predict the time of a training from the traces of its kinds of steps."""
+    timing = time_operations(together(parts), device=device, budget_s=budget_s)
     return Prediction(timing, batch_s, num_steps_per_epoch, num_epochs, validation_share)
 
 
@@ -73,28 +94,40 @@ def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | 
     """Predict how long `train` will take on this machine, in at most about 3 seconds; `model` and torch's
     random state stay as they are.
 
-    The step is that of a batch of middling size, since batches of texts differ in length. With `data`, the passes over
-    the validation split count too.
+    The steps are those of batches of middling size, since batches of texts differ in length. With `data`, the passes
+    over the validation split count too.
     """
     started = time.perf_counter()
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        batch, batch_s = typical_batch(objective)
-        trace = trace_step(model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode())
-        return predict_trace(
-            trace,
+        typical, batch_s = typical_batches(objective)
+        parts = [
+            Part(share, trace_step(
+                model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode(),
+                is_whole=is_whole(batch),
+            ))
+            for batch, share in typical
+        ]  # fmt: skip
+        num_rows = sum(len(batch.row) * share for batch, share in typical)
+        share = validation_rows(data) / num_rows / plan.num_steps_per_epoch if data else 0.0
+        return predict_parts(
+            parts,
             num_steps_per_epoch=plan.num_steps_per_epoch,
             num_epochs=plan.num_epochs,
             batch_s=batch_s,
-            validation_share=validation_rows(data) / len(batch.row) / plan.num_steps_per_epoch if data else 0.0,
+            validation_share=share * plan.num_looks_per_epoch,
             device=device,
             budget_s=max(0.5, BUDGET_S - (time.perf_counter() - started)),
         )
 
 
-def typical_batch(objective: Objective) -> tuple[Batch, float]:
-    """Return the batch, of an epoch's first ones, whose size is nearest to their mean, and
-    the seconds of making one."""
+def typical_batches(objective: Objective) -> tuple[list[tuple[Batch, float]], float]:
+    """Return, of an epoch's first batches, those whose size is nearest to the mean of their kind, with the share of
+    each kind, and the seconds of making one.
+
+    There are two kinds of texts: those of one length, and those of several, which are padded. Attention without padding
+    takes about half of the time.
+    """
     batches: Iterator[Batch] = iter(objective.batches(0, 0))
     taken = [next(batches)]
     started = time.perf_counter()  # what the first one brings with it comes once an epoch
@@ -103,9 +136,19 @@ def typical_batch(objective: Objective) -> tuple[Batch, float]:
         if len(taken) == SAMPLED_BATCHES or time.perf_counter() - started > SAMPLED_S:
             break
     batch_s = (time.perf_counter() - started) / max(1, len(taken) - 1)
-    sizes = [batch.num_units for batch in taken]
-    mean = sum(sizes) / len(sizes)
-    return min(taken, key=lambda batch: abs(batch.num_units - mean)), batch_s
+    kinds = [[batch for batch in taken if is_whole(batch) is whole] for whole in (True, False)]
+    return [(nearest_to_mean(kind), len(kind) / len(taken)) for kind in kinds if kind], batch_s
+
+
+def nearest_to_mean(batches: Sequence[Batch]) -> Batch:
+    mean = sum(batch.num_units for batch in batches) / len(batches)
+    return min(batches, key=lambda batch: abs(batch.num_units - mean))
+
+
+def is_whole(batch: object) -> bool:
+    """Return whether no row of a batch is padded."""
+    mask = getattr(batch, "attention_mask", None)
+    return mask is None or bool(mask.all())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ edited since, so that `predictor/` has other sizes, the config is used. Every fi
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from components.estimate.memory import Memory, available_bytes, memory_of
 from components.estimate.parts import parameters_by_part
-from components.estimate.prediction import BUDGET_S, predict_trace, typical_batch
+from components.estimate.prediction import BUDGET_S, predict_parts
 from components.estimate.rows import Counts, write_predictor
 from components.estimate.training import Step, Trained, numbers_needed, one_step
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of, config_of
@@ -167,30 +168,35 @@ def look_at(
         counts = replace(counts, num_unlabelled=0)
     precision = choose_precision(params.precision, device=device)[0]
 
-    def step(counts: Counts) -> Any:
+    def step(counts: Counts, *, usual: bool) -> Any:
         return one_step(
-            params, facts, counts, network=training.network, predictor=predictor, device=device, precision=precision
-        )
+            params, facts, counts, network=training.network, predictor=predictor, device=device, precision=precision,
+            usual=usual,
+        )  # fmt: skip
 
-    with step(counts) as largest:
+    few = counts if params.batch_size == "full" else replace(
+        counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0, lengths=()
+    )  # fmt: skip
+    with step(few, usual=False) as largest:
         memory = memory_of(largest.trace)
         kept = largest.objective.result(largest.model)
         parts, num_trained = parameters_by_part(kept), trained_parameters(largest)
-    with step(replace(counts, length=length)) as usual:
-        batch, batch_s = typical_batch(usual.objective)
+    with step(counts, usual=True) as usual:
         rows = counts.num_validation
         if facts.reads_windows:
             rows = min(rows, MAX_VALIDATION_WINDOWS)
-        told = predict_trace(
-            usual.trace,
+        every = params.early_stopping.every if params.early_stopping else None
+        num_looks = ceil(usual.num_steps_per_epoch / min(every or inf, usual.num_steps_per_epoch))
+        told = predict_parts(
+            usual.parts,
             num_steps_per_epoch=usual.num_steps_per_epoch,
             num_epochs=params.epochs,
-            batch_s=batch_s,
-            validation_share=rows / (usual.times * len(batch.row)) / usual.num_steps_per_epoch,
+            batch_s=usual.batch_s,
+            validation_share=rows * num_looks / usual.num_rows / usual.num_steps_per_epoch,
             device=device,
             budget_s=budget_s,
         )
-    num_steps, flops = told.num_steps_per_epoch * params.epochs, sum(usual.trace.flops.values())
+    num_steps, flops = told.num_steps_per_epoch * params.epochs, round(usual.flops)
     return TrainingEstimate(
         title=training.title,
         family=training.family,

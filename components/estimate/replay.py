@@ -28,7 +28,7 @@ MAX_FLOPS = 2e10
 product is cut to fewer rows."""
 MAX_BYTES = 1 << 30
 """The most bytes of the operands of one run; an operation with more is not run."""
-POOL_BYTES = 1 << 28
+POOL_BYTES = 1 << 27
 """The bytes of the memory that operands are cut from, for each number format."""
 NUM_ROUNDS = 7
 WITH_WHOLE_NUMBERS = (
@@ -112,9 +112,8 @@ def run_rounds(counts: Counter[Operation], pool: "Pool", *, deadline: float) -> 
 
 
 def usual(times: list[float]) -> float:
-    """Return the mean of times without the largest: a training, too, waits for whatever else the machine does, so a
-    median would be too low."""
-    return mean(sorted(times)[:-1] if len(times) > 2 else times)
+    """Return the mean of the shorter half of times: what an operation takes where the machine does nothing else."""
+    return mean(sorted(times)[: (len(times) + 1) // 2])
 
 
 def run_once(operation: Operation, pool: "Pool") -> float | None:

@@ -30,7 +30,14 @@ class Counts:
     num_validation: int
     num_unlabelled: int
     length: int
-    """The tokens of each text; 0 where there are no texts."""
+    """The tokens of the longest text that is read; 0 where there are no texts."""
+    lengths: tuple[int, ...] = ()
+    """The tokens of each of a sample of the texts, which the made-up rows then have in turn; empty for texts that are
+    all of the longest length."""
+
+    @property
+    def mean_length(self) -> float:
+        return sum(self.lengths) / len(self.lengths) if self.lengths else self.length
 
 
 def write_predictor(folder: Path, task: str, facts: Facts) -> None:
@@ -63,9 +70,12 @@ def write_rows(folder: Path, facts: Facts, counts: Counts, *, predictor: Path) -
         if facts.shape:
             columns["values"] = lists(np.full(num_rows * prod(facts.shape), told["offset"], np.float32), num_rows)
         else:
-            ids = np.arange(num_rows * counts.length, dtype=np.int32) % max(1, facts.vocab_size - len(SPECIAL))
-            columns["input_ids"] = lists(ids + min(len(SPECIAL), facts.vocab_size - 1), num_rows)
-            columns["num_bytes"] = pa.array(np.full(num_rows, 4 * counts.length))
+            lengths = np.resize(counts.lengths or [counts.length], num_rows).astype(np.int32)
+            ids = np.arange(lengths.sum(), dtype=np.int32) % max(1, facts.vocab_size - len(SPECIAL))
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            made = pa.array(ids + min(len(SPECIAL), facts.vocab_size - 1))
+            columns["input_ids"] = pa.ListArray.from_arrays(pa.array(offsets), made)
+            columns["num_bytes"] = pa.array(4 * lengths)
         pq.write_table(pa.table(columns), folder / f"{name}.parquet", compression="none")
     paths = (folder / f"{name}.parquet" for name in sizes)
     return Data(*paths, predictor=folder / "predictor")

@@ -11,6 +11,7 @@ do on that device), and everything that torch dispatches is seen on its way:
 """
 
 import copy
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -152,10 +153,11 @@ def trace_step(
     clip: Clip | None,
     precision: Precision,
     mode: FakeTensorMode,
+    is_whole: bool = False,
 ) -> Trace:
     """Trace a step of `objective` on `batch`; `model` is one of `mode`, or a real one, which is left as it is.
 
-    The traced step is not the first, in which an optimizer makes its state.
+    The traced step is not the first, in which an optimizer makes its state. `is_whole` says that no row is padded.
     """
     trained = objective.model or model
     fake = trained if any(p.fake_mode is mode for p in fakes(trained)) else without_numbers(trained, mode)
@@ -165,7 +167,7 @@ def trace_step(
     turns = [Turn(player, own) for player in objective.players]
     device = next(fake.parameters()).device
     seen = Seen()
-    with mode:
+    with mode, without_mask(is_whole):
         for turn in turns:
             turn.begin()
         seen.memory = Memory(resident(fake, turns))
@@ -183,6 +185,24 @@ def trace_step(
         optimizer_bytes=total_bytes(state for turn in turns for state in turn.states()),
         step_bytes=seen.step_bytes,
     )
+
+
+@contextmanager
+def without_mask(is_whole: bool) -> Generator[None]:
+    """Let transformers leave out the attention mask in this block, where no row is padded: it looks at the numbers of a
+    mask to see that it hides nothing, and a tensor here has none. Without one attention stays in the step's precision.
+    """
+    masks = sys.modules.get("transformers.masking_utils")
+    name = "_ignore_bidirectional_mask_sdpa"
+    if not is_whole or masks is None or not hasattr(masks, name):
+        yield
+        return
+    before = getattr(masks, name)
+    setattr(masks, name, lambda *args, **kwargs: True)
+    try:
+        yield
+    finally:
+        setattr(masks, name, before)
 
 
 def fakes(model: nn.Module) -> list[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from math import prod
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
+from components.estimate.prediction import Part, is_whole, typical_batches
 from components.estimate.rows import Counts, num_tokens, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
@@ -34,6 +36,8 @@ from components.training.precision import Precision, choose_precision
 Trained = PretrainFromData | TrainFromLabels | Adapt
 MAX_NUMBERS = 10_000_000
 """The most numbers in the made-up rows: enough for nearly every batch, and made in a second."""
+NUM_LOOKED_AT = 8
+"""The batches of which the largest is looked at: more than those of two that memory is told from."""
 NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException)
 """The errors that torch raises for a network that looks at the numbers of its tensors, which here have none."""
 
@@ -47,13 +51,23 @@ class Step:
     model: nn.Module
     """The model, without numbers."""
     objective: Objective
-    batch: object
+    parts: tuple[Part, ...]
+    """The kinds of the training's steps, where `usual` ones were asked for; else the largest alone."""
+    num_rows: float
+    """The rows of a batch, as the recipe makes it."""
+    batch_s: float
+    """The seconds of making one."""
     times: float
     """The number of batches like `batch` in one of the recipe: 1, or more where a whole one would be too large to make
     up."""
     num_steps_per_epoch: int
     trace: Trace
-    """The trace of a step on the recipe's batch."""
+    """The trace of the step that takes the most."""
+
+    @property
+    def flops(self) -> float:
+        """The operations of the mean step."""
+        return sum(part.share * sum(part.trace.flops.values()) for part in self.parts)
 
 
 def check_memory(
@@ -123,9 +137,11 @@ def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
 @contextmanager
 def one_step(
     params: Trained, facts: Facts, counts: Counts, *, network: Callable[[], nn.Module], predictor: Path,
-    device: torch.device, precision: Precision | None = None,
+    device: torch.device, precision: Precision | None = None, usual: bool = False,
 ) -> Generator[Step]:  # fmt: skip
     """Make a step on as many made-up rows as the recipe has, for the block; the model and the step take no memory.
+
+    It is the largest of the training's steps, or with `usual` those of middling batches.
 
     A batch of more than MAX_NUMBERS is estimated from a part of it and half of that part, since the cost of a step
     grows with its rows.
@@ -135,8 +151,9 @@ def one_step(
     rows = rows_of_a_batch(counts, params)
     most = max(4, MAX_NUMBERS // numbers_of_a_row(counts, facts))  # batch norm needs two rows in a half
     looked = partial(
-        step_of, facts=facts, counts=counts, network=network, predictor=predictor, device=device, precision=precision
-    )
+        step_of, facts=facts, counts=counts, network=network, predictor=predictor, device=device, precision=precision,
+        usual=usual,
+    )  # fmt: skip
     if rows <= most:
         with looked(params, batch_size=rows) as step:
             yield step
@@ -148,13 +165,15 @@ def one_step(
         times = rows / part
         num_steps = params.steps_per_epoch or max(1, round(step.num_steps_per_epoch / times))
         trace = enlarged(step.trace, times, half=half.trace)
-        yield replace(step, times=times, num_steps_per_epoch=num_steps, trace=trace)
+        yield replace(
+            step, times=times, num_steps_per_epoch=num_steps, trace=trace, parts=(Part(1.0, trace),), num_rows=rows
+        )
 
 
 @contextmanager
 def step_of(
     params: Trained, *, facts: Facts, counts: Counts, batch_size: int, network: Callable[[], nn.Module],
-    predictor: Path, device: torch.device, precision: Precision,
+    predictor: Path, device: torch.device, precision: Precision, usual: bool,
 ) -> Generator[Step]:  # fmt: skip
     """Make a step on a batch that is made up whole, of `batch_size` rows, for the block."""
     written = fewer(counts, facts, batch_size=batch_size)
@@ -167,12 +186,19 @@ def step_of(
                 params, model=model, facts=facts, data=data, tracker=NullTracker(),
                 device=device, precision=precision,
             )  # fmt: skip
-        batch = next(iter(objective.batches(0, 0)))
         trained = objective.model or model
-        trace = trace_step(trained, objective, batch=batch, clip=params.clip, precision=precision, mode=mode)
+        traced = partial(trace_step, trained, objective, clip=params.clip, precision=precision, mode=mode)
+        typical, batch_s = typical_batches(objective)
+        num_rows = sum(len(batch.row) * share for batch, share in typical)
+        if usual:
+            parts = tuple(Part(share, traced(batch=batch, is_whole=is_whole(batch))) for batch, share in typical)
+        else:  # not the last of an epoch, which may be small, and with a mask, which takes more
+            first = islice(objective.batches(0, 0), NUM_LOOKED_AT)
+            parts = (Part(1.0, traced(batch=max(first, key=lambda batch: (len(batch.row), batch.num_units)))),)
+        trace = max((part.trace for part in parts), key=lambda trace: trace.peak_bytes)
         scale = (counts.num_train + counts.num_unlabelled) / max(1, written.num_train + written.num_unlabelled)
         num_steps = params.steps_per_epoch or max(1, round(objective.num_steps_per_epoch * scale))
-        yield Step(trained, objective, batch, 1, num_steps, trace)
+        yield Step(trained, objective, parts, num_rows, batch_s, 1, num_steps, trace)
 
 
 def rows_of_a_batch(counts: Counts, params: Trained) -> int:
@@ -182,7 +208,7 @@ def rows_of_a_batch(counts: Counts, params: Trained) -> int:
 
 
 def numbers_of_a_row(counts: Counts, facts: Facts) -> int:
-    return prod(facts.shape) if facts.shape else max(1, counts.length)
+    return prod(facts.shape) if facts.shape else max(1, round(counts.mean_length))
 
 
 def fewer(counts: Counts, facts: Facts, *, batch_size: int) -> Counts:
@@ -193,9 +219,9 @@ def fewer(counts: Counts, facts: Facts, *, batch_size: int) -> Counts:
     if wanted <= most:
         return replace(counts, num_validation=max(1, min(counts.num_validation, 2)))
     share = most / wanted
-    return Counts(
+    return replace(
+        counts,
         num_train=max(1, round(counts.num_train * share)),
         num_validation=max(1, min(counts.num_validation, 2)),
         num_unlabelled=round(counts.num_unlabelled * share),
-        length=counts.length,
     )

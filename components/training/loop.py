@@ -60,6 +60,10 @@ class Plan:
         every = self.early_stopping.every if self.early_stopping else None
         return min(every or self.num_steps_per_epoch, self.num_steps_per_epoch)
 
+    @property
+    def num_looks_per_epoch(self) -> int:
+        return -(-self.num_steps_per_epoch // self.steps_between_looks)
+
 
 def plan_of(params: Training, objective: Objective, precision: Precision) -> Plan:
     """Return the plan of a section of params.yaml, for an objective that knows its number of batches."""
