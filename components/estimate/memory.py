@@ -19,6 +19,12 @@ GROUPS = Path("/sys/fs/cgroup")
 GB = 1e9
 
 
+LIBRARIES_BYTES = 550_000_000
+"""What a stage's process takes before a training, most of it for torch, transformers and MLflow."""
+ALLOCATED = 1.12
+"""What the process takes from the system for a byte of tensors: seen 1.0 to 1.3, since freed memory lies in pieces."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """The memory of one training, in bytes."""
@@ -31,6 +37,11 @@ class Memory:
     peak: int
     """The most that is held at once, at the worst moment of a step; gradients come as activations go, so it
     may be less than the sum."""
+
+    def process_bytes(self, rows: int) -> int:
+        """Return about how much the process of the training takes at most, with its libraries and the bytes of its
+        `rows`."""
+        return round(LIBRARIES_BYTES + rows + ALLOCATED * self.peak)
 
     @property
     def between(self) -> int:
@@ -73,7 +84,8 @@ def refuse_what_cannot_fit(
     told = ", ".join(f"{name} {getattr(memory, name) / GB:,.1f} GB" for name in PARTS)
     settings = ", ".join(f"{name} ({value})" for name, value in lower.items())
     raise InputError(
-        f"{stage} needs about {memory.peak / GB:,.1f} GB at the worst moment of a step ({told}), but {where} has "
+        f"{stage} needs about {memory.peak / GB:,.1f} GB at the worst moment of a step ({told}), beside its libraries, "
+        f"but {where} has "
         f"{free / GB:,.1f} GB free; nothing was trained. Lower {settings}"
     )
 

@@ -130,12 +130,12 @@ def typical_batches(objective: Objective) -> tuple[list[tuple[Batch, float]], fl
     """
     batches: Iterator[Batch] = iter(objective.batches(0, 0))
     taken = [next(batches)]
-    started = time.perf_counter()  # what the first one brings with it comes once an epoch
+    started = time.thread_time()  # what the first one brings with it comes once an epoch
     for batch in batches:
         taken.append(batch)
-        if len(taken) == SAMPLED_BATCHES or time.perf_counter() - started > SAMPLED_S:
+        if len(taken) == SAMPLED_BATCHES or time.thread_time() - started > SAMPLED_S:
             break
-    batch_s = (time.perf_counter() - started) / max(1, len(taken) - 1)
+    batch_s = (time.thread_time() - started) / max(1, len(taken) - 1)
     kinds = [[batch for batch in taken if is_whole(batch) is whole] for whole in (True, False)]
     return [(nearest_to_mean(kind), len(kind) / len(taken)) for kind in kinds if kind], batch_s
 

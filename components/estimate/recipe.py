@@ -5,21 +5,26 @@ tokens, its `predictor/` for the sizes, pretrain's `config.json` for the shape o
 edited since, so that `predictor/` has other sizes, the config is used. Every figure that had to be assumed is named.
 """
 
+import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, inf
+from math import ceil, inf, prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer as Tokens
 from torch import nn
+from transformers import AutoConfig
 
+from components.estimate.counts import counts_of, here, outdated
+from components.estimate.known import known_shape
 from components.estimate.memory import Memory, available_bytes, memory_of
 from components.estimate.parts import parameters_by_part
 from components.estimate.prediction import BUDGET_S, predict_parts
 from components.estimate.rows import Counts, write_predictor
+from components.estimate.stages import stage_seconds
 from components.estimate.training import Step, Trained, numbers_needed, one_step
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of, config_of
 from components.models.encoder.ways import restrict
@@ -29,28 +34,19 @@ from components.objectives.causal import MAX_VALIDATION_WINDOWS
 from components.params import (
     Adapt,
     ArrayData,
-    FileSource,
     Full,
-    GeneratorSource,
-    HubSource,
     Load,
-    ModelSource,
     PretrainFromData,
     Recipe,
-    RegistrySource,
     TextClassificationData,
     TextGenerationData,
     TrainedTokenizer,
     TrainFromLabels,
 )
 from components.params.families.encoder import EncoderSettings
-from components.plumbing.artifacts import PREDICTOR, REPORT, TOKENIZER, Layout, read_json
+from components.plumbing.artifacts import PREDICTOR, TOKENIZER, Layout
 from components.plumbing.errors import InputError
-from components.sources import fetch_folder
 from components.training.precision import choose_precision
-
-CHARACTERS_A_TOKEN = 4
-"""The assumed number of characters per token in English texts with byte-pair tokens, where nothing was counted."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,8 @@ class TrainingEstimate:
     num_parameters: int
     num_trained: int
     memory: Memory
+    process_bytes: int
+    """The most that the process takes, with its libraries and rows."""
     batch_size: int | str
     precision: str
     num_epochs: int
@@ -73,18 +71,23 @@ class TrainingEstimate:
     flops_per_s: float
     """The floating-point operations per second of the matrix products, as measured."""
     step_s: float
+    forward_s: float
+    """The seconds of a row in the forward pass."""
     seconds: float
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimated cost of a recipe's trainings."""
+    """The estimated cost of a run of a recipe."""
 
     recipe: str
     device: str
     trainings: list[TrainingEstimate]
     available_bytes: int
+    stages: dict[str, float]
+    """The seconds of each stage, by its name."""
     seconds: float
+    """The seconds of the whole run."""
     assumptions: list[str]
 
     @property
@@ -112,17 +115,20 @@ def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
     torch.use_deterministic_algorithms(True)  # as the stages do; it changes what some operations cost
     with tempfile.TemporaryDirectory(prefix="modelyard-estimate-") as work:
         facts = facts_of(root, name, recipe, Path(work))
-        counts, length = counts_of(root, name, recipe, facts, assumptions)
+        counts, num_characters = counts_of(root, name, recipe, facts, assumptions, work=Path(work))
         predictor = Path(work) / "predictor"
         write_predictor(predictor, recipe.task, facts)
         trainings = trainings_of(root, name, recipe, facts, Path(work))
         found = [
             estimate_training(
-                training, facts, counts, length, predictor=predictor, device=device, budget_s=BUDGET_S / len(trainings)
+                training, facts, counts, predictor=predictor, device=device, budget_s=BUDGET_S / len(trainings)
             )
             for training in trainings
         ]
-    assumptions.append("what logging, checkpoints and the start of a stage take, seconds each, is left out")
+    stages = stage_seconds(
+        recipe, counts, num_characters=num_characters, numbers_of_a_row=prod(facts.shape) if facts.shape else 0,
+        forward_s=found[-1].forward_s, trainings=by_stage(found),
+    )  # fmt: skip
     if any(training.params.early_stopping for training in trainings):
         assumptions.append("every epoch runs; early stopping may end before")
     return Estimate(
@@ -130,21 +136,21 @@ def estimate_recipe(root: Path, name: str, recipe: Recipe) -> Estimate:
         device=device.type,
         trainings=found,
         available_bytes=available_bytes(device),
-        seconds=sum(training.seconds for training in found),
+        stages=stages,
+        seconds=sum(stages.values()),
         assumptions=assumptions,
     )
 
 
 def estimate_training(
-    training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
-    budget_s: float,
-) -> TrainingEstimate:  # fmt: skip
-    """Estimate the memory of a step on texts of the longest length, and the time of steps on texts of `length` tokens.
+    training: Training, facts: Facts, counts: Counts, *, predictor: Path, device: torch.device, budget_s: float
+) -> TrainingEstimate:
+    """Estimate the memory of a step on texts of the longest length, and the time of steps on texts of usual ones.
 
     Raises InputError where the network looks at the numbers of its tensors, since there are none before a training.
     """
     try:
-        return look_at(training, facts, counts, length, predictor=predictor, device=device, budget_s=budget_s)
+        return look_at(training, facts, counts, predictor=predictor, device=device, budget_s=budget_s)
     except Exception as error:
         where = numbers_needed(error)
         if where is None:
@@ -158,9 +164,8 @@ def estimate_training(
 
 
 def look_at(
-    training: Training, facts: Facts, counts: Counts, length: int, *, predictor: Path, device: torch.device,
-    budget_s: float,
-) -> TrainingEstimate:  # fmt: skip
+    training: Training, facts: Facts, counts: Counts, *, predictor: Path, device: torch.device, budget_s: float
+) -> TrainingEstimate:
     """Estimate a training whose network does not look at the numbers of its tensors; where it does, torch raises an
     error."""
     params = training.params
@@ -204,6 +209,7 @@ def look_at(
         num_parameters=sum(parts.values()),
         num_trained=num_trained,
         memory=memory,
+        process_bytes=memory.process_bytes(bytes_of_rows(counts, facts)),
         batch_size=params.batch_size,
         precision=precision,
         num_epochs=params.epochs,
@@ -212,8 +218,24 @@ def look_at(
         flops=flops * num_steps,
         flops_per_s=told.timing.flops_per_s,
         step_s=told.step_s,
+        forward_s=told.timing.seconds["forward"] / usual.num_rows,
         seconds=told.seconds,
     )
+
+
+def bytes_of_rows(counts: Counts, facts: Facts) -> int:
+    """Return the bytes that the rows of a training take in memory."""
+    numbers = prod(facts.shape) if facts.shape else counts.mean_length
+    return round(4 * numbers * (counts.num_train + counts.num_validation + counts.num_unlabelled))
+
+
+def by_stage(found: Sequence[TrainingEstimate]) -> dict[str, float]:
+    """Return the seconds of the trainings of each stage; a control belongs to its stage."""
+    seconds: dict[str, float] = {}
+    for training in found:
+        stage = training.title.split(",")[0]
+        seconds[stage] = seconds.get(stage, 0.0) + training.seconds
+    return seconds
 
 
 def trained_parameters(step: Step) -> int:
@@ -266,24 +288,15 @@ def classifier(root: Path, name: str, recipe: Recipe, facts: Facts, work: Path) 
     if not (folder / CONFIG).is_file():
         assert isinstance(pretrain, Load)
         folder = here(pretrain.source, root, work / "encoder")
+    if folder is None and (shape := known_shape(pretrain.source if isinstance(pretrain, Load) else None)):
+        config = AutoConfig.for_model(**shape)
+        return lambda: classifier_of(copy.deepcopy(config), labels=labels, dropout=params.dropout)
     if folder is None or not (folder / CONFIG).is_file():
         raise InputError(
             f"the shape of the encoder that pretrain.source names is not known here yet: its {CONFIG} comes with the "
             f"download. 'modelyard run {name} --until pretrain' fetches it"
         )
     return lambda: classifier_from_encoder(folder, labels=labels, dropout=params.dropout, pretrained=False)
-
-
-def here(source: ModelSource, root: Path, work: Path) -> Path | None:
-    """Return the folder of a source that is already on this machine; None where it would have to be downloaded."""
-    if isinstance(source, FileSource):
-        return root / source.path if (root / source.path).is_dir() else None
-    if isinstance(source, RegistrySource):
-        kept = root / ".modelyard" / "downloads" / source.sha256
-        return fetch_folder(source, root=root, folder=work) if any(kept.glob("*")) else None
-    if isinstance(source, HubSource) and source.repo.startswith((".", "/")):
-        return fetch_folder(source, root=root, folder=work)
-    return None
 
 
 def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
@@ -307,6 +320,8 @@ def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
     folder = here(data.tokenizer, root, work / "tokenizer")
     if folder is None and left and left.vocab_size:
         return Facts(num_labels=len(labels), vocab_size=left.vocab_size, context=context)
+    if folder is None and (shape := known_shape(data.tokenizer)):
+        return Facts(num_labels=len(labels), vocab_size=shape["vocab_size"], context=context)
     if folder is None or not (folder / TOKENIZER).is_file():
         raise InputError(
             f"the size of the vocabulary is not known here yet: {TOKENIZER} comes with the download of "
@@ -314,77 +329,3 @@ def facts_of(root: Path, name: str, recipe: Recipe, work: Path) -> Facts:
         )
     size = Tokens.from_file(str(folder / TOKENIZER)).get_vocab_size()
     return Facts(num_labels=len(labels), vocab_size=size, context=context)
-
-
-def outdated(root: Path, name: str, recipe: Recipe) -> str:
-    """Return in words which sizes preprocess left that params.yaml has otherwise now; empty where all
-    agrees, or nothing was left."""
-    path = Layout(root, name, "preprocess").artifact / "predictor" / PREDICTOR
-    if not path.is_file():
-        return ""
-    left: dict[str, Any] = read_json(path)
-    found = [f"{key} {left.get(key)}, not {now}" for key, now in sizes_of(recipe).items() if left.get(key) != now]
-    return f"preprocess left {'; '.join(found)} as params.yaml has it now" if found else ""
-
-
-def sizes_of(recipe: Recipe) -> dict[str, object]:
-    """Return the values of predictor.json that the config alone determines, by their keys there."""
-    data = recipe.preprocess
-    found: dict[str, object] = {"task": recipe.task}
-    if isinstance(data, TextClassificationData):
-        found["max_tokens"] = data.max_tokens
-    elif isinstance(data, TextGenerationData):
-        found["context"] = data.context
-    elif isinstance(data, ArrayData):
-        found["shape"] = list(data.shape)
-    if isinstance(data, TextClassificationData | TextGenerationData) and isinstance(data.tokenizer, TrainedTokenizer):
-        found["vocab_size"] = data.tokenizer.vocab_size
-    return found
-
-
-def counts_of(root: Path, name: str, recipe: Recipe, facts: Facts, assumptions: list[str]) -> tuple[Counts, int]:
-    """Return the rows of the splits and the tokens of a usual text.
-
-    Figures that are not known are assumed and noted in `assumptions`. Documents count as windows of one context, which
-    is how they are read.
-    """
-    report = Layout(root, name, "preprocess").artifact / REPORT
-    differs = outdated(root, name, recipe)
-    if report.is_file() and not differs:
-        return counted(read_json(report), recipe, facts)
-    if differs:
-        assumptions.append(f"{differs}; so the config is taken instead of what it left")
-    split = recipe.preprocess.split
-    source, contract = recipe.ingest.source, recipe.validate.contract
-    if isinstance(source, GeneratorSource):
-        num_rows = source.num_rows
-    else:
-        num_rows = contract.num_rows.min or 1
-        assumptions.append(
-            f"{num_rows:,} rows, the fewest that validate.contract.num_rows allows, since preprocess has not run so"
-        )
-    validation, test = split.shares
-    train = round(num_rows * (1 - validation - test))
-    counts = Counts(max(1, train), max(1, round(num_rows * validation)), 0, facts.context)
-    if isinstance(recipe.preprocess, TextGenerationData):
-        characters = (contract.text_length.min if contract.text_length else None) or 1
-        windows = max(1, characters // CHARACTERS_A_TOKEN // facts.context)
-        assumptions.append(
-            f"documents of {windows} context{'s' * (windows > 1)} each, from validate.contract.text_length.min at "
-            f"{CHARACTERS_A_TOKEN} characters a token"
-        )
-        counts = replace(
-            counts, num_train=1 + counts.num_train * windows, num_validation=counts.num_validation * windows
-        )
-    elif facts.context:
-        assumptions.append(f"every text is as long as max_tokens allows ({facts.context} tokens); most are shorter")
-    return counts, facts.context
-
-
-def counted(report: dict[str, Any], recipe: Recipe, facts: Facts) -> tuple[Counts, int]:
-    """Return the rows of the splits, and the tokens of a usual text, from preprocess's report."""
-    if isinstance(recipe.preprocess, TextGenerationData):
-        train, validation = (report[f"num_{split}_tokens"] // facts.context for split in ("train", "validation"))
-        return Counts(train + 1, validation, 0, facts.context), facts.context
-    counts = Counts(report["num_train"], report["num_validation"], int(report.get("num_unlabelled", 0)), facts.context)
-    return counts, max(1, round(report.get("tokens_p50", facts.context)))

@@ -88,6 +88,12 @@ def lists(numbers: np.ndarray, num_rows: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers))
 
 
+def text_lengths(path: Path) -> np.ndarray:
+    """Return the number of tokens of each text of a split, (N,)."""
+    ids = pq.read_table(path, columns=["input_ids"])["input_ids"].combine_chunks()
+    return np.diff(ids.offsets.to_numpy())
+
+
 def num_tokens(path: Path) -> int:
     """Return the number of tokens of all rows of a split, as the file's footer counts them."""
     found = pq.read_metadata(path)

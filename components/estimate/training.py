@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import (
 
 from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
 from components.estimate.prediction import Part, is_whole, typical_batches
-from components.estimate.rows import Counts, num_tokens, write_rows
+from components.estimate.rows import Counts, num_tokens, text_lengths, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
@@ -113,14 +113,20 @@ def numbers_needed(error: BaseException) -> str | None:
 
 
 def counts_in(data: Data, facts: Facts) -> Counts:
-    """Count the rows that preprocess left; every text is taken to have the greatest length."""
+    """Count the rows that preprocess left, with the tokens of the longest text."""
     count = num_tokens if facts.reads_windows else lambda path: pq.read_metadata(path).num_rows
     train, validation, unlabelled = (
         count(path) if path else 0 for path in (data.train, data.validation, data.unlabelled)
     )
     if facts.reads_windows:
         train, validation = train // facts.context + 1, validation // facts.context + 1
-    return Counts(train, validation, unlabelled, facts.context)
+        return Counts(train, validation, unlabelled, facts.context)
+    length = facts.context
+    if length:
+        length = min(
+            length, max(int(text_lengths(path).max(initial=1)) for path in (data.train, data.unlabelled) if path)
+        )
+    return Counts(train, validation, unlabelled, length)
 
 
 def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:

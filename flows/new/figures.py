@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.estimate.lengths import DENSE, SPECIAL_TOKENS, TOKENS_PER_WORD, WORDS
 from components.ingest.reading import MIXED, Loaded, literal, load
 from components.ingest.session import first_line, session
 from components.params import CsvFormat, FileSource, PlainFormat
@@ -35,12 +36,6 @@ MAX_CHARACTERS_OF_A_TEXT = 20_000
 MISSING = frozenset(("null", "\\n", "nan", "none", "na", "n/a", "#n/a", "nil", "<na>", "missing", "-", "?"))
 # How DuckDB's names of types begin whose values are no single ones; those of lists end with a bracket.
 NESTED = ("STRUCT", "MAP", "UNION")
-# Scripts that are written without spaces: a token is about a character.
-DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-WORDS = rf"[{DENSE}]|[^\s\p{{P}}\p{{S}}{DENSE}]+|[\p{{P}}\p{{S}}]"
-# Beyond one a word: tokenizers take rarer words apart.
-TOKENS_PER_WORD = 1.25
-SPECIAL_TOKENS = 2
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,12 @@ def estimate_tables(data: Data, console: Console) -> None:
         parts_table(training, console)
         memory_table(training, data, console)
         work_table(training, console)
-    if len(data["trainings"]) > 1:
-        console.print(f"all trainings: {duration(data['seconds'])}\n", style="bold")
+    stages = plain_table("a whole run", "")
+    for stage, seconds in data["stages"].items():
+        stages.add_row(stage, duration(seconds))
+    stages.add_row("in all", f"about {duration(data['seconds'])}", style="bold")
+    console.print(stages)
+    console.print()
     assumed(data["assumptions"], console)
     if not data["fits"]:
         console.print(f"It does not fit: only {size(data['available_bytes'])} are free.", style="red", soft_wrap=True)
@@ -103,6 +107,7 @@ def memory_table(training: Data, data: Data, console: Console) -> None:
     for name in ("weights", "gradients", "optimizer", "activations"):
         table.add_row("optimizer state" if name == "optimizer" else name, size(memory[name]))
     table.add_row("worst moment of a step", size(memory["peak"]))
+    table.add_row("the process, with its libraries", size(training["process_bytes"]))
     table.add_row(
         "free on this machine" if data["device"] == "cpu" else "free on the device", size(data["available_bytes"])
     )

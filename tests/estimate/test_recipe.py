@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components.estimate.recipe import counts_of, estimate_recipe, facts_of, trainings_of
+from components.estimate.counts import counts_of
+from components.estimate.recipe import estimate_recipe, facts_of, trainings_of
 from components.models.facts import Facts
 from components.models.storage import build
 from components.params import Recipe
@@ -48,7 +49,8 @@ def test_vector_recipe_is_told_from_its_config_alone(tmp_path) -> None:
     assert training.num_steps == raw["finetune"]["epochs"] * -(-num_train // raw["finetune"]["batch_size"])
     assert training.flops == training.num_steps * training.flops_a_step
     assert training.seconds > training.num_steps * training.step_s * 0.99
-    assert found.seconds == training.seconds
+    assert found.stages["finetune"] > training.seconds
+    assert found.seconds == sum(found.stages.values())
     assert found.fits
     assert not list(tmp_path.iterdir())
 
@@ -69,11 +71,12 @@ def test_control_is_a_training_of_its_own_with_every_weight(encoder) -> None:
     assert finetune.num_trained == finetune.parameters["head"]
     assert control.title == "finetune, control"
     assert control.num_trained == control.num_parameters == finetune.num_parameters
-    assert found.seconds == finetune.seconds + control.seconds
+    assert found.stages["finetune"] > finetune.seconds + control.seconds
 
 
 def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path) -> None:
-    movie = recipe("movie_sentiment")
+    other = RAW["movie_sentiment"]["pretrain"]["source"] | {"sha256": "0" * 64}
+    movie = recipe("movie_sentiment", preprocess={"tokenizer": other}, pretrain={"source": other})
     with pytest.raises(InputError, match=r"tokenizer.json comes with the download .* --until preprocess"):
         estimate_recipe(tmp_path, "movie_sentiment", movie)
     with pytest.raises(InputError, match=r"config.json comes with the download. .* --until pretrain"):
@@ -87,7 +90,7 @@ def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path) -> None:
     assumptions: list[str] = []
     facts = facts_of(tmp_path, "speech_gpt", speech, tmp_path / "work")
     assert facts == Facts(vocab_size=4096, context=256)
-    counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions)
+    counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions, work=tmp_path / "work")
     assert counts.num_train == 171  # 85 % of the 200 that the contract asks for at least, a context each
     assert len(assumptions) == 2
     told = {"task": "text_generation", "vocab_size": 4096, "context": 256, "pad_token_id": 3}
@@ -95,7 +98,7 @@ def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path) -> None:
     write_json(folder / "report.json", {"num_train_tokens": 256_000, "num_validation_tokens": 25_600})
     facts = facts_of(tmp_path, "speech_gpt", speech, tmp_path / "work")
     assert facts == Facts(vocab_size=4096, context=256, pad_token_id=3)
-    counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions)
+    counts, _ = counts_of(tmp_path, "speech_gpt", speech, facts, assumptions, work=tmp_path / "work")
     assert (counts.num_train, counts.num_validation) == (1001, 100)
     assert len(assumptions) == 2
 
@@ -120,8 +123,8 @@ def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp
     edited = recipe("speech_gpt", preprocess=changed)
     assumptions: list[str] = []
     assert facts_of(tmp_path, "speech_gpt", edited, tmp_path / "work") == facts
-    counts, length = counts_of(tmp_path, "speech_gpt", edited, facts, assumptions)
-    assert length == counts.length == facts.context
+    counts, _ = counts_of(tmp_path, "speech_gpt", edited, facts, assumptions, work=tmp_path / "work")
+    assert counts.length == facts.context
     assert counts.num_train < 1000
     assert f"preprocess left {said} as params.yaml has it now; so the config is taken" in assumptions[0]
 

@@ -1,4 +1,5 @@
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch) 
         params, facts, counts, network=lambda: build(params.model, facts), predictor=data.predictor, device=CPU
     ) as step:
         assert step.num_steps_per_epoch == 125
-        assert len(step.batch.row) == 8
+        assert step.num_rows == 8
 
 
 @pytest.mark.parametrize("name", ["mlp", "gpt"])
@@ -136,7 +137,7 @@ def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(name, tmp_pa
             steps.append(step)
     whole, part = steps
     assert whole.times == 1
-    assert part.times == pytest.approx(len(whole.batch.row) / len(part.batch.row), rel=0.01)
+    assert part.num_rows == pytest.approx(whole.num_rows, rel=0.01)
     assert part.times == pytest.approx(8, rel=0.01)
     assert whole.num_steps_per_epoch == part.num_steps_per_epoch == 1
     assert part.trace.activation_bytes == pytest.approx(whole.trace.activation_bytes, rel=0.02)
@@ -203,7 +204,7 @@ def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_w
     one = Training("pretrain", name, params, lambda: kind(build(params.model, facts)))
     message = rf"pretrain: the family '{name}' cannot be .* \(test_training.py, line \d+: {line}.*\. Write it with"
     with pytest.raises(InputError, match=message):
-        estimate_training(one, facts, counts, facts.context, predictor=data.predictor, device=CPU, budget_s=1.0)
+        estimate_training(one, facts, counts, predictor=data.predictor, device=CPU, budget_s=1.0)
 
 
 def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path) -> None:
@@ -261,6 +262,16 @@ def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatc
     assert memory.available_bytes(CPU) > 1e8
     (tmp_path / "memory.max").write_text("1000\n")
     assert memory.available_bytes(CPU) == 100
+
+
+def test_the_largest_step_is_told_and_no_rest_of_an_epoch(tmp_path) -> None:
+    task, facts, params = case("encoder", batch_size=8)
+    network = partial(build, params.model, facts)
+    peaks = []
+    for num_train in (16, 18):  # of 18, one batch has two rows
+        _, data = made_rows(tmp_path / str(num_train), task, facts, num_train=num_train)
+        peaks.append(check_memory(params, facts, network=network, data=data, stage="pretrain").peak)
+    assert peaks[0] == peaks[1]
 
 
 def test_tokens_are_counted_from_the_footer(tmp_path) -> None:
