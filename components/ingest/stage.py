@@ -16,7 +16,7 @@ from components.ingest.reading import Loaded, load
 from components.ingest.session import session
 from components.params import FileSource, GeneratorSource, Ingest, UrlSource
 from components.plumbing.artifacts import artifact, checkpoints, observations, project, write_json
-from components.plumbing.errors import SourceError, examples
+from components.plumbing.errors import BadRowsError, SourceError, examples
 from components.sources import Fetched, fetch
 from components.sources.generator import ORIGINS
 from components.sources.web import named
@@ -102,10 +102,14 @@ def check_bad_rows(loaded: Loaded, max_bad_share: float) -> None:
     if loaded.num_rows == 0 and loaded.num_bad == 0:
         raise SourceError("the source has no rows, just a header; look at ingest.format and at the file")
     if loaded.bad_share > max_bad_share:
-        raise SourceError(
+        told = (
             f"{loaded.num_bad} of {loaded.num_rows + loaded.num_bad} rows cannot be read ({loaded.bad_share:.2%}; "
             f"max_bad_share allows {max_bad_share:.2%}): {loaded.examples()}; mend them, or look at ingest.format"
         )
+        if loaded.num_rows == 0:
+            raise SourceError(told)  # it is no such file
+        figures = {"num_bad_rows": loaded.num_bad, "bad_share": loaded.bad_share, "max_bad_share": max_bad_share}
+        raise BadRowsError(told, report=figures)
 
 
 def card(

@@ -6,9 +6,11 @@ ModelyardError           exit 1  anything that stops a command with one line
 │   ├── SourceError              a source that is missing, malformed, or not what its sha256 says
 │   ├── ArtifactError            a file of an artifact is missing or is not what was recorded
 │   └── NoTrafficError           nothing was asked of the service yet
-├── GateError            exit 3  a stage's own verdict on good input: no
+├── GateError            exit 3  what was measured breaks a limit of the recipe
+│   ├── BadRowsError             ingest: more rows cannot be read than max_bad_share allows
 │   ├── ContractError            validate: the rows break the data contract
 │   ├── LeakageError             preprocess: a text of one split comes again in another
+│   ├── UnknownTokensError       preprocess: the tokenizer does not know more tokens than max_unknown_share allows
 │   ├── QualityError             evaluate: below the bar, or not above the baseline
 │   ├── CompressionError         compress: no candidate within the recipe's limits
 │   ├── ParityError              package: the served bundle does not answer as the measured model
@@ -70,11 +72,19 @@ class GateError(ModelyardError):
         self.report = dict(report)
 
 
+class BadRowsError(GateError):
+    pass
+
+
 class ContractError(GateError):
     pass
 
 
 class LeakageError(GateError):
+    pass
+
+
+class UnknownTokensError(GateError):
     pass
 
 

@@ -11,7 +11,7 @@ import pytest
 from components.ingest import Inputs, Outputs, Report, run
 from components.params import Ingest
 from components.plumbing.artifacts import read_json, sha256_of
-from components.plumbing.errors import SourceError
+from components.plumbing.errors import BadRowsError, SourceError
 from components.tracking.tracker import NullTracker
 
 CSV = {"type": "csv", "delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"}
@@ -272,22 +272,25 @@ def test_bad_rows_are_counted_and_sampled_below_the_limit(tmp_path: Path) -> Non
 def test_bad_rows_above_the_limit_stop_with_five_examples(tmp_path: Path) -> None:
     content = b"text,label\n" + b"short\n" * 9 + b"fine,pos\n"
     with pytest.raises(
-        SourceError, match=r"9 of 10 rows cannot be read \(90.00%; max_bad_share allows 10.00%\)"
+        BadRowsError, match=r"9 of 10 rows cannot be read \(90.00%; max_bad_share allows 10.00%\)"
     ) as error:
         ingest(tmp_path, content, max_bad_share=0.1)
     assert str(error.value).count("short") == 5
+    assert (error.value.exit_code, error.value.report["num_bad_rows"]) == (3, 9)  # a gate of the recipe
+    with pytest.raises(SourceError, match="9 of 9 rows cannot be read"):  # no file of this format at all
+        ingest(tmp_path, b"text,label\n" + b"short\n" * 9, max_bad_share=0.1)
 
 
 def test_bad_lines_of_jsonl_are_counted(tmp_path: Path) -> None:
     content = b'{"text": "a"}\nnot json\n[1]\n"text"\n'
-    with pytest.raises(SourceError, match=r"3 of 4 rows cannot be read .* row 2: not a JSON object: not json"):
+    with pytest.raises(BadRowsError, match=r"3 of 4 rows cannot be read .* row 2: not a JSON object: not json"):
         ingest(tmp_path, content, {"type": "jsonl"})
 
 
 @pytest.mark.parametrize("num_rows", [1_000, 400_000])
 def test_lines_that_an_open_quote_swallows_are_counted(tmp_path: Path, num_rows: int) -> None:
     block = b"some text of a row that is not short,pos\n" * num_rows
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(BadRowsError) as error:
         ingest(tmp_path, b"text,label\n" + block + b'"never closed,pos\n' + block, max_bad_share=0.001)
     num_bad = int(str(error.value).split()[0])
     assert num_bad > 0.3 * num_rows
@@ -340,9 +343,9 @@ def test_text_of_10_mb_is_read(tmp_path: Path) -> None:
 
 def test_row_beyond_the_limit_is_a_bad_row(tmp_path: Path) -> None:
     text = b"x" * 34_000_000
-    with pytest.raises(SourceError, match=r"1 of 2 rows cannot be read .* row 2: Maximum line size"):
+    with pytest.raises(BadRowsError, match=r"1 of 2 rows cannot be read .* row 2: Maximum line size"):
         ingest(tmp_path, b"text,label\n" + text + b",pos\nok,neg\n")
-    with pytest.raises(SourceError, match="line 1 is longer than"):
+    with pytest.raises(BadRowsError, match="line 1 is longer than"):
         ingest(tmp_path, text, {"type": "lines"})
 
 

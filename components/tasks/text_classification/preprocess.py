@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from components.params import NearDuplicates, TextClassificationData, TrainedTokenizer
 from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
-from components.plumbing.errors import InputError, examples
+from components.plumbing.errors import InputError, UnknownTokensError, examples
 from components.preprocess.cleaning import Cleaned, clean_column
 from components.preprocess.columns import check_groups, class_counts, kept, numbers, read_columns, with_label_ids
 from components.preprocess.duplicates import (
@@ -117,7 +117,8 @@ class Report:
 def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Clean, deduplicate, split, check for leaks and tokenize; return the report.
 
-    Raise InputError where the rows or the tokenizer do not fit the settings, and LeakageError where texts of one split
+    Raise InputError where the rows do not fit the settings, UnknownTokensError where the tokenizer does not, and
+    LeakageError where texts of one split
     come again in another.
     """
     steps: dict[str, float] = {}
@@ -277,7 +278,7 @@ def warn_of_cut(num_cut: int, num_rows: int, params: TextClassificationData) -> 
 
 
 def check_unknown(tokens: Tokens, params: TextClassificationData, known: KnownTokenizer) -> None:
-    """Raise InputError where the share of tokens that the tokenizer does not know is above max_unknown_share."""
+    """Raise UnknownTokensError where more tokens are unknown to the tokenizer than max_unknown_share allows."""
     share = tokens.unknown_share
     if share <= params.max_unknown_share:
         return
@@ -286,24 +287,30 @@ def check_unknown(tokens: Tokens, params: TextClassificationData, known: KnownTo
         f"the tokenizer does not know {share:.1%} of the tokens (preprocess.max_unknown_share is "
         f"{params.max_unknown_share:.1%}), most of them {KINDS[cause]}: {examples(lost)}"
     )
+    report = {"unknown_share": share, "max_unknown_share": params.max_unknown_share, "kind": cause}
     accepting = f"set max_unknown_share to {math.ceil(100 * share + 1) / 100:.2f}"
     if isinstance(params.tokenizer, TrainedTokenizer):
-        raise InputError(f"{told}, which the training split hardly has; raise vocab_size, add rows, or {accepting}")
+        raise UnknownTokensError(
+            f"{told}, which the training split hardly has; raise vocab_size, add rows, or {accepting}", report=report
+        )
     if cause == "symbols":
-        raise InputError(
+        raise UnknownTokensError(
             f"{told}; the model reads all of them as one: {accepting} where that is enough, or take an encoder that "
-            "knows them in preprocess.tokenizer and pretrain.source"
+            "knows them in preprocess.tokenizer and pretrain.source",
+            report=report,
         )
     if cause == "words":
-        raise InputError(
+        raise UnknownTokensError(
             f"{told}; take them out in ingest.query, as regexp_replace(text, '\\S{{101,}}', ' ', 'g') does, or "
-            f"{accepting}"
+            f"{accepting}",
+            report=report,
         )
-    raise InputError(
+    raise UnknownTokensError(
         f"{told}; take an encoder that was trained on this language or script in preprocess.tokenizer and "
         "pretrain.source, or train both on these rows, as 'modelyard new' proposes for such rows and the recipe "
         "review_sentiment_zh in params.yaml does: preprocess.tokenizer {kind: train, algorithm: wordpiece, "
-        "vocab_size: 6000, at_most: true, lowercase: false}, objective: masked, pretrain.mode: train"
+        "vocab_size: 6000, at_most: true, lowercase: false}, objective: masked, pretrain.mode: train",
+        report=report,
     )
 
 

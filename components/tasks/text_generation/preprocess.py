@@ -16,7 +16,7 @@ import pyarrow.compute
 
 from components.params import TextGenerationData, TrainedTokenizer
 from components.plumbing.artifacts import PREDICTOR, TOKENIZER, write_json
-from components.plumbing.errors import InputError, examples
+from components.plumbing.errors import InputError, UnknownTokensError, examples
 from components.plumbing.progress import progress
 from components.preprocess.columns import check_groups, read_columns
 from components.preprocess.documents import (
@@ -182,14 +182,15 @@ def unknown_share(encoded: Mapping[str, Encoded]) -> float:
 
 
 def check_unknown(encoded: Mapping[str, Encoded], params: TextGenerationData) -> None:
-    """Raise InputError where the share of tokens that the tokenizer does not know is above max_unknown_share."""
+    """Raise UnknownTokensError where more tokens are unknown to the tokenizer than max_unknown_share allows."""
     share = unknown_share(encoded)
     if share > params.max_unknown_share:
         texts = (text for part in encoded.values() for text in part.unknown_texts)
-        raise InputError(
+        raise UnknownTokensError(
             f"the tokenizer does not know {share:.1%} of the tokens (preprocess.max_unknown_share is "
             f"{params.max_unknown_share:.1%}), as in {examples(texts)}; choose a tokenizer of this language or script, "
-            "or train one: preprocess.tokenizer.algorithm 'bpe'"
+            "or train one: preprocess.tokenizer.algorithm 'bpe'",
+            report={"unknown_share": share, "max_unknown_share": params.max_unknown_share},
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from components.params import FileSource, NearDuplicates, Split, TextClassificationData, TrainedTokenizer
 from components.plumbing.artifacts import artifact_names, files_of, write_json
-from components.plumbing.errors import InputError, ModelyardError, SourceError
+from components.plumbing.errors import InputError, ModelyardError, SourceError, UnknownTokensError
 from components.preprocess import Inputs, Outputs, run
 from components.tasks import task_of
 from components.tasks.text_classification.preprocess import Report
@@ -234,7 +234,9 @@ def test_a_text_of_ten_megabytes_is_taken_and_cut(tmp_path: Path, params: TextCl
 
 def test_a_tokenizer_of_another_script_is_refused(tmp_path: Path, params: TextClassificationData) -> None:
     chinese = [("".join(chr(0x4E00 + 7 * ord(letter)) for letter in text), label) for text, label in ROWS]
-    with pytest.raises(InputError, match=r"does not know 100\.0% of the tokens .* is 5\.0%.* train both on these rows"):
+    with pytest.raises(
+        UnknownTokensError, match=r"does not know 100\.0% of the tokens .* is 5\.0%.* train both on these rows"
+    ):
         preprocess(tmp_path, params, chinese)
 
 
@@ -256,7 +258,7 @@ def test_masks_that_leave_nothing_of_the_texts_are_named(tmp_path: Path, params:
     ],
 )
 def test_what_the_tokenizer_lacks_is_told(tmp_path: Path, params: TextClassificationData, tail: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(UnknownTokensError, match=told):
         preprocess(tmp_path, params, [(text + tail, label) for text, label in ROWS])
 
 
