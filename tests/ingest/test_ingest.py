@@ -345,7 +345,7 @@ def test_row_beyond_the_limit_is_a_bad_row(tmp_path: Path) -> None:
     text = b"x" * 34_000_000
     with pytest.raises(BadRowsError, match=r"1 of 2 rows cannot be read .* row 2: Maximum line size"):
         ingest(tmp_path, b"text,label\n" + text + b",pos\nok,neg\n")
-    with pytest.raises(BadRowsError, match="line 1 is longer than"):
+    with pytest.raises(SourceError, match="line 1 is longer than"):
         ingest(tmp_path, text, {"type": "lines"})
 
 
