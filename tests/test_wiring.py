@@ -33,6 +33,7 @@ PLUMBING = {
     "components/plumbing/pages.py": "what the pages in observations look like",
     "components/tracking/headline.py": "what of a result is shown",
     "components/tracking/pipeline_run.py": "where observations are kept",
+    "components/tracking/place.py": "where observations are kept",
     "components/plumbing/processes.py": "who is at work",
     "components/plumbing/progress.py": "what is shown meanwhile",
     "components/plumbing/yaml_file.py": "how params.yaml is read; what it says is a dependency",
