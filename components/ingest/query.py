@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.ingest.repeatable import check_repeatable
 from components.ingest.session import first_line
 from components.plumbing.errors import SourceError, did_you_mean, examples
 
@@ -26,11 +27,13 @@ def write_query(con: "duckdb.DuckDBPyConnection", query: str, path: Path) -> lis
     """Write the query's rows to a Parquet file and return its columns; equal rows give equal bytes.
 
     The query sees only the tables of its own database: files, other databases, extensions and settings are closed
-    before it runs. Raises SourceError where the query is not one SELECT, or fails.
+    before it runs. Raises SourceError where the query is not one SELECT, would not give the same rows each time, or
+    fails.
     """
     import duckdb
 
     check_one_select(con, query)
+    check_repeatable(con, query)
     there = [name for (name,) in con.execute("SELECT column_name FROM (DESCRIBE source)").fetchall()]
     con.execute("SET threads = 1")  # so that row groups, and sums of floats, come out the same each time
     con.execute("SET allowed_paths = ?", [[str(path)]])

@@ -48,6 +48,7 @@ def session(folder: Path) -> Generator["duckdb.DuckDBPyConnection"]:
     with duckdb.connect(str(folder / "rows.duckdb"), config=settings) as con:
         con.execute("SET python_enable_replacements = false")
         con.execute("SET enable_progress_bar = false")
+        con.execute("SET TimeZone = 'UTC'")  # a time as text would be another on another machine
         con.execute(IS_JSON_FLOAT)
         con.execute(AS_TEXT)
         try:

@@ -70,7 +70,7 @@ class Ingest(Section):
     licence: str
     """The licence of the data, for its card."""
     max_bad_share: Share
-    """The largest share of rows that may be unreadable; above it the stage stops."""
+    """The largest share of rows that may be unreadable, rounded up to whole rows; above it the stage stops."""
     watch: str
     """The local path whose change makes the stage run again: the path of a `file` source, or else the stage's own
     code."""

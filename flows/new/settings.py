@@ -32,6 +32,9 @@ LONG_TRAINING_S = 1800
 EMBEDDINGS = ("embeddings",)
 LOWER_LAYERS = ("embeddings", *(f"encoder.layer.{layer}." for layer in range(4)))
 IMBALANCED = 1.5
+# Exports end in up to so many lines that are no rows: a blank one, a total, the time.
+FOOTER_LINES = 3
+MAX_FOOTER_SHARE = 0.05
 SHORT_TEXT = 25
 
 
@@ -94,7 +97,7 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
     # A model that always names the largest class has F1 = 2p / (1 + p) there, and 0 elsewhere.
     score = majority if is_balanced else 2 * majority / (1 + majority) / len(figures.labels)
     return RecipeSettings(
-        max_bad_share=max(0.001, up(SLACK * figures.num_bad / (figures.num_bad + figures.num_rows))),
+        max_bad_share=bad_share_of(figures),
         num_rows=(down(figures.num_rows / SLACK), int(up(figures.num_rows * 10))),
         text_length=(1, int(max(100, up(figures.max_length * SLACK)))),
         max_null_share=slack(figures.null_share),
@@ -121,6 +124,14 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
         num_golden=min(200, num_test),
         max_served_length=int(max(20_000, up(figures.max_length * SLACK))),
     )
+
+
+def bad_share_of(figures: Figures) -> float:
+    """Return the share of rows that may be unreadable: twice what is, and in small files a few lines, such as a footer
+    with a total."""
+    num_lines = figures.num_bad + figures.num_rows
+    footer = min(MAX_FOOTER_SHARE, up(FOOTER_LINES / num_lines))
+    return max(0.001, footer, up(SLACK * figures.num_bad / num_lines))
 
 
 def share_of_split(num_texts: int, rarest: int) -> float:

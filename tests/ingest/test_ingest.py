@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import importlib
 import json
@@ -281,6 +282,15 @@ def test_bad_rows_above_the_limit_stop_with_five_examples(tmp_path: Path) -> Non
         ingest(tmp_path, b"text,label\n" + b"short\n" * 9, max_bad_share=0.1)
 
 
+@pytest.mark.parametrize(("footer", "limit", "is_read"), [(1, 0.001, True), (2, 0.001, False), (1, 0.0, False)])
+def test_one_footer_line_of_a_small_file_is_within_a_small_share(
+    tmp_path: Path, footer: int, limit: float, is_read: bool
+) -> None:
+    content = b"text,label\n" + b"fine,pos\nwell,neg\n" * 150 + b"Total: 300 rows\n" * footer
+    with contextlib.nullcontext() if is_read else pytest.raises(SourceError, match=f"{footer} of {300 + footer} rows"):
+        assert ingest(tmp_path, content, max_bad_share=limit).num_bad_rows == 1
+
+
 def test_bad_lines_of_jsonl_are_counted(tmp_path: Path) -> None:
     content = b'{"text": "a"}\nnot json\n[1]\n"text"\n'
     with pytest.raises(BadRowsError, match=r"3 of 4 rows cannot be read .* row 2: not a JSON object: not json"):
@@ -365,8 +375,25 @@ def test_row_beyond_the_limit_is_a_bad_row(tmp_path: Path) -> None:
         ("SELECT text FROM source; DROP TABLE source", "must be one SELECT .* it is: SELECT, DROP"),
         ("COPY source TO 'stolen.csv'", "must be one SELECT .* it is: COPY"),
         ("UPDATE source SET text = ''", "must be one SELECT .* it is: UPDATE"),
-        ("SELECT * FROM read_text('secret')", "Cannot access file"),
-        ("SELECT * FROM read_csv('rows')", "Cannot access file"),
+        ("SELECT * FROM read_text('secret')", r"calls read_text\(\), but a query may read the tables"),
+        ("SELECT * FROM source, read_csv('rows')", r"calls read_csv\(\)"),
+        ("FROM query('SELECT now()')", r"calls query\(\)"),
+        ("SELECT text, now() AS label FROM source", r"calls now\(\), which answers otherwise each time"),
+        ("SELECT text, current_date AS label FROM source", "calls current_date, which"),
+        ("WITH a AS (SELECT text, localtime AS label FROM source) FROM a", "calls localtime, which"),
+        ("SELECT text, current_localtimestamp() AS label FROM source", r"calls current_localtimestamp\(\)"),
+        ("SELECT text, age(TIMESTAMP '2020-01-01') AS label FROM source", r"calls age\(\)"),
+        ("SELECT text, ago(INTERVAL 1 DAY) AS label FROM source", r"calls ago\(\)"),
+        ("SELECT * FROM source WHERE random() < 0.5", r"calls random\(\).*hash\(text\) stands for chance"),
+        ("SELECT * FROM source ORDER BY RANDOM()", r"calls random\(\)"),
+        ("SELECT text, gen_random_uuid() AS label FROM source", r"calls gen_random_uuid\(\)"),
+        ("SELECT text, list_transform([1], lambda x: x + random()) FROM source", r"calls random\(\)"),
+        ("SELECT text, current_setting('threads') AS label FROM source", r"calls current_setting\(\)"),
+        (
+            "SELECT * FROM source USING SAMPLE 10 PERCENT (bernoulli)",
+            "draws a sample, other rows each time; say a seed",
+        ),
+        ("SELECT * FROM source TABLESAMPLE 1 ROWS", "draws a sample"),
         ("SELECT * FROM 'rows'", "no table 'rows'"),
         ("SELECT * FROM content", "no table 'content'"),
     ],
@@ -379,6 +406,23 @@ def test_query_that_may_not_run_is_explained(
     with pytest.raises(SourceError, match=message):
         ingest(tmp_path, ROWS, query=query)
     assert not (tmp_path / "stolen.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT text, current_date FROM (SELECT text, label AS current_date FROM source)",
+        "SELECT today AS text, label FROM (SELECT text AS today, label FROM source)",
+        "SELECT text, age(TIMESTAMP '2020-01-02', TIMESTAMP '2020-01-01')::VARCHAR AS label FROM source",
+        "SELECT text, unnest(range(2)) AS label FROM source",
+        "SELECT text, as_text(i) AS label FROM source, generate_series(1, 2) AS s(i)",
+        "SELECT text, label FROM source USING SAMPLE reservoir(2 ROWS) REPEATABLE (0)",
+        "SELECT text, CASE WHEN label = '' THEN error('none') ELSE label END AS label FROM source",
+        "SELECT text, to_timestamp(0)::VARCHAR AS label FROM source WHERE hash(text) % 1 = 0",
+    ],
+)
+def test_query_that_gives_the_same_rows_each_time_runs(tmp_path: Path, query: str) -> None:
+    assert ingest(tmp_path, ROWS, query=query).num_rows >= 2
 
 
 def test_query_may_end_with_a_semicolon_and_a_comment(tmp_path: Path) -> None:

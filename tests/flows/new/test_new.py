@@ -266,6 +266,14 @@ def test_texts_with_backslashed_quotes_are_whole(project: Path, num_escaped: int
     assert [text for text, _ in rows_read(project)] == texts
 
 
+def test_footer_of_later_files_stops_no_run(project: Path) -> None:
+    content = table(tiny_rows(300))
+    add_content(project, content)
+    (project.parent / "rows.csv").write_text(content + "\n(300 rows affected)\nCompletion time: 2026-11-27T03:00:00\n")
+    report = run_stage(project, "mine", "ingest", tracker=NullTracker())
+    assert (report["num_rows"], report["num_bad_rows"]) == (300, 2)
+
+
 def test_rows_below_a_preamble_are_all_read(project: Path) -> None:
     rows = tiny_rows(60)
     add_content(project, "a report, of 60 rows\nmade on: Monday\n\n" + table(rows))
