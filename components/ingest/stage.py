@@ -60,8 +60,10 @@ def run(params: Ingest, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -
     try:
         fetched = fetch(params.source, root=inputs.project, folder=outputs.work / "source")
         check_not_empty(fetched)
+        before = stamps(fetched)
         with session(outputs.work / "duckdb") as con:
             loaded = load(con, params.format, fetched, work=outputs.work)
+            check_unchanged(fetched, before)
             leave_bad_rows(loaded, outputs.observations, tracker)
             check_bad_rows(loaded, params.max_bad_share)
             learned = load_feedback(con, params.feedback, root=inputs.project) if params.feedback else None
@@ -88,6 +90,23 @@ def check_not_empty(fetched: Fetched) -> None:
     empty = [path.name for path in fetched.paths if path.stat().st_size == 0]
     if empty:
         raise SourceError(f"the source holds nothing in {examples(empty)}; an empty file has no rows")
+
+
+def stamps(fetched: Fetched) -> dict[str, tuple[int, int]]:
+    """Return the size of each file, and when it was last written."""
+    found = {path.name: path.stat() for path in fetched.paths}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+def check_unchanged(fetched: Fetched, before: dict[str, tuple[int, int]]) -> None:
+    """Raise SourceError where a file was written to while it was read: its rows are not those of its sha256."""
+    after = stamps(fetched)
+    changed = [name for name in before if before[name] != after[name]]
+    if changed:
+        raise SourceError(
+            f"{examples(changed)} changed while the rows were read; run again once it is whole. Whoever writes it does "
+            "best to write another file and to rename that (mv)"
+        )
 
 
 def leave_bad_rows(loaded: Loaded, folder: Path, tracker: Tracker) -> None:

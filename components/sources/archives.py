@@ -20,6 +20,8 @@ from components.sources.fetched import Fetched
 
 MAX_UNPACKED_BYTES = 16 * 2**30
 BLOCK_BYTES = 1 << 20
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 2048
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,33 @@ def unpack(archive: Path, pattern: str, folder: Path, max_bytes: int) -> list[Pa
             there = [member.name for member in found]
             hint = did_you_mean(pattern, there)
             raise SourceError(f"{archive.name} has no member '{pattern}'{hint}; it has {examples(there) or 'none'}")
+        check_names(archive, {member.name for member in wanted})
         left = max_bytes
         for member in wanted:
             left -= copy(member, folder / member.name, left, archive, max_bytes)
     return sorted(folder / name for name in {member.name for member in wanted})
+
+
+def check_names(archive: Path, wanted: set[str]) -> None:
+    """Raise SourceError where members cannot lie in folders as they are called."""
+    folders = {str(folder) for name in wanted for folder in PurePosixPath(name).parents}
+    both = sorted(name for name in wanted if str(PurePosixPath(name)) in folders)
+    if both:
+        raise SourceError(
+            f"{archive.name} has a file and a folder of one name, {examples(both)}; name the members that are wanted, "
+            "one by one"
+        )
+    long = [
+        name
+        for name in wanted
+        if len(name.encode("utf-8", "replace")) > MAX_PATH_BYTES
+        or any(len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES for part in name.split("/"))
+    ]
+    if long:
+        raise SourceError(
+            f"{archive.name} has {examples(sorted(long))}, whose name is longer than disks allow ({MAX_NAME_BYTES} "
+            f"bytes, {MAX_PATH_BYTES} with its folders); pack it anew under another name, or take other members"
+        )
 
 
 def names(pattern: str, member: str) -> bool:

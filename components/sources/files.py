@@ -1,5 +1,8 @@
 """Local files: one file, or those of a folder that match a pattern."""
 
+import shlex
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from components.params import FileSource
@@ -47,20 +50,61 @@ def fetch_folder(source: FileSource, *, root: Path) -> Path:
 
 def find(source: FileSource, root: Path) -> Path:
     path = root / Path(source.path).expanduser()
-    if path.exists():
-        return path
+    try:
+        check_plain(path, source.path)
+        if path.exists():
+            return path
+    except OSError as error:  # a name that is too long, a link to itself, a folder that may not be read
+        raise SourceError(f"{source.path} cannot be read: {error.strerror}") from error
     near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = did_you_mean(path.name, near)
     raise SourceError(f"{source.path} is missing{hint}; a relative path is relative to the project's folder, {root}")
 
 
+def check_plain(path: Path, shown: str) -> None:
+    """Raise SourceError where a path is there and is neither a file nor a folder: a link that leads nowhere, or what
+    could be read for ever."""
+    if path.is_symlink() and not path.exists():
+        target = str(path.readlink())
+        way = f"git annex get {shlex.quote(path.name)}" if ANNEX in target else "bring that back, or name another file"
+        raise SourceError(f"{shown} is a link to {target}, which is not there; {way}")
+    if path.exists():
+        mode = path.stat().st_mode
+        odd = [name for is_odd, name in ODD if is_odd(mode)]
+        if odd:
+            raise SourceError(f"{shown} is {odd[0]}, which has no end; write what it gives into a file, and name that")
+
+
+ANNEX = ".git/annex/"
+"""A part of the links that git-annex puts in the place of files."""
+ODD: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+"""What a path may be beside a file and a folder."""
+
+
 def matching(folder: Path, pattern: str) -> tuple[Path, ...]:
-    """Return the files below `folder` that a glob matches, sorted."""
-    return tuple(sorted(p for p in folder.glob(pattern) if p.is_file()))
+    """Return the files below `folder` that a glob matches, sorted.
+
+    Raises SourceError where the glob is none, or one of what it matches is neither a file nor a folder.
+    """
+    try:
+        found = sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(f"pattern '{pattern}' is none of files below a folder: {error}") from error
+    for path in found:
+        check_plain(path, path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path))
+    return tuple(path for path in found if path.is_file())
 
 
 def checked(source: FileSource, paths: tuple[Path, ...], *, top: Path) -> Fetched:
-    seen = digest_of(paths, top=top)
+    try:
+        seen = digest_of(paths, top=top)
+    except PermissionError as error:
+        raise SourceError(f"{error.filename} may not be read by this user; chmod u+r lets its owner read it") from error
     if source.sha256 not in (None, seen):
         raise SourceError(
             f"{source.path} has sha256 {seen}, but the recipe expects {source.sha256}; "

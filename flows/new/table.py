@@ -14,6 +14,7 @@ from components.ingest.files import opened, without_packing
 from components.ingest.kinds import check_kind, first_bytes, is_json, is_parquet
 from components.params import CsvFormat, PlainFormat
 from components.plumbing.errors import SourceError, did_you_mean, examples
+from components.sources.files import check_plain
 
 DELIMITED = {".tsv": "\t", ".tab": "\t", ".txt": "\t", ".psv": "|"}
 """The usual delimiter of a file by its ending; of others it is the comma."""
@@ -51,6 +52,7 @@ USUAL = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàá�
 
 def find(data: Path) -> Path:
     """Return the file as an absolute path; SourceError where there is none, or nothing is in it."""
+    check_plain(data, str(data))
     if not data.exists():
         near = [p.name for p in data.parent.iterdir()] if data.parent.is_dir() else []
         raise SourceError(f"{data} is missing{did_you_mean(data.name, near)}")

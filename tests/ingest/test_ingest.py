@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from components.ingest import Inputs, Outputs, Report, run
+from components.ingest.reading import load
 from components.params import Ingest
 from components.plumbing.artifacts import read_json, sha256_of
 from components.plumbing.errors import BadRowsError, SourceError
@@ -191,6 +192,18 @@ def test_packed_files_are_read_whatever_they_are_called(tmp_path: Path, name: st
     (tmp_path / name).write_bytes(packed)
     ingest(tmp_path, None, path=name)
     assert rows_of(tmp_path) == [('a, "quoted" text\nin two lines', "pos"), ("plain", "neg")]
+
+
+def test_file_that_grows_while_it_is_read_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def growing(*words: Any, **more: Any) -> Any:
+        loaded = load(*words, **more)
+        with (tmp_path / "rows").open("ab") as file:
+            file.write(b"later,pos\n")
+        return loaded
+
+    monkeypatch.setattr("components.ingest.stage.load", growing)
+    with pytest.raises(SourceError, match="'rows' changed while the rows were read; run again once it is whole"):
+        ingest(tmp_path, ROWS)
 
 
 def test_lines_keep_blanks_and_numbers(tmp_path: Path) -> None:

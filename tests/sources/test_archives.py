@@ -1,6 +1,7 @@
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ def test_archive_that_points_outside_its_folder_is_refused_whole(
         members(archive, (wanted,), folder=tmp_path / "deep" / "work", sha256=SHA256)
     assert not list(tmp_path.rglob("outside.txt"))
     assert not list(tmp_path.rglob("rows.txt"))
+
+
+@pytest.mark.parametrize("write", [make_zip, make_tar])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("x/a", "x/a/b"), "has a file and a folder of one name, 'x/a'; name the members that are wanted"),
+        (("x/a/b", "x/a"), "a file and a folder of one name"),
+        (("x/" + "n" * 300,), "whose name is longer than disks allow"),
+        (("x/" + "d/" * 2000 + "f",), "whose name is longer than disks allow"),
+    ],
+)
+def test_names_that_no_folder_can_hold_are_told(
+    tmp_path: Path, write: Callable[..., Path], names: tuple[str, ...], message: str
+) -> None:
+    archive = write(tmp_path / "rows.archive", {name: b"x" for name in names})
+    with pytest.raises(SourceError, match=message):
+        members(archive, ("x/",), folder=tmp_path / "out", sha256="")
 
 
 def test_link_is_not_unpacked(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import socket
 import sqlite3
 import threading
 from collections.abc import Generator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import duckdb
 import pytest
@@ -16,6 +18,7 @@ from components.params import FileSource, HubSource, SqlSource, UrlSource
 from components.plumbing.artifacts import sha256_of
 from components.plumbing.errors import SourceError
 from components.sources import fetch, fetch_folder
+from components.sources.web import check_redirect, file_name
 
 REVISION = "a" * 40
 
@@ -51,6 +54,42 @@ def test_file_that_cannot_be_used_is_named(tmp_path: Path, changes: dict[str, An
     (tmp_path / "rows.csv").write_text("a,b")
     with pytest.raises(SourceError, match=message):
         fetch(FileSource.model_validate({"kind": "file", "path": "rows.csv"} | changes), root=tmp_path, folder=tmp_path)
+
+
+@pytest.mark.parametrize("pattern", [None, "*.csv"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("dangling", r"odd.csv is a link to gone.csv, which is not there; bring that back"),
+        ("annex", r"is a link to .git/annex/objects/x.csv, which is not there; git annex get odd.csv"),
+        ("itself", "is a link to odd.csv, which is not there"),
+        ("pipe", "odd.csv is a named pipe, which has no end; write what it gives into a file"),
+        ("device", "odd.csv is a device, which has no end"),
+        ("socket", "odd.csv is a socket"),
+    ],
+)
+def test_what_is_no_file_is_named_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pattern: str | None, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path may not be long
+    links = {"dangling": "gone.csv", "annex": ".git/annex/objects/x.csv", "itself": "odd.csv", "device": "/dev/zero"}
+    (tmp_path / "rows.csv").write_text("a,b")
+    if kind == "pipe":
+        os.mkfifo("odd.csv")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind("odd.csv")
+    else:
+        (tmp_path / "odd.csv").symlink_to(links[kind])
+    source = FileSource(kind="file", path="." if pattern else "odd.csv", pattern=pattern)
+    with pytest.raises(SourceError, match=message):
+        fetch(source, root=tmp_path, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("path", "pattern"), [("n" * 300, None), (".", "/etc/*"), (".", ""), (".", "**x")])
+def test_path_that_cannot_be_is_one_line(tmp_path: Path, path: str, pattern: str | None) -> None:
+    with pytest.raises(SourceError, match=r"cannot be read: File name too long|is none of files below a folder"):
+        fetch(FileSource(kind="file", path=path, pattern=pattern), root=tmp_path, folder=tmp_path)
 
 
 def test_local_folder_is_used_whole(tmp_path: Path) -> None:
@@ -109,6 +148,69 @@ def test_url_that_cannot_be_used_is_named_without_its_secrets(
         fetch(UrlSource(kind="url", url=url, sha256="0" * 64, max_bytes=max_bytes), root=tmp_path, folder=tmp_path)
     assert "hidden" not in str(error.value)
     assert not list((tmp_path / ".modelyard" / "downloads").iterdir())
+
+
+@pytest.fixture(scope="module")
+def leading() -> Generator[str]:
+    """A server that sends its asker to what the path says."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            target = unquote(self.path.removeprefix("/to/"))
+            self.send_response(302 if target else 200)
+            if target:
+                self.send_header("Location", target)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/to/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("file:///etc/passwd", "leads to an address of the kind 'file:', which is not followed"),
+        ("ftp://127.0.0.1/x", "of the kind 'ftp:'"),
+        ("data:text/plain,x", "is no address, or leads to none"),
+        ("/to//to/x", "leads from one address to another, more than 10 times"),
+    ],
+)
+def test_redirect_that_is_not_followed_is_named(tmp_path: Path, leading: str, target: str, message: str) -> None:
+    url = leading + (target if target.startswith("/") else quote(target, safe=""))
+    url = url if target != "/to//to/x" else f"{leading}{quote(url, safe='')}"
+    with pytest.raises(SourceError, match=message):
+        fetch(UrlSource(kind="url", url=url, sha256="0" * 64, max_bytes=9), root=tmp_path, folder=tmp_path)
+
+
+def test_redirect_from_outside_into_this_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = {"data.example": "93.184.216.34", "inner.example": "10.0.0.7", "localhost": "127.0.0.1"}
+    found = {name: [(None, None, None, "", (address, 0))] for name, address in hosts.items()}
+    monkeypatch.setattr("components.sources.web.socket.getaddrinfo", lambda host, _: found[host])
+    for inner in ("inner.example", "localhost"):
+        with pytest.raises(SourceError, match=f"leads to {inner}, within this machine's own network"):
+            check_redirect("https://data.example/rows.csv", f"http://{inner}/secret")
+        check_redirect(f"http://{inner}/rows.csv", f"http://{inner}/other")
+    check_redirect("http://inner.example/rows.csv", "https://data.example/rows.csv")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://127.0.0.1:99999/x", "http://\0/", f"http://{'a' * 300}.example/"]
+)
+def test_address_that_is_none_is_one_line(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SourceError, match="is no address"):
+        fetch(UrlSource(kind="url", url=url, sha256="0" * 64, max_bytes=9), root=tmp_path, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["..", "%00", "a" * 300, "x/"])
+def test_name_in_an_address_may_be_no_name_of_a_file(name: str) -> None:
+    assert file_name(f"http://data.example/{name}") in ("download", "x")
 
 
 def hub(repo: str, pattern: str = "*.parquet") -> HubSource:
