@@ -200,9 +200,7 @@ def test_redirect_from_outside_into_this_network_is_not_followed(monkeypatch: py
     check_redirect("http://inner.example/rows.csv", "https://data.example/rows.csv")
 
 
-@pytest.mark.parametrize(
-    "url", ["http://[::1", "http://127.0.0.1:99999/x", "http://\0/", f"http://{'a' * 300}.example/"]
-)
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999/x", "http://\0/", "http://" + "a" * 300])
 def test_address_that_is_none_is_one_line(tmp_path: Path, url: str) -> None:
     with pytest.raises(SourceError, match="is no address"):
         fetch(UrlSource(kind="url", url=url, sha256="0" * 64, max_bytes=9), root=tmp_path, folder=tmp_path)
