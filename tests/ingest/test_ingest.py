@@ -300,7 +300,7 @@ def test_one_footer_line_of_a_small_file_is_within_a_small_share(
     tmp_path: Path, footer: int, limit: float, is_read: bool
 ) -> None:
     content = b"text,label\n" + b"fine,pos\nwell,neg\n" * 150 + b"Total: 300 rows\n" * footer
-    with contextlib.nullcontext() if is_read else pytest.raises(SourceError, match=f"{footer} of {300 + footer} rows"):
+    with contextlib.nullcontext() if is_read else pytest.raises(BadRowsError, match=f"{footer} of {300 + footer} rows"):
         assert ingest(tmp_path, content, max_bad_share=limit).num_bad_rows == 1
 
 
