@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         stopping = Stopping()  # which may ask at once: the driver may be gone already
         settings = load_recipe(root, recipe)  # once: what is logged is what runs
         with (
-            hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False),
+            hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False, works_for=stopping.drivers),
             store_errors(root),
             stage_run(root, recipe, stage) as run,
             stopping.work(),

@@ -4,7 +4,7 @@ process leaves none behind."""
 import json
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,17 @@ from components.plumbing.processes import identity, is_alive
 logger = logging.getLogger(__name__)
 
 
+ENDING_WAIT_S = 60
+"""Seconds that a process has to end after what it worked for is gone."""
+
+
 @contextmanager
-def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
+def hold(root: Path, name: str, *, doing: str, wait: bool, works_for: Sequence[str] = ()) -> Generator[None]:
     """Hold the project's lock `name` for the block; where another process has it, log that and
     wait, or raise BusyError.
 
-    `doing` says to other processes what this one does.
+    `doing` says to other processes what this one does, and `works_for` for which processes: where one of these is gone,
+    this one is about to end, and is waited for in any case.
     """
     folder = root / ".modelyard" / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,13 +35,19 @@ def hold(root: Path, name: str, *, doing: str, wait: bool) -> Generator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        busy = f"{name} is in use: {present_holder(holder)}"
-        if not wait:
+        present = present_holder(holder)
+        busy = f"{name} is in use: {present}"
+        is_ending = not all(map(is_alive, present.works_for))
+        if not wait and not is_ending:
             raise BusyError(f"{busy}; wait for it, or stop it") from None
         logger.warning("%s; waiting for it to end", busy)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=-1 if wait else ENDING_WAIT_S)
+        except Timeout:
+            raise BusyError(f"{busy}; it does not end: stop it") from None
     try:
-        holder.write_text(json.dumps({"process": identity(), "doing": doing, "since": time.time()}), encoding="utf-8")
+        noted = {"process": identity(), "doing": doing, "since": time.time(), "works_for": list(works_for)}
+        holder.write_text(json.dumps(noted), encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -51,6 +62,8 @@ class Holder:
     """The identity of the process (components/plumbing/processes.py); empty where it is not known."""
     doing: str = "another process"
     since: float = 0.0
+    works_for: Sequence[str] = ()
+    """The identities of the processes without which it ends."""
 
     @property
     def pid(self) -> int:
@@ -71,6 +84,14 @@ def present_holder(file: Path) -> Holder:
     """Return the present holder of a lock; unknown where the note is of a process that was killed."""
     holder = read_holder(file)
     return holder if is_alive(holder.process) else Holder()
+
+
+def clear_stale(root: Path) -> None:
+    """Remove the notes of processes that were killed while they held a lock."""
+    for file in (root / ".modelyard" / "locks").glob("*.json"):
+        lock = FileLock(file.with_suffix(".lock"))
+        with suppress(Timeout), lock.acquire(timeout=0):
+            file.unlink(missing_ok=True)
 
 
 def held(root: Path) -> dict[str, Holder]:

@@ -3,7 +3,6 @@
 import importlib.metadata
 import importlib.util
 import ipaddress
-import json
 import os
 import shutil
 import sys
@@ -19,9 +18,9 @@ import psutil
 from components.plumbing.environment import QUIET
 from components.plumbing.errors import ModelyardError, examples
 from components.plumbing.locks import held, read_holder
-from components.plumbing.processes import began_before
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
 from flows.pipeline.graph import NO_GIT, fault_of_lock_file
+from flows.pipeline.notes import RWLOCK, dead_holders, stale_flow_runs
 from flows.servers.ports import holder_of, is_free, name_of
 from serving.requests.keys import VARIABLE as KEYS
 from serving.requests.keys import is_loopback
@@ -327,6 +326,9 @@ def look_at_stale_runs(root: Path) -> list[Check]:
     from components.tracking.store import stale_runs
 
     stale = stale_runs(root) if has_store(root) else []
+    if of_prefect := stale_flow_runs(root):
+        found = f"{len(of_prefect)} are open in Prefect, but their process is gone: {examples(of_prefect)}"
+        return [Check("stale runs", "warn", found, "the next 'modelyard run', of any recipe, marks them as crashed")]
     if stale:
         shown = examples(f"{run['stage']}@{run['recipe']} {run['run_id'][:8]}" for run in stale)
         found = f"{len(stale)} say RUNNING in MLflow, but their process is gone: {shown}"
@@ -341,30 +343,12 @@ def look_at_locks(root: Path) -> list[Check]:
     checks = [Check("locks", "ok", f"held now: {shown}" if shown else "no recipe is in use")]
     notes = sorted((root / ".modelyard" / "locks").glob("*.json"))
     dead = {pid for note in notes if note.stem not in holders and (pid := read_holder(note).pid)}
-    left = sorted({*dead, *dead_holders(root / ".dvc" / "tmp" / "rwlock")})
+    left = sorted({*dead, *dead_holders(root / RWLOCK)})
     if left:
         found = f"notes of processes that are gone: {examples(left)}"
-        checks.append(Check("stale locks", "warn", found, "nothing is blocked by them; the next run clears them"))
+        mend = "the next 'modelyard run', of any recipe, clears them"
+        checks.append(Check("stale locks", "warn", found, mend))
     return checks
-
-
-def read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return {}
-
-
-def dead_holders(rwlock: Path) -> set[int]:
-    """Return the numbers of processes that hold paths in DVC's read-write lock, and are gone.
-
-    DVC writes down their numbers alone; a process that began after the file was written is another with the same one.
-    """
-    noted = read(rwlock)
-    holders = [
-        *noted.get("write", {}).values(),
-        *(note for several in noted.get("read", {}).values() for note in several),
-    ]
-    return {note["pid"] for note in holders if not began_before(note["pid"], rwlock.stat().st_mtime)}
 
 
 def look_at_notify(root: Path) -> list[Check]:

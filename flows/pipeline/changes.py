@@ -18,7 +18,7 @@ def changes_of(root: Path, stages: Sequence[Stage]) -> dict[str, list[Any]]:
     `stages` are all of a recipe's.
     """
     last = [stage.address for stage in stages if not any(stage.name in other.upstream for other in stages)]
-    return when_unlocked(lambda: open_repo(root).status(last, with_deps=True), ", ".join(last))
+    return when_unlocked(lambda: open_repo(root).status(last, with_deps=True), stages[0].recipe)
 
 
 def are_gone(changes: Sequence[Any]) -> bool:
@@ -66,8 +66,8 @@ def to_commit(root: Path) -> list[str]:
 
 
 def when_unlocked(call: Callable[[], Any], what: str) -> Any:
-    """Return the result of a call to DVC, made once no other DVC command holds its lock. BusyError where one holds it
-    for longer than LOCK_WAIT_S."""
+    """Return the result of a call to DVC, made once no other DVC command holds the paths that it needs. BusyError where
+    one holds them for longer than LOCK_WAIT_S."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
@@ -80,7 +80,9 @@ def when_unlocked(call: Callable[[], Any], what: str) -> Any:
             if locked is None:
                 raise
             if time.monotonic() > give_up_at:
-                raise BusyError(f"{what}: {' '.join(str(locked).split())}") from error
+                busy = BusyError(f"{what}: {' '.join(str(locked).split())}")
+                busy.is_transient = True
+                raise busy from error
             time.sleep(0.5)
 
 

@@ -58,12 +58,15 @@ def open_repo(root: Path) -> Any:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    from flows.pipeline.waiting import wait_for_lock
+
     if fault := fault_of_lock_file(root):
         raise InputError(fault)
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say again what the flow says
     logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)  # its bars, which stay in the terminal
     try:
         repo = Repo(str(root))
+        wait_for_lock(repo)
         repo.index  # noqa: B018  (reads dvc.yaml over params.yaml now, not later)
         return repo
     except DvcException as error:

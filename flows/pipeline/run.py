@@ -27,6 +27,7 @@ from components.tracking.registry import CHAMPION
 from components.tracking.store import Store
 from components.tracking.tracker import PIPELINE_VARIABLE
 from flows.pipeline.graph import check_reached, check_stage, open_repo, read_graph
+from flows.pipeline.leftovers import clear_leftovers
 from flows.pipeline.prefect_pages import tell_mlflow
 from flows.pipeline.running import known_by_its_process
 from flows.pipeline.stage import StageOutcome, changed_stages, run_stage
@@ -101,6 +102,7 @@ def run_pipeline(
         opening = pool.submit(Store, root, recipe)  # MLflow takes seconds to open; Prefect takes its own meanwhile
         wait_for_prefect()
         check_prefect()
+        clear_leftovers(root)
         try:
             # Prefect's heartbeat thread sleeps whole seconds, and the flow would wait for it at its end.
             with prefect_errors(), temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from components.plumbing.artifacts import read_json, write_json
-from components.plumbing.errors import ArtifactError, TimeLimitError
+from components.plumbing.artifacts import write_json
+from components.plumbing.errors import TimeLimitError
 from components.plumbing.processes import identity, is_alive
+from flows.pipeline.notes import FOLDER, OPEN, is_at_work
 from flows.pipeline.stage import STOP_WAIT_S
 from flows.telling.alerts import tell_of_killed
 
 logger = logging.getLogger(__name__)
 
-FOLDER = ".modelyard/run/flows"
 WORKER_VARIABLE = "MODELYARD_WORKER"
 """The environment variable with the identity of the process of `modelyard worker`, whose runs end when it does."""
-OPEN = ("RUNNING", "PENDING", "CANCELLING")
 ASK_AGAIN_AFTER_S = STOP_WAIT_S + 10
 """Seconds that a stage has to end before the run is asked to end once more."""
 LOOK_EVERY_S = 1.0
@@ -57,15 +56,6 @@ def forget_old(folder: Path) -> None:
                 note.unlink()
 
 
-def is_at_work(root: Path, flow_run_id: str) -> bool:
-    """Return whether the process of a flow run is still there."""
-    try:
-        note = read_json(root / FOLDER / f"{flow_run_id}.json")
-    except ArtifactError:  # it ended long ago, or ran elsewhere
-        return False
-    return is_alive(note["process"])
-
-
 def mark_killed(root: Path, deployments: list[str], *, is_worker_there: bool = False) -> list[str]:
     """Mark the open runs of these deployments, the runs that they called, and their tasks as crashed where their
     process is gone, and forget them; return their ids. `is_worker_there` says that a worker is at work, so that a
@@ -90,11 +80,15 @@ def mark_killed(root: Path, deployments: list[str], *, is_worker_there: bool = F
     # What another flow called has no deployment, but a note.
     noted = [UUID(note.stem) for note in (root / FOLDER).glob("*.json")]
     found: list[str] = []
+    if not deployments and not any(not is_at_work(root, str(number)) for number in noted):
+        return found
     with get_client(sync_client=True) as client:
-        of_deployments: list[Any] = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open)),
-            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=deployments)),
-        )
+        of_deployments: list[Any] = []
+        if deployments:
+            of_deployments = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open)),
+                deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=deployments)),
+            )
         of_notes: list[Any] = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=is_open), id=FlowRunFilterId(any_=noted))
         )

@@ -18,6 +18,8 @@ from mlflow.entities import Run
 from components.package.bento import free_port
 from components.plumbing.processes import is_running
 from components.recipes import stages
+from flows.operate.doctor import look_at_stale_runs
+from flows.pipeline.notes import stale_flow_runs
 from flows.servers.tools import prefect_server
 from tests.hooks import listening, webhook
 from tests.processes import answering, at_work, stage_process
@@ -150,7 +152,7 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
-def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell) -> None:
+def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell, monkeypatch) -> None:
     path = shutil.which(shell)
     assert path
     with started(project, prefect_api, "--until", "finetune", SHELL=path) as process:
@@ -160,6 +162,18 @@ def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, sh
         process.communicate(timeout=60)
         stage.wait(timeout=60)
     assert statuses(project)["finetune"] == "KILLED"
+    if shell == "sh":
+        monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+        (left,) = stale_flow_runs(project)
+        (check,) = look_at_stale_runs(project)
+        assert (left[:8] in check.found, check.mend) == (
+            True,
+            "the next 'modelyard run', of any recipe, marks them as crashed",
+        )
+        flow(project, prefect_api, "--until", "ingest")  # which closes them
+        assert stale_flow_runs(project) == []
+        asked = {"task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}, "flow_runs": {"id": {"any_": [left]}}}
+        assert httpx.post(f"{prefect_api}/task_runs/filter", json=asked).json() == []
 
 
 def wait_for_run(folder: Path, stage: str, status: str) -> None:

@@ -1,5 +1,7 @@
+import json
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext as does_not_raise
 from typing import Any
@@ -46,6 +48,15 @@ def test_second_run_waits_where_it_may(tmp_path, other, caplog) -> None:
     enter(tmp_path, wait=True)
     assert time.monotonic() - started < 30
     assert other.wait() != 0
+
+
+def test_process_that_is_about_to_end_is_waited_for_in_any_case(tmp_path, other, caplog) -> None:
+    note = tmp_path / ".modelyard/locks/tiny.json"
+    held_by = json.loads(note.read_text())
+    note.write_text(json.dumps(held_by | {"works_for": ["1:0"]}))  # its driver is gone
+    threading.Timer(0.3, other.terminate).start()
+    enter(tmp_path, wait=False)
+    assert "waiting for it to end" in caplog.text
 
 
 def test_killed_holder_leaves_no_lock(tmp_path, other) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.plumbing.locks import hold
+from components.plumbing.locks import clear_stale, hold
 from components.tracking.store import Store
 from flows.operate.doctor import EXTRAS, Check, examine, look_at_disk, look_at_exposed_servers, look_at_versions
+from flows.pipeline.leftovers import clear_rwlock
 from tests.projects import ROOT, edit, run
 
 
@@ -174,11 +175,13 @@ def test_locks_of_living_and_dead_processes(project: Path, dead_process: int) ->
     assert checks["stale locks"].state == "warn"
     gone = ", ".join(map(str, sorted((ours, dead_process))))
     assert checks["stale locks"].found == f"notes of processes that are gone: {gone}"
-    for note in locks.glob("*.json"):
-        note.unlink()
+    clear_stale(project)  # as the next run does
     assert "stale locks" not in checks_of(project)
     os.utime(rwlock, (0, 0))  # written before this process began: its number is another's
     assert checks_of(project)["stale locks"].found == f"notes of processes that are gone: {ours}"
+    clear_rwlock(project)
+    assert "stale locks" not in checks_of(project)
+    assert json.loads(rwlock.read_text()) == {"read": {}, "write": {}}
 
 
 def test_port_that_is_held_names_the_process(
