@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,20 @@ from ruamel.yaml import YAML
 
 from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
-from components.plumbing.artifacts import ERROR, REPORT, Layout, artifact_names, fingerprint_of, write_json, writing
+from components.plumbing.artifacts import (
+    ERROR,
+    REPORT,
+    Layout,
+    artifact_names,
+    disk_full,
+    fingerprint_of,
+    is_of_full_disk,
+    write_json,
+    writing,
+)
 from components.plumbing.damage import drop_damaged
 from components.plumbing.environment import forgo_last_collection, prepare_environment
-from components.plumbing.errors import ArtifactError, GateError, ModelyardError
+from components.plumbing.errors import ArtifactError, DiskFullError, GateError, ModelyardError
 from components.plumbing.last_good import bring_back
 from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
@@ -112,12 +123,15 @@ def main(argv: list[str] | None = None) -> int:
             run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
             run_stage(root, recipe, stage, tracker=run, settings=settings)
             run.log_end(Layout(root, recipe, stage).artifact)
-    except ModelyardError as error:
+    except Exception as error:
+        told = disk_full(f"of {root}") if is_of_full_disk(error) else error
         if args.debug:
             traceback.print_exc()
         bring_back(root, [recipe])
-        say(Layout(root, recipe, stage), error)
-        return error.exit_code
+        if not isinstance(told, ModelyardError):
+            raise
+        say(Layout(root, recipe, stage), told)
+        return told.exit_code
     except KeyboardInterrupt:
         bring_back(root, [recipe])
         write_line(f"{stage}@{recipe}: interrupted; the next run carries on")
@@ -130,10 +144,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def say(layout: Layout, error: ModelyardError) -> None:
     """Leave the error among the observations; where a flow drives, it reads it there and says it, else say it here."""
-    layout.observations.mkdir(parents=True, exist_ok=True)
     left = {"message": str(error), "exit_code": error.exit_code, "is_transient": error.is_transient, "kind": error.kind}
-    write_json(layout.observations / ERROR, left)
-    if PIPELINE_VARIABLE not in os.environ:
+    is_left = False
+    with suppress(OSError, DiskFullError):
+        layout.observations.mkdir(parents=True, exist_ok=True)
+        write_json(layout.observations / ERROR, left)
+        is_left = True
+    if PIPELINE_VARIABLE not in os.environ or not is_left:
         write_line(f"{layout.stage}@{layout.recipe}: {error}")
 
 

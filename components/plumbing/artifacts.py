@@ -31,6 +31,11 @@ TOKENIZER = "tokenizer.json"
 """The tokenizer's file, beside predictor.json where there are texts, and beside the weights that
 were trained on its tokens."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+SAID_FULL = ("no space left on device", "disk quota exceeded", "database or disk is full")
+"""What the kernel, and SQLite, say of a full disk, in the words of whichever library passes it on."""
+NEARLY_FULL_BYTES = 1_000_000
+
 Paths = TypeVar("Paths")
 Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]
 
@@ -237,11 +242,28 @@ def disk_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             raise
-        raise DiskFullError(
-            f"no space left on the disk while writing {path}; nothing earlier is lost: free some space and run again"
-        ) from error
+        raise disk_full(f"while writing {path}") from error
+
+
+def disk_full(where: str) -> DiskFullError:
+    """Return the error to raise where the disk is full."""
+    return DiskFullError(f"no space left on the disk {where}; nothing earlier is lost: free some space and run again")
+
+
+def is_of_full_disk(error: BaseException) -> bool:
+    """Return whether an error, or one that it came from, says that the disk is full: each library says it in words
+    of its own."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        said = str(current).lower()
+        if (isinstance(current, OSError) and current.errno in NO_SPACE) or any(words in said for words in SAID_FULL):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
 
 
 @contextmanager

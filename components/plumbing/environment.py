@@ -4,8 +4,10 @@ offline hubs, quiet logs, homes."""
 import gc
 import json
 import os
+import shlex
 import socket
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +41,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 """The addresses of this machine, on which our servers are; no proxy can reach them."""
 
+PREFECT_URL = "PREFECT_API_URL"
 # Any of these, and Prefect's own settings are the user's affair.
 PREFECT_CHOICES = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 PREFECT_SERVER = ".modelyard/prefect-server.json"
@@ -96,6 +99,29 @@ def has_prefect_profile() -> bool:
     """Return whether the user has a profile of Prefect's, which may name a server."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     return bool(os.environ.get("PREFECT_PROFILE")) or (home / "profiles.toml").exists()
+
+
+def profile_of_prefect() -> tuple[str, str]:
+    """Return the name of the user's profile of Prefect's that is in use, and the address of the server that it names;
+    empty where there is none."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    try:
+        held = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+        name = os.environ.get("PREFECT_PROFILE") or str(held["active"])
+        return name, str(held["profiles"].get(name, {}).get(PREFECT_URL, ""))
+    except (OSError, ValueError, KeyError, AttributeError):  # one that Prefect cannot read either, which it says
+        return "", ""
+
+
+def do_without_prefect() -> str:
+    """Return what to do where the Prefect server that the user has set does not answer, in words."""
+    if os.environ.get(PREFECT_URL):
+        return f"start it ('modelyard ui'), or unset {PREFECT_URL}"
+    name, url = profile_of_prefect()
+    if url:
+        command = f"prefect --profile {shlex.quote(name)} config unset -y {PREFECT_URL}"
+        return f"start it, or take it out of the profile of Prefect's that names it: {command}"
+    return "start it, or take it out of where it is set, as 'prefect config view --show-sources' says"
 
 
 def prefect_server(root: Path) -> str | None:

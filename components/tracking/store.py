@@ -197,8 +197,11 @@ def open_client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+    for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # it has a traceback for what it raises as well
     with one_at_a_time(uri):
         client = MlflowClient(uri, registry_uri=uri)
         client.search_experiments(max_results=1)

@@ -10,6 +10,7 @@ import traceback
 
 import click
 
+from components.plumbing.artifacts import disk_full, is_of_full_disk
 from components.plumbing.environment import forgo_last_collection
 from components.plumbing.errors import ModelyardError
 from components.plumbing.logs import clear_note
@@ -32,6 +33,8 @@ cli.add_command(keys)
 
 def explained(error: Exception) -> str:
     """Return the line for an error that is not a ModelyardError: what the machine refused, or else a fault of ours."""
+    if is_of_full_disk(error):
+        return str(disk_full(f"({type(error).__name__})"))
     if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
         return f"{error.filename}: {error.strerror}; mend that and run again ('modelyard doctor' checks every place)"
     said = " ".join(str(error).split())[:300]

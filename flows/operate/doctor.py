@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import psutil
 
-from components.plumbing.environment import QUIET
+from components.plumbing.environment import QUIET, do_without_prefect, profile_of_prefect
 from components.plumbing.errors import ModelyardError, examples
 from components.plumbing.locks import held, read_holder
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
@@ -260,13 +260,13 @@ def look_at_prefect(root: Path) -> list[Check]:
     del root
     import httpx
 
-    url = os.environ.get("PREFECT_API_URL")
+    url = os.environ.get("PREFECT_API_URL") or profile_of_prefect()[1]
     if not url:
         return [Check("prefect", "ok", "no server is up, so each run starts its own; 'modelyard ui' keeps one")]
     try:
         httpx.get(f"{url}/health", timeout=5).raise_for_status()
     except httpx.HTTPError as error:
-        return [Check("prefect", "fail", f"{url} does not answer ({error})", "start it, or unset PREFECT_API_URL")]
+        return [Check("prefect", "fail", f"{url} does not answer ({error})", do_without_prefect())]
     return [Check("prefect", "ok", f"{url} answers")]
 
 

@@ -17,6 +17,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from components.champion import note_champion
+from components.plumbing.environment import do_without_prefect
 from components.plumbing.errors import StoreError
 from components.plumbing.last_good import bring_back
 from components.plumbing.locks import hold
@@ -162,9 +163,7 @@ def check_prefect() -> None:
     try:
         httpx.get(f"{url}/health", timeout=5).raise_for_status()
     except httpx.HTTPError as error:
-        raise StoreError(
-            f"the Prefect server {url} cannot be reached ({error}); start it ('modelyard ui'), or unset PREFECT_API_URL"
-        ) from error
+        raise StoreError(f"the Prefect server {url} cannot be reached ({error}); {do_without_prefect()}") from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.package.bento import free_port
 from components.plumbing.artifacts import write_json
-from components.plumbing.environment import has_prefect_profile
+from components.plumbing.environment import profile_of_prefect
 from flows.servers.ports import HOST
 from flows.servers.server import Server, starting, wait_for
 
@@ -67,7 +67,7 @@ def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
     Prefect would start one itself, but only after it is imported itself: this one starts meanwhile. To be entered
     before Prefect is imported.
     """
-    if os.environ.get("PREFECT_API_URL") or has_prefect_profile():
+    if os.environ.get("PREFECT_API_URL") or profile_of_prefect()[1]:
         yield lambda: None
         return
     address = f"http://{HOST}:{free_port()}"

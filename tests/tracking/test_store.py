@@ -1,15 +1,19 @@
+import gc
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
+from components.plumbing.artifacts import is_of_full_disk
 from components.plumbing.errors import StoreError
 from components.tracking.store import check_store, open_client
 
@@ -48,6 +52,30 @@ def test_interrupt_in_the_middle_of_a_call_leaves_the_store_usable(
     told = client.get_run(run_id)
     assert told.info.status == "KILLED"
     assert told.data.metrics == {"loss": 0.5}  # the call was done before the interrupt came
+
+
+def test_full_disk_is_known_by_its_words_and_told_without_mlflows_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = open_client(uri)
+    run_id = client.create_run(client.create_experiment("tiny")).info.run_id
+
+    def fill(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite then says what it says of a full disk
+
+    event.listen(Engine, "connect", fill)
+    try:
+        for engine in [one for one in gc.get_objects() if isinstance(one, Engine)]:
+            engine.dispose()
+        with pytest.raises(MlflowException) as found:
+            for number in range(200):
+                client.set_tag(run_id, f"tag{number}", "x" * 4000)
+    finally:
+        event.remove(Engine, "connect", fill)
+    assert is_of_full_disk(found.value)
+    assert not is_of_full_disk(ValueError("no space in the name"))
+    assert caplog.text == ""
 
 
 OPEN = """

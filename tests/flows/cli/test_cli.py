@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.plumbing.environment import PREFECT_SERVER, prepare_environment
+from components.plumbing.environment import PREFECT_SERVER, do_without_prefect, prepare_environment, profile_of_prefect
 from components.plumbing.errors import ArtifactError, BusyError, InputError, QualityError
 from components.promotion.ledger import append
 from flows.cli import cli, find_project, main
+from flows.operate.doctor import look_at_prefect
 from flows.pipeline.stage import StageError
 from flows.servers.tools import prefect_for_a_run
 from flows.telling.answer import keep
@@ -252,11 +253,22 @@ def test_homes_of_the_tools_are_in_the_project_unless_chosen(tmp_path: Path, mon
     monkeypatch.setenv("PREFECT_HOME", "")
     monkeypatch.setenv("BENTOML_HOME", "/mine")
     (tmp_path / ".prefect").mkdir()
-    (tmp_path / ".prefect" / "profiles.toml").touch()
+    profile = 'active = "my own"\n[profiles."my own"]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n'
+    (tmp_path / ".prefect" / "profiles.toml").write_text(profile)
     prepare_environment(tmp_path)
     assert (os.environ["BENTOML_HOME"], os.environ["PREFECT_HOME"]) == ("/mine", "")
-    with prefect_for_a_run(tmp_path):  # the profile may name a server
+    with prefect_for_a_run(tmp_path):  # the profile names a server
         assert os.environ["PREFECT_API_URL"] == ""
+
+    (check,) = look_at_prefect(tmp_path)
+    assert "http://127.0.0.1:9/api does not answer" in check.found
+    assert check.mend == do_without_prefect()
+    command = check.mend.rpartition(": ")[2]
+    run(["/bin/sh", "-c", command], tmp_path, HOME=str(tmp_path))
+    assert profile_of_prefect() == ("my own", "")
+    with prefect_for_a_run(tmp_path) as wait:  # which no profile has to name any more
+        assert os.environ["PREFECT_API_URL"]
+        wait()
 
 
 def test_runs_go_to_the_prefect_server_that_is_up(
