@@ -28,8 +28,8 @@ FORWARDS_OF_A_CANDIDATE = 2.5
 """The seconds of compress for a candidate and a row of the validation split, likewise."""
 DOCUMENTS_S = {"evaluate": 30.0, "compress": 25.0}
 """The further seconds of a language model, whose baselines are n-grams and a compressor."""
-BASELINE_CHARACTERS_PER_S = 150_000
-"""The characters of the training split per second that the baseline of a classifier of texts takes."""
+BASELINE_S, BASELINE_CHARACTERS_PER_S = 2.0, 700_000
+"""The seconds that the baseline of a classifier of texts takes in any case, and the characters a second."""
 BASELINE_NUMBERS_PER_S = 1_000_000
 """The numbers of the training split per second that the baseline of a classifier of arrays takes."""
 
@@ -58,7 +58,7 @@ def stage_seconds(
     num_models = 2 if getattr(recipe.finetune, "control", False) else 1
     found["evaluate"] += FORWARDS_OF_EVALUATE * forward_s * num_rows * test * num_models
     if recipe.task == "text_classification":
-        found["evaluate"] += num_characters / BASELINE_CHARACTERS_PER_S
+        found["evaluate"] += BASELINE_S + num_characters / BASELINE_CHARACTERS_PER_S
     elif recipe.task == "array_classification":
         found["evaluate"] += counts.num_train * numbers_of_a_row / BASELINE_NUMBERS_PER_S
     elif recipe.task == "text_generation":

@@ -26,11 +26,18 @@ from flows.cli.group import RECIPES, STAGES, Project, cli, json_option
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="An encoder with its tokenizer. By default MiniLM, which knows English.",
 )
+@click.option(
+    "--minutes",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="The most that a run may take on this machine, with nothing else to do; by the estimate it becomes steps.",
+)
 @json_option
 @click.pass_obj
 def new(
     project: Project, name: str, data: Path, text: str, label: str, test: Path | None, split: str | None,
-    encoder: Path | None, as_json: bool,
+    encoder: Path | None, minutes: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Add recipe NAME for your own rows to params.yaml.
 
@@ -50,7 +57,15 @@ def new(
     with reporting(as_json) as report:
         held_out = test.absolute() if test else None
         added = add_recipe(
-            root, name, data=data.absolute(), test=held_out, text=text, label=label, split=split, encoder=encoder
+            root,
+            name,
+            data=data.absolute(),
+            test=held_out,
+            text=text,
+            label=label,
+            split=split,
+            encoder=encoder,
+            minutes=minutes,
         )
         report(new_summary(added), new_notes)
 
@@ -105,7 +120,6 @@ def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **
     from flows.pipeline.estimate import (
         answer_summary,
         answer_tables,
-        estimate_summary,
         estimate_tables,
         question_of,
         recipe_estimate,
@@ -120,7 +134,7 @@ def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **
             raise InputError(f"--{given[0].replace('_', '-')} is for --params; what a recipe takes is in params.yaml")
         root = click_context.obj.root
         with reporting(as_json) as report:
-            report(estimate_summary(recipe_estimate(root, recipe)), estimate_tables)
+            report(recipe_estimate(root, recipe), estimate_tables)
         return
     question = question_of(options)
     from components.estimate.scaling import answer
@@ -183,10 +197,13 @@ def run(
 
     root = project.root
     with prefect_for_a_run(root) as wait_for_prefect, reporting(as_json) as report:
+        from flows.pipeline.estimate import foretold_line
         from flows.pipeline.run import run_pipeline  # takes seconds, in which the server starts
         from flows.telling.alerts import alerting
 
         with alerting(root, recipe, where=f"modelyard run {recipe}", is_by_hand=True):
+            if line := foretold_line(root, recipe):
+                say(f"{recipe}: {line}")
             outcome = run_pipeline(
                 root,
                 recipe,

@@ -7,12 +7,16 @@ recipe as text, so that every comment of params.yaml stays. Nothing is changed u
 import contextlib
 import re
 import shutil
+import statistics
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components.params import CsvFormat, FileSource, PlainFormat
+from ruamel.yaml import YAML
+
+from components.params import CsvFormat, FileSource, PlainFormat, Recipe
 from components.plumbing.artifacts import replacing
 from components.plumbing.errors import ParamsError, SourceError, examples
 from components.plumbing.locks import hold
@@ -20,12 +24,17 @@ from components.recipes import PARAMS, load_yaml, parse_recipe
 from components.sources import fetch_folder
 from components.sources.fetched import digest_of
 from components.sources.files import matching
+from flows.new.effort import Effort, fit
 from flows.new.figures import Figures, Measured, measure_table
 from flows.new.given import by_file, linked, names_of, undone
+from flows.new.reading import Trained
 from flows.new.settings import RecipeSettings, choose, positions_of
 from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
 from flows.new.texts import TextSettings, look_at_texts, remarks_on_length
+
+if TYPE_CHECKING:
+    from components.estimate.recipe import Estimate
 
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
@@ -44,12 +53,13 @@ class Added:
 
 def add_recipe(
     root: Path, name: str, *, data: Path, text: str, label: str, encoder: Path | None, test: Path | None = None,
-    split: str | None = None,
+    split: str | None = None, minutes: float | None = None,
 ) -> Added:  # fmt: skip
     """Propose a recipe from the rows of `data` and add it to params.yaml, or change nothing and say why not.
 
     The test rows may come with the others: in the file `test`, or by the column `split`. Two files are then linked to
-    from a folder of the project, `data/NAME`, which the recipe reads.
+    from a folder of the project, `data/NAME`, which the recipe reads. With `minutes`, a run is estimated, and trains no
+    more than it has time for.
     """
     check_name(root, name)
     if test is not None and split is not None:
@@ -70,10 +80,52 @@ def add_recipe(
             path = root / "data" / name
             pattern = linked(path, files, root=root).pattern
             stack.enter_context(undone(path))
-        recipe = recipe_text(name, measured, settings, texts, path=place(root, path), encoder=source, pattern=pattern)
-        replace_params(params, before, insert(before, recipe, path=params), name)
+
+        def written(settings: RecipeSettings, trained: Trained | None) -> str:
+            recipe = recipe_text(
+                name, measured, settings, replace(texts, trained=trained), path=place(root, path), encoder=source,
+                pattern=pattern,
+            )  # fmt: skip
+            return insert(before, recipe, path=params)
+
+        trained = texts.trained
+        if minutes is not None:
+            effort = effort_of(root, name, settings, trained, written, figures, minutes=minutes, may_freeze=not encoder)
+            settings, trained = effort.settings, effort.trained
+            told += too_large(effort.told)
+        replace_params(params, before, written(settings, trained), name)
+        texts = replace(texts, trained=trained)
     told += remarks_on_length(measured.sample, cut_share=settings.cut_share, max_tokens=settings.max_tokens)
     return Added(name, figures, settings, texts, (*hints(figures, measured.format), *told))
+
+
+def effort_of(
+    root: Path, name: str, settings: RecipeSettings, trained: Trained | None,
+    written: Callable[[RecipeSettings, Trained | None], str], figures: Figures, *, minutes: float, may_freeze: bool,
+) -> Effort:  # fmt: skip
+    """Choose how much is trained, by an estimate of the recipe that would be `written`, and keep the estimate."""
+    from flows.pipeline.estimate import keep_estimate, measured_estimate
+
+    def recipe(settings: RecipeSettings, trained: Trained | None) -> Recipe:
+        return parse_recipe(name, YAML(typ="safe").load(written(settings, trained))["recipes"][name])
+
+    found = fit(
+        settings, trained, lambda settings, trained: measured_estimate(root, name, recipe(settings, trained)),
+        minutes=minutes, may_freeze=may_freeze,
+        cut_share=lambda length: statistics.fmean(float(tokens > length) for tokens in figures.tokens),
+    )  # fmt: skip
+    if found.told:
+        keep_estimate(root, name, recipe(found.settings, found.trained), found.told)
+    return found
+
+
+def too_large(told: "Estimate | None") -> list[str]:
+    if told is None or told.fits:
+        return []
+    return [
+        f"the training needs about {max(one.process_bytes for one in told.trainings) / 1e9:.1f} GB of memory, and "
+        f"{told.available_bytes / 1e9:.1f} GB are free: lower finetune.batch_size or preprocess.max_tokens"
+    ]
 
 
 def pair_of(data: Path, test: Path, form: object, wanted: tuple[str, str]) -> dict[str, Path]:

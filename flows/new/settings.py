@@ -25,10 +25,6 @@ MAX_EPOCHS = 20
 WANTED_SPLIT_ROWS = 200
 MAX_SPLIT_ROWS = 10_000
 MAX_SPLIT_SHARE = 0.2
-# Measured on 2 cores in bf16 with MiniLM: tokens a second, the embeddings frozen, and with only the upper two of six
-# layers trained.
-TOKENS_PER_S, TOKENS_PER_S_UPPER = 4000, 8000
-LONG_TRAINING_S = 1800
 EMBEDDINGS = ("embeddings",)
 LOWER_LAYERS = ("embeddings", *(f"encoder.layer.{layer}." for layer in range(4)))
 IMBALANCED = 1.5
@@ -62,8 +58,15 @@ class RecipeSettings:
     epochs: int
     batch_size: int
     freeze: tuple[str, ...]
-    training_s: float
-    """About how many seconds the training takes on 2 cores."""
+    steps_per_epoch: int | None
+    """The steps of an epoch where there is no time for all rows; None for all of them."""
+    look_every: int | None
+    """The steps from one look at the validation split to the next within an epoch; None for none within."""
+    patience: int
+    training_s: float | None
+    """About how many seconds the training takes on this machine; None where it was not estimated."""
+    run_s: float | None
+    """About how many seconds all stages take, likewise."""
     is_balanced: bool
     metric: str
     baseline_score: float
@@ -89,9 +92,8 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
         test_share = num_test / max(sum(figures.given.values()), 1)
         num_train = max(num_train if figures.given["validation"] else round(num_train * (1 - split_share)), 1)
     max_tokens = length_in_tokens(figures.tokens, max_positions)
-    train_tokens = num_train * statistics.fmean(min(tokens, max_tokens) for tokens in figures.tokens)
     batch_size = SMALL_BATCH if figures.num_texts < SMALL else BATCH
-    epochs, freeze, speed = effort(num_train / batch_size, train_tokens, may_freeze_layers=max_positions is None)
+    epochs = min(MAX_EPOCHS, math.ceil(WANTED_STEPS / max(num_train / batch_size, 1)))
     is_balanced = largest <= IMBALANCED * rarest
     majority = largest / figures.num_texts
     # A model that always names the largest class has F1 = 2p / (1 + p) there, and 0 elsewhere.
@@ -112,8 +114,12 @@ def choose(figures: Figures, *, max_positions: int | None) -> RecipeSettings:
         cut_share=statistics.fmean(float(tokens > max_tokens) for tokens in figures.tokens),
         epochs=epochs,
         batch_size=batch_size,
-        freeze=freeze,
-        training_s=epochs * train_tokens / speed,
+        freeze=EMBEDDINGS,
+        steps_per_epoch=None,
+        look_every=None,
+        patience=max(1, epochs // 4),
+        training_s=None,
+        run_s=None,
         is_balanced=is_balanced,
         metric="accuracy" if is_balanced else "f1_macro",
         baseline_score=score,
@@ -149,17 +155,6 @@ def length_in_tokens(tokens: tuple[int, ...], max_positions: int | None) -> int:
     long = tokens[min(len(tokens) - 1, round(0.95 * len(tokens)))]
     wanted = math.ceil(1.1 * long / TOKEN_STEP) * TOKEN_STEP
     return min(wanted, MAX_TOKENS, max_positions or MAX_TOKENS)
-
-
-def effort(
-    steps_per_epoch: float, tokens_per_epoch: float, *, may_freeze_layers: bool
-) -> tuple[int, tuple[str, ...], int]:
-    """Return the epochs, the frozen parts, and the training speed with these in tokens a second."""
-    wanted = min(MAX_EPOCHS, math.ceil(WANTED_STEPS / max(steps_per_epoch, 1)))
-    affordable = int(LONG_TRAINING_S * TOKENS_PER_S / tokens_per_epoch)
-    if affordable < 1 and may_freeze_layers:
-        return 1, LOWER_LAYERS, TOKENS_PER_S_UPPER
-    return max(1, min(wanted, affordable)), EMBEDDINGS, TOKENS_PER_S
 
 
 def gain_resolution(class_rows: list[float], *, is_balanced: bool) -> float:

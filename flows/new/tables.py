@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from components.recipes import PARAMS
+from flows.new.template import minutes
 from flows.telling.output import Data
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ def new_summary(added: "Added") -> Data:
     return data
 
 
+def of_rows(settings: Data) -> str:
+    steps = settings["steps_per_epoch"]
+    return "" if steps is None else f" of {steps * settings['batch_size']:,} rows"
+
+
 def new_notes(data: Data, console: Console) -> None:
     """Print what was found and chosen, remarks on it, and the next command."""
     figures, settings = data["figures"], data["settings"]
@@ -26,10 +32,11 @@ def new_notes(data: Data, console: Console) -> None:
         f"{figures['median_length']:,} characters; it is in {PARAMS}, with the reason for each choice."
     )
     console.print(
-        f"Training: {settings['epochs']} epoch{'s' * (settings['epochs'] > 1)}, texts of at most "
-        f"{settings['max_tokens']} tokens, about "
-        f"{max(1, round(settings['training_s'] / 60))} min on 2 cores."
+        f"Training: {settings['epochs']} epoch{'s' * (settings['epochs'] > 1)}{of_rows(settings)}, texts of at most "
+        f"{settings['max_tokens']} tokens ({1 - settings['cut_share']:.0%} of them fit)."
     )
+    if settings["run_s"] is not None:
+        console.print(f"A run: about {minutes(settings['run_s'])} min on this machine, with nothing else to do.")
     for hint in data["hints"]:
         console.print(f"Note: {hint}.", style="yellow", markup=False)
     console.print(f"Next: modelyard run {data['recipe']}")

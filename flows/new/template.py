@@ -187,7 +187,7 @@ def pretrain_text(s: RecipeSettings, trained: Trained | None, *, encoder: str) -
     }  # fmt: skip
     return f"""\
     # A small encoder, sized to the rows, learns their words by guessing hidden ones: about \
-{minutes(trained.pretrain_s)} min on 2 cores.
+{minutes(trained.pretrain_s)} min.
     pretrain:
       mode: train
       source: null
@@ -219,10 +219,10 @@ def finetune_text(s: RecipeSettings, trained: Trained | None) -> str:
     finetune:
       mode: adapt
       seed: 0
-      # About {minutes(s.training_s)} min of training on 2 cores: {done}.
+      # {takes(s)}{done}.
       # {more}
       epochs: {s.epochs}
-      steps_per_epoch: null
+{steps_text(s)}
       batch_size: {s.batch_size}
       way: {{name: full, freeze: {scalar(freeze)}}}
       dropout: 0.1
@@ -231,13 +231,37 @@ def finetune_text(s: RecipeSettings, trained: Trained | None) -> str:
       schedule: {{name: linear, warmup_share: 0.1}}
       clip: {{by: norm, limit: 1.0}}
       class_weights: {weights}
-      early_stopping: {{metric: {s.metric}, patience: {max(1, s.epochs // 4)}}}
+      early_stopping: {{metric: {s.metric}, patience: {s.patience}{looks_text(s)}}}
       control: false
 """
 
 
 def minutes(seconds: float) -> int:
     return max(1, round(seconds / 60))
+
+
+def takes(s: RecipeSettings) -> str:
+    """Return in words what a run takes, where it was estimated."""
+    if s.run_s is None or s.training_s is None:
+        return "Of the encoder: "
+    return (
+        f"On the machine where it was proposed, with nothing else to do, a run takes about {minutes(s.run_s)} min, of "
+        f"which\n      # this training {minutes(s.training_s)}: "
+    )
+
+
+def steps_text(s: RecipeSettings) -> str:
+    """Return the line of the steps of an epoch, with a comment where they do not see all rows."""
+    if s.steps_per_epoch is None:
+        return "      steps_per_epoch: null"
+    return (
+        f"      # The time is for {s.steps_per_epoch * s.batch_size:,} rows, drawn at random; null takes all.\n"
+        f"      steps_per_epoch: {s.steps_per_epoch}"
+    )
+
+
+def looks_text(s: RecipeSettings) -> str:
+    return "" if s.look_every is None else f", every: {s.look_every}"
 
 
 def judging_text(s: RecipeSettings) -> str:

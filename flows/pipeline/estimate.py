@@ -1,19 +1,27 @@
 """estimate: the memory and time of a recipe's trainings, or of a model of any size; as plain data and as tables."""
 
+import hashlib
+import json
 import math
+import os
+import platform
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from components.plumbing.errors import InputError
+from components.plumbing.artifacts import Layout, digest_of, read_json, write_json
+from components.plumbing.errors import ArtifactError, InputError
+from components.recipes import stages
 from flows.telling.output import Data, plain_table
 
 if TYPE_CHECKING:
     from components.estimate.recipe import Estimate
     from components.estimate.scaling import Question, ScalingAnswer
+    from components.params import Recipe
 
 COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 BYTES = {"": 1.0, "b": 1.0, **{f"{p}b": 1e3**n for n, p in enumerate("kmgt", 1)},
@@ -57,18 +65,74 @@ def question_of(options: dict[str, Any]) -> "Question":
 # ---------------------------------------------------------------- of a recipe
 
 
-def recipe_estimate(root: Path, name: str) -> "Estimate":
-    """Estimate what the trainings of a recipe will take."""
+KEPT = ".modelyard/estimates"
+SECTIONS = ("ingest", "preprocess", "pretrain", "finetune", "evaluate", "compress")
+
+
+def recipe_estimate(root: Path, name: str) -> Data:
+    """Tell what a run of a recipe will take: what was told last, where nothing changed that it hangs on, so that all
+    commands name one figure."""
     from components.recipes import load_recipe
 
     recipe = load_recipe(root, name)
+    if kept := kept_estimate(root, name, recipe):
+        return kept
+    found = measured_estimate(root, name, recipe)
+    keep_estimate(root, name, recipe, found)
+    return estimate_summary(found)
+
+
+def measured_estimate(root: Path, name: str, recipe: "Recipe") -> "Estimate":
+    """Estimate what a run of a recipe will take, by a measurement of seconds."""
     from components.estimate.recipe import estimate_recipe  # takes seconds, after what may be wrong with the recipe
 
     return estimate_recipe(root, name, recipe)
 
 
+def kept_estimate(root: Path, name: str, recipe: "Recipe") -> Data | None:
+    """Return what was told last of a run of a recipe; None where something has changed since that it hangs on."""
+    path = root / KEPT / f"{name}.json"
+    if not path.is_file():
+        return None
+    with suppress(ArtifactError, KeyError, TypeError):
+        left = read_json(path)
+        if left["of"] == state_of(root, name, recipe):
+            return left["told"]
+    return None
+
+
+def keep_estimate(root: Path, name: str, recipe: "Recipe", found: "Estimate") -> None:
+    path = root / KEPT / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"of": state_of(root, name, recipe), "told": estimate_summary(found)})
+
+
+def state_of(root: Path, name: str, recipe: "Recipe") -> str:
+    """Return a digest of what an estimate hangs on: the settings, the source, what preprocess left, and the machine."""
+    source: Any = recipe.ingest.source
+    path = root / Path(getattr(source, "path", "")).expanduser()
+    seen = path.stat() if getattr(source, "path", None) and path.exists() else None
+    told = {
+        "settings": {section: getattr(recipe, section).model_dump(mode="json") for section in SECTIONS},
+        "source": [seen.st_size, seen.st_mtime_ns] if seen else None,
+        "preprocess": digest_of(Layout(root, name, "preprocess").artifact),
+        "machine": [platform.node(), os.cpu_count(), os.environ.get("OMP_NUM_THREADS")],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def estimate_summary(found: "Estimate") -> Data:
     return asdict(found) | {"fits": found.fits}
+
+
+def foretold_line(root: Path, name: str) -> str | None:
+    """Return in words what a whole run takes, where that was told before and still holds; None elsewhere."""
+    from components.recipes import load_recipe
+
+    kept = kept_estimate(root, name, load_recipe(root, name))
+    if kept is None:
+        return None
+    return f"a whole run takes about {duration(kept['seconds'])} here, with nothing else to do"
 
 
 def estimate_tables(data: Data, console: Console) -> None:
@@ -77,11 +141,11 @@ def estimate_tables(data: Data, console: Console) -> None:
         parts_table(training, console)
         memory_table(training, data, console)
         work_table(training, console)
-    stages = plain_table("a whole run", "")
-    for stage, seconds in data["stages"].items():
-        stages.add_row(stage, duration(seconds))
-    stages.add_row("in all", f"about {duration(data['seconds'])}", style="bold")
-    console.print(stages)
+    table = plain_table("a whole run", "")
+    for stage in stages():
+        table.add_row(stage, duration(data["stages"][stage]))
+    table.add_row("in all", f"about {duration(data['seconds'])}", style="bold")
+    console.print(table)
     console.print()
     assumed(data["assumptions"], console)
     if not data["fits"]:

@@ -65,6 +65,33 @@ def test_loaded_encoder_is_told_from_its_config_file(encoder) -> None:
     assert any("every text is as long as max_tokens allows" in said for said in found.assumptions)
 
 
+def test_rows_and_the_lengths_of_their_texts_are_those_of_the_source(encoder) -> None:
+    texts = ["a good film"] * 3 + [f"film {number} " + "was good " * (1 if number % 2 else 50) for number in range(300)]
+    rows = [f"{text},{'positive' if number % 2 else 'negative'}" for number, text in enumerate(texts)]
+    rows[:3] = ["a good film,positive"] * 3
+    (encoder / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    raw = copy.deepcopy(RAW["movie_sentiment"])
+    raw["preprocess"]["tokenizer"] = raw["pretrain"]["source"] = {"kind": "file", "path": "encoder"}
+    csv = {"type": "csv", "delimiter": ",", "quote": '"', "header": True, "encoding": "utf-8"}
+    raw["ingest"] |= {
+        "source": {"kind": "file", "path": "rows.csv"},
+        "format": csv,
+        "query": "FROM source",
+        "feedback": None,
+    }
+    one, assumptions = parse_recipe("movie_sentiment", raw), []
+    facts = facts_of(encoder, "tiny", one, encoder / "work")
+    counts, num_characters = counts_of(encoder, "tiny", one, facts, assumptions, work=encoder / "work")
+    assert (counts.num_train, counts.num_validation) == (241, 30)  # of 301 different texts
+    assert num_characters == sum(len(text.strip()) for text in texts)
+    assert max(counts.lengths) == facts.context == 64
+    assert sum(length < 20 for length in counts.lengths) == 151
+    assert assumptions == ["301 rows, those of the source; preprocess may leave fewer"]
+    (encoder / "rows.csv").unlink()
+    counts, _ = counts_of(encoder, "tiny", one, facts, assumptions, work=encoder / "work")
+    assert (counts.num_train, counts.lengths) == (4000, ())  # of the 5,000 that the contract asks for
+
+
 def test_control_is_a_training_of_its_own_with_every_weight(encoder) -> None:
     found = estimate_recipe(encoder, "tiny", adapting(way={"name": "head"}, control=True))
     finetune, control = found.trainings

@@ -61,7 +61,7 @@ def test_recipe_prints_parameters_memory_and_time(project) -> None:
     assert done.returncode == 0, done.stderr
     for words in ("10,016,010", "optimizer state", "80.1 MB", "worst moment of a step", "time in all"):
         assert words in done.stdout
-    assert sorted(path.name for path in project.iterdir()) == ["dvc.yaml", "params.yaml"]
+    assert sorted(path.name for path in project.iterdir()) == [".modelyard", "dvc.yaml", "params.yaml"]
 
 
 @pytest.mark.parametrize(
