@@ -78,12 +78,13 @@ def test_rows_and_the_lengths_of_their_texts_are_those_of_the_source(encoder) ->
         "format": csv,
         "query": "FROM source",
         "feedback": None,
+        "watch": "rows.csv",
     }
     one, assumptions = parse_recipe("movie_sentiment", raw), []
     facts = facts_of(encoder, "tiny", one, encoder / "work")
     counts, num_characters = counts_of(encoder, "tiny", one, facts, assumptions, work=encoder / "work")
     assert (counts.num_train, counts.num_validation) == (241, 30)  # of 301 different texts
-    assert num_characters == sum(len(text.strip()) for text in texts)
+    assert num_characters == sum(map(len, texts))
     assert max(counts.lengths) == facts.context == 64
     assert sum(length < 20 for length in counts.lengths) == 151
     assert assumptions == ["301 rows, those of the source; preprocess may leave fewer"]
