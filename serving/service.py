@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.bundle import CARD, load_about, load_lineage, verify_bundle
+from serving.bundle import CARD, load_about, load_lineage
 from serving.early_refusal import EarlyRefusal
+from serving.loading import loading
 from serving.log.traffic import Traffic, read_settings
 from serving.overload.backlog import Backlog
 from serving.page import make_page
@@ -34,15 +35,16 @@ from serving.tasks import endpoint_of
 def make_service(folder: Path) -> Any:
     """Return the BentoML service of the bundle in `folder`.
 
-    Raise BundleError where a file of the bundle is not the one that was packaged, DeviceError where MODELYARD_DEVICE
+    Raise BundleError where a file of the bundle cannot be read, DeviceError where MODELYARD_DEVICE
     names a device that cannot compute here, KeysError where MODELYARD_KEYS holds text that cannot be read as keys, and
     ValueError where a variable of the traffic log has an invalid value.
     """
-    verify_bundle(folder)
     check_device()
     about = load_about(folder)
     endpoint = endpoint_of(about.task)
     limits = endpoint.Limits(**about.limits)
+    endpoint.what_it_is(folder)
+    endpoint.make_check(folder, limits)  # what cannot be loaded is said before a worker is started
 
     limit_connections(limits)
     backlog = Backlog(threads=limits.threads, max_latency_ms=limits.max_latency_ms)
@@ -51,7 +53,8 @@ def make_service(folder: Path) -> Any:
         def __init__(self) -> None:
             end_with_parent()
             log_no_overload()
-            super().__init__()
+            with loading(folder):
+                super().__init__()
 
     service: Any = bentoml.service(
         name=about.name,

@@ -3,6 +3,7 @@
 BentoML runs in processes of its own: it imports the bundle's `serving`, which must not be taken for ours.
 """
 
+import logging
 import os
 import shutil
 import socket
@@ -21,8 +22,21 @@ import psutil
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError, BusyError, ModelyardError
 from components.plumbing.processes import end, family, last_lines, start, uninterrupted, wait_until_ready
-from serving.bundle import MANIFEST, PROVENANCE, identify, load_about
+from serving.bundle import (
+    BENTO,
+    BYTECODE,
+    MANIFEST,
+    PROVENANCE,
+    SOURCES,
+    BundleError,
+    BundleId,
+    identify,
+    load_about,
+    verify_bento,
+)  # fmt: skip
 from serving.requests.keys import VARIABLE
+
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 STOP_TIMEOUT_S = 10
@@ -53,13 +67,17 @@ def build_bento(bundle: Path, provenance: Path | None) -> str:
     """Build the Bento of a bundle in BentoML's store, and return its tag. The provenance goes into it where the file is
     of this bundle.
 
-    A Bento that is there stays as it is, unless it has another provenance. ModelyardError where BentoML fails.
+    A Bento that is there stays as it is, unless it has another provenance or is not what was built; it is then built
+    anew. ModelyardError where BentoML fails.
     """
     tag = tag_of(bundle)
     stored = bento_folder(tag)
     given = provenance if provenance is not None and is_of(tag, provenance) else None
-    if (stored / "bento.yaml").is_file() and (given is None or is_same(stored / "src" / PROVENANCE, given)):
-        return tag
+    if (stored / BENTO).is_file():
+        if fault := fault_of_bento(tag, identify(bundle)):
+            logger.warning("%s in BentoML's store is not what was packaged, and is built again: %s", tag, fault)
+        elif given is None or is_same(stored / SOURCES / PROVENANCE, given):
+            return tag
     shutil.rmtree(stored, ignore_errors=True)
     with TemporaryDirectory(prefix="modelyard-bento-") as scratch:
         context = Path(scratch) / "bundle"
@@ -71,6 +89,22 @@ def build_bento(bundle: Path, provenance: Path | None) -> str:
     if done.returncode != 0 or not stored.is_dir():
         raise ModelyardError(f"BentoML cannot build {tag}; it says:\n{last_lines(done.stdout + done.stderr)}")
     return tag
+
+
+def fault_of_bento(tag: str, identity: BundleId) -> str | None:
+    """Return why a Bento of BentoML's store is not the one of the bundle with these digests; None where it is.
+
+    The bytecode that Python keeps beside its code is removed: it would be run, and no digest is of it.
+    """
+    stored = bento_folder(tag)
+    for bytecode in [*stored.rglob(BYTECODE)]:
+        shutil.rmtree(bytecode, ignore_errors=True)
+    try:
+        verify_bento(stored / SOURCES)
+        known = identify(stored / SOURCES)
+    except BundleError as error:
+        return str(error)
+    return None if known == identity else f"its digests are those of {known.label}"
 
 
 def remove_bento(tag: str) -> None:

@@ -28,6 +28,7 @@ POLL_S = 0.05
 LEFTOVERS_S = 5
 """Seconds that processes have to end once their leader is gone."""
 SHOWN_LINES = 5
+REFUSAL = "refusing to start: "  # with which a service says its last line
 SHELLS = {"sh", "dash", "bash", "ksh", "zsh", "fish"}
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
@@ -155,6 +156,8 @@ def wait_until_ready(
                     return
             time.sleep(POLL_S)
     late = f"was not ready after {timeout_s:g} s" + (f" ({setting})" if setting else "")
+    if process.poll() is not None and (refusal := last_line(log)).startswith(REFUSAL):
+        raise ModelyardError(f"{name} ended, {refusal}")
     raise ModelyardError(f"{name} {late if process.poll() is None else 'ended'}; {last_words(log)}")
 
 

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,7 +20,7 @@ from components.params.recipe import champion_file
 from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, InputError
 from components.tracking.pyfunc import BUNDLE, MAX_DESCRIPTION
-from serving.bundle import CARD, MANIFEST, MODEL, PROVENANCE, SHORT, BundleId, identify, misnamed
+from serving.bundle import CARD, MANIFEST, MODEL, SHORT, BundleId, identify, misnamed
 
 logger = logging.getLogger(__name__)
 
@@ -298,25 +298,15 @@ def link_model(client: Any, model: Any, version: Any) -> None:
     client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})
 
 
-def fault_of(bundle: Path, identity: BundleId, *, is_served: bool = False) -> str | None:
+def fault_of(bundle: Path, identity: BundleId) -> str | None:
     """Return why a folder is not the bundle with these digests, of the model and of the build; None where it is, to the
-    byte.
-
-    `is_served` says that the folder is the copy in a Bento, beside which lie the provenance and what
-    Python keeps of imported code.
-    """
+    byte."""
     if not (bundle / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
     if sha256_of(bundle / MANIFEST) != identity.build:
         return f"{MANIFEST} is another"
     recorded: dict[str, str] = read_json(bundle / MANIFEST)["files"]
     seen = {name: sha256 for name, sha256 in files_of(bundle).items() if name != MANIFEST}
-    if is_served:
-        seen = {
-            name: sha256
-            for name, sha256 in seen.items()
-            if name != PROVENANCE and PurePosixPath(name).parent.name != "__pycache__"
-        }
     for name in sorted({*recorded, *seen}):
         if name not in seen:
             return f"{name} is missing"

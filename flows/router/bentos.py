@@ -12,7 +12,15 @@ from typing import Any
 import psutil
 
 from components.monitoring.traffic_log import traffic_environment
-from components.package.bento import bento_folder, build_bento, free_port, remove_bento, serve_command, stop
+from components.package.bento import (
+    bento_folder,
+    build_bento,
+    fault_of_bento,
+    free_port,
+    remove_bento,
+    serve_command,
+    stop,
+)  # fmt: skip
 from components.params import Recipe
 from components.plumbing.artifacts import Layout
 from components.plumbing.errors import ArtifactError
@@ -20,7 +28,7 @@ from components.plumbing.processes import start, wait_until_ready
 from components.tracking.registry import fault_of
 from flows.router.versions import ServedVersion
 from flows.servers.ports import HOST
-from serving.bundle import load_about
+from serving.bundle import SOURCES, load_about
 from serving.log.traffic import SHADOW
 from serving.tasks import endpoint_of
 
@@ -56,13 +64,13 @@ class Launcher:
 
         The bundle's folder may be gone: what was built from it serves as well, where it is unharmed.
         """
-        stored = bento_folder(version.tag) / "src"
-        if version.bundle.is_dir() or fault_of(stored, version.identity, is_served=True) is not None:
+        harm = fault_of_bento(version.tag, version.identity)
+        if version.bundle.is_dir() or harm is not None:
             if fault := fault_of(version.bundle, version.identity):
                 raise ArtifactError(f"the bundle of {version.name} is not the one that was promoted: {fault}")
-            if fault_of(stored, version.identity, is_served=True) is not None:
+            if harm is not None:
                 self.build(version)
-        return described(stored, ready_timeout_s=self.settings.package.ready_timeout_s)
+        return described(bento_folder(version.tag) / SOURCES, ready_timeout_s=self.settings.package.ready_timeout_s)
 
     def build(self, version: ServedVersion) -> None:
         """Build the version's Bento anew; ArtifactError where the result has another tag than the version."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from serving.bundle import GOLDEN, SHORT, identify, load_about
+from serving.bundle import GOLDEN, SHORT, identify, load_about, reading
 from serving.predictors import MAX_SEED
 from serving.tasks import endpoint_of
 
@@ -88,7 +88,8 @@ def facts_of(folder: Path) -> dict[str, Any]:
 def golden_of(folder: Path) -> list[dict[str, Any]]:
     """Return the golden requests that the bundle was proven with; empty where it holds none."""
     golden = folder / GOLDEN
-    return json.loads(golden.read_text(encoding="utf-8")) if golden.is_file() else []
+    with reading(golden):
+        return json.loads(golden.read_text(encoding="utf-8")) if golden.is_file() else []
 
 
 def part(name: str, *, folder: Path = PARTS) -> str:

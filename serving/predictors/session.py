@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving.bundle import reading
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -17,7 +19,7 @@ class DeviceError(ValueError):
 
 
 def open_session(path: Path) -> "InferenceSession":
-    """Return the session of an ONNX model that uses one core per call.
+    """Return the session of an ONNX model that uses one core per call; BundleError where it cannot be loaded.
 
     Calls on several threads share out the cores better than ONNX Runtime does.
     """
@@ -26,7 +28,8 @@ def open_session(path: Path) -> "InferenceSession":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=list(PROVIDERS[device()]))
+    with reading(path):
+        return onnxruntime.InferenceSession(str(path), options, providers=list(PROVIDERS[device()]))
 
 
 def device() -> str:

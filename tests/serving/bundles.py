@@ -7,6 +7,19 @@ from components.package.bento import build_bento
 from components.plumbing.artifacts import read_json, sha256_of, write_json
 
 
+def rewrite(bundle: Path, **files: bytes) -> Path:
+    """Write files of a bundle's model anew, so that model.json and the manifest name them; `__` stands for a dot."""
+    model, manifest = read_json(bundle / "model.json"), read_json(bundle / "manifest.json")
+    for name, content in files.items():
+        path = bundle / name.replace("__", ".")
+        path.write_bytes(content)
+        model["files"][path.name] = manifest["files"][path.name] = sha256_of(path)
+    write_json(bundle / "model.json", model)
+    manifest["files"]["model.json"] = sha256_of(bundle / "model.json")
+    write_json(bundle / "manifest.json", manifest)
+    return bundle
+
+
 def with_limits(bundle: Path, folder: Path, **limits: int) -> str:
     """The tag of a Bento with other limits."""
     shutil.copytree(bundle, folder)

@@ -1,7 +1,10 @@
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -10,16 +13,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from components.package.bento import build_bento, free_port, serve_command, serving, stop
+from components.package.bento import bento_folder, build_bento, fault_of_bento, free_port, serve_command, serving, stop
 from components.plumbing.artifacts import read_json
+from components.plumbing.errors import ModelyardError
 from components.plumbing.processes import start, wait_until_ready
-from serving.bundle import BundleError, verify_bundle
+from serving.bundle import BundleError, identify, load_model, verify_bento, verify_bundle
+from serving.loading import START
 from serving.log.record import COUNTED_S
 from serving.requests.keys import add_key
 from serving.tasks.text_classification.predictor import Predictor
-from tests.serving.bundles import with_limits
+from tests.serving.bundles import rewrite, with_limits
 from tests.slow import SLOW, hanging
 from tests.tiny import tiny_rows
 
@@ -300,22 +306,128 @@ def test_requests_are_not_logged(client: httpx.Client, log: Path) -> None:
     assert "/classify" not in text
 
 
-def test_service_refuses_to_start_with_another_file_than_was_packaged(
-    packaged: Path, bento_home: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def stored(packaged: Path, tmp_path: Path) -> Path:
+    """A copy of the packaged Bento in a store of its own, without what Python kept of its code."""
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
-    stored = bento_home / "bentos" / tag.replace(":", "/")
-    broken = Path(shutil.copytree(stored, stored.with_name("broken")))
-    try:
-        with (broken / "src/predictor.json").open("a") as file:
-            file.write(" ")
-        command = serve_command("tiny:broken", "127.0.0.1", 1)
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    finally:
-        shutil.rmtree(broken)
+    ignored = shutil.ignore_patterns("__pycache__")
+    place = tmp_path / "store/bentos" / tag.replace(":", "/")
+    return Path(shutil.copytree(bento_folder(tag), place, ignore=ignored))
+
+
+def served_by_bentoml(stored: Path, tag: str) -> subprocess.CompletedProcess[str]:
+    """What `bentoml serve` does with a Bento that it cannot serve, of a store of its own."""
+    return subprocess.run(
+        serve_command(tag, "127.0.0.1", free_port()), cwd=stored.parents[3], capture_output=True, text=True,
+        timeout=90, check=False, env=os.environ | {"BENTOML_HOME": str(stored.parents[2])},
+    )  # fmt: skip
+
+
+def test_bento_that_was_changed_in_the_store_is_refused_and_nothing_of_it_is_imported(stored: Path) -> None:
+    tag = f"tiny:{stored.name}"
+    rewrite(stored / "src", model__onnx=b"another")
+    for library in ("tokenizers", "onnxruntime", "uvicorn", "yaml"):
+        (stored / f"src/{library}.py").write_text("open('imported', 'w').close()")
+    done = served_by_bentoml(stored, tag)
     assert done.returncode != 0
-    assert "refusing to start: predictor.json is not the file that was packaged" in done.stderr
+    assert done.stderr.strip().splitlines()[-1] == (
+        "refusing to start: onnxruntime.py is no file of the manifest; remove it, or package the model again"
+    )
     assert "Traceback" not in done.stderr
+    assert not [*stored.parents[3].rglob("imported")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "src/tokenizers.py", "src/sitecustomize.py", "src/onnxruntime/__init__.py", "src/serving/more.py",
+        "src/__pycache__/numpy.cpython-311.pyc", "src/data.pth", "tokenizers.py", ".venv/bin/activate",
+        "env/python/wheels/tokenizers.whl", "models/evil/model.yaml",
+    ],
+)  # fmt: skip
+def test_file_that_the_manifest_does_not_name_is_found(stored: Path, name: str) -> None:
+    verify_bento(stored / "src")
+    (stored / name).parent.mkdir(parents=True, exist_ok=True)
+    (stored / name).symlink_to("/dev/null")
+    with pytest.raises(BundleError, match=re.escape(name.removeprefix("src/"))):
+        verify_bento(stored / "src")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "error"),
+    [
+        ("src/predictor.json", "{", "{ ", "predictor.json is not the file that was packaged"),
+        ("bento.yaml", "version: ", "version: x", "which is not its tag"),
+        ("bento.yaml", "name: tiny", "name: other", "which is not its tag"),
+        ("env/python/requirements.txt", "bentoml==", "--index-url http://localhost\nbentoml==", "has --index-url"),
+        ("env/python/requirements.txt", "tokenizers==", "tokenizer==", "has tokenizer=="),
+    ],
+)
+def test_changed_bento_is_found(stored: Path, name: str, old: str, new: str, error: str) -> None:
+    text = (stored / name).read_text()
+    assert old in text
+    (stored / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(BundleError, match=error):
+        verify_bento(stored / "src")
+
+
+def test_bento_whose_manifest_was_changed_as_well_is_found_and_built_again(
+    stored: Path, packaged: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = packaged / "artifacts/tiny/package/bundle"
+    rewrite(stored / "src", model__onnx=b"another")
+    with pytest.raises(BundleError, match="which is not its tag"):
+        verify_bento(stored / "src")
+    monkeypatch.setenv("BENTOML_HOME", str(stored.parents[2]))
+    assert fault_of_bento(f"tiny:{stored.name}", identify(bundle))
+    assert build_bento(bundle, None) == f"tiny:{stored.name}"
+    assert "is not what was packaged, and is built again" in caplog.text
+    assert fault_of_bento(f"tiny:{stored.name}", identify(bundle)) is None
+
+
+def test_model_that_cannot_be_loaded_is_said_at_once(packaged: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle")
+    tag = build_bento(rewrite(bundle, model__onnx=b"no model"), None)
+    with pytest.raises(ModelyardError) as caught, serving(tag, ready_timeout_s=60, log=tmp_path / "log"):
+        pass
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"the server of {tag} ended, refusing to start: model.onnx cannot be loaded (")
+    assert line.endswith("make it again with 'modelyard run tiny --force compress'")
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("tokenizer.json", b"{}"), ("predictor.json", b"{"), ("predictor.json", b"{}"), ("model.onnx", b"")],
+)
+def test_file_that_cannot_be_loaded_is_named(packaged: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    bundle = Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle"))
+    (bundle / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} cannot be loaded"):
+        Predictor.load(bundle, threads=1)
+    (bundle / "model.json").write_text("{")
+    with pytest.raises(BundleError, match=r"model\.json cannot be loaded"):
+        load_model(bundle)
+
+
+def test_worker_that_was_killed_while_it_loaded_is_not_started_again_and_again(
+    packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = packaged / "artifacts/tiny/package/bundle"
+    code = "import os, pathlib, sys, serving.loading as made\nwith made.loading(pathlib.Path(sys.argv[1])):"
+    counters = tmp_path / (START % (os.getpid(), psutil.Process().create_time()))
+    counters.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(counters))
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    try:
+        subprocess.run([sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)", bundle], check=False, timeout=60)
+        assert not asked
+        subprocess.run([sys.executable, "-c", f"{code} pass", bundle], check=False, timeout=60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert asked == [1]
+    assert "was killed; memory is short" in (counters / "not-loaded.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "serving/tasks/text_classification/predictor.py"])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import reading
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 
@@ -49,10 +50,14 @@ class PredictorSettings:
 
 def load_settings(path: Path) -> PredictorSettings:
     """Return the settings in a predictor.json."""
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    return PredictorSettings(
-        labels=tuple(raw["labels"]), shape=tuple(raw["shape"]), offset=float(raw["offset"]), scale=float(raw["scale"])
-    )
+    with reading(path):
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return PredictorSettings(
+            labels=tuple(raw["labels"]),
+            shape=tuple(raw["shape"]),
+            offset=float(raw["offset"]),
+            scale=float(raw["scale"]),
+        )
 
 
 class Predictor:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import reading
 from serving.predictors.pictures import Images, grey_levels
 from serving.predictors.session import open_session
 
@@ -31,8 +32,9 @@ Forward = Callable[[Latents], NDArray[np.float32]]
 
 def load_shape(path: Path) -> tuple[int, int]:
     """Return the height and width of an image, as predictor.json has them."""
-    height, width = json.loads(path.read_text(encoding="utf-8"))["shape"]
-    return height, width
+    with reading(path):
+        height, width = json.loads(path.read_text(encoding="utf-8"))["shape"]
+        return height, width
 
 
 class Sampler:

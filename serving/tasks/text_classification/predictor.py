@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from serving.bundle import reading
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 from serving.predictors.text import Truncate, clean, cut, limit, read_of
@@ -54,21 +55,23 @@ class PredictorSettings:
 
 def load_settings(path: Path) -> PredictorSettings:
     """Return the settings in a predictor.json."""
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    return PredictorSettings(
-        labels=tuple(raw["labels"]),
-        unicode=raw["unicode"],
-        mask=tuple(raw["mask"]),
-        max_tokens=raw["max_tokens"],
-        pad_token_id=raw["pad_token_id"],
-        emoji=raw.get("emoji"),
-        truncate=raw.get("truncate", "head"),
-    )
+    with reading(path):
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return PredictorSettings(
+            labels=tuple(raw["labels"]),
+            unicode=raw["unicode"],
+            mask=tuple(raw["mask"]),
+            max_tokens=raw["max_tokens"],
+            pad_token_id=raw["pad_token_id"],
+            emoji=raw.get("emoji"),
+            truncate=raw.get("truncate", "head"),
+        )
 
 
 def load_tokenizer(path: Path, settings: PredictorSettings) -> Tokenizer:
     """Return the tokenizer of a tokenizer.json, set to cut at `max_tokens` and never to pad, whatever the file says."""
-    tokenizer = Tokenizer.from_file(str(path))
+    with reading(path):
+        tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     limit(tokenizer, max_tokens=settings.max_tokens, truncate=settings.truncate)
     return tokenizer

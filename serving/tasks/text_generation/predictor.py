@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from serving.bundle import reading
 from serving.predictors.sampling import RequestError, Sampling, generator_of, next_token
 from serving.predictors.session import open_session
 from serving.predictors.text import MAX_CHARACTERS_PER_TOKEN, clean_lines
@@ -92,8 +93,9 @@ class Step(Protocol):
 
 def load_settings(path: Path) -> PredictorSettings:
     """Return the settings in a predictor.json."""
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    return PredictorSettings(unicode=raw["unicode"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])
+    with reading(path):
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return PredictorSettings(unicode=raw["unicode"], context=raw["context"], end_of_text_id=raw["end_of_text_id"])
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -101,7 +103,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
     The name of a special token in a text is read as a text like any other.
     """
-    tokenizer = Tokenizer.from_file(str(path))
+    with reading(path):
+        tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True

@@ -1,0 +1,66 @@
+"""The start of a bundle's service, and what the command `bentoml serve` settles before."""
+
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+from bentoml._internal.configuration.containers import BentoMLContainer
+
+from serving.loading import START, say_why_at_the_end
+from serving.predictors.session import DeviceError
+from serving.requests.keys import KeysError, check_address
+from serving.service import make_service
+
+SAME_START_S = 2
+"""The most seconds by which two readings of one process's start may differ, since the clock may be set between them."""
+
+
+def start(folder: Path) -> Any:
+    """Return the service of a bundle whose files are those that were packaged; BundleError where it cannot be read.
+
+    BentoML comes here in each process, of which one is the command with what it was told.
+    """
+    context = click.get_current_context(silent=True)
+    try:
+        if context is not None and context.command.name == "serve":  # by whatever alias
+            prepare_to_serve(context)
+        return make_service(folder)
+    except (DeviceError, KeysError) as error:
+        raise SystemExit(str(error)) from error
+
+
+def prepare_to_serve(context: click.Context) -> None:
+    """Raise KeysError where other machines reach the address and there are no keys; else set the folder for
+    counters."""
+    check_address(context.params["host"] or BentoMLContainer.http.host.get())
+    counters = metrics_folder(Path(BentoMLContainer.bentoml_home.get()))
+    BentoMLContainer.prometheus_multiproc_dir.set(str(counters))
+    say_why_at_the_end(counters)
+
+
+def metrics_folder(home: Path) -> Path:
+    """Return the folder for this server's counters, and delete the folders of servers on this machine that are gone.
+
+    BentoML has one folder for all servers, which each server empties when it starts.
+    """
+    folders = home / "modelyard_metrics" / socket.gethostname()
+    for folder in folders.glob("*-*"):
+        if not is_running(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+    own = psutil.Process()
+    return folders / (START % (own.pid, own.create_time()))
+
+
+def is_running(name: str) -> bool:
+    """Return whether the process runs that a folder name, `<process id>-<start in seconds since 1970>`, belongs to.
+
+    The id alone does not tell, since the system uses it again. A name of another form belongs to no process.
+    """
+    number, _, began = name.partition("-")
+    try:
+        return abs(psutil.Process(int(number)).create_time() - float(began)) < SAME_START_S
+    except (ValueError, psutil.NoSuchProcess):
+        return False
