@@ -76,7 +76,6 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     loaded = load_vocabulary(folder, max_tokens=1)
     tokenizer = loaded.tokenizer
     tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
     found = [number for token in END_TOKENS if (number := tokenizer.token_to_id(token)) is not None]
     if not found:
         raise InputError(

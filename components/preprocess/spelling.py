@@ -74,6 +74,7 @@ def without_limits(tokenizer: Tokenizer) -> Tokenizer:
     whole = Tokenizer.from_str(tokenizer.to_str())
     whole.no_truncation()
     whole.no_padding()
+    whole.encode_special_tokens = tokenizer.encode_special_tokens  # which is in no file
     return whole
 
 

@@ -47,7 +47,7 @@ class Vocabulary:
 
     tokenizer: Tokenizer
     """The tokenizer, which truncates at `max_tokens` unless both ends are read, adds its special tokens and does not
-    pad."""
+    pad; the name of one in a text is spelled like other text."""
     unknown_id: int | None
     """The id of the unknown token; None where every text can be spelled."""
     pad_token_id: int
@@ -106,6 +106,7 @@ def load_vocabulary(folder: Path, *, max_tokens: int, truncate: Truncate = "head
     check_length(folder, max_tokens)
     tokenizer.no_padding()
     limit(tokenizer, max_tokens=max_tokens, truncate=truncate)
+    tokenizer.encode_special_tokens = True
     raw = json.loads(path.read_text(encoding="utf-8"))
     padding = raw.get("padding") or {}
     pad_ids = [padding.get("pad_id"), *map(tokenizer.token_to_id, PAD_TOKENS)]

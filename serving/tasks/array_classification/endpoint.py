@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,10 @@ class Model:
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """Return the class that BentoML serves."""
     import bentoml
+    from pydantic import Field
+
+    settings = load_settings(folder / SETTINGS)
+    lowest, highest = taken(settings)
 
     class Classifier:
         def __init__(self) -> None:
@@ -97,7 +101,18 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             backlog.start(self.model)
 
         @bentoml.api(route=ROUTE)
-        def classify(self, arrays: list[list[float]]) -> list[ScoredLabel]:
+        def classify(
+            self,
+            arrays: Annotated[
+                list[
+                    Annotated[
+                        list[Annotated[float, Field(ge=lowest, le=highest)]],
+                        Field(min_length=settings.num_values, max_length=settings.num_values),
+                    ]
+                ],
+                Field(min_length=1, max_length=limits.max_arrays),
+            ],
+        ) -> list[ScoredLabel]:
             """Return the label of each array, and the score of every label."""
             return [self.model.compute(array) for array in arrays]
 
@@ -188,10 +203,16 @@ def flat_of(array: Any, settings: PredictorSettings) -> list[Any] | str:
     return rows if len(rows) == settings.num_values else f"has {len(rows)} entries; {wanted}"
 
 
+def taken(settings: PredictorSettings) -> tuple[float, float]:
+    """Return the lowest and the highest number that an array may hold."""
+    lowest, highest = (settings.offset + sign * MAX_SCALED * settings.scale for sign in (-1, 1))
+    return lowest, highest
+
+
 def fault_of_values(values: Sequence[Any], settings: PredictorSettings) -> str | None:
     """Return a message on the first entry that is no number, not finite, or far outside the trained range; else
     None."""
-    lowest, highest = (settings.offset + sign * MAX_SCALED * settings.scale for sign in (-1, 1))
+    lowest, highest = taken(settings)
     for index, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"holds {json.dumps(value)[:40]} at {index}; every entry must be a number"

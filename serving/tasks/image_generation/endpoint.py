@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
@@ -93,6 +93,7 @@ class Model:
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """Return the class that BentoML serves."""
     import bentoml
+    from pydantic import Field
 
     class Samples:
         def __init__(self) -> None:
@@ -100,7 +101,12 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             backlog.start(self.model)
 
         @bentoml.api(route=ROUTE)
-        def sample(self, seed: int, count: int, format: str = FORMATS[0]) -> list[list[list[int]]]:
+        def sample(
+            self,
+            seed: Annotated[int, Field(ge=0, le=MAX_SEED)],
+            count: Annotated[int, Field(ge=1, le=limits.max_samples)],
+            format: Literal["png", "array"] = FORMATS[0],
+        ) -> list[list[list[int]]]:
             """Return images as lists of lines of grey levels from 0 to 255; a PNG of all of them where the format is
             png."""
             del format

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from serving.endpoint import Check, Pair, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
@@ -83,6 +83,7 @@ class Model:
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """Return the class that BentoML serves."""
     import bentoml
+    from pydantic import Field
 
     class Classifier:
         def __init__(self) -> None:
@@ -90,7 +91,13 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             backlog.start(self.model)
 
         @bentoml.api(route=ROUTE)
-        def classify(self, texts: list[str]) -> list[ScoredLabel]:
+        def classify(
+            self,
+            texts: Annotated[
+                list[Annotated[str, Field(max_length=limits.max_text_length)]],
+                Field(min_length=1, max_length=limits.max_texts),
+            ],
+        ) -> list[ScoredLabel]:
             """Return the label of each text, and the score of every label."""
             return [self.model.compute(text) for text in texts]
 
@@ -156,7 +163,7 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 
 def example(folder: Path) -> str:
     """Return the options of a curl command that asks the route."""
-    return """-H 'content-type: application/json' -d '{"texts": ["What a wonderful film!"]}'"""
+    return """-H 'content-type: application/json' -d '{"texts": ["a text"]}'"""
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:

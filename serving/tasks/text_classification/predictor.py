@@ -69,11 +69,15 @@ def load_settings(path: Path) -> PredictorSettings:
 
 
 def load_tokenizer(path: Path, settings: PredictorSettings) -> Tokenizer:
-    """Return the tokenizer of a tokenizer.json, set to cut at `max_tokens` and never to pad, whatever the file says."""
+    """Return the tokenizer of a tokenizer.json, set to cut at `max_tokens` and never to pad, whatever the file says.
+
+    The name of a special token in a text, such as `[SEP]`, is read as a text like any other.
+    """
     with reading(path):
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     limit(tokenizer, max_tokens=settings.max_tokens, truncate=settings.truncate)
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import Annotated, Any
 
 from serving.endpoint import Check, Pair, Refused, hashed, media_type
 from serving.overload.backlog import Backlog
@@ -82,6 +82,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     """Return the class that BentoML serves."""
     del backlog  # a request is not done row by row
     import bentoml
+    from pydantic import Field
     from starlette.responses import StreamingResponse
 
     class Generator:
@@ -94,15 +95,18 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
         async def generate(
             self,
             prompt: str,
-            max_tokens: int,
-            temperature: float,
-            top_k: int,
-            top_p: float,
-            seed: int,
-            stop: list[str],
-            stream: bool,
+            max_tokens: Annotated[int, Field(ge=1, le=limits.max_new_tokens)] = limits.max_new_tokens,
+            temperature: Annotated[float, Field(ge=0)] = 1.0,
+            top_k: Annotated[int, Field(ge=0)] = 0,
+            top_p: Annotated[float, Field(gt=0, le=1)] = 1.0,
+            seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None,
+            stop: Annotated[
+                list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]], Field(max_length=MAX_STOPS)
+            ] = [],  # noqa: B006
+            stream: bool = True,
         ) -> dict[str, Any]:
             """Return the text that the model writes after the prompt."""
+            assert seed is not None  # the check has drawn one
             generation = self.model.generate(
                 prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop
             )

@@ -122,7 +122,7 @@ def test_columns_have_the_agreed_types(tmp_path: Path, params: TextClassificatio
 
 
 def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextClassificationData) -> None:
-    dirty = [(f"  {text}\u00a0mail\tjoe{number}@x.com ", label) for number, (text, label) in enumerate(ROWS)]
+    dirty = [(f"  {text} [SEP] \u00a0mail\tjoe{number}@x.com ", label) for number, (text, label) in enumerate(ROWS)]
     report, outputs = preprocess(tmp_path, params.model_copy(update={"max_unknown_share": 1.0}), dirty)
     settings = load_settings(outputs.predictor / "predictor.json")
     assert (settings.labels, settings.max_tokens, settings.pad_token_id) == (tuple(LABELS), 32, 0)
@@ -133,6 +133,7 @@ def test_texts_are_tokenized_as_the_predictor_does(tmp_path: Path, params: TextC
         assert row["text"] == clean(text, unicode=settings.unicode, mask=settings.mask)
         assert row["text"].endswith(" mail [EMAIL]")
         assert row["input_ids"] == tokenizer.encode(row["text"]).ids
+        assert row["input_ids"].count(tokenizer.token_to_id("[SEP]")) == 1
     assert report.num_masked == 300
 
 

@@ -49,6 +49,9 @@ def test_text_is_cleaned_and_cut_as_in_training(predictor: Predictor) -> None:
     assert predictor.encode(["A  LOVELY\tstory"]) == predictor.encode(["a lovely story"])
     assert predictor.encode(["see http://example.org/x now"]) == predictor.encode(["see [URL] now"])
     assert len(predictor.encode(["dull " * 500])[0]) == predictor.settings.max_tokens
+    special = [predictor.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]", "[MASK]", "[PAD]")]
+    (plain,), (named,) = predictor.encode(["dull"]), predictor.encode(["dull [SEP] [MASK] [PAD] [CLS]"])
+    assert [number in special for number in named].count(True) == [number in special for number in plain].count(True)
     vast = "dull " * 2_000_000  # 10 MB
     assert_array_equal(predictor.predict([vast]), predictor.predict(["dull " * 500]))
 
