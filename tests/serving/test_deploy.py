@@ -38,7 +38,6 @@ def container(packaged: Path, bento_home: Path, tmp_path_factory: pytest.TempPat
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     run([sys.executable, "-c", CONTEXT, tag, str(home / "bento")], home, BENTOML_HOME=str(bento_home))
     (home / "bento/env/docker/entrypoint.sh").chmod(0o755)
-    (home / "bento/.venv").symlink_to(ROOT / ".venv")  # the image has it in /app/.venv
     return home
 
 
@@ -53,7 +52,7 @@ def start(home: Path, log: Path, **variables: str) -> tuple[psutil.Popen, str]:
     told["BENTO_PATH"] = str(home / "bento")
     port = free_port()
     (entrypoint,) = re.findall(r'^ENTRYPOINT \[ "(\S+)" \]$', dockerfile(home), re.M)
-    plain = {"PATH": environment()["PATH"]}
+    plain = {"PATH": f"{ROOT / '.venv/bin'}:{environment()['PATH']}"}  # the image has it in /app/.venv
     with log.open("wb") as output:
         process = psutil.Popen(
             [entrypoint.replace(HOME, str(home))], cwd=home / "bento", env=plain | told | {"PORT": str(port)},
