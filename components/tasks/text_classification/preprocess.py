@@ -295,8 +295,9 @@ def check_unknown(tokens: Tokens, params: TextClassificationData, known: KnownTo
         )
     if cause == "symbols":
         raise UnknownTokensError(
-            f"{told}; the model reads all of them as one: {accepting} where that is enough, or take an encoder that "
-            "knows them in preprocess.tokenizer and pretrain.source",
+            f"{told}; the model reads all of them as one: {accepting} where that is enough, have emoji read by their "
+            "names (preprocess.emoji: names), or take an encoder that knows them in preprocess.tokenizer and "
+            "pretrain.source",
             report=report,
         )
     if cause == "words":
