@@ -199,9 +199,8 @@ def open_client(uri: str) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # it has a traceback for what it raises as well
+    # It writes a traceback of what it raises as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with one_at_a_time(uri):
         client = MlflowClient(uri, registry_uri=uri)
         client.search_experiments(max_results=1)

@@ -33,10 +33,10 @@ cli.add_command(keys)
 
 def explained(error: Exception) -> str:
     """Return the line for an error that is not a ModelyardError: what the machine refused, or else a fault of ours."""
-    if is_of_full_disk(error):
-        return str(disk_full(f"({type(error).__name__})"))
     if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
         return f"{error.filename}: {error.strerror}; mend that and run again ('modelyard doctor' checks every place)"
+    if is_of_full_disk(error):
+        return str(disk_full(f"({type(error).__name__})"))
     said = " ".join(str(error).split())[:300]
     return f"a fault of its own: {type(error).__name__}: {said}; --debug shows where"
 

@@ -1,4 +1,3 @@
-import gc
 import signal
 import subprocess
 import sys
@@ -8,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import Pool
 
 from components.plumbing.artifacts import is_of_full_disk
 from components.plumbing.errors import StoreError
@@ -61,18 +62,16 @@ def test_full_disk_is_known_by_its_words_and_told_without_mlflows_traceback(
     client = open_client(uri)
     run_id = client.create_run(client.create_experiment("tiny")).info.run_id
 
-    def fill(connection: Any, _record: object) -> None:
+    def fill(connection: Any, *_: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # SQLite then says what it says of a full disk
 
-    event.listen(Engine, "connect", fill)
+    event.listen(Pool, "checkout", fill)
     try:
-        for engine in [one for one in gc.get_objects() if isinstance(one, Engine)]:
-            engine.dispose()
+        tags = [RunTag(f"tag{number}", "x" * 4000) for number in range(90)]
         with pytest.raises(MlflowException) as found:
-            for number in range(200):
-                client.set_tag(run_id, f"tag{number}", "x" * 4000)
+            client.log_batch(run_id, tags=tags)
     finally:
-        event.remove(Engine, "connect", fill)
+        event.remove(Pool, "checkout", fill)
     assert is_of_full_disk(found.value)
     assert not is_of_full_disk(ValueError("no space in the name"))
     assert caplog.text == ""
