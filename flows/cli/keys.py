@@ -29,20 +29,28 @@ def keys() -> None:
     help="What it may do; may be given several times.",
 )
 @click.option("--per-minute", default=600, show_default=True, type=click.IntRange(1), help="Requests.")
+@click.option(
+    "--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="The days after which it is refused; else never."
+)
 @click.pass_obj
-def add(project: Project, client: str, scopes: tuple[str, ...], per_minute: int) -> None:
+def add(project: Project, client: str, scopes: tuple[str, ...], per_minute: int, expires: int | None) -> None:
     """Make a key for CLIENT and print it, once: only its hash is kept.
 
     \b
     Examples:
       modelyard keys add shop
       modelyard keys add monitoring --scope admin --per-minute 60
+      modelyard keys add guest --expires 90
     """
+    from datetime import timedelta
+
     from flows.operate.keys import explained, keys_file
     from serving.requests.keys import add_key
 
     with explained():
-        click.echo(add_key(keys_file(project.root), client, scopes=scopes, per_minute=per_minute))
+        good_for = None if expires is None else timedelta(days=expires)
+        file = keys_file(project.root)
+        click.echo(add_key(file, client, scopes=scopes, per_minute=per_minute, good_for=good_for))
     click.echo(f"That is the key of '{client}'; it cannot be shown again.", err=True)
 
 
@@ -62,7 +70,7 @@ def list_keys(project: Project, as_json: bool) -> None:
 
     file = keys_file(project.root)
     with reporting(as_json) as report, explained():
-        shown = ("client", "id", "scopes", "per_minute", "added")
+        shown = ("client", "id", "scopes", "per_minute", "added", "expires")
         report({"keys": [{name: getattr(key, name) for name in shown} for key in load_keys(file)]}, keys_table)
 
 

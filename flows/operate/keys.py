@@ -1,8 +1,9 @@
 """The project's file of keys, with which clients may use a service that other machines can reach; see
 serving/requests/keys.py."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from rich.console import Console
 
 from components.plumbing.errors import InputError
 from flows.telling.output import plain_table
+
+SOON = timedelta(days=14)
 
 
 def keys_file(root: Path) -> Path:
@@ -36,9 +39,21 @@ def explained() -> Generator[None]:
         raise InputError(str(error)) from error
 
 
+def until_of(key: Mapping[str, Any]) -> str:
+    """Return until when a key is good, and whether that is over or near."""
+    if key["expires"] is None:
+        return "removed"
+    left = datetime.fromisoformat(key["expires"]) - datetime.now(UTC)
+    if left <= timedelta(0):
+        return f"{key['expires']} (expired)"
+    return f"{key['expires']} (soon)" if left <= SOON else key["expires"]
+
+
 def keys_table(data: dict[str, Any], console: Console) -> None:
-    table = plain_table("client", "may", "requests a minute", "id", "since")
+    table = plain_table("client", "may", "requests a minute", "id", "since", "until")
     keys: Sequence[dict[str, Any]] = data["keys"]
     for key in keys:
-        table.add_row(key["client"], ", ".join(key["scopes"]), str(key["per_minute"]), key["id"], key["added"])
+        table.add_row(
+            key["client"], ", ".join(key["scopes"]), str(key["per_minute"]), key["id"], key["added"], until_of(key)
+        )
     console.print(table if keys else "nobody has a key; 'modelyard keys add CLIENT' makes one")

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import logging
 import math
 import os
 import secrets
@@ -19,9 +20,11 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -58,6 +61,12 @@ class Key:
     """The requests per minute that the key allows in the long run."""
     added: str
     """The time when the key was added, in UTC."""
+    expires: str | None = None
+    """The time in UTC from which on the key is refused; None where it is good until it is removed."""
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires is not None and datetime.fromisoformat(self.expires) <= datetime.now(UTC)
 
 
 def load_keys(path: Path) -> list[Key]:
@@ -74,7 +83,11 @@ def parse_keys(text: str, *, source: str) -> list[Key]:
         entries: list[dict[str, Any]] = json.loads(text)["keys"]
         for entry in entries:
             entry["scopes"] = tuple(entry["scopes"])
-        return [Key(**entry) for entry in entries]
+        keys = [Key(**entry) for entry in entries]
+        for key in keys:
+            if key.expires is not None and datetime.fromisoformat(key.expires).tzinfo is None:
+                raise ValueError("a time without a zone")
+        return keys
     except (ValueError, KeyError, TypeError) as error:
         raise KeysError(
             f"{source} cannot be read as keys ({type(error).__name__}); mend it, or add keys anew"
@@ -91,8 +104,12 @@ def given_keys(given: str) -> list[Key]:
     return parse_keys(given, source=VARIABLE) if is_text_of_keys(given) else load_keys(Path(given))
 
 
-def add_key(path: Path, client: str, *, scopes: Sequence[str], per_minute: int) -> str:
+def add_key(
+    path: Path, client: str, *, scopes: Sequence[str], per_minute: int, good_for: timedelta | None = None
+) -> str:  # fmt: skip
     """Add a key for a client to the file, and return the key, which is kept nowhere else.
+
+    `good_for` is the time after which it is refused; None where it is good until it is removed.
 
     Raise KeysError where the client has a key already, or where the name, a scope or the rate is not valid.
     """
@@ -107,9 +124,11 @@ def add_key(path: Path, client: str, *, scopes: Sequence[str], per_minute: int) 
             raise KeysError(f"'{client}' has a key already; remove it first")
         id_ = secrets.token_hex(4)
         key = f"{PREFIX}_{id_}_{secrets.token_urlsafe(32)}"
-        added = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC)
+        added = now.isoformat(timespec="seconds")
+        expires = None if good_for is None else (now + good_for).isoformat(timespec="seconds")
         granted = tuple(scope for scope in SCOPES if scope in scopes)
-        keys.append(Key(client, id_, hash_of(key), granted, per_minute, added))
+        keys.append(Key(client, id_, hash_of(key), granted, per_minute, added, expires))
     return key
 
 
@@ -135,7 +154,9 @@ def changing(path: Path) -> Generator[list[Key]]:
         new = path.with_suffix(".new")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"keys": [asdict(key) for key in keys]}, file, indent=2)
+            # A service of an earlier release knows no 'expires', and reads what has none.
+            kept = [{name: value for name, value in asdict(key).items() if value is not None} for key in keys]
+            json.dump({"keys": kept}, file, indent=2)
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
@@ -177,6 +198,8 @@ class Keys:
         self.read_of: tuple[int, int] | None = None
         self.look_at = 0.0
         self.buckets: dict[str, tuple[float, float]] = {}
+        self.told: set[str] = set()
+        """The ids of expired keys that the log tells of, once each."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in OPEN:
@@ -222,7 +245,14 @@ class Keys:
         given = given_key(scope)
         key = self.keys.get(given.split("_")[1] if given.count("_") >= 2 else "")
         is_right = hmac.compare_digest(hash_of(given), key.sha256 if key is not None else NOBODY)
-        return key if key is not None and is_right else None
+        if key is None or not is_right:
+            return None
+        if key.is_expired:  # which only the keeper of the service is told
+            if key.id not in self.told:
+                self.told.add(key.id)
+                logger.warning("the key of '%s' expired on %s; its requests are refused", key.client, key.expires)
+            return None
+        return key
 
     def refresh(self) -> None:
         """Read the file again where it changed; a file that is gone or damaged lets nobody in."""

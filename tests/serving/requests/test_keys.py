@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -112,6 +113,20 @@ def test_added_and_removed_keys_count_without_a_restart(file: Path, monkeypatch:
     file.unlink()
     add_key(file, "till", scopes=["predict"], per_minute=600)
     assert ask(middleware, auth=f"Bearer {key}").status_code == 401
+
+
+def test_expired_key_is_refused_as_an_unknown_one_is_and_only_the_log_tells_them_apart(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lasting = add_key(file, "shop", scopes=["predict"], per_minute=600, good_for=timedelta(days=90))
+    over = add_key(file, "till", scopes=["predict"], per_minute=600, good_for=timedelta(0))
+    middleware = Keys(echo, path=file)
+    assert ask(middleware, auth=f"Bearer {lasting}").status_code == 200
+    expired, unknown = (ask(middleware, auth=f"Bearer {key}") for key in (over, f"{over}x"))
+    assert (expired.status_code, expired.text, expired.headers) == (401, unknown.text, unknown.headers)
+    assert [record.getMessage().partition(" on ")[0] for record in caplog.records] == ["the key of 'till' expired"]
+    add_key(file, "plain", scopes=["predict"], per_minute=600)
+    assert "expires" not in json.loads(file.read_text())["keys"][-1]
 
 
 def test_without_keys_only_this_machine_is_answered() -> None:
