@@ -66,7 +66,6 @@ def question_of(options: dict[str, Any]) -> "Question":
 
 
 KEPT = ".modelyard/estimates"
-SECTIONS = ("ingest", "preprocess", "pretrain", "finetune", "evaluate", "compress")
 
 
 def recipe_estimate(root: Path, name: str) -> Data:
@@ -113,7 +112,7 @@ def state_of(root: Path, name: str, recipe: "Recipe") -> str:
     path = root / Path(getattr(source, "path", "")).expanduser()
     seen = path.stat() if getattr(source, "path", None) and path.exists() else None
     told = {
-        "settings": {section: getattr(recipe, section).model_dump(mode="json") for section in SECTIONS},
+        "settings": {section: getattr(recipe, section).model_dump(mode="json") for section in stages()},
         "source": [seen.st_size, seen.st_mtime_ns] if seen else None,
         "preprocess": digest_of(Layout(root, name, "preprocess").artifact),
         "machine": [platform.node(), os.cpu_count(), os.environ.get("OMP_NUM_THREADS")],
