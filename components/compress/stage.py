@@ -255,7 +255,17 @@ def choose(
         )
     smallest = min(candidate.size_bytes for candidate in passed)
     near = [candidate for candidate in passed if candidate.size_bytes <= smallest * (1 + SAME_SIZE)]
-    return min(near, key=lambda candidate: candidate.drop)
+    best = min(near, key=lambda candidate: candidate.drop)
+    given_up = [c for c in candidates if faults[c.name] and c.size_bytes < best.size_bytes * (1 - SAME_SIZE)]
+    if given_up:
+        lines = "; ".join(f"{one.name}: {' and '.join(faults[one.name])}" for one in given_up)
+        logger.warning(
+            "%s is served, %.1f MB: what is smaller is outside of compress.gate (%s)",
+            best.name,
+            best.size_bytes / 1e6,
+            lines,
+        )
+    return best
 
 
 def faults_of(

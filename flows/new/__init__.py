@@ -24,6 +24,7 @@ from components.recipes import PARAMS, load_yaml, parse_recipe
 from components.sources import fetch_folder
 from components.sources.fetched import digest_of
 from components.sources.files import matching
+from flows.new.bars import KNOWN, OWN, TRAINED, measure_bars, remarks, with_bars
 from flows.new.effort import Effort, fit
 from flows.new.figures import Figures, Measured, measure_table
 from flows.new.given import by_file, linked, names_of, undone
@@ -71,6 +72,9 @@ def add_recipe(
     max_positions = positions_of(encoder) if encoder else None
     texts, figures, told = look_at_texts(root, measured, encoder)
     settings = choose(figures, max_positions=max_positions)
+    allowance = TRAINED if texts.trained else OWN if encoder else KNOWN
+    bars = measure_bars(measured.labelled, list(figures.labels), settings, allowance=allowance)
+    settings = with_bars(settings, bars)
     with hold(root, "params", doing="modelyard new", wait=True), contextlib.ExitStack() as stack:
         params = (root / PARAMS).resolve()
         before = params.read_bytes().decode("utf-8")
@@ -83,8 +87,8 @@ def add_recipe(
 
         def written(settings: RecipeSettings, trained: Trained | None) -> str:
             recipe = recipe_text(
-                name, measured, settings, replace(texts, trained=trained), path=place(root, path), encoder=source,
-                pattern=pattern,
+                name, measured, settings, replace(texts, trained=trained), bars, path=place(root, path),
+                encoder=source, pattern=pattern,
             )  # fmt: skip
             return insert(before, recipe, path=params)
 
@@ -96,7 +100,8 @@ def add_recipe(
         replace_params(params, before, written(settings, trained), name)
         texts = replace(texts, trained=trained)
     told += remarks_on_length(measured.sample, cut_share=settings.cut_share, max_tokens=settings.max_tokens)
-    return Added(name, figures, settings, texts, (*hints(figures, measured.format), *told))
+    found = (*hints(figures, measured.format), *remarks(figures, settings), *told)
+    return Added(name, figures, settings, texts, found)
 
 
 def effort_of(

@@ -30,6 +30,7 @@ MAX_LABELS = 1000
 MAX_LEFT_OUT_SHARE = 0.1
 MAX_BAD_SHARE = 0.05
 NUM_SAMPLED_ROWS = 20_000
+NUM_LABELLED_ROWS, MAX_LABELLED_CHARACTERS = 2000, 1000
 MAX_SAMPLED_CHARACTERS = 4_000_000
 MAX_CHARACTERS_OF_A_TEXT = 20_000
 # How exports write a value that is not there, in lower case.
@@ -88,6 +89,8 @@ class Measured:
     figures: Figures
     sample: tuple[str, ...] = ()
     """Texts of the rows, drawn at random: as many as MAX_SAMPLED_CHARACTERS hold."""
+    labelled: tuple[tuple[str, str], ...] = ()
+    """Different texts with their label, drawn at random, none of a given test split."""
 
 
 def measure_table(
@@ -233,7 +236,8 @@ def measured(
     missing = {name: number for name, number in counts.items() if name.lower() in MISSING}
     mixed = tuple(name for name in labels if len(scripts_of(name)) > 1)
     seen = replace(figures, left_out=left_out, folded=folded, missing=missing, mixed_scripts=mixed)
-    return Measured(form, query, seen, sample_of(con))
+    labelled = labelled_sample(con, has_split=split is not None)
+    return Measured(form, query, seen, sample_of(con), labelled)
 
 
 def query_for(
@@ -369,6 +373,20 @@ def sample_of(con: "Connection") -> tuple[str, ...]:
     ).fetchall()
     ends = itertools.accumulate(len(text) for (text,) in drawn)
     return tuple(text for (text,), end in zip(drawn, ends, strict=True) if end <= MAX_SAMPLED_CHARACTERS)
+
+
+def labelled_sample(con: "Connection", *, has_split: bool) -> tuple[tuple[str, str], ...]:
+    """Return texts that differ in more than case and spaces, the beginning of each, with their one label."""
+    training = " AND split <> 'test'" if has_split else ""
+    found = con.execute(rf"""
+        SELECT text, label FROM (
+            SELECT left(any_value(text), {MAX_LABELLED_CHARACTERS}) AS text, any_value(label) AS label,
+                lower(regexp_replace(text, '\s+', ' ', 'g')) AS key
+            FROM rows WHERE text IS NOT NULL AND label IS NOT NULL{training}
+            GROUP BY key HAVING count(DISTINCT label) = 1
+        ) ORDER BY hash(key), key LIMIT {NUM_LABELLED_ROWS}
+    """).fetchall()
+    return tuple((text, label) for text, label in found)
 
 
 def count_splits(con: "Connection") -> dict[str, int]:

@@ -6,6 +6,7 @@ import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from components.estimate.lengths import longest_text
 from components.models.encoder.kinds import refusal
@@ -68,7 +69,7 @@ class RecipeSettings:
     run_s: float | None
     """About how many seconds all stages take, likewise."""
     is_balanced: bool
-    metric: str
+    metric: Literal["accuracy", "f1_macro"]
     baseline_score: float
     """The score, in `metric`, of naming the largest class each time."""
     bar: float

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components.params import CsvFormat
 from components.plumbing.errors import ParamsError
+from flows.new.bars import Bars, reasons
 from flows.new.figures import Figures, Measured
 from flows.new.minilm import ANCHOR, MINILM
 from flows.new.reading import Trained
@@ -48,8 +49,8 @@ def scalar(value: object) -> str:
 
 
 def recipe_text(
-    name: str, measured: Measured, settings: RecipeSettings, texts: TextSettings, *, path: str, encoder: str,
-    pattern: str | None = None,
+    name: str, measured: Measured, settings: RecipeSettings, texts: TextSettings, bars: Bars | None, *, path: str,
+    encoder: str, pattern: str | None = None,
 ) -> str:  # fmt: skip
     """Return the recipe's text, indented as an entry below `recipes:`; `encoder` is the source that is loaded, where
     none is trained, and `pattern` names the files of a folder."""
@@ -57,7 +58,7 @@ def recipe_text(
         data_text(name, measured, settings, texts, path=path, encoder=encoder, pattern=pattern)
         + pretrain_text(settings, texts.trained, encoder=encoder)
         + finetune_text(settings, texts.trained)
-        + judging_text(settings)
+        + judging_text(settings, bars)
         + after_text(settings)
     )
 
@@ -264,16 +265,14 @@ def looks_text(s: RecipeSettings) -> str:
     return "" if s.look_every is None else f", every: {s.look_every}"
 
 
-def judging_text(s: RecipeSettings) -> str:
+def judging_text(s: RecipeSettings, bars: Bars | None) -> str:
     """Return the sections evaluate, compress and package: the gates, and what is served."""
+    bars_text = "\n".join(f"      # {line}" for line in reasons(s, bars))
     return f"""\
     evaluate:
       bootstrap: {{num_samples: 1000, seed: 0, confidence: 0.95}}
       baseline: {{folds: 3, choice_rows: 5000, max_rows: 50000, seed: 0}}
-      # min: just above {s.baseline_score:.3f}, which naming the largest class each time reaches.
-      # min_gain: with about {s.num_test:,} test rows the interval of the gain is some {-s.min_gain:.2f} wide, so this \
-stops a model
-      # that is clearly below TF-IDF. 0.0 asks for one that is clearly above.
+{bars_text}
       gate: {{metric: {s.metric}, min: {s.bar}, min_gain: {s.min_gain}}}
       calibration_bins: 15
       num_mistakes: 50
@@ -281,8 +280,11 @@ stops a model
       candidates:
         - {{method: int8}}
         - {{method: pruned_int8, sparsity: 0.3}}
+        # Four times as large: it is served only where int8 loses more than max_drop, as with some encoders. Without it,
+        # set max_size_ratio to 0.5.
+        - {{method: fp32}}
       # max_drop: about three of the validation rows, and at least two points.
-      gate: {{max_drop: {s.max_drop}, min_speedup: 1.0, max_size_ratio: 0.5}}
+      gate: {{max_drop: {s.max_drop}, min_speedup: 0.8, max_size_ratio: 1.1}}
       num_latency_rows: 200
     package:
       num_golden: {s.num_golden}

@@ -146,6 +146,17 @@ def test_choice_is_the_smallest_where_sizes_differ(trial: CompressionTrial[Any])
     assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).size_bytes == 500
 
 
+def test_larger_model_is_served_where_int8_falls_to_chance_and_what_is_given_up_is_said(
+    trial: CompressionTrial[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    spoiled = candidate("int8", quality=0.5, drop=0.36)
+    whole = candidate("fp32", size_bytes=4000, size_ratio=0.3)
+    speeds = dict.fromkeys(("int8", "fp32"), FAST)
+    assert choose([spoiled, whole], speeds, GATE, trial=trial, float_quality=0.86) is whole
+    (said,) = caplog.messages
+    assert said.startswith("fp32 is served, 0.0 MB: what is smaller is outside of compress.gate (int8: accuracy 0.5000")
+
+
 def test_choice_is_the_recipe_s_first_of_equals(trial: CompressionTrial[Any]) -> None:
     candidates = [candidate("pruned_int8"), candidate("int8")]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)

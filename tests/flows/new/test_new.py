@@ -23,7 +23,7 @@ from components.monitoring.learned import add_rows
 from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
 from components.params import CsvFormat, FileSource, PlainFormat, TextClassificationData, TrainedTokenizer
-from components.plumbing.errors import ModelyardError, ParamsError, SourceError
+from components.plumbing.errors import BadRowsError, ModelyardError, ParamsError, SourceError
 from components.preprocess.known_tokenizer import read_tokenizer
 from components.recipes import load_recipe, parse_recipe
 from components.tracking.tracker import NullTracker
@@ -286,7 +286,7 @@ def test_list_or_object_among_texts_is_a_bad_row(project: Path, odd: Any) -> Non
     texts: list[Any] = [text for text, _ in tiny_rows(60)]
     add_content(project, objects(["a", "b"], texts=texts), "rows.jsonl")
     (project.parent / "rows.jsonl").write_text(objects(["a", "b"], texts=[odd, *texts[1:]]))
-    with pytest.raises(SourceError, match=r"rows.jsonl row 1: a list or an object, where other rows have a text"):
+    with pytest.raises(BadRowsError, match=r"rows.jsonl row 1: a list or an object, where other rows have a text"):
         run_stage(project, "mine", "ingest", tracker=NullTracker())
 
 
@@ -801,6 +801,47 @@ def test_imbalance_asks_for_weights_and_another_metric() -> None:
     assert even.baseline_score < even.bar < 0.53
 
 
+def labelled(num_rows: int, *, rare: float, told: float, seed: int = 0) -> list[tuple[str, str]]:
+    """Texts of noise, of which a share is positive and a share of those says so."""
+    draw = random.Random(seed)
+    words = [f"w{number}" for number in range(300)]
+    labels = ["pos" if number < rare * num_rows else "neg" for number in range(num_rows)]
+    return [
+        (" ".join([*draw.choices(words, k=8), *["broken"] * (label == "pos" and draw.random() < told)]), label)
+        for label in labels
+    ]
+
+
+def test_bars_are_what_the_baseline_reaches_on_so_many_rows(project: Path) -> None:
+    rows = labelled(600, rare=0.5, told=0.9)
+    added = add_content(project, table(rows))
+    gate = load_recipe(project, "mine").evaluate.gate
+    assert gate.metric == "accuracy"
+    assert 0.8 < gate.min < 0.93  # the baseline has 0.95, and naming the largest class 0.5
+    assert -0.2 < gate.min_gain < -0.02
+    text = (project / "params.yaml").read_text()
+    assert re.search("# min: the baseline, linear SVM on TF-IDF of .*, reaches 0.9", text)
+    assert not any("accuracy tells little" in hint for hint in added.hints)
+
+
+def test_rare_class_with_a_weak_signal_is_judged_by_macro_f1_with_a_bar_that_can_be_met(project: Path) -> None:
+    added = add_content(project, table(labelled(2000, rare=0.01, told=0.3)))
+    gate = load_recipe(project, "mine").evaluate.gate
+    assert gate.metric == "f1_macro"
+    majority = added.settings.baseline_score
+    assert 0.4 < gate.min < majority  # a model that finds none of them ends the run with a bundle, and is told as such
+    told = " ".join(added.hints)
+    assert "naming 'neg' each time has accuracy 0.990, so accuracy tells little here" in told
+    assert "only about 2 of the 200 test rows are 'pos'" in told
+
+
+def test_fp32_is_proposed_for_encoders_that_int8_spoils(project: Path) -> None:
+    add_content(project, table(tiny_rows(60)))
+    compress = load_recipe(project, "mine").compress
+    assert [one.method for one in compress.candidates] == ["int8", "pruned_int8", "fp32"]
+    assert compress.gate.max_size_ratio > 1
+
+
 def test_gates_ask_for_no_more_than_the_split_can_tell() -> None:
     small, large = chosen({"a": 100, "b": 100}), chosen({"a": 50_000, "b": 50_000})
     assert small.min_gain < -0.2 < large.min_gain < 0
@@ -819,7 +860,7 @@ def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens
     measured = Measured(PlainFormat(type="jsonl"), f'SELECT "{column}" AS text\nFROM source\n', figures)
     texts = TextSettings(("email", "url"), 0.05, f"{column} is unknown", "names", None)
     encoder = "&mine_encoder {a: 1}"
-    text = recipe_text("mine", measured, chosen(labels, tokens=tokens), texts, path=path, encoder=encoder)
+    text = recipe_text("mine", measured, chosen(labels, tokens=tokens), texts, None, path=path, encoder=encoder)
     whole = insert("# Kept.\nrecipes:\n  old: 1\n", text, path=Path("params.yaml"))
     recipes = YAML(typ="safe").load(whole)["recipes"]
     assert recipes["old"] == 1
