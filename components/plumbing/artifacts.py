@@ -34,7 +34,8 @@ were trained on its tokens."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 SAID_FULL = ("no space left on device", "disk quota exceeded", "database or disk is full")
 """What the kernel, and SQLite, say of a full disk, in the words of whichever library passes it on."""
-NEARLY_FULL_BYTES = 1_000_000
+NEARLY_FULL_BYTES = 10_000_000
+"""The free bytes below which a server that ends at once has most likely met a full disk."""
 
 Paths = TypeVar("Paths")
 Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]

@@ -6,6 +6,7 @@ A process is known by its number and the time of its start, its identity: the nu
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from components.plumbing.artifacts import NEARLY_FULL_BYTES, disk_full
 from components.plumbing.errors import ModelyardError
 
 DRIVER_VARIABLE = "MODELYARD_DRIVER"
@@ -155,6 +157,8 @@ def wait_until_ready(
                 if client.get(health).is_success:
                     return
             time.sleep(POLL_S)
+    if shutil.disk_usage(log.parent).free < NEARLY_FULL_BYTES:
+        raise disk_full(f"of {log.parent}, on which {name} could not start")
     late = f"was not ready after {timeout_s:g} s" + (f" ({setting})" if setting else "")
     if process.poll() is not None and (refusal := last_line(log)).startswith(REFUSAL):
         raise ModelyardError(f"{name} ended, {refusal}")

@@ -1,13 +1,15 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from components.plumbing.errors import ModelyardError
+from components.plumbing.errors import DiskFullError, ModelyardError
 from components.plumbing.processes import (
     end,
     family,
@@ -72,7 +74,7 @@ def test_end_takes_all_that_was_started(tmp_path: Path, command: list[str], when
     assert not any(map(is_running, members))
 
 
-def test_server_that_ends_or_stays_silent_shows_its_last_words(tmp_path: Path) -> None:
+def test_server_that_ends_or_stays_silent_shows_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, health = tmp_path / "log", "http://127.0.0.1:9/readyz"
     process = start(["sh", "-c", "echo it cannot"], folder=tmp_path, log=log)
     with pytest.raises(ModelyardError, match=r"(?s)^it ended; the last lines of .*log:\n  it cannot$"):
@@ -81,6 +83,9 @@ def test_server_that_ends_or_stays_silent_shows_its_last_words(tmp_path: Path) -
     process = start(SLEEPS, folder=tmp_path, log=log)
     with pytest.raises(ModelyardError, match=r"^it was not ready after 0.1 s \(ready_timeout_s\); the last lines"):
         wait_until_ready(process, health, name="it", timeout_s=0.1, log=log, setting="ready_timeout_s")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(DiskFullError, match="on which it could not start"):
+        wait_until_ready(process, health, name="it", timeout_s=0.1, log=log)
     end([process], timeout_s=1)
 
 
