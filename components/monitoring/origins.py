@@ -37,6 +37,7 @@ def reference_of(
         kept=kept,
         max_rows=params.max_reference_rows,
         seed=params.seed,
+        mix=params.expected_labels,
     )
     return reference, sorted({note for _, note in splits if note})
 

@@ -13,6 +13,8 @@ from components.params.section import Positive, Section, Share
 
 NUM_DETECTORS = 6
 """The most detectors that judge one window; each gets an equal part of the allowed false alarms."""
+MAX_ROUNDING = 0.01
+"""By how much shares that were written by hand may miss 1."""
 
 
 class Effects(Section):
@@ -81,6 +83,9 @@ class Monitoring(Section):
     """True to start 'modelyard retrain' on drift."""
     cool_down_s: Annotated[int, Field(ge=0)]
     """The least seconds between two retrainings that drift starts."""
+    expected_labels: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = None
+    """The share of each label among what the service is asked, where the rows to train on were sampled otherwise (half
+    and half, say); a label that is left out is not expected. None where the rows have the mix of the traffic."""
     min_new_feedback: Positive
     """The number of new rows with feedback after which a version already retrained for drift is retrained for it again;
     without new rows, the same drift would give the same model."""
@@ -92,6 +97,9 @@ class Monitoring(Section):
     def _fits(self) -> "Monitoring":
         if self.window < self.min_rows:
             raise ValueError(f"window {self.window} is below min_rows {self.min_rows}; no window would be judged")
+        shares = self.expected_labels
+        if shares is not None and abs(sum(shares.values()) - 1) > MAX_ROUNDING:
+            raise ValueError(f"expected_labels has shares that sum to {sum(shares.values()):g}; they must sum to 1")
         least = ceil(NUM_DETECTORS / self.false_alarms) - 1
         if self.num_permutations < least:
             raise ValueError(

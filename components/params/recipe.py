@@ -74,7 +74,10 @@ class Recipe:
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        for look in (faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service):
+        for look in (
+            faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service,
+            faults_of_monitoring,
+        ):  # fmt: skip
             for fault in look(self):
                 raise ValueError(fault)
         return self
@@ -95,6 +98,20 @@ def faults_of_task(recipe: Recipe) -> Iterator[str]:
         yield f"preprocess.split.column is for classifiers, but task is '{task}'; leave it out"
     if recipe.validate.contract.max_unlabelled_share is not None and not sections.can_load:
         yield f"max_unlabelled_share is for texts to pretrain on, but task is '{task}', which uses none"
+
+
+def faults_of_monitoring(recipe: Recipe) -> Iterator[str]:
+    """Yield a message for each label that is expected of the traffic and that the model does not know."""
+    expected = recipe.monitoring.expected_labels if recipe.monitoring is not None else None
+    if expected is None:
+        return
+    if not SECTIONS[recipe.task].gives_labels:
+        yield f"monitoring.expected_labels is for classifiers, but task is '{recipe.task}'; leave it out"
+        return
+    known = recipe.validate.contract.labels or ()
+    foreign = [label for label in expected if label not in known]
+    if foreign:
+        yield f"monitoring.expected_labels has '{foreign[0]}', which is none of validate.contract.labels"
 
 
 def faults_of_training(recipe: Recipe) -> Iterator[str]:

@@ -37,6 +37,8 @@ from flows.new.texts import TextSettings, look_at_texts, remarks_on_length
 if TYPE_CHECKING:
     from components.estimate.recipe import Estimate
 
+LEAST_TOLD_SHARE = 0.0005
+"""Below it, a share in percent with one decimal place would say 0.0 %."""
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
 
@@ -222,9 +224,12 @@ def hints(figures: Figures, form: object) -> list[str]:
     if encoding in WESTERN:
         found.append(f"the file is not UTF-8 and is read as {encoding}; if letters look wrong, name its encoding")
     if figures.null_share > 0:
-        found.append(f"{figures.null_share:.1%} of the rows have no text or no label; they are not used")
-    if figures.conflict_share > 0:
-        found.append(f"{figures.conflict_share:.1%} of the texts carry two labels; preprocess removes them")
+        number = round(figures.null_share * figures.num_rows)
+        found.append(f"{number:,} of {figures.num_rows:,} rows have no text or no label; they are not used")
+    if figures.num_conflicts:
+        carry = "text carries" if figures.num_conflicts == 1 else "texts carry"
+        share = f", {figures.conflict_share:.1%}," if figures.conflict_share >= LEAST_TOLD_SHARE else ""
+        found.append(f"{figures.num_conflicts:,} {carry}{share} two labels; preprocess removes them")
     if figures.num_leaking:
         found.append(
             f"{figures.num_leaking:,} rows for training have the text of a test row; preprocess leaves them out, and "

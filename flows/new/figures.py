@@ -73,6 +73,8 @@ class Figures:
     """Labels with letters of two alphabets, of which some look alike."""
     given: Mapping[str, int] | None = None
     """The rows with text and label of each split, where the rows come with one."""
+    num_conflicts: int = 0
+    """The different texts that carry two labels."""
     num_leaking: int = 0
     """The rows of the given training split whose text is in the given test split, too."""
 
@@ -351,6 +353,7 @@ def count(con: "Connection", query: str, loaded: Loaded, labels: dict[str, int])
         null_share=nulls / num_rows,
         duplicate_share=(num_texts - different) / num_rows,
         conflict_share=conflicts / max(different, 1),
+        num_conflicts=conflicts,
         labels=labels,
         min_class_share=rarest / labelled,
         min_length=shortest,

@@ -39,4 +39,9 @@ def new_notes(data: Data, console: Console) -> None:
         console.print(f"A run: about {minutes(settings['run_s'])} min on this machine, with nothing else to do.")
     for hint in data["hints"]:
         console.print(f"Note: {hint}.", style="yellow", markup=False)
+    console.print(
+        "Once it is served, its log keeps texts as hashes, and 'modelyard monitor' never sees other words; "
+        f"service.traffic: text keeps them (below 'monitoring:' in {PARAMS}).",
+        markup=False,
+    )
     console.print(f"Next: modelyard run {data['recipe']}")

@@ -29,6 +29,8 @@ SELECT text, label, split FROM given ANTI JOIN feedback ON given.split = 'train'
 UNION ALL SELECT text, label, 'train' FROM feedback ANTI JOIN given
 ON given.split <> 'train' AND given.text = feedback.text
 """
+KEPT_IN = ".modelyard/traffic/"
+OF_SERVICE = "{port: 3000, traffic: text, drain_timeout_s: 60, canary: {mode: none}}"
 # Words that some reader of YAML takes for something other than text.
 RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
 
@@ -304,6 +306,10 @@ def after_text(s: RecipeSettings) -> str:
     """Return the sections monitoring and promotion, for a model that is served; no stage reads them."""
     return f"""\
     # What follows is no stage. 'modelyard monitor' compares what the service is asked with the training split.
+    # The service's log keeps texts as hashes, so monitor sees other lengths and labels, and never other words. To keep
+    # the texts themselves, for it and for those who may read {KEPT_IN}:
+    # service: {OF_SERVICE}
+    # Where the rows were sampled (half and half, say), monitoring.expected_labels gives the mix that is asked.
     monitoring:
       window: 500
       min_rows: 100

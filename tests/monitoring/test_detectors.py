@@ -2,14 +2,18 @@
 same on real texts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.monitoring.detectors import Finding, detect
-from components.monitoring.reference import Reference
+from components.monitoring.reference import Reference, read_reference
 from components.params import Effects, Limits, Monitoring, Quality
+from components.plumbing.errors import InputError
 from components.tasks import task_of
 from serving.tasks.array_classification import predictor as array_classification
 from serving.tasks.text_classification import predictor as text_classification
@@ -23,6 +27,25 @@ PARAMS = Monitoring(
 )  # fmt: skip
 LABELS = ("negative", "positive")
 TEXTS = [text for text, _ in tiny_rows(1200)]
+
+
+PARTS = {"train": TEXTS[:400], "validation": TEXTS[400:600]}
+
+
+def replace_forward(known: Reference, label_of: dict[str, str]) -> Any:
+    """A predictor that knows the label of each text."""
+
+    class Knowing:
+        labels = LABELS
+        tokenizer = known.predictor.tokenizer
+
+        def predict(self, texts: list[str]) -> Any:
+            return np.array([[0.9, 0.1] if label_of[text] == "negative" else [0.1, 0.9] for text in texts], np.float32)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(known.predictor, name)
+
+    return Knowing()
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +126,36 @@ def test_arrays_are_compared_by_their_values(arrays: Reference) -> None:
     }  # fmt: skip
     assert alarms(arrays_of(60, seed=2), arrays) == set()
     assert {"means", "domain"} <= alarms(arrays_of(60, seed=3, shift=1.0), arrays)
+
+
+def test_expected_mix_of_labels_is_no_drift(tmp_path: Path, texts: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows to train on that were sampled half and half, and traffic in its own mix, nine to one."""
+    label_of = dict(tiny_rows(1200))
+    ids = {name: [LABELS.index(label_of[text]) for text in part] for name, part in PARTS.items()}
+    for name, part in PARTS.items():
+        pq.write_table(pa.table({"text": part, "label_id": ids[name]}), tmp_path / f"{name}.parquet")
+    predictor = replace_forward(texts, label_of)
+    monkeypatch.setattr("components.monitoring.reference.load_about", lambda _: SimpleNamespace(limits={"threads": 1}))
+    monkeypatch.setattr(texts.kind, "load", lambda *_, **__: predictor, raising=False)
+    later = TEXTS[600:]
+    negative = [text for text in later if label_of[text] == "negative"]
+    positive = [text for text in later if label_of[text] == "positive"]
+    window = [*negative[:108], *positive[:12]]
+
+    def known(mix: dict[str, float] | None) -> Reference:
+        return read_reference(
+            tmp_path, texts.kind, train=tmp_path / "train.parquet", validation=tmp_path / "validation.parquet",
+            kept=tmp_path / "kept.parquet", max_rows=10_000, seed=0, mix=mix,
+        )  # fmt: skip
+
+    assert {"labels"} <= alarms(window, known(None))
+    expected = known({"negative": 0.9, "positive": 0.1})
+    assert np.bincount(expected.actual).tolist() == [100, 11]
+    assert len(expected.inputs) == 222
+    assert alarms(window, expected) == set()
+    assert "labels" in alarms([*negative[:60], *positive[:60]], expected)
+    with pytest.raises(InputError, match="expected_labels has 'spam', of which the model has seen no row"):
+        known({"negative": 0.9, "spam": 0.1})
 
 
 def test_predictions_are_kept(tmp_path: Path, texts: Reference) -> None:

@@ -55,7 +55,7 @@ def test_half_a_line_and_an_empty_file_are_skipped(tmp_path: Path) -> None:
 
 def test_what_the_page_asks_of_its_own_is_no_traffic(tmp_path: Path) -> None:
     write(
-        tmp_path, "traffic-1.jsonl", line(0, purpose=None), line(1, purpose="words"), line(2), line(3, purpose="words")
+        tmp_path, "traffic-1.jsonl", line(0, purpose=None), line(1, purpose="words"), line(2), line(3, purpose="probe")
     )
     window = window_of(tmp_path)
     assert [row.request_id for row in window.rows] == ["r0", "r2"]

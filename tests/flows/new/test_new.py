@@ -444,6 +444,36 @@ def test_split_that_cannot_be_taken_is_explained_and_leaves_nothing(
     assert not (project / "data").exists()
 
 
+def test_few_texts_with_two_labels_are_a_count(project: Path) -> None:
+    rows = tiny_rows(400)
+    text, label = rows[0]
+    other = next(one for _, one in rows if one != label)
+    more = [(f"{text} {number}", one) for number in range(2_500) for text, one in rows[:1]]
+    added = add_content(project, table([*rows, *more, (text, other)]))
+    assert added.figures.conflict_share < 0.0005
+    assert any(hint.startswith("1 text carries two labels") for hint in added.hints)
+
+
+def test_what_the_log_keeps_is_told_with_the_line_that_changes_it(project: Path) -> None:
+    (project.parent / "rows.csv").write_text(table(tiny_rows(60)))
+    words = ["modelyard", "new", "mine", "--data", "../rows.csv", "--text", "text", "--label", "label"]
+    said = " ".join(run(words, project).stdout.split())
+    assert "'modelyard monitor' never sees other words; service.traffic: text keeps them" in said
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    told = "    # service: {port: 3000, traffic: text, drain_timeout_s: 60, canary: {mode: none}}\n"
+    assert told in text
+    before, after = text.split(told)
+    label = "      expected_labels: {negative: 0.9, positive: 0.1}\n"
+    after = after.replace("    monitoring:\n", f"    monitoring:\n{label}", 1)
+    params.write_text(before + told.replace("# ", "") + after, encoding="utf-8")
+    recipe = load_recipe(project, "mine")
+    assert recipe.service is not None
+    assert recipe.service.traffic == "text"
+    assert recipe.monitoring is not None
+    assert recipe.monitoring.expected_labels == {"negative": 0.9, "positive": 0.1}
+
+
 def test_every_line_of_params_stays_and_the_encoder_is_shared(project: Path) -> None:
     before = (project / "params.yaml").read_text(encoding="utf-8")
     add_content(project, table(tiny_rows(40)))
