@@ -19,6 +19,7 @@ from components.plumbing.environment import QUIET, do_without_prefect, profile_o
 from components.plumbing.errors import ModelyardError, examples
 from components.plumbing.locks import held, read_holder
 from components.recipes import PARAMS, load_recipe, load_yaml, stages
+from flows.operate.keys import ending_keys
 from flows.pipeline.graph import NO_GIT, fault_of_lock_file
 from flows.pipeline.notes import RWLOCK, dead_holders, stale_flow_runs
 from flows.servers.ports import holder_of, is_free, name_of
@@ -351,6 +352,16 @@ def look_at_locks(root: Path) -> list[Check]:
     return checks
 
 
+def look_at_keys(root: Path) -> list[Check]:
+    """Report the clients whose key has expired, or soon will."""
+    if ending := ending_keys(root):
+        mend = (
+            "give the client another: 'modelyard keys add CLIENT-2 --expires DAYS', then 'modelyard keys remove CLIENT'"
+        )
+        return [Check("keys", "warn", "; ".join(ending), mend)]
+    return [Check("keys", "ok", "none ends within two weeks")]
+
+
 def look_at_notify(root: Path) -> list[Check]:
     """Check that every target of `notify` has its environment variables."""
     from flows.telling.alerts import missing_variables, targets_of_all
@@ -366,5 +377,5 @@ def look_at_notify(root: Path) -> list[Check]:
 LOOKS: tuple[Callable[[Path], list[Check]], ...] = (
     look_at_python, look_at_versions, look_at_tools, look_at_telemetry, look_at_disk, look_at_folders, look_at_params,
     look_at_dag, look_at_remotes, look_at_mlflow, look_at_champions, look_at_prefect, look_at_schedules, look_at_ports,
-    look_at_exposed_servers, look_at_stale_runs, look_at_locks, look_at_notify,
+    look_at_exposed_servers, look_at_stale_runs, look_at_locks, look_at_keys, look_at_notify,
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """The project's file of keys, with which clients may use a service that other machines can reach; see
 serving/requests/keys.py."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,14 +39,23 @@ def explained() -> Generator[None]:
         raise InputError(str(error)) from error
 
 
-def until_of(key: Mapping[str, Any]) -> str:
+def until_of(expires: str | None) -> str:
     """Return until when a key is good, and whether that is over or near."""
-    if key["expires"] is None:
+    if expires is None:
         return "removed"
-    left = datetime.fromisoformat(key["expires"]) - datetime.now(UTC)
+    left = datetime.fromisoformat(expires) - datetime.now(UTC)
     if left <= timedelta(0):
-        return f"{key['expires']} (expired)"
-    return f"{key['expires']} (soon)" if left <= SOON else key["expires"]
+        return f"{expires} (expired)"
+    return f"{expires} (soon)" if left <= SOON else expires
+
+
+def ending_keys(root: Path) -> list[str]:
+    """Return the clients whose key has expired or soon will, with when; InputError where the file cannot be read."""
+    from serving.requests.keys import load_keys
+
+    with explained():
+        until = {key.client: until_of(key.expires) for key in load_keys(keys_file(root))}
+    return [f"{client} {end}" for client, end in until.items() if end.endswith(")")]
 
 
 def keys_table(data: dict[str, Any], console: Console) -> None:
@@ -54,6 +63,11 @@ def keys_table(data: dict[str, Any], console: Console) -> None:
     keys: Sequence[dict[str, Any]] = data["keys"]
     for key in keys:
         table.add_row(
-            key["client"], ", ".join(key["scopes"]), str(key["per_minute"]), key["id"], key["added"], until_of(key)
+            key["client"],
+            ", ".join(key["scopes"]),
+            str(key["per_minute"]),
+            key["id"],
+            key["added"],
+            until_of(key["expires"]),
         )
     console.print(table if keys else "nobody has a key; 'modelyard keys add CLIENT' makes one")

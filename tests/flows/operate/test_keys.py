@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.operate.doctor import look_at_keys
 from tests.projects import ROOT, run
 
 
@@ -29,6 +30,8 @@ def test_key_is_printed_once_and_listed_without_its_secret(project: Path) -> Non
     assert not [text for text in (listed, added.stderr, kept) if secret in text]
     listed = run(["modelyard", "keys", "list"], project).stdout
     assert ("shop" in listed, "(soon)" in listed) == (True, True)
+    (check,) = look_at_keys(project)
+    assert (check.state, "shop " in check.found, "(soon)" in check.found) == ("warn", True, True)
     again = run(["modelyard", "keys", "add", "shop"], project, check=False)
     assert (again.returncode, "'shop' has a key already" in again.stderr) == (2, True)
     run(["modelyard", "keys", "remove", "shop"], project)
