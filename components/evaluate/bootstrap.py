@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.params import Bootstrap
+from components.plumbing.progress import progress
 
 Weights = NDArray[np.float32]
 Figures = dict[str, NDArray[np.float64]]
@@ -27,7 +28,11 @@ def intervals(statistic: Statistic, *, num_rows: int, bootstrap: Bootstrap) -> d
     where it is undefined in all.
     """
     values = statistic(np.ones((num_rows, 1), np.float32))
-    chunks = [statistic(weights) for weights in resamples(num_rows, bootstrap)]
+    chunks: list[Figures] = []
+    with progress("intervals", total=bootstrap.num_samples) as bar:
+        for weights in resamples(num_rows, bootstrap):
+            chunks.append(statistic(weights))
+            bar.update(bar.done + weights.shape[1])
     found: dict[str, NDArray[np.float64]] = {}
     for name, value in values.items():
         samples = np.concatenate([chunk[name] for chunk in chunks], axis=-1)  # (..., S)

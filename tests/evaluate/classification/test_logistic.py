@@ -1,0 +1,28 @@
+"""The baseline of arrays takes seconds for many rows, too, and answers as the exact one does."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from components.evaluate.classification import logistic
+from components.evaluate.classification.logistic import logistic_scores
+from components.params import LogisticBaseline
+
+
+def test_many_rows_are_fitted_coarsely_with_the_time_foretold(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(3, 20))
+    labels = random.integers(3, size=900)
+    values = (centres[labels] + random.normal(scale=1.5, size=(900, 20))).astype(np.float32)
+    given = {"train": values[:600], "train_labels": labels[:600], "num_classes": 3}
+    exact = logistic_scores(values[600:], **given, settings=LogisticBaseline(C=0.1))
+    assert caplog.messages == []
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    with caplog.at_level(logging.INFO):
+        coarse = logistic_scores(values[600:], **given, settings=LogisticBaseline(C=0.1))
+    (said,) = caplog.messages
+    assert said.startswith("baseline: logistic regression on 600 rows, ")
+    assert (coarse.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.98
