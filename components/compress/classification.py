@@ -1,4 +1,7 @@
-"""The compression trial that all classifiers share: accuracy, rows per second, predictions and golden requests.
+"""The compression trial that all classifiers share: quality, rows per second, predictions and golden requests.
+
+The quality is the metric of evaluate's gate. A model that never finds a rare class any more may still have nearly all
+of its accuracy.
 
 The reference of the speed gate is torch, called as the service calls the model: one row per call, one core per call,
 and as many calls at once. Torch on batches is faster than that; it is measured too and shown beside the reference.
@@ -19,6 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
+from components.evaluate.classification.metrics import counting_metrics
+from components.evaluate.figures import GATE_METRIC
+from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError
 
 PREDICTIONS = "predictions.parquet"
@@ -49,6 +55,8 @@ class ClassifierTrial:
     test_split: Split
     float_scores: Scores
     """The float model's scores on the test split, (N, L)."""
+    metric: str
+    """The metric of evaluate's gate: accuracy, f1_macro or mcc."""
     batched: Runner
     """The float model, run in batches."""
     make_float_runner: Callable[[int], Runner]
@@ -58,7 +66,6 @@ class ClassifierTrial:
     route: str
     request_of: Callable[[Any], Any]
     """A function that makes the request body for one row."""
-    metric: str = "accuracy"
     unit: str = "rows"
 
     @property
@@ -84,7 +91,7 @@ class ClassifierTrial:
         return self.load_folder(folder, threads)
 
     def quality(self, runner: Runner) -> float:
-        return accuracy_of(runner.predict(self.validation.rows), self.validation)
+        return quality_of(runner.predict(self.validation.rows), self.validation, self.metric)
 
     def work(self, runner: Runner, items: Sequence[Any]) -> int:
         runner.predict(items)
@@ -100,8 +107,8 @@ class ClassifierTrial:
         return Tested(
             num_test=len(split.rows),
             judged=f"the {len(split.rows):,} rows of the test split",
-            float_quality=accuracy_of(self.float_scores, split),
-            quality=accuracy_of(scores, split),
+            float_quality=quality_of(self.float_scores, split, self.metric),
+            quality=quality_of(scores, split, self.metric),
             agreement=float((scores.argmax(axis=1) == self.float_scores.argmax(axis=1)).mean()),
             mean_difference=float(np.abs(scores - self.float_scores).mean()),
             tables={PREDICTIONS: prediction_table(split, scores)},
@@ -130,8 +137,15 @@ def read_float_scores(results: Path, split: Split) -> Scores:
     return np.array(table["scores"].to_pylist(), np.float32)
 
 
-def accuracy_of(scores: Scores, split: Split) -> float:
-    return float((scores.argmax(axis=1) == split.label_id).mean())
+def read_metric(results: Path) -> str:
+    """Read the metric of the quality gate from evaluate's results."""
+    return str(read_json(results / GATE_METRIC)["metric"])
+
+
+def quality_of(scores: Scores, split: Split, metric: str) -> float:
+    """Return accuracy, f1_macro or mcc of scores (N, L), as evaluate computes it."""
+    figures = counting_metrics(split.label_id, scores.argmax(axis=1), num_classes=scores.shape[1])
+    return float(figures(np.ones((len(scores), 1), np.float32))[metric][0])
 
 
 def prediction_table(split: Split, scores: Scores) -> pa.Table:

@@ -67,7 +67,7 @@ class CompressionTrial(Protocol[Runner]):
 
     @property
     def metric(self) -> str:
-        """The name of the quality metric: accuracy, bits_per_byte or frechet_distance."""
+        """The name of the quality metric: accuracy, f1_macro, mcc, bits_per_byte or frechet_distance."""
         ...
 
     @property

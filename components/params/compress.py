@@ -25,8 +25,9 @@ class Pruned(Section):
 
 class CompressionGate(Section):
     max_drop: Annotated[float, Field(ge=0)]
-    """The most by which the compressed model may be worse than the float model on the validation split: in accuracy
-    (0.01 is one point), in bits per byte, or in Fréchet distance as a share of the float model's."""
+    """The most by which the compressed model may be worse than the float model on the validation split: in the metric
+    of evaluate's gate (0.01 of accuracy is one point), in bits per byte, or in Fréchet distance as a share of the float
+    model's."""
     min_speedup: Annotated[float, Field(gt=0)]
     """The least ratio of the compressed model's rows/s (tokens/s, samples/s) to those of torch fp32, measured in the
     same run and called as the service calls."""

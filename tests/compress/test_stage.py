@@ -8,15 +8,16 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import f1_score
 
 from components.__main__ import run_stage
-from components.compress.classification import golden_numbers
+from components.compress.classification import Split, golden_numbers, quality_of
 from components.compress.measure import Speed, measure_speeds
 from components.compress.stage import Candidate, Inputs, choose
 from components.compress.trial import MAX_GOLDEN, CompressionTrial
-from components.evaluate.figures import shortened
+from components.evaluate.figures import GATE_METRIC, shortened
 from components.params import CompressionGate
-from components.plumbing.artifacts import Layout, files_of, read_json
+from components.plumbing.artifacts import Layout, files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError, CompressionError, ParamsError
 from components.recipes import parse_recipe
 from components.tasks import task_of
@@ -89,12 +90,29 @@ def test_same_inputs_give_the_same_bytes(compressed: Path, project: Path) -> Non
 
 def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path) -> None:
     edit(project, "tiny.compress.gate", {"max_drop": 0.2, "min_speedup": 1.0e6, "max_size_ratio": 0.01})
+    evaluate = project / "artifacts/tiny/evaluate"
+    write_json(evaluate / "results" / GATE_METRIC, {"metric": "f1_macro"})
+    finish(evaluate, {})
     with pytest.raises(CompressionError, match=r"int8: .* of torch fp32 \(min_speedup 1e\+06\)") as caught:
         run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert "of the float model's bytes (max_size_ratio 0.01)" in str(caught.value)
     assert not (project / "artifacts/tiny/compress").exists()
+    assert caught.value.report is not None
+    assert caught.value.report["metric"] == "f1_macro"
     assert read_json(project / "observations/tiny/compress/report.json") == caught.value.report
     assert (project / "observations/tiny/compress/speeds.json").is_file()
+
+
+def test_a_class_that_is_never_found_costs_little_accuracy_and_half_of_the_macro_f1() -> None:
+    label_id = np.array([0] * 98 + [1] * 2)
+    split = Split(row=np.arange(100), rows=[], label_id=label_id)
+    always_the_first = np.tile(np.array([[0.9, 0.1]], np.float32), (100, 1))
+    for metric, expected in (
+        ("accuracy", 0.98),
+        ("f1_macro", f1_score(label_id, [0] * 100, average="macro")),
+        ("mcc", 0),
+    ):
+        assert quality_of(always_the_first, split, metric) == pytest.approx(expected)
 
 
 def test_predictions_of_other_rows_are_refused(project: Path) -> None:

@@ -28,7 +28,7 @@ from components.evaluate.classification.tables import (
     write_mistakes,
     write_predictions,
 )
-from components.evaluate.figures import rounded, shortened
+from components.evaluate.figures import GATE_METRIC, rounded, shortened
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
 from components.plumbing.artifacts import write_json
@@ -143,6 +143,7 @@ def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, o
     write_predictions(outputs.results / "predictions.parquet", judged)
     write_classes(outputs.results / "classes.json", judged, found)
     write_mistakes(outputs.results / "mistakes.json", judged, limit=params.num_mistakes)
+    write_json(outputs.results / GATE_METRIC, {"metric": params.gate.metric})
     write_confusion(outputs.plots / "confusion.csv", judged)
     write_calibration(outputs.plots / "calibration.csv", judged, num_bins=params.calibration_bins)
     if slices:

@@ -7,7 +7,7 @@ import onnx
 import torch
 from torch import nn
 
-from components.compress.classification import ClassifierTrial, read_float_scores, read_split
+from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
 from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
@@ -26,6 +26,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         validation=read_split(inputs.validation, "values"),
         test_split=test,
         float_scores=read_float_scores(inputs.float_results, test),
+        metric=read_metric(inputs.float_results),
         batched=float_array_predictor(model, settings=settings),
         make_float_runner=lambda threads: Predictor(settings=settings, forward=forward, batch_size=1, threads=threads),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import nn
 
-from components.compress.classification import ClassifierTrial, read_float_scores, read_split
+from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
 from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
@@ -36,6 +36,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         validation=read_split(inputs.validation, "text"),
         test_split=test,
         float_scores=read_float_scores(inputs.float_results, test),
+        metric=read_metric(inputs.float_results),
         batched=float_predictor(model, tokenizer=tokenizer, settings=settings),
         make_float_runner=lambda threads: Predictor(
             tokenizer=tokenizer, settings=settings, forward=forward, batch_size=1, threads=threads

@@ -230,7 +230,13 @@ def test_tables_for_dvc_count_every_row(judged: tuple[Report, Outputs, Notes]) -
 
 def test_plots_and_mistakes_reach_the_tracker(judged: tuple[Report, Outputs, Notes]) -> None:
     _, outputs, notes = judged
-    assert notes.files == [("plots", "plots"), ("baseline.json", ""), ("classes.json", ""), ("mistakes.json", "")]
+    assert notes.files == [
+        ("plots", "plots"),
+        ("baseline.json", ""),
+        ("classes.json", ""),
+        ("gate.json", ""),
+        ("mistakes.json", ""),
+    ]
     assert notes.metrics["rows_per_s"] > 0
     assert sorted(path.name for path in outputs.plots.iterdir()) == PLOTS
     for path in outputs.plots.glob("*.png"):
@@ -249,7 +255,7 @@ def test_the_same_inputs_give_the_same_bytes(
     assert run(settings_of(gate), good, again, tracker=NullTracker()) == report
     digests = files_of(outputs.results.parent)
     assert read_json(outputs.metrics) == {"accuracy": shortened(report.accuracy), "gain": shortened(report.gain)}
-    assert len(digests) == 5 + len(PLOTS)
+    assert len(digests) == 6 + len(PLOTS)
     assert files_of(again.results.parent) == digests
 
 
