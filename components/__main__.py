@@ -12,8 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
 from components.plumbing.artifacts import (
@@ -31,6 +29,7 @@ from components.plumbing.damage import drop_damaged
 from components.plumbing.environment import forgo_last_collection, prepare_environment
 from components.plumbing.errors import ArtifactError, DiskFullError, GateError, ModelyardError
 from components.plumbing.last_good import bring_back
+from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.logs import say as write_line
@@ -156,10 +155,7 @@ def say(layout: Layout, error: ModelyardError) -> None:
 
 def locked_digests(root: Path, recipe: str, inputs: type[Any]) -> dict[str, str]:
     """The md5 of each artifact that the stage reads, as dvc.lock has it; empty where DVC has not made them."""
-    lock = root / "dvc.lock"
-    if not lock.is_file():
-        return {}
-    locked = YAML(typ="safe").load(lock).get("stages", {})
+    locked = locked_stages(root)
     prefix = f"artifacts/{recipe}/"
     outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
     names = artifact_names(inputs)

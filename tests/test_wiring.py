@@ -28,6 +28,7 @@ PREFIX = "artifacts/${key}/"
 PLUMBING = {
     "components/__init__.py": "empty",
     "components/plumbing/artifacts.py": "where files lie; their content is the stage's",
+    "components/plumbing/lock_file.py": "how dvc.lock is read, which names what the stages read anyway",
     "components/plumbing/errors.py": "what is said when there is no result",
     "components/plumbing/logs.py": "what is said meanwhile",
     "components/plumbing/pages.py": "what the pages in observations look like",

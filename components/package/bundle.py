@@ -20,6 +20,7 @@ from components.package.smoke import Golden
 from components.params import Serving
 from components.plumbing.artifacts import files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError
+from components.plumbing.lock_file import locked_stages
 from components.recipes import stages
 from serving.bundle import ABOUT, CARD, GOLDEN, MANIFEST, MODEL
 from serving.tasks import endpoint_of
@@ -108,7 +109,14 @@ def made_from(project: Path, recipe: str) -> dict[str, Any]:
     the stages that ran.
     """
     dvc_lock = project / "dvc.lock"
-    locked = stages_in(dvc_lock)
+    try:
+        locked = locked_stages(project)
+        if not locked:
+            raise ValueError("it is not there, or names no stage")
+    except (OSError, YAMLError, ValueError) as error:
+        raise ArtifactError(
+            f"{dvc_lock} cannot be read ({error}); run the pipeline through DVC: 'dvc repro'"
+        ) from error
     read = read_by_stages(project / "dvc.yaml", recipe)
     entries: dict[str, Any] = {}
     for stage in stages()[: stages().index("package")]:
@@ -127,13 +135,8 @@ def made_from(project: Path, recipe: str) -> dict[str, Any]:
 
 def read_by_stages(dvc_yaml: Path, recipe: str) -> set[str]:
     """Return the paths that the stages of a recipe read, by dvc.yaml."""
-    written = stages_in(dvc_yaml)
-    return {dep.replace("${key}", recipe).rstrip("/") for stage in stages() for dep in written[stage]["do"]["deps"]}
-
-
-def stages_in(file: Path) -> dict[str, Any]:
-    """Return the stages of dvc.yaml or dvc.lock by their names; ArtifactError where the file cannot be read."""
     try:
-        return YAML(typ="safe").load(file.read_text(encoding="utf-8"))["stages"]
+        written: dict[str, Any] = YAML(typ="safe").load(dvc_yaml.read_text(encoding="utf-8"))["stages"]
     except (OSError, YAMLError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{file} cannot be read ({error}); run the pipeline through DVC: 'dvc repro'") from error
+        raise ArtifactError(f"{dvc_yaml} cannot be read ({error})") from error
+    return {dep.replace("${key}", recipe).rstrip("/") for stage in stages() for dep in written[stage]["do"]["deps"]}

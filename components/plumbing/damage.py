@@ -6,18 +6,17 @@ what a failing disk or a stray write changed there comes back as good.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components.plumbing.artifacts import FILES, fault_of_files, fault_of_recorded, md5_of, read_json
 from components.plumbing.errors import ArtifactError
+from components.plumbing.lock_file import locked_stages
 
 
 def fault_of(root: Path, recipe: str, stage: str) -> str | None:
@@ -81,18 +80,10 @@ def faulty_files(folder: Path) -> list[str]:
 
 def locked_outs(root: Path, address: str) -> list[tuple[Path, str]]:
     """Return the outputs of a stage and the md5 of each, as dvc.lock has them; none where it has not."""
-    lock = root / "dvc.lock"
-    with suppress(OSError, YAMLError, AttributeError, KeyError):  # such as one with a merge's marks, which others tell
-        seen = lock.stat()
-        entry = locked_stages(lock, seen.st_mtime_ns, seen.st_size).get(address, {})
+    with suppress(OSError, YAMLError, ValueError, KeyError):  # such as one with a merge's marks, which others tell
+        entry = locked_stages(root).get(address, {})
         return [(root / out["path"], str(out["md5"])) for out in entry.get("outs", [])]
     return []
-
-
-@lru_cache(maxsize=1)
-def locked_stages(lock: Path, _modified_ns: int, _size: int) -> Mapping[str, Any]:
-    """Read dvc.lock, which takes a tenth of a second, once for each state of it."""
-    return YAML(typ="safe").load(lock).get("stages", {})
 
 
 def damaged_objects(cache: Any, md5: str) -> Iterator[Path]:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from components.plumbing.artifacts import FILES, disk_errors, md5_of, replace
 from components.plumbing.errors import ArtifactError, ModelyardError
+from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 
 logger = logging.getLogger(__name__)
@@ -28,13 +28,13 @@ def bring_back(root: Path, recipes: Iterable[str] | None = None) -> list[str]:
     neither `dvc.lock` nor DVC's cache has stays as it is, for its stage to say.
     """
     lost = [folder for folder in folders_in(root, recipes) if is_lost(folder)]
-    if not lost or not (root / "dvc.lock").is_file():
+    if not lost:
         return []
     from dvc.exceptions import DvcException
 
     try:
-        locked: dict[str, Any] = YAML(typ="safe").load(root / "dvc.lock").get("stages", {})
-    except (OSError, YAMLError, AttributeError) as error:  # such as one with a merge's marks in it, which DVC tells of
+        locked = locked_stages(root)
+    except (OSError, YAMLError, ValueError) as error:  # such as one with a merge's marks in it, which DVC tells of
         logger.debug("dvc.lock cannot be read, and nothing is brought back: %s", error)
         return []
     back: list[str] = []

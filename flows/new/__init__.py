@@ -24,7 +24,7 @@ from components.recipes import PARAMS, load_yaml, parse_recipe
 from components.sources import fetch_folder
 from components.sources.fetched import digest_of
 from components.sources.files import matching
-from flows.new.bars import KNOWN, OWN, TRAINED, measure_bars, remarks, with_bars
+from flows.new.bars import KNOWN, OWN, TRAINED, allowing, measure_bars, remarks, with_bars
 from flows.new.effort import Effort, fit
 from flows.new.figures import Figures, Measured, measure_table
 from flows.new.given import by_file, linked, names_of, undone
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LEAST_TOLD_SHARE = 0.0005
 """Below it, a share in percent with one decimal place would say 0.0 %."""
+MAX_OVERTIME = 1.15
+"""By how much a run's estimate may lie above the minutes that were asked for before that is said."""
 NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
 
@@ -88,8 +90,10 @@ def add_recipe(
             stack.enter_context(undone(path))
 
         def written(settings: RecipeSettings, trained: Trained | None) -> str:
+            allowed = allowing(bars, settings)
+            settings = with_bars(settings, allowed)
             recipe = recipe_text(
-                name, measured, settings, replace(texts, trained=trained), bars, path=place(root, path),
+                name, measured, settings, replace(texts, trained=trained), allowed, path=place(root, path),
                 encoder=source, pattern=pattern,
             )  # fmt: skip
             return insert(before, recipe, path=params)
@@ -97,8 +101,9 @@ def add_recipe(
         trained = texts.trained
         if minutes is not None:
             effort = effort_of(root, name, settings, trained, written, figures, minutes=minutes, may_freeze=not encoder)
-            settings, trained = effort.settings, effort.trained
-            told += too_large(effort.told)
+            settings, trained = with_bars(effort.settings, allowing(bars, effort.settings)), effort.trained
+            told += too_short(settings, figures)
+            told += too_large(effort.told) + too_long(effort, minutes)
         replace_params(params, before, written(settings, trained), name)
         texts = replace(texts, trained=trained)
     told += remarks_on_length(measured.sample, cut_share=settings.cut_share, max_tokens=settings.max_tokens)
@@ -124,6 +129,27 @@ def effort_of(
     if found.told:
         keep_estimate(root, name, recipe(found.settings, found.trained), found.told)
     return found
+
+
+def too_short(settings: RecipeSettings, figures: Figures) -> list[str]:
+    """Return a remark where the minutes let the training see a part of the rows only."""
+    if settings.steps_per_epoch is None:
+        return []
+    num_seen = settings.steps_per_epoch * settings.batch_size
+    return [
+        f"the minutes are enough for {settings.steps_per_epoch} steps, {num_seen:,} of {figures.num_texts:,} texts: "
+        "the model will be weak, and its gate asks for little; give --minutes more"
+    ]
+
+
+def too_long(effort: Effort, minutes: float) -> list[str]:
+    """Return a remark where even the least training takes longer than a run may."""
+    if effort.told is None or effort.told.seconds <= MAX_OVERTIME * 60 * minutes:
+        return []
+    return [
+        f"a run takes about {effort.told.seconds / 60:.1f} min, more than the {minutes:g} that were asked for: it "
+        "trains as little as is of use already, and the other stages have their time; fewer rows make it shorter"
+    ]
 
 
 def too_large(told: "Estimate | None") -> list[str]:

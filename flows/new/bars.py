@@ -22,7 +22,9 @@ NUM_DRAWS = 500
 ENDS = (0.025, 0.975)
 # By how much a first model may stay behind the baseline: a known encoder, an encoder of the user's own, and one that is
 # trained on these rows alone.
-KNOWN, OWN, TRAINED = 0.02, 0.05, 0.1
+KNOWN, OWN, TRAINED = 0.02, 0.05, 0.2
+HASTY = 0.25
+"""As above, for a model that the minutes let see less than one epoch."""
 FEW_TEST_ROWS = 20
 
 
@@ -83,6 +85,13 @@ def score(
     from components.evaluate.classification.metrics import counting_metrics
 
     return counting_metrics(actual, guesses, num_classes=num_classes)(draws)[metric]
+
+
+def allowing(bars: Bars | None, settings: RecipeSettings) -> Bars | None:
+    """Return the bars for as much training as the settings have: less than an epoch makes a model that lacks more."""
+    if bars is None or settings.steps_per_epoch is None:
+        return bars
+    return replace(bars, allowance=max(bars.allowance, HASTY))
 
 
 def with_bars(settings: RecipeSettings, bars: Bars | None) -> RecipeSettings:

@@ -234,6 +234,7 @@ def measured(
     labels = {name: counts[name] for name in in_order(counts.keys() - set(left_out))}
     figures = count(con, query, loaded, labels)
     if split is not None:
+        check_known_labels(con)
         figures = replace(figures, given=count_splits(con), num_leaking=count_leaking(con))
     missing = {name: number for name, number in counts.items() if name.lower() in MISSING}
     mixed = tuple(name for name in labels if len(scripts_of(name)) > 1)
@@ -398,6 +399,21 @@ def count_splits(con: "Connection") -> dict[str, int]:
         "SELECT split, count(*) FROM rows WHERE text IS NOT NULL AND label IS NOT NULL GROUP BY split"
     ).fetchall()
     return {name: dict(found).get(name, 0) for name in NAMES}
+
+
+def check_known_labels(con: "Connection") -> None:
+    """Raise SourceError where a given test split has a label that no row for training has, by the table `rows`."""
+    found = con.execute("""
+        SELECT label, count(*) FROM rows WHERE split = 'test' AND text IS NOT NULL AND label IS NOT NULL
+            AND label NOT IN (SELECT label FROM rows WHERE split = 'train' AND text IS NOT NULL AND label IS NOT NULL)
+        GROUP BY label ORDER BY label
+    """).fetchall()
+    if found:
+        told = examples(f"{label} ({count:,} rows)" for label, count in found)
+        raise SourceError(
+            f"the test rows have labels that no row for training has: {told}; a model cannot learn them: take these "
+            "rows out of the test rows, or add such rows for training"
+        )
 
 
 def count_leaking(con: "Connection") -> int:

@@ -32,6 +32,10 @@ CHUNK = 2**20
 # Above this share of bytes beyond ASCII, a file that is not UTF-8 is in a script that Western encodings do not have.
 MAX_LATIN_SHARE = 0.2
 
+MAX_ASKED_BYTES = 64 * 2**10
+ICONV = {"big5hkscs": "big5-hkscs", "mac_cyrillic": "maccyrillic", "euc_jis_2004": "euc-jp"}
+"""The names of encodings that iconv calls otherwise than Python does."""
+
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -171,14 +175,18 @@ def encoding_of(path: Path) -> str:
         return wide
     bad, position = 0, -1
     num_beyond = 0
+    strict = codecs.getincrementaldecoder("utf-8")()
     decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
     with opened(path) as file:
         read = 0
         while chunk := file.read(CHUNK):
             text = decoder.decode(chunk)
             stray = [letter for letter in text if "\udc80" <= letter <= "\udcff"] if not text.isascii() else []
-            if stray and position < 0:
-                position = read
+            if position < 0:
+                try:
+                    strict.decode(chunk)
+                except UnicodeDecodeError as error:
+                    position = read + error.start - (len(error.object) - len(chunk))
             bad += len(stray)
             num_beyond += len(text.encode("utf-8", "surrogateescape")) - len(text) if not text.isascii() else 0
             read += len(chunk)
@@ -197,13 +205,25 @@ def wide_encoding(seen: bytes) -> str | None:
     return None
 
 
+def likely_encoding(seen: bytes) -> str | None:
+    """Return the likeliest encoding of a text by its letters, as iconv calls it; None where none fits."""
+    from charset_normalizer import from_bytes  # for tenths of a second, and few files ask
+
+    best = from_bytes(seen[:MAX_ASKED_BYTES]).best()
+    return None if best is None else ICONV.get(best.encoding, best.encoding).replace("_", "-").upper()
+
+
 def western(path: Path, seen: bytes, position: int) -> str:
     """Return the encoding of Western text that spells its letters best; SourceError where it is no such text."""
     high = bytes(byte for byte in seen if byte >= 0x80)
     if b"\0" in seen or len(high) > MAX_LATIN_SHARE * len(seen):
-        what = "is not text" if b"\0" in seen else "is text in an encoding that cannot be told"
+        where = f"{path} is not UTF-8 (from byte {position} on)"
+        if b"\0" in seen:
+            raise SourceError(f"{where} and is not text")
+        if (name := likely_encoding(seen)) is None:
+            raise SourceError(f"{where}, and is text in an encoding that cannot be told; convert it with iconv")
         raise SourceError(
-            f"{path} is not UTF-8 (from byte {position} on) and {what}; convert it, for example: iconv -f GB18030 -t "
+            f"{where} and may be {name}; convert it, and see whether its letters are right: iconv -f {name} -t "
             f"UTF-8 {shlex.quote(path.name)} > {shlex.quote('utf8_' + path.name)}"
         )
     spelled = {name: sum(letter in USUAL for letter in high.decode(name, "replace")) for name in WESTERN}

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.recipes import PARAMS, load_recipe, load_yaml
 from components.tracking.headline import flatten
@@ -42,8 +41,7 @@ def reasons_of(
 ) -> list[Reason]:
     """Return one reason for each stage, by what DVC finds changed; `is_known` says of a stage's address whether DVC's
     run cache has what it makes of what it would read now."""
-    lock = root / "dvc.lock"
-    locked: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {}) if lock.is_file() else {}
+    locked = locked_stages(root)
     reasons: list[Reason] = []
     restored: dict[str, str] = {}
     moving: dict[str, str] = {}

@@ -51,12 +51,20 @@ def packed_parquet(path: Path) -> None:
     path.write_bytes(pa.compress(buffer.getvalue(), codec="gzip", asbytes=True))
 
 
+def in_russian(path: Path) -> None:
+    rows = [
+        f"Давно пора прочитать эту хорошую книгу ещё раз {number},{label}\n" for number, (_, label) in enumerate(ROWS)
+    ]
+    path.write_bytes(("text,label\n" + "".join(rows)).encode("cp1251"))
+
+
 CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "rows.zip": (zipped, "a zip archive of 'rows.csv'", "rows_files/rows.csv"),
     "zip.csv": (zipped, "a zip archive of 'rows.csv'", "zip_files/rows.csv"),
     "some rows.tar.gz": (tarred, "a tar archive", "some rows_files/rows.csv"),
     "rows.feather": (lambda path: pyarrow.feather.write_feather(TABLE, path), "an Arrow", "rows.parquet"),
     "rows.orc": (lambda path: pyarrow.orc.write_table(TABLE, path), "an ORC file", "rows.parquet"),
+    "russian.csv": (in_russian, r"not UTF-8 \(from byte 11 on\) and may be CP1251", "utf8_russian.csv"),
     "rows.db": (database, "an SQLite database", "rows_rows.csv"),
     "rows.parquet.gz": (packed_parquet, "packed once more", "rows.parquet"),
     "columns.json": (FRAME.to_json, "as pandas writes it", "columns_lines.jsonl"),

@@ -425,6 +425,7 @@ def test_column_that_says_the_split_is_taken(project: Path, tmp_path: Path, name
         ({"test": "test.csv"}, r"train.csv has the columns .*, but test.csv has"),
         ({"test": "semicolons.csv"}, r"rows.csv is read as .*delimiter ','.*, but semicolons.csv as .*delimiter ';'"),
         ({"test": "test.csv", "split": "odd"}, "give one of them"),
+        ({"test": "novel.csv"}, r"labels that no row for training has: 'novel \(6 rows\)'"),
     ],
 )
 def test_split_that_cannot_be_taken_is_explained_and_leaves_nothing(
@@ -436,6 +437,8 @@ def test_split_that_cannot_be_taken_is_explained_and_leaves_nothing(
     (tmp_path / "test.csv").write_text(table([(1, "a b c")] * 3, header=("id", "text")))
     (tmp_path / "test.jsonl").write_text(objects(["a", "b"]))
     (tmp_path / "semicolons.csv").write_text(table(tiny_rows(9), delimiter=";"))
+    novel = [(*row, "", "") for row in [*tiny_rows(30), *((f"so new {n}", "novel") for n in range(6))]]
+    (tmp_path / "novel.csv").write_text(table(novel, header=("text", "label", "odd", "all")))
     before = (project / "params.yaml").read_bytes()
     given: dict[str, Any] = {key: tmp_path / value if key == "test" else value for key, value in words.items()}
     with pytest.raises(ModelyardError, match=message):
