@@ -22,8 +22,8 @@ NUM_DRAWS = 500
 ENDS = (0.025, 0.975)
 # By how much a first model may stay behind the baseline: a known encoder, an encoder of the user's own, and one that is
 # trained on these rows alone.
-KNOWN, OWN, TRAINED = 0.02, 0.05, 0.2
-HASTY = 0.25
+KNOWN, OWN, TRAINED = 0.02, 0.05, 0.25
+HASTY = 0.3
 """As above, for a model that the minutes let see less than one epoch."""
 FEW_TEST_ROWS = 20
 

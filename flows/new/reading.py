@@ -200,7 +200,7 @@ def trained_on(sample: Sequence[str], figures: Figures, *, unread: float) -> Rea
     hint = (
         f"MiniLM does not know the language of {unread:.0%} of the letters, so a tokenizer and a small encoder are "
         "trained on these rows (preprocess.tokenizer, pretrain); an encoder of this language, by --encoder FOLDER, "
-        "would do better"
+        "would do better: one that sees so few texts may stay behind the linear baseline"
     )
     return Reading(tokens, limit, None, None, trained, (hint,))
 
