@@ -81,6 +81,8 @@ def run_tables(data: Data, console: Console) -> None:
             console.print(table)
     if judged := compressed.get("judged"):
         console.print(Text(f"compared on {judged}", style="dim"))
+    if told := lost_to_baseline(reports.get("evaluate", {})):
+        console.print(Text(told, style="bold"))
     if tag := reports.get("package", {}).get("tag"):
         console.print(f"\nbundle  {tag}")
     recipe = data["recipe"]
@@ -95,6 +97,17 @@ def run_tables(data: Data, console: Console) -> None:
     if edited := data["to_commit"]:
         console.print("To keep which inputs gave which outputs:", style="dim")
         console.print(f"  git add {' '.join(edited)} && git commit -m 'Run {recipe}'", soft_wrap=True)
+
+
+def lost_to_baseline(evaluated: Data) -> str:
+    """Return in words that a classifier is surely worse than its baseline, which a lenient gate lets pass; else
+    nothing."""
+    if evaluated.get("gain_high", 0) >= 0:
+        return ""
+    return (
+        f"\nThe {evaluated.get('baseline', 'baseline')} is surely better than this model: the whole interval of the gain "
+        "lies below 0. More rows, or an encoder that knows them, may turn that; evaluate.gate.min_gain: 0 asks for it."
+    )
 
 
 def why_summary(recipe: str, reasons: list["Reason"]) -> Data:
