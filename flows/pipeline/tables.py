@@ -106,7 +106,7 @@ def lost_to_baseline(evaluated: Data) -> str:
         return ""
     return (
         f"\nThe {evaluated.get('baseline', 'baseline')} is surely better than this model: the whole interval of the "
-        "gain lies below 0. More rows, or an encoder that knows them, may turn that; evaluate.gate.min_gain: 0 asks for it."
+        "gain lies below 0. More rows, or an encoder that knows them, may turn it; evaluate.gate.min_gain: 0 asks it."
     )
 
 
