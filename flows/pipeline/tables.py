@@ -106,7 +106,8 @@ def lost_to_baseline(evaluated: Data) -> str:
         return ""
     return (
         f"\nThe {evaluated.get('baseline', 'baseline')} is surely better than this model: the whole interval of the "
-        "gain lies below 0. More rows, or an encoder that knows them, may turn it; evaluate.gate.min_gain: 0 asks it."
+        "gain lies below 0. More rows, or an encoder that knows them, may turn that. Where such a model is not to be "
+        "served, set evaluate.gate.min_gain to 0."
     )
 
 
