@@ -25,6 +25,7 @@ import psutil
 from components.package.bento import free_port
 from flows.servers.records import process_of, records
 from flows.upkeep.times import every, times_of
+from tests.prefect_client import prefect_client
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
 
@@ -135,7 +136,7 @@ def kill(folder: Path, name: str) -> str:
 def asked(api: str, flow_runs: dict[str, Any]) -> list[dict[str, Any]]:
     """Every flow run that a filter of Prefect's names."""
     found: list[dict[str, Any]] = []
-    with httpx.Client(base_url=api, timeout=60) as client:
+    with prefect_client(api) as client:
         while page := client.post(
             "/flow_runs/filter",
             json={"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_ASC", "limit": 200, "offset": len(found)},
@@ -159,7 +160,7 @@ def settle(api: str) -> None:
 
 def count(account: Account, api: str, *, began: datetime, ended: datetime, intervals: dict[str, int]) -> None:
     """Find the run of every time that was due."""
-    with httpx.Client(base_url=api, timeout=60) as client:
+    with prefect_client(api) as client:
         flows = {one["id"]: one["name"] for one in client.post("/flows/filter", json={}).raise_for_status().json()}
     before = {"expected_start_time": {"before_": datetime.now(UTC).isoformat()}}
     runs = [one for one in asked(api, before) if one["deployment_id"]]

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -22,6 +21,7 @@ from flows.operate.doctor import look_at_stale_runs
 from flows.pipeline.notes import stale_flow_runs
 from flows.servers.tools import prefect_server
 from tests.hooks import listening, webhook
+from tests.prefect_client import found_by_prefect
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
 
@@ -103,7 +103,7 @@ def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, pre
     assert told["figures"]["accuracy"] == report["accuracy"]
     assert statuses(project)["evaluate"] == "FAILED"
     asked = {"limit": 200, "artifacts": {"key": {"any_": ["tiny-evaluate-gate"]}}}
-    gates = httpx.post(f"{prefect_api}/artifacts/filter", json=asked).json()
+    gates = found_by_prefect(prefect_api, "artifacts", asked)
     verdict = done.stderr.splitlines()[-1].removeprefix("modelyard: ")
     (gate,) = [one for one in gates if one["description"].startswith(verdict)]
     assert {"figure": "accuracy", "value": report["accuracy"]} in json.loads(gate["data"])
@@ -173,7 +173,7 @@ def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, sh
         flow(project, prefect_api, "--until", "ingest")  # which closes them
         assert stale_flow_runs(project) == []
         asked = {"task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}, "flow_runs": {"id": {"any_": [left]}}}
-        assert httpx.post(f"{prefect_api}/task_runs/filter", json=asked).json() == []
+        assert found_by_prefect(prefect_api, "task_runs", asked) == []
 
 
 def wait_for_run(folder: Path, stage: str, status: str) -> None:

@@ -25,6 +25,7 @@ from components.promotion.ledger import entries, verify
 from components.recipes import load_recipe, load_yaml
 from components.sources import fetch
 from flows.servers.records import records, stop
+from tests.prefect_client import found_by_prefect
 from tests.projects import ROOT, edit, make_project, run, write_params
 from tests.tiny import make_tiny_encoder
 
@@ -145,7 +146,7 @@ def run_of_monitor(api: str) -> tuple[str, str]:
     """Type and name of the newest run's state; that it is scheduled, before the first began."""
     began = {"start_time": {"is_null_": False}}  # coming runs are written ahead
     given = {"flows": {"name": {"any_": ["monitor"]}}, "flow_runs": began, "sort": "START_TIME_DESC", "limit": 1}
-    found = httpx.post(f"{api}/flow_runs/filter", json=given, timeout=30).json()
+    found = found_by_prefect(api, "flow_runs", given)
     return (found[0]["state_type"], found[0]["state_name"]) if found else ("SCHEDULED", "Scheduled")
 
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.package.bento import free_port
 from flows.servers.tools import mlflow_server, prefect_server
+from tests.prefect_client import prefect_client
 from tests.processes import answering, at_work
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
@@ -25,7 +25,7 @@ EPOCHS = 200
 def states_of_flows(api: str) -> dict[str, list[str]]:
     """How the runs of each flow ended, the oldest first."""
     found: dict[str, list[str]] = defaultdict(list)
-    with httpx.Client(base_url=api, timeout=30) as client:
+    with prefect_client(api) as client:
         names = {one["id"]: one["name"] for one in client.post("/flows/filter", json={}).json()}
         runs: list[dict[str, Any]] = client.post("/flow_runs/filter", json={"sort": "START_TIME_ASC"}).json()
         for one in runs:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from components.monitoring.causes import last_end
 from components.promotion.ledger import entries, verify
 from tests.hooks import VARIABLE, Hook, listening, webhook
+from tests.prefect_client import prefect_client
 from tests.processes import at_work, stage_process
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
@@ -113,7 +113,7 @@ def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(
 
 def start_now(api: str) -> None:
     """Have the worker do now what it would do at the end of the year, as soon as it offers it."""
-    with httpx.Client(base_url=api, timeout=30) as client:
+    with prefect_client(api) as client:
         for _ in range(120):
             found = client.get("/deployments/name/retrain/tiny")
             if found.is_success and found.json()["status"] == "READY":
@@ -150,7 +150,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
     assert hook.events == ["crash", "promotion"]
     assert hook.got[0]["verdict"] == "the process of its run was killed; the next run carries on"
     assert hook.got[0]["run_id"] != hook.got[1]["run_id"] != ""
-    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+    with prefect_client(prefect_api) as client:
         runs = client.post("/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 20}).json()
     begun = [run["state_type"] for run in runs if run["start_time"]][:4]  # the coming ones are written ahead
     assert sorted(begun) == ["COMPLETED", "COMPLETED", "CRASHED", "CRASHED"]

@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 
 from components.recipes import stages
 from components.tracking.store import Store
+from tests.prefect_client import found_by_prefect
 from tests.processes import at_work, stage_process
 from tests.projects import edit, git_commit, make_project, run
 
@@ -143,7 +143,7 @@ def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_ap
 
     def artifacts(**wanted: str) -> list[dict]:
         asked = {"limit": 200, "artifacts": {name: {"any_": [value]} for name, value in wanted.items()}}
-        return httpx.post(f"{prefect_api}/artifacts/filter", json=asked).raise_for_status().json()
+        return found_by_prefect(prefect_api, "artifacts", asked)
 
     (link,) = [one for one in artifacts(key="tiny-mlflow") if pipeline_run in one["data"]]
     assert "modelyard ui" in link["data"]

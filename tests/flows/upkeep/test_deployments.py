@@ -14,6 +14,7 @@ from components.recipes import load_recipe
 from flows.upkeep.deployments import deploy_schedules, deployments_of
 from flows.upkeep.planned import faulty_recipes
 from flows.upkeep.times import described
+from tests.prefect_client import prefect_client
 from tests.processes import at_work
 from tests.projects import ROOT, edit
 
@@ -134,7 +135,7 @@ def test_bad_cron_is_refused_when_params_are_read(project: Path, section: str) -
 @pytest.fixture
 def server(prefect_api: str) -> Generator[httpx.Client]:
     """Prefect's, for this process as for the test's own questions, with the work pools `crew` and `night`."""
-    with temporary_settings({PREFECT_API_URL: prefect_api}), httpx.Client(base_url=prefect_api, timeout=30) as client:
+    with temporary_settings({PREFECT_API_URL: prefect_api}), prefect_client(prefect_api) as client:
         for pool in ("crew", "night"):
             client.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
         yield client

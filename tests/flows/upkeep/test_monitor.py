@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +38,7 @@ from flows.upkeep.monitor import Outcome, monitor_recipe, start_retrain
 from serving.bundle import MANIFEST, MODEL, identify
 from serving.tasks.text_classification.predictor import Predictor
 from tests.hooks import listening, webhook
+from tests.prefect_client import found_by_prefect
 from tests.projects import edit, run
 from tests.tiny import MOODS, tiny_rows
 from tests.tiny_model import finish, write_split
@@ -429,7 +429,7 @@ def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: P
     assert seen().startswith("Steady steady")
     assert "nothing was asked and nothing was told since" in seen()
     asked = {"limit": 200, "artifacts": {"key": {"any_": ["tiny-monitor"]}}}
-    artifacts = httpx.post(f"{prefect_api}/artifacts/filter", json=asked).json()
+    artifacts = found_by_prefect(prefect_api, "artifacts", asked)
     page = f"`{project / 'observations/tiny/monitor/report.html'}`"
     (shown,) = [one for one in artifacts if page in one["data"]]  # of the run that judged, not of the two others
     assert shown["data"].startswith("steady")
