@@ -17,6 +17,8 @@ from tests.prefect_client import found_by_prefect
 from tests.processes import at_work, stage_process
 from tests.projects import edit, git_commit, make_project, run
 
+pytestmark = pytest.mark.long  # each driver goes through every stage
+
 COMMANDS = {"modelyard": ("modelyard", "run", "tiny"), "dvc": ("dvc", "repro")}
 TAKEN = {"modelyard": "from DVC's cache", "dvc": "is cached - skipping run"}
 """What each driver says of a stage whose outputs come from DVC's run cache."""
@@ -221,7 +223,6 @@ def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api) -
     assert files_of(folder) == before
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("driver", ["modelyard", "dvc"])
 def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
@@ -247,7 +248,6 @@ def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flo
     assert Counter(ran) == Counter([*stages(), *AFTER_A_LEARNING_RATE])
 
 
-@pytest.mark.long
 def test_experiment_that_is_applied_runs_nothing(tmp_path: Path, by_dvc: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_dvc, folder, symlinks=True)
@@ -262,7 +262,6 @@ def test_experiment_that_is_applied_runs_nothing(tmp_path: Path, by_dvc: Path) -
     assert files_of(folder) == other
 
 
-@pytest.mark.long
 def test_another_champion_makes_what_starts_from_it_run_again(tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
