@@ -6,6 +6,10 @@ take: its weight, times the seconds that a unit of weight took lately. The mean 
 else the machine does. The time that requests wait before they are read, which is as long as the event loop is late,
 counts as well. The bound is time, not a number of requests: a queue that is longer than clients wait only computes
 answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+
+A request that takes more than half of that time by itself would find room only where nobody waits, and another client
+takes that moment again and again. Such large requests stand in a line of their own: each is computed to its end, and
+waits no longer than MAX_TURNS times what it takes itself.
 """
 
 import asyncio
@@ -15,12 +19,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 from serving.overload.lateness import Lateness
+from serving.overload.turns import LINE_SHARE, Turns
 
 SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a request may be expected to wait; the rest is for the unexpected
+LARGE = 1 / 2  # of the longest queue: a request that takes longer by itself stands in the line
+MAX_TURNS = 8
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 
@@ -59,6 +65,13 @@ class Overdue(Exception):
     meanwhile."""
 
 
+@dataclass(frozen=True)
+class Full:
+    """What a request gets whose answer would take too long: the seconds after which to ask again."""
+
+    again_s: float
+
+
 @dataclass(eq=False)
 class Job:
     """An accepted request whose rows are not all computed yet."""
@@ -69,6 +82,7 @@ class Job:
     deadline: float
     loop: asyncio.AbstractEventLoop
     reply: "asyncio.Future[Reply]"
+    in_line: bool = False
     error: Exception | None = field(default=None)
 
 
@@ -82,9 +96,10 @@ class Backlog:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
         self.max_wait_s = self.max_latency_s * SHARE_OF_LATENCY
         self.lag = Lateness()
-        self.queue: SimpleQueue[tuple[Job, int]] = SimpleQueue()
+        self.turns: Turns[tuple[Job, int]] = Turns()
         self.lock = threading.Lock()
-        self.weight_left = 0.0
+        self.small_left = self.line_left = 0.0
+        """The weight of the accepted rows that are not computed yet."""
         self.unit_s = 0.0
         self.model: Model | None = None
 
@@ -100,52 +115,71 @@ class Backlog:
             threading.Thread(target=self.work, args=(model,), name=f"backlog-{number}", daemon=True).start()
 
     def wait_s(self) -> float:
-        """Return the seconds that a request is expected to wait from now: to be read, for its turn, and for its answer
-        to be sent."""
-        return 2 * self.lag.seconds + self.weight_left * self.unit_s / self.threads
+        """Return the seconds that a small request is expected to wait from now: to be read, for its turn, and for its
+        answer to be sent."""
+        share = 1 - LINE_SHARE if self.line_left > 0 else 1.0
+        return 2 * self.lag.seconds + self.seconds(self.small_left) / share
+
+    def line_s(self) -> float:
+        """Return the seconds that a large request is expected to wait from now."""
+        share = LINE_SHARE if self.small_left > 0 else 1.0
+        return 2 * self.lag.seconds + self.seconds(self.line_left) / share
+
+    def seconds(self, weight: float) -> float:
+        """Return the seconds that all threads together need for a weight."""
+        return weight * self.unit_s / self.threads
 
     def is_full(self) -> bool:
         """Return whether every request would be refused now."""
         return self.wait_s() > self.max_wait_s
 
-    def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | None":
-        """Take a request; return the future of its reply, or None where its answer would take too long.
+    def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | Full":
+        """Take a request; return the future of its reply, or Full where its answer would take too long.
 
-        A request that finds nobody before it is taken, however long it is, and computed to its end, unless the event
-        loop is late. The future belongs to the event loop that asks; it has the Reply, or the error: Overdue, or the
-        model's own. Raise RuntimeError where `start` has not been called.
+        The future belongs to the event loop that asks; it has the Reply, or the error: Overdue, or the model's own.
+        Where nobody waits for it any more, cancel it. Raise RuntimeError where `start` has not been called.
         """
         if self.model is None:
             raise RuntimeError("the backlog has no model yet; start() comes first")
-        weight = sum(map(self.model.weight, rows))
-        own_s = weight * self.unit_s / self.threads if self.weight_left > 0 else 0.0
-        if self.wait_s() + own_s > self.max_wait_s:
-            return None
+        weights = [self.model.weight(row) for row in rows]
+        weight = sum(weights)
+        own_s = self.seconds(weight)
+        in_line = own_s > LARGE * self.max_wait_s
+        if in_line:
+            if self.seconds(self.line_left) >= MAX_TURNS * own_s or 2 * self.lag.seconds > self.max_wait_s:
+                return Full(self.line_s())
+        # With nobody before it, it would find no better moment, unless the event loop is late.
+        elif self.wait_s() + own_s * (self.small_left > 0) > self.max_wait_s:
+            return Full(self.wait_s())
         loop = asyncio.get_running_loop()
-        # One with nobody before it is computed to its end: asked again, it would find no better moment.
-        deadline = time.monotonic() + self.max_latency_s if self.weight_left > 0 else math.inf
-        job = Job(rows, [None] * len(rows), len(rows), deadline, loop, loop.create_future())
+        # A large one is computed to its end: asked again, it would find no better moment.
+        deadline = math.inf if in_line else time.monotonic() + self.max_latency_s
+        job = Job(rows, [None] * len(rows), len(rows), deadline, loop, loop.create_future(), in_line)
         with self.lock:
-            self.weight_left += weight
-        for index in range(len(rows)):
-            self.queue.put((job, index))
+            self.count(job, weight)
+        self.turns.put((((job, index), weight) for index, weight in enumerate(weights)), in_line=in_line)
         return job.reply
+
+    def count(self, job: Job, weight: float) -> None:
+        """Add to the weight that is left; sums of floats leave no rest below 0."""
+        if job.in_line:
+            self.line_left = max(0.0, self.line_left + weight)
+        else:
+            self.small_left = max(0.0, self.small_left + weight)
 
     def work(self, model: Model) -> None:
         """Compute one row after another, without end."""
         while True:
-            job, index = self.queue.get()
-            row = job.rows[index]
-            weight, started = model.weight(row), time.perf_counter()
+            (job, index), weight = self.turns.take()
+            started = time.perf_counter()
             if is_computed := self.is_wanted(job):
                 try:
-                    job.results[index] = model.compute(row)
+                    job.results[index] = model.compute(job.rows[index])
                 except Exception as error:
                     job.error = error
             took_s = time.perf_counter() - started
             with self.lock:
-                # The last row leaves nothing: sums of floats would leave a rest.
-                self.weight_left = max(0.0, self.weight_left - weight)
+                self.count(job, -weight)
                 if is_computed:
                     self.unit_s += LATEST * (took_s / weight - self.unit_s)
                 job.num_left -= 1

@@ -11,8 +11,8 @@ import math
 from pathlib import Path
 
 from serving.endpoint import Endpoint, Limits, Refused
-from serving.overload.backlog import Backlog, Overdue, Reply
-from serving.requests.bodies import Bodies, most_bytes
+from serving.overload.backlog import Backlog, Full, Overdue, Reply
+from serving.requests.bodies import CLIENT_GONE, Bodies, most_bytes
 from serving.requests.reading import (
     App,
     Message,
@@ -52,24 +52,27 @@ class Answers:
         else:
             found = await self.bodies.read(receive, most_bytes(content_type, self.max_bytes))
         if isinstance(found, bytes):
-            found = await self.answer_in_turn(content_type, found)
+            found = await self.answer_in_turn(content_type, found, receive)
         if isinstance(found, Refused):
             await send_refusal(found, send)
         else:
             await send_reply(found, send)
 
-    async def answer_in_turn(self, content_type: str, body: bytes) -> Reply | Refused:
+    async def answer_in_turn(self, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
         """Answer a whole request where there is a place: one that is not sent to its end must not keep others out."""
         if self.num_open >= self.limits.max_requests:
             return self.busy()
         self.num_open += 1
         try:
-            return await self.answer(content_type, body)
+            return await self.answer(content_type, body, receive)
         finally:
             self.num_open -= 1
 
-    async def answer(self, content_type: str, body: bytes) -> Reply | Refused:
-        """Return the Reply to a request, or the Refused that says why there is none."""
+    async def answer(self, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
+        """Return the Reply to a request, or the Refused that says why there is none.
+
+        A long request whose client leaves is not computed any further.
+        """
         if len(body) <= INLINE_BYTES:
             rows = self.check(content_type, body)
         else:
@@ -77,9 +80,11 @@ class Answers:
         if isinstance(rows, Refused):
             return rows
         reply = self.backlog.offer(rows)
-        if reply is None:
-            return self.busy()
+        if isinstance(reply, Full):
+            return self.busy(again_s=reply.again_s)
         try:
+            if len(body) > INLINE_BYTES and not await is_awaited(reply, receive):
+                return Refused(CLIENT_GONE, "the client left")
             return await reply
         except Overdue:
             return self.busy()
@@ -88,8 +93,17 @@ class Answers:
             logger.error("a request failed in the model: %s", type(error).__name__)
             return Refused(500, "the model failed on this request; the log of the server has the kind of error")
 
-    def busy(self, *, full_ms: int | None = None) -> Refused:
-        return overloaded(self.limits, again_s=math.ceil(self.backlog.wait_s()), full_ms=full_ms)
+    def busy(self, *, again_s: float | None = None, full_ms: int | None = None) -> Refused:
+        again_s = self.backlog.wait_s() if again_s is None else again_s
+        return overloaded(self.limits, again_s=math.ceil(again_s), full_ms=full_ms)
+
+
+async def is_awaited(reply: "asyncio.Future[Reply]", receive: Receive) -> bool:
+    """Wait until there is a reply; where the client leaves before, cancel it and return False."""
+    gone = asyncio.ensure_future(receive())  # a request that is read whole has nothing else to tell
+    await asyncio.wait([reply, gone], return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    return reply.done() or not reply.cancel()
 
 
 async def send_reply(reply: Reply, send: Send) -> None:

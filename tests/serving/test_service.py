@@ -230,6 +230,26 @@ def test_overload_is_turned_away_with_the_time_to_come_again(client: httpx.Clien
     assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
+def test_clients_with_large_requests_and_one_with_small_ones_are_all_answered(client: httpx.Client) -> None:
+    large, ends = {"texts": ["dull story " * 400] * 128}, time.monotonic() + 6
+
+    def ask(_: int) -> list[int]:
+        found: list[int] = []
+        while time.monotonic() < ends:
+            response = client.post("/classify", json=large)
+            found.append(response.status_code)
+            if response.status_code == 503:
+                time.sleep(int(response.headers["retry-after"]))
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = pool.map(ask, range(4))
+        small = [client.post("/classify", json={"texts": ["a"]}).status_code for _ in range(40)]
+        for found in asked:
+            assert 200 in found[:3]
+    assert small.count(200) > 30
+
+
 def test_service_is_itself_again_after_an_overload(client: httpx.Client) -> None:
     texts = ["dull story " * 40] * 128
     with ThreadPoolExecutor(32) as pool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.overload.backlog import Backlog, Overdue, Reply
+from serving.overload.backlog import Backlog, Full, Overdue, Reply
 
 
 class Slow:
@@ -43,13 +43,17 @@ def run(ask: Callable[[], Any]) -> Any:
     return asyncio.run(ask())
 
 
+def taken(backlog: Backlog, rows: Sequence[int]) -> "asyncio.Future[Reply]":
+    reply = backlog.offer(rows)
+    assert not isinstance(reply, Full)
+    return reply
+
+
 def test_rows_of_a_request_are_shared_out_and_come_back_in_their_order() -> None:
     backlog, model = started(threads=2, max_latency_ms=1000)
 
     async def ask() -> bytes:
-        reply = backlog.offer([30, 10, 20, 5])
-        assert reply is not None
-        return (await reply).body
+        return (await taken(backlog, [30, 10, 20, 5])).body
 
     assert run(ask) == b"[30, 10, 20, 5]"
     assert len({name for name, _ in model.computed}) == 2
@@ -62,13 +66,13 @@ def test_what_would_wait_too_long_is_refused_at_once_and_taken_when_the_queue_is
         begun = time.perf_counter()
         replies = [backlog.offer([20]) for _ in range(40)]
         assert time.perf_counter() - begun < 0.2
-        taken = [reply for reply in replies if reply is not None]
-        assert 2 <= len(taken) <= 11  # 200 ms of 20 each, or fewer where the machine is slower
+        waiting = [reply for reply in replies if not isinstance(reply, Full)]
+        assert 2 <= len(waiting) <= 11  # 200 ms of 20 each, or fewer where the machine is slower
         assert backlog.wait_s() > 0
-        await asyncio.gather(*taken)
-        assert backlog.weight_left == 0
+        await asyncio.gather(*waiting)
+        assert backlog.small_left == 0
         assert not backlog.is_full()
-        assert backlog.offer([20]) is not None
+        await taken(backlog, [20])
 
     run(ask)
 
@@ -80,33 +84,78 @@ def test_time_before_a_request_is_read_counts_as_waiting() -> None:
         backlog.lag.start()
         await asyncio.sleep(0.2)
         time.sleep(0.4)  # the loop reads nothing meanwhile
-        reply = backlog.offer([1])  # which may have been a hiccup
-        assert reply is not None
-        await reply
+        await taken(backlog, [1])  # which may have been a hiccup
         time.sleep(0.4)
         assert backlog.wait_s() > 0.6
-        assert backlog.offer([1]) is None
+        reply = backlog.offer([1])
+        assert isinstance(reply, Full)
+        assert reply.again_s > 0.6
         for _ in range(100):
             await asyncio.sleep(0.05)
-            if reply := backlog.offer([1]):
+            reply = backlog.offer([1])
+            if not isinstance(reply, Full):
                 break
-        assert reply is not None
+        assert not isinstance(reply, Full)
         await reply
 
     run(ask)
 
 
-def test_request_that_finds_nobody_before_it_is_taken_however_long() -> None:
+def test_large_requests_stand_in_a_line_and_each_is_computed_to_its_end() -> None:
     backlog, model = started(threads=2, max_latency_ms=40)
     model.slower = 3.0
 
-    async def ask() -> bytes:
-        reply = backlog.offer([20] * 8)
-        assert reply is not None
-        assert backlog.is_full()
-        return (await reply).body
+    async def ask() -> list[bytes]:
+        replies = [taken(backlog, [20] * 8) for _ in range(8)]
+        assert isinstance(backlog.offer([20] * 8), Full)  # it would wait for more than MAX_TURNS of its size
+        assert not backlog.is_full()
+        order: list[int] = []
+        for number, reply in enumerate(replies):
+            reply.add_done_callback(lambda _, number=number: order.append(number))
+        bodies = [(await reply).body for reply in replies]
+        assert order == list(range(8))
+        return bodies
 
-    assert run(ask) == repr([20] * 8).encode()
+    assert run(ask) == [repr([20] * 8).encode()] * 8
+
+
+def test_small_requests_and_the_line_do_not_keep_each_other_out() -> None:
+    backlog, model = started(threads=1, max_latency_ms=400)
+
+    async def ask() -> tuple[float, float]:
+        begun = time.perf_counter()
+        large = taken(backlog, [21] * 40)
+        alone_s, num_small = 0.021 * 40, 0
+        while not large.done():
+            found = backlog.offer([10])
+            if isinstance(found, Full):
+                await asyncio.sleep(0.002)
+            else:
+                num_small += 1
+        took_s = time.perf_counter() - begun
+        computed = [row for _, row in model.computed]
+        first = computed[: len(computed) - computed[::-1].index(21)]
+        share = 21 * first.count(21) / sum(first)
+        assert num_small > 40
+        return share, took_s / alone_s
+
+    share, times = run(ask)
+    assert 0.2 < share < 0.35
+    assert times > 2.5
+
+
+def test_large_request_that_nobody_waits_for_is_computed_no_further() -> None:
+    backlog, model = started(threads=1, max_latency_ms=100)
+
+    async def ask() -> None:
+        left, next_one = taken(backlog, [30] * 20), taken(backlog, [31] * 3)
+        await asyncio.sleep(0.1)
+        left.cancel()
+        await next_one
+
+    run(ask)
+    assert [row for _, row in model.computed].count(30) < 15
+    assert backlog.line_left == 0
 
 
 def test_bound_follows_how_fast_the_machine_is() -> None:
@@ -116,9 +165,7 @@ def test_bound_follows_how_fast_the_machine_is() -> None:
 
     async def ask() -> None:
         for _ in range(60):
-            reply = backlog.offer([2])
-            assert reply is not None
-            await reply
+            await taken(backlog, [2])
 
     run(ask)
     assert backlog.unit_s > 2.5 * before
@@ -130,7 +177,9 @@ def test_accepted_request_whose_time_is_over_is_not_computed() -> None:
 
     async def ask() -> list[Any]:
         replies = [backlog.offer([10]) for _ in range(4)]
-        return await asyncio.gather(*[reply for reply in replies if reply is not None], return_exceptions=True)
+        return await asyncio.gather(
+            *[reply for reply in replies if not isinstance(reply, Full)], return_exceptions=True
+        )
 
     found = run(ask)
     assert any(isinstance(reply, Overdue) for reply in found)
@@ -141,9 +190,7 @@ def test_error_of_one_request_is_its_own() -> None:
     backlog, _ = started(threads=2, max_latency_ms=1000)
 
     async def ask() -> None:
-        bad, good = backlog.offer([-1, 5]), backlog.offer([5])
-        assert bad is not None
-        assert good is not None
+        bad, good = taken(backlog, [-1, 5]), taken(backlog, [5])
         with pytest.raises(ValueError, match="secret"):
             await bad
         assert (await good).body == b"[5]"

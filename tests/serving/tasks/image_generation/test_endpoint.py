@@ -144,13 +144,13 @@ def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: P
         def ask(seed: int) -> httpx.Response:
             return httpx.post(f"{served.url}/sample", json={"seed": seed, "count": 4000}, timeout=60)
 
-        with ThreadPoolExecutor(8) as pool:
-            responses = list(pool.map(ask, range(24)))
+        with ThreadPoolExecutor(24) as pool:
+            responses = list(pool.map(ask, range(48)))
     counts = Counter(response.status_code for response in responses)
     assert set(counts) == {200, 503}
     for response in responses:
         if response.status_code == 503:
-            assert response.headers["retry-after"] == "1"
+            assert int(response.headers["retry-after"]) >= 1
             assert "overloaded" in response.json()["error"]
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
 
