@@ -18,9 +18,10 @@ from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position
-from components.training.loop import plan_of, train
+from components.training.loop import train
 from components.training.machine import start
 from components.training.objective import Data
+from components.training.plan import plan_of
 from components.training.precision import Precision
 
 

@@ -22,8 +22,9 @@ from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ModelyardError
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import has_checkpoint
-from components.training.loop import POINTS_OF_A_CURVE, Plan
+from components.training.loop import POINTS_OF_A_CURVE
 from components.training.objective import Batch, Data, Objective
+from components.training.plan import Plan
 
 logger = logging.getLogger(__name__)
 

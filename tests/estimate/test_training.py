@@ -18,7 +18,8 @@ from components.objectives import OBJECTIVES, objective_of
 from components.params import PretrainFromData, TrainFromLabels
 from components.plumbing.errors import InputError
 from components.tracking.tracker import NullTracker
-from components.training.loop import plan_of, train
+from components.training.loop import train
+from components.training.plan import plan_of
 
 CPU = torch.device("cpu")
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.99]}

@@ -16,8 +16,10 @@ from components.plumbing.errors import InputError
 from components.recipes import load_recipe
 from components.tracking.tracker import NullTracker
 from components.training import loop
-from components.training.loop import Seat, plan_of, train
+from components.training.loop import train
 from components.training.objective import Data, Objective
+from components.training.plan import plan_of
+from components.training.seats import Seat
 from tests.tiny_images import SHAPE, make_generating, write_images
 
 CPU = torch.device("cpu")

@@ -14,8 +14,9 @@ from components.params import PretrainFromData
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import NullTracker
-from components.training.loop import plan_of, train
+from components.training.loop import train
 from components.training.objective import Data, Objective
+from components.training.plan import plan_of
 from tests.tiny_documents import tiny_documents, write_documents_of
 
 CONTEXT = 16

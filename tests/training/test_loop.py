@@ -17,10 +17,11 @@ from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
 from components.training.checkpoint import Position, kept_manner
-from components.training.loop import Plan, train
+from components.training.loop import train
 from components.training.machine import start
 from components.training.objective import Objective, Player
 from components.training.optimizers import build_optimizer
+from components.training.plan import Plan
 from components.training.precision import choose_precision
 
 ROWS = Rows(

@@ -36,8 +36,9 @@ from components.pretrain.train import run
 from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Rows, collate
-from components.training.loop import plan_of, train
+from components.training.loop import train
 from components.training.objective import Data, Objective
+from components.training.plan import plan_of
 from tests.tiny import make_tiny_tokenizer
 
 SETTINGS: dict[str, Any] = {

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from components.params import Clip, Optimizer, Schedule
 from components.tracking.tracker import NullTracker
 from components.training.batches import training_members
-from components.training.loop import Plan, train
+from components.training.loop import train
 from components.training.objective import Objective, Player
 from components.training.optimizers import build_optimizer, rate_factor
+from components.training.plan import Plan
 
 NUM_ROWS = 24
 EPOCHS = 3

@@ -23,8 +23,9 @@ from components.tasks.text_generation.evaluate.plots import by_position, edges_o
 from components.tasks.text_generation.evaluate.report import Report, measure
 from components.tasks.text_generation.evaluate.writing import alike, distinct, variety
 from components.tracking.tracker import NullTracker
-from components.training.loop import plan_of, train
+from components.training.loop import train
 from components.training.objective import Data
+from components.training.plan import plan_of
 from tests.tiny_documents import tiny_documents, write_documents_of
 from tests.training.test_causal import SETTINGS as TRAINING
 
