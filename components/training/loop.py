@@ -15,6 +15,7 @@ from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position, load_best, load_checkpoint, save_best, save_checkpoint
 from components.training.objective import Batch, Objective
+from components.training.phases import drawn
 from components.training.plan import Plan
 from components.training.seats import BadStepError, Seat, own, remember
 from components.training.stopping import is_better, is_over, key_of, not_finite, stopped
@@ -84,7 +85,7 @@ class Course:
         batches = self.objective.batches(position.epoch, position.step - first)
         # The rest of an epoch is gone through to its end, though no step may be left of it.
         is_rest = look_at == first + plan.num_steps_per_epoch
-        for batch in islice(batches, None if is_rest else look_at - position.step):
+        for batch in drawn(islice(batches, None if is_rest else look_at - position.step)):
             seen = self.step(batch)
             position.step += 1
             self.num_units += batch.num_units

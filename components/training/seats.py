@@ -9,6 +9,7 @@ from torch import nn
 from components.training.checkpoint import Position
 from components.training.objective import Batch, Player
 from components.training.optimizers import clip_gradients, rate_factor
+from components.training.phases import phase
 from components.training.plan import Plan
 
 FIRST_STEPS = 10
@@ -34,14 +35,16 @@ class Seat:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.trained[0].device
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+        with phase("forward"), torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             loss_tensor = self.player.loss_of(model, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss_tensor.backward()
-        norm = clip_gradients(self.trained, plan.clip).item()
-        loss = loss_tensor.item()
-        check_step(loss, norm, position.first_losses.setdefault(self.player.name, []))
-        self.optimizer.step()
+        with phase("backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss_tensor.backward()
+        with phase("optimizer"):
+            norm = clip_gradients(self.trained, plan.clip).item()
+            loss = loss_tensor.item()
+            check_step(loss, norm, position.first_losses.setdefault(self.player.name, []))
+            self.optimizer.step()
         return {"loss": loss, "learning_rate": rate, "grad_norm": norm}
 
 
