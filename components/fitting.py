@@ -19,10 +19,39 @@ from components.objectives import OBJECTIVES, objective_of
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position
 from components.training.loop import train
-from components.training.machine import start
-from components.training.objective import Data
-from components.training.plan import plan_of
+from components.training.machine import Machine, start
+from components.training.objective import Data, Objective
+from components.training.plan import Plan, plan_of
 from components.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a stage, of which nothing is made yet."""
+
+    params: Trained
+    """The section of params.yaml."""
+    facts: Facts
+    data: Data
+    network: Callable[[], nn.Module]
+    """A function that makes a network of the same shapes, from which the needed memory is told."""
+    stage: str
+    """The name of the section."""
+    title: str
+    """The name of the training while it runs."""
+    first: Callable[[], nn.Module] | None = None
+    """A function that makes the network that is trained, with its first weights; None where `network` does."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A training that is about to take its first step."""
+
+    model: nn.Module
+    """The model that is trained, with a head that only the objective needs."""
+    objective: Objective
+    plan: Plan
+    machine: Machine
 
 
 @dataclass(frozen=True)
@@ -59,27 +88,34 @@ class Fitted:
         return self.position.history[-1]["train_loss"]
 
 
-def fit(
-    params: Trained, facts: Facts, data: Data, *, network: Callable[[], nn.Module], stage: str, checkpoints: Path,
-    tracker: Tracker, title: str, first: Callable[[], nn.Module] | None = None,
-) -> Fitted:  # fmt: skip
-    """Train the network that `first` makes, or without it the one that `network` makes, as `params` says.
+def begin(training: Training, *, checkpoints: Path, tracker: Tracker) -> Begun:
+    """Make everything that the training's first step needs.
 
-    `network` makes a network of the same shapes, from which the needed memory is told; `stage` names the section of
-    params.yaml, and `title` the training while it runs. Raise InputError where the training does not fit into memory,
-    and TrainingError where a figure is not finite or a loss explodes.
+    Raise InputError where the training does not fit into memory.
     """
+    params, facts, data = training.params, training.facts, training.data
     machine = start(params, checkpoints)
     tracker.tag(machine.tags())
-    check_memory(params, facts, network=network, data=data, stage=stage, device=machine.device)
-    model = (first or network)().to(machine.device)
+    check_memory(
+        params, facts, network=training.network, data=data, stage=training.stage, device=machine.device
+    )  # fmt: skip
+    model = (training.first or training.network)().to(machine.device)
     objective = OBJECTIVES[objective_of(params)]()(
         params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device,
         precision=machine.precision,
     )  # fmt: skip
-    trained = objective.model or model
-    plan = plan_of(params, objective, machine.precision)
-    with foretold(trained, plan, objective, data=data, checkpoints=checkpoints, tracker=tracker):
-        position = train(trained, plan, objective, checkpoints=checkpoints, tracker=tracker, title=title)
-    num_trained = sum(p.numel() for p in trained.parameters() if p.requires_grad)
-    return Fitted(objective.result(trained.cpu()), num_trained, position, machine.precision)
+    return Begun(objective.model or model, objective, plan_of(params, objective, machine.precision), machine)
+
+
+def fit(training: Training, *, checkpoints: Path, tracker: Tracker) -> Fitted:
+    """Train to the end, or carry on to it from a checkpoint.
+
+    Raise InputError where the training does not fit into memory, and TrainingError where a figure is not finite or a
+    loss explodes.
+    """
+    begun = begin(training, checkpoints=checkpoints, tracker=tracker)
+    model, objective, plan = begun.model, begun.objective, begun.plan
+    with foretold(model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker):
+        position = train(model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=training.title)
+    num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Fitted(objective.result(model.cpu()), num_trained, position, begun.machine.precision)

@@ -4,17 +4,26 @@ imported only when it is needed."""
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.params import Recipe
 from components.tasks import task_of
 from components.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from components.fitting import Training
 
 
 class Run(Protocol):
     """A function that runs a stage of a recipe on its inputs and outputs, and returns the report, a dataclass."""
 
     def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> Any: ...
+
+
+class Begin(Protocol):
+    """A function that tells the training of a stage, which would read `inputs` and write `outputs`."""
+
+    def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> "Training": ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class Stage:
     Inputs: type[Any]
     Outputs: type[Any]
     run: Run
+    training: Begin | None = None
+    """The training that the stage is made of, before anything of it is made; None of a stage that trains nothing."""
 
 
 def _ingest(recipe: Recipe) -> Stage:
@@ -47,13 +58,17 @@ def _preprocess(recipe: Recipe) -> Stage:
 def _pretrain(recipe: Recipe) -> Stage:
     from components.pretrain import MODES, Inputs, Outputs
 
-    return Stage(Inputs, Outputs, partial(MODES[recipe.pretrain.mode](), recipe.pretrain))
+    mode = MODES[recipe.pretrain.mode]()
+    training = partial(mode.training, recipe.pretrain) if mode.training else None
+    return Stage(Inputs, Outputs, partial(mode.run, recipe.pretrain), training)
 
 
 def _finetune(recipe: Recipe) -> Stage:
     from components.finetune import MODES, Inputs, Outputs
 
-    return Stage(Inputs, Outputs, partial(MODES[recipe.finetune.mode](), recipe.finetune))
+    mode = MODES[recipe.finetune.mode]()
+    training = partial(mode.training, recipe.finetune) if mode.training else None
+    return Stage(Inputs, Outputs, partial(mode.run, recipe.finetune), training)
 
 
 def _evaluate(recipe: Recipe) -> Stage:

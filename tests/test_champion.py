@@ -87,7 +87,7 @@ def train(folder: Path, read: pretrain.Inputs, *, source: str | None, tracker: T
 def pretrained(target: Path, params: PretrainFromData | Load, read: pretrain.Inputs, *, tracker: Tracker) -> Path:
     target.mkdir()
     outputs = pretrain.Outputs(target / "model", target / "history.csv", target / "checkpoints")
-    pretrain.MODES[params.mode]()(params, read, outputs, tracker=tracker)
+    pretrain.MODES[params.mode]().run(params, read, outputs, tracker=tracker)
     return outputs.model
 
 

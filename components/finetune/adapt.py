@@ -12,7 +12,7 @@ from typing import Any, cast
 from components.finetune.control import ControlTracker, write_no_control
 from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
-from components.fitting import fit
+from components.fitting import Training, fit
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.encoder.ways import merge, restrict
 from components.models.facts import Facts, read_facts
@@ -70,6 +70,22 @@ def adapt(
 
     The encoder begins with the pretrained weights, or with random ones where `pretrained` is false.
     """
+    work = training_of(params, inputs, facts, name=to.name, pretrained=pretrained)
+    fitted = fit(work, checkpoints=outputs.checkpoints / to.name, tracker=tracker)
+    merged = merge(cast(EncoderClassifier, fitted.model))
+    save(merged, to, family="encoder", settings=None, facts=facts)
+    make_openable(to, predictor=inputs.predictor)
+    return trained_on_labels(replace(fitted, model=merged)), fitted.position
+
+
+def training(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Training:
+    """Return the training of the pretrained encoder, without that of its control."""
+    del tracker
+    return training_of(params, inputs, read_facts(inputs.predictor), name=outputs.model.name, pretrained=True)
+
+
+def training_of(params: Adapt, inputs: Inputs, facts: Facts, *, name: str, pretrained: bool) -> Training:
+    """Return the training of a classifier that will lie in the folder `name`."""
     labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
 
     def network(*, pretrained: bool) -> EncoderClassifier:
@@ -77,15 +93,11 @@ def adapt(
         restrict(model, params.way)
         return model
 
-    fitted = fit(
+    return Training(
         params, facts, Data(inputs.train, inputs.validation, None, inputs.predictor),
         network=partial(network, pretrained=False), first=partial(network, pretrained=pretrained),
-        stage="finetune", checkpoints=outputs.checkpoints / to.name, tracker=tracker, title=f"finetune {to.name}",
+        stage="finetune", title=f"finetune {name}",
     )  # fmt: skip
-    merged = merge(cast(EncoderClassifier, fitted.model))
-    save(merged, to, family="encoder", settings=None, facts=facts)
-    make_openable(to, predictor=inputs.predictor)
-    return trained_on_labels(replace(fitted, model=merged)), fitted.position
 
 
 def adapt_nothing(

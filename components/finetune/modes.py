@@ -1,10 +1,14 @@
 """The modes of finetune by name, each imported only when it is asked for."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.finetune.stage import Inputs, Outputs
 from components.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from components.fitting import Training
 
 
 class Make(Protocol):
@@ -13,22 +17,37 @@ class Make(Protocol):
     def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
 
 
-def _adapt() -> Make:
-    from components.finetune.adapt import run
+class Begin(Protocol):
+    """The function that tells the training of a mode of finetune, of which nothing is made yet."""
 
-    return run
+    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> "Training": ...
 
 
-def _none() -> Make:
+@dataclass(frozen=True)
+class Mode:
+    """A mode of finetune."""
+
+    run: Make
+    training: Begin | None = None
+    """None of a mode that trains nothing."""
+
+
+def _adapt() -> Mode:
+    from components.finetune.adapt import run, training
+
+    return Mode(run, training)
+
+
+def _none() -> Mode:
     from components.finetune.none import run
 
-    return run
+    return Mode(run)
 
 
-def _train() -> Make:
-    from components.finetune.train import run
+def _train() -> Mode:
+    from components.finetune.train import run, training
 
-    return run
+    return Mode(run, training)
 
 
-MODES: dict[str, Callable[[], Make]] = {"adapt": _adapt, "none": _none, "train": _train}
+MODES: dict[str, Callable[[], Mode]] = {"adapt": _adapt, "none": _none, "train": _train}

@@ -5,7 +5,7 @@ from functools import partial
 from components.finetune.control import write_no_control
 from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
-from components.fitting import fit
+from components.fitting import Training, fit
 from components.models.facts import read_facts
 from components.models.opening import make_openable
 from components.models.storage import build, save
@@ -22,18 +22,23 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
     Raise InputError where the training does not fit into memory, or where `params.source` holds another kind of model,
     and SourceError where the model of `params.source` read other tokens.
     """
-    facts = read_facts(inputs.predictor)
-    data = Data(inputs.train, inputs.validation, None, inputs.predictor)
-    first = partial(
-        first_weights, params.model, facts, params.source, stage="finetune", predictor=inputs.predictor,
-        root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
-    )  # fmt: skip
-    fitted = fit(
-        params, facts, data, network=partial(build, params.model, facts), first=first, stage="finetune",
-        checkpoints=outputs.checkpoints, tracker=tracker, title="finetune",
-    )  # fmt: skip
-    save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=facts)
+    work = training(params, inputs, outputs, tracker=tracker)
+    fitted = fit(work, checkpoints=outputs.checkpoints, tracker=tracker)
+    save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=work.facts)
     make_openable(outputs.model, predictor=inputs.predictor)
     write_no_control(outputs.control)
     write_history(outputs.history, fitted.position.history)
     return trained_on_labels(fitted)
+
+
+def training(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Training:
+    """Return the training of the recipe's own model on the labels."""
+    facts = read_facts(inputs.predictor)
+    first = partial(
+        first_weights, params.model, facts, params.source, stage="finetune", predictor=inputs.predictor,
+        root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
+    )  # fmt: skip
+    return Training(
+        params, facts, Data(inputs.train, inputs.validation, None, inputs.predictor),
+        network=partial(build, params.model, facts), first=first, stage="finetune", title="finetune",
+    )  # fmt: skip

@@ -1,10 +1,14 @@
 """The modes of pretrain by name, each imported only when it is asked for."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.pretrain.stage import Inputs, Outputs
 from components.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from components.fitting import Training
 
 
 class Make(Protocol):
@@ -13,22 +17,37 @@ class Make(Protocol):
     def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Any: ...
 
 
-def _load() -> Make:
+class Begin(Protocol):
+    """The function that tells the training of a mode of pretrain, of which nothing is made yet."""
+
+    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> "Training": ...
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A mode of pretrain."""
+
+    run: Make
+    training: Begin | None = None
+    """None of a mode that trains nothing."""
+
+
+def _load() -> Mode:
     from components.pretrain.load import run
 
-    return run
+    return Mode(run)
 
 
-def _none() -> Make:
+def _none() -> Mode:
     from components.pretrain.none import run
 
-    return run
+    return Mode(run)
 
 
-def _train() -> Make:
-    from components.pretrain.train import run
+def _train() -> Mode:
+    from components.pretrain.train import run, training
 
-    return run
+    return Mode(run, training)
 
 
-MODES: dict[str, Callable[[], Make]] = {"load": _load, "none": _none, "train": _train}
+MODES: dict[str, Callable[[], Mode]] = {"load": _load, "none": _none, "train": _train}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from components.fitting import fit
+from components.fitting import Training, fit
 from components.models.facts import read_facts
 from components.models.opening import make_openable
 from components.models.storage import WEIGHTS, build, save
@@ -42,17 +42,9 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
     Raise InputError where the training does not fit into memory, or where `params.source` holds another kind of model,
     and SourceError where the model of `params.source` read other tokens.
     """
-    facts = read_facts(inputs.predictor)
-    data = Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor)
-    first = partial(
-        first_weights, params.model, facts, params.source, stage="pretrain", predictor=inputs.predictor,
-        root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
-    )  # fmt: skip
-    fitted = fit(
-        params, facts, data, network=partial(build, params.model, facts), first=first, stage="pretrain",
-        checkpoints=outputs.checkpoints / "train", tracker=tracker, title="pretrain",
-    )  # fmt: skip
-    save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=facts)
+    work = training(params, inputs, outputs, tracker=tracker)
+    fitted = fit(work, checkpoints=outputs.checkpoints / "train", tracker=tracker)
+    save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=work.facts)
     make_openable(outputs.model, predictor=inputs.predictor)
     write_history(outputs.history, fitted.position.history)
     return Report(
@@ -67,3 +59,16 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
         validation_loss=fitted.best["validation_loss"],
         size_bytes=(outputs.model / WEIGHTS).stat().st_size,
     )
+
+
+def training(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Training:
+    """Return the training of the model on the recipe's own rows."""
+    facts = read_facts(inputs.predictor)
+    first = partial(
+        first_weights, params.model, facts, params.source, stage="pretrain", predictor=inputs.predictor,
+        root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
+    )  # fmt: skip
+    return Training(
+        params, facts, Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor),
+        network=partial(build, params.model, facts), first=first, stage="pretrain", title="pretrain",
+    )  # fmt: skip
