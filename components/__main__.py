@@ -37,8 +37,9 @@ from components.plumbing.stopping import Stopping
 from components.recipes import check_name, load_recipe, section_of, stages
 from components.stages import STAGES
 from components.tracking.registry import noted_weights
+from components.tracking.stage_run import PIPELINE_VARIABLE, stage_run
 from components.tracking.store import store_errors
-from components.tracking.tracker import PIPELINE_VARIABLE, Tracker, stage_run
+from components.tracking.tracker import Tracker
 from serving.predictors.session import VARIABLE as DEVICE
 
 DVC_STAGE = "DVC_STAGE"

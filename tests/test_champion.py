@@ -23,7 +23,8 @@ from components.params.families.gpt import GptSettings
 from components.plumbing.artifacts import artifact_names, files_of, write_json
 from components.plumbing.errors import InputError, SourceError
 from components.tasks import task_of
-from components.tracking.tracker import NullTracker, Tracker, stage_run
+from components.tracking.stage_run import stage_run
+from components.tracking.tracker import NullTracker, Tracker
 from tests.finetune.rows import array_inputs, outputs_in
 from tests.finetune.test_train import params as of_its_own
 from tests.tasks.text_generation.test_preprocess import SETTINGS as DOCUMENTS

@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
 from components.estimate.replay import Timing, time_operations
-from components.estimate.rows import num_tokens
 from components.estimate.trace import Operation, Phase, Trace, fake_mode, trace_step
 from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
@@ -25,6 +23,7 @@ from components.training.checkpoint import has_checkpoint
 from components.training.loop import POINTS_OF_A_CURVE
 from components.training.objective import Batch, Data, Objective
 from components.training.plan import Plan
+from components.training.splits import count_rows, count_values
 
 logger = logging.getLogger(__name__)
 
@@ -209,5 +208,5 @@ def validation_rows(data: Data) -> int:
     are measured after an epoch."""
     facts = read_facts(data.predictor)
     if facts.reads_windows:
-        return min(MAX_VALIDATION_WINDOWS, num_tokens(data.validation) // facts.context)
-    return pq.read_metadata(data.validation).num_rows
+        return min(MAX_VALIDATION_WINDOWS, count_values(data.validation, "input_ids") // facts.context)
+    return count_rows(data.validation)

@@ -10,14 +10,13 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from components.models.facts import Facts
 from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json, write_json
 from components.training.objective import Data
+from components.training.splits import Lists, Split, read_split, write_split
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>")
 
@@ -64,38 +63,29 @@ def write_rows(folder: Path, facts: Facts, counts: Counts, *, predictor: Path) -
     sizes = {"train": counts.num_train, "validation": counts.num_validation, "unlabelled": counts.num_unlabelled}
     for name, num_rows in sizes.items():
         number = np.arange(num_rows)
-        columns: dict[str, pa.Array] = {"row": pa.array(number)}
+        numbers: dict[str, np.ndarray] = {"row": number}
+        columns: dict[str, Lists] = {}
         if facts.num_labels:
-            columns["label_id"] = pa.array((number % facts.num_labels).astype(np.int32))
+            numbers["label_id"] = (number % facts.num_labels).astype(np.int32)
         if facts.shape:
             columns["values"] = lists(np.full(num_rows * prod(facts.shape), told["offset"], np.float32), num_rows)
         else:
             lengths = np.resize(counts.lengths or [counts.length], num_rows).astype(np.int32)
             ids = np.arange(lengths.sum(), dtype=np.int32) % max(1, facts.vocab_size - len(SPECIAL))
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            made = pa.array(ids + min(len(SPECIAL), facts.vocab_size - 1))
-            columns["input_ids"] = pa.ListArray.from_arrays(pa.array(offsets), made)
-            columns["num_bytes"] = pa.array(4 * lengths)
-        pq.write_table(pa.table(columns), folder / f"{name}.parquet", compression="none")
-    paths = (folder / f"{name}.parquet" for name in sizes)
+            columns["input_ids"] = Lists(ids + min(len(SPECIAL), facts.vocab_size - 1), offsets)
+            numbers["num_bytes"] = 4 * lengths
+        write_split(folder / f"{name}.safetensors", Split(numbers, columns))
+    paths = (folder / f"{name}.safetensors" for name in sizes)
     return Data(*paths, predictor=folder / "predictor")
 
 
-def lists(numbers: np.ndarray, num_rows: int) -> pa.ListArray:
+def lists(numbers: np.ndarray, num_rows: int) -> Lists:
     """Cut numbers into `num_rows` lists of one length."""
     length = len(numbers) // num_rows if num_rows else 0
-    offsets = np.arange(num_rows + 1, dtype=np.int32) * length
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers))
+    return Lists(numbers, np.arange(num_rows + 1, dtype=np.int32) * length)
 
 
 def text_lengths(path: Path) -> np.ndarray:
     """Return the number of tokens of each text of a split, (N,)."""
-    ids = pq.read_table(path, columns=["input_ids"])["input_ids"].combine_chunks()
-    return np.diff(ids.offsets.to_numpy())
-
-
-def num_tokens(path: Path) -> int:
-    """Return the number of tokens of all rows of a split, as the file's footer counts them."""
-    found = pq.read_metadata(path)
-    place = [found.schema.column(i).path.split(".")[0] for i in range(found.num_columns)].index("input_ids")
-    return sum(found.row_group(i).column(place).num_values for i in range(found.num_row_groups))
+    return read_split(path, ["input_ids"]).lists["input_ids"].lengths

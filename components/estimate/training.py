@@ -12,7 +12,6 @@ from itertools import islice
 from math import prod
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import (
@@ -23,7 +22,7 @@ from torch._subclasses.fake_tensor import (
 
 from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
 from components.estimate.prediction import Part, is_whole, typical_batches
-from components.estimate.rows import Counts, num_tokens, text_lengths, write_rows
+from components.estimate.rows import Counts, text_lengths, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
@@ -32,6 +31,7 @@ from components.plumbing.errors import ModelyardError
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
 from components.training.precision import Precision, choose_precision
+from components.training.splits import count_rows, count_values
 
 Trained = PretrainFromData | TrainFromLabels | Adapt
 MAX_NUMBERS = 10_000_000
@@ -114,7 +114,7 @@ def numbers_needed(error: BaseException) -> str | None:
 
 def counts_in(data: Data, facts: Facts) -> Counts:
     """Count the rows that preprocess left, with the tokens of the longest text."""
-    count = num_tokens if facts.reads_windows else lambda path: pq.read_metadata(path).num_rows
+    count = partial(count_values, column="input_ids") if facts.reads_windows else count_rows
     train, validation, unlabelled = (
         count(path) if path else 0 for path in (data.train, data.validation, data.unlabelled)
     )

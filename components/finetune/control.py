@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.plumbing.artifacts import write_json
 from components.tracking.tracker import Tracker
 
@@ -29,6 +32,9 @@ class ControlTracker:
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
         self.tracker.log_file(path, folder=f"control/{folder}".rstrip("/"))
+
+    def log_picture(self, picture: NDArray[np.uint8], name: str) -> None:
+        self.tracker.log_picture(picture, f"control/{name}")
 
     def tag(self, values: Mapping[str, str]) -> None:
         self.tracker.tag({f"{PREFIX}{name}": value for name, value in values.items()})

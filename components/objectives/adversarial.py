@@ -15,7 +15,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,11 +29,12 @@ from components.params import Adversarial, PretrainFromData
 from components.plumbing.artifacts import PREDICTOR, read_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
-from components.training.batches import check_batch_norm, num_batches, read_arrays, rows_of_a_step, training_members
+from components.training.batches import check_batch_norm, num_batches, rows_of_a_step, training_members
 from components.training.objective import Data, Objective, Player
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
-from serving.predictors.pictures import grey_levels, png_of, tiled
+from components.training.splits import read_arrays
+from serving.predictors.pictures import grey_levels, tiled
 
 NUM_PICTURES = 12
 """The number of sample grids that a training aims to show, the last epoch's among them."""
@@ -271,10 +271,7 @@ def is_shown(epoch: int, *, num_epochs: int) -> bool:
 def show(rows: Tensor, *, shape: tuple[int, ...], epoch: int, tracker: Tracker) -> None:
     """Log rows in the model's scale as one picture, named by the epoch, so that progress can be watched."""
     images = grey_levels(rows.cpu().numpy(), shape=shape)
-    with TemporaryDirectory(prefix="modelyard-samples-") as folder:
-        path = Path(folder) / f"epoch_{epoch:04d}.png"
-        path.write_bytes(png_of(tiled(images)))
-        tracker.log_file(path, folder="samples")
+    tracker.log_picture(tiled(images), f"samples/epoch_{epoch:04d}.png")
 
 
 def kept(trained: nn.Module, model: nn.Module) -> nn.Module:

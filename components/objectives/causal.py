@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -33,6 +32,7 @@ from components.training.batches import rows_of_a_step
 from components.training.objective import Data, Objective, Player
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
+from components.training.splits import read_split
 
 MAX_VALIDATION_WINDOWS = 256  # evenly over the split: enough for the third digit, and seconds for a large split
 LARGEST_EXPONENT = 700.0  # of a perplexity that is still a number
@@ -132,16 +132,15 @@ def check_model(model: nn.Module, params: PretrainFromData, facts: Facts, *, dev
 
 def read_stream(path: Path, *, end_of_text_id: int) -> Stream:
     """Read the documents of a split; raise InputError where there is none."""
-    table = pq.read_table(path, columns=["row", "input_ids", "num_bytes"])
-    if not len(table):
+    split = read_split(path, ["input_ids", "num_bytes"])
+    if not len(split):
         raise InputError(f"{path.name} holds no documents; add some, or change preprocess.split")
-    ids = table["input_ids"].combine_chunks()
-    lengths: NDArray[np.int64] = np.diff(ids.offsets.to_numpy())
-    row = np.repeat(table["row"].to_numpy(), lengths)
+    ids = split.lists["input_ids"]
+    row = np.repeat(split.numbers["row"], ids.lengths)
     return Stream(
-        tokens=np.concatenate([[end_of_text_id], ids.flatten().to_numpy()]).astype(np.int64),
+        tokens=np.concatenate([[end_of_text_id], ids.flat]).astype(np.int64),
         row=np.concatenate([row[:1], row]),
-        num_bytes=int(table["num_bytes"].to_numpy().sum()),
+        num_bytes=int(split.numbers["num_bytes"].sum()),
     )
 
 

@@ -36,13 +36,13 @@ from components.training.batches import (
     Rows,
     num_batches,
     ordered_batches,
-    read_rows,
     rows_of_a_step,
     training_batches,
 )
 from components.training.objective import Data, Objective, Player
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
+from components.training.splits import read_rows
 
 MASK_TOKENS = ("[MASK]", "<mask>")
 SHARE_MASKED, SHARE_REPLACED = 0.8, 0.1

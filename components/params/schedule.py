@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from cronsim import CronSim, CronSimError
 from pydantic import Field, model_validator
 
 from components.params.section import Section
@@ -40,6 +39,8 @@ class RunSchedule(Section):
                 "day of month, month, day of week"
             )
         if self.cron is not None:
+            from cronsim import CronSim, CronSimError  # here, since a machine that only trains reads no cron
+
             try:
                 next(CronSim(self.cron, datetime.now()))
             except (CronSimError, StopIteration) as error:

@@ -13,14 +13,15 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column
+from typing import TYPE_CHECKING
 
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import DiskFullError
 from components.plumbing.logs import clears_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ MAX_MILESTONES = 20
 class Bar:
     """A count of steps of a known number; `update` may carry figures that are shown beside the bar."""
 
-    def __init__(self, title: str, total: int, live: Progress | None) -> None:
+    def __init__(self, title: str, total: int, live: "Progress | None") -> None:
         self.title, self.total, self.done = title, total, 0
         self._live = live
         self.task: TaskID | None = live.add_task(title, total=total, figures="") if live else None
@@ -81,7 +82,7 @@ class Bar:
 class Shown:
     """The display of this process: the open bars, each within the one before; the last is the one that is seen."""
 
-    live: Progress | None = None
+    live: "Progress | None" = None
     bars: list[Bar] = []  # noqa: RUF012  (one for the process, which has one terminal)
     milestones: list[str] = []  # noqa: RUF012
     left: float = -LEAVE_EVERY_S
@@ -93,7 +94,7 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def live_console() -> Console | None:
+def live_console() -> "Console | None":
     """Return the console to write to while a bar is shown, so that the bar stays below; None without one."""
     return Shown.live.console if Shown.live is not None else None
 
@@ -127,9 +128,12 @@ def shown_bar(title: str, total: int) -> Generator[Bar]:
             Shown.live = None
 
 
-def one_line_display() -> Progress:
+def one_line_display() -> "Progress":
     """Return a display of one line, 80 columns wide with three figures; what is too long is cut, never wrapped, since
     other lines count on one line."""
+    from rich.console import Console  # here, since only a terminal needs it
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     def column() -> Column:
         return Column(no_wrap=True)
@@ -147,7 +151,7 @@ def one_line_display() -> Progress:
 
 
 @contextmanager
-def shown_last(title: str, total: int, live: Progress) -> Generator[Bar]:
+def shown_last(title: str, total: int, live: "Progress") -> Generator[Bar]:
     """Show a bar in place of the one that it is within, for the block."""
     outer = Shown.bars[-1].task if Shown.bars else None
     if outer is not None:

@@ -1,35 +1,11 @@
-"""The reports of a stage: the `Tracker` that it sees, and the MLflow run behind it. The store is store.py's.
+"""What a stage tells of its work while it works; stage_run.py has the MLflow run behind it."""
 
-The parent of a stage's run is RUNNING while the stage runs.
-"""
-
-import json
-import logging
-import os
-import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
-from components.plumbing.artifacts import FILES, REPORT, Layout, digest_of, read_json
-from components.plumbing.errors import GateError
-from components.plumbing.processes import identity
-from components.recipes import stages
-from components.tracking.headline import flatten, is_number
-from components.tracking.pipeline_run import PipelineRun
-from components.tracking.registry import note_weights, noted_weights
-from components.tracking.store import Store, git_commit, process_tags
-from components.tracking.system_metrics import system_metrics
-
-logger = logging.getLogger(__name__)
-
-PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
-"""The environment variable with the name of the pipeline run that a stage belongs to; set by the flow, derived
-from dvc's process otherwise."""
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Tracker(Protocol):
@@ -41,6 +17,10 @@ class Tracker(Protocol):
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
         """Log a file or a whole folder, below `folder` of the run's artifacts."""
+        ...
+
+    def log_picture(self, picture: NDArray[np.uint8], name: str) -> None:
+        """Log a grey picture (its height, its width) as a PNG, at a path below the run's artifacts."""
         ...
 
     def tag(self, values: Mapping[str, str]) -> None:
@@ -71,6 +51,9 @@ class NullTracker:
     def log_file(self, path: Path, *, folder: str = "") -> None:
         pass
 
+    def log_picture(self, picture: NDArray[np.uint8], name: str) -> None:
+        pass
+
     def tag(self, values: Mapping[str, str]) -> None:
         pass
 
@@ -82,158 +65,3 @@ class NullTracker:
 
     def champion_weights(self, folder: Path) -> Path | None:
         return None
-
-
-@dataclass
-class StageTracker:
-    """The tracker of one stage, which logs to its run in MLflow."""
-
-    store: Store
-    stage: str
-    run_id: str
-    curves: set[str] = field(default_factory=set)
-    """The names of the metrics that have points already."""
-
-    def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        from mlflow.entities import Metric
-
-        self.curves |= values.keys()
-        now = int(time.time() * 1000)
-        self.store.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
-
-    def log_file(self, path: Path, *, folder: str = "") -> None:
-        if path.is_dir():
-            self.store.client.log_artifacts(self.run_id, str(path), folder or path.name)
-        else:
-            self.store.client.log_artifact(self.run_id, str(path), folder or None)
-
-    def tag(self, values: Mapping[str, str]) -> None:
-        for key, value in values.items():
-            self.store.client.set_tag(self.run_id, f"modelyard.{key}", value[:5000])
-
-    def name(self, words: str) -> None:
-        """Name the run in MLflow's pages."""
-        self.store.client.update_run(self.run_id, name=words)
-
-    def provenance(self) -> dict[str, Any]:
-        root, recipe = self.store.root, self.store.recipe
-        upstream = stages()[: stages().index(self.stage)]
-        made_by = {s: self.store.run_of(digest_of(Layout(root, recipe, s).artifact)) for s in upstream}
-        runs = {stage: run_id for stage, run_id in made_by.items() if run_id} | {self.stage: self.run_id}
-        return {"git_commit": git_commit(root), "runs": runs}
-
-    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
-        registry = self.store.registry
-        registered = registry.register(folder, weights=weights, run_id=self.run_id)
-        note_weights(self.store.root, registry)  # of the first, which is the champion at once
-        return registered
-
-    def champion_weights(self, folder: Path) -> Path | None:
-        digest = noted_weights(self.store.root, self.store.recipe)
-        return self.store.registry.bring_weights(digest, folder) if digest else None
-
-    def log_start(self, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
-        """Log the parameters of the stage, and its inputs by name and digest."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-
-        flat = flatten(params)
-        self.store.client.log_batch(self.run_id, params=[Param(k, str(v)[:6000]) for k, v in flat.items()])
-        context = [InputTag("mlflow.data.context", self.stage)]
-        source = json.dumps({"uri": f"artifacts/{self.store.recipe}"})
-        datasets = [
-            DatasetInput(Dataset(name=name, digest=digest[:36], source_type="local", source=source), tags=context)
-            for name, digest in inputs.items()
-        ]
-        if datasets:
-            self.store.client.log_inputs(self.run_id, datasets)
-
-    def log_end(self, folder: Path) -> None:
-        """Log the report and the artifact's digest, once the artifact is in place.
-
-        A figure with the name of a curve becomes `report.<name>`: it is of another moment than the curve's points.
-        """
-        report: dict[str, Any] = read_json(folder / REPORT)
-        numbers = {k: v for k, v in report.items() if is_number(v)}
-        named = {f"report.{name}" if name in self.curves else name: value for name, value in numbers.items()}
-        self.log_metrics(named, step=0)
-        for key, value in report.items():
-            if isinstance(value, str):
-                self.store.client.set_tag(self.run_id, f"report.{key}", value[:5000])
-        self.log_file(folder / REPORT)
-        self.log_file(folder / FILES)
-        self.store.client.set_tag(self.run_id, "modelyard.digest", digest_of(folder) or "")
-
-
-@contextmanager
-def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
-    """Make the MLflow run of a stage for the block, below the parent of the pipeline run that it belongs to.
-
-    It ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the parent likewise.
-    """
-    store = Store(root, recipe)
-    store.kill_stale()
-    parent = PipelineRun.of(store, pipeline_name())
-    parent.link_cached(stages()[: stages().index(stage)])
-    store.client.update_run(parent.run_id, status="RUNNING")
-    for key, value in process_tags(root).items():
-        store.client.set_tag(parent.run_id, key, value)
-    tags = {"modelyard.stage": stage, "mlflow.parentRunId": parent.run_id, **process_tags(root)}
-    run_id = store.client.create_run(store.experiment_id, run_name=stage, tags=tags).info.run_id
-    status = "FINISHED"
-    try:  # at once: whatever ends the stage from here on must not leave its run as RUNNING
-        parent.summarise()
-        with system_metrics(store.client, run_id):
-            yield StageTracker(store, stage, run_id)
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    except BaseException as error:
-        status = "FAILED"
-        store.client.set_tag(run_id, "modelyard.error", f"{type(error).__name__}: {error}"[:5000])
-        if isinstance(error, GateError):
-            note_refusal(store, run_id, error)
-        raise
-    finally:
-        store.client.set_terminated(run_id, status)
-        parent.end(status)
-        parent.summarise()
-
-
-def note_refusal(store: Store, run_id: str, error: GateError) -> None:
-    """Log the report that a gate judged, with its figures as metrics, so that what was refused can be
-    compared with what was not."""
-    now = int(time.time() * 1000)
-    report: dict[str, Any] = dict(error.report)
-    for name, value in report.items():
-        if is_number(value):
-            store.client.log_metric(run_id, name, float(value), timestamp=now, step=0)
-    store.client.log_dict(run_id, report, REPORT)
-
-
-@contextmanager
-def watching_run(root: Path, recipe: str, name: str) -> Generator[StageTracker]:
-    """Make a run in the recipe's experiment for the block that belongs to no pipeline run: of what is seen
-    while the model is served."""
-    store = Store(root, recipe)
-    store.kill_stale()
-    tags = {"modelyard.stage": name, **process_tags(root)}
-    run_id = store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
-    status = "FAILED"
-    try:
-        yield StageTracker(store, name, run_id)
-        status = "FINISHED"
-    finally:
-        store.client.set_terminated(run_id, status)
-
-
-def pipeline_name() -> str:
-    """Return the name that the stages of one pipeline run share: the flow's name for it, or the
-    identity of the dvc process."""
-    named = os.environ.get(PIPELINE_VARIABLE)
-    if named:
-        return named
-    for process in psutil.Process().parents():
-        with suppress(psutil.Error):
-            if any(Path(word).name == "dvc" for word in process.cmdline()[:3]):
-                return f"dvc {identity(process)}"
-    return f"stage {identity()}"

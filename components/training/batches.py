@@ -6,12 +6,9 @@ Legend: N rows of a split, B rows of a batch, T tokens of its longest row.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -98,29 +95,6 @@ class ArrayBatch:
     def num_units(self) -> int:
         """The number of rows."""
         return len(self.row)
-
-
-def read_rows(path: Path) -> Rows:
-    """Read a split of tokenized texts."""
-    table = pq.read_table(path, columns=["row", "input_ids", "label_id"])
-    ids = table["input_ids"].combine_chunks()
-    flat, offsets = ids.flatten().to_numpy(), ids.offsets.to_numpy()
-    return Rows(
-        row=table["row"].to_numpy(),
-        input_ids=[flat[a:b] for a, b in pairwise(offsets - offsets[0])],
-        label_id=table["label_id"].to_numpy(),
-    )
-
-
-def read_arrays(path: Path, *, shape: tuple[int, ...]) -> Arrays:
-    """Read a split of arrays, each of the given shape."""
-    table = pq.read_table(path, columns=["row", "values", "label_id"])
-    flat = table["values"].combine_chunks().flatten().to_numpy()
-    return Arrays(
-        row=table["row"].to_numpy(),
-        values=flat.astype(np.float32, copy=False).reshape(len(table), *shape),
-        label_id=table["label_id"].to_numpy(),
-    )
 
 
 def rows_of_a_step(batch_size: int | Literal["full"], *, num_rows: int) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
-from components.champion import champion_folder
 from components.models.facts import Facts
 from components.models.storage import FAMILY, build, load
 from components.params import ModelSource
@@ -38,6 +37,8 @@ def first_weights(
         return model
     try:
         if source == "champion":
+            from components.champion import champion_folder  # here, since it reads params.yaml and the registry
+
             folder = champion_folder(tracker, work, setting=f"{stage}.source")
         else:
             folder = fetch_folder(source, root=root, folder=work)

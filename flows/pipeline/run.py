@@ -25,8 +25,8 @@ from components.plumbing.processes import DRIVER_VARIABLE, identity
 from components.recipes import load_recipe
 from components.tracking.pipeline_run import PipelineRun
 from components.tracking.registry import CHAMPION
+from components.tracking.stage_run import PIPELINE_VARIABLE
 from components.tracking.store import Store
-from components.tracking.tracker import PIPELINE_VARIABLE
 from flows.pipeline.graph import check_reached, check_stage, open_repo, read_graph
 from flows.pipeline.leftovers import clear_leftovers
 from flows.pipeline.prefect_pages import tell_mlflow

@@ -35,7 +35,7 @@ from components.plumbing.locks import hold
 from components.plumbing.processes import identity, start_to_stay
 from components.recipes import load_recipe
 from components.tasks import task_of
-from components.tracking.tracker import watching_run
+from components.tracking.stage_run import watching_run
 from flows.pipeline.changes import when_unlocked
 from flows.pipeline.graph import open_repo
 from flows.pipeline.prefect_pages import tell_pages

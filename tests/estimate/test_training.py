@@ -10,7 +10,7 @@ from torch import nn
 from components.estimate import memory, training
 from components.estimate.prediction import foretold, predict
 from components.estimate.recipe import Training, estimate_training
-from components.estimate.rows import Counts, num_tokens, write_predictor, write_rows
+from components.estimate.rows import Counts, write_predictor, write_rows
 from components.estimate.training import check_memory, one_step
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
@@ -273,11 +273,6 @@ def test_the_largest_step_is_told_and_no_rest_of_an_epoch(tmp_path) -> None:
         _, data = made_rows(tmp_path / str(num_train), task, facts, num_train=num_train)
         peaks.append(check_memory(params, facts, network=network, data=data, stage="pretrain").peak)
     assert peaks[0] == peaks[1]
-
-
-def test_tokens_are_counted_from_the_footer(tmp_path) -> None:
-    _, data = made_rows(tmp_path, "text_generation", LANGUAGE)
-    assert num_tokens(data.train) == 50 * 32
 
 
 class Logged(NullTracker):

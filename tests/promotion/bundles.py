@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from components.plumbing.artifacts import read_json
 from components.tracking.registry import Registry
+from components.tracking.stage_run import stage_run
 from components.tracking.store import open_registry
-from components.tracking.tracker import stage_run
 from tests.tiny_bundles import finish_bundle
 
 SPLIT = {"validation": 0.2, "test": 0.2, "seed": 0, "group": None}

@@ -5,7 +5,7 @@ import pytest
 
 from components.plumbing.artifacts import replace, sha256_of, write_json, writing
 from components.plumbing.errors import InputError
-from components.tracking.tracker import stage_run
+from components.tracking.stage_run import stage_run
 from flows.router.challengers import challenge, withdraw
 from flows.router.project import Project
 from flows.router.versions import ServedVersion

@@ -16,8 +16,8 @@ import pytest
 from components.package.bento import free_port
 from components.plumbing.artifacts import read_json, sha256_of
 from components.tracking.registry import CHAMPION, fault_of
+from components.tracking.stage_run import stage_run
 from components.tracking.store import open_registry
-from components.tracking.tracker import stage_run
 from tests.projects import environment
 from tests.tiny_bundles import as_before
 from tests.tiny_language import write_language_bundle

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Never
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from components.plumbing.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
 from components.plumbing.errors import ArtifactError, QualityError, StoreError
 from components.tracking.pipeline_run import PipelineRun
 from components.tracking.registry import WEIGHTS_TAG, note_weights
+from components.tracking.stage_run import PIPELINE_VARIABLE, stage_run
 from components.tracking.store import Store, check_store, masked, stale_runs, tracking_uri
-from components.tracking.tracker import PIPELINE_VARIABLE, stage_run
 from serving.bundle import identify
 from tests.tiny_bundles import finish_bundle, rebuild
 
@@ -28,6 +30,7 @@ class Project:
         with stage_run(self.root, "tiny", stage) as run:
             run.log_start({"a": {"b": 1}, "c": [1, 2]}, {"ingest/data.parquet": "0" * 32})
             run.log_metrics({"loss": 0.5}, step=1)
+            run.log_picture(np.arange(6, dtype=np.uint8).reshape(2, 3), "samples/first.png")
             with writing(folder) as partial:
                 (partial / "data.txt").write_text(text)
                 write_json(partial / "report.json", {"num_rows": 3, "name": "x", "loss": 0.25})
@@ -78,7 +81,9 @@ def test_run_holds_params_metrics_report_inputs_and_digest(project) -> None:
     assert run.data.tags["modelyard.digest"] == digest_of(Layout(project.root, "tiny", "ingest").artifact)
     assert run.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     files = {file.path for file in project.store.client.list_artifacts(run.info.run_id)}
-    assert files == {"report.json", "files.json"}
+    assert files == {"report.json", "files.json", "samples"}
+    with Image.open(project.store.client.download_artifacts(run.info.run_id, "samples/first.png")) as picture:
+        assert np.asarray(picture).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monkeypatch) -> None:
@@ -116,7 +121,7 @@ def test_interrupt_marks_run_and_parent_killed(project) -> Never:
 
 def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> None:
     code = (
-        "import os, sys, signal; from pathlib import Path; from components.tracking.tracker import stage_run\n"
+        "import os, sys, signal; from pathlib import Path; from components.tracking.stage_run import stage_run\n"
         "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
