@@ -30,6 +30,7 @@ PLUMBING = {
     "components/plumbing/artifacts.py": "where files lie; their content is the stage's",
     "components/plumbing/lock_file.py": "how dvc.lock is read, which names what the stages read anyway",
     "components/plumbing/errors.py": "what is said when there is no result",
+    "components/plumbing/memory.py": "what is free, which decides when a checkpoint is written",
     "components/plumbing/logs.py": "what is said meanwhile",
     "components/plumbing/pages.py": "what the pages in observations look like",
     "components/tracking/headline.py": "what of a result is shown",

@@ -7,15 +7,13 @@ scratch memory inside of a kernel, and what the process itself takes, come on to
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import torch
 
 from components.estimate.trace import Trace
 from components.plumbing.errors import InputError
+from components.plumbing.memory import free_bytes
 
-GROUPS = Path("/sys/fs/cgroup")
 GB = 1e9
 
 
@@ -64,13 +62,7 @@ def available_bytes(device: torch.device) -> int:
     its control group may go."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
-    try:
-        limit = (GROUPS / "memory.max").read_text(encoding="ascii").strip()
-        used = int((GROUPS / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no such group
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
+    return free_bytes()
 
 
 def refuse_what_cannot_fit(

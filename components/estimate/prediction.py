@@ -16,10 +16,9 @@ from components.estimate.replay import Timing, time_operations
 from components.estimate.trace import Operation, Phase, Trace, fake_mode, trace_step
 from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
-from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ModelyardError
 from components.tracking.tracker import Tracker
-from components.training.checkpoint import has_checkpoint
+from components.training.checkpoint import has_checkpoint, last_position
 from components.training.loop import POINTS_OF_A_CURVE
 from components.training.objective import Batch, Data, Objective
 from components.training.plan import Plan
@@ -170,7 +169,7 @@ def foretold(
         yield
         return
     tracker.log_metrics({"predicted_step_s": found.step_s}, step=0)
-    beside_s = logging_s(found, tracker) + saving_s(model, plan)
+    beside_s = logging_s(found, tracker) + saving_s(model)
     predicted_s = found.seconds + plan.num_epochs * beside_s
     logger.info("about %.0f s: %d steps of %.3g s on this machine", predicted_s, plan.num_steps, found.step_s)
     tracker.log_metrics({"predicted_s": predicted_s}, step=0)
@@ -190,17 +189,16 @@ def logging_s(found: Prediction, tracker: Tracker) -> float:
     return (time.perf_counter() - started) * num_points / found.num_epochs
 
 
-def saving_s(model: nn.Module, plan: Plan) -> float:
-    """Return the seconds that an epoch's checkpoint takes: the weights with Adam's state, and
-    the weights again if best."""
+def saving_s(model: nn.Module) -> float:
+    """Return the seconds that an epoch's checkpoint takes: the weights with Adam's state."""
     num_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    return num_bytes * (4 if plan.early_stopping else 3) / SAVED_BYTES_PER_S
+    return 3 * num_bytes / SAVED_BYTES_PER_S
 
 
 def epochs_done(checkpoints: Path, plan: Plan) -> float:
     """Return the number of epochs that ran, broken where early stopping ended within one."""
-    last = checkpoints / "last" / "position.json"
-    return read_json(last)["history"][-1]["epoch"] if last.is_file() else plan.num_epochs
+    last = last_position(checkpoints)
+    return last.history[-1]["epoch"] if last else plan.num_epochs
 
 
 def validation_rows(data: Data) -> int:

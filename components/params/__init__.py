@@ -68,7 +68,7 @@ from components.params.tasks.text_generation import (
     TextGenerationServing,
 )
 from components.params.texts import NearDuplicates, Tokenizer, TrainedTokenizer
-from components.params.training import Clip, EarlyStopping, Optimizer, Schedule, Training
+from components.params.training import Checkpoints, Clip, EarlyStopping, Optimizer, Rollback, Schedule, Training
 from components.params.validate import Between, Contract, Validate, Values
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "Bootstrap",
     "Canary",
     "Causal",
+    "Checkpoints",
     "ClassifierFigures",
     "Clip",
     "Compress",
@@ -141,6 +142,7 @@ __all__ = [
     "QualityGate",
     "Recipe",
     "RegistrySource",
+    "Rollback",
     "RunSchedule",
     "SampleGate",
     "Samples",

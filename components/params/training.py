@@ -59,6 +59,30 @@ class EarlyStopping(Section):
     end, and without this setting no other."""
 
 
+class Checkpoints(Section):
+    """The checkpoints of a training, from which the next run carries on. There is always one after each look."""
+
+    keep: Positive = 1
+    """The number of checkpoints that are kept, the last ones; the one of the best look is kept besides."""
+    interval_s: Annotated[float, Field(ge=0)] | None = None
+    """The seconds from one checkpoint to the next between two looks; 60 where neither this nor every_steps is set."""
+    every_steps: Positive | None = None
+    """The number of steps from one checkpoint to the next between two looks, instead of seconds."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Checkpoints":
+        if self.interval_s is not None and self.every_steps is not None:
+            raise ValueError("set interval_s or every_steps, not both")
+        return self
+
+
+class Rollback(Section):
+    """What a training does where a loss or a gradient is not finite, or a loss explodes, instead of stopping."""
+
+    rollback: Positive
+    """The most batches that are left out, each after a way back to the last checkpoint; then the training stops."""
+
+
 def rows_or_full(value: object) -> object:
     """Return a batch size that is valid, a whole number from 1 or `full`, unchanged; else raise ValueError.
 
@@ -87,3 +111,7 @@ class Training(Section):
     """The clipping of gradients; null for none."""
     early_stopping: EarlyStopping | None
     """The rule that ends training early; null runs every epoch and keeps the weights of the last."""
+    checkpoints: Checkpoints | None = None
+    """When checkpoints are made, and how many are kept; null for one each minute, and the last one kept."""
+    on_spike: Rollback | None = None
+    """What is done about a loss that explodes or is not finite; null stops the training with the rows of the batch."""

@@ -13,12 +13,13 @@ from torch import nn
 
 from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
-from components.training.checkpoint import Position, load_best, load_checkpoint, save_best, save_checkpoint
+from components.training.checkpoint import Position, has_checkpoint, load_best, load_checkpoint
 from components.training.objective import Batch, Objective
 from components.training.phases import drawn
 from components.training.plan import Plan
+from components.training.saving import Saver
 from components.training.seats import BadStepError, Seat, own, remember
-from components.training.stopping import is_better, is_over, key_of, not_finite, stopped
+from components.training.stopping import is_better, is_over, key_of, left_out, not_finite, stopped
 
 logger = logging.getLogger(__name__)
 
@@ -34,21 +35,24 @@ def train(
     The objective's players take their steps in turn on each batch. A checkpoint in `checkpoints` is carried on from,
     and gives the same weights as a training that was never stopped.
 
-    Raise TrainingError where a loss, the gradients or a look's figures are not finite, or where a loss explodes; the
-    last checkpoint stays. Raise InputError where the metric of early stopping is not measured.
+    Raise TrainingError where a loss, the gradients or a look's figures are not finite, or where a loss explodes, and
+    DiskFullError where a checkpoint cannot be written; the last one stays. Raise InputError where the metric of early
+    stopping is not measured, or where a newer version of Modelyard wrote the checkpoint.
     """
     seats = [Seat(player) for player in objective.players]
     position = load_checkpoint(checkpoints, model=model, optimizers=[seat.optimizer for seat in seats]) or Position()
     position.precision, position.num_threads = plan.precision, torch.get_num_threads()
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
-    with progress(title, total=plan.num_steps) as bar:
-        course = Course(model, plan, objective, seats, position, checkpoints, tracker, bar)
+    with progress(title, total=plan.num_steps) as bar, Saver(checkpoints, keep=plan.checkpoints.keep) as saver:
+        course = Course(model, plan, objective, seats, position, checkpoints, saver, tracker, bar)
+        if plan.on_spike and not has_checkpoint(checkpoints):
+            course.save()
         while position.epoch < plan.num_epochs and not is_over(position, plan.early_stopping):
             course.go_to_next_look()
             course.look()
     if plan.early_stopping:
-        load_best(checkpoints, model)
+        load_best(checkpoints, position, model)
     else:
         position.best_epoch, position.best_look = position.epoch, len(position.history)
     return position
@@ -64,6 +68,7 @@ class Course:
     seats: Sequence[Seat]
     position: Position
     checkpoints: Path
+    saver: Saver
     tracker: Tracker
     bar: Bar
     saved_at: float = field(default_factory=time.monotonic)
@@ -72,6 +77,10 @@ class Course:
     """When the figures were last told."""
     num_units: int = 0
     """The number of tokens or rows since then."""
+    has_no_room: bool = True
+    """Whether no step was taken yet, after which the memory for the copies of checkpoints can be taken."""
+    told: int = 0
+    """The number of the last step whose figures were told; a step that is taken again is not told again."""
 
     def __post_init__(self) -> None:
         self.everything = [p for p in self.model.parameters() if p.requires_grad]
@@ -79,6 +88,12 @@ class Course:
 
     def go_to_next_look(self) -> None:
         """Take the steps up to the next look at the validation split."""
+        while not self.takes_steps():
+            logger.info("step %d of %d is taken again", self.position.step + 1, self.plan.num_steps)
+        own(self.everything, self.everything)
+
+    def takes_steps(self) -> bool:
+        """Take the steps up to the next look; return False where a bad one took the training back before its end."""
         plan, position = self.plan, self.position
         first, _, look_at = next_look(position, plan)
         self.model.train()
@@ -86,17 +101,35 @@ class Course:
         # The rest of an epoch is gone through to its end, though no step may be left of it.
         is_rest = look_at == first + plan.num_steps_per_epoch
         for batch in drawn(islice(batches, None if is_rest else look_at - position.step)):
+            self.saver.check()
+            if position.step + 1 in position.left_out:
+                position.step += 1
+                continue
             seen = self.step(batch)
+            if seen is None:
+                return False
             position.step += 1
+            if self.has_no_room:
+                self.saver.make_room(model=self.model, optimizers=[seat.optimizer for seat in self.seats])
+                self.has_no_room = False
             self.num_units += batch.num_units
             if position.step % self.steps_between_points == 0:
                 self.speak(seen)
-            if time.monotonic() - self.saved_at > CHECKPOINT_INTERVAL_S:
+            if self.is_checkpoint_due():
                 self.save()
-        own(self.everything, self.everything)
+        return True
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """Have each player take its step on a batch; return their figures."""
+    def is_checkpoint_due(self) -> bool:
+        """Return whether a checkpoint is to be made between two looks."""
+        settings = self.plan.checkpoints
+        if settings.every_steps:
+            return self.position.step % settings.every_steps == 0
+        interval_s = CHECKPOINT_INTERVAL_S if settings.interval_s is None else settings.interval_s
+        return time.monotonic() - self.saved_at > interval_s
+
+    def step(self, batch: Batch) -> dict[str, float] | None:
+        """Have each player take its step on a batch; return their figures, or None where it was a bad one, and the
+        training was taken back."""
         seen: dict[str, float] = {}
         for seat in self.seats:
             if len(self.seats) > 1:
@@ -104,13 +137,34 @@ class Course:
             try:
                 figures = seat.step(self.model, batch, plan=self.plan, position=self.position)
             except BadStepError as error:
-                raise stopped(error, seat, batch, self.plan, self.position, self.checkpoints, self.tracker) from error
+                self.go_back(error, seat, batch)
+                return None
             remember(self.position, seat.player.name, figures["loss"])
             seen |= {f"{seat.prefix}{name}": value for name, value in figures.items()}
         return seen
 
+    def go_back(self, error: BadStepError, seat: Seat, batch: Batch) -> None:
+        """Take the training back to its last checkpoint, from which it goes on without the batch of this bad step.
+
+        Raise TrainingError where it is to stop instead.
+        """
+        self.saver.wait()
+        step, settings = self.position.step + 1, self.plan.on_spike
+        if settings is None or len(self.position.left_out) >= settings.rollback:
+            raise stopped(error, seat, batch, self.plan, self.position, self.checkpoints, self.tracker) from error
+        left = left_out(error, seat, batch, step=step, checkpoints=self.checkpoints, tracker=self.tracker)
+        found = load_checkpoint(self.checkpoints, model=self.model, optimizers=[seat.optimizer for seat in self.seats])
+        assert found is not None, "a training that may be taken back begins with a checkpoint"
+        vars(self.position).update(vars(found))
+        self.position.left_out.append(step)
+        logger.warning("%s at step %d: back to step %d; the batch is left out (%s)", error, step, found.step, left)
+        self.save()
+
     def speak(self, seen: dict[str, float]) -> None:
         """Tell the tracker and the terminal the figures of a step."""
+        if self.position.step <= self.told:
+            return
+        self.told = self.position.step
         now = time.monotonic()
         rate = {f"{self.plan.unit}_per_s": self.num_units / (now - self.spoke_at)}
         self.tracker.log_metrics(seen | rate, step=self.position.step)
@@ -122,8 +176,13 @@ class Course:
         """Measure the model on the validation split, keep the best, and make a checkpoint."""
         plan, position = self.plan, self.position
         _, looked_at, _ = next_look(position, plan)
-        figures = mean_losses(position, self.seats, position.step - looked_at) | self.objective.validate(self.model)
+        num_left_out = sum(step > looked_at for step in position.left_out)
+        figures = mean_losses(position, self.seats, position.step - looked_at - num_left_out)
+        figures |= self.objective.validate(self.model)
+        if plan.on_spike:
+            figures["num_left_out"] = len(position.left_out)
         if not all(map(math.isfinite, figures.values())):
+            self.saver.wait()
             raise not_finite(figures, position, plan, self.checkpoints)
         position.epoch, steps_into_next = divmod(position.step, plan.num_steps_per_epoch)
         epochs = position.epoch
@@ -138,14 +197,13 @@ class Course:
         if plan.early_stopping and is_better(figures, position.best_value, plan.early_stopping):
             position.best_value = figures[key_of(plan.early_stopping)]
             position.best_epoch, position.best_look = math.ceil(epochs), len(position.history)
-            save_best(self.checkpoints, self.model)
+            position.best_step = position.step
         self.save()
         self.spoke_at, self.num_units = time.monotonic(), 0
 
     def save(self) -> None:
         """Make a checkpoint."""
-        optimizers = [seat.optimizer for seat in self.seats]
-        save_checkpoint(self.checkpoints, self.position, model=self.model, optimizers=optimizers)
+        self.saver.save(self.position, model=self.model, optimizers=[seat.optimizer for seat in self.seats])
         self.saved_at = time.monotonic()
 
 
@@ -160,7 +218,8 @@ def next_look(position: Position, plan: Plan) -> tuple[int, int, int]:
 def mean_losses(position: Position, seats: Sequence[Seat], num_steps: int) -> dict[str, float]:
     """Return the `train_loss` of `num_steps` steps, the sum of the players' mean losses; with several players also each
     mean."""
-    means = {f"{seat.prefix}train_loss": position.loss_sum[seat.player.name] / num_steps for seat in seats}
+    sums = {f"{seat.prefix}train_loss": position.loss_sum.get(seat.player.name, math.nan) for seat in seats}
+    means = {name: total / max(1, num_steps) for name, total in sums.items()}  # NaN where all of them were left out
     return {"train_loss": sum(means.values())} | means
 
 

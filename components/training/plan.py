@@ -1,9 +1,9 @@
 """The plan of a training: its settings, with what follows from them and from the number of rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from components.params import Clip, EarlyStopping, Schedule, Training
+from components.params import Checkpoints, Clip, EarlyStopping, Rollback, Schedule, Training
 from components.training.objective import Objective
 from components.training.precision import Precision
 
@@ -19,6 +19,8 @@ class Plan:
     early_stopping: EarlyStopping | None
     precision: Precision
     unit: Literal["tokens", "rows"]
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    on_spike: Rollback | None = None
 
     @property
     def num_steps(self) -> int:
@@ -45,4 +47,6 @@ def plan_of(params: Training, objective: Objective, precision: Precision) -> Pla
         early_stopping=params.early_stopping,
         precision=precision,
         unit=objective.unit,
+        checkpoints=params.checkpoints or Checkpoints(),
+        on_spike=params.on_spike,
     )

@@ -46,17 +46,30 @@ def stopped(
     error: BadStepError, seat: Seat, batch: Batch, plan: Plan, position: Position, checkpoints: Path, tracker: Tracker
 ) -> TrainingError:
     """Return the error for the user; write the numbers of the batch's rows to `checkpoints` and to the tracker."""
-    checkpoints.mkdir(parents=True, exist_ok=True)
     left = checkpoints / STOPPED
-    seen = {"player": seat.player.name, "loss": str(error.loss), "grad_norm": str(error.norm)}
-    write_json(left, seen | {"step": position.step + 1, "rows": [int(row) for row in batch.row]})
+    note(left, error, seat, batch, step=position.step + 1)
     tracker.log_file(left)
     whose = f" ({seat.player.name})" if seat.player.name else ""
     kept = "the last good checkpoint is kept" if has_checkpoint(checkpoints) else "no checkpoint was made yet"
+    before = f", after {len(position.left_out)} batches were left out" if position.left_out else ""
     return TrainingError(
-        f"{error}{whose} at step {position.step + 1} of {plan.num_steps}, on rows {examples(batch.row.tolist())} "
-        f"(all of them: {left}); {kept}. Lower optimizer.learning_rate, or set clip"
+        f"{error}{whose} at step {position.step + 1} of {plan.num_steps}{before}, on rows "
+        f"{examples(batch.row.tolist())} (all of them: {left}); {kept}. Lower optimizer.learning_rate, or set clip"
     )
+
+
+def left_out(error: BadStepError, seat: Seat, batch: Batch, *, step: int, checkpoints: Path, tracker: Tracker) -> Path:
+    """Write the numbers of the rows of a batch that is left out to `checkpoints` and to the tracker; return where."""
+    left = checkpoints / f"left_out_at_step_{step}.json"
+    note(left, error, seat, batch, step=step)
+    tracker.log_file(left, folder="left_out")
+    return left
+
+
+def note(path: Path, error: BadStepError, seat: Seat, batch: Batch, *, step: int) -> None:
+    """Write what is known of a bad step."""
+    seen = {"player": seat.player.name, "loss": str(error.loss), "grad_norm": str(error.norm)}
+    write_json(path, seen | {"step": step, "rows": [int(row) for row in batch.row]})
 
 
 def not_finite(figures: dict[str, float], position: Position, plan: Plan, checkpoints: Path) -> TrainingError:

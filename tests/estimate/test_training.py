@@ -16,6 +16,7 @@ from components.models.facts import Facts, read_facts
 from components.models.storage import build
 from components.objectives import OBJECTIVES, objective_of
 from components.params import PretrainFromData, TrainFromLabels
+from components.plumbing import memory as plumbing_memory
 from components.plumbing.errors import InputError
 from components.tracking.tracker import NullTracker
 from components.training.loop import train
@@ -255,7 +256,7 @@ def test_batch_that_cannot_fit_is_refused_too(tmp_path, monkeypatch) -> None:
 
 
 def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(plumbing_memory, "GROUPS", tmp_path)
     free = memory.available_bytes(CPU)
     assert free > 1e8
     (tmp_path / "memory.current").write_text("900")

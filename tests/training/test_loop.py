@@ -16,7 +16,7 @@ from components.plumbing.errors import InputError, TrainingError
 from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
-from components.training.checkpoint import Position, kept_manner
+from components.training.checkpoint import Position, kept_manner, last_position
 from components.training.loop import train
 from components.training.machine import start
 from components.training.objective import Objective, Player
@@ -402,8 +402,9 @@ def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoi
     seen = iter([1.0, math.nan])
     with pytest.raises(TrainingError, match=r"validation_loss is nan after step 20 of 30; the last good checkpoint is"):
         run(tmp_path, check=lambda _: {"validation_loss": next(seen)})
-    kept = json.loads((tmp_path / "last" / "position.json").read_text())
-    assert (kept["step"], kept["precision"]) == (10, "fp32")
+    kept = last_position(tmp_path)
+    assert kept is not None
+    assert (kept.step, kept.precision) == (10, "fp32")
 
 
 def test_a_training_carries_on_in_its_precision_and_with_its_threads_whatever_there_is_now(tmp_path) -> None:
