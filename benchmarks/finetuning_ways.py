@@ -115,7 +115,7 @@ def measure(trial: Trial, project: Path, *, epochs: int, steps: int | None) -> N
     section = Adapt.model_validate_json(json.dumps(params))
     layout = Layout(project, RECIPE, "finetune")
     inputs = layout.inputs(Inputs)
-    machine = start(section, layout.checkpoints(""))
+    machine = start(section, layout.checkpoints(""), stage="finetune")
     loaded = psutil.Process().memory_info().rss
     with tempfile.TemporaryDirectory() as folder:
         outputs = layout.outputs(Outputs, folder=Path(folder), fingerprint="")

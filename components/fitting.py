@@ -12,8 +12,9 @@ from pathlib import Path
 
 from torch import nn
 
+from components.estimate.memory import Memory
 from components.estimate.prediction import foretold
-from components.estimate.training import Trained, check_memory
+from components.estimate.training import Trained, check_memory, told_if_too_large
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.tracking.tracker import Tracker
@@ -52,6 +53,8 @@ class Begun:
     objective: Objective
     plan: Plan
     machine: Machine
+    memory: Memory | None
+    """What a step was estimated to need; None where it could not be told."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,9 @@ def begin(training: Training, *, checkpoints: Path, tracker: Tracker) -> Begun:
     Raise InputError where the training does not fit into memory.
     """
     params, facts, data = training.params, training.facts, training.data
-    machine = start(params, checkpoints)
+    machine = start(params, checkpoints, stage=training.stage)
     tracker.tag(machine.tags())
-    check_memory(
+    memory = check_memory(
         params, facts, network=training.network, data=data, stage=training.stage, device=machine.device
     )  # fmt: skip
     model = (training.first or training.network)().to(machine.device)
@@ -104,18 +107,21 @@ def begin(training: Training, *, checkpoints: Path, tracker: Tracker) -> Begun:
         params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device,
         precision=machine.precision,
     )  # fmt: skip
-    return Begun(objective.model or model, objective, plan_of(params, objective, machine.precision), machine)
+    return Begun(objective.model or model, objective, plan_of(params, objective, machine.precision), machine, memory)
 
 
 def fit(training: Training, *, checkpoints: Path, tracker: Tracker) -> Fitted:
     """Train to the end, or carry on to it from a checkpoint.
 
-    Raise InputError where the training does not fit into memory, and TrainingError where a figure is not finite or a
-    loss explodes.
+    Raise InputError where the training does not fit into memory, before it or in its course, and TrainingError where a
+    figure is not finite or a loss explodes.
     """
     begun = begin(training, checkpoints=checkpoints, tracker=tracker)
     model, objective, plan = begun.model, begun.objective, begun.plan
-    with foretold(model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker):
+    with (
+        told_if_too_large(training.params, training.facts, begun.memory, stage=training.stage),
+        foretold(model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker),
+    ):
         position = train(model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=training.title)
     num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Fitted(objective.result(model.cpu()), num_trained, position, begun.machine.precision)

@@ -20,14 +20,14 @@ from torch._subclasses.fake_tensor import (
     UnsupportedFakeTensorException,
 )
 
-from components.estimate.memory import Memory, available_bytes, memory_of, refuse_what_cannot_fit
+from components.estimate.memory import GB, Memory, available_bytes, memory_of, refuse_what_cannot_fit
 from components.estimate.prediction import Part, is_whole, typical_batches
 from components.estimate.rows import Counts, text_lengths, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.params import Adapt, PretrainFromData, TrainFromLabels
-from components.plumbing.errors import ModelyardError
+from components.plumbing.errors import InputError, ModelyardError
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
 from components.training.precision import Precision, choose_precision
@@ -98,6 +98,20 @@ def check_memory(
     lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=available_bytes(device), device=device, stage=stage, lower=lower)
     return memory
+
+
+@contextmanager
+def told_if_too_large(params: Trained, facts: Facts, memory: Memory | None, *, stage: str) -> Generator[None]:
+    """Raise InputError where a GPU runs out of memory in this block, though `memory`, the estimate, fitted into it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        told = f"about {memory.peak / GB:,.1f} GB" if memory else "not known"
+        settings = ", ".join(f"{name} ({value})" for name, value in lowered(params, facts, stage).items())
+        raise InputError(
+            f"{stage} ran out of memory on the GPU, though a step was estimated at {told}; other work may have taken "
+            f"some of it meanwhile. Lower {settings}"
+        ) from error
 
 
 def numbers_needed(error: BaseException) -> str | None:

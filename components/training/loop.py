@@ -14,6 +14,7 @@ from torch import nn
 from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position, has_checkpoint, load_best, load_checkpoint
+from components.training.copies import copied_ahead
 from components.training.objective import Batch, Objective
 from components.training.phases import drawn
 from components.training.plan import Plan
@@ -100,7 +101,8 @@ class Course:
         batches = self.objective.batches(position.epoch, position.step - first)
         # The rest of an epoch is gone through to its end, though no step may be left of it.
         is_rest = look_at == first + plan.num_steps_per_epoch
-        for batch in drawn(islice(batches, None if is_rest else look_at - position.step)):
+        wanted = islice(batches, None if is_rest else look_at - position.step)
+        for batch in drawn(copied_ahead(wanted, next(self.model.parameters()).device)):
             self.saver.check()
             if position.step + 1 in position.left_out:
                 position.step += 1

@@ -11,7 +11,7 @@ from components.estimate import memory, training
 from components.estimate.prediction import foretold, predict
 from components.estimate.recipe import Training, estimate_training
 from components.estimate.rows import Counts, write_predictor, write_rows
-from components.estimate.training import check_memory, one_step
+from components.estimate.training import check_memory, one_step, told_if_too_large
 from components.models.facts import Facts, read_facts
 from components.models.storage import build
 from components.objectives import OBJECTIVES, objective_of
@@ -348,3 +348,13 @@ def test_what_logging_takes_counts_too(tmp_path) -> None:
     with foretold(model, plan, objective, data=data, checkpoints=tmp_path / "none", tracker=slow):
         pass
     assert slow.values["predicted_s"] > 0.02 * (plan.num_steps + plan.num_epochs)
+
+
+def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_to_lower(tmp_path) -> None:
+    task, facts, params = case("gpt", batch_size=8)
+    _, data = made_rows(tmp_path, task, facts)
+    found = check_memory(params, facts, network=partial(build, params.model, facts), data=data, stage="pretrain")
+    wanted = rf"^pretrain ran out of memory on the GPU, .* estimated at about {found.peak / 1e9:,.1f} GB.* Lower "
+    with pytest.raises(InputError, match=wanted + r"pretrain\.batch_size \(8\), preprocess\.context \(32\)"):
+        with told_if_too_large(params, facts, found, stage="pretrain"):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")

@@ -414,7 +414,7 @@ def test_a_training_carries_on_in_its_precision_and_with_its_threads_whatever_th
     assert (kept.precision, kept.num_threads) == ("fp32", now)
     torch.set_num_threads(now + 1)
     try:
-        machine = start(TRAINING, tmp_path)
+        machine = start(TRAINING, tmp_path, stage="finetune")
         assert torch.get_num_threads() == now
     finally:
         torch.set_num_threads(now)
