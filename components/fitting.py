@@ -24,6 +24,7 @@ from components.training.machine import Machine, start
 from components.training.objective import Data, Objective
 from components.training.plan import Plan, plan_of
 from components.training.precision import Precision
+from components.training.recomputing import recompute_activations
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def begin(training: Training, *, checkpoints: Path, tracker: Tracker) -> Begun:
         params, facts, network=training.network, data=data, stage=training.stage, device=machine.device
     )  # fmt: skip
     model = (training.first or training.network)().to(machine.device)
+    if params.activation_checkpointing:
+        recompute_activations(model, stage=training.stage)
     objective = OBJECTIVES[objective_of(params)]()(
         params, model=model, facts=facts, data=data, tracker=tracker, device=machine.device,
         precision=machine.precision,

@@ -5,7 +5,7 @@ The worst moment of a step is found by `trace`: every tensor of the model's own 
 scratch memory inside of a kernel, and what the process itself takes, come on top.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -66,19 +66,24 @@ def available_bytes(device: torch.device) -> int:
 
 
 def refuse_what_cannot_fit(
-    memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object]
-) -> None:
-    """Raise InputError where the worst moment of a step needs more than is free; `lower` has the settings to
-    lower, with their values."""
+    memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object],
+    smaller: Callable[[], str],
+) -> None:  # fmt: skip
+    """Raise InputError where the worst moment of a step needs more than is free.
+
+    `lower` has the settings to lower, with their values; `smaller` looks for settings that take the same steps in less
+    memory, and returns them in words, or nothing where there are none.
+    """
     if memory.peak <= free:
         return
     where = "the CUDA device" if device.type == "cuda" else "this machine"
     told = ", ".join(f"{name} {getattr(memory, name) / GB:,.1f} GB" for name in PARTS)
     settings = ", ".join(f"{name} ({value})" for name, value in lower.items())
+    better = smaller()
     raise InputError(
         f"{stage} needs about {memory.peak / GB:,.1f} GB at the worst moment of a step ({told}), beside its libraries, "
         f"but {where} has "
-        f"{free / GB:,.1f} GB free; nothing was trained. Lower {settings}"
+        f"{free / GB:,.1f} GB free; nothing was trained. {f'{better}, or lower' if better else 'Lower'} {settings}"
     )
 
 

@@ -103,7 +103,7 @@ def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | 
         parts = [
             Part(share, trace_step(
                 model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode(),
-                is_whole=is_whole(batch),
+                is_whole=is_whole(batch), micro_batch_size=plan.micro_batch_size,
             ))
             for batch, share in typical
         ]  # fmt: skip

@@ -63,6 +63,7 @@ class TrainingEstimate:
     process_bytes: int
     """The most that the process takes, with its libraries and rows."""
     batch_size: int | str
+    micro_batch_size: int | None
     precision: str
     num_epochs: int
     num_steps: int
@@ -211,6 +212,7 @@ def look_at(
         memory=memory,
         process_bytes=memory.process_bytes(bytes_of_rows(counts, facts)),
         batch_size=params.batch_size,
+        micro_batch_size=params.micro_batch_size,
         precision=precision,
         num_epochs=params.epochs,
         num_steps=num_steps,

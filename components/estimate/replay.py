@@ -271,11 +271,11 @@ def call_overhead(device: torch.device) -> float:
     counts: Counter[Operation] = sum(trace.operations.values(), Counter())
     pool = Pool(device, 1 << 20)
     times = run_rounds(counts, pool, budget_s=0.2)
-    turn = Turn(player, {id(p): p for p in model.parameters()})
+    turn = Turn(player, {id(p): p for p in model.parameters()}, rows)
     seen: list[float] = []
     for _ in range(30):
         start = pool.clock()
-        turn.step(model, rows, clip=None, precision="fp32", device=device, seen=None)
+        turn.step(model, clip=None, precision="fp32", device=device, seen=None)
         pool.wait()
         seen.append(pool.clock() - start)
     own_s = sum(times.get(operation, 0.0) * n for operation, n in counts.items())

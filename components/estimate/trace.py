@@ -72,7 +72,7 @@ class Trace:
     """The operations and the memory of one step; of several players, all of their turns."""
 
     operations: dict[Phase, Counter[Operation]]
-    """By phase, how often each operation runs."""
+    """By phase, how often each operation runs; a broken number where one part stands for several of unlike sizes."""
     flops: dict[Phase, int]
     activation_bytes: int
     """The bytes that autograd keeps for the backward pass; of several players, the most."""
@@ -154,17 +154,19 @@ def trace_step(
     precision: Precision,
     mode: FakeTensorMode,
     is_whole: bool = False,
+    micro_batch_size: int | None = None,
 ) -> Trace:
     """Trace a step of `objective` on `batch`; `model` is one of `mode`, or a real one, which is left as it is.
 
-    The traced step is not the first, in which an optimizer makes its state. `is_whole` says that no row is padded.
+    The traced step is not the first, in which an optimizer makes its state. `is_whole` says that no row is padded. Of a
+    batch in parts the largest is traced, beside the gradients of the others, and stands for all of them.
     """
     trained = objective.model or model
     fake = trained if any(p.fake_mode is mode for p in fakes(trained)) else without_numbers(trained, mode)
     own = dict(zip(map(id, trained.parameters()), fake.parameters(), strict=True))
     wanted = {id(p): p.requires_grad for p in trained.parameters()}
     fake.train()
-    turns = [Turn(player, own) for player in objective.players]
+    turns = [Turn(player, own, batch, micro_batch_size) for player in objective.players]
     device = next(fake.parameters()).device
     seen = Seen()
     with mode, without_mask(is_whole):
@@ -172,7 +174,7 @@ def trace_step(
             turn.begin()
         seen.memory = Memory(resident(fake, turns))
         for turn in turns:
-            turn.step(fake, batch, clip=clip, precision=precision, device=device, seen=seen)
+            turn.step(fake, clip=clip, precision=precision, device=device, seen=seen)
     for parameter, real in zip(fake.parameters(), trained.parameters(), strict=True):
         parameter.requires_grad_(wanted[id(real)])
     return Trace(
@@ -212,7 +214,14 @@ def fakes(model: nn.Module) -> list[Any]:
 class Turn:
     """One player's step, as the training loop takes it."""
 
-    def __init__(self, player: Player, own: dict[int, nn.Parameter]) -> None:
+    def __init__(
+        self, player: Player, own: dict[int, nn.Parameter], batch: Any, micro_batch_size: int | None = None
+    ) -> None:
+        # Cut here, where tensors have numbers still.
+        parts = [part for part, _ in player.parts(batch, micro_batch_size)]
+        self.is_divided = len(parts) > 1
+        self.part = max(parts, key=lambda part: part.num_units) if self.is_divided else parts[0]
+        self.times = batch.num_units / self.part.num_units if self.is_divided else 1
         self.loss_of: Callable[[nn.Module, Any], Tensor] = player.loss_of
         named = [(name, own.get(id(parameter), parameter)) for name, parameter in player.parameters]
         self.trained = [parameter for _, parameter in named if parameter.requires_grad]
@@ -226,17 +235,17 @@ class Turn:
         self.optimizer.step()
 
     def step(
-        self, model: nn.Module, batch: object, *, clip: Clip | None, precision: Precision, device: torch.device,
-        seen: "Seen | None",
-    ) -> None:  # fmt: skip
+        self, model: nn.Module, *, clip: Clip | None, precision: Precision, device: torch.device, seen: "Seen | None"
+    ) -> None:
         seen = seen or Seen()
         for parameter in self.all:
             parameter.requires_grad_(any(parameter is mine for mine in self.trained))
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-        with seen.phase("forward"), seen.keeping(model), autocast:
-            loss = self.loss_of(model, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        with seen.phase("backward"):
+        if not self.is_divided:
+            self.optimizer.zero_grad(set_to_none=True)
+        with seen.phase("forward", times=self.times), seen.keeping(model), autocast:
+            loss = self.loss_of(model, self.part) * 1.0
+        with seen.phase("backward", times=self.times):
             loss.backward()
         with seen.phase("update"):
             clip_gradients(self.trained, clip)
@@ -267,15 +276,17 @@ class Seen:
         """The memory of the step, followed from what is held at the start; None where the step is not followed."""
 
     @contextmanager
-    def phase(self, phase: Phase) -> Generator[None]:
-        """Record the operations of a phase that are dispatched in this block."""
+    def phase(self, phase: Phase, *, times: float = 1) -> Generator[None]:
+        """Record the operations of a phase that are dispatched in this block, which a step runs so many times."""
         if self.memory is None:
             yield
             return
         self.memory.peak = self.memory.now
-        with Recorder(self.operations[phase], self.memory) as recorder:
+        with Recorder(Counter(), self.memory) as recorder:
             yield
-        self.flops[phase] += recorder.num_flops
+        for operation, count in recorder.operations.items():
+            self.operations[phase][operation] += count * times  # pyright: ignore[reportArgumentType]
+        self.flops[phase] += round(recorder.num_flops * times)
         self.peak_bytes = max(self.peak_bytes, self.memory.peak)
         if phase != "update":
             self.step_bytes = max(self.step_bytes, self.memory.peak - self.memory.held)

@@ -4,6 +4,7 @@ on a made-up batch."""
 import logging
 import tempfile
 import traceback
+from bisect import bisect_right
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,11 +32,14 @@ from components.plumbing.errors import InputError, ModelyardError
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
 from components.training.precision import Precision, choose_precision
+from components.training.recomputing import recompute_activations
 from components.training.splits import count_rows, count_values
 
 Trained = PretrainFromData | TrainFromLabels | Adapt
 MAX_NUMBERS = 10_000_000
 """The most numbers in the made-up rows: enough for nearly every batch, and made in a second."""
+SPARED = 0.9
+"""The share of the free memory that a proposed setting may take, since what is free changes from moment to moment."""
 NUM_LOOKED_AT = 8
 """The batches of which the largest is looked at: more than those of two that memory is told from."""
 NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException)
@@ -87,16 +91,24 @@ def check_memory(
     counts = counts_in(data, facts)
     if params.batch_size != "full":  # more rows than fill a batch would not make it larger
         counts = replace(counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0)
-    try:
+
+    def needed(params: Trained) -> Memory:
         with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
-            memory = memory_of(step.trace)
+            return memory_of(step.trace)
+
+    try:
+        memory = needed(params)
     except (ModelyardError, *NEEDS_NUMBERS, NotImplementedError) as error:  # the last: an operation without a fake form
         if isinstance(error, ModelyardError) and numbers_needed(error) is None:
             raise
         logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
         return None
+    free = available_bytes(device)
+    smaller = partial(
+        smaller_steps, params, needed, stage=stage, free=free, num_rows=rows_of_a_batch(counts, params), memory=memory
+    )
     lower = lowered(params, facts, stage)
-    refuse_what_cannot_fit(memory, free=available_bytes(device), device=device, stage=stage, lower=lower)
+    refuse_what_cannot_fit(memory, free=free, device=device, stage=stage, lower=lower, smaller=smaller)
     return memory
 
 
@@ -112,6 +124,50 @@ def told_if_too_large(params: Trained, facts: Facts, memory: Memory | None, *, s
             f"{stage} ran out of memory on the GPU, though a step was estimated at {told}; other work may have taken "
             f"some of it meanwhile. Lower {settings}"
         ) from error
+
+
+def smaller_steps(
+    params: Trained, needed: Callable[[Trained], Memory], *, stage: str, free: int, num_rows: int, memory: Memory
+) -> str:
+    """Return in words the settings with which the same steps fit into the free memory; empty where none do.
+
+    Parts of a batch come first, the largest that fit, since they cost hardly any time; activation checkpointing costs
+    about a third.
+    """
+    limit = SPARED * free
+    if memory.weights + memory.optimizer > limit:
+        return ""
+    now = params.micro_batch_size or num_rows
+    sizes = sizes_of_parts(params, now)
+    for recomputes in dict.fromkeys((params.activation_checkpointing, True)):
+        is_new = recomputes and not params.activation_checkpointing
+        kept: dict[int, Memory] = {}
+
+        def peak(size: int, recomputes: bool = recomputes, kept: dict[int, Memory] = kept) -> int:
+            changed = {"micro_batch_size": size, "activation_checkpointing": recomputes}
+            kept[size] = needed(params.model_copy(update=changed))
+            return kept[size].peak
+
+        tried = [*sizes, now] if is_new else sizes
+        try:
+            found = bisect_right(tried, limit, key=peak)
+        except ModelyardError:  # batch norm, or a network that keeps its activations
+            continue
+        if found:
+            size = tried[found - 1]
+            told = [f"{stage}.micro_batch_size to {size}"] * (size != now) + [
+                f"{stage}.activation_checkpointing to true"
+            ] * is_new
+            return f"Set {' and '.join(told)} (the same steps in about {kept[size].peak / GB:,.1f} GB)"
+    return ""
+
+
+def sizes_of_parts(params: Trained, num_rows: int) -> list[int]:
+    """Return the sizes of the parts in which a batch may be computed, the smallest first; of a batch of all rows, whose
+    number changes with the data, the powers of two."""
+    if params.batch_size == "full":
+        return [1 << n for n in range(num_rows.bit_length()) if 1 << n < num_rows]
+    return [n for n in range(1, num_rows) if params.batch_size % n == 0]
 
 
 def numbers_needed(error: BaseException) -> str | None:
@@ -146,6 +202,8 @@ def counts_in(data: Data, facts: Facts) -> Counts:
 def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
     """Return the settings that the memory depends on, with their values."""
     told: dict[str, object] = {f"{stage}.batch_size": params.batch_size}
+    if params.micro_batch_size:
+        told = {f"{stage}.micro_batch_size": params.micro_batch_size}
     if facts.context:
         told["preprocess.max_tokens" if facts.num_labels else "preprocess.context"] = facts.context
     if isinstance(params, Adapt):
@@ -202,12 +260,17 @@ def step_of(
         data = write_rows(Path(folder), facts, written, predictor=predictor)
         with made_in(mode, device):
             model = network().to(device)
+            if params.activation_checkpointing:
+                recompute_activations(model, stage="pretrain" if isinstance(params, PretrainFromData) else "finetune")
             objective = OBJECTIVES[objective_of(params)]()(
                 params, model=model, facts=facts, data=data, tracker=NullTracker(),
                 device=device, precision=precision,
             )  # fmt: skip
         trained = objective.model or model
-        traced = partial(trace_step, trained, objective, clip=params.clip, precision=precision, mode=mode)
+        traced = partial(
+            trace_step, trained, objective, clip=params.clip, precision=precision, mode=mode,
+            micro_batch_size=params.micro_batch_size,
+        )  # fmt: skip
         typical, batch_s = typical_batches(objective)
         num_rows = sum(len(batch.row) * share for batch, share in typical)
         if usual:

@@ -10,7 +10,7 @@ Reads the rows of the training and validation splits, and predictor.json for the
 Legend: B rows of a batch, Z numbers of a latent, N numbers of a row, H and W the sides of an image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +29,8 @@ from components.params import Adversarial, PretrainFromData
 from components.plumbing.artifacts import PREDICTOR, read_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
-from components.training.batches import check_batch_norm, num_batches, rows_of_a_step, training_members
-from components.training.objective import Data, Objective, Player
+from components.training.batches import check_batch_norm, cuts, num_batches, rows_of_a_step, training_members
+from components.training.objective import Data, Objective, Player, shares
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_arrays
@@ -56,10 +56,20 @@ class GanBatch:
     moves: Tensor
     """The shifts in pixels down and right, (3, B, 2): of real rows, generated rows and rows of the generator's step."""
 
+    begins: bool = True
+    """Whether its step begins with it, as it does not with a later part of a batch."""
+
     @property
     def num_units(self) -> int:
         """The number of rows."""
         return len(self.row)
+
+    def parts(self, size: int) -> list["GanBatch"]:
+        """Return the rows, with what is drawn for each, in parts of at most `size`."""
+        return [
+            GanBatch(self.row[cut], self.values[cut], self.latents[cut], self.moves[:, cut], begins=not cut.start)
+            for cut in cuts(len(self.row), size)
+        ]
 
 
 class Averaged(nn.Module):
@@ -99,7 +109,7 @@ class Game:
 
         It begins each step, so the running mean of the generator follows here, one step behind.
         """
-        if isinstance(model, Averaged):
+        if isinstance(model, Averaged) and batch.begins:
             model.follow()
         with torch.no_grad():
             generated = model.generator(batch.latents).float()  # (B, N)
@@ -182,7 +192,10 @@ def prepare(
         for path in (data.train, data.validation)
     )
     deck = Deck(params, train, latent_size=gan.latent_size, max_shift=settings.max_shift)
-    check_batch_norm(model, len(train.row), batch_size=deck.batch_size, steps=params.steps_per_epoch, stage="pretrain")
+    check_batch_norm(
+        model, len(train.row), batch_size=deck.batch_size, micro_batch_size=params.micro_batch_size,
+        steps=params.steps_per_epoch, stage="pretrain",
+    )  # fmt: skip
     latents = fixed_latents(len(validation.row), size=gan.latent_size, device=device)
 
     def validate(trained: nn.Module) -> dict[str, float]:
@@ -230,14 +243,21 @@ def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Playe
             make_optimizer=partial(build_optimizer, params.objective.discriminator),
             parameters=list(gan.discriminator.named_parameters(prefix="discriminator")),
             loss_of=game.discriminator_loss,
+            divided=divided,
         ),
         Player(
             name="generator",
             make_optimizer=partial(build_optimizer, params.optimizer),
             parameters=list(gan.generator.named_parameters(prefix="generator")),
             loss_of=game.generator_loss,
+            divided=divided,
         ),
     ]
+
+
+def divided(batch: GanBatch, size: int) -> Sequence[tuple[GanBatch, float]]:
+    """Return a batch in parts, each with the share of its rows; there are as many generated rows as real ones."""
+    return shares(batch.parts(size), lambda part: part.num_units)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ Legend: B windows of a batch, T tokens of the context, N tokens of all documents
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -28,8 +28,8 @@ from components.params import PretrainFromData
 from components.plumbing.artifacts import PREDICTOR, TOKENIZER, read_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
-from components.training.batches import rows_of_a_step
-from components.training.objective import Data, Objective, Player
+from components.training.batches import cuts, rows_of_a_step
+from components.training.objective import Data, Objective, Player, shares
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_split
@@ -68,6 +68,10 @@ class Windows:
     def num_units(self) -> int:
         return self.target.numel()
 
+    def parts(self, size: int) -> list["Windows"]:
+        """Return the windows in parts of at most `size`."""
+        return [Windows(self.row[cut], self.input_ids[cut], self.target[cut]) for cut in cuts(len(self.row), size)]
+
 
 def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
@@ -86,6 +90,7 @@ def prepare(
     num_windows = windows_of_a_round(len(train.tokens), context=facts.context)
     batch_size = rows_of_a_step(params.batch_size, num_rows=num_windows)
     num_steps = params.steps_per_epoch or max(1, num_windows // batch_size)
+    together = min(VALIDATION_BATCH, params.micro_batch_size or VALIDATION_BATCH)
     num_epochs = 0
 
     def batches(epoch: int, start: int) -> Iterator[Windows]:
@@ -100,16 +105,21 @@ def prepare(
         logits = model(batch.input_ids.to(device))  # (B, T, V)
         return functional.cross_entropy(logits.float().flatten(0, 1), batch.target.to(device).flatten())
 
+    def divided(batch: Windows, size: int) -> Sequence[tuple[Windows, float]]:
+        return shares(batch.parts(size), lambda part: part.num_units)
+
     def validate(model: nn.Module) -> dict[str, float]:
         model.eval()
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            figures = figures_of_stream(model, validation, loss_of=loss_of, context=facts.context)
+            figures = figures_of_stream(model, validation, loss_of=loss_of, context=facts.context, together=together)
             texts = samples(model, tokenizer, end_of_text_id=end_of_text_id, context=facts.context, device=device)
         log_samples(texts, tracker, num_epochs=num_epochs)
         return figures
 
     return Objective(
-        players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
+        players=[
+            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
+        ],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,
@@ -187,11 +197,13 @@ def windows_at(stream: Stream, places: NDArray[np.int64], *, length: int) -> Win
     )
 
 
-def figures_of_stream(model: nn.Module, stream: Stream, *, loss_of: Any, context: int) -> dict[str, float]:
+def figures_of_stream(
+    model: nn.Module, stream: Stream, *, loss_of: Any, context: int, together: int = VALIDATION_BATCH
+) -> dict[str, float]:
     """Return the loss, the bits per byte and the perplexity on windows that lie side by side.
 
-    The loss is in nats per token. At most MAX_VALIDATION_WINDOWS windows are measured, evenly over the split. Bits per
-    byte assume that the windows have as many bytes per token as the whole split.
+    The loss is in nats per token. At most MAX_VALIDATION_WINDOWS windows are measured, evenly over the split,
+    `together` at once. Bits per byte assume that the windows have as many bytes per token as the whole split.
     """
     num_guessed = len(stream.tokens) - 1
     length = min(context, num_guessed)
@@ -199,8 +211,8 @@ def figures_of_stream(model: nn.Module, stream: Stream, *, loss_of: Any, context
     if len(places) > MAX_VALIDATION_WINDOWS:
         places = places[np.linspace(0, len(places) - 1, MAX_VALIDATION_WINDOWS).astype(np.int64)]
     total = 0.0
-    for start in range(0, len(places), VALIDATION_BATCH):
-        batch = windows_at(stream, places[start : start + VALIDATION_BATCH], length=length)
+    for start in range(0, len(places), together):
+        batch = windows_at(stream, places[start : start + together], length=length)
         total += loss_of(model, batch).item() * len(batch.row)
     loss = total / len(places)
     bits_per_byte = loss / math.log(2) * num_guessed / stream.num_bytes

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,7 +35,7 @@ from components.training.batches import (
     training_batches,
     training_members,
 )
-from components.training.objective import Data, Objective, Player
+from components.training.objective import Data, Objective, Player, shares
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_arrays, read_rows
@@ -70,15 +71,24 @@ def prepare(
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
     if isinstance(params, TrainFromLabels):
         check_classifier(model, task, family=params.model.family, num_labels=facts.num_labels)
-    check_batch_norm(model, len(task.train), batch_size=batch_size, steps=params.steps_per_epoch, stage="finetune")
-    weights = class_weights(params.class_weights, task.train.label_id, num_labels=facts.num_labels).to(device)
+    check_batch_norm(
+        model, len(task.train), batch_size=batch_size, micro_batch_size=params.micro_batch_size,
+        steps=params.steps_per_epoch, stage="finetune",
+    )  # fmt: skip
+    each = class_weights(params.class_weights, task.train.label_id, num_labels=facts.num_labels)  # (K,)
+    weights = torch.from_numpy(each).to(device)
 
     def loss_of(model: nn.Module, batch: Any) -> Tensor:
         logits = task.logits_of(model, batch)  # (B, K)
         return functional.cross_entropy(logits.float(), batch.label_id.to(device), weight=weights)
 
+    def divided(batch: Any, size: int) -> Sequence[tuple[Any, float]]:
+        return shares(batch.parts(size), lambda part: float(each[part.label_id.cpu().numpy()].sum(dtype=np.float64)))
+
     return Objective(
-        players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
+        players=[
+            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
+        ],
         batches=task.batches,
         num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
         validate=lambda model: figures_of_classes(model, task, device=device, precision=precision),
@@ -98,7 +108,7 @@ def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
         )  # fmt: skip
 
     def measured() -> Iterator[Batch]:
-        together = min(4 * batch_size, MEASURED_TOGETHER)
+        together = min(4 * (params.micro_batch_size or batch_size), MEASURED_TOGETHER)
         return ordered_batches(validation, batch_size=together, pad_token_id=facts.pad_token_id)
 
     def logits_of(model: nn.Module, batch: Batch) -> Tensor:
@@ -162,15 +172,15 @@ def check_classifier(model: nn.Module, task: Task, *, family: str, num_labels: i
         )
 
 
-def class_weights(mode: str, label_id: np.ndarray, *, num_labels: int) -> Tensor:
+def class_weights(mode: str, label_id: np.ndarray, *, num_labels: int) -> NDArray[np.float32]:
     """Return the weight of each class in the loss, (K,).
 
     `balanced` is the number of rows over K times the rows of the class, as in scikit-learn; `none` weighs all alike.
     """
     if mode == "none":
-        return torch.ones(num_labels)
+        return np.ones(num_labels, np.float32)
     counts = np.bincount(label_id, minlength=num_labels)
-    return torch.from_numpy(len(label_id) / (num_labels * np.maximum(counts, 1))).float()
+    return (len(label_id) / (num_labels * np.maximum(counts, 1))).astype(np.float32)
 
 
 def figures_of_classes(model: nn.Module, task: Task, *, device: torch.device, precision: Precision) -> dict[str, float]:

@@ -13,7 +13,7 @@ Legend: B rows of a batch, T tokens of its longest row, M hidden tokens of a bat
 the vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,12 +34,14 @@ from components.tracking.tracker import Tracker
 from components.training.batches import (
     Batch,
     Rows,
+    cuts,
     num_batches,
     ordered_batches,
+    padded_length,
     rows_of_a_step,
     training_batches,
 )
-from components.training.objective import Data, Objective, Player
+from components.training.objective import Data, Objective, Player, shares
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_rows
@@ -87,6 +89,33 @@ class MaskedBatch:
         """The number of real tokens."""
         return int(self.attention_mask.sum())
 
+    @property
+    def num_hidden(self) -> int:
+        """The number of tokens to be guessed."""
+        return int((self.target != NOT_COUNTED).sum())
+
+    def parts(self, size: int) -> list["MaskedBatch"]:
+        """Return the rows in parts of at most `size`, each padded only as far as its own rows need."""
+        counted = self.target != NOT_COUNTED
+        target = self.target[counted]
+        line, place = (
+            self.position[counted] // self.input_ids.shape[1],
+            self.position[counted] % self.input_ids.shape[1],
+        )
+        found: list[MaskedBatch] = []
+        for cut in cuts(len(self.row), size):
+            length = padded_length(self.attention_mask[cut])
+            mine = (line >= cut.start) & (line < cut.stop)
+            position, aim = filled_up((line[mine] - cut.start) * length + place[mine], target[mine])
+            found.append(MaskedBatch(
+                row=self.row[cut],
+                input_ids=self.input_ids[cut, :length],
+                attention_mask=self.attention_mask[cut, :length],
+                position=position,
+                target=aim,
+            ))  # fmt: skip
+        return found
+
 
 def prepare(
     params: PretrainFromData, *, model: nn.Module, facts: Facts, data: Data, tracker: Tracker, device: torch.device,
@@ -124,6 +153,9 @@ def prepare(
             logits_of(model, batch).float(), batch.target.to(device), ignore_index=NOT_COUNTED
         )
 
+    def divided(batch: MaskedBatch, size: int) -> Sequence[tuple[MaskedBatch, float]]:
+        return shares(batch.parts(size), lambda part: part.num_hidden)
+
     def validate(model: nn.Module) -> dict[str, float]:
         plain = ordered_batches(
             validation, batch_size=min(4 * batch_size, MEASURED_TOGETHER), pad_token_id=facts.pad_token_id
@@ -132,10 +164,15 @@ def prepare(
             masked(batch, tokens, settings, random=np.random.default_rng([params.seed, VALIDATION_DRAW, step]))
             for step, batch in enumerate(plain)
         )
+        if params.micro_batch_size:  # cut only now: what is hidden depends on the whole batch
+            together = 4 * params.micro_batch_size
+            hidden = (part for batch in hidden for part in batch.parts(together))
         return figures_of_guesses(model, hidden, precision=precision)
 
     return Objective(
-        players=[Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of)],
+        players=[
+            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
+        ],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,
@@ -188,14 +225,20 @@ def masked(batch: Batch, tokens: Tokens, settings: Masked, *, random: np.random.
     target = original.ravel()[position]
     shown = original.ravel().copy()
     shown[position] = disguised(target, tokens, random=random)
-    missing = (0, -len(position) % HIDDEN_STEP)
+    places, aims = filled_up(torch.from_numpy(position), torch.from_numpy(target))
     return MaskedBatch(
         row=batch.row,
         input_ids=torch.from_numpy(shown.reshape(original.shape)),
         attention_mask=batch.attention_mask,
-        position=torch.from_numpy(np.pad(position, missing)),
-        target=torch.from_numpy(np.pad(target, missing, constant_values=NOT_COUNTED)),
+        position=places,
+        target=aims,
     )
+
+
+def filled_up(position: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return places and targets (M,) with ones that do not count at their end, up to a multiple of HIDDEN_STEP."""
+    missing = (0, -len(position) % HIDDEN_STEP)
+    return functional.pad(position, missing), functional.pad(target, missing, value=NOT_COUNTED)
 
 
 def spans(num_tokens: int, *, share: float, mean_span: float, random: np.random.Generator) -> NDArray[np.bool_]:
@@ -237,5 +280,5 @@ def figures_of_guesses(model: nn.Module, batches: Iterator[MaskedBatch], *, prec
             logits = logits_of(model, batch).float().cpu()
             loss += functional.cross_entropy(logits, batch.target, ignore_index=NOT_COUNTED, reduction="sum").item()
             num_right += int((logits.argmax(dim=1) == batch.target).sum())
-            num_hidden += int((batch.target != NOT_COUNTED).sum())
+            num_hidden += batch.num_hidden
     return {"validation_loss": loss / num_hidden, "validation_accuracy": num_right / num_hidden}

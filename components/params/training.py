@@ -103,6 +103,12 @@ class Training(Section):
     once."""
     batch_size: Annotated[int | Literal["full"], PlainValidator(rows_or_full)]
     """The number of rows in one step; full takes all of them."""
+    micro_batch_size: Positive | None = None
+    """The number of rows that are computed at once; the gradients of a batch's parts add up to those of the whole, so
+    that a step is the same and takes less memory. Without it, a batch is computed at once."""
+    activation_checkpointing: bool = False
+    """True to keep of each layer only its input, and to compute the rest again in the backward pass: the same weights
+    for less memory and more time."""
     precision: Literal["auto", "fp32", "bf16"]
     """The precision of matrix products; auto measures whether bf16 is faster on this machine."""
     optimizer: Optimizer
@@ -115,3 +121,18 @@ class Training(Section):
     """When checkpoints are made, and how many are kept; null for one each minute, and the last one kept."""
     on_spike: Rollback | None = None
     """What is done about a loss that explodes or is not finite; null stops the training with the rows of the batch."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Training":
+        whole, part = self.batch_size, self.micro_batch_size
+        if whole == "full" or part is None:
+            return self
+        if part > whole:
+            raise ValueError(f"micro_batch_size {part} is larger than batch_size {whole}; it is a part of it")
+        if whole % part:
+            below = max(n for n in range(1, part) if not whole % n)
+            above = min(n for n in range(part, whole + 1) if not whole % n)
+            raise ValueError(
+                f"batch_size {whole} does not divide by micro_batch_size {part}; set the latter to {below} or {above}"
+            )
+        return self

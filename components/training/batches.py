@@ -64,6 +64,19 @@ class Batch:
         """The number of real tokens."""
         return int(self.attention_mask.sum())
 
+    def parts(self, size: int) -> list["Batch"]:
+        """Return the rows in parts of at most `size`, each padded only as far as its own rows need."""
+        found: list[Batch] = []
+        for cut in cuts(len(self.row), size):
+            length = padded_length(self.attention_mask[cut])
+            found.append(Batch(
+                row=self.row[cut],
+                input_ids=self.input_ids[cut, :length],
+                attention_mask=self.attention_mask[cut, :length],
+                label_id=self.label_id[cut],
+            ))  # fmt: skip
+        return found
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -96,6 +109,21 @@ class ArrayBatch:
         """The number of rows."""
         return len(self.row)
 
+    def parts(self, size: int) -> list["ArrayBatch"]:
+        """Return the rows in parts of at most `size`."""
+        return [ArrayBatch(self.row[cut], self.values[cut], self.label_id[cut]) for cut in cuts(len(self.row), size)]
+
+
+def cuts(num_rows: int, size: int) -> list[slice]:
+    """Return where a batch is cut into parts of at most `size` rows."""
+    return [slice(first, first + size) for first in range(0, num_rows, size)]
+
+
+def padded_length(attention_mask: Tensor) -> int:
+    """Return the number of tokens that rows (B, T) are padded to where they are a batch of their own."""
+    longest = int(attention_mask.sum(dim=1).max())
+    return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, attention_mask.shape[1])
+
 
 def rows_of_a_step(batch_size: int | Literal["full"], *, num_rows: int) -> int:
     """Return the number of rows of a batch, never more than there are; `full` stands for all of them."""
@@ -110,10 +138,21 @@ def num_batches(num_rows: int, *, batch_size: int, steps: int | None = None) -> 
     return steps or -(-num_rows // batch_size)
 
 
-def check_batch_norm(model: nn.Module, num_rows: int, *, batch_size: int, steps: int | None, stage: str) -> None:
-    """Raise InputError where batch norm would see a batch of a single row, from which it can make no statistics."""
+def check_batch_norm(
+    model: nn.Module, num_rows: int, *, batch_size: int, micro_batch_size: int | None, steps: int | None, stage: str
+) -> None:
+    """Raise InputError where batch norm would see a batch of a single row, from which it can make no statistics, or the
+    parts of a batch, whose statistics are not those of the whole."""
+    if not any(isinstance(part, BATCH_NORMS) for part in model.modules()):
+        return
+    if micro_batch_size:
+        raise InputError(
+            "batch norm makes its statistics from the rows that are computed at once, so with "
+            f"{stage}.micro_batch_size a step would not be that of the whole batch; leave it out, or set batch_norm to "
+            "false"
+        )
     last = batch_size if steps else (num_rows - 1) % batch_size + 1
-    if last == 1 and any(isinstance(part, BATCH_NORMS) for part in model.modules()):
+    if last == 1:
         raise InputError(
             f"batch norm needs two rows or more, but of {num_rows} rows in batches of {batch_size} one batch has a "
             f"single row; change {stage}.batch_size, or set batch_norm to false"

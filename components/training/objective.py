@@ -10,11 +10,15 @@ Each objective is a module of components/objectives with a function `prepare`:
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from components.plumbing.errors import InputError
+
+Part = TypeVar("Part")
 
 
 class Batch(Protocol):
@@ -46,6 +50,31 @@ class Player:
 
     Players take their steps in turn on each batch.
     """
+    divided: Callable[[Any, int], Sequence[tuple[Any, float]]] | None = None
+    """A function of a batch and a number of rows that returns the batch in parts of at most so many rows, each with the
+    share that its mean loss has in that of the batch (see `shares`); None where a batch cannot be divided."""
+
+    def parts(self, batch: Any, micro_batch_size: int | None) -> Sequence[tuple[Any, float]]:
+        """Return the parts of a batch that are computed one after another, each with its share in the batch's loss;
+        without a `micro_batch_size` the whole batch.
+
+        Raise InputError where a batch cannot be divided.
+        """
+        if micro_batch_size is None:
+            return [(batch, 1.0)]
+        if self.divided is None:
+            raise InputError("this objective cannot divide a batch; leave out micro_batch_size")
+        return self.divided(batch, micro_batch_size)
+
+
+def shares(parts: Sequence[Part], weight_of: Callable[[Part], float]) -> list[tuple[Part, float]]:
+    """Return the parts of a batch, each with the share that its mean loss has in that of the batch.
+
+    `weight_of` returns what the mean loss of a part divides by: its rows, its tokens, or the sum of its rows' weights.
+    Parts of equal rows may differ in it, so their mean losses must not count alike.
+    """
+    weights = [weight_of(part) for part in parts]
+    return [(part, weight / sum(weights)) for part, weight in zip(parts, weights, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class Plan:
     unit: Literal["tokens", "rows"]
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     on_spike: Rollback | None = None
+    micro_batch_size: int | None = None
 
     @property
     def num_steps(self) -> int:
@@ -49,4 +50,5 @@ def plan_of(params: Training, objective: Objective, precision: Precision) -> Pla
         unit=objective.unit,
         checkpoints=params.checkpoints or Checkpoints(),
         on_spike=params.on_spike,
+        micro_batch_size=params.micro_batch_size,
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from components.training.checkpoint import Position
 from components.training.objective import Batch, Player
@@ -35,14 +35,17 @@ class Seat:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.trained[0].device
-        with phase("forward"), torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-            loss_tensor = self.player.loss_of(model, batch)
-        with phase("backward"):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss_tensor.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses: list[Tensor] = []
+        for part, share in self.player.parts(batch, plan.micro_batch_size):
+            with phase("forward"), torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+                loss_tensor = self.player.loss_of(model, part) * share
+            with phase("backward"):
+                loss_tensor.backward()
+            losses.append(loss_tensor.detach())
         with phase("optimizer"):
             norm = clip_gradients(self.trained, plan.clip).item()
-            loss = loss_tensor.item()
+            loss = torch.stack(losses).sum().item()
             check_step(loss, norm, position.first_losses.setdefault(self.player.name, []))
             self.optimizer.step()
         return {"loss": loss, "learning_rate": rate, "grad_norm": norm}

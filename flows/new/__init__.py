@@ -157,7 +157,7 @@ def too_large(told: "Estimate | None") -> list[str]:
         return []
     return [
         f"the training needs about {max(one.process_bytes for one in told.trainings) / 1e9:.1f} GB of memory, and "
-        f"{told.available_bytes / 1e9:.1f} GB are free: lower finetune.batch_size or preprocess.max_tokens"
+        f"{told.available_bytes / 1e9:.1f} GB are free: set finetune.micro_batch_size, or lower preprocess.max_tokens"
     ]
 
 

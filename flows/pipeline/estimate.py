@@ -180,8 +180,10 @@ def memory_table(training: Data, data: Data, console: Console) -> None:
 
 def work_table(training: Data, console: Console) -> None:
     table = plain_table("work", "")
+    parts = f" in parts of {training['micro_batch_size']}" if training["micro_batch_size"] else ""
     table.add_row(
-        "steps", f"{training['num_steps']:,} in {training['num_epochs']} epochs, batches of {training['batch_size']}"
+        "steps",
+        f"{training['num_steps']:,} in {training['num_epochs']} epochs, batches of {training['batch_size']}{parts}",
     )
     table.add_row("operations a step", f"{training['flops_a_step']:.3g}")
     table.add_row("operations in all", f"{training['flops']:.3g}")

@@ -206,7 +206,7 @@ def words_of_end(code: int, stage: Stage) -> str:
     """Return in words how a process ended that said nothing: by a signal (a negative code, or above 128) or not."""
     number = -code if code < 0 else code - 128
     if number == signal.SIGKILL:
-        lower = "lower batch_size or max_tokens, or " if stage.name in TRAININGS else ""
+        lower = "set micro_batch_size, lower max_tokens, or " if stage.name in TRAININGS else ""
         return (
             f"its process was killed (signal 9), most likely for memory: {lower}close what else needs memory; "
             f"'modelyard estimate {stage.recipe}' says what the trainings need. The next run carries on where it was"

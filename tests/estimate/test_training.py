@@ -1,3 +1,5 @@
+import json
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -245,14 +247,61 @@ def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path) -
         assert words in said
 
 
-def test_batch_that_cannot_fit_is_refused_too(tmp_path, monkeypatch) -> None:
-    task, facts, params = case("gpt")
+@pytest.mark.parametrize(
+    ("name", "batch_size", "share", "settings"),
+    [
+        ("gpt", 40, 0.5, {"micro_batch_size": 10}),
+        ("encoder", "full", 0.5, {"micro_batch_size": 16}),
+        ("lstm", 8, 0.5, {"micro_batch_size": 2}),
+        ("gpt", 1, 0.95, {"activation_checkpointing": True}),
+        ("gpt", 2, 0.85, {"micro_batch_size": 1, "activation_checkpointing": True}),
+    ],
+)
+def test_batch_that_cannot_fit_is_refused_with_settings_that_let_it(
+    name, batch_size, share, settings, tmp_path, monkeypatch
+) -> None:
+    task, facts, _ = case(name)
     _, data = made_rows(tmp_path, task, facts)
-    need = check_memory(params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain").peak
-    monkeypatch.setattr(training, "available_bytes", lambda device: need)
-    _, _, larger = case("gpt", batch_size=40)
-    with pytest.raises(InputError, match=r"nothing was trained. Lower pretrain.batch_size \(40\)"):
-        check_memory(larger, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain")
+
+    def needed(**changed) -> int:
+        _, _, params = case(name, batch_size=batch_size, **changed)
+        found = check_memory(params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain")
+        assert found
+        return found.peak
+
+    free = round(share * needed())
+    monkeypatch.setattr(training, "available_bytes", lambda device: free)
+    with pytest.raises(InputError, match="nothing was trained") as caught:
+        needed()
+    said = re.search(
+        r"Set (.*) \(the same steps in about [\d.]+ GB\), or lower pretrain.batch_size \((\w+)\)", str(caught.value)
+    )
+    assert said
+    assert said[2] == str(batch_size)
+    told = dict(setting.removeprefix("pretrain.").split(" to ") for setting in said[1].split(" and "))
+    assert {key: json.loads(value) for key, value in told.items()} == settings
+    assert needed(**settings) <= free
+
+
+def test_parts_that_cannot_fit_are_what_is_to_be_lowered(tmp_path, monkeypatch) -> None:
+    task, facts, params = case("lstm", micro_batch_size=4)
+    _, data = made_rows(tmp_path, task, facts)
+    network = partial(build, params.model, facts)
+    monkeypatch.setattr(training, "available_bytes", lambda device: 300_000)
+    with pytest.raises(InputError, match=r"nothing was trained. Lower pretrain.micro_batch_size \(4\), preprocess"):
+        check_memory(params, facts, network=network, data=data, stage="pretrain")
+
+
+def test_a_step_in_parts_is_told_as_long_as_a_whole_one(tmp_path) -> None:
+    flops = []
+    for number, changed in enumerate(({}, {"micro_batch_size": 2}, {"activation_checkpointing": True})):
+        task, facts, params = case("gpt", **changed)
+        counts, data = made_rows(tmp_path / str(number), task, facts)
+        network = partial(build, params.model, facts)
+        with one_step(params, facts, counts, network=network, predictor=data.predictor, device=CPU, usual=True) as step:
+            flops.append(step.flops)
+    assert flops[1] == flops[0]
+    assert 1.2 * flops[0] < flops[2] < 4 / 3 * flops[0]  # the layers, but not the logits, a second time
 
 
 def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatch) -> None:

@@ -64,7 +64,7 @@ class EncoderForMasking(nn.Module):
 
         `position` (M,) holds the places of the hidden tokens in the rows laid end to end.
         """
-        found = self.hosted.bert(input_ids=input_ids, attention_mask=attention_mask)
+        found = self.hosted.bert(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         return self.hosted.cls(found.last_hidden_state.flatten(0, 1)[position])
 
 

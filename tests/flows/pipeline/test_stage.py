@@ -39,7 +39,11 @@ def test_verdict_is_told_without_dvcs_traceback(
 @pytest.mark.parametrize(
     ("code", "name", "said"),
     [
-        (-9, "finetune", "was killed (signal 9), most likely for memory: lower batch_size or max_tokens, or close"),
+        (
+            -9,
+            "finetune",
+            "was killed (signal 9), most likely for memory: set micro_batch_size, lower max_tokens, or close",
+        ),
         (137, "validate", "was killed (signal 9), most likely for memory: close"),
         (-11, "compress", "crashed (signal 11, SIGSEGV)"),
         (7, "compress", "ended with 7"),
