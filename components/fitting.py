@@ -123,8 +123,13 @@ def fit(training: Training, *, checkpoints: Path, tracker: Tracker) -> Fitted:
     model, objective, plan = begun.model, begun.objective, begun.plan
     with (
         told_if_too_large(training.params, training.facts, begun.memory, stage=training.stage),
-        foretold(model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker),
-    ):
-        position = train(model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=training.title)
+        foretold(
+            model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker
+        ) as utilisation,
+    ):  # fmt: skip
+        position = train(
+            model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=training.title,
+            utilisation=utilisation,
+        )  # fmt: skip
     num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Fitted(objective.result(model.cpu()), num_trained, position, begun.machine.precision)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,13 +16,16 @@ from components.estimate.replay import Timing, time_operations
 from components.estimate.trace import Operation, Phase, Trace, fake_mode, trace_step
 from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
+from components.plumbing.artifacts import read_json, write_json
 from components.plumbing.errors import ModelyardError
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import has_checkpoint, last_position
 from components.training.loop import POINTS_OF_A_CURVE
 from components.training.objective import Batch, Data, Objective
 from components.training.plan import Plan
+from components.training.precision import matrix_rate
 from components.training.splits import count_rows, count_values
+from components.training.utilisation import Utilisation
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ SAMPLED_BATCHES = 64
 SAMPLED_S = 0.2
 SAVED_BYTES_PER_S = 5e8
 """The bytes per second at which a checkpoint is taken to be written to a plain disk."""
+
+UTILISATION = "utilisation.json"
+"""The file, beside the checkpoints, with what the training's share of the machine's limit is told by."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Prediction:
     num_epochs: int
     validation_share: float
     """The batches of an epoch's validation, as a share of its steps; each is a forward pass."""
+    flops_per_unit: float = 0.0
+    """The operations of a step for each of its tokens or rows, where it was told from a training's own batches."""
 
     @property
     def step_s(self) -> float:
@@ -100,16 +108,10 @@ def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | 
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         typical, batch_s = typical_batches(objective)
-        parts = [
-            Part(share, trace_step(
-                model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode(),
-                is_whole=is_whole(batch), micro_batch_size=plan.micro_batch_size,
-            ))
-            for batch, share in typical
-        ]  # fmt: skip
+        parts = parts_of(typical, model, plan, objective)
         num_rows = sum(len(batch.row) * share for batch, share in typical)
         share = validation_rows(data) / num_rows / plan.num_steps_per_epoch if data else 0.0
-        return predict_parts(
+        told = predict_parts(
             parts,
             num_steps_per_epoch=plan.num_steps_per_epoch,
             num_epochs=plan.num_epochs,
@@ -118,6 +120,33 @@ def predict(model: nn.Module, plan: Plan, objective: Objective, *, data: Data | 
             device=device,
             budget_s=max(0.5, BUDGET_S - (time.perf_counter() - started)),
         )
+        return replace(told, flops_per_unit=flops_per_unit(parts, typical))
+
+
+def parts_of(typical: Sequence[tuple[Batch, float]], model: nn.Module, plan: Plan, objective: Objective) -> list[Part]:
+    """Trace a step on each of some batches, which come with the share of their kind."""
+    return [
+        Part(share, trace_step(
+            model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode(),
+            is_whole=is_whole(batch), micro_batch_size=plan.micro_batch_size,
+        ))
+        for batch, share in typical
+    ]  # fmt: skip
+
+
+def flops_of_a_unit(model: nn.Module, plan: Plan, objective: Objective) -> float:
+    """Return the operations of a training's steps for each of their tokens or rows; `model` and torch's random state
+    stay as they are."""
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        typical, _ = typical_batches(objective)
+        return flops_per_unit(parts_of(typical, model, plan, objective), typical)
+
+
+def flops_per_unit(parts: Sequence[Part], typical: Sequence[tuple[Batch, float]]) -> float:
+    """Return the operations of the steps on typical batches, for each of their tokens or rows."""
+    flops = sum(part.share * sum(part.trace.flops.values()) for part in parts)
+    return flops / sum(share * batch.num_units for batch, share in typical)
 
 
 def typical_batches(objective: Objective) -> tuple[list[tuple[Batch, float]], float]:
@@ -153,32 +182,52 @@ def is_whole(batch: object) -> bool:
 @contextmanager
 def foretold(
     model: nn.Module, plan: Plan, objective: Objective, *, data: Data, checkpoints: Path, tracker: Tracker
-) -> Generator[None]:  # fmt: skip
-    """Log how long the training in this block will take, and then how long it took, as `predicted_s` and `actual_s`.
+) -> Generator[Utilisation | None]:  # fmt: skip
+    """Log how long the training in this block will take, and then how long it took, as `predicted_s` and `actual_s`;
+    yield what is needed to tell its share of the machine's limit, None where that is not known.
 
     A training that carries on from a checkpoint does only a part of it; then nothing is told. A prediction that fails
     is no reason not to train.
     """
     if has_checkpoint(checkpoints):
-        yield
+        yield kept_utilisation(checkpoints)
         return
     try:
         found = predict(model, plan, objective, data=data)
     except (ModelyardError, RuntimeError, NotImplementedError) as error:  # torch's are of the second kind
         logger.warning("the time of this training cannot be told: %s: %s", type(error).__name__, error)
-        yield
+        yield None
         return
     tracker.log_metrics({"predicted_step_s": found.step_s}, step=0)
     beside_s = logging_s(found, tracker) + saving_s(model)
     predicted_s = found.seconds + plan.num_epochs * beside_s
     logger.info("about %.0f s: %d steps of %.3g s on this machine", predicted_s, plan.num_steps, found.step_s)
     tracker.log_metrics({"predicted_s": predicted_s}, step=0)
+    utilisation = measured_utilisation(found, plan, checkpoints, device=next(model.parameters()).device)
     started = time.perf_counter()
-    yield
+    yield utilisation
     actual_s = time.perf_counter() - started
     predicted_s = (found.epoch_s + beside_s) * epochs_done(checkpoints, plan)
     tracker.log_metrics({"actual_s": actual_s, "predicted_over_actual": predicted_s / actual_s}, step=0)
     logger.info("took %.0f s; for the epochs that ran, %.0f s were predicted", actual_s, predicted_s)
+
+
+def measured_utilisation(
+    found: Prediction, plan: Plan, checkpoints: Path, *, device: torch.device
+) -> Utilisation | None:
+    """Measure what the machine can do, and note it for when the training carries on; None where no operation of the
+    step is one that counts."""
+    if not found.flops_per_unit:
+        return None
+    utilisation = Utilisation(found.flops_per_unit, matrix_rate(plan.precision, device=device))
+    write_json(checkpoints / UTILISATION, asdict(utilisation))
+    return utilisation
+
+
+def kept_utilisation(checkpoints: Path) -> Utilisation | None:
+    """Return what was noted when the training began."""
+    path = checkpoints / UTILISATION
+    return Utilisation(**read_json(path)) if path.is_file() else None
 
 
 def logging_s(found: Prediction, tracker: Tracker) -> float:

@@ -31,6 +31,8 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "Agg",
+    # torch's profiler, which tells when it begins and ends.
+    "KINETO_LOG_LEVEL": "99",
     # Without it, CUDA refuses the deterministic products that training asks for.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # Threads that wait sleep: spinning makes training many times slower where another process wants the processor.

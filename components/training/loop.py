@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from components.training.plan import Plan
 from components.training.saving import Saver
 from components.training.seats import BadStepError, Seat, own, remember
 from components.training.stopping import is_better, is_over, key_of, left_out, not_finite, stopped
+from components.training.utilisation import Utilisation
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ POINTS_OF_A_CURVE = 200
 
 
 def train(
-    model: nn.Module, plan: Plan, objective: Objective, *, checkpoints: Path, tracker: Tracker, title: str
-) -> Position:
+    model: nn.Module, plan: Plan, objective: Objective, *, checkpoints: Path, tracker: Tracker, title: str,
+    utilisation: Utilisation | None = None, course: "Callable[..., Course] | None" = None,
+) -> Position:  # fmt: skip
     """Train `model` in place, and leave it with the weights of the best look, or of the end without early stopping.
 
     The objective's players take their steps in turn on each batch. A checkpoint in `checkpoints` is carried on from,
-    and gives the same weights as a training that was never stopped.
+    and gives the same weights as a training that was never stopped. `utilisation` is for the figures that are told, and
+    `course` makes the training under way, where it is another kind of Course.
 
     Raise TrainingError where a loss, the gradients or a look's figures are not finite, or where a loss explodes, and
     DiskFullError where a checkpoint cannot be written; the last one stays. Raise InputError where the metric of early
@@ -46,12 +49,14 @@ def train(
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
     with progress(title, total=plan.num_steps) as bar, Saver(checkpoints, keep=plan.checkpoints.keep) as saver:
-        course = Course(model, plan, objective, seats, position, checkpoints, saver, tracker, bar)
+        under_way = (course or Course)(
+            model, plan, objective, seats, position, checkpoints, saver, tracker, bar, utilisation
+        )  # fmt: skip
         if plan.on_spike and not has_checkpoint(checkpoints):
-            course.save()
+            under_way.save()
         while position.epoch < plan.num_epochs and not is_over(position, plan.early_stopping):
-            course.go_to_next_look()
-            course.look()
+            under_way.go_to_next_look()
+            under_way.look()
     if plan.early_stopping:
         load_best(checkpoints, position, model)
     else:
@@ -72,6 +77,7 @@ class Course:
     saver: Saver
     tracker: Tracker
     bar: Bar
+    utilisation: Utilisation | None = None
     saved_at: float = field(default_factory=time.monotonic)
     """When the last checkpoint was made, on the clock of time.monotonic."""
     spoke_at: float = field(default_factory=time.monotonic)
@@ -168,10 +174,10 @@ class Course:
             return
         self.told = self.position.step
         now = time.monotonic()
-        rate = {f"{self.plan.unit}_per_s": self.num_units / (now - self.spoke_at)}
-        self.tracker.log_metrics(seen | rate, step=self.position.step)
-        shown = {f"{self.plan.unit}/s": value for value in rate.values()}
-        self.bar.update(self.position.step, brief(seen, self.seats) | shown)
+        rate = self.num_units / (now - self.spoke_at)
+        mfu = {"mfu": self.utilisation.at(rate)} if self.utilisation else {}
+        self.tracker.log_metrics(seen | {f"{self.plan.unit}_per_s": rate} | mfu, step=self.position.step)
+        self.bar.update(self.position.step, brief(seen, self.seats) | {f"{self.plan.unit}/s": rate} | mfu)
         self.spoke_at, self.num_units = now, 0
 
     def look(self) -> None:
@@ -228,10 +234,13 @@ def mean_losses(position: Position, seats: Sequence[Seat], num_steps: int) -> di
 def brief(seen: dict[str, float], seats: Sequence[Seat]) -> dict[str, float]:
     """Return the figures that the progress bar has room for.
 
-    They are each player's loss and, where there is one player, the learning rate.
+    They are each player's loss and, where there is one player, the learning rate and the norm of the gradients.
     """
     losses = {f"{seat.prefix}loss": seen[f"{seat.prefix}loss"] for seat in seats}
-    return losses if len(seats) > 1 else losses | {"lr": seen[f"{seats[0].prefix}learning_rate"]}
+    if len(seats) > 1:
+        return losses
+    (prefix,) = (seat.prefix for seat in seats)
+    return losses | {"lr": seen[f"{prefix}learning_rate"], "norm": seen[f"{prefix}grad_norm"]}
 
 
 def as_text(figures: dict[str, float]) -> str:

@@ -10,6 +10,8 @@ Precision = Literal["fp32", "bf16"]
 SIZES = {"cpu": 768, "cuda": 4096}
 """By device, the rows of a square matrix whose product takes much longer than its call."""
 MIN_SPEEDUP = 1.3
+LARGE = {"cpu": 1024, "cuda": 8192}
+"""By device, the rows of a square matrix whose product takes milliseconds, at nearly the most operations a second."""
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], *, device: torch.device) -> tuple[Precision, float]:
@@ -45,3 +47,19 @@ def _seconds(precision: Precision, device: torch.device) -> float:
         product[0, 0].item()  # waits for an accelerator's queue
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def matrix_rate(precision: Precision, *, device: torch.device, budget_s: float = 0.05) -> float:
+    """Return the floating-point operations per second of a product of large matrices, the best of those that fit into
+    the budget: the most that a training in this precision can come to."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    size = LARGE[device.type]
+    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+    best, end = float("inf"), time.perf_counter() + budget_s
+    with torch.inference_mode():
+        (left @ right)[0, 0].item()
+        while best == float("inf") or time.perf_counter() < end:
+            start = time.perf_counter()
+            (left @ right)[0, 0].item()
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best

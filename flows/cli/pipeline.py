@@ -1,4 +1,4 @@
-"""The commands that lead from rows to a bundle: new, recipes, estimate, why, run."""
+"""The commands that lead from rows to a bundle: new, recipes, estimate, profile, why, run."""
 
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,40 @@ def estimate(click_context: click.Context, recipe: str | None, as_json: bool, **
 def is_given(context: click.Context, name: str) -> bool:
     """Return whether an option was written on the command line."""
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option(
+    "--stage", type=click.Choice(["finetune", "pretrain"]), help="Whose training. By default the recipe's last."
+)
+@click.option(
+    "--steps",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Steps to time, and as many to record after them.",
+)
+@json_option
+@click.pass_obj
+def profile(project: Project, recipe: str, stage: str | None, steps: int, as_json: bool) -> None:
+    """Say what the steps of RECIPE's training wait for: data, small operations, products, the optimizer.
+
+    Takes real steps, of which nothing is kept but a trace in observations/RECIPE/profile/, for Perfetto or
+    TensorBoard. What the training reads must be there.
+
+    \b
+    Examples:
+      modelyard run movie_sentiment --until pretrain
+      modelyard profile movie_sentiment
+      modelyard profile speech_gpt --stage pretrain --steps 50
+    """
+    from flows.pipeline.profile import profile_summary, profile_tables
+    from flows.telling.output import reporting
+
+    root = project.root
+    with reporting(as_json) as report:
+        report(profile_summary(root, recipe, stage=stage, num_steps=steps), profile_tables)
 
 
 @cli.command()

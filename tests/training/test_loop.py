@@ -185,6 +185,16 @@ def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monke
     assert position == whole_position
 
 
+def test_a_profiler_sees_the_phases_of_each_step_and_changes_no_weight(tmp_path) -> None:
+    whole, _ = run(tmp_path / "whole", plan=make_plan(epochs=1))
+    with torch.profiler.profile() as profiler:
+        seen, position = run(tmp_path / "seen", plan=make_plan(epochs=1))
+    assert_same(whole, seen)
+    names = [event.name for event in profiler.events()]
+    assert names.count("data") == position.step + 1  # and the end of the epoch
+    assert names.count("forward") == names.count("backward") == names.count("optimizer") == position.step
+
+
 def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeypatch) -> None:
     whole, whole_position = run_pair(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
