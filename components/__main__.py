@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.params import Recipe
+from components.params import Recipe, Training
 from components.params.recipe import NO_CHAMPION
 from components.plumbing.artifacts import (
     ERROR,
@@ -42,6 +42,8 @@ from components.tracking.store import store_errors
 from components.tracking.tracker import Tracker
 from serving.predictors.session import VARIABLE as DEVICE
 
+RUN = "run.json"
+"""The file, beside the checkpoints of a training, that names its run in MLflow."""
 DVC_STAGE = "DVC_STAGE"
 """The environment variable with the address of the stage that DVC is at, `<stage>@<recipe>`."""
 
@@ -58,10 +60,7 @@ def run_stage(
     work = STAGES[stage](settings)
     layout = Layout(root, recipe, stage)
     inputs = sound_inputs(layout, work.Inputs)
-    read = layout.input_digests(work.Inputs)
-    if settings.champion != NO_CHAMPION:
-        read["champion"] = noted_weights(root, recipe) or ""
-    fingerprint = fingerprint_of(section_of(settings, stage).model_dump(mode="json"), read)
+    fingerprint = fingerprint_in(layout, settings)
     layout.renew_observations()
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
@@ -73,6 +72,24 @@ def run_stage(
         write_json(folder / REPORT, report)
     layout.drop_checkpoints()
     return report
+
+
+def fingerprint_in(layout: Layout, settings: Recipe) -> str:
+    """Return the name of the exact work that a stage has to do now, by its section and the bytes that it reads."""
+    read = layout.input_digests(STAGES[layout.stage](settings).Inputs)
+    if settings.champion != NO_CHAMPION:
+        read["champion"] = noted_weights(layout.root, layout.recipe) or ""
+    return fingerprint_of(section_of(settings, layout.stage).model_dump(mode="json"), read)
+
+
+def unfinished_run(layout: Layout, settings: Recipe) -> Path | None:
+    """Return the place of the note of the run of a stage's training, beside its checkpoints; None where the stage
+    trains nothing, or where what it reads is not there."""
+    if not isinstance(section_of(settings, layout.stage), Training):
+        return None
+    with suppress(ArtifactError):
+        return layout.checkpoints(fingerprint_in(layout, settings)) / RUN
+    return None
 
 
 def sound_inputs(layout: Layout, inputs: type[Any]) -> Any:
@@ -105,6 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.pop(DEVICE, None)  # of a service; what a stage measures and proves is the processor's
     configure_logging()
     root, recipe, stage = Path.cwd(), args.recipe, args.stage
+    layout = Layout(root, recipe, stage)
     try:
         check_name(recipe)  # before it is part of a path
     except ModelyardError as error:
@@ -116,13 +134,13 @@ def main(argv: list[str] | None = None) -> int:
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False, works_for=stopping.drivers),
             store_errors(root),
-            stage_run(root, recipe, stage) as run,
+            stage_run(root, recipe, stage, unfinished=unfinished_run(layout, settings)) as run,
             stopping.work(),
         ):
             params = section_of(settings, stage).model_dump(mode="json")
             run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
             run_stage(root, recipe, stage, tracker=run, settings=settings)
-            run.log_end(Layout(root, recipe, stage).artifact)
+            run.log_end(layout.artifact)
     except Exception as error:
         told = disk_full(f"of {root}") if is_of_full_disk(error) else error
         if args.debug:
@@ -130,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         bring_back(root, [recipe])
         if not isinstance(told, ModelyardError):
             raise
-        say(Layout(root, recipe, stage), told)
+        say(layout, told)
         return told.exit_code
     except KeyboardInterrupt:
         bring_back(root, [recipe])

@@ -18,8 +18,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from components.plumbing.artifacts import FILES, REPORT, Layout, digest_of, read_json
-from components.plumbing.errors import GateError
+from components.plumbing.artifacts import FILES, REPORT, Layout, digest_of, read_json, write_json
+from components.plumbing.errors import ArtifactError, GateError
 from components.plumbing.processes import identity
 from components.recipes import stages
 from components.tracking.headline import flatten, is_number
@@ -30,6 +30,9 @@ from components.tracking.system_metrics import system_metrics
 from serving.predictors.pictures import png_of
 
 logger = logging.getLogger(__name__)
+
+CARRIED_ON = "modelyard.carried_on"
+"""The tag with the number of times that a run was stopped and carried on."""
 
 PIPELINE_VARIABLE = "MODELYARD_PIPELINE"
 """The environment variable with the name of the pipeline run that a stage belongs to; set by the flow, derived
@@ -45,13 +48,17 @@ class StageTracker:
     run_id: str
     curves: set[str] = field(default_factory=set)
     """The names of the metrics that have points already."""
+    before: Mapping[str, set[int]] = field(default_factory=dict)
+    """The steps of the points that the run has by metric, where it is carried on: those are not logged again."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         from mlflow.entities import Metric
 
         self.curves |= values.keys()
         now = int(time.time() * 1000)
-        self.store.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in values.items()])
+        new = {name: value for name, value in values.items() if step not in self.before.get(name, ())}
+        if new:
+            self.store.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in new.items()])
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
         if path.is_dir():
@@ -123,10 +130,12 @@ class StageTracker:
 
 
 @contextmanager
-def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
+def stage_run(root: Path, recipe: str, stage: str, *, unfinished: Path | None = None) -> Generator[StageTracker]:
     """Make the MLflow run of a stage for the block, below the parent of the pipeline run that it belongs to.
 
-    It ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the parent likewise.
+    `unfinished` is the file beside a training's checkpoints that names its run: where it is there, that run is carried
+    on, else it is written. The run ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the
+    parent likewise.
     """
     store = Store(root, recipe)
     store.kill_stale()
@@ -136,12 +145,20 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
     for key, value in process_tags(root).items():
         store.client.set_tag(parent.run_id, key, value)
     tags = {"modelyard.stage": stage, "mlflow.parentRunId": parent.run_id, **process_tags(root)}
-    run_id = store.client.create_run(store.experiment_id, run_name=stage, tags=tags).info.run_id
+    left = run_to_carry_on(store, unfinished, stage) if unfinished else None
+    if left is None:
+        run_id = store.client.create_run(store.experiment_id, run_name=stage, tags=tags).info.run_id
+    else:
+        run_id = left.info.run_id
+        carry_on(store, left, tags)
     status = "FINISHED"
     try:  # at once: whatever ends the stage from here on must not leave its run as RUNNING
+        if unfinished:
+            write_json(unfinished, {"run_id": run_id})
         parent.summarise()
-        with system_metrics(store.client, run_id):
-            yield StageTracker(store, stage, run_id)
+        before = points_of(store, left) if left else {}
+        with system_metrics(store.client, run_id, is_carried_on=left is not None):
+            yield StageTracker(store, stage, run_id, before=before)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -155,6 +172,37 @@ def stage_run(root: Path, recipe: str, stage: str) -> Generator[StageTracker]:
         store.client.set_terminated(run_id, status)
         parent.end(status)
         parent.summarise()
+
+
+def run_to_carry_on(store: Store, unfinished: Path, stage: str) -> Any:
+    """Return the run of an unfinished training, or None where the store has it no more."""
+    from mlflow.exceptions import MlflowException
+
+    if not unfinished.is_file():
+        return None
+    try:
+        run = store.client.get_run(read_json(unfinished)["run_id"])
+    except (ArtifactError, MlflowException, KeyError, TypeError):
+        return None
+    info, tags = run.info, run.data.tags
+    is_same = info.experiment_id == store.experiment_id and tags.get("modelyard.stage") == stage
+    return run if is_same and info.lifecycle_stage == "active" else None
+
+
+def carry_on(store: Store, run: Any, tags: Mapping[str, str]) -> None:
+    """Have a run that was stopped go on, with the tags of the process that goes on with it."""
+    run_id, count = run.info.run_id, int(run.data.tags.get(CARRIED_ON, "0"))
+    store.client.update_run(run_id, status="RUNNING")
+    for key, value in {**tags, CARRIED_ON: str(count + 1)}.items():
+        store.client.set_tag(run_id, key, value)
+    if "modelyard.error" in run.data.tags:
+        store.client.delete_tag(run_id, "modelyard.error")
+
+
+def points_of(store: Store, run: Any) -> dict[str, set[int]]:
+    """Return the steps of a run's points, by metric."""
+    names = [name for name in run.data.metrics if not name.startswith("system/")]
+    return {name: {one.step for one in store.client.get_metric_history(run.info.run_id, name)} for name in names}
 
 
 def note_refusal(store: Store, run_id: str, error: GateError) -> None:

@@ -14,14 +14,16 @@ INTERVAL_S = 5
 
 
 @contextmanager
-def system_metrics(client: Any, run_id: str) -> Generator[None]:
+def system_metrics(client: Any, run_id: str, *, is_carried_on: bool = False) -> Generator[None]:
     """Log the machine's load for the block, and once at its end, so that a short stage has some, too,
-    unless it ends by an error."""
+    unless it ends by an error. The points of a run that is carried on come after those that it has."""
     from mlflow.exceptions import MlflowException
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     psutil.cpu_percent()  # the next call gives the share since this one; the first ever would give 0
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=INTERVAL_S, tracking_uri=client.tracking_uri)
+    monitor = SystemMetricsMonitor(
+        run_id, sampling_interval=INTERVAL_S, tracking_uri=client.tracking_uri, resume_logging=is_carried_on
+    )
     monitor.start()
     try:
         yield

@@ -124,13 +124,31 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) 
 def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api) -> None:
     before = artifact_of(project, "finetune")
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
-        stage_process("finetune", project).send_signal(signal.SIGKILL)
+        stage = stage_process("finetune", project)
+        wait_for_checkpoint(project)
+        stage.send_signal(signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     assert artifact_of(project, "finetune") == before
-    flow(project, prefect_api, "--until", "finetune", "--force", "finetune")
+    killed = newest(project)["finetune"].info.run_id
+    done = flow(project, prefect_api, "--until", "finetune", "--force", "finetune")
+    assert "carrying on from step" in done.stderr
     assert artifact_of(project, "finetune") == before
-    assert statuses(project)["finetune"] == "FINISHED"
+    assert not list((project / "checkpoints").rglob("*.safetensors"))
+    run = newest(project)["finetune"]
+    assert (run.info.status, run.info.run_id) == ("FINISHED", killed)
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    for name in ("loss", "validation_loss"):
+        steps = [point.step for point in client.get_metric_history(killed, name)]
+        assert len(steps) == len(set(steps)) > 5
+
+
+def wait_for_checkpoint(folder: Path) -> None:
+    for _ in range(600):
+        if list((folder / "checkpoints").rglob("0*/checkpoint.json")):
+            return
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint was made")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,6 +2,7 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Never
@@ -117,6 +118,39 @@ def test_interrupt_marks_run_and_parent_killed(project) -> Never:
     with pytest.raises(KeyboardInterrupt), stage_run(project.root, "tiny", "finetune"):
         raise KeyboardInterrupt
     assert {run.info.status for found in named(project).values() for run in found} == {"KILLED"}
+
+
+def test_run_of_a_training_that_was_stopped_is_carried_on(project, monkeypatch) -> None:
+    note = project.root / "checkpoints" / "run.json"
+    with suppress(KeyboardInterrupt), stage_run(project.root, "tiny", "pretrain", unfinished=note) as run:
+        run.log_start({"a": 1}, {"ingest/data.parquet": "0" * 32})
+        for step in (1, 2, 3):
+            run.log_metrics({"loss": step / 10, "rate": 1.0}, step=step)
+        raise KeyboardInterrupt
+    monkeypatch.setenv(PIPELINE_VARIABLE, "flow 2")
+    with pytest.raises(QualityError), stage_run(project.root, "tiny", "pretrain", unfinished=note):
+        raise QualityError("too low", report={})
+    with stage_run(project.root, "tiny", "pretrain", unfinished=note) as again:
+        assert again.run_id == run.run_id
+        again.log_start({"a": 1}, {"ingest/data.parquet": "0" * 32})
+        for step in (3, 4):
+            again.log_metrics({"loss": step / 10, "rate": 2.0, "accuracy": 0.5}, step=step)
+    client = project.store.client
+    points = [(one.step, one.value) for one in client.get_metric_history(run.run_id, "loss")]
+    assert sorted(points) == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
+    assert sorted(one.value for one in client.get_metric_history(run.run_id, "rate")) == [1, 1, 1, 2]
+    assert [one.step for one in client.get_metric_history(run.run_id, "accuracy")] == [3, 4]
+    load = [one.step for one in client.get_metric_history(run.run_id, "system/cpu_utilization_percentage")]
+    assert len(load) == len(set(load))
+    (found,) = named(project)["pretrain"]
+    parents = {one.info.run_id: one.data.tags["modelyard.pipeline"] for one in named(project)["pretrain alone"]}
+    assert (found.info.status, len(found.inputs.dataset_inputs)) == ("FINISHED", 1)
+    assert parents[found.data.tags["mlflow.parentRunId"]] == "flow 2"
+    assert found.data.tags["modelyard.carried_on"] == "2"
+    assert "modelyard.error" not in found.data.tags
+    client.delete_run(run.run_id)
+    with stage_run(project.root, "tiny", "pretrain", unfinished=note) as other:
+        assert other.run_id != run.run_id
 
 
 def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> None:
