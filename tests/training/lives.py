@@ -41,10 +41,10 @@ EVERY_OTHER_STEP = {"every_steps": 2, "keep": 2}
 EARLY = {"metric": "loss", "patience": 50, "every": 4}
 TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
     "arrays": ("mlp", {"early_stopping": EARLY}),
-    "texts": ("", {"early_stopping": EARLY | {"metric": "accuracy"}}),
-    "causal": ("gpt", {"early_stopping": EARLY, "batch_size": 4}),
+    "texts": ("", {"early_stopping": EARLY | {"metric": "accuracy"}, "micro_batch_size": 8}),
+    "causal": ("gpt", {"early_stopping": EARLY, "batch_size": 4, "micro_batch_size": 2}),
     "recurrent": ("lstm", {"batch_size": 4}),
-    "masked": ("encoder", {"early_stopping": EARLY}),
+    "masked": ("encoder", {"early_stopping": EARLY, "micro_batch_size": 4}),
     "adversarial": ("gan", {"batch_size": 8}),
 }
 """The trainings by name: the family's case, and what is set otherwise. All have dropout but the GAN, which draws its
@@ -53,10 +53,11 @@ latents, and has batch norm and a running mean of its weights; `texts` adapts a 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a life ends: at the `number`-th of its player's steps, of its looks (in the middle of one), of what it does
-    to the disk for its checkpoints (in the middle of it), or after that many seconds of training."""
+    """When a life ends: after the `number`-th backward pass (of which a batch in parts has several), in the middle of
+    the `number`-th of its players' steps, its looks, or what it does to the disk for checkpoints; or after so many
+    seconds of training."""
 
-    at: Literal["step", "look", "disk", "seconds"]
+    at: Literal["backward", "step", "look", "disk", "seconds"]
     number: float
 
 
@@ -155,7 +156,9 @@ def die_at(moment: Moment) -> None:
 
         setattr(owner, attribute, call)
 
-    if moment.at == "step":
+    if moment.at == "backward":
+        counted(torch.Tensor, "backward", half=lambda loss: torch.autograd.backward(loss))
+    elif moment.at == "step":
         counted(Seat, "step", half=lambda seat, model, batch: seat.player.loss_of(model, batch))
     elif moment.at == "look":
         counted(Course, "look", half=lambda course: course.objective.validate(course.model))
@@ -214,7 +217,7 @@ def random_moments(name: str, *, seed: int, num_kills: int) -> list[Moment | Non
     drawn = random.Random(f"{name} {seed}")
     kinds: list[Moment] = []
     for _ in range(num_kills):
-        at = drawn.choice(["step", "look", "disk", "seconds"])
-        most = {"step": 9, "look": 2, "disk": 60, "seconds": 0.0}[at]
+        at = drawn.choice(["backward", "step", "look", "disk", "seconds"])
+        most = {"backward": 15, "step": 9, "look": 2, "disk": 60, "seconds": 0.0}[at]
         kinds.append(Moment(at, drawn.uniform(0.0, 0.25) if at == "seconds" else drawn.randint(1, int(most))))
     return [*kinds, None]

@@ -24,10 +24,6 @@ from tests.tiny_images import SHAPE, make_generating, write_images
 CPU = torch.device("cpu")
 
 
-class Killed(BaseException):
-    pass
-
-
 class Recorder(NullTracker):
     def __init__(self) -> None:
         self.pictures: dict[str, tuple[int, int]] = {}
@@ -134,32 +130,6 @@ def test_batches_are_the_same_at_each_call(root: Path) -> None:
     assert not torch.equal(other_epoch.latents, whole[0].latents)
     assert not torch.equal(whole[0].latents, whole[1].latents)
     assert sorted(row for batch in whole for row in batch.row) == list(range(240))
-
-
-@pytest.mark.parametrize("killed_at", [4, 6, 11])
-def test_training_that_was_killed_carries_on_to_the_same_weights(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
-) -> None:
-    params = params_of(root, epochs=3, objective__max_shift=1, model__dropout=0.3)
-    whole, _ = trained(root, params, tmp_path / "whole")
-    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
-    taken = 0
-    original = Game.generator_loss
-
-    def until_killed(self: Game, model: Any, batch: Any) -> torch.Tensor:
-        nonlocal taken
-        taken += 1
-        if taken > killed_at:
-            raise Killed
-        return original(self, model, batch)
-
-    monkeypatch.setattr(Game, "generator_loss", until_killed)
-    with pytest.raises(Killed):
-        trained(root, params, tmp_path / "resumed")
-    monkeypatch.setattr(Game, "generator_loss", original)
-    resumed, _ = trained(root, params, tmp_path / "resumed")
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_mean_of_the_weights_is_kept(root: Path) -> None:

@@ -132,7 +132,7 @@ def test_checkpoint_of_a_newer_version_is_refused_in_one_line(stopped, tmp_path)
     card = newest_first(folder)[0] / "checkpoint.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"format": FORMAT + 1}))
     said = rf"is of a newer version of Modelyard \(format {FORMAT + 1}; .* remove {folder} to train from the beginning$"
-    for carry_on in (lambda: run(folder), lambda: start(TRAINING, folder)):
+    for carry_on in (lambda: run(folder), lambda: start(TRAINING, folder, stage="pretrain")):
         with pytest.raises(InputError, match=said):
             carry_on()
     shutil.rmtree(folder)

@@ -7,8 +7,13 @@ import pytest
 
 from tests.training.lives import TRAININGS, Moment, lived, make_rows, outcome, random_moments
 
+LONGEST = ("texts", "recurrent")
 
-@pytest.fixture(scope="module", params=TRAININGS)
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.long] if name in LONGEST else []) for name in TRAININGS],
+)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Any]:
     """A training's name, its rows, and what it came to without a kill."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -27,7 +32,7 @@ def compare(name: str, rows: Path, folder: Path, moments: list[Moment | None], e
     return codes
 
 
-def test_killed_in_a_step_in_a_look_and_in_a_checkpoint(whole: tuple[str, Path, Any], tmp_path: Path) -> None:
+def test_killed_in_a_batch_in_a_look_and_in_a_checkpoint(whole: tuple[str, Path, Any], tmp_path: Path) -> None:
     name, rows, expected = whole
     taken = expected[2]
     assert list(taken) == list(range(len(taken)))
@@ -35,7 +40,7 @@ def test_killed_in_a_step_in_a_look_and_in_a_checkpoint(whole: tuple[str, Path, 
         num_epochs = expected[1]["epoch"]
         seen = sorted(row for step in taken.values() for row in step)
         assert seen == sorted(num_epochs * list(range(len(seen) // num_epochs)))
-    moments = [Moment("step", 4), Moment("look", 1), Moment("disk", 11), None]
+    moments = [Moment("backward", 7), Moment("look", 1), Moment("disk", 11), None]
     assert compare(name, rows, tmp_path / "killed", moments, expected) == [-9, -9, -9, 0]
 
 

@@ -34,7 +34,6 @@ from components.preprocess.tokenizer_training import train_tokenizer
 from components.pretrain import Inputs, Outputs
 from components.pretrain.train import run
 from components.tracking.tracker import NullTracker
-from components.training import loop
 from components.training.batches import Rows, collate
 from components.training.loop import train
 from components.training.objective import Data, Objective
@@ -223,26 +222,6 @@ def test_it_learns_what_follows_from_the_rest_of_the_text(data: Data, tmp_path: 
     assert before["validation_accuracy"] < 0.2
     assert figures["validation_accuracy"] > 0.6
     assert figures["validation_loss"] < before["validation_loss"] / 2
-
-
-def test_a_stopped_training_carries_on_exactly(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
-    whole, _ = trained_with(*prepared(data), tmp_path / "whole")
-    objective, params = prepared(data)
-    batches = objective.batches
-
-    def stopping(epoch: int, start: int) -> Any:
-        for step, batch in enumerate(batches(epoch, start), start=start):
-            if (epoch, step) == (1, 3):
-                raise KeyboardInterrupt
-            yield batch
-
-    object.__setattr__(objective, "batches", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        trained_with(objective, params, tmp_path / "stopped")
-    torch.manual_seed(99)
-    resumed, _ = trained_with(*prepared(data), tmp_path / "stopped")
-    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
 def test_what_is_kept_opens_in_transformers_and_for_finetuning(data: Data, tmp_path: Path) -> None:
