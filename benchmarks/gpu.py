@@ -58,7 +58,7 @@ from components.params import PretrainFromData, TrainFromLabels
 from components.tracking.tracker import NullTracker
 from components.training.loop import train
 from components.training.objective import Data
-from components.training.precision import Precision
+from components.training.precision import Precision, matrix_rate
 from components.training.seats import own
 from components.training.splits import Lists, Split, write_split
 
@@ -340,17 +340,6 @@ def allocated(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, *, size: int) -> float:
-    """Return the operations a second of a product of large matrices, the best of a second's tries."""
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best, end = float("inf"), time.monotonic() + 1.0
-    while time.monotonic() < end:
-        start = time.perf_counter()
-        (left @ right)[0, 0].item()  # which waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
-
-
 def takes_flash(folder: Path, *, device: torch.device) -> bool:
     """Return whether the language model's attention runs in its flash form; otherwise torch raises here."""
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
@@ -421,17 +410,16 @@ def machine_of(device: torch.device) -> dict[str, Any]:
 
 def measure(session: Session, *, is_small: bool) -> None:
     device = session.device
-    sizes = {"cuda": 8192, "cpu": 512}
-    rates: dict[str, float] = session.part("rates", lambda _: {
-        str(dtype).removeprefix("torch."): matrix_rate(device, dtype, size=sizes[device.type])
-        for dtype in (torch.bfloat16, torch.float32)
+    formats: tuple[Precision, ...] = ("bf16", "fp32")
+    rates: dict[str, float] | None = session.part("rates", lambda _: {
+        precision: matrix_rate(precision, device=device, budget_s=1.0) for precision in formats
     })  # fmt: skip
     if device.type == "cuda":
         session.part("correctness", lambda folder: {"flash": takes_flash(folder, device=device)})
     for family, case in SMALL.items():
         session.part("correctness", partial(errors_of, case, device=device), family=family)
         session.part("resume", lambda folder, case=case: {"is_exact": resumes_exactly(case, folder)}, family=family)
-    rate = (rates or {}).get("bfloat16" if device.type == "cuda" else "float32", float("nan"))
+    rate = (rates or {}).get("bf16" if device.type == "cuda" else "fp32", float("nan"))
     for family, case in (SMALL if is_small else LARGE).items():
         num_steps = 8 if is_small else 30
         session.part("speed", partial(speed_of, case, device=device, rate=rate, num_steps=num_steps), family=family)

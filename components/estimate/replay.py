@@ -130,7 +130,7 @@ def usual(times: list[float]) -> float:
 def run_once(operation: Operation, pool: "Pool") -> float | None:
     """Return the seconds of one run, scaled to the whole operation; None where it cannot be run on made-up numbers."""
     scale, leaves_of = smaller(operation)
-    if leaves_of.num_bytes > MAX_BYTES or not is_safe(operation):
+    if leaves_of.num_bytes > MAX_BYTES or not is_safe(operation, pool.device):
         return None
     try:
         args, kwargs = pytree.tree_map_only(Operand, lambda o: pool.tensor(o, operation), leaves_of.arguments)
@@ -143,11 +143,14 @@ def run_once(operation: Operation, pool: "Pool") -> float | None:
         return None
 
 
-def is_safe(operation: Operation) -> bool:
-    """Return whether running the kernel on made-up operands can do no harm."""
+def is_safe(operation: Operation, device: torch.device) -> bool:
+    """Return whether running the kernel on made-up operands can do no harm.
+
+    On a GPU a number that is no place ends all that the process does there, so there no whole number is made up.
+    """
     kinds = {leaf.dtype for leaf in operation.leaves if isinstance(leaf, Operand)}
     has_whole = any(not kind.is_floating_point and kind != torch.bool for kind in kinds)
-    return not has_whole or kernel_of(operation) in WITH_WHOLE_NUMBERS
+    return not has_whole or (device.type == "cpu" and kernel_of(operation) in WITH_WHOLE_NUMBERS)
 
 
 def kernel_of(operation: Operation) -> str:

@@ -120,9 +120,11 @@ def told_if_too_large(params: Trained, facts: Facts, memory: Memory | None, *, s
     except torch.OutOfMemoryError as error:
         told = f"about {memory.peak / GB:,.1f} GB" if memory else "not known"
         settings = ", ".join(f"{name} ({value})" for name, value in lowered(params, facts, stage).items())
+        parts = f"Set {stage}.micro_batch_size, for the same steps in parts, or lower"
+        how = "Lower" if params.micro_batch_size else parts
         raise InputError(
             f"{stage} ran out of memory on the GPU, though a step was estimated at {told}; other work may have taken "
-            f"some of it meanwhile. Lower {settings}"
+            f"some of it meanwhile. {how} {settings}"
         ) from error
 
 

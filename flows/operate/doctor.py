@@ -72,8 +72,9 @@ def named(look: Callable[[Path], list[Check]]) -> str:
 def look_at_python(root: Path) -> list[Check]:
     version = sys.version.split()[0]
     wanted = (root / ".venv").resolve()
-    if sys.version_info[:2] != (3, 11):
-        return [Check("python", "fail", f"Python {version}", "install Python 3.11, delete .venv and run 'make run'")]
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        how = "install Python 3.11 (3.12 and 3.13 run it, too), delete .venv and run 'make run'"
+        return [Check("python", "fail", f"Python {version}", how)]
     if sys.prefix == sys.base_prefix:
         return [Check("python", "warn", f"Python {version}, not in an environment", f"use the one in {wanted}")]
     return [Check("python", "ok", f"Python {version} in {sys.prefix}")]

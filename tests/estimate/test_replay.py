@@ -48,10 +48,18 @@ def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forwa
     objective = Objective([player], lambda epoch, start: [rows], 1, lambda model: {}, "rows")
     trace = trace_step(model, objective, batch=rows, clip=None, precision="bf16", mode=fake_mode())
     operations = [op for phase in trace.operations.values() for op in phase]
-    assert all(is_safe(op) for op in operations if "mm" in op.name)
-    assert not any(is_safe(op) for op in operations if any("uint8" in str(leaf) for leaf in op.leaves))
+    assert all(is_safe(op, CPU) for op in operations if "mm" in op.name)
+    assert not any(is_safe(op, CPU) for op in operations if any("uint8" in str(leaf) for leaf in op.leaves))
     timing = time_operations(trace.operations, device=CPU, budget_s=1.0)
     assert timing.seconds["backward"] > timing.seconds["forward"] / 2
+
+
+def test_no_whole_numbers_are_made_up_on_a_gpu() -> None:
+    operations = [op for phase in traced(gpt_case()).operations.values() for op in phase]
+    embedding = next(op for op in operations if op.name == "aten.embedding.default")
+    product = next(op for op in operations if "mm" in op.name)
+    assert (is_safe(embedding, CPU), is_safe(embedding, torch.device("cuda"))) == (True, False)
+    assert is_safe(product, torch.device("cuda"))
 
 
 def test_large_product_is_cut_to_fewer_rows() -> None:

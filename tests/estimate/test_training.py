@@ -403,7 +403,8 @@ def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_to_lower(tmp_p
     task, facts, params = case("gpt", batch_size=8)
     _, data = made_rows(tmp_path, task, facts)
     found = check_memory(params, facts, network=partial(build, params.model, facts), data=data, stage="pretrain")
-    wanted = rf"^pretrain ran out of memory on the GPU, .* estimated at about {found.peak / 1e9:,.1f} GB.* Lower "
-    with pytest.raises(InputError, match=wanted + r"pretrain\.batch_size \(8\), preprocess\.context \(32\)"):
+    estimate = rf"^pretrain ran out of memory on the GPU, .* estimated at about {found.peak / 1e9:,.1f} GB.* "
+    lower = r"Set pretrain\.micro_batch_size, .*, or lower pretrain\.batch_size \(8\), preprocess\.context \(32\)"
+    with pytest.raises(InputError, match=estimate + lower):
         with told_if_too_large(params, facts, found, stage="pretrain"):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
