@@ -1,9 +1,13 @@
 """The bar and the log share one terminal, of several processes; a pipe gets plain lines."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from components.plumbing.progress import fitted_line, time_left
 from tests.projects import ROOT, environment
 from tests.terminal import on_terminal
 
@@ -17,7 +21,7 @@ configure_logging()
 log = logging.getLogger("components.training")
 with progress("finetune", total=40) as bar:
     for step in range(40):
-        bar.update(step + 1, {"loss": 0.5, "lr": 1.0e-3, "rows/s": 12345.0})
+        bar.update(step + 1, {"loss": 0.5, "lr": 1.0e-3, "rows/s": 12345.0, "mfu": 0.573})
         time.sleep(0.03)
         if step % 10 == 9:
             log.info("epoch %d of 4  train_loss 0.5  validation_loss 0.25  validation_accuracy 0.9  f1_macro 0.9", step)
@@ -64,7 +68,8 @@ def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
         assert bars == [lines[-1]], lines  # one, and below what was logged
         assert lines[-1].startswith(("finetune ━", "finetune ╸", "inner"))
         assert "says" not in lines[-1]
-    assert any("/40 loss 0.5  lr 0.001  rows/s 12,345 " in bars[0] for _, bars in with_bar)
+    whole = re.compile(r"^finetune ━+ \d+/40 loss 0.5  lr 0.001  rows/s 12,345  mfu 57% \d:\d\d left$")
+    assert any(whole.search(bars[0]) for _, bars in with_bar)
 
 
 def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
@@ -77,6 +82,28 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     assert any(line.startswith("finetune ") and "/40  loss 0.5" in line and line.endswith(" s left") for line in lines)
     assert sum("epoch" in line for line in lines) == 4
+
+
+FIGURES = ("loss 0.512", "lr 3e-05", "norm 1.23", "tokens/s 12,345", "mfu 57%")
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (
+            120,
+            "finetune model ━━━━━━━━━━ 1234/3450 loss 0.512  lr 3e-05  norm 1.23  tokens/s 12,345  mfu 57% 12:34 left",
+        ),
+        (100, "finetune model 1234/3450 loss 0.512  lr 3e-05  norm 1.23  tokens/s 12,345  mfu 57% 12:34 left"),
+        (80, "finetune… 1234/3450 loss 0.512 lr 3e-05 norm 1.23 tokens/s 12,345 mfu 57% 12:34"),
+        (60, "finetune… 1234/3450 loss 0.512 lr 3e-05 norm 1.23 12:34"),
+        (20, "finetune… 1234/3450 "),
+    ],
+)
+def test_line_of_a_training_holds_what_the_terminal_has_room_for(width: int, line: str) -> None:
+    title, bar, rest = fitted_line("finetune model", "1234/3450", FIGURES, time_left(754), width=width)
+    assert f"{title} {bar}{rest}" == line
+    assert len(line) <= width
 
 
 def test_narrow_terminal_cuts_the_bar(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ PLUMBING = {
     "components/tracking/system_metrics.py": "what is seen meanwhile",
     "components/tasks/task.py": "which parts a task has",
     "components/tracking/stage_run.py": "where observations are kept",
+    "components/tracking/tensorboard.py": "where observations are kept",
     "components/tracking/tracker.py": "where observations go",
     "components/finetune/__init__.py": "names what the stage has",
     "components/finetune/modes.py": "picks the mode",

@@ -9,7 +9,7 @@ Who starts a process may ask it to leave its progress in a file, too, to be show
 import logging
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,11 @@ PROGRESS_VARIABLE = "MODELYARD_PROGRESS"
 """The environment variable with the file to leave the progress in, set by the process that starts another."""
 LEAVE_EVERY_S = 1.0
 MAX_MILESTONES = 20
+SHARES = ("mfu",)
+"""The figures that are shares of a whole."""
+BAR_WIDTH = 10
+SHORT_TITLE = 9
+"""The letters that are left of a title where the line is too long."""
 
 
 class Bar:
@@ -38,7 +43,7 @@ class Bar:
     def __init__(self, title: str, total: int, live: "Progress | None") -> None:
         self.title, self.total, self.done = title, total, 0
         self._live = live
-        self.task: TaskID | None = live.add_task(title, total=total, figures="") if live else None
+        self.task: TaskID | None = live.add_task(title, total=total, figures=()) if live else None
         self._started = self._spoke = time.monotonic()
         self._text = ""
         self.leave()
@@ -46,10 +51,11 @@ class Bar:
     def update(self, done: int, figures: Mapping[str, float] = MappingProxyType({})) -> None:
         """Set the number of steps that are done, and the figures beside the bar."""
         self.done = done
-        self._text = text = "  ".join(f"{name} {shown(value)}" for name, value in figures.items())
+        told = tuple(f"{name} {shown(name, value)}" for name, value in figures.items())
+        self._text = text = "  ".join(told)
         self.leave()
         if self._live is not None and self.task is not None:
-            self._live.update(self.task, completed=done, figures=text)
+            self._live.update(self.task, completed=done, figures=told)
             return
         now = time.monotonic()
         if now - self._spoke >= INTERVAL_S:
@@ -89,8 +95,10 @@ class Shown:
     """The time, by the monotonic clock, when the progress was last left in the file."""
 
 
-def shown(value: float) -> str:
-    """Return a figure with three digits, and without an exponent from 100 on."""
+def shown(name: str, value: float) -> str:
+    """Return a figure with three digits, and without an exponent from 100 on; a share as a percentage."""
+    if name in SHARES:
+        return f"{value:.0%}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -129,25 +137,54 @@ def shown_bar(title: str, total: int) -> Generator[Bar]:
 
 
 def one_line_display() -> "Progress":
-    """Return a display of one line, 80 columns wide with three figures; what is too long is cut, never wrapped, since
-    other lines count on one line."""
+    """Return a display of one line, which is made to fit and never wraps, since other lines count on one line."""
     from rich.console import Console  # here, since only a terminal needs it
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Column
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
 
-    def column() -> Column:
-        return Column(no_wrap=True)
+    console = Console(stderr=True)
 
-    return Progress(
-        TextColumn("{task.description}", table_column=column()),
-        BarColumn(bar_width=10, table_column=column()),
-        MofNCompleteColumn(table_column=column()),
-        TextColumn("{task.fields[figures]}", table_column=column()),
-        TimeRemainingColumn(table_column=column()),
-        TextColumn("left", table_column=column()),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    class Line(ProgressColumn):
+        """The whole line."""
+
+        def render(self, task: Task) -> Text:
+            figures: Sequence[str] = task.fields["figures"]
+            count, left = f"{int(task.completed)}/{int(task.total or 0)}", time_left(task.time_remaining)
+            title, bar, rest = fitted_line(task.description, count, figures, left, width=console.width)
+            done = round(len(bar) * min(1.0, task.completed / (task.total or 1)))
+            return Text.assemble(
+                (f"{title} ", ""), (bar[:done], "bar.complete"), (bar[done:], "bar.back"), (rest, ""), overflow="crop",
+                no_wrap=True,
+            )  # fmt: skip
+
+    return Progress(Line(), console=console, transient=True)
+
+
+def fitted_line(
+    title: str, count: str, figures: Sequence[str], left: str, *, width: int
+) -> tuple[str, str, str]:  # fmt: skip
+    """Return a line's title, its bar and the rest, at most `width` letters in all with a space after the title.
+
+    What is wanted least goes first: the bar, then spaces, the end of the title, and at last figures from the end.
+    """
+    bar, wide = "━" * BAR_WIDTH, "  ".join(figures)
+    short = title if len(title) <= SHORT_TITLE else f"{title[: SHORT_TITLE - 1]}…"
+    tries = [(title, bar, f" {count} {wide} {left} left"), (title, "", f"{count} {wide} {left} left")]
+    for name in (title, short):
+        tries.append((name, "", " ".join([count, *figures, left])))
+    tries += [(short, "", " ".join([count, *figures[:number], left])) for number in range(len(figures) - 1, -1, -1)]
+    fits = (one for one in tries if len(one[0]) + 1 + len(one[1]) + len(one[2]) <= width)
+    name, drawn, rest = next(fits, tries[-1])
+    return name, drawn, rest[: max(0, width - len(name) - 1 - len(drawn))]
+
+
+def time_left(seconds: float | None) -> str:
+    """Return a time as minutes and seconds, with hours where there are any; dashes while it is not known."""
+    if seconds is None:
+        return "-:--"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,7 @@ from components.tracking.pipeline_run import PipelineRun
 from components.tracking.registry import note_weights, noted_weights
 from components.tracking.store import Store, git_commit, process_tags
 from components.tracking.system_metrics import system_metrics
+from components.tracking.tensorboard import FOLDER, Events, is_wanted
 from serving.predictors.pictures import png_of
 
 logger = logging.getLogger(__name__)
@@ -50,15 +51,28 @@ class StageTracker:
     """The names of the metrics that have points already."""
     before: Mapping[str, set[int]] = field(default_factory=dict)
     """The steps of the points that the run has by metric, where it is carried on: those are not logged again."""
+    events: Events | None = None
+    """The event files that the curves are written to as well, where they are asked for."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        new = {name: value for name, value in values.items() if step not in self.before.get(name, ())}
+        self.curves |= values.keys()
+        if self.events is not None:
+            self.events.add(new, step=step)
+        self._send(new, step=step)
+
+    def _send(self, values: Mapping[str, float], *, step: int) -> None:
         from mlflow.entities import Metric
 
-        self.curves |= values.keys()
         now = int(time.time() * 1000)
-        new = {name: value for name, value in values.items() if step not in self.before.get(name, ())}
-        if new:
-            self.store.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in new.items()])
+        if values:
+            points = [Metric(name, float(value), now, step) for name, value in values.items()]
+            self.store.client.log_batch(self.run_id, metrics=points)
+
+    def close(self) -> None:
+        """Write what is kept of the event files, at the end of the run."""
+        if self.events is not None:
+            self.events.close()
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
         if path.is_dir():
@@ -120,7 +134,7 @@ class StageTracker:
         report: dict[str, Any] = read_json(folder / REPORT)
         numbers = {k: v for k, v in report.items() if is_number(v)}
         named = {f"report.{name}" if name in self.curves else name: value for name, value in numbers.items()}
-        self.log_metrics(named, step=0)
+        self._send(named, step=0)
         for key, value in report.items():
             if isinstance(value, str):
                 self.store.client.set_tag(self.run_id, f"report.{key}", value[:5000])
@@ -135,8 +149,9 @@ def stage_run(root: Path, recipe: str, stage: str, *, unfinished: Path | None = 
 
     `unfinished` is the file beside a training's checkpoints that names its run: where it is there, that run is carried
     on, else it is written. The run ends as FINISHED, FAILED (with the error as a tag) or, on an interrupt, KILLED; the
-    parent likewise.
+    parent likewise. Raise InputError where TensorBoard's event files are asked for, but cannot be written.
     """
+    wants_events = is_wanted()
     store = Store(root, recipe)
     store.kill_stale()
     parent = PipelineRun.of(store, pipeline_name())
@@ -157,8 +172,11 @@ def stage_run(root: Path, recipe: str, stage: str, *, unfinished: Path | None = 
             write_json(unfinished, {"run_id": run_id})
         parent.summarise()
         before = points_of(store, left) if left else {}
-        with system_metrics(store.client, run_id, is_carried_on=left is not None):
-            yield StageTracker(store, stage, run_id, before=before)
+        folder = Layout(root, recipe, FOLDER).observations / f"{stage}-{run_id[:8]}"
+        events = Events(folder) if wants_events else None
+        tracker = StageTracker(store, stage, run_id, before=before, events=events)
+        with system_metrics(store.client, run_id, is_carried_on=left is not None), closing(tracker):
+            yield tracker
     except KeyboardInterrupt:
         status = "KILLED"
         raise

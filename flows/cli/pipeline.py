@@ -208,11 +208,14 @@ def why(project: Project, recipe: str, as_json: bool) -> None:
 @click.option("--force", metavar="STAGE", multiple=True, shell_complete=STAGES, help="Run this stage even if cached.")
 @click.option("--until", metavar="STAGE", shell_complete=STAGES, help="Stop after this stage.")
 @click.option("--no-wait", is_flag=True, help="If another run holds the recipe, stop instead of waiting.")
+@click.option(
+    "--tensorboard", is_flag=True, help="Write the curves to observations/RECIPE/tensorboard/ as well, as event files."
+)
 @json_option
 @click.pass_obj
 def run(
     project: Project, recipe: str, refresh: bool, force: tuple[str, ...], until: str | None, no_wait: bool,
-    as_json: bool,
+    tensorboard: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Run the stages of RECIPE that have something new to do.
 
@@ -225,6 +228,8 @@ def run(
     from components.plumbing.logs import say
 
     say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
+    if tensorboard:
+        ask_for_event_files()
     from flows.pipeline.tables import run_summary, run_tables
     from flows.servers.tools import prefect_for_a_run
     from flows.telling.output import reporting
@@ -248,3 +253,13 @@ def run(
                 wait_for_prefect=wait_for_prefect,
             )
         report(run_summary(root, recipe, outcome), run_tables)
+
+
+def ask_for_event_files() -> None:
+    """Have the stages of this process write TensorBoard's event files; InputError where its package is missing."""
+    import os
+
+    from components.tracking.tensorboard import VARIABLE, is_wanted
+
+    os.environ[VARIABLE] = "1"
+    is_wanted()

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import socket
 import subprocess
@@ -12,11 +13,12 @@ import pytest
 from PIL import Image
 
 from components.plumbing.artifacts import Layout, digest_of, files_of, sha256_of, write_json, writing
-from components.plumbing.errors import ArtifactError, QualityError, StoreError
+from components.plumbing.errors import ArtifactError, InputError, QualityError, StoreError
 from components.tracking.pipeline_run import PipelineRun
 from components.tracking.registry import WEIGHTS_TAG, note_weights
 from components.tracking.stage_run import PIPELINE_VARIABLE, stage_run
 from components.tracking.store import Store, check_store, masked, stale_runs, tracking_uri
+from components.tracking.tensorboard import VARIABLE
 from serving.bundle import identify
 from tests.tiny_bundles import finish_bundle, rebuild
 
@@ -308,3 +310,23 @@ def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch) -> Non
 
 def test_default_store_is_a_file_of_the_project(project) -> None:
     assert tracking_uri(project.root) == f"sqlite:///{project.root / 'mlflow.db'}"
+
+
+def test_event_files_need_their_package_and_hold_the_curves(project, monkeypatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    if importlib.util.find_spec("tensorboard") is None:
+        with (
+            pytest.raises(InputError, match=r"pip install -c requirements.lock -e '.\[tensorboard\]'$"),
+            stage_run(project.root, "tiny", "finetune"),
+        ):
+            pass
+        assert project.store.search("") == []
+        return
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    project.make("ingest")
+    (folder,) = (project.root / "observations/tiny/tensorboard").iterdir()
+    assert folder.name.startswith("ingest-")
+    events = EventAccumulator(str(folder)).Reload()
+    assert [(one.step, one.value) for one in events.Scalars("loss")] == [(1, 0.5)]
+    assert events.Tags()["scalars"] == ["loss"]
