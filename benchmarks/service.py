@@ -1,6 +1,6 @@
 """A served bundle under load, beside the two services that one would write by hand for the same model.
 
-    python benchmarks/serving.py [--recipe movie_sentiment] [--seconds 8] [--rounds 3] [--soak 0] [--routed]
+    python benchmarks/service.py [--recipe movie_sentiment] [--seconds 8] [--rounds 3] [--soak 0] [--routed]
 
 The two: FastAPI with transformers (torch, fp32) and FastAPI with ONNX Runtime (the bundle's own int8 model), both with
 their libraries' defaults. Same machine, same rows (the bundle's golden requests, one text each), one after another in

@@ -1,0 +1,392 @@
+"""The training loop beside transformers' Trainer and nanoGPT: rows or tokens per second, in turns within one run.
+
+    python benchmarks/training.py [--reference ../nanoGPT] [--project .] [--rounds 3] [--only-work minilm] [--out FILE]
+
+`minilm` fine-tunes all weights of movie_sentiment's encoder on its rows; each peer is the Trainer as its documentation
+runs it. `small` and `large` train a GPT on characters, and on the tokens, of speech_gpt's documents; the peer is a
+checkout of nanoGPT (https://github.com/karpathy/nanoGPT) as it is, with the settings of its README for a CPU. The
+recipes must have run up to preprocess, movie_sentiment up to finetune; nothing is written there. Each side runs in a
+process of its own, and the sides take turns. The rate of a side is that of its steps after the first tenth, without looks at the
+validation split. Beside them: the machine's rate of matrix products, as the limit.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+MATRIX = 2048
+MINILM_STEPS, MINILM_ROWS, PADDED_TO = 80, 32, 128
+NUM_CHARACTERS = 65
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A GPT and its training, alike on both sides."""
+
+    layers: int
+    heads: int
+    width: int
+    context: int
+    batch: int
+    vocabulary: int
+    steps: int
+    precision: str
+
+    @property
+    def tokens_of_a_step(self) -> int:
+        return self.batch * self.context
+
+
+GPTS = {
+    "small": Shape(4, 4, 128, 64, 12, NUM_CHARACTERS, 600, "fp32"),
+    "large": Shape(3, 8, 512, 128, 32, 4096, 40, "bf16"),
+}
+SIDES = {
+    "minilm": ("ours", "bf16 grouped", "fp32 dynamic", "fp32 padded"),
+    "small": ("ours", "nanoGPT"),
+    "large": ("ours", "nanoGPT"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, help="a checkout of nanoGPT; without it, the GPTs have no peer")
+    parser.add_argument("--project", type=Path, default=Path())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only-work", choices=list(SIDES), action="append", help="may be given again; all by default")
+    parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        work, side = args.side.split("/")
+        print(json.dumps(measured(work, side, args)))  # noqa: T201
+        return
+    limits = json.loads(in_own_process(["--side", "limits/both"]))
+    found: dict[str, Any] = {"limits": limits}
+    for work in args.only_work or SIDES:
+        found[work] = compared(work, args)
+    show(found)
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def compared(work: str, args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """Each side's figures of each round, the sides in turns."""
+    sides = [side for side in SIDES[work] if side != "nanoGPT" or args.reference]
+    found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory(prefix="modelyard-training-") as name:
+        folder = Path(name)
+        if work in GPTS:
+            write_tokens(folder, GPTS[work], project=args.project)
+        for _ in range(args.rounds):
+            for side in sides:
+                words = ["--side", f"{work}/{side}", "--folder", name, "--project", str(args.project.resolve())]
+                reference = ["--reference", str(args.reference.resolve())] if args.reference else []
+                found[side].append(json.loads(in_own_process([*words, *reference])))
+    return found
+
+
+def in_own_process(words: list[str]) -> str:
+    """The last line that this script prints when it is started anew."""
+    # Each side's threads wait as they do by default: what our process prepares is not for its peers.
+    own = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True, env=own)
+    return done.stdout.splitlines()[-1]
+
+
+def measured(work: str, side: str, args: argparse.Namespace) -> dict[str, float]:
+    if work == "limits":
+        return {precision: matrix_rate(precision) for precision in ("fp32", "bf16")}
+    if side == "nanoGPT":
+        return nanogpt(GPTS[work], args.folder, args.reference)
+    if work in GPTS:
+        return our_gpt(GPTS[work], args.folder)
+    return our_minilm(args.project) if side == "ours" else trainer(side, args.project)
+
+
+def matrix_rate(precision: str) -> float:
+    """The most floating-point operations per second of a large matrix product, over several."""
+    import torch
+
+    left = torch.ones(MATRIX, MATRIX, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    best = float("inf")
+    for _ in range(10):
+        began = time.perf_counter()
+        left @ left
+        best = min(best, time.perf_counter() - began)
+    return 2 * MATRIX**3 / best
+
+
+# GPT
+
+
+def write_tokens(folder: Path, shape: Shape, *, project: Path) -> None:
+    """Write the same tokens for both sides: as preprocess stores documents, and as nanoGPT reads a data set."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    documents: dict[str, list[list[int]]] = {}
+    sizes: dict[str, list[int]] = {}
+    artifacts = project / "artifacts/speech_gpt/preprocess"
+    known: dict[str, int] = {}
+    for split in ("train", "validation"):
+        table = pq.read_table(artifacts / f"{split}.parquet", columns=["input_ids", "num_bytes"]).to_pydict()
+        documents[split], sizes[split] = table["input_ids"], table["num_bytes"]
+        if shape.vocabulary == NUM_CHARACTERS:
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(artifacts / "predictor/tokenizer.json"))
+            texts = [tokenizer.decode(ids) for ids in documents[split]]
+            if not known:  # 0 ends a text
+                most = Counter(character for text in texts for character in text).most_common(NUM_CHARACTERS - 1)
+                known = {character: number for number, (character, _) in enumerate(most, start=1)}
+            documents[split] = [[*(known[c] for c in text if c in known), 0] for text in texts]
+            sizes[split] = [len(ids) for ids in documents[split]]
+    for split, lists in documents.items():
+        table = pa.table(
+            {
+                "row": pa.array(range(len(lists)), pa.int64()),
+                "input_ids": pa.array(lists, pa.list_(pa.int32())),
+                "num_bytes": pa.array(sizes[split], pa.int64()),
+            }
+        )
+        pq.write_table(table, folder / f"{split}.parquet")
+        name = "train" if split == "train" else "val"
+        np.concatenate([np.array(ids, dtype=np.uint16) for ids in lists]).tofile(folder / f"{name}.bin")
+    (folder / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": shape.vocabulary}))  # which nanoGPT reads, not we
+    settings = {"end_of_text_id": 0, "vocab_size": shape.vocabulary, "context": shape.context, "pad_token_id": 0}
+    (folder / "predictor.json").write_text(json.dumps(settings), encoding="utf-8")
+    from tokenizers import Tokenizer, models
+
+    words = Tokenizer(models.WordLevel({f"<{number}>": number for number in range(shape.vocabulary)}, unk_token="<0>"))
+    words.save(str(folder / "tokenizer.json"))
+
+
+def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
+    """Train with the loop as a stage does; gives the rate, and the loss on the validation windows."""
+    from components.plumbing.environment import prepare_environment
+
+    prepare_environment()
+    from functools import partial
+
+    from components.fitting import fit
+    from components.models.facts import read_facts
+    from components.models.storage import build
+    from components.params import PretrainFromData
+    from components.training.objective import Data
+
+    section = PretrainFromData.model_validate(
+        {
+            "mode": "train",
+            "source": None,
+            "objective": {"name": "causal"},
+            "model": {
+                "family": "gpt", "num_layers": shape.layers, "num_heads": shape.heads, "hidden_size": shape.width,
+                "dropout": 0.0,
+            },
+            "seed": 0, "epochs": 1, "steps_per_epoch": shape.steps, "batch_size": shape.batch,
+            "precision": "auto",
+            "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "betas": [0.9, 0.99]},
+            "schedule": {"name": "cosine", "warmup_share": 0.05},
+            "clip": {"by": "norm", "limit": 1.0},
+            "early_stopping": None,
+        }
+    )  # fmt: skip
+    facts = read_facts(folder)
+    data = Data(folder / "train.parquet", folder / "validation.parquet", None, folder)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as checkpoints:
+        fitted = fit(
+            section, facts, data, network=partial(build, section.model, facts), stage="pretrain",
+            checkpoints=Path(checkpoints) / "c", tracker=clock, title="gpt",
+        )  # fmt: skip
+    return {"rate": clock.rate("tokens_per_s"), "loss": fitted.best["validation_loss"]}
+
+
+def nanogpt(shape: Shape, folder: Path, reference: Path) -> dict[str, float]:
+    """Train with nanoGPT as its README says for a CPU; gives the rate of its steps, and its validation loss."""
+    data = reference / "data" / folder.name
+    data.symlink_to(folder)
+    settings = {
+        "device": "cpu", "compile": False, "eval_iters": 200, "log_interval": 1, "block_size": shape.context,
+        "batch_size": shape.batch, "n_layer": shape.layers, "n_head": shape.heads, "n_embd": shape.width,
+        "max_iters": shape.steps, "lr_decay_iters": shape.steps, "dropout": 0.0, "dataset": folder.name,
+        "eval_interval": shape.steps, "always_save_checkpoint": False, "out_dir": str(folder / "out"),
+        "warmup_iters": shape.steps // 20, "min_lr": 0.0,
+    }  # fmt: skip
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *words]
+    try:
+        printed = subprocess.run(command, cwd=reference, stdout=subprocess.PIPE, text=True, check=True).stdout
+    finally:
+        data.unlink()
+    times = [float(ms) / 1000 for ms in re.findall(r"iter \d+: loss [\d.]+, time ([\d.]+)ms", printed)]
+    kept = times[len(times) // 10 : -1]  # the last one includes a look at the validation split
+    losses = re.findall(r"val loss ([\d.]+)", printed)
+    return {"rate": shape.tokens_of_a_step * len(kept) / sum(kept), "loss": float(losses[-1])}
+
+
+class Clock:
+    """A tracker that keeps what the loop says of its rate."""
+
+    def __init__(self) -> None:
+        self.points: list[dict[str, float]] = []
+
+    def log_metrics(self, values: Any, *, step: int) -> None:
+        del step
+        self.points.append(dict(values))
+
+    def log_file(self, path: Path, *, folder: str = "") -> None: ...
+
+    def tag(self, values: Any) -> None: ...
+
+    def provenance(self) -> dict[str, Any]:
+        return {}
+
+    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
+        raise NotImplementedError
+
+    def champion_weights(self, folder: Path) -> Path | None:
+        raise NotImplementedError
+
+    def rate(self, name: str) -> float:
+        """The harmonic mean over the points after the first tenth, which stand for as many steps each."""
+        rates = [point[name] for point in self.points if name in point]
+        return statistics.harmonic_mean(rates[len(rates) // 10 :])
+
+
+# MiniLM
+
+
+def our_minilm(project: Path) -> dict[str, float]:
+    """Train all weights for a number of steps with the loop, as the stage does."""
+    from components.plumbing.environment import prepare_environment
+
+    prepare_environment()
+    from components.finetune import Inputs, Outputs
+    from components.finetune.adapt import run
+    from components.params import Adapt
+    from components.plumbing.artifacts import Layout
+    from components.recipes import load_recipe
+
+    params = load_recipe(project, "movie_sentiment").finetune.model_dump(mode="json")
+    params |= {
+        "way": {"name": "full", "freeze": []}, "control": False, "epochs": 1, "steps_per_epoch": MINILM_STEPS,
+        "batch_size": MINILM_ROWS, "precision": "auto", "early_stopping": None,
+    }  # fmt: skip
+    section = Adapt.model_validate_json(json.dumps(params))
+    layout, clock = Layout(project, "movie_sentiment", "finetune"), Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = layout.outputs(Outputs, folder=Path(folder), fingerprint="")
+        outputs = Outputs(outputs.model, outputs.control, outputs.history, Path(folder) / "checkpoints")
+        began = time.perf_counter()
+        run(section, layout.inputs(Inputs), outputs, tracker=clock)
+        took_s = time.perf_counter() - began
+    points = [point for point in clock.points if "tokens_per_s" in point]
+    return {"rate": clock.rate("tokens_per_s") / tokens_a_row(project), "points": len(points), "took_s": took_s}
+
+
+def tokens_a_row(project: Path) -> float:
+    from components.training.batches import read_rows
+
+    rows = read_rows(project / "artifacts/movie_sentiment/preprocess/train.parquet")
+    return float(np.mean([len(ids) for ids in rows.input_ids]))
+
+
+def trainer(side: str, project: Path) -> dict[str, float]:
+    """Train as many steps with transformers' Trainer."""
+    import torch
+    from torch import Tensor
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from components.plumbing.artifacts import Layout
+    from components.training.batches import read_rows
+
+    rows = read_rows(Layout(project, "movie_sentiment", "preprocess").of("preprocess") / "train.parquet")
+    folder = project / "artifacts/movie_sentiment/pretrain/model"
+    tokenizer = AutoTokenizer.from_pretrained(project / "artifacts/movie_sentiment/finetune/model")
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=int(rows.label_id.max()) + 1)
+    examples = [
+        {"input_ids": ids.tolist(), "labels": int(label)}
+        for ids, label in zip(rows.input_ids, rows.label_id, strict=True)
+    ]
+    ends: list[float] = []
+    seen: list[int] = []
+
+    class Times(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+    class Counting(Trainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *more: Any, **named: Any) -> Any:
+            seen.append(len(inputs["labels"]))
+            return super().compute_loss(model, inputs, *more, **named)
+
+    padded = side == "fp32 padded"
+    with tempfile.TemporaryDirectory() as out:
+        settings = TrainingArguments(
+            output_dir=out, max_steps=MINILM_STEPS, per_device_train_batch_size=MINILM_ROWS, use_cpu=True,
+            bf16=side == "bf16 grouped", learning_rate=1e-4, save_strategy="no", report_to=[], disable_tqdm=True,
+            train_sampling_strategy="group_by_length" if side == "bf16 grouped" else "random", seed=0,
+        )  # fmt: skip
+        collator = DataCollatorWithPadding(
+            tokenizer, padding="max_length" if padded else True, max_length=PADDED_TO if padded else None
+        )
+        Counting(
+            model=model, args=settings, train_dataset=examples, data_collator=collator, callbacks=[Times()]
+        ).train()  # pyright: ignore[reportArgumentType]
+    del torch
+    first = len(ends) // 10
+    return {"rate": sum(seen[first + 1 :]) / (ends[-1] - ends[first])}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print a table: the median rate of each side, its spread, and ours over the peer's."""
+    limits = found["limits"]
+    title = f"matrix products: fp32 {limits['fp32'] / 1e9:.0f} GFLOP/s, bf16 {limits['bf16'] / 1e9:.0f} GFLOP/s"
+    table = Table(title=title)
+    for name in ("work", "side", "per second", "spread", "ours over it", "validation loss"):
+        table.add_column(name, justify="left" if name in ("work", "side") else "right")
+    for work, sides in found.items():
+        if work == "limits":
+            continue
+        ours = statistics.median(one["rate"] for one in sides["ours"])
+        for side, rounds in sides.items():
+            rates = [one["rate"] for one in rounds]
+            loss = f"{statistics.median(one['loss'] for one in rounds):.3f}" if "loss" in rounds[0] else ""
+            table.add_row(
+                work,
+                side,
+                f"{statistics.median(rates):,.0f}",
+                f"{min(rates):,.0f} to {max(rates):,.0f}",
+                "" if side == "ours" else f"{ours / statistics.median(rates):.2f}",
+                loss,
+            )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
