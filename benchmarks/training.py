@@ -6,8 +6,8 @@
 runs it. `small` and `large` train a GPT on characters, and on the tokens, of speech_gpt's documents; the peer is a
 checkout of nanoGPT (https://github.com/karpathy/nanoGPT) as it is, with the settings of its README for a CPU. The
 recipes must have run up to preprocess, movie_sentiment up to finetune; nothing is written there. Each side runs in a
-process of its own, and the sides take turns. The rate of a side is that of its steps after the first tenth, without looks at the
-validation split. Beside them: the machine's rate of matrix products, as the limit.
+process of its own, and the sides take turns. The rate of a side is that of its steps after the first tenth, without
+looks at the validation split. Beside them: the machine's rate of matrix products, as the limit.
 """
 
 import argparse

@@ -35,8 +35,8 @@ QUIET = {
     "KINETO_LOG_LEVEL": "99",
     # Without it, CUDA refuses the deterministic products that training asks for.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # Threads that wait sleep, after some microseconds: spinning for longer makes training many times slower where another
-    # process wants the processor, and sleeping at once makes it a quarter slower on a quiet machine.
+    # Threads that wait sleep, after some microseconds: spinning for longer makes training many times slower where
+    # another process wants the processor, and sleeping at once makes it a quarter slower on a quiet machine.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "1000",
 }

@@ -15,6 +15,7 @@ from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position, has_checkpoint, load_best, load_checkpoint
 from components.training.copies import copied_ahead
+from components.training.dropping import fast_masks
 from components.training.objective import Batch, Objective
 from components.training.phases import drawn
 from components.training.plan import Plan
@@ -48,7 +49,8 @@ def train(
     position.precision, position.num_threads = plan.precision, torch.get_num_threads()
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
-    with progress(title, total=plan.num_steps) as bar, Saver(checkpoints, keep=plan.checkpoints.keep) as saver:
+    saving = Saver(checkpoints, keep=plan.checkpoints.keep)
+    with progress(title, total=plan.num_steps) as bar, saving as saver, fast_masks():
         under_way = (course or Course)(
             model, plan, objective, seats, position, checkpoints, saver, tracker, bar, utilisation
         )  # fmt: skip

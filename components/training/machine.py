@@ -76,4 +76,6 @@ def start(params: Training, checkpoints: Path, *, stage: str) -> Machine:
     )  # fmt: skip
     torch.manual_seed(params.seed)
     torch.use_deterministic_algorithms(True)
+    # With deterministic algorithms torch also fills each new tensor, for code that reads what it never wrote.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     return Machine(device, precision, num_threads, torch.backends.cpu.get_cpu_capability(), card)

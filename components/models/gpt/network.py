@@ -6,6 +6,7 @@ Legend: B rows of a batch, T tokens, C width, V tokens of the vocabulary.
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
+from components.models.attention import choose_attention
 from components.models.facts import Facts
 from components.params.families.gpt import GptSettings
 
@@ -18,6 +19,7 @@ class Gpt(nn.Module):
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
         self.transformer = GPT2Model(config)
+        choose_attention(self.transformer, longest=config.n_positions)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Return the logits (B, T, V) of the token after each of `input_ids`, (B, T)."""
