@@ -17,7 +17,7 @@ from tests.finetune.rows import as_json, outputs_in, text_inputs
 
 PARAMS = {
     "mode": "adapt",
-    "seed": 0,
+    "seed": 1,
     "epochs": 3,
     "steps_per_epoch": None,
     "batch_size": 16,
@@ -124,7 +124,7 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
     pretrained = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0)
     table = "hosted.bert.embeddings.word_embeddings.weight"
     assert torch.equal(model.state_dict()[table], pretrained.state_dict()[table])
-    torch.manual_seed(0)
+    torch.manual_seed(params().seed)
     random = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0, pretrained=False)
     # Of random weights the embeddings must learn, too; no text is so long that the last positions do.
     assert not torch.allclose(control.state_dict()[table], random.state_dict()[table], atol=1e-3)
