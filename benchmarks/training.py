@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,13 +211,13 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
     )  # fmt: skip
     facts = read_facts(folder)
     data = Data(folder / "train.parquet", folder / "validation.parquet", None, folder)
-    clock = Clock()
+    tracker, points = kept_points()
     with tempfile.TemporaryDirectory() as checkpoints:
         fitted = fit(
             section, facts, data, network=partial(build, section.model, facts), stage="pretrain",
-            checkpoints=Path(checkpoints) / "c", tracker=clock, title="gpt",
+            checkpoints=Path(checkpoints) / "c", tracker=tracker, title="gpt",
         )  # fmt: skip
-    return {"rate": clock.rate("tokens_per_s"), "loss": fitted.best["validation_loss"]}
+    return {"rate": rate_of(points, "tokens_per_s"), "loss": fitted.best["validation_loss"]}
 
 
 def nanogpt(shape: Shape, folder: Path, reference: Path) -> dict[str, float]:
@@ -242,33 +243,24 @@ def nanogpt(shape: Shape, folder: Path, reference: Path) -> dict[str, float]:
     return {"rate": shape.tokens_of_a_step * len(kept) / sum(kept), "loss": float(losses[-1])}
 
 
-class Clock:
-    """A tracker that keeps what the loop says of its rate."""
+def kept_points() -> tuple[Any, list[dict[str, float]]]:
+    """A tracker that keeps what the loop says of its rate, and the list that it fills."""
+    from components.tracking.tracker import NullTracker
 
-    def __init__(self) -> None:
-        self.points: list[dict[str, float]] = []
+    points: list[dict[str, float]] = []
 
-    def log_metrics(self, values: Any, *, step: int) -> None:
-        del step
-        self.points.append(dict(values))
+    class Keeping(NullTracker):
+        def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
+            del step
+            points.append(dict(values))
 
-    def log_file(self, path: Path, *, folder: str = "") -> None: ...
+    return Keeping(), points
 
-    def tag(self, values: Any) -> None: ...
 
-    def provenance(self) -> dict[str, Any]:
-        return {}
-
-    def register_model(self, folder: Path, *, weights: Path) -> dict[str, str]:
-        raise NotImplementedError
-
-    def champion_weights(self, folder: Path) -> Path | None:
-        raise NotImplementedError
-
-    def rate(self, name: str) -> float:
-        """The harmonic mean over the points after the first tenth, which stand for as many steps each."""
-        rates = [point[name] for point in self.points if name in point]
-        return statistics.harmonic_mean(rates[len(rates) // 10 :])
+def rate_of(points: list[dict[str, float]], name: str) -> float:
+    """The harmonic mean over the points after the first tenth, which stand for as many steps each."""
+    rates = [point[name] for point in points if name in point]
+    return statistics.harmonic_mean(rates[len(rates) // 10 :])
 
 
 # MiniLM
@@ -291,19 +283,16 @@ def our_minilm(project: Path) -> dict[str, float]:
         "batch_size": MINILM_ROWS, "precision": "auto", "early_stopping": None,
     }  # fmt: skip
     section = Adapt.model_validate_json(json.dumps(params))
-    layout, clock = Layout(project, "movie_sentiment", "finetune"), Clock()
+    layout, (tracker, points) = Layout(project, "movie_sentiment", "finetune"), kept_points()
     with tempfile.TemporaryDirectory() as folder:
         outputs = layout.outputs(Outputs, folder=Path(folder), fingerprint="")
         outputs = Outputs(outputs.model, outputs.control, outputs.history, Path(folder) / "checkpoints")
-        began = time.perf_counter()
-        run(section, layout.inputs(Inputs), outputs, tracker=clock)
-        took_s = time.perf_counter() - began
-    points = [point for point in clock.points if "tokens_per_s" in point]
-    return {"rate": clock.rate("tokens_per_s") / tokens_a_row(project), "points": len(points), "took_s": took_s}
+        run(section, layout.inputs(Inputs), outputs, tracker=tracker)
+    return {"rate": rate_of(points, "tokens_per_s") / tokens_a_row(project)}
 
 
 def tokens_a_row(project: Path) -> float:
-    from components.training.batches import read_rows
+    from components.training.splits import read_rows
 
     rows = read_rows(project / "artifacts/movie_sentiment/preprocess/train.parquet")
     return float(np.mean([len(ids) for ids in rows.input_ids]))
@@ -323,7 +312,7 @@ def trainer(side: str, project: Path) -> dict[str, float]:
     )
 
     from components.plumbing.artifacts import Layout
-    from components.training.batches import read_rows
+    from components.training.splits import read_rows
 
     rows = read_rows(Layout(project, "movie_sentiment", "preprocess").of("preprocess") / "train.parquet")
     folder = project / "artifacts/movie_sentiment/pretrain/model"
