@@ -129,7 +129,7 @@ def matrix_rate(precision: str) -> float:
     best = float("inf")
     for _ in range(10):
         began = time.perf_counter()
-        left @ left
+        torch.mm(left, left)
         best = min(best, time.perf_counter() - began)
     return 2 * MATRIX**3 / best
 
@@ -186,7 +186,7 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
     prepare_environment()
     from functools import partial
 
-    from components.fitting import fit
+    from components.fitting import Training, fit
     from components.models.facts import read_facts
     from components.models.storage import build
     from components.params import PretrainFromData
@@ -211,12 +211,10 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
     )  # fmt: skip
     facts = read_facts(folder)
     data = Data(folder / "train.parquet", folder / "validation.parquet", None, folder)
+    work = Training(section, facts, data, network=partial(build, section.model, facts), stage="pretrain", title="gpt")
     tracker, points = kept_points()
     with tempfile.TemporaryDirectory() as checkpoints:
-        fitted = fit(
-            section, facts, data, network=partial(build, section.model, facts), stage="pretrain",
-            checkpoints=Path(checkpoints) / "c", tracker=tracker, title="gpt",
-        )  # fmt: skip
+        fitted = fit(work, checkpoints=Path(checkpoints) / "c", tracker=tracker)
     return {"rate": rate_of(points, "tokens_per_s"), "loss": fitted.best["validation_loss"]}
 
 
