@@ -197,6 +197,7 @@ def held(name: str) -> int:
 def draw(path: Path, *, rows: list[int], lengths: list[int], steps: int) -> None:
     """Draw memory and rows/s of the language model: above against the batch, below against the length."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from components.plumbing.plots import save, style
 
@@ -225,6 +226,9 @@ def draw(path: Path, *, rows: list[int], lengths: list[int], steps: int) -> None
                 axis.set_xticks([at for at, _ in trials], [str(at) for at, _ in trials])
         axes[0][0].legend()
         save(figure, path)
+    with Image.open(path) as picture:  # few colours: a third of the bytes
+        few = picture.convert("RGB").quantize(64)
+    few.save(path, optimize=True)
 
 
 if __name__ == "__main__":
