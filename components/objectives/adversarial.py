@@ -154,8 +154,11 @@ class Deck:
         return num_batches(len(self.rows.row), batch_size=self.batch_size, steps=self.params.steps_per_epoch)
 
     def batches(self, epoch: int, start: int) -> Iterator[GanBatch]:
-        """Yield an epoch's batches from the `start`-th on, the same at each call."""
-        self.epoch = epoch
+        """Return an epoch's batches from the `start`-th on, the same at each call."""
+        self.epoch = epoch  # at once: a training that was killed in a look takes no batch before it looks again
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[GanBatch]:
         seed, device = self.params.seed, self.rows.values.device
         members = training_members(
             len(self.rows.row), batch_size=self.batch_size, seed=seed, epoch=epoch, start=start,

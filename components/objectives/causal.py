@@ -95,7 +95,10 @@ def prepare(
 
     def batches(epoch: int, start: int) -> Iterator[Windows]:
         nonlocal num_epochs
-        num_epochs = epoch + 1
+        num_epochs = epoch + 1  # at once: a training that was killed in a look takes no batch before it looks again
+        return windows_from(epoch, start)
+
+    def windows_from(epoch: int, start: int) -> Iterator[Windows]:
         starts = Starts(len(train.tokens), context=facts.context, seed=params.seed)
         for step in range(epoch * num_steps + start, (epoch + 1) * num_steps):
             places = starts.take(step * batch_size, (step + 1) * batch_size)

@@ -124,6 +124,9 @@ def test_a_language_model_learns(model: dict[str, Any], data: Data, tmp_path: Pa
     assert after["validation_perplexity"] == pytest.approx(math.exp(after["validation_loss"]))
     assert {"samples/after_epoch_001.txt", "samples/after_epoch_002.txt"} <= set(notes.files)
     assert notes.files["samples/after_epoch_002.txt"].count("---") == 2
+    objective.batches(6, 3)  # of which none is left to a training that was killed in its look
+    objective.validate(net)
+    assert "samples/after_epoch_007.txt" in notes.files
 
 
 def test_validation_is_the_mean_loss_of_all_tokens(data: Data) -> None:

@@ -191,6 +191,16 @@ def test_copies_stay_as_they_were_while_the_training_goes_on(tmp_path, monkeypat
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_tensors_of_every_kind_are_copied(dtype) -> None:
+    whole = torch.randint(0, 2, (3, 4)).to(dtype)
+    for value in (whole, whole.T, whole[:, 1:], whole[0, 0], whole[:0]):
+        copies: dict[str, dict[str, torch.Tensor]] = {}
+        checkpoint.make_room(copies, {"file": {"name": value}})
+        checkpoint.copy_into(copies["file"]["name"], value)
+        assert torch.equal(copies["file"]["name"], value)
+
+
 def batch_of(step: int) -> Any:
     return next(batches((step - 1) // 10, (step - 1) % 10))
 
