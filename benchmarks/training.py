@@ -203,7 +203,7 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
             },
             "seed": 0, "epochs": 1, "steps_per_epoch": shape.steps, "batch_size": shape.batch,
             "precision": "auto",
-            "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "betas": [0.9, 0.99]},
+            "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.99)},
             "schedule": {"name": "cosine", "warmup_share": 0.05},
             "clip": {"by": "norm", "limit": 1.0},
             "early_stopping": None,
