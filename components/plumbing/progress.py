@@ -7,9 +7,11 @@ Who starts a process may ask it to leave its progress in a file, too, to be show
 """
 
 import logging
+import math
 import os
+import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +30,8 @@ INTERVAL_S = 15.0
 PROGRESS_VARIABLE = "MODELYARD_PROGRESS"
 """The environment variable with the file to leave the progress in, set by the process that starts another."""
 LEAVE_EVERY_S = 1.0
+TICK_S = 1.0
+"""The seconds after which a bar that goes by the clock moves."""
 MAX_MILESTONES = 20
 
 
@@ -50,11 +54,15 @@ class Bar:
         if self._live is not None and self.task is not None:
             self._live.update(self.task, completed=done, figures=text)
             return
+        self.say_if_due()
+
+    def say_if_due(self) -> None:
+        """Log a line, where none was logged for an interval."""
         now = time.monotonic()
         if now - self._spoke >= INTERVAL_S:
             self._spoke = now
-            left_s = (now - self._started) / max(done, 1) * (self.total - done)
-            logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
+            left_s = (now - self._started) / max(self.done, 1) * (self.total - self.done)
+            logger.info("%s %d/%d  %s  %.0f s left", self.title, self.done, self.total, self._text, left_s)
 
     def milestone(self, text: str) -> None:
         """Add a line on what was reached (an epoch and its figures) to the progress that is left in the file.
@@ -109,6 +117,38 @@ def progress(title: str, *, total: int) -> Generator[Bar]:
 
 
 @contextmanager
+def timed_progress(title: str, *, at_most_s: float) -> Generator[Bar]:
+    """Show a bar that the clock moves, for work in the block that cannot say how far it is: a call into a library."""
+    total = max(1, math.ceil(at_most_s))
+    with progress(f"{title}, seconds at most", total=total) as bar:
+        started = time.monotonic()
+
+        def tick() -> None:
+            bar.update(min(round(time.monotonic() - started), total))
+
+        with repeated(tick, every_s=TICK_S):
+            yield bar
+
+
+@contextmanager
+def repeated(act: Callable[[], None], *, every_s: float) -> Generator[None]:
+    """Call `act` again and again from a thread of its own, for the block."""
+    ended = threading.Event()
+
+    def act_until_ended() -> None:
+        while not ended.wait(every_s):
+            act()
+
+    thread = threading.Thread(target=act_until_ended, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
 def shown_bar(title: str, total: int) -> Generator[Bar]:
     """Show a bar of its own, or within the one that is shown."""
     if Shown.live is not None:
@@ -116,7 +156,9 @@ def shown_bar(title: str, total: int) -> Generator[Bar]:
             yield bar
         return
     if not clears_lines():
-        yield Bar(title, total, None)
+        bar = Bar(title, total, None)
+        with repeated(bar.say_if_due, every_s=INTERVAL_S / 3):  # also where a single step takes long
+            yield bar
         return
     with one_line_display() as live:
         Shown.live = live
