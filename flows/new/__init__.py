@@ -256,6 +256,11 @@ def hints(figures: Figures, form: object) -> list[str]:
         carry = "text carries" if figures.num_conflicts == 1 else "texts carry"
         share = f", {figures.conflict_share:.1%}," if figures.conflict_share >= LEAST_TOLD_SHARE else ""
         found.append(f"{figures.num_conflicts:,} {carry}{share} two labels; preprocess removes them")
+    if figures.untested:
+        found.append(
+            f"no test row is {examples(figures.untested)}, so nothing is measured of that: the figures are of the other "
+            "classes; add such rows to the test rows"
+        )
     if figures.num_leaking:
         found.append(
             f"{figures.num_leaking:,} rows for training have the text of a test row; preprocess leaves them out, and "

@@ -383,11 +383,13 @@ def test_test_rows_of_a_file_of_their_own_stay_the_test_rows(project: Path, tmp_
     rows = tiny_rows(200)
     data, test = tmp_path / "mine.csv", tmp_path / "elsewhere" / "kaggle_test.csv"
     test.parent.mkdir()
-    data.write_text(table([*rows[:150], rows[199]]))
     test.write_text(table(rows[150:][::-1]))
+    untested = [(text, "seldom") for text, _ in rows[:6]]
+    data.write_text(table([*untested, *rows[6:150], rows[199]]))
     encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
     added = add_recipe(project, "mine", data=data, text="text", label="label", encoder=encoder, test=test)
     assert added.figures.given == {"train": 151, "validation": 0, "test": 50}
+    assert any("no test row is 'seldom', so nothing" in hint for hint in added.hints)
     assert any("1 rows for training have the text of a test row" in hint for hint in added.hints)
     report = upstream_reports(project)["preprocess"]
     assert (report["num_test"], report["num_leaking"], report["num_train"] + report["num_validation"]) == (50, 1, 150)
@@ -533,7 +535,7 @@ def test_command_prints_json_and_nothing_else(project: Path) -> None:
     told = json.loads(run(["modelyard", "estimate", "mine", "--json"], project).stdout)
     assert told["seconds"] == added["settings"]["run_s"] > 30
     assert told["stages"]["finetune"] > added["settings"]["training_s"] > 1
-    assert "40 rows, those of the source; preprocess may leave fewer" in told["assumptions"]
+    assert "40 different texts with a label, in the source's 40 rows; preprocess may leave fewer" in told["assumptions"]
     line = foretold_line(project, "mine")
     assert line is not None
     assert f"about {duration(told['seconds'])}" in line
