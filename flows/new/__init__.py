@@ -258,7 +258,7 @@ def hints(figures: Figures, form: object) -> list[str]:
         found.append(f"{figures.num_conflicts:,} {carry}{share} two labels; preprocess removes them")
     if figures.untested:
         found.append(
-            f"no test row is {examples(figures.untested)}, so nothing is measured of that: the figures are of the other "
+            f"no test row is {examples(figures.untested)}, so nothing is measured of that: the figures are of other "
             "classes; add such rows to the test rows"
         )
     if figures.num_leaking:
