@@ -189,8 +189,9 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
         return Seen(part.name, "stopped", part.address, part.version, None, None, "", "")
     process = process_of(record)
     if process is None:
-        note = f"it ended; its log says last: {last_line(Path(record.log)) or 'nothing'}"
-        return Seen(part.name, "crashed", record.address, part.version, record.pid, None, note, record.log)
+        log = log_of(root, record)
+        note = f"it ended; its log says last: {last_line(log) or 'nothing'}"
+        return Seen(part.name, "crashed", record.address, part.version, record.pid, None, note, str(log))
     up_s = time.time() - record.created
     if not record.began_in(root):
         note = f"it was started when the project was in {record.folder}, and works there; 'modelyard up' starts it anew"
@@ -206,6 +207,12 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
     if state == "down" and not note:
         note = f"it does not answer; its log says last: {last_line(Path(record.log)) or 'nothing'}"
     return Seen(part.name, state, record.address, version, record.pid, round(up_s, 1), note, record.log)
+
+
+def log_of(root: Path, record: Record) -> Path:
+    """Return where the log of a process is now, also where the project was moved meanwhile."""
+    log = Path(record.log)
+    return log if record.began_in(root) else root / log.relative_to(record.folder)
 
 
 def scheduling(root: Path, *, up_s: float) -> tuple[State, str, str]:

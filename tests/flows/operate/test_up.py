@@ -352,8 +352,9 @@ def test_what_runs_for_the_folder_that_a_project_was_in_is_not_taken_for_its_own
     assert (row.state, row.pid) == ("degraded", record.pid)
     assert f"the project was in {kept}, and works there; 'modelyard up' starts it anew" in row.note
     assert not is_up(moved, record)  # so 'up' ends it, and starts another
+    os.kill(record.pid, 9)
+    assert status_of(moved)["tiny"].log == str(moved / "sleeper.log")
     assert bring_down(moved) == [("tiny", True)]
-    assert process_of(record) is None
 
 
 def test_champion_that_nothing_names_any_more_is_degraded(kept: Path) -> None:
