@@ -42,7 +42,7 @@ class Bar:
         self.title, self.total, self.done = title, total, 0
         self._live = live
         self.task: TaskID | None = live.add_task(title, total=total, figures="") if live else None
-        self._started = self._spoke = time.monotonic()
+        self._started = time.monotonic()
         self._text = ""
         self.leave()
 
@@ -57,10 +57,10 @@ class Bar:
         self.say_if_due()
 
     def say_if_due(self) -> None:
-        """Log a line, where none was logged for an interval."""
+        """Log a line, where no bar of this process has logged one for an interval."""
         now = time.monotonic()
-        if now - self._spoke >= INTERVAL_S:
-            self._spoke = now
+        if now - Shown.spoke >= INTERVAL_S and now - self._started >= TICK_S:
+            Shown.spoke = now
             left_s = (now - self._started) / max(self.done, 1) * (self.total - self.done)
             logger.info("%s %d/%d  %s  %.0f s left", self.title, self.done, self.total, self._text, left_s)
 
@@ -92,6 +92,8 @@ class Shown:
     live: Progress | None = None
     bars: list[Bar] = []  # noqa: RUF012  (one for the process, which has one terminal)
     milestones: list[str] = []  # noqa: RUF012
+    spoke: float = time.monotonic()
+    """The time, by that clock, of the last line of a bar: several short ones in a row are not silent, either."""
     left: float = -LEAVE_EVERY_S
     """The time, by the monotonic clock, when the progress was last left in the file."""
 
