@@ -22,11 +22,12 @@ from rich.table import Column
 
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import DiskFullError
-from components.plumbing.logs import clears_lines
+from components.plumbing.logs import Said, clears_lines
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 15.0
+SILENCE_S = 20.0  # longer than an interval, so that bars come first
 PROGRESS_VARIABLE = "MODELYARD_PROGRESS"
 """The environment variable with the file to leave the progress in, set by the process that starts another."""
 LEAVE_EVERY_S = 1.0
@@ -130,6 +131,21 @@ def timed_progress(title: str, *, at_most_s: float) -> Generator[Bar]:
 
         with repeated(tick, every_s=TICK_S):
             yield bar
+
+
+@contextmanager
+def going_on(title: str) -> Generator[None]:
+    """Say that the work in the block goes on, where nothing was said for a while and no bar is on the terminal."""
+    started = time.monotonic()
+
+    def speak() -> None:
+        now = time.monotonic()
+        if Shown.live is None and now - Said.at >= SILENCE_S:
+            Said.at = now
+            logger.info("%s goes on, for %.0f s so far", title, now - started)
+
+    with repeated(speak, every_s=SILENCE_S / 4):
+        yield
 
 
 @contextmanager
