@@ -33,6 +33,7 @@ from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.logs import say as write_line
+from components.plumbing.progress import going_on
 from components.plumbing.stopping import Stopping
 from components.recipes import check_name, load_recipe, section_of, stages
 from components.stages import STAGES
@@ -139,7 +140,8 @@ def main(argv: list[str] | None = None) -> int:
         ):
             params = section_of(settings, stage).model_dump(mode="json")
             run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
-            run_stage(root, recipe, stage, tracker=run, settings=settings)
+            with going_on(f"{stage}@{recipe}"):
+                run_stage(root, recipe, stage, tracker=run, settings=settings)
             run.log_end(layout.artifact)
     except Exception as error:
         told = disk_full(f"of {root}") if is_of_full_disk(error) else error

@@ -1,12 +1,15 @@
 """The bar and the log share one terminal, of several processes; a pipe gets plain lines."""
 
+import logging
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from components.plumbing import progress
 from components.plumbing.progress import fitted_line, time_left
 from tests.projects import ROOT, environment
 from tests.terminal import on_terminal
@@ -45,6 +48,16 @@ while stage.poll() is None:
     log.info("flow says")
 log.info("finetune   ran")
 """
+
+
+def test_long_work_that_says_nothing_is_said_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "SILENCE_S", 0.04)
+    with caplog.at_level(logging.INFO), progress.going_on("compress@tiny"):
+        time.sleep(0.15)
+    assert caplog.messages
+    assert caplog.messages[0].startswith("compress@tiny goes on, for 0 s so far")
 
 
 def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:

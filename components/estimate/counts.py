@@ -50,7 +50,7 @@ def counts_of(
         num_rows = source.num_rows
     elif seen := see_rows(root, recipe.ingest, tokenizer=tokenizer_of(root, recipe, work)):
         num_rows = max(1, seen.num_rows)
-        assumptions.append(f"{num_rows:,} rows, those of the source; preprocess may leave fewer")
+        assumptions.append(f"{num_rows:,} {seen.counted}; preprocess may leave fewer")
     else:
         num_rows = contract.num_rows.min or 1
         assumptions.append(

@@ -33,6 +33,8 @@ class SeenRows:
 
     num_rows: int
     """The number of rows, or of different texts with a label."""
+    counted: str
+    """What `num_rows` counts, in words."""
     num_unlabelled: int
     num_characters: int
     """The characters of all texts; 0 where there are none."""
@@ -74,8 +76,11 @@ def count(con: "duckdb.DuckDBPyConnection", rows: Path, columns: set[str], token
     con.execute("CREATE VIEW rows AS SELECT * FROM read_parquet($path)".replace("$path", f"'{rows}'"))
     if "text" not in columns:
         (num_rows,) = one(con, "SELECT count(*) FROM rows")
-        return SeenRows(num_rows, 0, 0, ())
+        return SeenRows(num_rows, "rows, those of the source", 0, 0, ())
+    (num_all,) = one(con, "SELECT count(*) FROM rows")
+    what = f"texts, those of the source's {num_all:,} rows"
     if "label" in columns:
+        what = f"different texts with a label, in the source's {num_all:,} rows"
         counted = "count(DISTINCT text) FILTER (label IS NOT NULL), count(DISTINCT text) FILTER (label IS NULL)"
     else:
         counted = "count(text), 0"
@@ -84,7 +89,7 @@ def count(con: "duckdb.DuckDBPyConnection", rows: Path, columns: set[str], token
         f"CREATE TABLE sampled AS SELECT left(text, {MAX_CHARACTERS}) AS text FROM (SELECT DISTINCT text FROM rows "
         f"WHERE text IS NOT NULL) USING SAMPLE reservoir({NUM_SAMPLED} ROWS) REPEATABLE (0)"
     )
-    return SeenRows(num_rows, num_unlabelled, int(characters or 0), lengths_of(con, tokenizer))
+    return SeenRows(num_rows, what, num_unlabelled, int(characters or 0), lengths_of(con, tokenizer))
 
 
 def lengths_of(con: "duckdb.DuckDBPyConnection", tokenizer: Path | None) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ class Verdict:
     quality: Judgement | None
     service: Service
     notes: Sequence[str]
-    """What could not be compared, and why."""
+    """What could not be compared, and why; and what may stand behind an alarm that is nobody's drift."""
 
     @property
     def drifted(self) -> bool:
@@ -75,6 +75,11 @@ def judge_window(
             findings = detect(inputs, [row.length for row in rows], scores, reference, params)
             if any(one is None for one in inputs):
                 told.append("the log keeps hashes: of the inputs, only the lengths of texts can be compared")
+            if params.expected_labels is None and any(one.is_alarm and one.detector == "labels" for one in findings):
+                told.append(
+                    "where rows were sampled for training, monitoring.expected_labels names the mix that is asked; "
+                    "probes are left out by the header Modelyard-Purpose (docs/operating.md)"
+                )
     differ = [finding.reason for finding in findings if finding.is_alarm]
     worse = list(quality.reasons) if quality else []
     if not is_enough:

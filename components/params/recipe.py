@@ -172,7 +172,10 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
 def faults_of_service(recipe: Recipe) -> Iterator[str]:
     """Yield a message for each setting that `modelyard up` could not follow."""
     if recipe.serve and recipe.service is None:
-        yield "serve is true, but there is no section 'service', which says on which port and how"
+        yield (
+            "serve is true, but there is no section 'service', which says on which port and how; add "
+            "service: {port: 3000, traffic: hash, drain_timeout_s: 60, canary: {mode: none}}"
+        )
     canary = recipe.service.canary if recipe.service else None
     is_tried = recipe.serve is True and isinstance(canary, Canary)
     if recipe.promotion is not None and recipe.promotion.then == "trial" and not is_tried:

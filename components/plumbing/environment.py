@@ -131,9 +131,18 @@ def do_without_prefect() -> str:
 def prefect_server(root: Path) -> str | None:
     """Return the address of the Prefect server that `modelyard ui` or `up` runs, if it is up; else None."""
     try:
-        url: str = json.loads((root / PREFECT_SERVER).read_text(encoding="utf-8"))["url"]
+        url = noted_server(root, PREFECT_SERVER)
         address = urlsplit(url)
         socket.create_connection((address.hostname or "", address.port or 0), timeout=0.5).close()
     except (OSError, ValueError, KeyError):
         return None
     return url
+
+
+def noted_server(root: Path, note: str) -> str:
+    """Return the address of a server of ours by its note. OSError, ValueError or KeyError where there is none for the
+    project in this folder: the note of the folder that it was copied from is none."""
+    noted: dict[str, str] = json.loads((root / note).read_text(encoding="utf-8"))
+    if noted.get("folder", str(root.resolve())) != str(root.resolve()):
+        raise ValueError(f"{note} is of {noted['folder']}")
+    return noted["url"]

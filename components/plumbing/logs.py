@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import textwrap
+import time
 
 OURS = ("components", "flows", "serving")
 
@@ -52,8 +53,15 @@ class LineHandler(logging.Handler):
             self.handleError(record)
 
 
+class Said:
+    """When this process last said something, by the monotonic clock."""
+
+    at = time.monotonic()
+
+
 def say(text: str) -> None:
     """Write a line, or several, for a person to read, on standard error."""
+    Said.at = time.monotonic()
     progress = sys.modules.get("components.plumbing.progress")  # where it was never imported, there is no bar
     bar_console = progress.live_console() if progress else None
     if bar_console is not None:

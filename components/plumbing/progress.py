@@ -7,9 +7,11 @@ Who starts a process may ask it to leave its progress in a file, too, to be show
 """
 
 import logging
+import math
 import os
+import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import DiskFullError
-from components.plumbing.logs import clears_lines
+from components.plumbing.logs import Said, clears_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 15.0
+SILENCE_S = 20.0  # longer than an interval, so that bars come first
 PROGRESS_VARIABLE = "MODELYARD_PROGRESS"
 """The environment variable with the file to leave the progress in, set by the process that starts another."""
 LEAVE_EVERY_S = 1.0
+TICK_S = 1.0
+"""The seconds after which a bar that goes by the clock moves."""
 MAX_MILESTONES = 20
 SHARES = ("mfu",)
 """The figures that are shares of a whole."""
@@ -44,7 +49,7 @@ class Bar:
         self.title, self.total, self.done = title, total, 0
         self._live = live
         self.task: TaskID | None = live.add_task(title, total=total, figures=()) if live else None
-        self._started = self._spoke = time.monotonic()
+        self._started = time.monotonic()
         self._text = ""
         self.leave()
 
@@ -52,16 +57,20 @@ class Bar:
         """Set the number of steps that are done, and the figures beside the bar."""
         self.done = done
         told = tuple(f"{name} {shown(name, value)}" for name, value in figures.items())
-        self._text = text = "  ".join(told)
+        self._text = "  ".join(told)
         self.leave()
         if self._live is not None and self.task is not None:
             self._live.update(self.task, completed=done, figures=told)
             return
+        self.say_if_due()
+
+    def say_if_due(self) -> None:
+        """Log a line, where no bar of this process has logged one for an interval."""
         now = time.monotonic()
-        if now - self._spoke >= INTERVAL_S:
-            self._spoke = now
-            left_s = (now - self._started) / max(done, 1) * (self.total - done)
-            logger.info("%s %d/%d  %s  %.0f s left", self.title, done, self.total, text, left_s)
+        if now - Shown.spoke >= INTERVAL_S and now - self._started >= TICK_S:
+            Shown.spoke = now
+            left_s = (now - self._started) / max(self.done, 1) * (self.total - self.done)
+            logger.info("%s %d/%d  %s  %.0f s left", self.title, self.done, self.total, self._text, left_s)
 
     def milestone(self, text: str) -> None:
         """Add a line on what was reached (an epoch and its figures) to the progress that is left in the file.
@@ -91,6 +100,8 @@ class Shown:
     live: "Progress | None" = None
     bars: list[Bar] = []  # noqa: RUF012  (one for the process, which has one terminal)
     milestones: list[str] = []  # noqa: RUF012
+    spoke: float = time.monotonic()
+    """The time, by that clock, of the last line of a bar: several short ones in a row are not silent, either."""
     left: float = -LEAVE_EVERY_S
     """The time, by the monotonic clock, when the progress was last left in the file."""
 
@@ -118,6 +129,53 @@ def progress(title: str, *, total: int) -> Generator[Bar]:
 
 
 @contextmanager
+def timed_progress(title: str, *, at_most_s: float) -> Generator[Bar]:
+    """Show a bar that the clock moves, for work in the block that cannot say how far it is: a call into a library."""
+    total = max(1, math.ceil(at_most_s))
+    with progress(f"{title}, seconds at most", total=total) as bar:
+        started = time.monotonic()
+
+        def tick() -> None:
+            bar.update(min(round(time.monotonic() - started), total))
+
+        with repeated(tick, every_s=TICK_S):
+            yield bar
+
+
+@contextmanager
+def going_on(title: str) -> Generator[None]:
+    """Say that the work in the block goes on, where nothing was said for a while and no bar is on the terminal."""
+    started = time.monotonic()
+
+    def speak() -> None:
+        now = time.monotonic()
+        if Shown.live is None and now - Said.at >= SILENCE_S:
+            Said.at = now
+            logger.info("%s goes on, for %.0f s so far", title, now - started)
+
+    with repeated(speak, every_s=SILENCE_S / 4):
+        yield
+
+
+@contextmanager
+def repeated(act: Callable[[], None], *, every_s: float) -> Generator[None]:
+    """Call `act` again and again from a thread of its own, for the block."""
+    ended = threading.Event()
+
+    def act_until_ended() -> None:
+        while not ended.wait(every_s):
+            act()
+
+    thread = threading.Thread(target=act_until_ended, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
 def shown_bar(title: str, total: int) -> Generator[Bar]:
     """Show a bar of its own, or within the one that is shown."""
     if Shown.live is not None:
@@ -125,7 +183,9 @@ def shown_bar(title: str, total: int) -> Generator[Bar]:
             yield bar
         return
     if not clears_lines():
-        yield Bar(title, total, None)
+        bar = Bar(title, total, None)
+        with repeated(bar.say_if_due, every_s=INTERVAL_S / 3):  # also where a single step takes long
+            yield bar
         return
     with one_line_display() as live:
         Shown.live = live

@@ -32,7 +32,7 @@ def in_present_build(root: Path, version: Version) -> Version:
     """
     if (packaged := packaged_build(root, version)) is not None:
         return replace(version, build=packaged[0])
-    for build in (published_build(root, version), last_served(root, version)):
+    for build in (published_build(root, version), served_build(root, version)):
         if build is not None:
             kept = replace(version, build=build)
             if fault_of(folder_of(root, kept), kept.identity) is None:
@@ -63,7 +63,7 @@ def published_build(root: Path, version: Version) -> str | None:
     return named.build if named is not None and named.digest == version.digest else None
 
 
-def last_served(root: Path, version: Version) -> str | None:
+def served_build(root: Path, version: Version) -> str | None:
     """Return the build in which a version was served last, by the ledger; None where it never was."""
     for entry in reversed(entries(root, version.recipe)):
         if entry.get("action") in SERVED and entry["to"]["digest"] == version.digest:

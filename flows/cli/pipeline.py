@@ -33,11 +33,12 @@ from flows.cli.group import RECIPES, STAGES, Project, cli, json_option
     type=click.FloatRange(1),
     help="The most that a run may take on this machine, with nothing else to do; by the estimate it becomes steps.",
 )
+@click.option("--encoding", metavar="NAME", help="The encoding of delimited text, such as windows-1251.")
 @json_option
 @click.pass_obj
 def new(
     project: Project, name: str, data: Path, text: str, label: str, test: Path | None, split: str | None,
-    encoder: Path | None, minutes: float, as_json: bool,
+    encoder: Path | None, minutes: float, encoding: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Add recipe NAME for your own rows to params.yaml.
 
@@ -66,6 +67,7 @@ def new(
             split=split,
             encoder=encoder,
             minutes=minutes,
+            encoding=encoding,
         )
         report(new_summary(added), new_notes)
 

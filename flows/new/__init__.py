@@ -32,7 +32,7 @@ from flows.new.reading import Trained
 from flows.new.settings import RecipeSettings, choose, positions_of
 from flows.new.table import WESTERN, find, format_of
 from flows.new.template import encoder_text, insert, recipe_text
-from flows.new.texts import TextSettings, look_at_texts, remarks_on_length
+from flows.new.texts import TextSettings, look_at_texts, remarks_on_length, remarks_on_numbers
 
 if TYPE_CHECKING:
     from components.estimate.recipe import Estimate
@@ -58,20 +58,21 @@ class Added:
 
 def add_recipe(
     root: Path, name: str, *, data: Path, text: str, label: str, encoder: Path | None, test: Path | None = None,
-    split: str | None = None, minutes: float | None = None,
+    split: str | None = None, minutes: float | None = None, encoding: str | None = None,
 ) -> Added:  # fmt: skip
     """Propose a recipe from the rows of `data` and add it to params.yaml, or change nothing and say why not.
 
     The test rows may come with the others: in the file `test`, or by the column `split`. Two files are then linked to
     from a folder of the project, `data/NAME`, which the recipe reads. With `minutes`, a run is estimated, and trains no
-    more than it has time for.
+    more than it has time for. The encoding is found, unless it is given.
     """
     check_name(root, name)
     if test is not None and split is not None:
         raise ParamsError("--test and --split both say which rows are for the test; give one of them")
     path = find(data)
-    form = format_of(path, (text, label))
-    files = pair_of(path, find(test), form, (text, label)) if test is not None else {}
+    check_encoding(encoding)
+    form = format_of(path, (text, label), encoding=encoding)
+    files = pair_of(path, find(test), form, (text, label), encoding) if test is not None else {}
     measured = measure(path, files, form, text=text, label=label, split=split)
     max_positions = positions_of(encoder) if encoder else None
     texts, figures, told = look_at_texts(root, measured, encoder)
@@ -106,6 +107,7 @@ def add_recipe(
             told += too_large(effort.told) + too_long(effort, minutes)
         replace_params(params, before, written(settings, trained), name)
         texts = replace(texts, trained=trained)
+    told += remarks_on_numbers(measured.sample)
     told += remarks_on_length(measured.sample, cut_share=settings.cut_share, max_tokens=settings.max_tokens)
     found = (*hints(figures, measured.format), *remarks(figures, settings), *told)
     return Added(name, figures, settings, texts, found)
@@ -161,11 +163,23 @@ def too_large(told: "Estimate | None") -> list[str]:
     ]
 
 
-def pair_of(data: Path, test: Path, form: object, wanted: tuple[str, str]) -> dict[str, Path]:
+def check_encoding(name: str | None) -> None:
+    """Raise ParamsError where Python knows no encoding of that name."""
+    try:
+        "".encode(name or "utf-8")
+    except LookupError as error:
+        raise ParamsError(
+            f"--encoding: '{name}' is no text encoding that Python knows; windows-1251 and gb18030 are some"
+        ) from error
+
+
+def pair_of(
+    data: Path, test: Path, form: object, wanted: tuple[str, str], encoding: str | None = None
+) -> dict[str, Path]:
     """Return the files of the training and of the test rows by the names that they have beside each other; SourceError
     where one reader cannot read both."""
     names = names_of(data, test)
-    if (other := format_of(test, wanted)) != form:
+    if (other := format_of(test, wanted, encoding=encoding)) != form:
         raise SourceError(
             f"{data.name} is read as {shown_format(form)}, but {test.name} as {shown_format(other)}; write one as the "
             "other is"
@@ -248,14 +262,19 @@ def hints(figures: Figures, form: object) -> list[str]:
         found.append(f"the table begins below line {skipped} of the file; what stands above is skipped")
     encoding = getattr(form, "encoding", "utf-8")
     if encoding in WESTERN:
-        found.append(f"the file is not UTF-8 and is read as {encoding}; if letters look wrong, name its encoding")
+        found.append(f"the file is not UTF-8 and is read as {encoding}; if letters look wrong, give --encoding")
     if figures.null_share > 0:
         number = round(figures.null_share * figures.num_rows)
         found.append(f"{number:,} of {figures.num_rows:,} rows have no text or no label; they are not used")
     if figures.num_conflicts:
-        carry = "text carries" if figures.num_conflicts == 1 else "texts carry"
-        share = f", {figures.conflict_share:.1%}," if figures.conflict_share >= LEAST_TOLD_SHARE else ""
-        found.append(f"{figures.num_conflicts:,} {carry}{share} two labels; preprocess removes them")
+        noun, carry = ("text", "carries") if figures.num_conflicts == 1 else ("texts", "carry")
+        share = f" ({figures.conflict_share:.1%})" if figures.conflict_share >= LEAST_TOLD_SHARE else ""
+        found.append(f"{figures.num_conflicts:,} {noun}{share} {carry} two labels; preprocess removes them")
+    if figures.untested:
+        found.append(
+            f"no test row is {examples(figures.untested)}, so nothing is measured of that: the figures are of other "
+            "classes; add such rows to the test rows"
+        )
     if figures.num_leaking:
         found.append(
             f"{figures.num_leaking:,} rows for training have the text of a test row; preprocess leaves them out, and "

@@ -77,6 +77,8 @@ class Figures:
     """The different texts that carry two labels."""
     num_leaking: int = 0
     """The rows of the given training split whose text is in the given test split, too."""
+    untested: tuple[str, ...] = ()
+    """The labels that no row of the given test split has."""
 
     @property
     def num_texts(self) -> int:
@@ -235,7 +237,9 @@ def measured(
     figures = count(con, query, loaded, labels)
     if split is not None:
         check_known_labels(con)
-        figures = replace(figures, given=count_splits(con), num_leaking=count_leaking(con))
+        figures = replace(
+            figures, given=count_splits(con), num_leaking=count_leaking(con), untested=untested_labels(con, labels)
+        )
     missing = {name: number for name, number in counts.items() if name.lower() in MISSING}
     mixed = tuple(name for name in labels if len(scripts_of(name)) > 1)
     seen = replace(figures, left_out=left_out, folded=folded, missing=missing, mixed_scripts=mixed)
@@ -414,6 +418,13 @@ def check_known_labels(con: "Connection") -> None:
             f"the test rows have labels that no row for training has: {told}; a model cannot learn them: take these "
             "rows out of the test rows, or add such rows for training"
         )
+
+
+def untested_labels(con: "Connection", labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels that no test row has, by the table `rows`."""
+    found = con.execute("SELECT DISTINCT label FROM rows WHERE split = 'test' AND text IS NOT NULL").fetchall()
+    there = {name for (name,) in found}
+    return tuple(name for name in labels if name not in there)
 
 
 def count_leaking(con: "Connection") -> int:

@@ -67,19 +67,22 @@ def find(data: Path) -> Path:
     return data.absolute()  # a link stays one: next week it may lead to another file
 
 
-def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
+def format_of(path: Path, wanted: tuple[str, str], *, encoding: str | None = None) -> CsvFormat | PlainFormat:
     """Return the format of a file that has the columns `wanted`, by what it holds; SourceError where that is no
-    table. Its ending only tells which delimiter is the likelier."""
+    table. Its ending only tells which delimiter is the likelier; the encoding is found by its bytes, unless it is
+    given."""
     suffix = without_packing(path).suffix.lower()
     seen = first_bytes(path)
     check_kind(path, seen)
     if is_parquet(seen):
+        check_delimited(path, encoding)
         return PlainFormat(type="parquet")
     wide = next((name for mark, name in MARKS if name != "utf-8" and seen.startswith(mark)), None)
     text = seen.decode(wide, "ignore").encode() if wide else seen
     if is_json(text):
+        check_delimited(path, encoding)
         return PlainFormat(type="jsonl")
-    encoding = encoding_of(path)
+    encoding = encoding or encoding_of(path)
     if suffix in PLAIN and not names_columns(path, encoding, wanted):
         return PlainFormat(type=PLAIN[suffix])
     skip, told = preamble_of(path, encoding, wanted)
@@ -91,6 +94,12 @@ def format_of(path: Path, wanted: tuple[str, str]) -> CsvFormat | PlainFormat:
         type="csv", delimiter=delimiter, quote='"', header=has_header, columns=None if has_header else numbered,
         encoding=encoding, skip=skip,
     )  # fmt: skip
+
+
+def check_delimited(path: Path, encoding: str | None) -> None:
+    """Raise SourceError where an encoding is given for a file that has its own."""
+    if encoding is not None:
+        raise SourceError(f"--encoding is for delimited text; {path.name} is JSON or Parquet, which says its own")
 
 
 def names_columns(path: Path, encoding: str, wanted: tuple[str, str]) -> bool:

@@ -12,6 +12,7 @@ from serving.predictors.text import clean
 
 MAX_CUT_SHARE = 0.2
 MAX_HEADERS_SHARE = 0.5
+NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*")
 HEADERS = re.compile(r"(?:From .*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*: ?.*\r?\n(?:[ \t].*\r?\n)*){3,}\r?\n")
 BODY = r"regexp_replace(text, '(?s)^.*?\r?\n\r?\n', '')"
 
@@ -41,6 +42,16 @@ def look_at_texts(root: Path, measured: Measured, encoder: Path | None) -> tuple
     figures = replace(measured.figures, tokens=reading.tokens) if reading.tokens else measured.figures
     settings = TextSettings(mask, reading.max_unknown_share, reading.unknown_note, reading.emoji, reading.trained)
     return settings, figures, [*told, *reading.hints]
+
+
+def remarks_on_numbers(sample: tuple[str, ...]) -> list[str]:
+    """Return what a person should know where the texts are numbers, of which a model of texts learns little."""
+    if not sample or not all(map(NUMBER.fullmatch, sample)):
+        return []
+    return [
+        "the texts are numbers, of which a model of texts learns little; for rows of numbers write a recipe of "
+        "the task array_classification, as 'digits' is: its query makes the array, and docs/recipes.md shows how"
+    ]
 
 
 def remarks_on_length(sample: tuple[str, ...], *, cut_share: float, max_tokens: int) -> list[str]:

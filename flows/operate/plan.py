@@ -2,7 +2,6 @@
 served recipe, and the worker."""
 
 import importlib.metadata
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from components.params import Service
-from components.plumbing.environment import PREFECT_SERVER
+from components.plumbing.environment import PREFECT_SERVER, noted_server
 from components.plumbing.errors import InputError, ParamsError
 from components.recipes import PARAMS, load_recipe, load_yaml
 from flows.servers.own_command import CODE, modelyard
@@ -119,7 +118,7 @@ def noted_prefect(root: Path) -> str | None:
     """Return the address of the Prefect server that `up` or `ui` runs, as they noted it for
     `modelyard run`; None without one."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return json.loads((root / PREFECT_SERVER).read_text(encoding="utf-8"))["url"]
+        return noted_server(root, PREFECT_SERVER)
     return None
 
 

@@ -34,9 +34,9 @@ def open_ui(root: Path, *, mlflow_port: int, prefect_port: int) -> None:
             click.echo(f"{server.name:8} {address}")
         for server, _ in begun:
             if server.name == "Prefect":
-                stack.enter_context(known_to_runs(root / PREFECT_SERVER, f"http://{HOST}:{prefect_port}/api"))
+                stack.enter_context(known_to_runs(root, PREFECT_SERVER, f"http://{HOST}:{prefect_port}/api"))
             else:
-                stack.enter_context(known_to_runs(root / MLFLOW_SERVER, f"http://{HOST}:{mlflow_port}"))
+                stack.enter_context(known_to_runs(root, MLFLOW_SERVER, f"http://{HOST}:{mlflow_port}"))
         if begun:
             click.echo("Ctrl-C ends them." if len(begun) > 1 else "Ctrl-C ends it.")
             wait_for_any(begun)

@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from components.monitoring.causes import last_end
-from components.plumbing.artifacts import read_json, write_json
+from components.plumbing.artifacts import read_json
 from components.plumbing.environment import PREFECT_SERVER
 from components.plumbing.errors import ArtifactError, BusyError, ParamsError
 from components.plumbing.locks import held, hold
@@ -36,7 +36,7 @@ from flows.servers.records import (
     unreadable,
     unrecorded,
 )
-from flows.servers.tools import make_store
+from flows.servers.tools import make_store, note_server
 from serving.bundle import SHORT
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def bring_up(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -
         parts = plan(root, mlflow_port=mlflow_port, prefect_port=prefect_port)
         known, unread = records(root), unreadable(root)
         whole = [part for part in parts if not part.fault and part.name not in unread]
-        missing = [part for part in whole if part.server and not is_up(known.get(part.name))]
+        missing = [part for part in whole if part.server and not is_up(root, known.get(part.name))]
         for part in missing:
             if part.name in known:
                 stop(root, known[part.name])  # what a killed one left behind may hold its port
@@ -105,8 +105,10 @@ def settle(recipes: list[str], root: Path) -> None:
             logger.warning("the champion of %s is not known: %s", recipe, " ".join(str(error).split())[:300])
 
 
-def is_up(record: Record | None) -> bool:
-    return record is not None and process_of(record) is not None
+def is_up(root: Path, record: Record | None) -> bool:
+    """Return whether a process runs that works in this folder: one that was started before the project was moved works
+    where that was."""
+    return record is not None and record.began_in(root) and process_of(record) is not None
 
 
 def begin(root: Path, parts: list[Part]) -> None:
@@ -123,7 +125,7 @@ def begin(root: Path, parts: list[Part]) -> None:
             environment=environment,
         )  # fmt: skip
         if part.kind == "prefect":
-            write_json(root / PREFECT_SERVER, {"url": f"{part.address}/api"})
+            note_server(root, PREFECT_SERVER, f"{part.address}/api")
     give_up_at = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < give_up_at:
         known = records(root)
@@ -150,7 +152,7 @@ def look(root: Path, *, mlflow_port: int | None, prefect_port: int | None) -> li
     return rows + [
         Seen(
             record.name,
-            "degraded" if is_up(record) else "crashed",
+            "degraded" if process_of(record) else "crashed",
             record.address,
             "",
             record.pid,
@@ -187,9 +189,13 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
         return Seen(part.name, "stopped", part.address, part.version, None, None, "", "")
     process = process_of(record)
     if process is None:
-        note = f"it ended; its log says last: {last_line(Path(record.log)) or 'nothing'}"
-        return Seen(part.name, "crashed", record.address, part.version, record.pid, None, note, record.log)
+        log = log_of(root, record)
+        note = f"it ended; its log says last: {last_line(log) or 'nothing'}"
+        return Seen(part.name, "crashed", record.address, part.version, record.pid, None, note, str(log))
     up_s = time.time() - record.created
+    if not record.began_in(root):
+        note = f"it was started when the project was in {record.folder}, and works there; 'modelyard up' starts it anew"
+        return Seen(part.name, "degraded", record.address, part.version, record.pid, round(up_s, 1), note, record.log)
     health = part.server.health.replace(part.address, record.address) if part.address else ""
     if part.kind == "router":
         state, version, note = routed(root, part.name, is_healthy=answers(health))
@@ -201,6 +207,12 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
     if state == "down" and not note:
         note = f"it does not answer; its log says last: {last_line(Path(record.log)) or 'nothing'}"
     return Seen(part.name, state, record.address, version, record.pid, round(up_s, 1), note, record.log)
+
+
+def log_of(root: Path, record: Record) -> Path:
+    """Return where the log of a process is now, also where the project was moved meanwhile."""
+    log = Path(record.log)
+    return log if record.began_in(root) else root / log.relative_to(record.folder)
 
 
 def scheduling(root: Path, *, up_s: float) -> tuple[State, str, str]:

@@ -27,7 +27,7 @@ from prefect.artifacts import (
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from components.plumbing.artifacts import REPORT, Layout, read_json
-from components.plumbing.environment import MLFLOW_SERVER
+from components.plumbing.environment import MLFLOW_SERVER, noted_server
 from components.plumbing.progress import PROGRESS_VARIABLE
 from components.recipes import load_recipe
 from components.summary import shown, size_rows
@@ -177,10 +177,10 @@ def mlflow_address(root: Path) -> str | None:
     if own.scheme in ("http", "https"):
         return own._replace(netloc=own.netloc.rpartition("@")[2]).geturl().rstrip("/")  # without a password
     record = records(root).get("mlflow")
-    if record and process_of(record):
+    if record and record.began_in(root) and process_of(record):
         return record.address
     with suppress(OSError, ValueError, KeyError):  # a killed `ui` leaves its note behind
-        url: str = json.loads((root / MLFLOW_SERVER).read_text(encoding="utf-8"))["url"]
+        url = noted_server(root, MLFLOW_SERVER)
         socket.create_connection((urlsplit(url).hostname or "", urlsplit(url).port or 0), timeout=0.5).close()
         return url
     return None

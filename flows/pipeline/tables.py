@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.plumbing.artifacts import REPORT, Layout, read_json
+from components.plumbing.artifacts import ERROR, REPORT, Layout, read_json
+from components.plumbing.errors import GateError
 from components.plumbing.processes import age_s
 from components.recipes import PARAMS, load_yaml, stages
 from components.summary import CLASSIFIER, headline, seconds_rows, size_rows
@@ -138,9 +139,20 @@ def recipe_summary(root: Path, name: str, raw: Any) -> Data:
         "recipe": name,
         "source": " ".join(str(source[key]) for key in ("kind", "path", "package", "repo", "url") if key in source),
         "stages_done": done,
+        "stopped": stopped_at(root, name),
         **quality_of(task, reports.get("evaluate", {}), reports.get("compress", {})),
         "tag": reports.get("package", {}).get("tag"),
     }
+
+
+def stopped_at(root: Path, name: str) -> Data | None:
+    """Return the stage at which the last run of a recipe ended, and the kind of end; None where it ended at none."""
+    for stage in stages():
+        left = Layout(root, name, stage).observations / ERROR
+        if left.is_file():
+            code = read_json(left).get("exit_code")
+            return {"stage": stage, "kind": "gate failed" if code == GateError.exit_code else "failed"}
+    return None
 
 
 def quality_of(task: str | None, evaluated: Data, compressed: Data) -> Data:
@@ -169,6 +181,8 @@ def recipes_table(data: Data, console: Console) -> None:
     table = plain_table("recipe", "source", "stages", "on the test split", "served", "bundle")
     for recipe in data["recipes"]:
         done = f"{len(recipe['stages_done'])} of {len(stages())}"
+        if stopped := recipe["stopped"]:
+            done += f"\n{stopped['stage']}: {stopped['kind']}"
         served = f"{recipe['served']} ({recipe['method']})" if recipe["served"] else ""
         table.add_row(recipe["recipe"], recipe["source"], done, recipe["on_test"] or "", served, recipe["tag"] or "")
     console.print(table)

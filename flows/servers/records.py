@@ -37,11 +37,17 @@ class Record:
     port: int | None
     log: str
     stop_s: int
+    folder: str = ""
+    """The folder that the project was in; empty where an earlier release wrote none."""
+
+    def began_in(self, root: Path) -> bool:
+        """Return whether the project was in this folder when the process was started, which works there."""
+        return not self.folder or Path(self.folder) == root.resolve()
 
 
 def records(root: Path) -> dict[str, Record]:
-    """Return the records, by name, of what was started and not stopped, running or not; a file that
-    is no record is left out."""
+    """Return the records, by name, of what was started and not stopped, running or not; left out is a file that is no
+    record, and the record of another project, of which this one is a copy."""
     return {name: one for name, one in noted(root).items() if isinstance(one, Record)}
 
 
@@ -54,10 +60,22 @@ def noted(root: Path) -> dict[str, Record | Path]:
     found: dict[str, Record | Path] = {}
     for path in sorted((root / ".modelyard" / "run").glob("*.json")):
         try:
-            found[path.stem] = Record(**read_json(path))
+            record = Record(**read_json(path))
         except (TypeError, ArtifactError):
             found[path.stem] = path
+        else:
+            if not is_of_another(root, record):
+                found[path.stem] = record
     return found
+
+
+def is_of_another(root: Path, record: Record) -> bool:
+    """Return whether a record came here with a copy of its project's folder, which has it still."""
+    if record.began_in(root):
+        return False
+    with suppress(ArtifactError, KeyError, TypeError):
+        return read_json(record_file(Path(record.folder), record.name))["mark"] == record.mark
+    return False
 
 
 def record_file(root: Path, name: str) -> Path:
@@ -77,7 +95,9 @@ def start(
         server.command, folder=root, log=server.log,
         environment={**os.environ, **server.environment, **(environment or {}), MARK: mark},
     )  # fmt: skip
-    record = Record(name, process.pid, process.create_time(), mark, address, port, str(server.log), stop_s)
+    record = Record(
+        name, process.pid, process.create_time(), mark, address, port, str(server.log), stop_s, str(root.resolve())
+    )
     path = record_file(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(record))

@@ -81,12 +81,18 @@ def prefect_for_a_run(root: Path) -> Generator[Callable[[], None]]:
 
 
 @contextmanager
-def known_to_runs(note: Path, url: str) -> Generator[None]:
+def known_to_runs(root: Path, note: str, url: str) -> Generator[None]:
     """Leave the address where `modelyard run` finds it: runs go to this Prefect server instead of starting one each,
     and link to this MLflow server.
     """
-    write_json(note, {"url": url})
+    note_server(root, note, url)
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        (root / note).unlink(missing_ok=True)
+
+
+def note_server(root: Path, note: str, url: str) -> None:
+    """Write the address of a server down, for the project in this folder: a copy of it, or where it is moved to, has
+    another."""
+    write_json(root / note, {"url": url, "folder": str(root.resolve())})

@@ -116,7 +116,7 @@ def link_to(root: Path, run_id: str) -> str:
     server = tracking_uri(root)
     if not server.startswith(("http://", "https://")):
         here = records(root).get("mlflow")
-        server = here.address if here and process_of(here) else ""
+        server = here.address if here and here.began_in(root) and process_of(here) else ""
     address = urlsplit(server)
     if not address.netloc:
         return ""

@@ -87,7 +87,7 @@ def test_rows_and_the_lengths_of_their_texts_are_those_of_the_source(encoder) ->
     assert num_characters == sum(map(len, texts))
     assert max(counts.lengths) == facts.context == 64
     assert sum(length < 20 for length in counts.lengths) == 151
-    assert assumptions == ["301 rows, those of the source; preprocess may leave fewer"]
+    assert assumptions == ["301 different texts with a label, in the source's 303 rows; preprocess may leave fewer"]
     (encoder / "rows.csv").unlink()
     counts, _ = counts_of(encoder, "tiny", one, facts, assumptions, work=encoder / "work")
     assert (counts.num_train, counts.lengths) == (4000, ())  # of the 5,000 that the contract asks for

@@ -2,6 +2,7 @@ import copy
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from components.params import Canary
 from components.plumbing.errors import ParamsError
@@ -38,8 +39,10 @@ def test_service_is_no_stage_and_may_be_left_out() -> None:
 def test_serve_without_a_service_is_refused() -> None:
     raw = recipe("movie_sentiment")
     del raw["service"]
-    with pytest.raises(ParamsError, match="serve is true, but there is no section 'service'"):
+    with pytest.raises(ParamsError, match="serve is true, but there is no section 'service'") as refused:
         parse_recipe("movie", raw)
+    advice = str(refused.value).partition("; add ")[2]  # which is whole
+    assert parse_recipe("movie", raw | YAML(typ="safe").load(advice)).service
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from components.evaluate.classification.metrics import Labels, Scores
 from components.params import LogisticBaseline
+from components.plumbing.progress import timed_progress
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +37,19 @@ def logistic_scores(
     if train.size * num_classes <= SMALL_WORK:
         classifier = LogisticRegression(C=settings.C, max_iter=MAX_ITERATIONS).fit(train, train_labels)
     else:
-        foretell(train, train_labels, settings)
-        classifier = fit_quietly(LogisticRegression(C=settings.C, **COARSE), train, train_labels)
+        with timed_progress("baseline", at_most_s=foretell(train, train_labels, settings)):
+            classifier = fit_quietly(LogisticRegression(C=settings.C, **COARSE), train, train_labels)
     scores[:, classifier.classes_] = classifier.predict_proba(values)
     return scores
 
 
-def foretell(train: NDArray[np.float32], labels: Labels, settings: LogisticBaseline) -> None:
-    """Say how long the baseline will take at most, by its first iterations."""
+def foretell(train: NDArray[np.float32], labels: Labels, settings: LogisticBaseline) -> float:
+    """Return how many seconds the baseline will take at most, by its first iterations, and say so."""
     started = time.perf_counter()
     fit_quietly(LogisticRegression(C=settings.C, max_iter=FIRST_ITERATIONS), train, labels)
     most_s = (time.perf_counter() - started) * COARSE["max_iter"] / FIRST_ITERATIONS
     logger.info("baseline: logistic regression on %s rows, %.0f s at most", f"{len(train):,}", most_s)
+    return most_s
 
 
 def fit_quietly(classifier: LogisticRegression, train: NDArray[np.float32], labels: Labels) -> LogisticRegression:

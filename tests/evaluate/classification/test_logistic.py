@@ -1,6 +1,7 @@
 """The baseline of arrays takes seconds for many rows, too, and answers as the exact one does."""
 
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from components.evaluate.classification import logistic
 from components.evaluate.classification.logistic import logistic_scores
 from components.params import LogisticBaseline
+from components.plumbing import progress
 
 
 def test_many_rows_are_fitted_coarsely_with_the_time_foretold(
@@ -21,8 +23,15 @@ def test_many_rows_are_fitted_coarsely_with_the_time_foretold(
     exact = logistic_scores(values[600:], **given, settings=LogisticBaseline(C=0.1))
     assert caplog.messages == []
     monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(progress, "TICK_S", 0.01)
+    monkeypatch.setattr(progress.Shown, "spoke", -1.0)
+    fit = logistic.fit_quietly
+    monkeypatch.setattr(logistic, "fit_quietly", lambda *given: (time.sleep(0.1), fit(*given))[1])
     with caplog.at_level(logging.INFO):
         coarse = logistic_scores(values[600:], **given, settings=LogisticBaseline(C=0.1))
-    (said,) = caplog.messages
+    said, *meanwhile = caplog.messages
     assert said.startswith("baseline: logistic regression on 600 rows, ")
+    assert meanwhile  # one call of a library, which says nothing itself
+    assert all(line.startswith("baseline, seconds at most ") for line in meanwhile)
     assert (coarse.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.98

@@ -15,7 +15,7 @@ from components.promotion.ledger import append
 from flows.cli import cli, find_project, main
 from flows.operate.doctor import look_at_prefect
 from flows.pipeline.stage import StageError
-from flows.servers.tools import prefect_for_a_run
+from flows.servers.tools import note_server, prefect_for_a_run
 from flows.telling.answer import keep
 from tests.projects import ROOT, environment, make_project, run
 from tests.terminal import on_terminal
@@ -283,6 +283,15 @@ def test_runs_go_to_the_prefect_server_that_is_up(
     prepare_environment(tmp_path)
     assert os.environ["PREFECT_API_URL"] == ""
     monkeypatch.setenv("PREFECT_HOME", "")
+    note_server(tmp_path, PREFECT_SERVER, prefect_api)
+    shutil.copytree(note.parent, tmp_path / "copy" / note.parent.name)
+    prepare_environment(tmp_path / "copy")
+    assert os.environ["PREFECT_API_URL"] == ""
+    monkeypatch.setenv("PREFECT_HOME", "")
+    prepare_environment(tmp_path)
+    assert os.environ["PREFECT_API_URL"] == prefect_api
+    monkeypatch.setenv("PREFECT_HOME", "")
+    monkeypatch.setenv("PREFECT_API_URL", "")
     note.write_text(json.dumps({"url": prefect_api}), encoding="utf-8")
     prepare_environment(tmp_path)
     assert os.environ["PREFECT_API_URL"] == prefect_api

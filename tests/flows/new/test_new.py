@@ -264,6 +264,28 @@ def test_rows_below_a_preamble_are_all_read(project: Path) -> None:
     assert rows_read(project) == rows
 
 
+def test_texts_that_are_numbers_are_told_where_rows_of_numbers_belong(project: Path) -> None:
+    rows = [(f"{number * 0.7919:.4f}", ("low", "high")[number % 2]) for number in range(60)]
+    assert any("the task array_classification" in hint for hint in add_content(project, table(rows)).hints)
+
+
+def test_encoding_that_is_given_is_the_recipes(project: Path, tmp_path: Path) -> None:
+    """Few letters of Russian among English ones look like windows-1252."""
+    rows = [(f"{text} \u0434\u0430", label) for text, label in tiny_rows(40)]
+    data = tmp_path / "rows.csv"
+    data.write_bytes(table(rows).encode("windows-1251"))
+    given: dict[str, Any] = {"data": data, "text": "text", "label": "label", "encoder": None}
+    with pytest.raises(ParamsError, match="--encoding: 'windows-12' is no text encoding that Python knows"):
+        add_recipe(project, "mine", **given, encoding="windows-12")
+    add_recipe(project, "mine", **given, encoding="windows-1251")
+    run_stage(project, "mine", "ingest", tracker=NullTracker())
+    assert rows_read(project) == rows
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text(objects(["a", "b"]))
+    with pytest.raises(SourceError, match=r"--encoding is for delimited text; rows\.jsonl is JSON or Parquet"):
+        add_recipe(project, "other", **(given | {"data": lines}), encoding="windows-1251")
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "mac-roman", "utf-32-be"])
 def test_texts_are_read_as_they_were_written(project: Path, encoding: str) -> None:
     rows = [(f"it\u2019s “fine” \u2013 à la carte, {text}", label) for text, label in tiny_rows(60)]
@@ -383,11 +405,13 @@ def test_test_rows_of_a_file_of_their_own_stay_the_test_rows(project: Path, tmp_
     rows = tiny_rows(200)
     data, test = tmp_path / "mine.csv", tmp_path / "elsewhere" / "kaggle_test.csv"
     test.parent.mkdir()
-    data.write_text(table([*rows[:150], rows[199]]))
     test.write_text(table(rows[150:][::-1]))
+    untested = [(text, "seldom") for text, _ in rows[:6]]
+    data.write_text(table([*untested, *rows[6:150], rows[199]]))
     encoder = make_tiny_encoder(project / "encoder", [text for text, _ in rows])
     added = add_recipe(project, "mine", data=data, text="text", label="label", encoder=encoder, test=test)
     assert added.figures.given == {"train": 151, "validation": 0, "test": 50}
+    assert any("no test row is 'seldom', so nothing" in hint for hint in added.hints)
     assert any("1 rows for training have the text of a test row" in hint for hint in added.hints)
     report = upstream_reports(project)["preprocess"]
     assert (report["num_test"], report["num_leaking"], report["num_train"] + report["num_validation"]) == (50, 1, 150)
@@ -533,7 +557,7 @@ def test_command_prints_json_and_nothing_else(project: Path) -> None:
     told = json.loads(run(["modelyard", "estimate", "mine", "--json"], project).stdout)
     assert told["seconds"] == added["settings"]["run_s"] > 30
     assert told["stages"]["finetune"] > added["settings"]["training_s"] > 1
-    assert "40 rows, those of the source; preprocess may leave fewer" in told["assumptions"]
+    assert "40 different texts with a label, in the source's 40 rows; preprocess may leave fewer" in told["assumptions"]
     line = foretold_line(project, "mine")
     assert line is not None
     assert f"about {duration(told['seconds'])}" in line

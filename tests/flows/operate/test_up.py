@@ -26,7 +26,7 @@ from components.plumbing.processes import last_line
 from components.promotion.ledger import append
 from components.recipes import load_yaml
 from flows.operate.plan import check_recipes, plan
-from flows.operate.up import Seen, bring_down, look, routed
+from flows.operate.up import Seen, bring_down, is_up, look, routed
 from flows.pipeline.stage import StageError
 from flows.servers.ports import is_free
 from flows.servers.records import Record, process_of, records, start, stop
@@ -339,6 +339,22 @@ def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str
     }  # fmt: skip
     for name in ("tiny", "gone"):
         assert f"remove {kept}/.modelyard/run/{name}.json" in rows[name].note
+
+
+def test_what_runs_for_the_folder_that_a_project_was_in_is_not_taken_for_its_own(kept: Path, tmp_path: Path) -> None:
+    start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=1)
+    copy = Path(shutil.copytree(kept, tmp_path / "copy"))
+    assert status_of(copy)["tiny"].state == "stopped"
+    assert bring_down(copy) == []
+    moved = kept.rename(tmp_path / "moved")
+    row, record = status_of(moved)["tiny"], records(moved)["tiny"]
+    assert process_of(record) is not None
+    assert (row.state, row.pid) == ("degraded", record.pid)
+    assert f"the project was in {kept}, and works there; 'modelyard up' starts it anew" in row.note
+    assert not is_up(moved, record)  # so 'up' ends it, and starts another
+    os.kill(record.pid, 9)
+    assert status_of(moved)["tiny"].log == str(moved / "sleeper.log")
+    assert bring_down(moved) == [("tiny", True)]
 
 
 def test_champion_that_nothing_names_any_more_is_degraded(kept: Path) -> None:

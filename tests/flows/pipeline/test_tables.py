@@ -1,4 +1,36 @@
-from flows.pipeline.tables import lost_to_baseline
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from components.plumbing.artifacts import ERROR, REPORT, Layout, write_json
+from flows.pipeline.tables import lost_to_baseline, recipes_summary, recipes_table
+from tests.projects import tiny_recipe, write_params
+
+
+def test_recipe_whose_last_run_failed_a_gate_is_said_to_have(tmp_path: Path) -> None:
+    write_params(tmp_path, {"tiny": tiny_recipe()})
+    report = Layout(tmp_path, "tiny", "ingest").artifact / REPORT
+    left = Layout(tmp_path, "tiny", "evaluate").observations / ERROR
+    for path, value in ((report, {}), (left, {"message": "too low", "exit_code": 3})):
+        path.parent.mkdir(parents=True)
+        write_json(path, value)
+    assert shown(tmp_path)[1:3] == ["1 of 8", "evaluate: gate failed"]
+    write_json(left, {"message": "broken", "exit_code": 1})
+    assert shown(tmp_path)[2] == "evaluate: failed"
+    left.unlink()
+    assert shown(tmp_path)[1:] == ["1 of 8"]
+
+
+def shown(root: Path) -> list[str]:
+    """Return what the table of the recipes says of the one, in its third column, after the name of the column."""
+    console = Console(file=io.StringIO(), width=200)
+    recipes_table(recipes_summary(root), console)
+    text: str = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    lines = text.splitlines()
+    begin = lines[0].index("stages")
+    end = lines[0].index("on the test split")
+    return [line[begin:end].strip() for line in lines if line[begin:end].strip()]
 
 
 def test_a_model_that_is_surely_worse_than_its_baseline_is_said_to_be() -> None:

@@ -233,6 +233,13 @@ def test_few_rows_are_not_judged(project: Path) -> None:
     assert "99 rows are fewer than monitoring.min_rows 100" in outcome.verdict.notes[-1]
 
 
+def test_other_labels_alone_are_told_what_may_stand_behind_them(project: Path) -> None:
+    serve(project, [text for text, mood in tiny_rows(700)[300:] if mood == "negative"], day=1)
+    assert any("monitoring.expected_labels names the mix" in note for note in watch(project, Retrain()).verdict.notes)
+    edit(project, "tiny.monitoring.expected_labels", {"negative": 0.9, "positive": 0.1})
+    assert not any("expected_labels" in note for note in watch(project, Retrain()).verdict.notes)
+
+
 def test_since_chooses_the_window(project: Path) -> None:
     serve(project, OTHERS, day=1)
     serve(project, FILMS, day=2)
