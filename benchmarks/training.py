@@ -82,9 +82,9 @@ def main() -> None:
     found: dict[str, Any] = {"limits": limits}
     for work in args.only_work or SIDES:
         found[work] = compared(work, args)
+        if args.out:
+            args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     show(found)
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def compared(work: str, args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
@@ -223,7 +223,7 @@ def nanogpt(shape: Shape, folder: Path, reference: Path) -> dict[str, float]:
     data = reference / "data" / folder.name
     data.symlink_to(folder)
     settings = {
-        "device": "cpu", "compile": False, "eval_iters": 200, "log_interval": 1, "block_size": shape.context,
+        "device": "cpu", "compile": False, "eval_iters": 20, "log_interval": 1, "block_size": shape.context,
         "batch_size": shape.batch, "n_layer": shape.layers, "n_head": shape.heads, "n_embd": shape.width,
         "max_iters": shape.steps, "lr_decay_iters": shape.steps, "dropout": 0.0, "dataset": folder.name,
         "eval_interval": shape.steps, "always_save_checkpoint": False, "out_dir": str(folder / "out"),
