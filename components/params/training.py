@@ -109,6 +109,8 @@ class Training(Section):
     activation_checkpointing: bool = False
     """True to keep of each layer only its input, and to compute the rest again in the backward pass: the same weights
     for less memory and more time."""
+    fast_dropout: bool = False
+    """True to draw dropout's masks on a CPU four at a time; the weights are others than with torch's own draws."""
     precision: Literal["auto", "fp32", "bf16"]
     """The precision of matrix products; auto measures whether bf16 is faster on this machine."""
     optimizer: Optimizer

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -50,7 +51,8 @@ def train(
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
     saving = Saver(checkpoints, keep=plan.checkpoints.keep)
-    with progress(title, total=plan.num_steps) as bar, saving as saver, fast_masks():
+    dropping = fast_masks() if plan.fast_dropout else nullcontext()
+    with progress(title, total=plan.num_steps) as bar, saving as saver, dropping:
         under_way = (course or Course)(
             model, plan, objective, seats, position, checkpoints, saver, tracker, bar, utilisation
         )  # fmt: skip

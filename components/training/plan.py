@@ -22,6 +22,7 @@ class Plan:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     on_spike: Rollback | None = None
     micro_batch_size: int | None = None
+    fast_dropout: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -51,4 +52,5 @@ def plan_of(params: Training, objective: Objective, precision: Precision) -> Pla
         checkpoints=params.checkpoints or Checkpoints(),
         on_spike=params.on_spike,
         micro_batch_size=params.micro_batch_size,
+        fast_dropout=params.fast_dropout,
     )

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,14 @@ def assert_same(one: nn.Module, two: nn.Module) -> None:
 
 class Killed(BaseException):
     pass
+
+
+def test_fast_dropout_draws_others_and_the_same_each_time(tmp_path) -> None:
+    fast = replace(make_plan(), fast_dropout=True)
+    (one, _), (two, _) = (run(tmp_path / name, plan=fast) for name in ("one", "two"))
+    assert_same(one, two)
+    slow, _ = run(tmp_path / "slow")
+    assert not torch.equal(one.head.weight, slow.head.weight)
 
 
 def test_two_trainings_give_the_same_weights(tmp_path) -> None:
