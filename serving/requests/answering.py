@@ -100,10 +100,12 @@ class Answers:
 
 async def is_awaited(reply: "asyncio.Future[Reply]", receive: Receive) -> bool:
     """Wait until there is a reply; where the client leaves before, cancel it and return False."""
-    gone = asyncio.ensure_future(receive())  # a request that is read whole has nothing else to tell
-    await asyncio.wait([reply, gone], return_when=asyncio.FIRST_COMPLETED)
-    gone.cancel()
-    return reply.done() or not reply.cancel()
+    told = asyncio.ensure_future(receive())
+    await asyncio.wait([reply, told], return_when=asyncio.FIRST_COMPLETED)
+    if reply.done() or told.result()["type"] != "http.disconnect":
+        told.cancel()
+        return True
+    return not reply.cancel()
 
 
 async def send_reply(reply: Reply, send: Send) -> None:

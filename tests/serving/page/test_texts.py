@@ -65,6 +65,7 @@ def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser,
     num_words = len(whole["texts"][0].split())
     assert num_words > 256
     assert len(parts["texts"]) == -(-num_words // -(-num_words // 128)) <= 128
+    page.wait("document.querySelector('#words-hint').textContent")
     assert "3 words were left out at a time" in page.text("#words-hint")
 
 
