@@ -127,6 +127,7 @@ def test_small_requests_and_the_line_do_not_keep_each_other_out() -> None:
         large = taken(backlog, [21] * 40)
         alone_s, num_small = 0.021 * 40, 0
         while not large.done():
+            assert time.perf_counter() - begun < 20, "the line gets nothing"
             found = backlog.offer([10])
             if isinstance(found, Full):
                 await asyncio.sleep(0.002)
