@@ -13,7 +13,7 @@ help:
 	@echo 'make test    lint, types, import contracts and every test but the longest'
 	@echo 'make test-long   the tests that take minutes each: the closed loop, servers that are away, a killed worker'
 	@echo 'make lint    ruff: faults and format'
-	@echo 'make bench   the benchmarks, each a ratio of two measured side by side'
+	@echo 'make bench   the benchmarks, into benchmarks/results.md; REFERENCE=path names a checkout of nanoGPT'
 	@echo 'make page    docs/page.png, from the served bundle of movie_sentiment and a Chromium'
 	@echo 'make run-picture   docs/run.svg, the end of the last run here that trained movie_sentiment (or RECIPE=name)'
 	@echo 'make ui      the web pages of MLflow and Prefect, on this machine'
@@ -53,9 +53,9 @@ types: $(STAMP)
 contracts: $(STAMP)
 	@$(BIN)/lint-imports
 
+# BENCH='--only loop ingest' for some of them, BENCH=--long for more rounds; 'python benchmarks --help' tells all.
 bench: $(STAMP)
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || { \
-		test $$? = 2 && test "$$file" = benchmarks/gpu.py; }; done  # which without a GPU says so, and exits with 2
+	@$(BIN)/python benchmarks $(if $(REFERENCE),--reference '$(REFERENCE)') $(BENCH)
 
 page: $(STAMP)
 	@$(BIN)/python -m tests.screenshot

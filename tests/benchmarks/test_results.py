@@ -1,0 +1,71 @@
+"""What the benchmarks found: a section a part, and a reason where there is nothing."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+RECORDS = """
+import re
+import sys
+from results import Row, Section
+section = Section("{name}")
+section.record([Row("loop beside its peer", {values}, ours="3 rows/s", peer="1 row/s", at_least=2, tried="threads")])
+"""
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("MODELYARD_RESULTS", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER))
+    monkeypatch.syspath_prepend(FOLDER)
+    from benchmarks import __main__
+
+    return __main__
+
+
+def run(runner: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str]) -> tuple[int, str]:
+    for name, text in scripts.items():
+        (folder / f"{name}.py").write_text(text)
+    one = runner.Benchmark
+    monkeypatch.setattr(runner, "BENCHMARKS", [one(str(folder / name), (name,), 1) for name in scripts])
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    return runner.main(), (folder / "results.md").read_text()
+
+
+def test_each_benchmark_renews_its_section_and_one_that_cannot_run_keeps_what_was_found(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = {"one": RECORDS.format(name="one", values=[3, 1, 1.5]), "two": RECORDS.format(name="two", values=[4])}
+    code, page = run(runner, tmp_path, monkeypatch, scripts)
+    times = "\N{MULTIPLICATION SIGN}"
+    assert code == 0
+    assert "## What was asked: 1 of 2 met" in page
+    row = f"| loop beside its peer | 3 rows/s | 1 row/s | 1.5 {times} | 1 to 3 {times} | ≥ 2 {times} | **no** |"
+    assert row in page
+    assert page.count(f"- loop beside its peer, 1.5 {times}: threads") == 1
+    assert str(tmp_path) not in page
+    scripts |= {"one": "raise SystemExit('it broke')", "two": "import results; results.stop('there is no GPU')"}
+    code, page = run(runner, tmp_path, monkeypatch, scripts | {"three": "print(1 / 0)"})
+    assert code == 1
+    assert row in page  # of before
+    for reason in (
+        "failed on .*: it broke",
+        "could not be run on .*: there is no GPU",
+        "failed on .*ZeroDivisionError",
+    ):
+        assert len(re.findall(rf"\*\*This {reason}", page)) == 1, reason
+    assert page.count("What follows is of before.") == 2
+    code, page = run(runner, tmp_path, monkeypatch, {"one": RECORDS.format(name="one", values=[5])})
+    assert (code, row in page, "it broke" in page, "there is no GPU" in page) == (0, False, False, True)
+
+
+def test_page_of_the_results_is_what_was_kept() -> None:
+    """Nobody edits the page by hand."""
+    from benchmarks import results
+
+    assert results.page(results.kept()) == (FOLDER / "results.md").read_text(encoding="utf-8")
