@@ -28,6 +28,7 @@ from components.plumbing.artifacts import (
 from components.plumbing.damage import drop_damaged
 from components.plumbing.environment import forgo_last_collection, prepare_environment
 from components.plumbing.errors import ArtifactError, DiskFullError, GateError, ModelyardError
+from components.plumbing.finished import drop_finished, note_finished, note_unfinished
 from components.plumbing.last_good import bring_back
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
@@ -63,6 +64,7 @@ def run_stage(
     inputs = sound_inputs(layout, work.Inputs)
     fingerprint = fingerprint_in(layout, settings)
     layout.renew_observations()
+    note_unfinished(layout, fingerprint)
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
         try:
@@ -71,7 +73,10 @@ def run_stage(
             write_json(layout.observations / REPORT, error.report)
             raise
         write_json(folder / REPORT, report)
-    layout.drop_checkpoints()
+    if isinstance(section_of(settings, stage), Training):
+        note_finished(layout, fingerprint)
+    else:
+        layout.drop_checkpoints()
     return report
 
 
@@ -135,14 +140,17 @@ def main(argv: list[str] | None = None) -> int:
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False, works_for=stopping.drivers),
             store_errors(root),
-            stage_run(root, recipe, stage, unfinished=unfinished_run(layout, settings)) as run,
-            stopping.work(),
         ):
-            params = section_of(settings, stage).model_dump(mode="json")
-            run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
-            with going_on(f"{stage}@{recipe}"):
-                run_stage(root, recipe, stage, tracker=run, settings=settings)
-            run.log_end(layout.artifact)
+            drop_finished(root, recipe)
+            with (
+                stage_run(root, recipe, stage, unfinished=unfinished_run(layout, settings)) as run,
+                stopping.work(),
+            ):
+                params = section_of(settings, stage).model_dump(mode="json")
+                run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
+                with going_on(f"{stage}@{recipe}"):
+                    run_stage(root, recipe, stage, tracker=run, settings=settings)
+                run.log_end(layout.artifact)
     except Exception as error:
         told = disk_full(f"of {root}") if is_of_full_disk(error) else error
         if args.debug:

@@ -95,9 +95,15 @@ class Layout:
     def checkpoints(self, fingerprint: str) -> Path:
         return self.root / "checkpoints" / self.recipe / self.stage / fingerprint
 
-    def drop_checkpoints(self) -> None:
-        """Remove the checkpoints, which only unfinished work needs."""
-        shutil.rmtree(self.checkpoints(""), ignore_errors=True)
+    def drop_checkpoints(self, *, but: str | None = None) -> None:
+        """Remove the stage's checkpoints, or all but those of one fingerprint."""
+        folder = self.checkpoints("")
+        if but is None or not (folder / but).is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for other in folder.iterdir():
+            if other.name != but:
+                shutil.rmtree(other, ignore_errors=True)
 
     def inputs(self, paths: type[Paths]) -> Paths:
         """Bind an `Inputs` class to this recipe, and check every file against its recorded sha256."""

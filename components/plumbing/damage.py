@@ -6,6 +6,7 @@ what a failing disk or a stray write changed there comes back as good.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from ruamel.yaml.error import YAMLError
 from components.plumbing.artifacts import FILES, fault_of_files, fault_of_recorded, md5_of, read_json
 from components.plumbing.errors import ArtifactError
 from components.plumbing.lock_file import locked_stages
+
+logger = logging.getLogger(__name__)
 
 
 def fault_of(root: Path, recipe: str, stage: str) -> str | None:
@@ -97,6 +100,28 @@ def damaged_objects(cache: Any, md5: str) -> Iterator[Path]:
     elif md5.endswith(".dir"):
         for part in json.loads(path.read_bytes()):
             yield from damaged_objects(cache, part["md5"])
+
+
+def all_cached(root: Path, outs: Iterable[str]) -> bool:
+    """Return whether DVC's cache has all of these outputs, by their md5."""
+    from dvc.exceptions import DvcException  # here, since it takes half a second
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            return all(path.is_file() for md5 in outs for path in objects_of(repo.cache.local, md5))
+    except (DvcException, OSError, ValueError) as error:
+        logger.debug("DVC's cache cannot be read, and it counts as empty: %s", error)
+        return False
+
+
+def objects_of(cache: Any, md5: str) -> Iterator[Path]:
+    """Yield where DVC's cache has, or would have, an output: a file, or a folder with all that is in it."""
+    path = Path(cache.oid_to_path(md5))
+    yield path
+    if md5.endswith(".dir") and path.is_file():
+        for part in json.loads(path.read_bytes()):
+            yield from objects_of(cache, part["md5"])
 
 
 def digest_as_dvc(path: Path) -> str:

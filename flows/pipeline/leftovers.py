@@ -1,5 +1,5 @@
-"""What a run that was killed leaves behind, and the next one clears: notes of locks, DVC's and ours, and the runs that
-Prefect takes for running."""
+"""What a run that was killed leaves behind, and the next one clears: notes of locks, DVC's and ours, checkpoints of
+finished trainings, and the runs that Prefect takes for running."""
 
 import logging
 from pathlib import Path
@@ -7,6 +7,7 @@ from pathlib import Path
 from dvc.lock import make_lock
 
 from components.plumbing.artifacts import write_json
+from components.plumbing.finished import drop_all_finished
 from components.plumbing.locks import clear_stale
 from flows.pipeline.notes import RWLOCK, dead_holders, read_rwlock
 from flows.pipeline.running import mark_killed
@@ -19,6 +20,7 @@ def clear_leftovers(root: Path) -> None:
     """Clear what killed runs left. Prefect's server must be up."""
     clear_stale(root)
     clear_rwlock(root)
+    drop_all_finished(root)
     try:
         mark_killed(root, [])
     except Exception as error:  # the run itself tells of a server that does not answer

@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from components.champion import note_champion
 from components.plumbing.environment import do_without_prefect
 from components.plumbing.errors import StoreError
+from components.plumbing.finished import drop_all_finished
 from components.plumbing.last_good import bring_back
 from components.plumbing.locks import hold
 from components.plumbing.processes import DRIVER_VARIABLE, identity
@@ -114,6 +115,7 @@ def run_pipeline(
             error.run_id = close_parent(opening, pipeline_name, status)  # pyright: ignore[reportAttributeAccessIssue]
             raise
         finally:
+            drop_all_finished(root)
             APILogHandler().flush()  # while the server is still there
     parent = PipelineRun.of(opening.result(), pipeline_name)
     parent.link_cached([outcome.stage for outcome in outcomes])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ruamel.yaml import YAML
 
 from components.package.bento import free_port
+from components.plumbing.finished import FINISHED
 from components.plumbing.processes import is_running
 from components.recipes import stages
+from components.tracking.stage_run import CARRIED_ON
 from flows.operate.doctor import look_at_stale_runs
 from flows.pipeline.notes import stale_flow_runs
 from flows.servers.tools import prefect_server
@@ -131,16 +135,35 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
     assert process.returncode == 1, output
     assert artifact_of(project, "finetune") == before
     killed = newest(project)["finetune"].info.run_id
+    kill_before_it_is_cached(project)
+    assert list((project / "checkpoints").rglob("model.safetensors"))
     done = flow(project, prefect_api, "--until", "finetune", "--force", "finetune")
-    assert "carrying on from step" in done.stderr
+    (step, num_steps) = re.findall(r"carrying on from step (\d+) of (\d+)", done.stderr)[0]
+    assert step == num_steps
     assert artifact_of(project, "finetune") == before
-    assert not list((project / "checkpoints").rglob("*.safetensors"))
+    assert not list((project / "checkpoints").rglob("*.*"))
     run = newest(project)["finetune"]
-    assert (run.info.status, run.info.run_id) == ("FINISHED", killed)
+    assert (run.info.status, run.info.run_id, run.data.tags[CARRIED_ON]) == ("FINISHED", killed, "2")
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     for name in ("loss", "validation_loss"):
         steps = [point.step for point in client.get_metric_history(killed, name)]
         assert len(steps) == len(set(steps)) > 5
+
+
+def kill_before_it_is_cached(folder: Path) -> None:
+    """Kill DVC, which knows nothing of finetune's output, once the stage has made it and before DVC has it."""
+    lock = YAML().load(folder / "dvc.lock")
+    del lock["stages"]["finetune@tiny"]
+    YAML().dump(lock, folder / "dvc.lock")
+    with at_work(["dvc", "repro", "--force", "--single-item", "finetune@tiny"], folder) as process:
+        for _ in range(6000):
+            if list((folder / "checkpoints").rglob(FINISHED)):
+                break
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, output
+    assert "finetune@tiny" not in YAML().load(folder / "dvc.lock")["stages"]
 
 
 def wait_for_checkpoint(folder: Path) -> None:

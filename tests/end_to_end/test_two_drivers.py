@@ -80,8 +80,9 @@ def shape_of_runs(folder: Path) -> list[tuple]:
     )
 
 
-def test_both_drivers_leave_the_same_lock(by_flow, by_dvc) -> None:
+def test_both_drivers_leave_the_same_lock_and_no_checkpoint(by_flow, by_dvc) -> None:
     assert (by_flow / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
+    assert [path for folder in (by_flow, by_dvc) for path in (folder / "checkpoints").rglob("*.*")] == []
 
 
 def test_test_split_is_the_given_one(by_flow: Path) -> None:
