@@ -47,6 +47,7 @@ BENCHMARKS = (
         "training", ("training, MiniLM", "training, small GPT", "training, large GPT"), 7,
         ["--rounds", "2"], ["--rounds", "5"], takes=("project", "reference"),
     ),
+    Benchmark("loop", ("loop",), 3, long_words=["--rounds", "5", "--steps", "400"]),
     Benchmark("memory", ("memory",), 2),
     Benchmark("finetuning_ways", ("finetuning_ways",), 2, ["--steps", "20"], takes=("project",)),
     Benchmark("generation", ("generation",), 1, ["--rounds", "3"], ["--rounds", "10"]),

@@ -61,7 +61,11 @@ def make_project(folder: Path) -> Path:
     dag: dict[str, Any] = yaml.load(ROOT / "dvc.yaml")
     for stage, entry in dag["stages"].items():
         do = entry["do"]
-        files = [next(iter(out)) for kind in ("outs", "metrics", "plots") for out in do.get(kind, [])]
+        files = [
+            out if isinstance(out, str) else next(iter(out))
+            for kind in ("outs", "metrics", "plots")
+            for out in do.get(kind, [])
+        ]
         touched = [f"{name}file" if name.endswith("/") else name for name in files]
         folders = sorted({os.path.dirname(name) for name in touched})
         do["cmd"] = f"mkdir -p {' '.join(folders)} && echo {stage} | tee {' '.join(touched)}"

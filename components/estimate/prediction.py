@@ -18,7 +18,7 @@ from components.models.facts import read_facts
 from components.objectives.causal import MAX_VALIDATION_WINDOWS
 from components.plumbing.artifacts import read_json, write_json
 from components.plumbing.errors import ModelyardError
-from components.tracking.tracker import Tracker
+from components.tracking.tracker import SEND_EVERY_S, Tracker
 from components.training.checkpoint import has_checkpoint, last_position
 from components.training.loop import POINTS_OF_A_CURVE
 from components.training.objective import Batch, Data, Objective
@@ -231,11 +231,12 @@ def kept_utilisation(checkpoints: Path) -> Utilisation | None:
 
 
 def logging_s(found: Prediction, tracker: Tracker) -> float:
-    """Return the seconds that the points of an epoch's curves take to log, from one such call."""
+    """Return the seconds that the points of an epoch's curves take to send, from one that is sent."""
     started = time.perf_counter()
     tracker.log_metrics({"predicted_epoch_s": found.epoch_s, **found.timing.metrics()}, step=0)
-    num_points = min(POINTS_OF_A_CURVE, found.num_epochs * found.num_steps_per_epoch) + found.num_epochs
-    return (time.perf_counter() - started) * num_points / found.num_epochs
+    tracker.flush()
+    num_points = min(POINTS_OF_A_CURVE / found.num_epochs, found.num_steps_per_epoch)
+    return (time.perf_counter() - started) * (min(num_points, found.epoch_s / SEND_EVERY_S) + 1)  # one at the look
 
 
 def saving_s(model: nn.Module) -> float:

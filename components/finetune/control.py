@@ -30,6 +30,9 @@ class ControlTracker:
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         self.tracker.log_metrics({f"{PREFIX}{name}": value for name, value in values.items()}, step=step)
 
+    def flush(self) -> None:
+        self.tracker.flush()
+
     def log_file(self, path: Path, *, folder: str = "") -> None:
         self.tracker.log_file(path, folder=f"control/{folder}".rstrip("/"))
 

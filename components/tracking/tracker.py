@@ -7,12 +7,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+SEND_EVERY_S = 5.0
+"""The seconds for which points of curves may be gathered before they are sent together."""
+
 
 class Tracker(Protocol):
     """The interface by which a stage reports what it sees while it works."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        """Log points of curves, at a step (an epoch, a batch)."""
+        """Log points of curves, at a step (an epoch, a batch); they may be gathered for SEND_EVERY_S."""
+        ...
+
+    def flush(self) -> None:
+        """Send the points that are gathered, as before a checkpoint, after which they are not logged again."""
         ...
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
@@ -46,6 +53,9 @@ class NullTracker:
     """A tracker that keeps nothing: for a stage that is run on its own, by a test or in a notebook."""
 
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        pass
+
+    def flush(self) -> None:
         pass
 
     def log_file(self, path: Path, *, folder: str = "") -> None:

@@ -214,7 +214,8 @@ class Course:
         self.spoke_at, self.num_units = time.monotonic(), 0
 
     def save(self) -> None:
-        """Make a checkpoint."""
+        """Make a checkpoint, of a time up to which all points of the curves are sent."""
+        self.tracker.flush()
         self.saver.save(self.position, model=self.model, optimizers=[seat.optimizer for seat in self.seats])
         self.saved_at = time.monotonic()
 

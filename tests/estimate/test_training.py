@@ -383,9 +383,8 @@ def test_more_steps_take_longer(tmp_path) -> None:
 
 def test_what_logging_takes_counts_too(tmp_path) -> None:
     class Slow(Logged):
-        def log_metrics(self, values, *, step) -> None:
-            time.sleep(0.02)
-            super().log_metrics(values, step=step)
+        def flush(self) -> None:
+            time.sleep(0.2)
 
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
@@ -396,7 +395,7 @@ def test_what_logging_takes_counts_too(tmp_path) -> None:
     plan, slow = plan_of(params, objective, "fp32"), Slow()
     with foretold(model, plan, objective, data=data, checkpoints=tmp_path / "none", tracker=slow):
         pass
-    assert slow.values["predicted_s"] > 0.02 * (plan.num_steps + plan.num_epochs)
+    assert slow.values["predicted_s"] > 0.2 * plan.num_epochs
 
 
 def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_to_lower(tmp_path) -> None:

@@ -158,14 +158,25 @@ def test_run_of_a_training_that_was_stopped_is_carried_on(project, monkeypatch) 
 def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> None:
     code = (
         "import os, sys, signal; from pathlib import Path; from components.tracking.stage_run import stage_run\n"
-        "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune'):\n"
+        "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune', unfinished=Path(sys.argv[2])) as run:\n"
+        "    for step in range(1, 501):\n"
+        "        run.log_metrics({'loss': step, 'lr': 1, 'norm': 1}, step=step)\n"
+        "    run.flush()\n"
+        "    run.log_metrics({'loss': 501}, step=501)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(project.root)], check=False)
+    note = project.root / "checkpoints" / "run.json"
+    subprocess.run([sys.executable, "-c", code, str(project.root), str(note)], check=False)
     assert sorted(run["stage"] for run in stale_runs(project.root)) == ["finetune", "pipeline"]
     project.make("ingest")
     assert stale_runs(project.root) == []
     assert named(project)["finetune"][0].info.status == "KILLED"
+    with stage_run(project.root, "tiny", "finetune", unfinished=note) as again:  # from a checkpoint of step 498
+        for step in range(499, 504):
+            again.log_metrics({"loss": step}, step=step)
+    points = project.store.client.get_metric_history(again.run_id, "loss")
+    assert sorted((one.step, one.value) for one in points) == [(step, step) for step in range(1, 504)]
+    assert len({one.timestamp for one in points}) > 1  # when each was seen, not when they were sent
 
 
 def test_experiment_that_was_deleted_is_brought_back(project) -> None:

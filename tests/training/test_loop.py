@@ -24,6 +24,7 @@ from components.training.objective import Objective, Player
 from components.training.optimizers import build_optimizer
 from components.training.plan import Plan
 from components.training.precision import choose_precision
+from components.training.saving import Saver
 
 ROWS = Rows(
     row=np.arange(40), input_ids=[np.array([1 + i % 5, 2 + i % 3]) for i in range(40)], label_id=np.arange(40) % 3 % 2
@@ -61,10 +62,14 @@ class TinyPair(nn.Module):
 class Recorder(NullTracker):
     def __init__(self) -> None:
         self.points: list[tuple[int, dict[str, float]]] = []
+        self.num_sent = 0
         self.files: list[str] = []
 
     def log_metrics(self, values, *, step) -> None:
         self.points.append((step, dict(values)))
+
+    def flush(self) -> None:
+        self.num_sent = len(self.points)
 
     def log_file(self, path, *, folder="") -> None:
         self.files.append(path.name)
@@ -401,9 +406,17 @@ def test_players_figures_carry_their_names(tmp_path) -> None:
     assert last["train_loss"] == pytest.approx(last["one_train_loss"] + last["two_train_loss"])
 
 
-def test_curves_reach_the_tracker(tmp_path) -> None:
-    recorder = Recorder()
+def test_curves_reach_the_tracker_before_a_checkpoint_is_made(tmp_path, monkeypatch) -> None:
+    recorder, save = Recorder(), Saver.save
+    sent: list[bool] = []
+
+    def noted(saver: Saver, position: Position, **named) -> None:
+        sent.append(recorder.num_sent == len(recorder.points) > 0)
+        save(saver, position, **named)
+
+    monkeypatch.setattr(Saver, "save", noted)
     run(tmp_path, tracker=recorder)
+    assert sent == [True] * 3
     steps = [(step, set(values)) for step, values in recorder.points if "loss" in values]
     assert steps == [(n, {"loss", "learning_rate", "grad_norm", "tokens_per_s"}) for n in range(1, 31)]
     epochs = [(step, set(values)) for step, values in recorder.points if "validation_loss" in values]
