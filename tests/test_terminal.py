@@ -93,30 +93,64 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
     lines = done.stderr.splitlines()
-    assert any(line.startswith("finetune ") and "/40  loss 0.5" in line and line.endswith(" s left") for line in lines)
+    assert any(line.startswith("finetune ") and "/40  loss 0.5" in line and line.endswith(" left") for line in lines)
     assert sum("epoch" in line for line in lines) == 4
 
 
-FIGURES = ("loss 0.512", "lr 3e-05", "norm 1.23", "tokens/s 12,345", "mfu 57%")
+FIGURES = {"loss": 0.5123, "lr": 3.14e-5, "norm": 1.234, "tokens/s": 12345.6, "mfu": 0.573}
+PLAYERS = {"loss": (0.6931, 1.25), "lr": (2e-4, 1e-4), "norm": (0.0312, 11.5), "rows/s": 1234.0, "mfu": 0.05}
 
 
 @pytest.mark.parametrize(
-    ("width", "line"),
+    ("width", "count", "figures", "line"),
     [
         (
-            120,
-            "finetune model ━━━━━━━━━━ 1234/3450 loss 0.512  lr 3e-05  norm 1.23  tokens/s 12,345  mfu 57% 12:34 left",
+            120, "1234/3450", FIGURES,
+            "finetuning ━━━━━━━━━━ 1234/3450 loss 0.512  lr 3.14e-05  norm 1.23  tokens/s 12,346  mfu 57% 12:34 left",
         ),
-        (100, "finetune model 1234/3450 loss 0.512  lr 3e-05  norm 1.23  tokens/s 12,345  mfu 57% 12:34 left"),
-        (80, "finetune… 1234/3450 loss 0.512 lr 3e-05 norm 1.23 tokens/s 12,345 mfu 57% 12:34"),
-        (60, "finetune… 1234/3450 loss 0.512 lr 3e-05 norm 1.23 12:34"),
-        (20, "finetune… 1234/3450 "),
+        (
+            98, "1234/3450", FIGURES,
+            "finetuning 1234/3450 loss 0.512  lr 3.14e-05  norm 1.23  tokens/s 12,346  mfu 57% 12:34 left",
+        ),
+        (
+            82, "1234/3450", FIGURES,
+            "finetuni… 1234/3450 loss 0.512 lr 3.14e-05 norm 1.23 tokens/s 12,346 mfu 57% 12:34",
+        ),
+        (80, "1234/3450", FIGURES, "1234/3450 loss 0.512 lr 3.14e-05 norm 1.23 tokens/s 12,346 mfu 57% 12:34"),
+        (76, "1234567/3450000", FIGURES, "1234567/3450000 loss 0.51 lr 3.1e-05 norm 1.2 tokens/s 12k mfu 57% 12:34"),
+        (60, "1234/3450", FIGURES, "1234/3450 loss 0.51 lr 3.1e-05 norm 1.2 tokens/s 12k 12:34"),
+        (30, "1234/3450", FIGURES, "1234/3450 loss 0.51 12:34"),
+        (10, "1234/3450", FIGURES, "1234/3450 "),
+        (
+            100, "1234/3450", PLAYERS,
+            "finetuning 1234/3450 loss 0.693/1.25 lr 0.0002/0.0001 norm 0.0312/11.5 rows/s 1,234 mfu 5% 12:34",
+        ),
+        (80, "1234/3450", PLAYERS, "1234/3450 loss 0.69/1.2 lr 0.0002/0.0001 norm 0.031/12 rows/s 1.2k mfu 5% 12:34"),
     ],
-)
-def test_line_of_a_training_holds_what_the_terminal_has_room_for(width: int, line: str) -> None:
-    title, bar, rest = fitted_line("finetune model", "1234/3450", FIGURES, time_left(754), width=width)
-    assert f"{title} {bar}{rest}" == line
+)  # fmt: skip
+def test_line_of_a_training_holds_what_the_terminal_has_room_for(
+    width: int, count: str, figures: dict[str, progress.Figure], line: str
+) -> None:
+    title, bar, rest = fitted_line("finetuning", count, figures, time_left(754), width=width)
+    assert " ".join(filter(None, [title, f"{bar}{rest}"])) == line
     assert len(line) <= width
+
+
+def test_time_left_is_that_of_the_steps_of_this_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(progress, "TICK_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        bar = progress.Bar("finetune", 1000, None, done=900)
+        bar.say_if_due()
+        time.sleep(0.05)
+        bar.update(901, {"loss": 0.5})
+    assert caplog.messages[0] == "finetune 900/1000    -:-- left"
+    said = caplog.messages[1]
+    assert said.startswith("finetune 901/1000  loss 0.5  0:0")
+    assert said.endswith(" left")
+    assert int(said.removesuffix(" left")[-1]) >= 4
 
 
 def test_narrow_terminal_cuts_the_bar(tmp_path: Path) -> None:

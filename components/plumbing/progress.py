@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -42,25 +42,28 @@ SHORT_TITLE = 9
 """The letters that are left of a title where the line is too long."""
 
 
+Figure = float | tuple[float, ...]
+"""A figure beside a bar: one value, or one of each of several that work in turns."""
+
+
 class Bar:
     """A count of steps of a known number; `update` may carry figures that are shown beside the bar."""
 
-    def __init__(self, title: str, total: int, live: "Progress | None") -> None:
-        self.title, self.total, self.done = title, total, 0
-        self._live = live
-        self.task: TaskID | None = live.add_task(title, total=total, figures=()) if live else None
+    def __init__(self, title: str, total: int, live: "Progress | None", *, done: int = 0) -> None:
+        self.title, self.total, self.done = title, total, done
+        self._live, self._first = live, done
+        self.task: TaskID | None = live.add_task(title, total=total, completed=done, figures={}) if live else None
         self._started = time.monotonic()
         self._text = ""
         self.leave()
 
-    def update(self, done: int, figures: Mapping[str, float] = MappingProxyType({})) -> None:
+    def update(self, done: int, figures: Mapping[str, Figure] = MappingProxyType({})) -> None:
         """Set the number of steps that are done, and the figures beside the bar."""
         self.done = done
-        told = tuple(f"{name} {shown(name, value)}" for name, value in figures.items())
-        self._text = "  ".join(told)
+        self._text = "  ".join(in_words(figures))
         self.leave()
         if self._live is not None and self.task is not None:
-            self._live.update(self.task, completed=done, figures=told)
+            self._live.update(self.task, completed=done, figures=figures)
             return
         self.say_if_due()
 
@@ -69,8 +72,9 @@ class Bar:
         now = time.monotonic()
         if now - Shown.spoke >= INTERVAL_S and now - self._started >= TICK_S:
             Shown.spoke = now
-            left_s = (now - self._started) / max(self.done, 1) * (self.total - self.done)
-            logger.info("%s %d/%d  %s  %.0f s left", self.title, self.done, self.total, self._text, left_s)
+            newly = self.done - self._first
+            left_s = (now - self._started) / newly * (self.total - self.done) if newly > 0 else None
+            logger.info("%s %d/%d  %s  %s left", self.title, self.done, self.total, self._text, time_left(left_s))
 
     def milestone(self, text: str) -> None:
         """Add a line on what was reached (an epoch and its figures) to the progress that is left in the file.
@@ -106,11 +110,27 @@ class Shown:
     """The time, by the monotonic clock, when the progress was last left in the file."""
 
 
-def shown(name: str, value: float) -> str:
-    """Return a figure with three digits, and without an exponent from 100 on; a share as a percentage."""
+def in_words(figures: Mapping[str, Figure], *, is_brief: bool = False) -> list[str]:
+    """Return each figure with its name."""
+    told: list[str] = []
+    for name, value in figures.items():
+        values = value if isinstance(value, tuple) else (value,)
+        told.append(f"{name} {'/'.join(shown(name, one, is_brief=is_brief) for one in values)}")
+    return told
+
+
+def shown(name: str, value: float, *, is_brief: bool = False) -> str:
+    """Return a figure with three digits, and without an exponent from 100 on; a share as a percentage.
+
+    Where it is to be brief, with two digits, and thousands as k.
+    """
     if name in SHARES:
         return f"{value:.0%}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    if not is_brief or value < 1000:
+        return f"{value:,.0f}" if value >= 100 else f"{value:.{2 if is_brief else 3}g}"
+    power = min(3, math.floor(math.log10(value) / 3)) if math.isfinite(value) else 0
+    value /= 1000**power
+    return f"{value:.{1 if value < 10 else 0}f}{('', 'k', 'M', 'G')[power]}"
 
 
 def live_console() -> "Console | None":
@@ -119,9 +139,9 @@ def live_console() -> "Console | None":
 
 
 @contextmanager
-def progress(title: str, *, total: int) -> Generator[Bar]:
-    """Show a bar for `total` steps of work on standard error, for the block."""
-    with shown_bar(title, total) as bar:
+def progress(title: str, *, total: int, done: int = 0) -> Generator[Bar]:
+    """Show a bar for `total` steps of work on standard error, for the block; `done` of them were done before."""
+    with shown_bar(title, total, done) as bar:
         try:
             yield bar
         finally:
@@ -176,21 +196,21 @@ def repeated(act: Callable[[], None], *, every_s: float) -> Generator[None]:
 
 
 @contextmanager
-def shown_bar(title: str, total: int) -> Generator[Bar]:
+def shown_bar(title: str, total: int, done: int) -> Generator[Bar]:
     """Show a bar of its own, or within the one that is shown."""
     if Shown.live is not None:
-        with shown_last(title, total, Shown.live) as bar:
+        with shown_last(title, total, Shown.live, done=done) as bar:
             yield bar
         return
     if not clears_lines():
-        bar = Bar(title, total, None)
+        bar = Bar(title, total, None, done=done)
         with repeated(bar.say_if_due, every_s=INTERVAL_S / 3):  # also where a single step takes long
             yield bar
         return
     with one_line_display() as live:
         Shown.live = live
         try:
-            with shown_last(title, total, live) as bar:
+            with shown_last(title, total, live, done=done) as bar:
                 yield bar
         finally:
             Shown.live = None
@@ -208,34 +228,36 @@ def one_line_display() -> "Progress":
         """The whole line."""
 
         def render(self, task: Task) -> Text:
-            figures: Sequence[str] = task.fields["figures"]
+            figures: Mapping[str, Figure] = task.fields["figures"]
             count, left = f"{int(task.completed)}/{int(task.total or 0)}", time_left(task.time_remaining)
             title, bar, rest = fitted_line(task.description, count, figures, left, width=console.width)
             done = round(len(bar) * min(1.0, task.completed / (task.total or 1)))
-            return Text.assemble(
-                (f"{title} ", ""), (bar[:done], "bar.complete"), (bar[done:], "bar.back"), (rest, ""), overflow="crop",
-                no_wrap=True,
-            )  # fmt: skip
+            parts = [(f"{title} " if title else "", ""), (bar[:done], "bar.complete"), (bar[done:], "bar.back")]
+            return Text.assemble(*parts, (rest, ""), overflow="crop", no_wrap=True)
 
     return Progress(Line(), console=console, transient=True)
 
 
 def fitted_line(
-    title: str, count: str, figures: Sequence[str], left: str, *, width: int
+    title: str, count: str, figures: Mapping[str, Figure], left: str, *, width: int
 ) -> tuple[str, str, str]:  # fmt: skip
     """Return a line's title, its bar and the rest, at most `width` letters in all with a space after the title.
 
-    What is wanted least goes first: the bar, then spaces, the end of the title, and at last figures from the end.
+    What is wanted least goes first: the bar, then spaces, the end of the title, all of it, digits, and at last figures
+    from the end.
     """
-    bar, wide = "━" * BAR_WIDTH, "  ".join(figures)
+    bar, full, brief = "━" * BAR_WIDTH, in_words(figures), in_words(figures, is_brief=True)
     short = title if len(title) <= SHORT_TITLE else f"{title[: SHORT_TITLE - 1]}…"
+    wide = "  ".join(full)
     tries = [(title, bar, f" {count} {wide} {left} left"), (title, "", f"{count} {wide} {left} left")]
-    for name in (title, short):
-        tries.append((name, "", " ".join([count, *figures, left])))
-    tries += [(short, "", " ".join([count, *figures[:number], left])) for number in range(len(figures) - 1, -1, -1)]
-    fits = (one for one in tries if len(one[0]) + 1 + len(one[1]) + len(one[2]) <= width)
-    name, drawn, rest = next(fits, tries[-1])
-    return name, drawn, rest[: max(0, width - len(name) - 1 - len(drawn))]
+    tries += [(name, "", " ".join([count, *full, left])) for name in (title, short, "")]
+    tries += [("", "", " ".join([count, *brief[:number], left])) for number in range(len(brief), -1, -1)]
+
+    def length(one: tuple[str, str, str]) -> int:
+        return sum(map(len, one)) + (1 if one[0] else 0)
+
+    name, drawn, rest = next((one for one in tries if length(one) <= width), tries[-1])
+    return name, drawn, rest[:width]
 
 
 def time_left(seconds: float | None) -> str:
@@ -248,12 +270,12 @@ def time_left(seconds: float | None) -> str:
 
 
 @contextmanager
-def shown_last(title: str, total: int, live: "Progress") -> Generator[Bar]:
+def shown_last(title: str, total: int, live: "Progress", *, done: int) -> Generator[Bar]:
     """Show a bar in place of the one that it is within, for the block."""
     outer = Shown.bars[-1].task if Shown.bars else None
     if outer is not None:
         live.update(outer, visible=False)
-    bar = Bar(title, total, live)
+    bar = Bar(title, total, live, done=done)
     assert bar.task is not None
     Shown.bars.append(bar)
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from components.plumbing.progress import Bar, progress
+from components.plumbing.progress import Bar, Figure, progress
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position, has_checkpoint, load_best, load_checkpoint
 from components.training.copies import copied_ahead
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_INTERVAL_S = 60.0
 POINTS_OF_A_CURVE = 200
+SHOWN_EVERY_S = 1.0
+"""The seconds after which the terminal tells the figures of a step between two points of the curves."""
 
 
 def train(
@@ -52,7 +54,7 @@ def train(
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
     saving = Saver(checkpoints, keep=plan.checkpoints.keep)
     dropping = fast_masks() if plan.fast_dropout else nullcontext()
-    with progress(title, total=plan.num_steps) as bar, saving as saver, dropping:
+    with progress(title, total=plan.num_steps, done=position.step) as bar, saving as saver, dropping:
         under_way = (course or Course)(
             model, plan, objective, seats, position, checkpoints, saver, tracker, bar, utilisation
         )  # fmt: skip
@@ -85,9 +87,11 @@ class Course:
     saved_at: float = field(default_factory=time.monotonic)
     """When the last checkpoint was made, on the clock of time.monotonic."""
     spoke_at: float = field(default_factory=time.monotonic)
-    """When the figures were last told."""
+    """When the figures were last told to the tracker."""
     num_units: int = 0
     """The number of tokens or rows since then."""
+    shown_at: float = field(default_factory=time.monotonic)
+    """When the terminal was last told figures."""
     has_no_room: bool = True
     """Whether no step was taken yet, after which the memory for the copies of checkpoints can be taken."""
     told: int = 0
@@ -127,6 +131,8 @@ class Course:
             self.num_units += batch.num_units
             if position.step % self.steps_between_points == 0:
                 self.speak(seen)
+            elif time.monotonic() - self.shown_at > SHOWN_EVERY_S:
+                self.show(seen)
             if self.is_checkpoint_due():
                 self.save()
         return True
@@ -177,12 +183,16 @@ class Course:
         if self.position.step <= self.told:
             return
         self.told = self.position.step
-        now = time.monotonic()
-        rate = self.num_units / (now - self.spoke_at)
+        self.tracker.log_metrics(seen | self.show(seen), step=self.position.step)
+        self.spoke_at, self.num_units = self.shown_at, 0
+
+    def show(self, seen: dict[str, float]) -> dict[str, float]:
+        """Tell the terminal the figures of a step; return those of the speed since the last point of the curves."""
+        self.shown_at = time.monotonic()
+        rate = self.num_units / (self.shown_at - self.spoke_at)
         mfu = {"mfu": self.utilisation.at(rate)} if self.utilisation else {}
-        self.tracker.log_metrics(seen | {f"{self.plan.unit}_per_s": rate} | mfu, step=self.position.step)
         self.bar.update(self.position.step, brief(seen, self.seats) | {f"{self.plan.unit}/s": rate} | mfu)
-        self.spoke_at, self.num_units = now, 0
+        return {f"{self.plan.unit}_per_s": rate} | mfu
 
     def look(self) -> None:
         """Measure the model on the validation split, keep the best, and make a checkpoint."""
@@ -236,16 +246,12 @@ def mean_losses(position: Position, seats: Sequence[Seat], num_steps: int) -> di
     return {"train_loss": sum(means.values())} | means
 
 
-def brief(seen: dict[str, float], seats: Sequence[Seat]) -> dict[str, float]:
-    """Return the figures that the progress bar has room for.
-
-    They are each player's loss and, where there is one player, the learning rate and the norm of the gradients.
-    """
-    losses = {f"{seat.prefix}loss": seen[f"{seat.prefix}loss"] for seat in seats}
-    if len(seats) > 1:
-        return losses
-    (prefix,) = (seat.prefix for seat in seats)
-    return losses | {"lr": seen[f"{prefix}learning_rate"], "norm": seen[f"{prefix}grad_norm"]}
+def brief(seen: dict[str, float], seats: Sequence[Seat]) -> dict[str, Figure]:
+    """Return the figures that the progress bar tells: the loss, the learning rate and the norm of the gradients, of
+    several players one of each in their order."""
+    names = {"loss": "loss", "lr": "learning_rate", "norm": "grad_norm"}
+    values = {short: tuple(seen[f"{seat.prefix}{name}"] for seat in seats) for short, name in names.items()}
+    return dict(values)
 
 
 def as_text(figures: dict[str, float]) -> str:

@@ -145,9 +145,11 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
     run = newest(project)["finetune"]
     assert (run.info.status, run.info.run_id, run.data.tags[CARRIED_ON]) == ("FINISHED", killed, "2")
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    for name in ("loss", "validation_loss"):
+    for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "mfu", "validation_loss"):
         steps = [point.step for point in client.get_metric_history(killed, name)]
-        assert len(steps) == len(set(steps)) > 5
+        assert len(steps) == len(set(steps)) > 5, name
+    assert run.data.metrics["mfu"] > 0
+    assert run.data.metrics.keys() >= {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"}
 
 
 def kill_before_it_is_cached(folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from components.params import Clip, EarlyStopping, Optimizer, Schedule, Training
 from components.plumbing.errors import InputError, TrainingError
+from components.plumbing.progress import Bar
 from components.tracking.tracker import NullTracker
 from components.training import loop
 from components.training.batches import Batch, Rows, training_batches
@@ -421,6 +422,40 @@ def test_curves_reach_the_tracker_before_a_checkpoint_is_made(tmp_path, monkeypa
     assert steps == [(n, {"loss", "learning_rate", "grad_norm", "tokens_per_s"}) for n in range(1, 31)]
     epochs = [(step, set(values)) for step, values in recorder.points if "validation_loss" in values]
     assert epochs == [(n, {"epoch", "train_loss", "validation_loss"}) for n in (10, 20, 30)]
+
+
+def test_terminal_is_told_between_two_points_of_the_curves_and_where_a_training_carries_on(
+    tmp_path, monkeypatch
+) -> None:
+    told: list[tuple[int, dict[str, Any]]] = []
+    begun_at: list[int] = []
+    begin, update = Bar.__init__, Bar.update
+
+    def note_begin(bar: Bar, *given: Any, done: int = 0) -> None:
+        begun_at.append(done)
+        begin(bar, *given, done=done)
+
+    def note_update(bar: Bar, done: int, figures: Any) -> None:
+        told.append((done, dict(figures)))
+        update(bar, done, figures)
+
+    monkeypatch.setattr(Bar, "__init__", note_begin)
+    monkeypatch.setattr(Bar, "update", note_update)
+    monkeypatch.setattr(loop, "POINTS_OF_A_CURVE", 3)
+    monkeypatch.setattr(loop, "SHOWN_EVERY_S", 0.0)
+    recorder = Recorder()
+    run(tmp_path, tracker=recorder)
+    run(tmp_path, plan=make_plan(epochs=4))
+    assert begun_at == [0, 30]
+    assert [step for step, _ in told] == list(range(1, 41))
+    points = {step: values for step, values in recorder.points if "loss" in values}
+    assert list(points) == [10, 20, 30]
+    for step, of_step in points.items():
+        figures = told[step - 1][1]
+        assert figures == {
+            "loss": (of_step["loss"],), "lr": (of_step["learning_rate"],), "norm": (of_step["grad_norm"],),
+            "tokens/s": of_step["tokens_per_s"],
+        }  # fmt: skip
 
 
 def test_precision_is_measured_only_where_it_is_left_open() -> None:
