@@ -303,6 +303,7 @@ def our_minilm(project: Path) -> dict[str, float]:
     params |= {
         "way": {"name": "full", "freeze": []}, "control": False, "epochs": 1, "steps_per_epoch": MINILM_STEPS,
         "batch_size": MINILM_ROWS, "precision": "auto", "early_stopping": None, "fast_dropout": True,
+        "sparse_embeddings": True, "pad_to_multiple_of": 4,
     }  # fmt: skip
     section = Adapt.model_validate_json(json.dumps(params))
     layout, (tracker, points) = Layout(project, "movie_sentiment", "finetune"), kept_points()

@@ -18,6 +18,7 @@ from components.estimate.training import Trained, check_memory, told_if_too_larg
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.tracking.tracker import Tracker
+from components.training.allocator import kept_pages
 from components.training.checkpoint import Position
 from components.training.loop import train
 from components.training.machine import Machine, start
@@ -122,6 +123,7 @@ def fit(training: Training, *, checkpoints: Path, tracker: Tracker) -> Fitted:
     begun = begin(training, checkpoints=checkpoints, tracker=tracker)
     model, objective, plan = begun.model, begun.objective, begun.plan
     with (
+        kept_pages(begun.memory.peak if begun.memory else None),
         told_if_too_large(training.params, training.facts, begun.memory, stage=training.stage),
         foretold(
             model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker

@@ -31,6 +31,7 @@ from components.params import Clip
 from components.training.objective import Objective, Player
 from components.training.optimizers import clip_gradients
 from components.training.precision import Precision
+from components.training.rows import read_whole
 
 Phase = Literal["forward", "backward", "update"]
 
@@ -163,6 +164,7 @@ def trace_step(
     """
     trained = objective.model or model
     fake = trained if any(p.fake_mode is mode for p in fakes(trained)) else without_numbers(trained, mode)
+    read_whole(fake)  # whose gradients have a size that no number decides
     own = dict(zip(map(id, trained.parameters()), fake.parameters(), strict=True))
     wanted = {id(p): p.requires_grad for p in trained.parameters()}
     fake.train()

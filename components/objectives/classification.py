@@ -24,6 +24,7 @@ from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
 from components.training.augmenting import draw_moves, move
 from components.training.batches import (
+    LENGTH_STEP,
     ArrayBatch,
     Arrays,
     Batch,
@@ -38,6 +39,7 @@ from components.training.batches import (
 from components.training.objective import Data, Objective, Player, shares
 from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
+from components.training.rows import read_by_rows
 from components.training.splits import read_arrays, read_rows
 
 MEASURED_TOGETHER = 128
@@ -75,6 +77,9 @@ def prepare(
         model, len(task.train), batch_size=batch_size, micro_batch_size=params.micro_batch_size,
         steps=params.steps_per_epoch, stage="finetune",
     )  # fmt: skip
+    if isinstance(params, Adapt) and params.sparse_embeddings:
+        hosted: Any = model.hosted
+        read_by_rows(hosted.get_input_embeddings())
     each = class_weights(params.class_weights, task.train.label_id, num_labels=facts.num_labels)  # (K,)
     weights = torch.from_numpy(each).to(device)
 
@@ -100,11 +105,12 @@ def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
     """Return the task of texts as token ids, in batches of like lengths."""
     train, validation = read_rows(data.train), read_rows(data.validation)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
+    multiple = params.pad_to_multiple_of if isinstance(params, Adapt) else LENGTH_STEP
 
     def batches(epoch: int, start: int) -> Iterator[Batch]:
         return training_batches(
             train, batch_size=batch_size, pad_token_id=facts.pad_token_id, seed=params.seed, epoch=epoch, start=start,
-            steps=params.steps_per_epoch,
+            steps=params.steps_per_epoch, multiple=multiple,
         )  # fmt: skip
 
     def measured() -> Iterator[Batch]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.params.families import ModelSettings
 from components.params.section import Positive, Section
@@ -61,6 +61,21 @@ class Adapt(Training):
     rows."""
     control: bool
     """True to train the model without pretraining too, so that evaluate can tell what pretraining gained."""
+    pad_to_multiple_of: Positive = 8
+    """The number of tokens to whose next multiple the rows of a batch are padded."""
+    sparse_embeddings: bool = False
+    """True to move, of the embeddings of tokens, only those that a batch reads, as in torch's SparseAdam; the others,
+    with their running means and their decay, rest meanwhile."""
+
+    @model_validator(mode="after")
+    def _has_embeddings_to_train(self) -> "Adapt":
+        if not self.sparse_embeddings:
+            return self
+        if self.optimizer.name not in ("adam", "adamw"):
+            raise ValueError(f"sparse_embeddings is for adam and adamw, not for {self.optimizer.name}; leave it out")
+        if self.way.name != "full" or any(part.startswith("embeddings") for part in self.way.freeze):
+            raise ValueError("sparse_embeddings has no effect where the embeddings are not trained; leave it out")
+        return self
 
 
 class Augment(Section):

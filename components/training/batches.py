@@ -46,7 +46,7 @@ class Rows:
 class Batch:
     """Rows padded to one length.
 
-    This is the length of the longest of them, rounded up to a multiple of LENGTH_STEP tokens, but never beyond the
+    It is that of the longest of them, rounded up to a multiple of `multiple` tokens, but never beyond the
     longest row of the split.
     """
 
@@ -58,6 +58,7 @@ class Batch:
     """The attention mask, (B, T), 1 where a token is real."""
     label_id: Tensor
     """The class of each row, (B,)."""
+    multiple: int = LENGTH_STEP
 
     @property
     def num_units(self) -> int:
@@ -68,12 +69,13 @@ class Batch:
         """Return the rows in parts of at most `size`, each padded only as far as its own rows need."""
         found: list[Batch] = []
         for cut in cuts(len(self.row), size):
-            length = padded_length(self.attention_mask[cut])
+            length = padded_length(self.attention_mask[cut], multiple=self.multiple)
             found.append(Batch(
                 row=self.row[cut],
                 input_ids=self.input_ids[cut, :length],
                 attention_mask=self.attention_mask[cut, :length],
                 label_id=self.label_id[cut],
+                multiple=self.multiple,
             ))  # fmt: skip
         return found
 
@@ -119,10 +121,10 @@ def cuts(num_rows: int, size: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, num_rows, size)]
 
 
-def padded_length(attention_mask: Tensor) -> int:
+def padded_length(attention_mask: Tensor, *, multiple: int = LENGTH_STEP) -> int:
     """Return the number of tokens that rows (B, T) are padded to where they are a batch of their own."""
     longest = int(attention_mask.sum(dim=1).max())
-    return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, attention_mask.shape[1])
+    return min(-(-longest // multiple) * multiple, attention_mask.shape[1])
 
 
 def rows_of_a_step(batch_size: int | Literal["full"], *, num_rows: int) -> int:
@@ -172,8 +174,9 @@ def drawn(random: np.random.Generator, num_rows: int, *, batch_size: int, steps:
 
 
 def training_batches(
-    rows: Rows, *, batch_size: int, pad_token_id: int, seed: int, epoch: int, start: int = 0, steps: int | None = None
-) -> Iterator[Batch]:
+    rows: Rows, *, batch_size: int, pad_token_id: int, seed: int, epoch: int, start: int = 0, steps: int | None = None,
+    multiple: int = LENGTH_STEP,
+) -> Iterator[Batch]:  # fmt: skip
     """Yield one epoch's batches, from the `start`-th on, in an order that depends on the seed and the epoch alone.
 
     Rows are shuffled, sorted by length within groups of 64 batches and cut into batches, and the batches are shuffled.
@@ -189,7 +192,7 @@ def training_batches(
         members = members[np.argsort(lengths[members], kind="stable")]
         batches += [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
     for position in random.permutation(len(batches))[start:]:
-        yield collate(rows, batches[position], pad_token_id=pad_token_id)
+        yield collate(rows, batches[position], pad_token_id=pad_token_id, multiple=multiple)
 
 
 def training_members(
@@ -208,10 +211,10 @@ def ordered_batches(rows: Rows, *, batch_size: int, pad_token_id: int) -> Iterat
         yield collate(rows, order[first : first + batch_size], pad_token_id=pad_token_id)
 
 
-def collate(rows: Rows, members: np.ndarray, *, pad_token_id: int) -> Batch:
-    """Return the rows at positions `members` as one padded batch."""
+def collate(rows: Rows, members: np.ndarray, *, pad_token_id: int, multiple: int = LENGTH_STEP) -> Batch:
+    """Return the rows at positions `members` as one batch, padded to a multiple of `multiple` tokens."""
     longest = max(len(rows.input_ids[i]) for i in members)
-    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, rows.longest)
+    length = min(-(-longest // multiple) * multiple, rows.longest)
     input_ids = np.full((len(members), length), pad_token_id, dtype=np.int64)
     attention_mask = np.zeros((len(members), length), dtype=np.int64)
     for line, i in enumerate(members):
@@ -223,4 +226,5 @@ def collate(rows: Rows, members: np.ndarray, *, pad_token_id: int) -> Batch:
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention_mask),
         label_id=torch.from_numpy(rows.label_id[members].astype(np.int64)),
+        multiple=multiple,
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from components.params import Clip, Optimizer, Schedule
+from components.training.rows import add_up, numbers_of, step_on_rows
 
 # torch's own defaults of OneCycleLR: the first rate is the highest / 25, the last one the first / 10,000.
 ONE_CYCLE_START = 25.0
@@ -25,12 +26,16 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[tuple[str, nn.Para
 
 def _adamw(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
     assert settings.betas is not None
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    optimizer.register_step_pre_hook(step_on_rows)
+    return optimizer
 
 
 def _adam(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
     assert settings.betas is not None
-    return torch.optim.Adam(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    optimizer.register_step_pre_hook(step_on_rows)
+    return optimizer
 
 
 def _sgd(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
@@ -88,11 +93,19 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
 
 def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None) -> Tensor:
     """Clip the gradients as the recipe says; return their norm before."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    for parameter in parameters:
+        add_up(parameter)
+    norm = torch.nn.utils.get_total_norm([numbers_of(p.grad) for p in parameters if p.grad is not None])
     if clip is None:
         return norm
+    by_rows = [p for p in parameters if p.grad is not None and p.grad.is_sparse]
+    whole = [p for p in parameters if not any(p is one for one in by_rows)]
     if clip.by == "norm":
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip.limit, norm)
+        torch.nn.utils.clip_grads_with_norm_(whole, clip.limit, norm)
+        for numbers in (numbers_of(p.grad) for p in by_rows if p.grad is not None):
+            numbers.mul_((clip.limit / (norm + 1e-6)).clamp(max=1.0))  # as torch's
     else:
-        torch.nn.utils.clip_grad_value_(parameters, clip.limit)
+        torch.nn.utils.clip_grad_value_(whole, clip.limit)
+        for numbers in (numbers_of(p.grad) for p in by_rows if p.grad is not None):
+            numbers.clamp_(-clip.limit, clip.limit)
     return norm

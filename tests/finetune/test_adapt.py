@@ -207,6 +207,19 @@ def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path) -> No
         assert sha256_of(one / "model.safetensors") == sha256_of(two / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"way": {"name": "head"}}, "no effect where the embeddings are not trained"),
+        ({"way": {"name": "full", "freeze": ["embeddings.word"]}}, "no effect where the embeddings are not trained"),
+        ({"optimizer": {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "momentum": 0.0}}, "not for sgd"),
+    ],
+)
+def test_sparse_embeddings_that_take_no_effect_are_refused(changes, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        params(sparse_embeddings=True, **changes)
+
+
 def test_unknown_way_is_refused() -> None:
     with pytest.raises(ValidationError, match="adapters"):
         params(way={"name": "adapters"})

@@ -41,14 +41,23 @@ EVERY_OTHER_STEP = {"every_steps": 2, "keep": 2}
 EARLY = {"metric": "loss", "patience": 50, "every": 4}
 TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
     "arrays": ("mlp", {"early_stopping": EARLY}),
-    "texts": ("", {"early_stopping": EARLY | {"metric": "accuracy"}, "micro_batch_size": 8}),
+    "texts": (
+        "",
+        {
+            "early_stopping": EARLY | {"metric": "accuracy"},
+            "micro_batch_size": 8,
+            "sparse_embeddings": True,
+            "pad_to_multiple_of": 4,
+        },
+    ),
     "causal": ("gpt", {"early_stopping": EARLY, "batch_size": 4, "micro_batch_size": 2}),
     "recurrent": ("lstm", {"batch_size": 4}),
     "masked": ("encoder", {"early_stopping": EARLY, "micro_batch_size": 4}),
     "adversarial": ("gan", {"batch_size": 8}),
 }
 """The trainings by name: the family's case, and what is set otherwise. All have dropout but the GAN, which draws its
-latents, and has batch norm and a running mean of its weights; `texts` adapts a pretrained encoder."""
+latents, and has batch norm and a running mean of its weights; `texts` adapts a pretrained encoder, whose
+embeddings move by rows."""
 
 
 @dataclass(frozen=True)

@@ -64,3 +64,10 @@ def test_rows_are_padded_to_few_lengths_but_never_beyond_the_longest() -> None:
     rows = rows_of([number % 21 + 1 for number in range(84)])
     batches = list(training_batches(rows, batch_size=4, pad_token_id=0, seed=0, epoch=0))
     assert {batch.input_ids.shape[1] for batch in batches} == {8, 16, 21}
+    finer = training_batches(rows, batch_size=4, pad_token_id=0, seed=0, epoch=0, multiple=3)
+    for whole, batch in zip(batches, finer, strict=True):
+        longest = int(batch.attention_mask.sum(dim=1).max())
+        assert batch.row.tolist() == whole.row.tolist()
+        assert longest <= batch.input_ids.shape[1] < longest + 3
+        (part,) = batch.parts(4)
+        assert part.input_ids.shape == batch.input_ids.shape

@@ -1,0 +1,27 @@
+import resource
+
+import pytest
+import torch
+
+from components.training import allocator
+from components.training.allocator import kept_pages
+
+SIZE = 16 * 2**20
+
+
+def new_pages() -> int:
+    """The pages that the kernel hands out while a tensor of 64 MB is made, freed and made again."""
+    torch.zeros(SIZE).fill_(1.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(SIZE).fill_(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(not allocator._is_glibc(), reason="only glibc has the setting")
+def test_freed_memory_is_used_again_where_there_is_plenty() -> None:
+    with kept_pages(SIZE):
+        kept = new_pages()
+    assert kept < 100
+    for needed in (None, 2**60):
+        with kept_pages(needed):
+            assert new_pages() > 10 * kept
