@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from components.plumbing.artifacts import (
     Layout,
     artifact_names,
     disk_full,
+    figures_of,
     fingerprint_of,
     is_of_full_disk,
     write_json,
@@ -68,7 +68,7 @@ def run_stage(
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
         try:
-            report: dict[str, Any] = asdict(work.run(inputs, outputs, tracker=tracker))
+            report = figures_of(work.run(inputs, outputs, tracker=tracker))
         except GateError as error:
             write_json(layout.observations / REPORT, error.report)
             raise

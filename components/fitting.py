@@ -88,6 +88,12 @@ class Fitted:
         return ceil(self.position.history[-1]["epoch"])
 
     @property
+    def num_left_out(self) -> int | None:
+        """The number of batches that were left out; None where the recipe lets none be (`on_spike`)."""
+        counted = self.position.history[-1].get("num_left_out")
+        return None if counted is None else int(counted)
+
+    @property
     def train_loss(self) -> float:
         """The training loss of the last epoch, or since the look before the last."""
         return self.position.history[-1]["train_loss"]

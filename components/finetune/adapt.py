@@ -4,7 +4,7 @@ The method is that of Devlin et al. 2018 (BERT, arXiv:1810.04805, section 4), wi
 that of transformers' own class for classifying texts, and `way` says which weights are trained.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from components.models.facts import Facts, read_facts
 from components.models.opening import make_openable
 from components.models.storage import save
 from components.params import Adapt, Full
-from components.plumbing.artifacts import PREDICTOR, read_json
+from components.plumbing.artifacts import PREDICTOR, WHERE_KNOWN, read_json
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position
 from components.training.history import write_history
@@ -42,6 +42,8 @@ class ReportWithControl(Report):
     """The control's accuracy on the validation split, in the control's own best epoch."""
     control_validation_f1_macro: float
     """The control's macro F1 on the validation split, in the control's own best epoch."""
+    control_num_left_out: int | None = field(default=None, kw_only=True, metadata=WHERE_KNOWN)
+    """The number of batches that were left out of the control's training."""
 
 
 def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
@@ -59,6 +61,7 @@ def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) ->
         control_best_epoch=control.best_epoch,
         control_validation_accuracy=control.validation_accuracy,
         control_validation_f1_macro=control.validation_f1_macro,
+        control_num_left_out=control.num_left_out,
     )
 
 

@@ -1,8 +1,9 @@
 """The figures that finetune reports after a training on labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.fitting import Fitted
+from components.plumbing.artifacts import WHERE_KNOWN
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Trained:
     """The accuracy on the validation split, in the best epoch."""
     validation_f1_macro: float
     """The macro F1 on the validation split, in the best epoch."""
+    num_left_out: int | None = field(default=None, kw_only=True, metadata=WHERE_KNOWN)
+    """The number of batches that were left out, where the recipe lets some be (`on_spike`)."""
 
 
 def trained_on_labels(fitted: Fitted) -> Trained:
@@ -41,4 +44,5 @@ def trained_on_labels(fitted: Fitted) -> Trained:
         validation_loss=best["validation_loss"],
         validation_accuracy=best["validation_accuracy"],
         validation_f1_macro=best["validation_f1_macro"],
+        num_left_out=fitted.num_left_out,
     )

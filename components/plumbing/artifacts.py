@@ -13,7 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -36,6 +36,9 @@ SAID_FULL = ("no space left on device", "disk quota exceeded", "database or disk
 """What the kernel, and SQLite, say of a full disk, in the words of whichever library passes it on."""
 NEARLY_FULL_BYTES = 10_000_000
 """The free bytes below which a server that ends at once has most likely met a full disk."""
+
+WHERE_KNOWN = {"where_known": True}
+"""The metadata of a field of a `Report` that report.json has only where it is not None."""
 
 Paths = TypeVar("Paths")
 Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]
@@ -64,6 +67,14 @@ def project() -> Any:
 def recipe_name() -> Any:
     """Declare a field of `Inputs`: the recipe's name, a string."""
     return field(metadata={"place": "recipe", "name": ""})
+
+
+def figures_of(report: Any) -> dict[str, Any]:
+    """Return the figures of a `Report` as report.json has them."""
+    unknown = {
+        f.name for f in fields(report) if f.metadata.keys() == WHERE_KNOWN.keys() and getattr(report, f.name) is None
+    }
+    return {name: value for name, value in asdict(report).items() if name not in unknown}
 
 
 def artifact_names(paths: type[Any]) -> list[str]:

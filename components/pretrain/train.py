@@ -1,6 +1,6 @@
 """pretrain by training on the recipe's own rows, with the objective that the recipe names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from components.fitting import Training, fit
@@ -8,6 +8,7 @@ from components.models.facts import read_facts
 from components.models.opening import make_openable
 from components.models.storage import WEIGHTS, build, save
 from components.params import PretrainFromData
+from components.plumbing.artifacts import WHERE_KNOWN
 from components.pretrain.stage import Inputs, Outputs
 from components.tracking.tracker import Tracker
 from components.training.history import write_history
@@ -34,6 +35,8 @@ class Report:
     """The loss on the validation split, in the epoch whose weights are kept."""
     size_bytes: int
     """The size of model.safetensors, in bytes."""
+    num_left_out: int | None = field(default=None, kw_only=True, metadata=WHERE_KNOWN)
+    """The number of batches that were left out, where the recipe lets some be (`on_spike`)."""
 
 
 def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
@@ -58,6 +61,7 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
         train_loss=fitted.train_loss,
         validation_loss=fitted.best["validation_loss"],
         size_bytes=(outputs.model / WEIGHTS).stat().st_size,
+        num_left_out=fitted.num_left_out,
     )
 
 

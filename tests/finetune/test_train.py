@@ -7,9 +7,11 @@ import torch
 from components.finetune.train import run
 from components.models import storage
 from components.params import TrainFromLabels
-from components.plumbing.artifacts import read_json, sha256_of
+from components.plumbing.artifacts import figures_of, read_json, sha256_of
 from components.plumbing.errors import InputError
 from components.tracking.tracker import NullTracker
+from components.training import seats
+from components.training.seats import BadStepError
 from tests.finetune.rows import array_inputs, as_json, outputs_in
 
 MLP = {"family": "mlp", "hidden_sizes": [16], "activation": "relu", "batch_norm": False, "dropout": 0.0}
@@ -52,6 +54,20 @@ def test_model_of_its_own_learns_the_labels(trained) -> None:
     assert report.num_parameters == report.num_trained_parameters == 24 * 16 + 16 + 16 * 2 + 2
     assert (report.num_epochs, report.best_epoch, report.num_steps) == (5, 5, 5 * 13)
     assert read_json(outputs.control / "control.json") == {"trained": False}
+
+
+def test_batches_left_out_are_counted_where_the_recipe_lets_some_be(images, trained, tmp_path, monkeypatch) -> None:
+    assert "num_left_out" not in figures_of(trained[1])
+    checked: list[float] = []
+
+    def spike_at_the_third(loss: float, norm: float, _: object) -> None:
+        checked.append(loss)
+        if len(checked) == 3:
+            raise BadStepError("the loss explodes", loss=loss, norm=norm)
+
+    monkeypatch.setattr(seats, "check_step", spike_at_the_third)
+    found = run(params(on_spike={"rollback": 2}, epochs=1), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
+    assert (figures_of(found)["num_left_out"], found.num_steps) == (1, 13)
 
 
 def test_saved_model_reads_scaled_numbers(trained) -> None:
