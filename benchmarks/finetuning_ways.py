@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.table import Table
+
+from results import Row, Section, show, stop
 
 RECIPE = "movie_sentiment"
 MIB = 2**20
@@ -52,36 +52,27 @@ def main() -> None:
     if args.only:
         measure(TRIALS[args.only], args.project, epochs=args.epochs, steps=args.steps)
         return
-    table = Table(title=f"{RECIPE}, epochs: {args.epochs}, steps of each: {args.steps or 'all rows once'}")
-    columns = (
-        "way",
-        "learning rate",
-        "validation",
-        "test",
-        "trained",
-        "share",
-        "train s",
-        "cpu s",
-        "peak MiB",
-        "of training",
-    )
-    for name in columns:
-        table.add_column(name, justify="left" if name == "way" else "right")
-    for name, trial in TRIALS.items():
-        found = in_own_process(name, sys.argv[1:])
-        table.add_row(
-            name,
-            f"{trial.learning_rate:g}",
-            f"{found['validation']:.1%}",
-            f"{found['test']:.1%}",
-            f"{found['trained']:,}",
-            f"{found['trained'] / found['parameters']:.3%}",
-            f"{found['seconds']:.0f}",
-            f"{found['cpu']:.0f}",
-            f"{found['peak'] / MIB:.0f}",
-            f"{(found['peak'] - found['loaded']) / MIB:.0f}",
+    if not (args.project / "artifacts" / RECIPE / "pretrain" / "model").is_dir():
+        stop(f"artifacts/{RECIPE} is not there: 'modelyard run {RECIPE}' makes it, or --project names its project")
+    section = Section("finetuning_ways")
+    found = {name: in_own_process(name, sys.argv[1:]) for name in TRIALS}
+    first, *others = found
+    rows: list[Row] = []
+    for name in others:
+        one, full = found[name], found[first]
+        rows.append(
+            Row(f"{name}: processor time beside {first}", [one["cpu"] / full["cpu"]], as_text(one), as_text(full))
         )
-    Console(width=140).print(table)
+        mine, its = (figures["peak"] - figures["loaded"] for figures in (one, full))
+        told = (f"{mine / MIB:.0f} MiB", f"{its / MIB:.0f} MiB")
+        rows.append(Row(f"{name}: memory of training beside {first}", [mine / its], told[0], told[1]))
+    show(rows)
+    section.record(rows, notes=[f"{RECIPE}, epochs: {args.epochs}, steps of each: {args.steps or 'all rows once'}"])
+
+
+def as_text(one: dict[str, float]) -> str:
+    share = one["trained"] / one["parameters"]
+    return f"{one['cpu']:.0f} s, {share:.2%} trained, validation {one['validation']:.1%}, test {one['test']:.1%}"
 
 
 def in_own_process(name: str, arguments: list[str]) -> dict[str, float]:

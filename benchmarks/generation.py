@@ -3,9 +3,9 @@
     python benchmarks/generation.py [--rounds 5] [--plot docs/generation.png]
 
 Transformer and LSTM of the speech recipes' size with random weights, as they are served (ONNX Runtime, one core), in
-fp32 and int8. Prints milliseconds at the beginning and the end of the context, and past it, where the Transformer reads
-half of the window again every 128 tokens; and their ratios. Each is the least of the rounds: what else the machine does
-only adds. Draws all positions.
+fp32 and int8. Compares a token at the end of the context with one near its beginning, and with reading all of the
+window again. The plot has all positions, also past the context, where the Transformer reads half of the window again
+every 128 tokens; there each is the least of the rounds, since what else the machine does only adds.
 """
 
 import argparse
@@ -20,8 +20,6 @@ import onnx
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from components.compress.export import quantize
 from components.models.facts import Facts
@@ -30,6 +28,7 @@ from components.params.families import FAMILIES
 from components.recipes import load_yaml
 from components.tasks.text_generation.compress import export_step
 from components.tasks.text_generation.judging.stepping import stepping_of
+from results import Row, Section, show
 from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--plot", type=Path, default=None, help="where to write the plot (PNG)")
     args = parser.parse_args()
+    section = Section("generation")
     ids = np.random.default_rng(0).integers(0, VOCAB_SIZE, NUM_TOKENS).tolist()
     with tempfile.TemporaryDirectory() as folder:
         steps = {name: step for family in MODELS for name, step in make_steps(family, Path(folder)).items()}
@@ -76,7 +76,9 @@ def main() -> None:
         )
         for name, found in rounds.items()
     }
-    show(times)
+    rows = [row for name, found in rounds.items() for row in rows_of(" ".join(name), found[1:])]
+    show(rows)
+    section.record(rows)
     if args.plot is not None:
         draw(times, args.plot)
 
@@ -114,19 +116,20 @@ def time_again(step: Step, ids: list[int]) -> NDArray[np.float64]:
     return np.array(times)
 
 
-def show(times: dict[tuple[str, str], Times]) -> None:
-    half = CONTEXT // 2
-    table = Table("model", "token 32 (ms)", "token 256 (ms)", "ratio", "past 256, mean (ms)", "longest (ms)",
-                  "256 read again (ms)", "over kept", "tokens/s")  # fmt: skip
-    for (family, kind), found in times.items():
-        first, last = (float(np.median(found.kept[end - 16 : end])) for end in (40, CONTEXT))
-        past = found.kept[CONTEXT : CONTEXT + 2 * half]
-        again = float(found.again[CONTEXT // EVERY - 1])
-        table.add_row(
-            f"{family} {kind}", f"{first:.2f}", f"{last:.2f}", f"{last / first:.2f}", f"{past.mean():.2f}",
-            f"{past.max():.1f}", f"{again:.1f}", f"{again / last:.0f}", f"{1000 / found.kept.mean():.0f}",
-        )  # fmt: skip
-    Console(width=160).print(table)
+def rows_of(name: str, rounds: list[Times]) -> list[Row]:
+    """The last tokens of the context beside its first ones, and beside the whole window read again."""
+    early, late = ([float(np.median(one.kept[end - 16 : end])) for one in rounds] for end in (40, CONTEXT))
+    again = [float(one.again[CONTEXT // EVERY - 1]) for one in rounds]
+
+    def told(times: list[float]) -> str:
+        return f"{np.median(times):.2f} ms"
+
+    longer = [last / first for last, first in zip(late, early, strict=True)]
+    saved = [whole / last for whole, last in zip(again, late, strict=True)]
+    return [
+        Row(f"{name}: token {CONTEXT} over token 32", longer, told(late), told(early)),
+        Row(f"{name}: all read again over the state kept", saved, told(late), told(again)),
+    ]
 
 
 def draw(times: dict[tuple[str, str], Times], path: Path) -> None:

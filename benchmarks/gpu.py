@@ -66,6 +66,8 @@ Section = PretrainFromData | TrainFromLabels
 CPU = torch.device("cpu")
 MAX_ERROR = 1e-4
 """The largest relative error of a gradient in fp32."""
+SHARE_OF_RATE = 0.5
+"""The share of the card's bf16 rate that is asked of the language model."""
 NUM_WARMING = 5
 """The steps of a training that are not timed."""
 LIMITS_S = {"rates": 20.0, "correctness": 60.0, "resume": 60.0, "speed": 50.0}
@@ -462,6 +464,40 @@ def table_of(found: Mapping[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def record(found: Mapping[str, Any], *, started: float) -> None:
+    """Write the section of results.md."""
+    from results import Row, Section
+
+    rows: list[Row] = []
+    for family, of in found["families"].items():
+        errors, speed = of.get("correctness", {}), of.get("speed", {})
+        if errors:
+            cpu = f"{errors['cpu_fp32']:.1e} on the CPU; {errors['device_bf16']:.1e} in bf16"
+            rows.append(Row(
+                f"{family}: error of a step's gradients in fp32", [errors["device_fp32"]], peer=cpu, unit="",
+                at_most=MAX_ERROR,
+            ))  # fmt: skip
+        if "resume" in of:
+            rows.append(
+                Row(f"{family}: resumes exactly (1 is yes)", [float(of["resume"]["is_exact"])], unit="", at_least=1)
+            )
+        if speed:
+            rate = f"{speed['units_per_s']:,.0f} {speed['unit']}/s, {speed['step_s'] * 1e3:,.1f} ms a step"
+            asked = SHARE_OF_RATE if family.startswith("gpt") else None
+            rows.append(
+                Row(
+                    f"{family}: share of the card's bf16 rate", [speed["share_of_rate"]], rate, unit="%", at_least=asked
+                )
+            )
+        if speed.get("peak_bytes"):
+            peaks = [f"{speed[name] / 1e9:.3f} GB" for name in ("peak_bytes", "estimated_bytes")]
+            rows.append(Row(
+                f"{family}: peak memory over the estimate", [speed["peak_bytes"] / speed["estimated_bytes"]], peaks[0],
+                peaks[1],
+            ))  # fmt: skip
+    Section("gpu", began=started).record(rows, notes=found["faults"], device=found["machine"]["device"])
+
+
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -493,6 +529,8 @@ def main() -> int:
     say(table_of(found))
     for fault in found["faults"]:
         say(f"FAULT  {fault}")
+    if device.type == "cuda" and not asked.small:
+        record(found, started=started)
     return 1 if found["faults"] else 0
 
 

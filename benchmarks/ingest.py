@@ -1,8 +1,8 @@
 """Memory and speed of ingest on a large csv, beside pandas reading the same file whole.
 
-    python benchmarks/ingest.py [--rows 5000000]
+    python benchmarks/ingest.py [--rows 5000000] [--rounds 2]
 
-Prints rows/s, peak resident memory (of a process that does only that), and the ratio of the two.
+Compares rows/s and the peak resident memory, each of a process that does only that.
 """
 
 import argparse
@@ -12,13 +12,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
+from statistics import median
 
 from components.ingest import Inputs, Outputs, run
 from components.params import CsvFormat, FileSource, Ingest
 from components.tracking.tracker import NullTracker
+from results import Row, Section, show
 
 GIB = 2**30
 
@@ -26,22 +25,33 @@ GIB = 2**30
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", choices=list(READERS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         measure(args.only, args.folder)
         return
+    section = Section("ingest")
     with tempfile.TemporaryDirectory() as folder:
         size = write_csv(Path(folder) / "rows.csv", args.rows)
-        table = Table(title=f"{args.rows:,} rows of csv, {size / GIB:.2f} GiB")
-        for name in ("reader", "rows/s", "peak memory GiB", "memory / ours"):
-            table.add_column(name, justify="right")
-        measured = {name: in_own_process(name, Path(folder)) for name in READERS}
-        for name, (seconds, peak) in measured.items():
-            ratio = peak / measured["ingest"][1]
-            table.add_row(name, f"{args.rows / seconds:,.0f}", f"{peak / GIB:.2f}", f"{ratio:.1f}")
-        Console().print(table)
+        rounds = [{name: in_own_process(name, Path(folder)) for name in READERS} for _ in range(args.rounds)]
+    seconds, peaks = ([[one[name][at] for one in rounds] for name in READERS] for at in (0, 1))
+    (ours_s, peer_s), (ours_peak, peer_peak) = seconds, peaks
+
+    def told(seconds: list[float]) -> str:
+        return f"{args.rows / median(seconds):,.0f} rows/s"
+
+    faster = [its / mine for mine, its in zip(ours_s, peer_s, strict=True)]
+    larger = [mine / its for mine, its in zip(ours_peak, peer_peak, strict=True)]
+    rows = [
+        Row("rows a second", faster, told(ours_s), told(peer_s)),
+        Row("peak memory", larger, f"{median(ours_peak) / GIB:.2f} GiB", f"{median(peer_peak) / GIB:.2f} GiB"),
+    ]
+    show(rows, title="ingest beside pandas")
+    section.record(
+        rows, notes=[f"{args.rows:,} rows of csv, {size / GIB:.2f} GiB, beside pandas' read_csv and to_parquet"]
+    )
 
 
 def write_csv(path: Path, num_rows: int) -> int:

@@ -19,8 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from results import Row, Section, show
 
 MB = 1e6
 STATUS = Path("/proc/self/status")
@@ -41,6 +40,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 VOCABULARY = 1000
 TIMES = 8
+MOST, MOST_APART = 1.2, 1e-5
+TRIED = "the memory that glibc keeps, and the output layer of a whole batch, stay; see docs/decisions.md"
 
 
 @dataclass(frozen=True)
@@ -78,39 +79,50 @@ def main() -> None:
     parser.add_argument(
         "--picture",
         type=Path,
-        help="where to draw memory and rows/s of gpt against batch and length, without the table",
+        help="where to draw memory and rows/s of gpt against batch and length as well",
     )
     parser.add_argument("--only", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         print(json.dumps(asdict(measure(Trial(**args.only), steps=args.steps))))  # noqa: T201
         return
+    section = Section("memory")
+    rows = beside_each_other(steps=args.steps)
+    show(rows, title=f"memory of training, {TIMES} times the batch")
+    section.record(rows, notes=["fp32, no dropout, 4 layers of width 256, 128 tokens a row; a process each"])
     if args.picture:
         draw(args.picture, rows=args.rows, lengths=args.lengths, steps=args.steps)
-    else:
-        Console(width=120).print(beside_each_other(steps=args.steps))
 
 
-def beside_each_other(*, steps: int) -> Table:
+def beside_each_other(*, steps: int) -> list[Row]:
     """Measure a batch, and one of eight times as many rows with each of the settings."""
-    table = Table(title=f"memory of training, by what is set; {TIMES} times the batch")
-    for name in ("family", "batch", "parts", "recomputes", "peak MB", "", "of training MB", "", "rows/s", "loss"):
-        table.add_column(name, justify="left" if name == "family" else "right")
+    found: list[Row] = []
     for family, rows in {"gpt": 8, "encoder": 16}.items():
         small = Trial(family, 128, rows)
         large = replace(small, rows=TIMES * rows)
-        trials = [small, large, replace(large, parts=rows), replace(large, recomputes=True),
-                  replace(large, parts=rows, recomputes=True)]  # fmt: skip
-        first: Figures | None = None
-        for trial in trials:
-            found = in_own_process(trial, steps=steps)
-            first = first or found
-            table.add_row(
-                family, str(trial.rows), str(trial.parts or ""), "yes" if trial.recomputes else "",
-                f"{found.peak / MB:.0f}", f"{found.peak / first.peak:.2f} x", f"{found.training / MB:.0f}",
-                f"{found.training / first.training:.2f} x", f"{found.rows_per_s:.1f}", f"{found.loss:.6f}",
-            )  # fmt: skip
-    return table
+        ways = {
+            "as it is": large,
+            "micro_batch_size": replace(large, parts=rows),
+            "activation_checkpointing": replace(large, recomputes=True),
+            "both": replace(large, parts=rows, recomputes=True),
+        }
+        first = in_own_process(small, steps=steps)
+        figures = {name: in_own_process(trial, steps=steps) for name, trial in ways.items()}
+        for name, one in figures.items():
+            found.append(Row(
+                f"{family}, {TIMES * rows} rows beside {rows}, {name}", [one.peak / first.peak], told(one), told(first),
+                at_most=MOST if name in ("micro_batch_size", "both") else None, tried=TRIED,
+            ))  # fmt: skip
+        losses = [one.loss for one in figures.values()]
+        found.append(Row(
+            f"{family}: losses of these four, apart", [(max(losses) - min(losses)) / max(losses)],
+            f"{min(losses):.6f}", f"{max(losses):.6f}", "", at_most=MOST_APART, tried=TRIED,
+        ))  # fmt: skip
+    return found
+
+
+def told(one: Figures) -> str:
+    return f"{one.peak / MB:.0f} MB, of training {one.training / MB:.0f}; {one.rows_per_s:.1f} rows/s"
 
 
 @cache

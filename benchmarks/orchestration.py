@@ -2,7 +2,7 @@
 
     python benchmarks/orchestration.py [--rounds 3]
 
-Prints seconds (median over the rounds) of `dvc repro`, of `modelyard run` with a Prefect server up, and without one.
+Compares `dvc repro` with `modelyard run`, with a Prefect server up and without one.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.table import Table
 from ruamel.yaml import YAML
+
+from results import Row, Section, show
 
 ROOT = Path(__file__).parent.parent
 PORT = 42042
@@ -29,12 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds: int = parser.parse_args().rounds
+    section = Section("orchestration")
     with tempfile.TemporaryDirectory() as folder:
         project = make_project(Path(folder) / "project")
         server = start_server(Path(folder) / "prefect")
         try:
             drivers: dict[str, tuple[list[str], dict[str, str]]] = {
-                "dvc repro": (["dvc", "repro", "-q"], {}),
+                "dvc repro": (["dvc", "repro", "-q", "package@movie_sentiment"], {}),
                 "modelyard run, server up": (
                     ["modelyard", "run", "movie_sentiment", "--json"],
                     {"PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api"},
@@ -48,7 +49,9 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    show({name: seconds[1:] for name, seconds in times.items()})
+    rows = rows_of({name: seconds[1:] for name, seconds in times.items()})
+    show(rows)
+    section.record(rows)
 
 
 def make_project(folder: Path) -> Path:
@@ -59,7 +62,7 @@ def make_project(folder: Path) -> Path:
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     yaml = YAML(typ="safe")
     dag: dict[str, Any] = yaml.load(ROOT / "dvc.yaml")
-    for stage, entry in dag["stages"].items():
+    for entry in dag["stages"].values():
         do = entry["do"]
         files = [
             out if isinstance(out, str) else next(iter(out))
@@ -68,7 +71,7 @@ def make_project(folder: Path) -> Path:
         ]
         touched = [f"{name}file" if name.endswith("/") else name for name in files]
         folders = sorted({os.path.dirname(name) for name in touched})
-        do["cmd"] = f"mkdir -p {' '.join(folders)} && echo {stage} | tee {' '.join(touched)}"
+        do["cmd"] = f"mkdir -p {' '.join(folders)} && echo '{{}}' | tee {' '.join(touched)}"
     yaml.dump(dag, folder / "dvc.yaml")
     for command in (["git", "init", "-q", "."], ["dvc", "init", "-q"]):
         subprocess.run(command, cwd=folder, env=environment({}), check=True)
@@ -108,15 +111,18 @@ def timed(command: list[str], project: Path, extra: dict[str, str], *, fresh: bo
     return time.perf_counter() - start
 
 
-def show(times: dict[str, list[tuple[float, float]]]) -> None:
-    medians = {
-        name: [statistics.median(column) for column in zip(*pairs, strict=True)] for name, pairs in times.items()
-    }
-    base = next(iter(medians.values()))
-    table = Table("driver", "eight run (s)", "ratio", "eight unchanged (s)", "ratio")
-    for name, (run, again) in medians.items():
-        table.add_row(name, f"{run:.2f}", f"{run / base[0]:.1f}", f"{again:.2f}", f"{again / base[1]:.1f}")
-    Console().print(table)
+def rows_of(times: dict[str, list[tuple[float, float]]]) -> list[Row]:
+    """Each driver over plain DVC, in each round."""
+    base, *others = times
+    rows: list[Row] = []
+    for at, what in enumerate(("eight stages that run", "eight stages, nothing changed")):
+        plain = [pair[at] for pair in times[base]]
+        for name in others:
+            taken = [pair[at] for pair in times[name]]
+            ratios = [mine / its for mine, its in zip(taken, plain, strict=True)]
+            ours, peer = (f"{statistics.median(seconds):.2f} s" for seconds in (taken, plain))
+            rows.append(Row(f"{what}: {name}", ratios, ours, f"{base}, {peer}"))
+    return rows
 
 
 if __name__ == "__main__":

@@ -91,10 +91,11 @@ def shown(value: float, unit: Unit) -> str:
 class Section:
     """A part of the page that one run of a benchmark renews; made when it begins."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, began: float | None = None) -> None:
+        """`began` is when that was, on the clock of time.monotonic, where it was not now."""
         self.name = name
         self._load = os.getloadavg()[0]
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
 
     def record(self, rows: Sequence[Row], *, notes: Sequence[str] = (), device: str = "") -> None:
         """Write the rows, with lines to be read below them, in place of what the section had.
@@ -204,7 +205,11 @@ def section(name: str, of: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         "",
         *table(HEAD, [row.cells() for row in rows]),
     ]
-    short = [f"- {row.what}, {shown(row.value, row.unit)}: {row.tried}" for row in rows if row.is_met is False]
+    short = [
+        f"- {row.what}, {shown(row.value, row.unit)}: {row.tried or 'not looked into'}"
+        for row in rows
+        if row.is_met is False
+    ]
     if short:
         lines += ["", "What falls short:", *short]
     if of["notes"]:

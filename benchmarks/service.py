@@ -28,10 +28,9 @@ from typing import Any
 
 import httpx
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from components.plumbing.environment import QUIET
+from results import Row, Section, show, stop
 
 ROOT = Path(__file__).parent.parent
 OURS, TORCH, ONNX = "modelyard", "FastAPI, torch fp32", "FastAPI, onnxruntime int8"
@@ -41,14 +40,12 @@ FLOODS = (1, 16)  # texts of a request
 READY_TIMEOUT_S = 120
 MAX_CONNECTIONS = 4000
 OUR_SETTINGS = {"TOKENIZERS_PARALLELISM": QUIET["TOKENIZERS_PARALLELISM"]}  # as 'modelyard serve' sets them
-console = Console(width=140)
-# This file must not be taken for the package of its name.
-sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).resolve().parent]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="movie_sentiment", help="of texts, with a bundle")
+    parser.add_argument("--project", type=Path, default=ROOT, help="where the artifacts are")
     parser.add_argument("--bundle", type=Path, default=None, help="another bundle of the recipe")
     parser.add_argument("--weights", type=Path, default=None, help="another folder of its float weights")
     parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
@@ -59,14 +56,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--client", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    bundle: Path = args.bundle or ROOT / "artifacts" / args.recipe / "package" / "bundle"
-    weights: Path = args.weights or ROOT / "artifacts" / args.recipe / "finetune" / "model"
+    artifacts: Path = args.project / "artifacts" / args.recipe
+    bundle: Path = args.bundle or artifacts / "package" / "bundle"
+    weights: Path = args.weights or artifacts / "finetune" / "model"
     if args.plain:
         serve_plain(args.plain, bundle, weights, port=args.port)
     elif args.client:
         sys.stdout.write(json.dumps(asyncio.run(load(**json.loads(args.client)))))
     elif not bundle.is_dir():
-        sys.exit(f"{bundle} is not there; 'modelyard run {args.recipe}' makes it")
+        stop(
+            f"artifacts/{args.recipe} has no bundle: 'modelyard run {args.recipe}' makes it, or --project names another"
+        )
     else:
         compare(args, bundle.resolve(), weights.resolve())
 
@@ -268,6 +268,7 @@ class Measured:
 
 
 def compare(args: argparse.Namespace, bundle: Path, weights: Path) -> None:
+    section = Section("service")
     golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
     texts: list[str] = [text for one in golden for text in one["request"]["texts"]]
     with tempfile.TemporaryDirectory() as scratch:
@@ -285,15 +286,17 @@ def compare(args: argparse.Namespace, bundle: Path, weights: Path) -> None:
                     for num_clients in NUM_CLIENTS:
                         one = measure(service, texts, num_clients=num_clients, seconds=args.seconds)
                         found.setdefault((name, num_clients), []).append(one)
-        show(found, ready_s)
+        rows, notes = rows_of(found, ready_s), list[str]()
+        show(rows)
         can_bear = median(one.requests_s for one in found[OURS, NUM_CLIENTS[-1]])
         with running(commands[OURS], Path(scratch) / "log") as service:
             for per_request in FLOODS:
-                flood(
-                    service, texts, per_request=per_request, rate=TIMES * can_bear / per_request, seconds=args.seconds
-                )
+                rate = TIMES * can_bear / per_request
+                notes.append(flood(service, texts, per_request=per_request, rate=rate, seconds=args.seconds))
             if args.soak:
-                soak(service, texts, num_requests=args.soak, rate=can_bear)
+                notes.append(soak(service, texts, num_requests=args.soak, rate=can_bear))
+        sys.stdout.write("\n".join(notes) + "\n")
+        section.record(rows, notes=notes)
 
 
 def commands_of(bundle: Path, weights: Path) -> dict[str, Callable[[int], list[str]]]:
@@ -369,52 +372,64 @@ def measure(service: Running, texts: list[str], *, num_clients: int, seconds: fl
         sys.exit(f"a service answered {found['statuses']}")
     num_refused = int(found["statuses"].get("503", {"num": 0})["num"])
     if num_refused:  # they come fast, and are no answers
-        console.print(f"{num_refused} of {found['in_time']} requests of {num_clients} clients were turned away")
+        sys.stderr.write(f"{num_refused} of {found['in_time']} requests of {num_clients} clients were turned away\n")
     requests_s = (found["in_time"] - num_refused) / found["elapsed_s"]
     cpu_ms = 1000 * (service.cpu_s() - before) / good["num"]
     return Measured(requests_s, good["p50"], good["p99"], cpu_ms, service.rss_mib())
 
 
-def show(found: dict[tuple[str, int], list[Measured]], ready_s: dict[str, list[float]]) -> None:
-    table = Table("service", "clients", "requests/s", "modelyard is", "p50 (ms)", "p99 (ms)", "CPU (ms a request)",
-                  "memory (MiB)", "ready (s)")  # fmt: skip
-    rates = {key: median(one.requests_s for one in several) for key, several in found.items()}
-    for (name, num_clients), several in sorted(found.items(), key=lambda item: item[0][1]):
-        table.add_row(
-            name, str(num_clients), f"{rates[name, num_clients]:.0f}",
-            "" if name == OURS else f"{rates[OURS, num_clients] / rates[name, num_clients]:.2f} x",
-            *(f"{median(getattr(one, field) for one in several):.1f}" for field in ("p50_ms", "p99_ms", "cpu_ms")),
-            f"{max(one.rss_mib for one in several):.0f}", f"{median(ready_s[name]):.1f}",
-        )  # fmt: skip
-    console.print(table)
+def rows_of(found: dict[tuple[str, int], list[Measured]], ready_s: dict[str, list[float]]) -> list[Row]:
+    """Ours over each of the others: requests a second, and what they cost."""
+
+    def told(name: str, num_clients: int) -> str:
+        several = found[name, num_clients]
+        rate, p50, p99, cpu = (
+            median(getattr(one, field) for one in several) for field in ("requests_s", "p50_ms", "p99_ms", "cpu_ms")
+        )
+        memory = max(one.rss_mib for one in several)
+        return f"{rate:.0f}/s, p50 {p50:.1f}, p99 {p99:.1f}, CPU {cpu:.1f} ms, {memory:.0f} MiB"
+
+    rows: list[Row] = []
+    for num_clients in NUM_CLIENTS:
+        for name in (TORCH, ONNX):
+            pairs = zip(found[OURS, num_clients], found[name, num_clients], strict=True)
+            ratios = [mine.requests_s / its.requests_s for mine, its in pairs]
+            rows.append(Row(
+                f"requests a second, {num_clients} client(s), beside {name}", ratios, told(OURS, num_clients),
+                told(name, num_clients),
+            ))  # fmt: skip
+    for name in (TORCH, ONNX):
+        ratios = [mine / its for mine, its in zip(ready_s[OURS], ready_s[name], strict=True)]
+        ours, peer = (f"{median(ready_s[one]):.1f} s" for one in (OURS, name))
+        rows.append(Row(f"until it is ready, beside {name}", ratios, ours, peer))
+    return rows
 
 
-def flood(service: Running, texts: list[str], *, per_request: int, rate: float, seconds: float) -> None:
-    """More than it can bear, and how soon it is itself again."""
+def flood(service: Running, texts: list[str], *, per_request: int, rate: float, seconds: float) -> str:
+    """Ask for more than it can bear; tell what was answered, and how soon it is itself again."""
     found = ask(service, texts, rate=rate, per_request=per_request, seconds=seconds)
     over, recovered_s = time.perf_counter(), 0.0
     with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=30) as client:
         while client.post("/classify", json={"texts": texts[:1]}).status_code != 200:
             time.sleep(0.02)
         recovered_s = time.perf_counter() - over
-    console.print(
-        f"{TIMES} times more than it can bear, {per_request} text(s) a request, {rate:.0f} requests/s wanted: "
-        f"{found['num_asked']} asked (at most {found['max_unsent']} could not be sent when due); "
-        f"recovered within {recovered_s + 2:.1f} s",
-        soft_wrap=True,
-    )
+    answered: list[str] = []
     for status, one in sorted(found["statuses"].items()):
         times = ", ".join(f"{name} {one[name]:.0f} ms" for name in ("p50", "p99", "max"))
-        console.print(f"  {status}: {one['num']:.0f}, {times}")
+        answered.append(f"{one['num']:.0f} got {status} ({times})")
+    return (
+        f"{TIMES} times more than it can bear, {per_request} text(s) a request: {found['num_asked']} requests, "
+        f"{found['max_unsent']} of them late; {'; '.join(answered)}; recovered within {recovered_s + 2:.1f} s"
+    )
 
 
-def soak(service: Running, texts: list[str], *, num_requests: int, rate: float) -> None:
-    """Its memory after each tenth of the requests."""
+def soak(service: Running, texts: list[str], *, num_requests: int, rate: float) -> str:
+    """Tell its memory after each tenth of the requests."""
     memory = [service.rss_mib()]
     for _ in range(10):
         ask(service, texts, num_clients=NUM_CLIENTS[-1], seconds=num_requests / 10 / rate)
         memory.append(service.rss_mib())
-    console.print(f"soak of about {num_requests} requests, MiB: {', '.join(f'{one:.0f}' for one in memory)}")
+    return f"soak of about {num_requests} requests, MiB: {', '.join(f'{one:.0f}' for one in memory)}"
 
 
 if __name__ == "__main__":
