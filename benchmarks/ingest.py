@@ -68,7 +68,7 @@ def write_csv(path: Path, num_rows: int) -> int:
 
 def in_own_process(name: str, folder: Path) -> tuple[float, float]:
     command = [sys.executable, __file__, "--only", name, "--folder", str(folder)]
-    seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    seconds, peak = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     return float(seconds), float(peak)
 
 
@@ -90,8 +90,7 @@ def ingest(folder: Path) -> None:
         max_bad_share=0.0,
         watch="rows.csv",
     )
-    out = folder / "out"
-    out.mkdir()
+    out = Path(tempfile.mkdtemp(dir=folder))
     run(
         params,
         Inputs(project=folder),

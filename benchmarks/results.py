@@ -7,6 +7,7 @@ not be run is noted beside what was found before. `results.json` keeps what the 
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -120,8 +121,13 @@ def note_not_run(names: Sequence[str], reason: str, *, has_failed: bool = False)
     found = kept()
     for name in names:
         verb = "failed" if has_failed else "could not be run"
-        found[name] = {**found.get(name, {}), "not_run": f"{verb} on {today()}: {reason}"}
+        found[name] = {**found.get(name, {}), "not_run": f"{verb} on {today()}: {without_folders(reason)}"}
     write(found)
+
+
+def without_folders(text: str) -> str:
+    """Return a text with the last part alone of each absolute path, since folders are of this machine alone."""
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\"]+/)+", "", text)
 
 
 def stop(reason: str) -> Never:

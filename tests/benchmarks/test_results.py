@@ -49,12 +49,15 @@ def test_each_benchmark_renews_its_section_and_one_that_cannot_run_keeps_what_wa
     assert row in page
     assert page.count(f"- loop beside its peer, 1.5 {times}: threads") == 1
     assert str(tmp_path) not in page
-    scripts |= {"one": "raise SystemExit('it broke')", "two": "import results; results.stop('there is no GPU')"}
+    scripts |= {
+        "one": "raise SystemExit('it broke in /home/me/x.py, see https://a.b/c/d')",
+        "two": "import results; results.stop('there is no GPU')",
+    }
     code, page = run(runner, tmp_path, monkeypatch, scripts | {"three": "print(1 / 0)"})
     assert code == 1
     assert row in page  # of before
     for reason in (
-        "failed on .*: it broke",
+        "failed on .*: it broke in x.py, see https://a.b/c/d",
         "could not be run on .*: there is no GPU",
         "failed on .*ZeroDivisionError",
     ):
