@@ -11,7 +11,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from components.params import Adapt
 from components.tracking.tracker import NullTracker
 from components.training import checkpoint, saving
 from components.training.loop import Course
-from components.training.objective import Data
+from components.training.objective import Data, Player
 from components.training.seats import Seat
 from tests.estimate.test_training import case, made_rows
 from tests.finetune.rows import as_json, text_inputs
@@ -62,11 +62,11 @@ embeddings move by rows."""
 
 @dataclass(frozen=True)
 class Moment:
-    """When a life ends: after the `number`-th backward pass (of which a batch in parts has several), in the middle of
-    the `number`-th of its players' steps, its looks, or what it does to the disk for checkpoints; or after so many
-    seconds of training."""
+    """When a life ends: after the `number`-th backward pass (of which a batch in parts has several), between the first
+    and the second part of the `number`-th batch in parts, in the middle of the `number`-th of its players' steps, its
+    looks, or what it does to the disk for checkpoints; or after so many seconds of training."""
 
-    at: Literal["backward", "step", "look", "disk", "seconds"]
+    at: Literal["backward", "parts", "step", "look", "disk", "seconds"]
     number: float
 
 
@@ -170,7 +170,19 @@ def die_at(moment: Moment) -> None:
     elif moment.at == "step":
         counted(Seat, "step", half=lambda seat, model, batch: seat.player.loss_of(model, batch))
     elif moment.at == "look":
-        counted(Course, "look", half=lambda course: course.objective.validate(course.model))
+        counted(Course, "look", half=half_looked)
+    elif moment.at == "parts":
+        divided = Player.parts
+
+        def parts(*given: Any) -> Iterator[Any]:
+            nonlocal calls
+            for number, part in enumerate(divided(*given)):
+                calls += number == 1
+                if number and calls == moment.number:
+                    die()
+                yield part
+
+        Player.parts = parts
     else:
         counted(checkpoint, "write_tensors", half=half_written)
         for owner, name in (
@@ -180,6 +192,12 @@ def die_at(moment: Moment) -> None:
             (saving, "rotate"),
         ):
             counted(owner, name)
+
+
+def half_looked(course: Course) -> None:
+    for network in course.model.modules():  # the first of them to answer ends it, before its batch is measured
+        network.register_forward_hook(lambda *_: die())
+    course.objective.validate(course.model)
 
 
 def half_written(path: Path, tensors: dict[str, torch.Tensor]) -> None:
