@@ -6,6 +6,7 @@ A GPT whose step takes about so long trains as a stage does: with its run in MLf
 checkpoints, and the live line on a terminal. What is not forward, backward or optimizer, nor the look at the validation
 split, is the loop's own. Beside it the same steps without tracker, checkpoints and terminal, in turns, since threads
 beside the steps slow these instead. With so few steps each one is a point of the curves, which is the most there is.
+And how long a checkpoint of a GPT of 100 M parameters, with its AdamW, keeps a training from its next step.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from results import Row, Section, show
 
 CONTEXT, VOCABULARY, BATCH = 128, 2000, 16
 STEPS_TO_SIZE = 8
-MOST = 0.03
+MOST, LONGEST_STALL_S = 0.03, 0.5
+NUM_CHECKPOINTS = 3
 COMPUTED = ("forward", "backward", "optimizer")
 OWN = ("data", "figures", "checkpoints", "other")
 TRIED = "points are gathered for seconds, and sent at checkpoints; see 'Points are sent together' in docs/decisions.md"
@@ -44,9 +46,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--step-ms", type=float, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", choices=("ours", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("ours", "bare", "stall"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=BATCH, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.side == "stall":
+        print(json.dumps(stalls(args.steps)))  # noqa: T201
+        return
     if args.side:
         print(json.dumps(train_once(args.side, num_steps=args.steps, batch_size=args.batch)))  # noqa: T201
         return
@@ -59,6 +64,11 @@ def main() -> None:
         rounds.append((ours, bare))
         sys.stderr.write(f"round {number + 1}: {as_text(ours)}; bare {as_text(bare)}\n")
     rows = rows_of(rounds)
+    seconds = list(in_own_process("stall", num_steps=NUM_CHECKPOINTS, batch_size=1).values())
+    rows.append(Row(
+        "seconds for which a checkpoint of 100 M parameters stalls the training", seconds, f"{median(seconds):.2f} s",
+        unit="", at_most=LONGEST_STALL_S, tried="its state is copied, 1.2 GB, and written by a thread beside the steps",
+    ))  # fmt: skip
     show(rows, title="the loop's own cost")
     section.record(
         rows, notes=[f"GPT of width 256, 4 layers, {batch_size} rows of {CONTEXT} tokens, {args.steps} steps"]
@@ -157,6 +167,34 @@ def train_once(side: str, *, num_steps: int, batch_size: int) -> Figures:
     known = sum(spent[one] for one in (*COMPUTED, "data", "figures", "checkpoints", "validation"))
     spent["other"] = spent["all"] - known
     return {one: 1000 * spent[one] / num_steps for one in (*COMPUTED, *OWN)}
+
+
+def stalls(number: int) -> Figures:
+    """Return the seconds that the loop waits for each of several checkpoints, with none under way before it."""
+    import torch
+
+    from components.models.facts import Facts
+    from components.models.storage import build
+    from components.params.families import FAMILIES
+    from components.training.checkpoint import Position
+    from components.training.saving import Saver
+
+    given = {"family": "gpt", "hidden_size": 768, "num_layers": 12, "num_heads": 12, "dropout": 0.0}
+    settings: Any = FAMILIES["gpt"].model_validate(given)
+    model = build(settings, Facts(vocab_size=18000, context=512))
+    optimizer = torch.optim.AdamW(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    found: Figures = {}
+    with tempfile.TemporaryDirectory(prefix="modelyard-loop-") as name, Saver(Path(name), keep=1) as saver:
+        saver.make_room(model=model, optimizers=[optimizer])
+        for step in range(number):
+            saver.wait()
+            began = time.perf_counter()
+            saver.save(Position(step=step), model=model, optimizers=[optimizer])
+            found[str(step)] = time.perf_counter() - began
+    return found
 
 
 def settings_of(num_steps: int, batch_size: int) -> dict[str, Any]:
