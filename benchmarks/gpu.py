@@ -194,7 +194,9 @@ def made_up(case: Case, folder: Path) -> Data:
 
 def training_of(case: Case, params: Section, folder: Path) -> Training:
     network = partial(build, params.model, case.facts)
-    return Training(params, case.facts, made_up(case, folder), network, stage="pretrain", title=params.model.family)
+    rows, title = made_up(case, folder / f"rows-{time.monotonic_ns()}"), params.model.family
+    checkpoints = folder / "checkpoints"
+    return Training(params, case.facts, rows, network, stage="pretrain", title=title, checkpoints=checkpoints)
 
 
 class InDoubles(TorchFunctionMode):
@@ -280,8 +282,7 @@ def resumes_exactly(case: Case, folder: Path) -> bool:
 
 def weights(case: Case, params: Section, folder: Path, *, tracker: NullTracker | None = None) -> dict[str, Tensor]:
     """Train, or carry on from what lies in the folder; return the weights at the end."""
-    rows = folder / f"rows-{time.monotonic_ns()}"
-    begun = begin(training_of(case, params, rows), checkpoints=folder / "checkpoints", tracker=NullTracker())
+    begun = begin(training_of(case, params, folder), tracker=NullTracker())
     run(begun, folder, tracker or NullTracker())
     return begun.model.state_dict()
 
@@ -307,8 +308,8 @@ def speed_of(case: Case, folder: Path, *, device: torch.device, rate: float, num
     precision: Precision = "bf16" if device.type == "cuda" else "fp32"
     params = case.params(precision=precision, steps_per_epoch=num_steps)
     before = allocated(device)
-    training = training_of(case, params, folder / "rows")
-    begun = begin(training, checkpoints=folder / "checkpoints", tracker=NullTracker())
+    training = training_of(case, params, folder)
+    begun = begin(training, tracker=NullTracker())
     if case.is_compiled:
         begun.model.compile()
     tracker = Rates()

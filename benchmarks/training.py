@@ -236,10 +236,13 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
     )  # fmt: skip
     facts = read_facts(folder)
     data = Data(folder / "train.parquet", folder / "validation.parquet", None, folder)
-    work = Training(section, facts, data, network=partial(build, section.model, facts), stage="pretrain", title="gpt")
     tracker, points = kept_points()
     with tempfile.TemporaryDirectory() as checkpoints:
-        fitted = fit(work, checkpoints=Path(checkpoints) / "c", tracker=tracker)
+        network = partial(build, section.model, facts)
+        work = Training(
+            section, facts, data, network, stage="pretrain", title="gpt", checkpoints=Path(checkpoints) / "c"
+        )
+        fitted = fit(work, tracker=tracker)
     found = {"rate": rate_of(points, "tokens_per_s"), "loss": fitted.best["validation_loss"]}
     return found | ({"mfu": rate_of(points, "mfu")} if any("mfu" in point for point in points) else {})
 

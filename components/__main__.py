@@ -6,11 +6,15 @@ dvc.yaml calls it without the recipe, which DVC names in the environment: in a c
 import argparse
 import os
 import sys
+import tempfile
 import traceback
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from components.launching import command_of, launch
 from components.params import Recipe, Training
 from components.params.recipe import NO_CHAMPION
 from components.plumbing.artifacts import (
@@ -27,12 +31,13 @@ from components.plumbing.artifacts import (
 )
 from components.plumbing.damage import drop_damaged
 from components.plumbing.environment import forgo_last_collection, prepare_environment
-from components.plumbing.errors import ArtifactError, DiskFullError, GateError, ModelyardError
+from components.plumbing.errors import ArtifactError, DiskFullError, GateError, InputError, ModelyardError
 from components.plumbing.finished import drop_finished, note_finished, note_unfinished
 from components.plumbing.last_good import bring_back
+from components.plumbing.launched import launched
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
-from components.plumbing.logs import configure_logging
+from components.plumbing.logs import be_silent, configure_logging
 from components.plumbing.logs import say as write_line
 from components.plumbing.progress import going_on
 from components.plumbing.stopping import Stopping
@@ -41,7 +46,7 @@ from components.stages import STAGES
 from components.tracking.registry import noted_weights
 from components.tracking.stage_run import PIPELINE_VARIABLE, stage_run
 from components.tracking.store import store_errors
-from components.tracking.tracker import Tracker
+from components.tracking.tracker import NullTracker, Tracker
 from serving.predictors.session import VARIABLE as DEVICE
 
 RUN = "run.json"
@@ -137,6 +142,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         stopping = Stopping()  # which may ask at once: the driver may be gone already
         settings = load_recipe(root, recipe)  # once: what is logged is what runs
+        if (code := of_other_ranks(root, settings, recipe, stage, stopping, debug=args.debug)) is not None:
+            return code
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False, works_for=stopping.drivers),
             store_errors(root),
@@ -148,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
             ):
                 params = section_of(settings, stage).model_dump(mode="json")
                 run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
-                with going_on(f"{stage}@{recipe}"):
+                with going_on(f"{stage}@{recipe}"), ranks_of(settings, stage):
                     run_stage(root, recipe, stage, tracker=run, settings=settings)
                 run.log_end(layout.artifact)
     except Exception as error:
@@ -168,6 +175,76 @@ def main(argv: list[str] | None = None) -> int:
         bring_back(root, [recipe])
         raise
     return 0
+
+
+def of_other_ranks(
+    root: Path, settings: Recipe, recipe: str, stage: str, stopping: Stopping, *, debug: bool
+) -> int | None:
+    """Do what a training on several devices has to do in a process that is not its first rank: start the ranks, or be
+    one of them. Return the exit code, or None in the first rank, and where there is one device.
+
+    Raise InputError where a launcher started several processes for a stage that trains nothing.
+    """
+    found = launched()
+    if not isinstance(section_of(settings, stage), Training):
+        if found is not None and found.size > 1:
+            raise InputError(f"{stage}@{recipe} trains nothing, so one process is enough: start it without a launcher")
+        return None
+    if found is None:
+        if settings.devices is None or settings.devices.count == 1:
+            return None
+        with stopping.work():
+            return launch(command_of(stage, recipe, *["--debug"] if debug else []), settings.devices)
+    if found.rank == 0:
+        return None
+    return follow_first_rank(root, settings, recipe, stage, stopping, debug=debug)
+
+
+def follow_first_rank(
+    root: Path, settings: Recipe, recipe: str, stage: str, stopping: Stopping, *, debug: bool
+) -> int:  # fmt: skip
+    """Do the part of another rank than the first in a stage's trainings; return the exit code. The first one says what
+    went wrong."""
+    from components.fitting import follow  # here, since it takes a second, and most stages train nothing
+
+    be_silent()
+    work, layout = STAGES[stage](settings), Layout(root, recipe, stage)
+    assert work.trainings is not None
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="modelyard-rank-") as folder,
+            stopping.work(),
+            ranks_of(settings, stage),
+        ):  # fmt: skip
+            inputs = layout.inputs(work.Inputs)
+            outputs = layout.outputs(work.Outputs, folder=Path(folder), fingerprint=fingerprint_in(layout, settings))
+            for training in work.trainings(inputs, outputs, tracker=NullTracker()):
+                follow(training)
+    except ModelyardError as error:
+        if debug:
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+@contextmanager
+def ranks_of(settings: Recipe, stage: str) -> Generator[None]:
+    """Have the trainings of a stage in the block run on the recipe's devices, or on those that a launcher started; an
+    error of another rank is raised in place of that which it leads to in this one."""
+    if not isinstance(section_of(settings, stage), Training):
+        yield
+        return
+    from components.training.joining import joined  # here, since it takes a second, and most stages train nothing
+
+    with joined(settings.devices) as ranks:
+        try:
+            yield
+        except BaseException as error:
+            if told := ranks.failed(error):
+                raise told from error
+            raise
 
 
 def say(layout: Layout, error: ModelyardError) -> None:

@@ -1,8 +1,9 @@
 """The training of one section of params.yaml, from the memory check to the trained model, as every stage does it.
 
-The loop and the checkpoints lie in components/training, and the objectives in components/objectives;
-components/estimate tells how much memory and time a training needs. Trainings are seeded: two runs on one machine, with
-the same number of threads, give the same weights, bit for bit, and a run that was stopped carries on.
+It runs on one device or on several. The loop and the checkpoints lie in components/training, and the objectives in
+components/objectives; components/estimate tells how much memory and time a training needs. Trainings are seeded: two
+runs on one machine, with the same number of threads, give the same weights, bit for bit, and a run that was stopped
+carries on.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from components.estimate.prediction import foretold
 from components.estimate.training import Trained, check_memory, told_if_too_large
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
-from components.tracking.tracker import Tracker
+from components.plumbing.errors import InputError
+from components.tracking.tracker import NullTracker, Tracker
 from components.training.allocator import kept_pages
 from components.training.checkpoint import Position
 from components.training.loop import train
@@ -25,6 +27,7 @@ from components.training.machine import Machine, start
 from components.training.objective import Data, Objective
 from components.training.plan import Plan, plan_of
 from components.training.precision import Precision
+from components.training.ranks import Present, Ranks
 from components.training.recomputing import recompute_activations
 
 
@@ -42,6 +45,8 @@ class Training:
     """The name of the section."""
     title: str
     """The name of the training while it runs."""
+    checkpoints: Path
+    """The folder of its checkpoints."""
     first: Callable[[], nn.Module] | None = None
     """A function that makes the network that is trained, with its first weights; None where `network` does."""
 
@@ -99,18 +104,20 @@ class Fitted:
         return self.position.history[-1]["train_loss"]
 
 
-def begin(training: Training, *, checkpoints: Path, tracker: Tracker) -> Begun:
-    """Make everything that the training's first step needs.
+def begin(training: Training, *, tracker: Tracker) -> Begun:
+    """Make everything that the training's first step needs, on each of its ranks.
 
-    Raise InputError where the training does not fit into memory.
+    Raise InputError where the training does not fit into memory, or where its batch cannot be divided among the ranks.
     """
-    params, facts, data = training.params, training.facts, training.data
-    machine = start(params, checkpoints, stage=training.stage)
+    params, facts, data, ranks = training.params, training.facts, training.data, Present.ranks
+    check_batch_size(params, ranks, stage=training.stage)
+    machine = start(params, training.checkpoints, stage=training.stage, ranks=ranks)
     tracker.tag(machine.tags())
     memory = check_memory(
-        params, facts, network=training.network, data=data, stage=training.stage, device=machine.device
+        params, facts, network=training.network, data=data, stage=training.stage, device=machine.device, ranks=ranks
     )  # fmt: skip
-    model = (training.first or training.network)().to(machine.device)
+    # The other ranks get the first one's weights.
+    model = ((training.first if ranks.is_first else None) or training.network)().to(ranks.birthplace)
     if params.activation_checkpointing:
         recompute_activations(model, stage=training.stage)
     objective = OBJECTIVES[objective_of(params)]()(
@@ -120,24 +127,50 @@ def begin(training: Training, *, checkpoints: Path, tracker: Tracker) -> Begun:
     return Begun(objective.model or model, objective, plan_of(params, objective, machine.precision), machine, memory)
 
 
-def fit(training: Training, *, checkpoints: Path, tracker: Tracker) -> Fitted:
-    """Train to the end, or carry on to it from a checkpoint.
+def check_batch_size(params: Trained, ranks: Ranks, *, stage: str) -> None:
+    """Raise InputError where the rows of a batch cannot be divided evenly among the ranks."""
+    whole = params.batch_size
+    if whole == "full" or not whole % ranks.size:
+        return
+    nearest = sorted({max(1, whole // ranks.size) * ranks.size, -(-whole // ranks.size) * ranks.size})
+    raise InputError(
+        f"{stage}.batch_size {whole} does not divide by {ranks.size} devices; set it to "
+        f"{' or '.join(map(str, nearest))}, or devices to a number that divides it"
+    )
+
+
+def fit(training: Training, *, tracker: Tracker) -> Fitted:
+    """Train to the end, or carry on to it from a checkpoint; of several ranks, this is what the first one does.
 
     Raise InputError where the training does not fit into memory, before it or in its course, and TrainingError where a
     figure is not finite or a loss explodes.
     """
-    begun = begin(training, checkpoints=checkpoints, tracker=tracker)
-    model, objective, plan = begun.model, begun.objective, begun.plan
+    begun = begin(training, tracker=tracker)
+    model, position = trained(training, begun, tracker=tracker)
+    num_trained = sum(p.numel() for p in begun.model.parameters() if p.requires_grad)
+    return Fitted(begun.objective.result(model), num_trained, position, begun.machine.precision)
+
+
+def follow(training: Training) -> None:
+    """Do the part of a rank that is not the first in a training, and keep nothing."""
+    tracker = NullTracker()
+    trained(training, begin(training, tracker=tracker), tracker=tracker)
+
+
+def trained(training: Training, begun: Begun, *, tracker: Tracker) -> tuple[nn.Module, Position]:
+    """Take the training's steps on this rank; return the model on the CPU, with the progress."""
+    model, plan, ranks = begun.model, begun.plan, begun.machine.ranks
     with (
         kept_pages(begun.memory.peak if begun.memory else None),
         told_if_too_large(training.params, training.facts, begun.memory, stage=training.stage),
         foretold(
-            model, plan, objective, data=training.data, checkpoints=checkpoints, tracker=tracker
+            model, plan, begun.objective, data=training.data, checkpoints=training.checkpoints, tracker=tracker,
+            ranks=ranks,
         ) as utilisation,
     ):  # fmt: skip
+        objective = ranks.spread(model, begun.objective)
         position = train(
-            model, plan, objective, checkpoints=checkpoints, tracker=tracker, title=training.title,
-            utilisation=utilisation,
+            model, plan, objective, checkpoints=training.checkpoints, tracker=tracker, title=training.title,
+            utilisation=utilisation, ranks=ranks,
         )  # fmt: skip
-    num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Fitted(objective.result(model.cpu()), num_trained, position, begun.machine.precision)
+    return ranks.collected(model), position

@@ -1,7 +1,7 @@
 """The stages by name: what each reads and writes, and how it is run on a recipe. Each is
 imported only when it is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,9 +21,9 @@ class Run(Protocol):
 
 
 class Begin(Protocol):
-    """A function that tells the training of a stage, which would read `inputs` and write `outputs`."""
+    """A function that tells the trainings of a stage, which would read `inputs` and write `outputs`."""
 
-    def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> "Training": ...
+    def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> "Sequence[Training]": ...
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Stage:
     Inputs: type[Any]
     Outputs: type[Any]
     run: Run
-    training: Begin | None = None
-    """The training that the stage is made of, before anything of it is made; None of a stage that trains nothing."""
+    trainings: Begin | None = None
+    """The trainings that the stage is made of, in their order, before anything of them is made; None of a stage that
+    trains nothing."""
 
 
 def _ingest(recipe: Recipe) -> Stage:
@@ -59,16 +60,16 @@ def _pretrain(recipe: Recipe) -> Stage:
     from components.pretrain import MODES, Inputs, Outputs
 
     mode = MODES[recipe.pretrain.mode]()
-    training = partial(mode.training, recipe.pretrain) if mode.training else None
-    return Stage(Inputs, Outputs, partial(mode.run, recipe.pretrain), training)
+    trainings = partial(mode.trainings, recipe.pretrain) if mode.trainings else None
+    return Stage(Inputs, Outputs, partial(mode.run, recipe.pretrain), trainings)
 
 
 def _finetune(recipe: Recipe) -> Stage:
     from components.finetune import MODES, Inputs, Outputs
 
     mode = MODES[recipe.finetune.mode]()
-    training = partial(mode.training, recipe.finetune) if mode.training else None
-    return Stage(Inputs, Outputs, partial(mode.run, recipe.finetune), training)
+    trainings = partial(mode.trainings, recipe.finetune) if mode.trainings else None
+    return Stage(Inputs, Outputs, partial(mode.run, recipe.finetune), trainings)
 
 
 def _evaluate(recipe: Recipe) -> Stage:

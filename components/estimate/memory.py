@@ -13,6 +13,7 @@ import torch
 from components.estimate.trace import Trace
 from components.plumbing.errors import InputError
 from components.plumbing.memory import free_bytes
+from components.training.ranks import Ranks
 
 GB = 1e9
 
@@ -40,6 +41,16 @@ class Memory:
         """Return about how much the process of the training takes at most, with its libraries and the bytes of its
         `rows`."""
         return round(LIBRARIES_BYTES + rows + ALLOCATED * self.peak)
+
+    def of_a_rank(self, ranks: Ranks) -> "Memory":
+        """Return what each of several ranks holds, given what one that holds everything does."""
+        if ranks.parallel != "fsdp":
+            return self
+        weights, gradients, optimizer = (
+            -(-whole // ranks.size) for whole in (self.weights, self.gradients, self.optimizer)
+        )
+        spared = self.weights + self.gradients + self.optimizer - weights - gradients - optimizer
+        return Memory(weights, gradients, optimizer, self.activations, max(0, self.peak - spared))
 
     @property
     def between(self) -> int:

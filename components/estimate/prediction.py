@@ -24,6 +24,7 @@ from components.training.loop import POINTS_OF_A_CURVE
 from components.training.objective import Batch, Data, Objective
 from components.training.plan import Plan
 from components.training.precision import matrix_rate
+from components.training.ranks import ALONE, Ranks
 from components.training.splits import count_rows, count_values
 from components.training.utilisation import Utilisation
 
@@ -181,14 +182,18 @@ def is_whole(batch: object) -> bool:
 
 @contextmanager
 def foretold(
-    model: nn.Module, plan: Plan, objective: Objective, *, data: Data, checkpoints: Path, tracker: Tracker
+    model: nn.Module, plan: Plan, objective: Objective, *, data: Data, checkpoints: Path, tracker: Tracker,
+    ranks: Ranks = ALONE,
 ) -> Generator[Utilisation | None]:  # fmt: skip
     """Log how long the training in this block will take, and then how long it took, as `predicted_s` and `actual_s`;
     yield what is needed to tell its share of the machine's limit, None where that is not known.
 
-    A training that carries on from a checkpoint does only a part of it; then nothing is told. A prediction that fails
-    is no reason not to train.
+    A training that carries on from a checkpoint does only a part of it, and on several devices the time between them is
+    not known; then nothing is told. A prediction that fails is no reason not to train.
     """
+    if ranks.size > 1:
+        yield utilisation_of_ranks(model, plan, objective, ranks=ranks)
+        return
     if has_checkpoint(checkpoints):
         yield kept_utilisation(checkpoints)
         return
@@ -222,6 +227,22 @@ def measured_utilisation(
     utilisation = Utilisation(found.flops_per_unit, matrix_rate(plan.precision, device=device))
     write_json(checkpoints / UTILISATION, asdict(utilisation))
     return utilisation
+
+
+def utilisation_of_ranks(
+    model: nn.Module, plan: Plan, objective: Objective, *, ranks: Ranks
+) -> Utilisation | None:  # fmt: skip
+    """Return what the share of all devices' limit is told by; None where it cannot be told, and on other ranks than the
+    first."""
+    limit = matrix_rate(plan.precision, device=ranks.device)  # by all at once, as in a step
+    if not ranks.is_first:
+        return None
+    try:
+        flops = flops_of_a_unit(model, plan, objective)
+    except (ModelyardError, RuntimeError, NotImplementedError) as error:  # torch's are of the second kind
+        logger.warning("the operations of a step cannot be counted: %s: %s", type(error).__name__, error)
+        return None
+    return Utilisation(flops, ranks.size * limit) if flops else None
 
 
 def kept_utilisation(checkpoints: Path) -> Utilisation | None:

@@ -32,6 +32,7 @@ from components.plumbing.errors import InputError, ModelyardError
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
 from components.training.precision import Precision, choose_precision
+from components.training.ranks import ALONE, Ranks
 from components.training.recomputing import recompute_activations
 from components.training.splits import count_rows, count_values
 
@@ -76,7 +77,7 @@ class Step:
 
 def check_memory(
     params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, stage: str,
-    device: torch.device | None = None,
+    device: torch.device | None = None, ranks: Ranks = ALONE,
 ) -> Memory | None:  # fmt: skip
     """Return the memory that the training needs, before anything of it is made.
 
@@ -85,16 +86,19 @@ def check_memory(
 
     `network` makes the network that the training starts from; it is called where tensors have no numbers, so that
     nothing is allocated. `data` is what preprocess left, of which only sizes are read. Nothing is drawn from torch's
-    random state.
+    random state. Of several ranks, each holds its rows of a batch and, where they are sharded, its part of the weights.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     counts = counts_in(data, facts)
     if params.batch_size != "full":  # more rows than fill a batch would not make it larger
         counts = replace(counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0)
 
+    if ranks.size > 1:
+        params = of_a_rank(params, rows_of_a_batch(counts, params), ranks=ranks)
+
     def needed(params: Trained) -> Memory:
         with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
-            return memory_of(step.trace)
+            return memory_of(step.trace).of_a_rank(ranks)
 
     try:
         memory = needed(params)
@@ -110,6 +114,13 @@ def check_memory(
     lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=free, device=device, stage=stage, lower=lower, smaller=smaller)
     return memory
+
+
+def of_a_rank(params: Trained, num_rows: int, *, ranks: Ranks) -> Trained:
+    """Return the settings of a training on the rows that one of several ranks has of a batch of `num_rows`."""
+    own = -(-num_rows // ranks.size)
+    micro = params.micro_batch_size
+    return params.model_copy(update={"batch_size": own, "micro_batch_size": micro if micro and micro < own else None})
 
 
 @contextmanager

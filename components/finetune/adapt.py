@@ -73,21 +73,28 @@ def adapt(
 
     The encoder begins with the pretrained weights, or with random ones where `pretrained` is false.
     """
-    work = training_of(params, inputs, facts, name=to.name, pretrained=pretrained)
-    fitted = fit(work, checkpoints=outputs.checkpoints / to.name, tracker=tracker)
+    work = training_of(params, inputs, outputs, facts, name=to.name, pretrained=pretrained)
+    fitted = fit(work, tracker=tracker)
     merged = merge(cast(EncoderClassifier, fitted.model))
     save(merged, to, family="encoder", settings=None, facts=facts)
     make_openable(to, predictor=inputs.predictor)
     return trained_on_labels(replace(fitted, model=merged)), fitted.position
 
 
-def training(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Training:
-    """Return the training of the pretrained encoder, without that of its control."""
+def trainings(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> tuple[Training, ...]:
+    """Return the training of the pretrained encoder and, where the recipe asks for one, that of its control."""
     del tracker
-    return training_of(params, inputs, read_facts(inputs.predictor), name=outputs.model.name, pretrained=True)
+    facts = read_facts(inputs.predictor)
+    adapted = training_of(params, inputs, outputs, facts, name=outputs.model.name, pretrained=True)
+    if not params.control:
+        return (adapted,)
+    control = training_of(of_control(params), inputs, outputs, facts, name=outputs.control.name, pretrained=False)
+    return adapted, control
 
 
-def training_of(params: Adapt, inputs: Inputs, facts: Facts, *, name: str, pretrained: bool) -> Training:
+def training_of(
+    params: Adapt, inputs: Inputs, outputs: Outputs, facts: Facts, *, name: str, pretrained: bool
+) -> Training:
     """Return the training of a classifier that will lie in the folder `name`."""
     labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
 
@@ -99,20 +106,24 @@ def training_of(params: Adapt, inputs: Inputs, facts: Facts, *, name: str, pretr
     return Training(
         params, facts, Data(inputs.train, inputs.validation, None, inputs.predictor),
         network=partial(network, pretrained=False), first=partial(network, pretrained=pretrained),
-        stage="finetune", title=f"finetune {name}",
+        stage="finetune", title=f"finetune {name}", checkpoints=outputs.checkpoints / name,
     )  # fmt: skip
 
 
 def adapt_nothing(
     params: Adapt, inputs: Inputs, facts: Facts, *, outputs: Outputs, tracker: Tracker
 ) -> tuple[Trained, Position]:
-    """Train the control, the same network from random weights; return its figures and the progress of its training.
+    """Train the control, the same network from random weights; return its figures and the progress of its training."""
+    return adapt(
+        of_control(params), inputs, facts, to=outputs.control, outputs=outputs, tracker=ControlTracker(tracker),
+        pretrained=False,
+    )  # fmt: skip
+
+
+def of_control(params: Adapt) -> Adapt:
+    """Return the settings of the control.
 
     All of its weights are trained, whatever the recipe freezes: freezing keeps what is known, and random weights know
     nothing.
     """
-    everything = params.model_copy(update={"way": Full(name="full", freeze=())})
-    return adapt(
-        everything, inputs, facts, to=outputs.control, outputs=outputs, tracker=ControlTracker(tracker),
-        pretrained=False,
-    )  # fmt: skip
+    return params.model_copy(update={"way": Full(name="full", freeze=())})

@@ -1,6 +1,6 @@
 """The modes of finetune by name, each imported only when it is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,9 +18,9 @@ class Make(Protocol):
 
 
 class Begin(Protocol):
-    """The function that tells the training of a mode of finetune, of which nothing is made yet."""
+    """The function that tells the trainings of a mode of finetune in their order, of which nothing is made yet."""
 
-    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> "Training": ...
+    def __call__(self, params: Any, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> "Sequence[Training]": ...
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Mode:
     """A mode of finetune."""
 
     run: Make
-    training: Begin | None = None
+    trainings: Begin | None = None
     """None of a mode that trains nothing."""
 
 
 def _adapt() -> Mode:
-    from components.finetune.adapt import run, training
+    from components.finetune.adapt import run, trainings
 
-    return Mode(run, training)
+    return Mode(run, trainings)
 
 
 def _none() -> Mode:
@@ -45,9 +45,9 @@ def _none() -> Mode:
 
 
 def _train() -> Mode:
-    from components.finetune.train import run, training
+    from components.finetune.train import run, trainings
 
-    return Mode(run, training)
+    return Mode(run, trainings)
 
 
 MODES: dict[str, Callable[[], Mode]] = {"adapt": _adapt, "none": _none, "train": _train}

@@ -22,8 +22,8 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
     Raise InputError where the training does not fit into memory, or where `params.source` holds another kind of model,
     and SourceError where the model of `params.source` read other tokens.
     """
-    work = training(params, inputs, outputs, tracker=tracker)
-    fitted = fit(work, checkpoints=outputs.checkpoints, tracker=tracker)
+    (work,) = trainings(params, inputs, outputs, tracker=tracker)
+    fitted = fit(work, tracker=tracker)
     save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=work.facts)
     make_openable(outputs.model, predictor=inputs.predictor)
     write_no_control(outputs.control)
@@ -31,14 +31,16 @@ def run(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: T
     return trained_on_labels(fitted)
 
 
-def training(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Training:
-    """Return the training of the recipe's own model on the labels."""
+def trainings(params: TrainFromLabels, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> tuple[Training]:
+    """Return the only training, that of the recipe's own model on the labels."""
     facts = read_facts(inputs.predictor)
     first = partial(
         first_weights, params.model, facts, params.source, stage="finetune", predictor=inputs.predictor,
         root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
     )  # fmt: skip
-    return Training(
+    only = Training(
         params, facts, Data(inputs.train, inputs.validation, None, inputs.predictor),
         network=partial(build, params.model, facts), first=first, stage="finetune", title="finetune",
+        checkpoints=outputs.checkpoints,
     )  # fmt: skip
+    return (only,)

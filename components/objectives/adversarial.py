@@ -56,9 +56,6 @@ class GanBatch:
     moves: Tensor
     """The shifts in pixels down and right, (3, B, 2): of real rows, generated rows and rows of the generator's step."""
 
-    begins: bool = True
-    """Whether its step begins with it, as it does not with a later part of a batch."""
-
     @property
     def num_units(self) -> int:
         """The number of rows."""
@@ -67,7 +64,7 @@ class GanBatch:
     def parts(self, size: int) -> list["GanBatch"]:
         """Return the rows, with what is drawn for each, in parts of at most `size`."""
         return [
-            GanBatch(self.row[cut], self.values[cut], self.latents[cut], self.moves[:, cut], begins=not cut.start)
+            GanBatch(self.row[cut], self.values[cut], self.latents[cut], self.moves[:, cut])
             for cut in cuts(len(self.row), size)
         ]
 
@@ -105,12 +102,7 @@ class Game:
     """The value that comes in from outside of a shifted image: 0 of the source, in the model's scale."""
 
     def discriminator_loss(self, model: Any, batch: GanBatch) -> Tensor:
-        """Return the cross-entropy of real rows as nearly 1 and of generated rows as 0.
-
-        It begins each step, so the running mean of the generator follows here, one step behind.
-        """
-        if isinstance(model, Averaged) and batch.begins:
-            model.follow()
+        """Return the cross-entropy of real rows as nearly 1 and of generated rows as 0."""
         with torch.no_grad():
             generated = model.generator(batch.latents).float()  # (B, N)
         seen = torch.cat([self.shifted(batch.values, batch.moves[0]), self.shifted(generated, batch.moves[1])])
@@ -214,8 +206,15 @@ def prepare(
         validate=validate,
         unit="rows",
         model=model if settings.averaging is None else Averaged(gan, share=settings.averaging),
+        before_step=follow,
         result=lambda trained: kept(trained, model),
     )
+
+
+def follow(trained: nn.Module) -> None:
+    """Have the running mean of the generator's weights, where one is kept, follow one step behind."""
+    if isinstance(trained, Averaged):
+        trained.follow()
 
 
 def fixed_latents(count: int, *, size: int, device: torch.device) -> Tensor:

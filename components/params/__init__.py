@@ -7,6 +7,7 @@ default, except keys that a source, a format or a contract does not need at all 
 
 from components.params.arrays import ArrayData
 from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned
+from components.params.devices import Devices
 from components.params.families import FAMILIES, EncoderSettings, FamilySettings, ModelSettings
 from components.params.finetune import (
     Adapt,
@@ -94,6 +95,7 @@ __all__ = [
     "Contract",
     "CsvFormat",
     "DataSource",
+    "Devices",
     "EarlyStopping",
     "Effects",
     "EncoderSettings",

@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from components.params.arrays import ArrayData
 from components.params.compress import Compress
+from components.params.devices import GivenDevices
 from components.params.finetune import Adapt, Finetune, NoFinetuning, TrainFromLabels
 from components.params.ingest import Ingest
 from components.params.monitoring import Monitoring
@@ -60,6 +61,9 @@ class Recipe:
     evaluate: Evaluate
     compress: Compress
     package: Package
+    devices: GivenDevices = None
+    """The devices on which the trainings run together; null takes one, or as many as a launcher (torchrun, accelerate
+    launch) started. A batch is the same on any number of them, so this is no part of what a stage is known by."""
     champion: str | None = None
     """The file whose change makes preprocess and the trainings run again: `NO_CHAMPION`, or the recipe's champion.json
     where a source or the tokenizer is `champion`. dvc.yaml needs a path here, so a recipe must have one."""

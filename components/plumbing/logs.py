@@ -36,6 +36,12 @@ def configure_logging(*, debug: bool = False) -> None:
         logger.addHandler(handler(logging.INFO))
 
 
+def be_silent() -> None:
+    """Log nothing of our own but errors: another process says it."""
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def handler(level: int) -> logging.Handler:
     made = LineHandler()
     made.setLevel(level)

@@ -98,6 +98,22 @@ class Bar:
                 write_json(Path(path), {**state, "milestones": Shown.milestones}, durable=False)
 
 
+class UnseenBar(Bar):
+    """The bar of work that another process shows."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def update(self, done: int, figures: object = None) -> None:
+        self.done = done
+
+    def milestone(self, text: str) -> None:
+        pass
+
+    def leave(self, *, at_once: bool = False) -> None:
+        pass
+
+
 class Shown:
     """The display of this process: the open bars, each within the one before; the last is the one that is seen."""
 

@@ -45,8 +45,8 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
     Raise InputError where the training does not fit into memory, or where `params.source` holds another kind of model,
     and SourceError where the model of `params.source` read other tokens.
     """
-    work = training(params, inputs, outputs, tracker=tracker)
-    fitted = fit(work, checkpoints=outputs.checkpoints / "train", tracker=tracker)
+    (work,) = trainings(params, inputs, outputs, tracker=tracker)
+    fitted = fit(work, tracker=tracker)
     save(fitted.model, outputs.model, family=params.model.family, settings=params.model, facts=work.facts)
     make_openable(outputs.model, predictor=inputs.predictor)
     write_history(outputs.history, fitted.position.history)
@@ -65,14 +65,16 @@ def run(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: 
     )
 
 
-def training(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Training:
-    """Return the training of the model on the recipe's own rows."""
+def trainings(params: PretrainFromData, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> tuple[Training]:
+    """Return the only training, that of the model on the recipe's own rows."""
     facts = read_facts(inputs.predictor)
     first = partial(
         first_weights, params.model, facts, params.source, stage="pretrain", predictor=inputs.predictor,
         root=inputs.project, work=outputs.checkpoints / "source", tracker=tracker,
     )  # fmt: skip
-    return Training(
+    only = Training(
         params, facts, Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor),
         network=partial(build, params.model, facts), first=first, stage="pretrain", title="pretrain",
+        checkpoints=outputs.checkpoints / "train",
     )  # fmt: skip
+    return (only,)

@@ -54,12 +54,13 @@ class Profile:
     """The path of the trace, which Perfetto and TensorBoard open."""
 
 
-def profile(training: Training, *, num_steps: int, trace: Path, checkpoints: Path, tracker: Tracker) -> Profile:
+def profile(training: Training, *, num_steps: int, trace: Path, tracker: Tracker) -> Profile:
     """Take the training's first steps, and keep nothing of them but the trace.
 
-    `checkpoints` is an empty folder. Raise InputError where the training is too short, or does not fit into memory.
+    The training's folder of checkpoints is empty. Raise InputError where the training is too short, or does not fit
+    into memory.
     """
-    begun = begin(training, checkpoints=checkpoints, tracker=tracker)
+    begun = begin(training, tracker=tracker)
     machine, plan = begun.machine, begun.plan
     num_steps = num_possible(begun, wanted=num_steps)
     if num_steps < 1:

@@ -145,20 +145,28 @@ def check_batch_norm(
 ) -> None:
     """Raise InputError where batch norm would see a batch of a single row, from which it can make no statistics, or the
     parts of a batch, whose statistics are not those of the whole."""
-    if not any(isinstance(part, BATCH_NORMS) for part in model.modules()):
+    if not has_batch_norm(model):
         return
     if micro_batch_size:
-        raise InputError(
-            "batch norm makes its statistics from the rows that are computed at once, so with "
-            f"{stage}.micro_batch_size a step would not be that of the whole batch; leave it out, or set batch_norm to "
-            "false"
-        )
+        raise parts_of_batch_norm(f"{stage}.micro_batch_size", "leave it out")
     last = batch_size if steps else (num_rows - 1) % batch_size + 1
     if last == 1:
         raise InputError(
             f"batch norm needs two rows or more, but of {num_rows} rows in batches of {batch_size} one batch has a "
             f"single row; change {stage}.batch_size, or set batch_norm to false"
         )
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    return any(isinstance(part, BATCH_NORMS) for part in model.modules())
+
+
+def parts_of_batch_norm(setting: str, instead: str) -> InputError:
+    """Return the error of a batch that a setting would divide, where batch norm needs it whole."""
+    return InputError(
+        f"batch norm makes its statistics from the rows that are computed at once, so with {setting} a step would not "
+        f"be that of the whole batch; {instead}, or set batch_norm to false"
+    )
 
 
 def drawn(random: np.random.Generator, num_rows: int, *, batch_size: int, steps: int | None) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ stopped.
 
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from components.plumbing.artifacts import (
 )
 from components.plumbing.errors import ArtifactError, InputError
 from components.training.precision import Precision
+from components.training.ranks import ALONE, Ranks, random_state
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,9 @@ class Position:
     """The number format of the steps so far, which a resumed training keeps."""
     num_threads: int | None = None
     """The number of threads of the steps so far, on which the last digits of the weights depend; a resumed training
-    keeps it, too."""
+    keeps it, too, on as many ranks."""
+    num_ranks: int = 1
+    """The number of ranks of the steps so far."""
 
     @property
     def name(self) -> str:
@@ -95,6 +98,7 @@ class Manner:
 
     precision: Precision | None = None
     num_threads: int | None = None
+    num_ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,22 +113,34 @@ class Snapshot:
 
 
 def snapshot(
-    position: Position, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], copies: Tensors | None
-) -> Snapshot:
+    position: Position, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], copies: Tensors | None,
+    ranks: Ranks = ALONE,
+) -> Snapshot:  # fmt: skip
     """Return a training's state, copied into `copies`, so that the training may go on while it is written; the state
-    itself where that is None."""
+    itself where that is None. Other ranks than the first call `hand_over` meanwhile."""
     state = state_of(model, optimizers)
     if copies is None:
         tensors = {
-            file: {name: value.cpu().contiguous() for name, value in named.items()} for file, named in state.items()
+            file: {name: ranks.whole(value).cpu().contiguous() for name, value in named.items()}
+            for file, named in state.items()
         }
     else:
         make_room(copies, state)
         for file, named in state.items():
             for name, value in named.items():
-                copy_into(copies[file][name], value)
+                copy_into(copies[file][name], ranks.whole(value))
         tensors = copies
+    others = {f"{RANDOM}{name}": value for name, value in ranks.random_states().items()}
+    tensors = tensors | {TRAINING: tensors[TRAINING] | others}
     return Snapshot(position.name, asdict(position), tensors, best_of(position))
+
+
+def hand_over(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], *, ranks: Ranks) -> None:
+    """Give the first rank what its snapshot needs of this one."""
+    for named in state_of(model, optimizers).values():
+        for value in named.values():
+            ranks.whole(value)
+    ranks.random_states()
 
 
 def copy_into(target: Tensor, value: Tensor) -> None:
@@ -265,16 +281,29 @@ def kept_manner(folder: Path) -> Manner:
     for path in newest_first(folder)[:1]:
         fault_of(path)
     left = last_position(folder)
-    return Manner(left.precision, left.num_threads) if left else Manner()
+    return Manner(left.precision, left.num_threads, left.num_ranks) if left else Manner()
 
 
-def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Position | None:
+def load_checkpoint(
+    folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], ranks: Ranks = ALONE
+) -> Position | None:
     """Restore model, optimizers and random states from the last checkpoint that is whole; return its position, or None
-    without one.
+    without one. Only the first rank reads it, and it may be of any number of them.
 
     One that is damaged, or whose best weights are, is taken away, which a line says. Raise InputError where a newer
     version of Modelyard wrote it.
     """
+    found = ranks.first_does(lambda: name_of_last_whole(folder))
+    if found is None:
+        return None
+    position = Position(**ranks.first_does(lambda: read_json(folder / found / POSITION)))
+    restore(folder / found, position, model=model, optimizers=optimizers, ranks=ranks)
+    return position
+
+
+def name_of_last_whole(folder: Path) -> str | None:
+    """Return the name of the last checkpoint that is whole, with its best weights; None without one. Those that are
+    not are taken away."""
     if (folder / "last").is_dir():
         logger.warning("the checkpoint %s is of an older version of Modelyard: training begins anew", folder / "last")
         shutil.rmtree(folder / "last")
@@ -289,8 +318,7 @@ def load_checkpoint(folder: Path, *, model: nn.Module, optimizers: Sequence[torc
             logger.warning("%s: the checkpoint is taken away, and training %s", fault, then)
             remove(checkpoint)
             continue
-        restore(checkpoint, model=model, optimizers=optimizers)
-        return position
+        return checkpoint.name
     return None
 
 
@@ -303,59 +331,73 @@ def fault_of_best(folder: Path, position: Position) -> str | None:
     return fault_of(found[0]) if found else f"{folder / best}* with the best weights is missing"
 
 
-def restore(checkpoint: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+def restore(
+    checkpoint: Path, position: Position, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], ranks: Ranks
+) -> None:
     """Give model, optimizers and random states the values of a checkpoint."""
-    fill(model, load_file(checkpoint / MODEL))
-    left = load_file(checkpoint / TRAINING)
+    fill(model, checkpoint / MODEL, ranks=ranks)
     states: list[dict[str, Any]] = [{**optimizer.state_dict(), "state": {}} for optimizer in optimizers]
-    for key, value in left.items():
-        if not key.startswith(RANDOM):
-            player, index, name = key.split(".", 2)
-            states[int(player)]["state"].setdefault(int(index), {})[name] = value
+    indexed = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in optimizers]
+    random: dict[str, Tensor] = {}
+    for key, value in read_on_first(checkpoint / TRAINING, ranks=ranks):
+        if key.startswith(RANDOM):
+            random[key.removeprefix(RANDOM)] = value
+            continue
+        player, index, name = key.split(".", 2)
+        parameter = indexed[int(player)][int(index)]
+        held = ranks.laid_out(value, parameter) if value.shape == parameter.shape else value
+        states[int(player)]["state"].setdefault(int(index), {})[name] = held
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict(state)
-    torch.set_rng_state(left[f"{RANDOM}cpu"])
-    if f"{RANDOM}cuda" in left and torch.cuda.is_available():
-        torch.cuda.set_rng_state(left[f"{RANDOM}cuda"])
+    ranks.restore_random(random, step=position.step)
 
 
-def load_best(folder: Path, position: Position, model: nn.Module) -> None:
+def load_best(folder: Path, position: Position, model: nn.Module, *, ranks: Ranks = ALONE) -> None:
     """Load the weights of the best look back into the model; raise ArtifactError where they are damaged."""
-    if fault := fault_of_best(folder, position):
-        raise ArtifactError(f"{fault}: run again, and training carries on from the last checkpoint that is whole")
-    best = best_of(position)
-    if best is not None:
-        found = next(path for path in newest_first(folder) if path.name.startswith(best))
-        fill(model, load_file(found / MODEL))
+
+    def place_of_best() -> str | None:
+        if fault := fault_of_best(folder, position):
+            raise ArtifactError(f"{fault}: run again, and training carries on from the last checkpoint that is whole")
+        best = best_of(position)
+        return next((path.name for path in newest_first(folder) if best and path.name.startswith(best)), None)
+
+    if (found := ranks.first_does(place_of_best)) is not None:
+        fill(model, folder / found / MODEL, ranks=ranks)
 
 
-def random_state() -> dict[str, Tensor]:
-    """Return the random states of the CPU and, where there is one, the GPU, on which dropout depends."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+def read_on_first(path: Path, *, ranks: Ranks) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a file by name, which the first rank alone reads."""
+    return ranks.from_first(load_file(path) if ranks.is_first else {})
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the model's tensors by name, those that are tied once, by their first name."""
-    first = first_names(model.state_dict().items())
-    return {name: value.detach() for name, value in model.state_dict().items() if first[name] == name}
+    first = first_names(model)
+    return {name: value for name, value in model.state_dict().items() if first[name] == name}
 
 
-def fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Give the model the tensors that `weights_of` returned."""
-    first = first_names(model.state_dict().items())
-    model.load_state_dict({name: tensors[known] for name, known in first.items()})
+def fill(model: nn.Module, weights: Path, *, ranks: Ranks) -> None:
+    """Give the model the tensors of a checkpoint, as `weights_of` named them."""
+    present, first = model.state_dict(), first_names(model)
+    read = {name: ranks.laid_out(value, present[name]) for name, value in read_on_first(weights, ranks=ranks)}
+    model.load_state_dict({name: read[known] for name, known in first.items()})
 
 
-def first_names(named: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
-    """Return for each name the first one of the same tensor: its own, or that which it is tied to."""
-    firsts: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Return for each name of a model's tensors the first one of the same tensor: its own, or that which it is tied
+    to."""
+    firsts: dict[object, str] = {}
     return {
-        name: name if not value.numel() else firsts.setdefault((value.data_ptr(), value.shape, value.stride()), name)
-        for name, value in named
+        name: name if not value.numel() else firsts.setdefault(identity(value), name)
+        for name, value in model.state_dict(keep_vars=True).items()
     }
+
+
+def identity(tensor: Tensor) -> object:
+    """Return what two names of one tensor have alike; one that is cut among ranks has no place in memory."""
+    if type(tensor) in (Tensor, nn.Parameter):
+        return tensor.data_ptr(), tensor.shape, tensor.stride()
+    return id(tensor)
 
 
 def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from components.plumbing.progress import Bar, Figure, progress
+from components.plumbing.errors import TrainingError
+from components.plumbing.progress import Bar, Figure, UnseenBar, progress
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position, has_checkpoint, load_best, load_checkpoint
 from components.training.copies import copied_ahead
@@ -20,6 +21,7 @@ from components.training.dropping import fast_masks
 from components.training.objective import Batch, Objective
 from components.training.phases import drawn
 from components.training.plan import Plan
+from components.training.ranks import ALONE, Ranks
 from components.training.saving import Saver
 from components.training.seats import BadStepError, Seat, own, remember
 from components.training.stopping import is_better, is_over, key_of, left_out, not_finite, stopped
@@ -35,7 +37,7 @@ SHOWN_EVERY_S = 1.0
 
 def train(
     model: nn.Module, plan: Plan, objective: Objective, *, checkpoints: Path, tracker: Tracker, title: str,
-    utilisation: Utilisation | None = None, course: "Callable[..., Course] | None" = None,
+    utilisation: Utilisation | None = None, course: "Callable[..., Course] | None" = None, ranks: Ranks = ALONE,
 ) -> Position:  # fmt: skip
     """Train `model` in place, and leave it with the weights of the best look, or of the end without early stopping.
 
@@ -47,24 +49,26 @@ def train(
     DiskFullError where a checkpoint cannot be written; the last one stays. Raise InputError where the metric of early
     stopping is not measured, or where a newer version of Modelyard wrote the checkpoint.
     """
-    seats = [Seat(player) for player in objective.players]
-    position = load_checkpoint(checkpoints, model=model, optimizers=[seat.optimizer for seat in seats]) or Position()
-    position.precision, position.num_threads = plan.precision, torch.get_num_threads()
+    seats = [Seat(player, ranks) for player in objective.players]
+    optimizers = [seat.optimizer for seat in seats]
+    position = load_checkpoint(checkpoints, model=model, optimizers=optimizers, ranks=ranks) or Position()
+    position.precision, position.num_threads, position.num_ranks = plan.precision, torch.get_num_threads(), ranks.size
     if position.step:
         logger.info("carrying on from step %d of %d", position.step, plan.num_steps)
-    saving = Saver(checkpoints, keep=plan.checkpoints.keep)
+    saving = Saver(checkpoints, keep=plan.checkpoints.keep, ranks=ranks)
     dropping = fast_masks() if plan.fast_dropout else nullcontext()
-    with progress(title, total=plan.num_steps, done=position.step) as bar, saving as saver, dropping:
+    shown = progress(title, total=plan.num_steps, done=position.step) if ranks.is_first else nullcontext(UnseenBar())
+    with shown as bar, saving as saver, dropping:
         under_way = (course or Course)(
-            model, plan, objective, seats, position, checkpoints, saver, tracker, bar, utilisation
+            model, plan, objective, seats, position, checkpoints, saver, tracker, bar, utilisation, ranks
         )  # fmt: skip
-        if plan.on_spike and not has_checkpoint(checkpoints):
+        if plan.on_spike and not ranks.first_does(lambda: has_checkpoint(checkpoints)):
             under_way.save()
         while position.epoch < plan.num_epochs and not is_over(position, plan.early_stopping):
             under_way.go_to_next_look()
             under_way.look()
     if plan.early_stopping:
-        load_best(checkpoints, position, model)
+        load_best(checkpoints, position, model, ranks=ranks)
     else:
         position.best_epoch, position.best_look = position.epoch, len(position.history)
     return position
@@ -84,6 +88,7 @@ class Course:
     tracker: Tracker
     bar: Bar
     utilisation: Utilisation | None = None
+    ranks: Ranks = ALONE
     saved_at: float = field(default_factory=time.monotonic)
     """When the last checkpoint was made, on the clock of time.monotonic."""
     spoke_at: float = field(default_factory=time.monotonic)
@@ -143,12 +148,13 @@ class Course:
         if settings.every_steps:
             return self.position.step % settings.every_steps == 0
         interval_s = CHECKPOINT_INTERVAL_S if settings.interval_s is None else settings.interval_s
-        return time.monotonic() - self.saved_at > interval_s
+        return self.ranks.first_does(lambda: time.monotonic() - self.saved_at > interval_s)
 
     def step(self, batch: Batch) -> dict[str, float] | None:
         """Have each player take its step on a batch; return their figures, or None where it was a bad one, and the
         training was taken back."""
         seen: dict[str, float] = {}
+        self.objective.before_step(self.model)
         for seat in self.seats:
             if len(self.seats) > 1:
                 own(self.everything, seat.trained)
@@ -169,13 +175,17 @@ class Course:
         self.saver.wait()
         step, settings = self.position.step + 1, self.plan.on_spike
         if settings is None or len(self.position.left_out) >= settings.rollback:
+            if not self.ranks.is_first:
+                raise TrainingError(str(error)) from error
             raise stopped(error, seat, batch, self.plan, self.position, self.checkpoints, self.tracker) from error
-        left = left_out(error, seat, batch, step=step, checkpoints=self.checkpoints, tracker=self.tracker)
-        found = load_checkpoint(self.checkpoints, model=self.model, optimizers=[seat.optimizer for seat in self.seats])
+        optimizers = [seat.optimizer for seat in self.seats]
+        found = load_checkpoint(self.checkpoints, model=self.model, optimizers=optimizers, ranks=self.ranks)
         assert found is not None, "a training that may be taken back begins with a checkpoint"
+        if self.ranks.is_first:
+            left = left_out(error, seat, batch, step=step, checkpoints=self.checkpoints, tracker=self.tracker)
+            logger.warning("%s at step %d: back to step %d; the batch is left out (%s)", error, step, found.step, left)
         vars(self.position).update(vars(found))
         self.position.left_out.append(step)
-        logger.warning("%s at step %d: back to step %d; the batch is left out (%s)", error, step, found.step, left)
         self.save()
 
     def speak(self, seen: dict[str, float]) -> None:
@@ -200,7 +210,8 @@ class Course:
         _, looked_at, _ = next_look(position, plan)
         num_left_out = sum(step > looked_at for step in position.left_out)
         figures = mean_losses(position, self.seats, position.step - looked_at - num_left_out)
-        figures |= self.objective.validate(self.model)
+        measured = self.objective.validate(self.model)
+        figures |= self.ranks.first_does(lambda: measured)  # of which decisions hang, which are to be the same
         if plan.on_spike:
             figures["num_left_out"] = len(position.left_out)
         if not all(map(math.isfinite, figures.values())):

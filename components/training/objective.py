@@ -104,6 +104,8 @@ class Objective:
     unit: Literal["tokens", "rows"]
     model: nn.Module | None = None
     """The model that is trained, such as one with a head for the objective alone; None for the given model."""
+    before_step: Callable[[nn.Module], None] = lambda model: None
+    """A function of the model that is called as each step begins, before the players take theirs."""
     result: Callable[[nn.Module], nn.Module] = lambda model: model
     """A function of the trained model that returns the model to keep, without a head that only the objective needs.
 

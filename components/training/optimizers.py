@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from components.params import Clip, Optimizer, Schedule
+from components.training.ranks import ALONE, Ranks
 from components.training.rows import add_up, numbers_of, step_on_rows
 
 # torch's own defaults of OneCycleLR: the first rate is the highest / 25, the last one the first / 10,000.
@@ -91,11 +92,13 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * progress))
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None) -> Tensor:
-    """Clip the gradients as the recipe says; return their norm before."""
+def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None, *, ranks: Ranks = ALONE) -> Tensor:
+    """Clip the gradients as the recipe says; return their norm before, over all ranks."""
     for parameter in parameters:
         add_up(parameter)
-    norm = torch.nn.utils.get_total_norm([numbers_of(p.grad) for p in parameters if p.grad is not None])
+    norm = ranks.whole(
+        torch.nn.utils.get_total_norm([numbers_of(p.grad) for p in parameters if p.grad is not None])
+    )
     if clip is None:
         return norm
     by_rows = [p for p in parameters if p.grad is not None and p.grad.is_sparse]

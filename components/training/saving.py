@@ -13,6 +13,7 @@ from components.training.checkpoint import (
     Position,
     Snapshot,
     Tensors,
+    hand_over,
     make_room,
     num_bytes_of,
     rotate,
@@ -20,6 +21,7 @@ from components.training.checkpoint import (
     state_of,
     write,
 )
+from components.training.ranks import ALONE, Ranks
 
 ROOM = 2
 """How many times the memory of the copies is to be free: a step needs more at its worst moment than between two."""
@@ -31,9 +33,9 @@ class Saver:
     What stops a write is raised by the next call of `save`, `check` or `wait`, and at the end of the context.
     """
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    def __init__(self, folder: Path, *, keep: int, ranks: Ranks = ALONE) -> None:
         """`keep` is the number of checkpoints that are kept, beside the one of the best look."""
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep, self.ranks = folder, keep, ranks
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._copies: Tensors | None = None
@@ -49,6 +51,8 @@ class Saver:
     def make_room(self, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Begin to take the memory for copies, which takes longer than copying; to be called after the first step,
         before which optimizers have no tensors."""
+        if not self.ranks.is_first:
+            return
         state = state_of(model, optimizers)
         if self._copies is None and num_bytes_of(state) * ROOM < free_bytes():
             self._copies = {}
@@ -57,12 +61,16 @@ class Saver:
     def save(self, position: Position, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Have the present state written, once the last one is; return as soon as it is copied.
 
-        Where the memory for a copy is not there, return when it is written.
+        Where the memory for a copy is not there, return when it is written. Only the first rank writes.
         """
+        if not self.ranks.is_first:
+            hand_over(model, optimizers, ranks=self.ranks)
+            return
         self.wait()
         self.make_room(model=model, optimizers=optimizers)
         self.wait()
-        self._begin(self._write, snapshot(position, model=model, optimizers=optimizers, copies=self._copies))
+        shot = snapshot(position, model=model, optimizers=optimizers, copies=self._copies, ranks=self.ranks)
+        self._begin(self._write, shot)
         if self._copies is None:
             self.wait()
 

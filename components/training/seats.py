@@ -11,6 +11,7 @@ from components.training.objective import Batch, Player
 from components.training.optimizers import clip_gradients, rate_factor
 from components.training.phases import phase
 from components.training.plan import Plan
+from components.training.ranks import ALONE, Ranks
 
 FIRST_STEPS = 10
 EXPLODED = 100.0
@@ -19,8 +20,8 @@ EXPLODED = 100.0
 class Seat:
     """A player in the loop, with its optimizer and those of its parameters that are trained."""
 
-    def __init__(self, player: Player) -> None:
-        self.player = player
+    def __init__(self, player: Player, ranks: Ranks = ALONE) -> None:
+        self.player, self.ranks = player, ranks
         self.prefix = f"{player.name}_" if player.name else ""
         self.trained = [p for _, p in player.parameters if p.requires_grad]
         self.optimizer = player.make_optimizer(player.parameters)
@@ -44,8 +45,8 @@ class Seat:
                 loss_tensor.backward()
             losses.append(loss_tensor.detach())
         with phase("optimizer"):
-            norm = clip_gradients(self.trained, plan.clip).item()
-            loss = torch.stack(losses).sum().item()
+            norm = clip_gradients(self.trained, plan.clip, ranks=self.ranks).item()
+            loss = self.ranks.total(torch.stack(losses).sum()).item()
             check_step(loss, norm, position.first_losses.setdefault(self.player.name, []))
             self.optimizer.step()
         return {"loss": loss, "learning_rate": rate, "grad_norm": norm}

@@ -1,7 +1,7 @@
 """profile: what the steps of a recipe's training wait for; as plain data and as tables."""
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ def profile_summary(root: Path, name: str, *, stage: str | None, num_steps: int)
     """
     recipe = load_recipe(root, name)
     chosen, work = chosen_training(recipe, name, stage)
-    assert work.training is not None
+    assert work.trainings is not None
     with (
         hold(root, name, doing=f"modelyard profile {name}", wait=False),
         tempfile.TemporaryDirectory(prefix="modelyard-profile-") as folder,
@@ -56,11 +56,9 @@ def profile_summary(root: Path, name: str, *, stage: str | None, num_steps: int)
         from components.profiling.profile import profile  # takes seconds, after what may be wrong with the inputs
 
         outputs = layout.outputs(work.Outputs, folder=Path(folder) / "artifact", fingerprint="")
-        training = work.training(inputs, outputs, tracker=Reader(root, name))
-        found = profile(
-            training, num_steps=num_steps, trace=trace_of(root, name, chosen), checkpoints=Path(folder) / "checkpoints",
-            tracker=NullTracker(),
-        )  # fmt: skip
+        training, *_ = work.trainings(inputs, outputs, tracker=Reader(root, name))
+        training = replace(training, checkpoints=Path(folder) / "checkpoints")
+        found = profile(training, num_steps=num_steps, trace=trace_of(root, name, chosen), tracker=NullTracker())
     return {"recipe": name, "stage": chosen} | asdict(found)
 
 
@@ -75,7 +73,7 @@ def chosen_training(recipe: "Recipe", name: str, stage: str | None) -> tuple[str
     from components.stages import STAGES
 
     works = {one: STAGES[one](recipe) for one in TRAININGS}
-    trained = [one for one, work in works.items() if work.training]
+    trained = [one for one, work in works.items() if work.trainings]
     if not trained:
         raise InputError(f"recipe '{name}' trains nothing: pretrain.mode and finetune.mode are no trainings")
     if stage is not None and stage not in trained:

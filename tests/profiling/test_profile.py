@@ -34,13 +34,21 @@ def training(folder: Path, name: str, **changes: Any) -> Training:
     _, data = made_rows(folder, task, facts)
     stage = "finetune" if name == "mlp" else "pretrain"
     params = params.model_copy(update=changes)
-    return Training(params, facts, data, network=partial(build, params.model, facts), stage=stage, title=stage)
+    return Training(
+        params,
+        facts,
+        data,
+        network=partial(build, params.model, facts),
+        stage=stage,
+        title=stage,
+        checkpoints=folder / "checkpoints",
+    )
 
 
 def profiled(folder: Path, name: str, *, num_steps: int = 3, **changes: Any) -> Profile:
     return profile(
         training(folder, name, **changes), num_steps=num_steps, trace=folder / "out" / "x.pt.trace.json.gz",
-        checkpoints=folder / "checkpoints", tracker=NullTracker(),
+        tracker=NullTracker(),
     )  # fmt: skip
 
 
@@ -88,7 +96,7 @@ def test_training_of_few_steps_is_recorded_as_far_as_it_goes_or_refused(tmp_path
 
 @pytest.mark.parametrize("name", ["gpt", "encoder", "mlp"])
 def test_operations_are_those_that_torch_counts_in_a_real_step(name: str, tmp_path: Path) -> None:
-    begun = begin(training(tmp_path, name), checkpoints=tmp_path / "none", tracker=NullTracker())
+    begun = begin(training(tmp_path, name), tracker=NullTracker())
     told = flops_of_a_unit(begun.model, begun.plan, begun.objective)
     seats, position = [Seat(player) for player in begun.objective.players], Position()
     units = counted = 0

@@ -92,31 +92,31 @@ def settings_of(name: str) -> tuple[str, Any, Any]:
     return case(family, **{"epochs": 3, "checkpoints": EVERY_OTHER_STEP, **changes})
 
 
-def training_of(name: str, rows: Path) -> Training:
+def training_of(name: str, rows: Path, checkpoints: Path) -> Training:
     facts = read_facts(rows / "predictor")
     if name != "texts":
         _, _, params = settings_of(name)
         splits = (rows / "rows" / f"{split}.safetensors" for split in ("train", "validation", "unlabelled"))
         data = Data(*splits, predictor=rows / "predictor")
-        return Training(params, facts, data, partial(build, params.model, facts), "tiny", "tiny")
+        return Training(params, facts, data, partial(build, params.model, facts), "tiny", "tiny", checkpoints)
     changes = {"epochs": 2, "checkpoints": EVERY_OTHER_STEP, **TRAININGS[name][1]}
     params = Adapt.model_validate_json(as_json(PARAMS, **changes))
     data = Data(rows / "train.parquet", rows / "validation.parquet", None, rows / "predictor")
     network = partial(classifier_from_encoder, rows / "encoder", labels=["negative", "positive"], dropout=0.1)
     pretrained = partial(network, pretrained=True)
-    return Training(params, facts, data, partial(network, pretrained=False), "tiny", "tiny", first=pretrained)
+    return Training(params, facts, data, partial(network, pretrained=False), "tiny", "tiny", checkpoints, pretrained)
 
 
 def live(name: str, rows: Path, folder: Path, number: int, moment: Moment | None) -> None:
     """Train from the last checkpoint in `folder` on; leave each step's rows, and at the end weights and figures."""
     torch.set_num_threads(1)
     prediction.BUDGET_S = 0.1
-    training = training_of(name, rows)
+    training = training_of(name, rows, folder / "checkpoints")
     with (folder / f"steps{number}.jsonl").open("a", encoding="utf-8") as file:
         note_steps(lambda step, taken: print(json.dumps([step, taken]), file=file, flush=True))
         if moment is not None:
             die_at(moment)
-        fitted = fit(training, checkpoints=folder / "checkpoints", tracker=NullTracker())
+        fitted = fit(training, tracker=NullTracker())
     save_tensors(tensors_of(fitted.model), folder / "weights.safetensors")
     (folder / "position.json").write_text(json.dumps(vars(fitted.position), sort_keys=True), encoding="utf-8")
 

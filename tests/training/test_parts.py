@@ -162,8 +162,8 @@ def test_a_stage_computes_layers_again_for_the_same_weights(tmp_path: Path, monk
         params = section.model_validate(COMMON | settings | {"activation_checkpointing": recomputes}, strict=False)
         folder = tmp_path / str(recomputes)
         data, make = rows_of(folder, task, facts), partial(network, params, facts)
-        training = fitting.Training(params, facts, data, make, "pretrain", "x")
-        found = fitting.fit(training, checkpoints=folder / "checkpoints", tracker=NullTracker())
+        training = fitting.Training(params, facts, data, make, "pretrain", "x", folder / "checkpoints")
+        found = fitting.fit(training, tracker=NullTracker())
         weights.append(found.model.state_dict())
         is_used.append(any(getattr(part, "gradient_checkpointing", False) for part in found.model.modules()))
     assert is_used == [False, True]
