@@ -23,6 +23,7 @@ from components.plumbing.logs import say
 from components.plumbing.processes import POLL_S, end, end_with_parent, last_lines
 
 THREADS = "OMP_NUM_THREADS"
+INTERRUPTED = 130
 GRACE_S = 30.0
 """The seconds that the other ranks have to end by themselves once one has: they miss it as they next wait for it."""
 
@@ -43,6 +44,8 @@ def launch(command: Sequence[str], devices: Devices) -> int:
             for rank in range(devices.count):
                 ranks.append(start(command, rank, devices.count, folder=Path(folder)))
             return watched(ranks, folder=Path(folder))
+        except KeyboardInterrupt:
+            return INTERRUPTED  # which the first rank says
         finally:
             end(ranks, timeout_s=GRACE_S)
 
