@@ -162,8 +162,8 @@ def train_once(side: str, *, num_steps: int, batch_size: int) -> Figures:
             tracker = stack.enter_context(stage_run(folder, "loop", "pretrain", unfinished=checkpoints / "run.json"))
             tracker.log_start(section.model_dump(mode="json"), {})
         network = partial(build, section.model, facts)
-        work = Training(section, facts, data, network=network, stage="pretrain", title="pretrain gpt")
-        fit(work, checkpoints=checkpoints, tracker=tracker)
+        work = Training(section, facts, data, network, "pretrain", "pretrain gpt", checkpoints)
+        fit(work, tracker=tracker)
     known = sum(spent[one] for one in (*COMPUTED, "data", "figures", "checkpoints", "validation"))
     spent["other"] = spent["all"] - known
     return {one: 1000 * spent[one] / num_steps for one in (*COMPUTED, *OWN)}

@@ -303,7 +303,8 @@ def is_of_another(error: RuntimeError) -> bool:
 def in_folder(folder: Path, size: int) -> c10d.Store:
     """Return where the `size` ranks of one machine meet: in a file."""
     return dist.FileStore(  # pyright: ignore[reportPrivateImportUsage]
-        str(folder / "store"), size)
+        str(folder / "store"), size
+    )
 
 
 def at_address() -> c10d.Store:
