@@ -287,6 +287,8 @@ def check_can_be_divided(model: nn.Module, objective: Objective, *, is_sharded: 
     """Raise InputError where a step of several ranks would not be that of the whole batch, or cannot be sharded."""
     if has_batch_norm(model):
         raise parts_of_batch_norm("several devices", "set devices to 1")
+    if any(isinstance(part, nn.Embedding) and part.sparse for part in model.modules()):
+        raise InputError("sparse_embeddings is for one device: leave it out, or set devices to 1")
     if is_sharded and len(objective.players) > 1:
         names = " and ".join(player.name for player in objective.players)
         raise InputError(

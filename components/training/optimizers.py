@@ -96,9 +96,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None, *, ran
     """Clip the gradients as the recipe says; return their norm before, over all ranks."""
     for parameter in parameters:
         add_up(parameter)
-    norm = ranks.whole(
-        torch.nn.utils.get_total_norm([numbers_of(p.grad) for p in parameters if p.grad is not None])
-    )
+    norm = ranks.whole(torch.nn.utils.get_total_norm([numbers_of(p.grad) for p in parameters if p.grad is not None]))
     if clip is None:
         return norm
     by_rows = [p for p in parameters if p.grad is not None and p.grad.is_sparse]

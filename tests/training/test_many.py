@@ -129,6 +129,9 @@ def test_what_several_ranks_cannot_train_is_refused() -> None:
         InputError, match="shards a model with one loss, not with those of one and two; set it to 'ddp'"
     ):
         check_can_be_divided(model, objective, is_sharded=True)
+    sparse = nn.Embedding(3, 2, sparse=True)
+    with pytest.raises(InputError, match="sparse_embeddings is for one device: leave it out, or set devices to 1"):
+        check_can_be_divided(sparse, objective, is_sharded=False)
     with pytest.raises(InputError, match="with several devices a step would not be that of the whole batch; set devic"):
         check_can_be_divided(model.append(nn.BatchNorm1d(2)), objective, is_sharded=False)
 
