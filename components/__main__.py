@@ -10,7 +10,6 @@ import tempfile
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
