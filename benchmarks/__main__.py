@@ -49,7 +49,7 @@ BENCHMARKS = (
     ),
     Benchmark("loop", ("loop",), 2, ["--rounds", "2", "--steps", "100"], ["--rounds", "5"]),
     Benchmark("memory", ("memory",), 3, ["--steps", "1"], ["--picture", "docs/memory.png"]),
-    Benchmark("finetuning_ways", ("finetuning_ways",), 2, ["--steps", "10"], takes=("project",)),
+    Benchmark("finetuning_ways", ("finetuning_ways",), 2, ["--steps", "40"], takes=("project",)),
     Benchmark("generation", ("generation",), 1, ["--rounds", "3"], ["--rounds", "10"]),
     Benchmark("service", ("service",), 2, ["--rounds", "2", "--seconds", "3"], takes=("project",)),
     Benchmark("ingest", ("ingest",), 1),

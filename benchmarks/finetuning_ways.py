@@ -61,7 +61,12 @@ def main() -> None:
     for name in others:
         one, full = found[name], found[first]
         rows.append(
-            Row(f"{name}: processor time beside {first}", [one["cpu"] / full["cpu"]], as_text(one), as_text(full))
+            Row(
+                f"{name}: processor time beside {first}",
+                [one["cpu"] / full["cpu"]],
+                as_text(one, is_whole=args.steps is None),
+                as_text(full, is_whole=args.steps is None),
+            )
         )
         mine, its = (figures["peak"] - figures["loaded"] for figures in (one, full))
         told = (f"{mine / MIB:.0f} MiB", f"{its / MIB:.0f} MiB")
@@ -70,9 +75,10 @@ def main() -> None:
     section.record(rows, notes=[f"{RECIPE}, epochs: {args.epochs}, steps of each: {args.steps or 'all rows once'}"])
 
 
-def as_text(one: dict[str, float]) -> str:
-    share = one["trained"] / one["parameters"]
-    return f"{one['cpu']:.0f} s, {share:.2%} trained, validation {one['validation']:.1%}, test {one['test']:.1%}"
+def as_text(one: dict[str, float], *, is_whole: bool) -> str:
+    """Tell what a way took; what it learnt only of whole epochs, since a few steps teach nothing."""
+    text = f"{one['cpu']:.0f} s, {one['trained'] / one['parameters']:.2%} trained"
+    return f"{text}, validation {one['validation']:.1%}, test {one['test']:.1%}" if is_whole else text
 
 
 def in_own_process(name: str, arguments: list[str]) -> dict[str, float]:

@@ -163,8 +163,8 @@ def kept() -> dict[str, Any]:
 
 
 def write(found: Mapping[str, Any]) -> None:
-    text = json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    for name, content in {"results.json": text, "results.md": page(found)}.items():
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    for name, content in {"results.json": text, "results.md": page(json.loads(text))}.items():
         part = folder() / f"{name}.part"
         part.write_text(content, encoding="utf-8")
         part.replace(folder() / name)
