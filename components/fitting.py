@@ -162,7 +162,10 @@ def trained(training: Training, begun: Begun, *, tracker: Tracker) -> tuple[nn.M
     model, plan, ranks = begun.model, begun.plan, begun.machine.ranks
     with (
         kept_pages(begun.memory.peak if begun.memory else None),
-        told_if_too_large(training.params, training.facts, begun.memory, stage=training.stage),
+        told_if_too_large(
+            training.params, training.facts, begun.memory, network=training.network, data=training.data,
+            stage=training.stage, ranks=ranks,
+        ),
         foretold(
             model, plan, begun.objective, data=training.data, checkpoints=training.checkpoints, tracker=tracker,
             ranks=ranks,

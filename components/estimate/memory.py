@@ -76,6 +76,12 @@ def available_bytes(device: torch.device) -> int:
     return free_bytes()
 
 
+def had_bytes(device: torch.device) -> int:
+    """Return the bytes of the device that this process has by now or that are free."""
+    reserved = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+    return available_bytes(device) + reserved
+
+
 def refuse_what_cannot_fit(
     memory: Memory, *, free: int, device: torch.device, stage: str, lower: Mapping[str, object],
     smaller: Callable[[], str],

@@ -6,7 +6,7 @@ import tempfile
 import traceback
 from bisect import bisect_right
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedFakeTensorException,
 )
 
-from components.estimate.memory import GB, Memory, available_bytes, memory_of, refuse_what_cannot_fit
+from components.estimate.memory import GB, Memory, available_bytes, had_bytes, memory_of, refuse_what_cannot_fit
 from components.estimate.prediction import Part, is_whole, typical_batches
 from components.estimate.rows import Counts, text_lengths, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
@@ -89,17 +89,7 @@ def check_memory(
     random state. Of several ranks, each holds its rows of a batch and, where they are sharded, its part of the weights.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    counts = counts_in(data, facts)
-    if params.batch_size != "full":  # more rows than fill a batch would not make it larger
-        counts = replace(counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0)
-
-    if ranks.size > 1:
-        params = of_a_rank(params, rows_of_a_batch(counts, params), ranks=ranks)
-
-    def needed(params: Trained) -> Memory:
-        with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
-            return memory_of(step.trace).of_a_rank(ranks)
-
+    params, needed, num_rows = memory_by_settings(params, facts, network=network, data=data, device=device, ranks=ranks)
     try:
         memory = needed(params)
     except (ModelyardError, *NEEDS_NUMBERS, NotImplementedError) as error:  # the last: an operation without a fake form
@@ -108,9 +98,7 @@ def check_memory(
         logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
         return None
     free = available_bytes(device)
-    smaller = partial(
-        smaller_steps, params, needed, stage=stage, free=free, num_rows=rows_of_a_batch(counts, params), memory=memory
-    )
+    smaller = partial(smaller_steps, params, needed, stage=stage, free=free, num_rows=num_rows, memory=memory)
     lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=free, device=device, stage=stage, lower=lower, smaller=smaller)
     return memory
@@ -123,19 +111,50 @@ def of_a_rank(params: Trained, num_rows: int, *, ranks: Ranks) -> Trained:
     return params.model_copy(update={"batch_size": own, "micro_batch_size": micro if micro and micro < own else None})
 
 
+def memory_by_settings(
+    params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, device: torch.device, ranks: Ranks
+) -> tuple[Trained, Callable[[Trained], Memory], int]:
+    """Return the settings of one rank, a function that tells its memory by them, and its number of rows of a batch."""
+    counts = counts_in(data, facts)
+    if params.batch_size != "full":  # more rows than fill a batch would not make it larger
+        counts = replace(counts, num_train=min(counts.num_train, 2 * params.batch_size + 2), num_unlabelled=0)
+    if ranks.size > 1:
+        params = of_a_rank(params, rows_of_a_batch(counts, params), ranks=ranks)
+
+    def needed(params: Trained) -> Memory:
+        with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
+            return memory_of(step.trace).of_a_rank(ranks)
+
+    return params, needed, rows_of_a_batch(counts, params)
+
+
 @contextmanager
-def told_if_too_large(params: Trained, facts: Facts, memory: Memory | None, *, stage: str) -> Generator[None]:
-    """Raise InputError where a GPU runs out of memory in this block, though `memory`, the estimate, fitted into it."""
+def told_if_too_large(
+    params: Trained, facts: Facts, memory: Memory | None, *, network: Callable[[], nn.Module], data: Data, stage: str,
+    ranks: Ranks = ALONE,
+) -> Generator[None]:  # fmt: skip
+    """Raise InputError where a GPU runs out of memory in this block, though `memory`, the estimate, fitted into it.
+
+    The settings that it names take less than the estimate, and less than what this process could have of the card.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        had, better = had_bytes(device), ""
         told = f"about {memory.peak / GB:,.1f} GB" if memory else "not known"
         settings = ", ".join(f"{name} ({value})" for name, value in lowered(params, facts, stage).items())
-        parts = f"Set {stage}.micro_batch_size, for the same steps in parts, or lower"
-        how = "Lower" if params.micro_batch_size else parts
+        if memory is not None:
+            with suppress(ModelyardError, *NEEDS_NUMBERS, RuntimeError):  # the words below help without it, too
+                own, needed, num_rows = memory_by_settings(
+                    params, facts, network=network, data=data, device=device, ranks=ranks
+                )
+                limit = min(had, memory.peak)
+                better = smaller_steps(own, needed, stage=stage, free=limit, num_rows=num_rows, memory=memory)
         raise InputError(
-            f"{stage} ran out of memory on the GPU, though a step was estimated at {told}; other work may have taken "
-            f"some of it meanwhile. {how} {settings}"
+            f"{stage} ran out of memory on the GPU, though a step was estimated at {told}: it could have "
+            f"{had / GB:,.1f} GB of the card; other work may have taken some of it meanwhile. "
+            f"{f'{better}, or lower' if better else 'Lower'} {settings}"
         ) from error
 
 

@@ -398,12 +398,27 @@ def test_what_logging_takes_counts_too(tmp_path) -> None:
     assert slow.values["predicted_s"] > 0.2 * plan.num_epochs
 
 
-def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_to_lower(tmp_path) -> None:
+@pytest.mark.parametrize("share", [2.0, 0.6, 0.01])
+def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_fits(tmp_path, monkeypatch, share) -> None:
     task, facts, params = case("gpt", batch_size=8)
     _, data = made_rows(tmp_path, task, facts)
-    found = check_memory(params, facts, network=partial(build, params.model, facts), data=data, stage="pretrain")
-    estimate = rf"^pretrain ran out of memory on the GPU, .* estimated at about {found.peak / 1e9:,.1f} GB.* "
-    lower = r"Set pretrain\.micro_batch_size, .*, or lower pretrain\.batch_size \(8\), preprocess\.context \(32\)"
-    with pytest.raises(InputError, match=estimate + lower):
-        with told_if_too_large(params, facts, found, stage="pretrain"):
+    given: dict[str, Any] = {"network": partial(build, params.model, facts), "data": data, "stage": "pretrain"}
+    found = check_memory(params, facts, **given)
+    assert found is not None
+    had = round(share * found.peak)
+    monkeypatch.setattr(training, "had_bytes", lambda _: had)
+    with pytest.raises(InputError) as caught:
+        with told_if_too_large(params, facts, found, **given):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+    said = str(caught.value)
+    assert said.startswith("pretrain ran out of memory on the GPU, though a step was estimated at about ")
+    assert f"{found.peak / 1e9:,.1f} GB: it could have {had / 1e9:,.1f} GB of the card; " in said
+    lower = "ower pretrain.batch_size (8), preprocess.context (32)"
+    if share < 0.1:  # the weights alone are more
+        assert f"meanwhile. L{lower}" in said
+        return
+    better = r"Set pretrain.micro_batch_size to (\d) \(the same steps in about .* GB\), or l"
+    (size,) = re.findall(better + re.escape(lower), said)
+    fits = check_memory(params.model_copy(update={"micro_batch_size": int(size)}), facts, **given)
+    assert fits is not None
+    assert fits.peak < min(had, found.peak)
