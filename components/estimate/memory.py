@@ -53,6 +53,12 @@ class Memory:
         return Memory(weights, gradients, optimizer, self.activations, max(0, self.peak - spared))
 
     @property
+    def copies(self) -> int:
+        """The bytes of this machine's memory that the copies of a checkpoint take, where they are taken: twice as much
+        must be free then, or else the training waits while one is written (components/training/saving.py)."""
+        return self.weights + self.optimizer
+
+    @property
     def between(self) -> int:
         """The bytes that come and go within a step."""
         return max(0, self.peak - self.weights - self.gradients - self.optimizer - self.activations)

@@ -61,7 +61,9 @@ class TrainingEstimate:
     num_trained: int
     memory: Memory
     process_bytes: int
-    """The most that the process takes, with its libraries and rows."""
+    """The most that the process takes, with its libraries and rows, beside the copies of checkpoints."""
+    copies_bytes: int
+    """What the copies of a checkpoint take, where twice that is free; else training waits while one is written."""
     batch_size: int | str
     micro_batch_size: int | None
     precision: str
@@ -211,6 +213,7 @@ def look_at(
         num_trained=num_trained,
         memory=memory,
         process_bytes=memory.process_bytes(bytes_of_rows(counts, facts)),
+        copies_bytes=memory.copies,
         batch_size=params.batch_size,
         micro_batch_size=params.micro_batch_size,
         precision=precision,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.plumbing.memory import free_bytes
+from components.plumbing.memory import fallen_bytes, free_bytes
 from components.training.checkpoint import (
     Position,
     Snapshot,
@@ -24,7 +24,7 @@ from components.training.checkpoint import (
 from components.training.ranks import ALONE, Ranks
 
 ROOM = 2
-"""How many times the memory of the copies is to be free: a step needs more at its worst moment than between two."""
+"""How many times the memory of the copies is to be free, beside what a step needs at its worst moment."""
 
 
 class Saver:
@@ -54,7 +54,7 @@ class Saver:
         if not self.ranks.is_first:
             return
         state = state_of(model, optimizers)
-        if self._copies is None and num_bytes_of(state) * ROOM < free_bytes():
+        if self._copies is None and num_bytes_of(state) * ROOM < free_bytes() - fallen_bytes():
             self._copies = {}
             self._begin(make_room, self._copies, state)
 

@@ -88,6 +88,10 @@ def measured_estimate(root: Path, name: str, recipe: "Recipe") -> "Estimate":
     return estimate_recipe(root, name, recipe)
 
 
+FORM = 2
+"""The number of the form of what is kept of an estimate; it grows with each figure that is told."""
+
+
 def kept_estimate(root: Path, name: str, recipe: "Recipe") -> Data | None:
     """Return what was told last of a run of a recipe; None where something has changed since that it hangs on."""
     path = root / KEPT / f"{name}.json"
@@ -112,6 +116,7 @@ def state_of(root: Path, name: str, recipe: "Recipe") -> str:
     path = root / Path(getattr(source, "path", "")).expanduser()
     seen = path.stat() if getattr(source, "path", None) and path.exists() else None
     told = {
+        "form": FORM,
         "settings": {section: getattr(recipe, section).model_dump(mode="json") for section in stages()},
         "source": [seen.st_size, seen.st_mtime_ns] if seen else None,
         "preprocess": digest_of(Layout(root, name, "preprocess").artifact),
@@ -171,6 +176,7 @@ def memory_table(training: Data, data: Data, console: Console) -> None:
         table.add_row("optimizer state" if name == "optimizer" else name, size(memory[name]))
     table.add_row("worst moment of a step", size(memory["peak"]))
     table.add_row("the process, with its libraries", size(training["process_bytes"]))
+    table.add_row("copies of checkpoints, if free twice", size(training["copies_bytes"]))
     table.add_row(
         "free on this machine" if data["device"] == "cpu" else "free on the device", size(data["available_bytes"])
     )

@@ -172,6 +172,18 @@ def test_full_disk_stops_with_the_last_good_checkpoint(whole, tmp_path, monkeypa
     assert position == whole[1]
 
 
+@pytest.mark.parametrize(("fallen", "is_taken"), [(0, True), (10_000, False)])
+def test_memory_that_a_step_needs_again_is_not_taken_for_copies(tmp_path, monkeypatch, fallen, is_taken) -> None:
+    model = TinyClassifier()
+    optimizer = torch.optim.AdamW(model.parameters())
+    free = saving.ROOM * checkpoint.num_bytes_of(checkpoint.state_of(model, [optimizer])) + 5_000
+    monkeypatch.setattr(saving, "free_bytes", lambda: free)
+    monkeypatch.setattr(saving, "fallen_bytes", lambda: fallen)
+    with saving.Saver(tmp_path, keep=1) as saver:
+        saver.make_room(model=model, optimizers=[optimizer])
+        assert (saver._copies is not None) == is_taken
+
+
 def test_copies_stay_as_they_were_while_the_training_goes_on(tmp_path, monkeypatch) -> None:
     model = TinyClassifier()
     optimizer = torch.optim.AdamW(model.parameters())

@@ -59,7 +59,14 @@ def test_fault_is_one_line(project, words, said) -> None:
 def test_recipe_prints_parameters_memory_and_time(project) -> None:
     done = estimate(project, "wide_mlp")
     assert done.returncode == 0, done.stderr
-    for words in ("10,016,010", "optimizer state", "80.1 MB", "worst moment of a step", "time in all"):
+    for words in (
+        "10,016,010",
+        "optimizer state",
+        "80.1 MB",
+        "worst moment of a step",
+        "copies of checkpoints",
+        "time in all",
+    ):
         assert words in done.stdout
     assert sorted(path.name for path in project.iterdir()) == [".modelyard", "dvc.yaml", "params.yaml"]
 
