@@ -5,7 +5,8 @@
 `minilm` fine-tunes all weights of movie_sentiment's encoder on its rows; each peer is the Trainer as its documentation
 runs it. `small` and `large` train a GPT on characters, and on the tokens, of speech_gpt's documents; the peer is a
 checkout of nanoGPT (https://github.com/karpathy/nanoGPT) as it is, with the settings of its README for a CPU. The
-recipes must have run up to preprocess, movie_sentiment up to finetune; nothing is written there. Each side runs in a
+recipes must have run up to preprocess, movie_sentiment up to finetune; nothing is written there. Each round has another
+seed, and both sides' models are asked the same validation rows. Each side runs in a
 process of its own, and the sides take turns. The rate of a side is that of its steps after the first tenth, without
 looks at the validation split. Beside them: the machine's rate of matrix products, as the limit. Writes its sections of
 results.md.
@@ -24,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +76,19 @@ AT_LEAST = {
 """How many times as fast as a peer ours is to be."""
 SHARE_OF_RATE = {"large": 0.65}
 """The share of the bf16 rate that ours is to have."""
+SEEDED = """
+import runpy, torch
+seed = torch.manual_seed
+torch.manual_seed = lambda number: seed(number + {seed})
+runpy.run_path("train.py", run_name="__main__")
+"""
+"""nanoGPT's script as it is, with another seed than its own; it has no setting for it."""
 LOSS_OFF = 0.02
 """How far the validation loss may be from the peer's."""
 TRIED = {
     "minilm": "bf16, rows by their lengths and dropout by four masks a draw are in; see docs/decisions.md",
     "large": "softmax and cross-entropy over the vocabulary and the optimizer are the rest; see docs/decisions.md",
-    "loss": "the first weights differ, and what is looked at: all windows here, random ones in nanoGPT",
+    "loss": "both are asked the same windows in fp32, each round with another seed; see docs/decisions.md",
 }
 """What was tried where a figure falls short."""
 
@@ -92,6 +101,7 @@ def main() -> None:
     parser.add_argument("--only-work", choices=list(SIDES), action="append", help="may be given again; all by default")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         work, side = args.side.split("/")
@@ -120,9 +130,10 @@ def compared(work: str, args: argparse.Namespace) -> dict[str, list[dict[str, fl
         folder = Path(name)
         if work in GPTS:
             write_tokens(folder, GPTS[work], project=args.project)
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
             for side in sides:
                 words = ["--side", f"{work}/{side}", "--folder", name, "--project", str(args.project.resolve())]
+                words += ["--seed", str(number)]
                 reference = ["--reference", str(args.reference.resolve())] if args.reference else []
                 found[side].append(json.loads(in_own_process([*words, *reference])))
     return found
@@ -140,10 +151,10 @@ def measured(work: str, side: str, args: argparse.Namespace) -> dict[str, float]
     if work == "limits":
         return {precision: matrix_rate(precision) for precision in ("fp32", "bf16")}
     if side == "nanoGPT":
-        return nanogpt(GPTS[work], args.folder, args.reference)
+        return nanogpt(GPTS[work], args.folder, args.reference, seed=args.seed)
     if work in GPTS:
-        return our_gpt(GPTS[work], args.folder)
-    return our_minilm(args.project) if side == "ours" else trainer(side, args.project)
+        return our_gpt(GPTS[work], args.folder, seed=args.seed)
+    return (our_minilm if side == "ours" else partial(trainer, side))(args.project, seed=args.seed)
 
 
 def matrix_rate(precision: str) -> float:
@@ -204,13 +215,11 @@ def write_tokens(folder: Path, shape: Shape, *, project: Path) -> None:
     words.save(str(folder / "tokenizer.json"))
 
 
-def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
+def our_gpt(shape: Shape, folder: Path, *, seed: int) -> dict[str, float]:
     """Train with the loop as a stage does; gives the rate, and the loss on the validation windows."""
     from components.plumbing.environment import prepare_environment
 
     prepare_environment()
-    from functools import partial
-
     from components.fitting import Training, fit
     from components.models.facts import read_facts
     from components.models.storage import build
@@ -226,7 +235,7 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
                 "family": "gpt", "num_layers": shape.layers, "num_heads": shape.heads, "hidden_size": shape.width,
                 "dropout": 0.0,
             },
-            "seed": 0, "epochs": 1, "steps_per_epoch": shape.steps, "batch_size": shape.batch,
+            "seed": seed, "epochs": 1, "steps_per_epoch": shape.steps, "batch_size": shape.batch,
             "precision": "auto",
             "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.99)},
             "schedule": {"name": "cosine", "warmup_share": 0.05},
@@ -243,12 +252,31 @@ def our_gpt(shape: Shape, folder: Path) -> dict[str, float]:
             section, facts, data, network, stage="pretrain", title="gpt", checkpoints=Path(checkpoints) / "c"
         )
         fitted = fit(work, tracker=tracker)
-    found = {"rate": rate_of(points, "tokens_per_s"), "loss": fitted.best["validation_loss"]}
+    loss = loss_on_windows(fitted.model, lambda ids, _: fitted.model(ids), folder, context=shape.context)
+    found = {"rate": rate_of(points, "tokens_per_s"), "loss": loss}
     return found | ({"mfu": rate_of(points, "mfu")} if any("mfu" in point for point in points) else {})
 
 
-def nanogpt(shape: Shape, folder: Path, reference: Path) -> dict[str, float]:
-    """Train with nanoGPT as its README says for a CPU; gives the rate of its steps, and its validation loss."""
+def loss_on_windows(model: Any, logits_of: Any, folder: Path, *, context: int) -> float:
+    """The mean loss of a model on our validation windows, in fp32, so that both sides are asked the same."""
+    import torch
+    from torch.nn import functional
+
+    from components.objectives.causal import figures_of_stream, read_stream
+
+    def loss_of(_: Any, batch: Any) -> Any:
+        return functional.cross_entropy(logits_of(batch.input_ids, batch.target).flatten(0, 1), batch.target.flatten())
+
+    stream = read_stream(folder / "validation.parquet", end_of_text_id=0)
+    with torch.inference_mode():
+        return figures_of_stream(model.eval(), stream, loss_of=loss_of, context=context)["validation_loss"]
+
+
+def nanogpt(shape: Shape, folder: Path, reference: Path, *, seed: int) -> dict[str, float]:
+    """Train with nanoGPT as its README says for a CPU; gives the rate of its steps, and its model's loss on our
+    validation windows (its own figure is of 20 random batches)."""
+    import torch
+
     data = reference / "data" / folder.name
     data.symlink_to(folder)
     settings = {
@@ -259,15 +287,21 @@ def nanogpt(shape: Shape, folder: Path, reference: Path) -> dict[str, float]:
         "warmup_iters": shape.steps // 20, "min_lr": 0.0,
     }  # fmt: skip
     words = [f"--{name}={value}" for name, value in settings.items()]
-    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *words]
+    command = [sys.executable, "-c", SEEDED.format(seed=seed), "config/train_shakespeare_char.py", *words]
     try:
         printed = subprocess.run(command, cwd=reference, stdout=subprocess.PIPE, text=True, check=True).stdout
     finally:
         data.unlink()
     times = [float(ms) / 1000 for ms in re.findall(r"iter \d+: loss [\d.]+, time ([\d.]+)ms", printed)]
     kept = times[len(times) // 10 : -1]  # the last one includes a look at the validation split
-    losses = re.findall(r"val loss ([\d.]+)", printed)
-    return {"rate": shape.tokens_of_a_step * len(kept) / sum(kept), "loss": float(losses[-1])}
+    sys.path.insert(0, str(reference))
+    from model import GPT, GPTConfig  # pyright: ignore[reportMissingImports]  # nanoGPT's own
+
+    left = torch.load(folder / "out/ckpt.pt", weights_only=True)
+    model = GPT(GPTConfig(**left["model_args"]))
+    model.load_state_dict(left["model"])
+    loss = loss_on_windows(model, lambda ids, target: model(ids, target)[0], folder, context=shape.context)
+    return {"rate": shape.tokens_of_a_step * len(kept) / sum(kept), "loss": loss}
 
 
 def kept_points() -> tuple[Any, list[dict[str, float]]]:
@@ -293,7 +327,7 @@ def rate_of(points: list[dict[str, float]], name: str) -> float:
 # MiniLM
 
 
-def our_minilm(project: Path) -> dict[str, float]:
+def our_minilm(project: Path, *, seed: int) -> dict[str, float]:
     """Train all weights for a number of steps with the loop, as the stage does."""
     from components.plumbing.environment import prepare_environment
 
@@ -303,20 +337,22 @@ def our_minilm(project: Path) -> dict[str, float]:
     from components.params import Adapt
     from components.plumbing.artifacts import Layout
     from components.recipes import load_recipe
+    from components.training.splits import read_rows
 
     params = load_recipe(project, "movie_sentiment").finetune.model_dump(mode="json")
     params |= {
         "way": {"name": "full", "freeze": []}, "control": False, "epochs": 1, "steps_per_epoch": MINILM_STEPS,
         "batch_size": MINILM_ROWS, "precision": "auto", "early_stopping": None, "fast_dropout": True,
-        "sparse_embeddings": True, "pad_to_multiple_of": 4,
+        "sparse_embeddings": True, "pad_to_multiple_of": 4, "seed": seed,
     }  # fmt: skip
     section = Adapt.model_validate_json(json.dumps(params))
     layout, (tracker, points) = Layout(project, "movie_sentiment", "finetune"), kept_points()
     with tempfile.TemporaryDirectory() as folder:
         outputs = layout.outputs(Outputs, folder=Path(folder), fingerprint="")
         outputs = Outputs(outputs.model, outputs.control, outputs.history, Path(folder) / "checkpoints")
-        run(section, layout.inputs(Inputs), outputs, tracker=tracker)
-    found = {"rate": rate_of(points, "tokens_per_s") / tokens_a_row(project)}
+        report = run(section, layout.inputs(Inputs), outputs, tracker=tracker)
+    found = {"rate": rate_of(points, "tokens_per_s") / tokens_a_row(project), "accuracy": report.validation_accuracy}
+    found["num_looked_at"] = len(read_rows(project / "artifacts/movie_sentiment/preprocess/validation.parquet"))
     return found | ({"mfu": rate_of(points, "mfu")} if any("mfu" in point for point in points) else {})
 
 
@@ -327,7 +363,7 @@ def tokens_a_row(project: Path) -> float:
     return float(np.mean([len(ids) for ids in rows.input_ids]))
 
 
-def trainer(side: str, project: Path) -> dict[str, float]:
+def trainer(side: str, project: Path, *, seed: int) -> dict[str, float]:
     """Train as many steps with transformers' Trainer."""
     import torch
     from torch import Tensor
@@ -369,7 +405,8 @@ def trainer(side: str, project: Path) -> dict[str, float]:
             output_dir=out, max_steps=FEWER_STEPS.get(side, MINILM_STEPS),
             per_device_train_batch_size=MINILM_ROWS, use_cpu=True,
             bf16=side == "bf16 grouped", learning_rate=1e-4, save_strategy="no", report_to=[], disable_tqdm=True,
-            train_sampling_strategy="group_by_length" if side == "bf16 grouped" else "random", seed=0,
+            train_sampling_strategy="group_by_length" if side == "bf16 grouped" else "random", seed=seed,
+            warmup_steps=MINILM_STEPS // 10, weight_decay=0.01,
         )  # fmt: skip
         collator = DataCollatorWithPadding(
             tokenizer, padding="max_length" if padded else True, max_length=PADDED_TO if padded else None
@@ -377,9 +414,15 @@ def trainer(side: str, project: Path) -> dict[str, float]:
         Counting(
             model=model, args=settings, train_dataset=examples, data_collator=collator, callbacks=[Times()]
         ).train()  # pyright: ignore[reportArgumentType]
-    del torch
+        looked_at = read_rows(Layout(project, "movie_sentiment", "preprocess").of("preprocess") / "validation.parquet")
+        model.eval()
+        with torch.inference_mode():
+            right = [
+                int(model(input_ids=torch.from_numpy(ids.astype(np.int64))[None]).logits.argmax()) == label
+                for ids, label in zip(looked_at.input_ids, looked_at.label_id.tolist(), strict=True)
+            ]
     first = len(ends) // 10
-    return {"rate": sum(seen[first + 1 :]) / (ends[-1] - ends[first])}
+    return {"rate": sum(seen[first + 1 :]) / (ends[-1] - ends[first]), "accuracy": float(np.mean(right))}
 
 
 def rows_of(work: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Row]:
@@ -405,11 +448,19 @@ def rows_of(work: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> li
         ))  # fmt: skip
     for side, theirs in found.items():
         if side != "ours" and "loss" in ours[0] and "loss" in theirs[0]:
-            off = [abs(mine["loss"] - its["loss"]) for mine, its in zip(ours, theirs, strict=True)]
+            off = [mine["loss"] - its["loss"] for mine, its in zip(ours, theirs, strict=True)]
             mine, its = (statistics.median(one["loss"] for one in rounds) for rounds in (ours, theirs))
             rows.append(Row(
-                "validation loss after the same tokens, apart", off, ours=f"{mine:.3f}", peer=f"{its:.3f}", unit="",
-                at_most=LOSS_OFF, tried=TRIED["loss"],
+                "validation loss after the same tokens, over its", off, ours=f"{mine:.3f}", peer=f"{its:.3f}", unit="",
+                at_least=-LOSS_OFF, at_most=LOSS_OFF, tried=TRIED["loss"],
+            ))  # fmt: skip
+        if side != "ours" and "accuracy" in ours[0] and "accuracy" in theirs[0]:
+            missing = [its["accuracy"] - mine["accuracy"] for mine, its in zip(ours, theirs, strict=True)]
+            mine, its = (statistics.median(one["accuracy"] for one in rounds) for rounds in (ours, theirs))
+            interval = 1.96 * (mine * (1 - mine) / ours[0]["num_looked_at"]) ** 0.5
+            rows.append(Row(
+                f"accuracy after the same steps, below that of {name(work, side)}", missing, ours=f"{mine:.3f}",
+                peer=f"{its:.3f}", unit="", at_most=round(interval, 3),
             ))  # fmt: skip
     return rows
 
