@@ -284,7 +284,7 @@ def nanogpt(shape: Shape, folder: Path, reference: Path, *, seed: int) -> dict[s
         "batch_size": shape.batch, "n_layer": shape.layers, "n_head": shape.heads, "n_embd": shape.width,
         "max_iters": shape.steps, "lr_decay_iters": shape.steps, "dropout": 0.0, "dataset": folder.name,
         "eval_interval": shape.steps, "always_save_checkpoint": False, "out_dir": str(folder / "out"),
-        "warmup_iters": shape.steps // 20, "min_lr": 0.0,
+        "warmup_iters": shape.steps // 20, "min_lr": 0.0, "bias": True,  # as GPT-2 has them, and ours
     }  # fmt: skip
     words = [f"--{name}={value}" for name, value in settings.items()]
     command = [sys.executable, "-c", SEEDED.format(seed=seed), "config/train_shakespeare_char.py", *words]
