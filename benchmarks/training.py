@@ -86,8 +86,8 @@ runpy.run_path("train.py", run_name="__main__")
 LOSS_OFF = 0.02
 """How far the validation loss may be from the peer's."""
 TRIED = {
-    "minilm": "bf16, rows by their lengths and dropout by four masks a draw are in; see docs/decisions.md",
-    "large": "softmax and cross-entropy over the vocabulary and the optimizer are the rest; see docs/decisions.md",
+    "minilm": "bf16, rows by length, dropout by four masks a draw, embeddings by rows are in; see docs/decisions.md",
+    "large": "softmax and cross-entropy over the vocabulary are a quarter, in chunks no faster; see docs/decisions.md",
     "loss": "both are asked the same windows in fp32, each round with another seed; see docs/decisions.md",
 }
 """What was tried where a figure falls short."""
