@@ -6,16 +6,14 @@ dvc.yaml calls it without the recipe, which DVC names in the environment: in a c
 import argparse
 import os
 import sys
-import tempfile
 import traceback
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from components.following import follow_stage, is_other_rank, num_to_start, ranks_of
 from components.launching import command_of, launch
 from components.params import Recipe, Training
-from components.params.recipe import NO_CHAMPION
 from components.plumbing.artifacts import (
     ERROR,
     REPORT,
@@ -23,29 +21,26 @@ from components.plumbing.artifacts import (
     artifact_names,
     disk_full,
     figures_of,
-    fingerprint_of,
     is_of_full_disk,
     write_json,
     writing,
 )
 from components.plumbing.damage import drop_damaged
 from components.plumbing.environment import forgo_last_collection, prepare_environment
-from components.plumbing.errors import ArtifactError, DiskFullError, GateError, InputError, ModelyardError
+from components.plumbing.errors import ArtifactError, DiskFullError, GateError, ModelyardError
 from components.plumbing.finished import drop_finished, note_finished, note_unfinished
 from components.plumbing.last_good import bring_back
-from components.plumbing.launched import launched
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
-from components.plumbing.logs import be_silent, configure_logging
+from components.plumbing.logs import configure_logging
 from components.plumbing.logs import say as write_line
 from components.plumbing.progress import going_on
 from components.plumbing.stopping import Stopping
 from components.recipes import check_name, load_recipe, section_of, stages
-from components.stages import STAGES
-from components.tracking.registry import noted_weights
+from components.stages import STAGES, fingerprint_in
 from components.tracking.stage_run import PIPELINE_VARIABLE, stage_run
 from components.tracking.store import store_errors
-from components.tracking.tracker import NullTracker, Tracker
+from components.tracking.tracker import Tracker
 from serving.predictors.session import VARIABLE as DEVICE
 
 RUN = "run.json"
@@ -82,14 +77,6 @@ def run_stage(
     else:
         layout.drop_checkpoints()
     return report
-
-
-def fingerprint_in(layout: Layout, settings: Recipe) -> str:
-    """Return the name of the exact work that a stage has to do now, by its section and the bytes that it reads."""
-    read = layout.input_digests(STAGES[layout.stage](settings).Inputs)
-    if settings.champion != NO_CHAMPION:
-        read["champion"] = noted_weights(layout.root, layout.recipe) or ""
-    return fingerprint_of(section_of(settings, layout.stage).model_dump(mode="json"), read)
 
 
 def unfinished_run(layout: Layout, settings: Recipe) -> Path | None:
@@ -138,11 +125,14 @@ def main(argv: list[str] | None = None) -> int:
     except ModelyardError as error:
         write_line(f"{stage}: {error}")
         return error.exit_code
+    if is_other_rank():
+        return follow_stage(layout, debug=args.debug)
     try:
         stopping = Stopping()  # which may ask at once: the driver may be gone already
         settings = load_recipe(root, recipe)  # once: what is logged is what runs
-        if (code := of_other_ranks(root, settings, recipe, stage, stopping, debug=args.debug)) is not None:
-            return code
+        if (num_ranks := num_to_start(settings, stage)) > 1:
+            with stopping.work():
+                return launch(command_of(stage, recipe, *["--debug"] if args.debug else []), num_ranks)
         with (
             hold(root, f"{recipe}.stage", doing=f"{stage}@{recipe}", wait=False, works_for=stopping.drivers),
             store_errors(root),
@@ -174,76 +164,6 @@ def main(argv: list[str] | None = None) -> int:
         bring_back(root, [recipe])
         raise
     return 0
-
-
-def of_other_ranks(
-    root: Path, settings: Recipe, recipe: str, stage: str, stopping: Stopping, *, debug: bool
-) -> int | None:
-    """Do what a training on several devices has to do in a process that is not its first rank: start the ranks, or be
-    one of them. Return the exit code, or None in the first rank, and where there is one device.
-
-    Raise InputError where a launcher started several processes for a stage that trains nothing.
-    """
-    found = launched()
-    if not isinstance(section_of(settings, stage), Training):
-        if found is not None and found.size > 1:
-            raise InputError(f"{stage}@{recipe} trains nothing, so one process is enough: start it without a launcher")
-        return None
-    if found is None:
-        if settings.devices is None or settings.devices.count == 1:
-            return None
-        with stopping.work():
-            return launch(command_of(stage, recipe, *["--debug"] if debug else []), settings.devices)
-    if found.rank == 0:
-        return None
-    return follow_first_rank(root, settings, recipe, stage, stopping, debug=debug)
-
-
-def follow_first_rank(
-    root: Path, settings: Recipe, recipe: str, stage: str, stopping: Stopping, *, debug: bool
-) -> int:  # fmt: skip
-    """Do the part of another rank than the first in a stage's trainings; return the exit code. The first one says what
-    went wrong."""
-    from components.fitting import follow  # here, since it takes a second, and most stages train nothing
-
-    be_silent()
-    work, layout = STAGES[stage](settings), Layout(root, recipe, stage)
-    assert work.trainings is not None
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="modelyard-rank-") as folder,
-            stopping.work(),
-            ranks_of(settings, stage),
-        ):  # fmt: skip
-            inputs = layout.inputs(work.Inputs)
-            outputs = layout.outputs(work.Outputs, folder=Path(folder), fingerprint=fingerprint_in(layout, settings))
-            for training in work.trainings(inputs, outputs, tracker=NullTracker()):
-                follow(training)
-    except ModelyardError as error:
-        if debug:
-            traceback.print_exc()
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-@contextmanager
-def ranks_of(settings: Recipe, stage: str) -> Generator[None]:
-    """Have the trainings of a stage in the block run on the recipe's devices, or on those that a launcher started; an
-    error of another rank is raised in place of that which it leads to in this one."""
-    if not isinstance(section_of(settings, stage), Training):
-        yield
-        return
-    from components.training.joining import joined  # here, since it takes a second, and most stages train nothing
-
-    with joined(settings.devices) as ranks:
-        try:
-            yield
-        except BaseException as error:
-            if told := ranks.failed(error):
-                raise told from error
-            raise
 
 
 def say(layout: Layout, error: ModelyardError) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 
-from components.params import Devices
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import ModelyardError
 from components.plumbing.launched import ENDED, FOLDER_VARIABLE, check_devices, num_cores
@@ -28,21 +27,21 @@ GRACE_S = 30.0
 """The seconds that the other ranks have to end by themselves once one has: they miss it as they next wait for it."""
 
 
-def launch(command: Sequence[str], devices: Devices) -> int:
+def launch(command: Sequence[str], num_ranks: int) -> int:
     """Run a command as each rank of a training on this machine; return the exit code of the first.
 
     Only the first one's output is shown. Raise InputError where there are fewer devices, and ModelyardError where a
     rank was killed.
     """
-    if devices.count > num_cores():  # else each rank sees for itself
+    if num_ranks > num_cores():  # else each rank sees for itself
         import torch  # here, since it takes a second
 
-        check_devices(devices.count, torch.cuda.device_count())
+        check_devices(num_ranks, torch.cuda.device_count())
     with tempfile.TemporaryDirectory(prefix="modelyard-ranks-") as folder:
         ranks: list[psutil.Popen] = []
         try:
-            for rank in range(devices.count):
-                ranks.append(start(command, rank, devices.count, folder=Path(folder)))
+            for rank in range(num_ranks):
+                ranks.append(start(command, rank, num_ranks, folder=Path(folder)))
             return watched(ranks, folder=Path(folder))
         except KeyboardInterrupt:
             return INTERRUPTED  # which the first rank says

@@ -7,7 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from components.params import Recipe
+from components.params.recipe import NO_CHAMPION
+from components.plumbing.artifacts import Layout, fingerprint_of
+from components.recipes import section_of
 from components.tasks import task_of
+from components.tracking.registry import noted_weights
 from components.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -101,3 +105,11 @@ STAGES: dict[str, Callable[[Recipe], Stage]] = {
     "compress": _compress,
     "package": _package,
 }
+
+
+def fingerprint_in(layout: Layout, settings: Recipe) -> str:
+    """Return the name of the exact work that a stage has to do now, by its section and the bytes that it reads."""
+    read = layout.input_digests(STAGES[layout.stage](settings).Inputs)
+    if settings.champion != NO_CHAMPION:
+        read["champion"] = noted_weights(layout.root, layout.recipe) or ""
+    return fingerprint_of(section_of(settings, layout.stage).model_dump(mode="json"), read)

@@ -10,6 +10,7 @@ to rank.
 
 import copy
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -56,6 +57,7 @@ class Many(Ranks):
         """
         has_gpu = torch.cuda.is_available()
         dist.init_process_group(BACKENDS["cuda" if has_gpu else "cpu"], store=store, rank=rank, world_size=size)
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate chooses, and warns
         PartialState(cpu=not has_gpu)  # which gives this process its GPU
         self.rank, self.size, self.parallel = rank, size, parallel
         self.store, self.folder = c10d.PrefixStore("modelyard", store), folder

@@ -63,7 +63,7 @@ def run_on(size: int, folder: Path, jobs: Sequence[Job]) -> int:
     """Do the jobs on so many ranks; return the exit code."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "jobs.json").write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
-    return launch([sys.executable, "-m", "tests.training.on_ranks", str(folder)], Devices(count=size))
+    return launch([sys.executable, "-m", "tests.training.on_ranks", str(folder)], size)
 
 
 def run_alone(folder: Path, job: Job) -> None:
