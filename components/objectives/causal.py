@@ -86,7 +86,7 @@ def prepare(
     tokenizer = Tokenizer.from_file(str(data.predictor / TOKENIZER))
     train = read_stream(data.train, end_of_text_id=end_of_text_id)
     validation = read_stream(data.validation, end_of_text_id=end_of_text_id)
-    check_model(model, params, facts, device=device)
+    check_model(model, params, facts)
     num_windows = windows_of_a_round(len(train.tokens), context=facts.context)
     batch_size = rows_of_a_step(params.batch_size, num_rows=num_windows)
     num_steps = params.steps_per_epoch or max(1, num_windows // batch_size)
@@ -130,11 +130,11 @@ def prepare(
     )
 
 
-def check_model(model: nn.Module, params: PretrainFromData, facts: Facts, *, device: torch.device) -> None:
+def check_model(model: nn.Module, params: PretrainFromData, facts: Facts) -> None:
     """Raise InputError where the model does not return logits of the next token."""
     found: Any = None
     with torch.inference_mode(), suppress(TypeError):  # a network for another objective may want more than tokens
-        found = model(torch.zeros((1, 2), dtype=torch.int64, device=device))
+        found = model(torch.zeros((1, 2), dtype=torch.int64, device=next(model.parameters()).device))
     if not isinstance(found, Tensor) or found.shape != (1, 2, facts.vocab_size):
         raise InputError(
             f"pretrain.objective is 'causal', which trains a language model, but the family '{params.model.family}' "
