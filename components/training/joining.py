@@ -34,7 +34,9 @@ def joined(devices: Devices | None) -> Generator[Ranks]:
     if found.local_size == found.size and sys.platform == "linux":
         for name in INTERFACES:  # nothing of it is for other machines to reach
             os.environ.setdefault(name, LOOPBACK)
-    with belonging_to(group_of(found, parallel=parallel_of(devices))) as ranks:
+    parallel = parallel_of(devices)
+    os.environ.pop(FSDP_VARIABLE, None)  # which accelerate would follow by itself, where the recipe says otherwise
+    with belonging_to(group_of(found, parallel=parallel)) as ranks:
         try:
             yield ranks
         finally:

@@ -89,7 +89,10 @@ class Many(Ranks):
     def _copied(self, model: nn.Module, objective: Objective) -> Objective:
         """Have DDP take the mean of the ranks' gradients, for each player's own parameters."""
         settings = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        accelerator = Accelerator(cpu=self._device.type == "cpu", kwargs_handlers=[settings])
+        # The precision is the recipe's, whatever accelerate launch was told.
+        accelerator = Accelerator(
+            cpu=self._device.type == "cpu", mixed_precision="no", dynamo_backend="no", kwargs_handlers=[settings]
+        )
         trained = [p for p in model.parameters() if p.requires_grad]
         players: list[Player] = []
         for player in objective.players:
@@ -142,7 +145,11 @@ class Many(Ranks):
     def collected(self, model: nn.Module) -> nn.Module:
         if not self.is_sharded:
             return model.cpu()
-        found = {name: self.whole(value).cpu() for name, value in model.state_dict().items()}
+        found: dict[str, Tensor] = {}
+        for name, value in model.state_dict().items():
+            whole = self.whole(value)
+            if self._plain is not None:
+                found[name] = whole.cpu()
         if self._plain is None:
             return model
         self._plain.load_state_dict(found)
