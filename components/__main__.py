@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
             ):
                 params = section_of(settings, stage).model_dump(mode="json")
                 run.log_start(params, locked_digests(root, recipe, STAGES[stage](settings).Inputs))
-                with going_on(f"{stage}@{recipe}"), ranks_of(settings, stage):
+                with going_on(f"{stage}@{recipe}"), ranks_of(layout, settings):
                     run_stage(root, recipe, stage, tracker=run, settings=settings)
                 run.log_end(layout.artifact)
     except Exception as error:

@@ -161,7 +161,7 @@ def trained(training: Training, begun: Begun, *, tracker: Tracker) -> tuple[nn.M
     """Take the training's steps on this rank; return the model on the CPU, with the progress."""
     model, plan, ranks = begun.model, begun.plan, begun.machine.ranks
     with (
-        kept_pages(begun.memory.peak if begun.memory else None),
+        kept_pages(ranks.local_size * begun.memory.peak if begun.memory else None),
         told_if_too_large(
             training.params, training.facts, begun.memory, network=training.network, data=training.data,
             stage=training.stage, ranks=ranks,

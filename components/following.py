@@ -14,9 +14,10 @@ from pathlib import Path
 
 from components.params import Recipe, Training
 from components.plumbing.artifacts import Layout
-from components.plumbing.errors import InputError, ModelyardError
+from components.plumbing.errors import InputError, ModelyardError, TrainingError
 from components.plumbing.launched import FOLDER_VARIABLE, launched
 from components.plumbing.logs import be_silent
+from components.plumbing.logs import say as write_line
 from components.plumbing.stopping import Stopping
 from components.recipes import load_recipe, section_of
 from components.stages import STAGES, fingerprint_in
@@ -61,7 +62,7 @@ def follow_stage(layout: Layout, *, debug: bool) -> int:
         with (
             tempfile.TemporaryDirectory(prefix="modelyard-rank-") as folder,
             stopping.work(),
-            ranks_of(settings, layout.stage),
+            ranks_of(layout, settings),
         ):  # fmt: skip
             if work.trainings is None:
                 raise InputError("it trains nothing")
@@ -71,26 +72,42 @@ def follow_stage(layout: Layout, *, debug: bool) -> int:
                 follow(training)
     except KeyboardInterrupt:
         return 130
+    except TrainingError:  # which all ranks come to, and the first one has to write more of
+        return 0
     except Exception as error:
+        is_ours = FOLDER_VARIABLE in os.environ
         if debug or not isinstance(error, ModelyardError):
             traceback.print_exc()
+        elif is_ours:  # to a file, which is read where the first one cannot say it
+            write_line(str(error))
         with suppress(KeyboardInterrupt):
-            time.sleep(0 if FOLDER_VARIABLE in os.environ else LINGER_S)
+            time.sleep(0 if is_ours else LINGER_S)
         return error.exit_code if isinstance(error, ModelyardError) else 1
     return 0
 
 
 @contextmanager
-def ranks_of(settings: Recipe, stage: str) -> Generator[None]:
+def ranks_of(layout: Layout, settings: Recipe) -> Generator[None]:
     """Have the trainings of a stage in the block run on the recipe's devices, or on those that a launcher started; an
-    error of another rank is raised in place of that which it leads to in this one."""
-    if not isinstance(section_of(settings, stage), Training):
+    error of another rank is raised in place of that which it leads to in this one.
+
+    Raise InputError where this rank has other settings or inputs than the first.
+    """
+    if not isinstance(section_of(settings, layout.stage), Training):
         yield
         return
     from components.training.joining import joined  # here, since it takes a second, and most stages train nothing
 
     with joined(settings.devices) as ranks:
         try:
+            if ranks.size > 1:
+                own = fingerprint_in(layout, settings)
+                if ranks.first_does(lambda: own) != own:
+                    raise InputError(
+                        "its params.yaml or what the stage reads is not that of the first rank: bring both nodes to "
+                        f"the same commit, and the inputs to the same version (dvc pull {layout.stage}@"
+                        f"{layout.recipe} --with-deps, or dvc repro)"
+                    )
             yield
         except BaseException as error:
             if told := ranks.failed(error):

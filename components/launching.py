@@ -18,8 +18,7 @@ import psutil
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import ModelyardError
 from components.plumbing.launched import ENDED, FOLDER_VARIABLE, check_devices, num_cores
-from components.plumbing.logs import say
-from components.plumbing.processes import POLL_S, end, end_with_parent, last_lines
+from components.plumbing.processes import POLL_S, end, end_with_parent, last_line
 
 THREADS = "OMP_NUM_THREADS"
 INTERRUPTED = 130
@@ -73,10 +72,10 @@ def watched(ranks: Sequence[psutil.Popen], *, folder: Path) -> int:
                 write_json(folder / ENDED, how_ended(failed, ranks), durable=False)  # for the first, which says it
         time.sleep(POLL_S)
     code = ranks[0].poll()
-    if failed is not None and ranks[failed].returncode > 0 and (left := log_of(folder, failed).read_text().strip()):
-        say(f"rank {failed} of {size} said last:\n{last_lines(left)}")
     if code is None or code < 0:
         told = how_ended(failed or 0, ranks)
+        if failed is not None and (last := last_line(log_of(folder, failed))):
+            told = f"rank {failed} of {size}: {last}"
         raise ModelyardError(f"{told}; run the same command again, and training carries on from its last checkpoint")
     return code
 

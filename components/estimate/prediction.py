@@ -235,7 +235,7 @@ def utilisation_of_ranks(
     """Return what the share of all devices' limit is told by; None where it cannot be told, and on other ranks than the
     first."""
     limit = matrix_rate(plan.precision, device=ranks.device)  # by all at once, as in a step
-    if not ranks.is_first:
+    if not ranks.is_first or ranks.birthplace != ranks.device:  # a step of parts on two devices cannot be traced
         return None
     try:
         flops = flops_of_a_unit(model, plan, objective)

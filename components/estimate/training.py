@@ -98,6 +98,8 @@ def check_memory(
         logger.warning("the memory of this training cannot be told: %s: %s", type(error).__name__, error)
         return None
     free = available_bytes(device)
+    if device.type == "cpu":
+        free //= ranks.local_size  # which share it
     smaller = partial(smaller_steps, params, needed, stage=stage, free=free, num_rows=num_rows, memory=memory)
     lower = lowered(params, facts, stage)
     refuse_what_cannot_fit(memory, free=free, device=device, stage=stage, lower=lower, smaller=smaller)

@@ -113,7 +113,7 @@ def prepare(
 
     def validate(model: nn.Module) -> dict[str, float]:
         model.eval()
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             figures = figures_of_stream(model, validation, loss_of=loss_of, context=facts.context, together=together)
             texts = samples(model, tokenizer, end_of_text_id=end_of_text_id, context=facts.context, device=device)
         log_samples(texts, tracker, num_epochs=num_epochs)

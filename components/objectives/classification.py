@@ -195,7 +195,7 @@ def figures_of_classes(model: nn.Module, task: Task, *, device: torch.device, pr
     actual: list[np.ndarray] = []
     predicted: list[np.ndarray] = []
     loss = 0.0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for batch in task.measured():
             logits = task.logits_of(model, batch).float().cpu()  # (B, K)
             loss += functional.cross_entropy(logits, batch.label_id, reduction="sum").item()

@@ -275,7 +275,7 @@ def figures_of_guesses(model: nn.Module, batches: Iterator[MaskedBatch], *, prec
     model.eval()
     device = next(model.parameters()).device
     loss, num_right, num_hidden = 0.0, 0, 0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for batch in batches:
             logits = logits_of(model, batch).float().cpu()
             loss += functional.cross_entropy(logits, batch.target, ignore_index=NOT_COUNTED, reduction="sum").item()

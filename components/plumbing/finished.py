@@ -48,7 +48,10 @@ def drop_finished(root: Path, recipe: str) -> None:
 def drop_all_finished(root: Path) -> None:
     """Do so for every recipe of which no stage is at work."""
     for recipe in sorted({note.relative_to(root).parts[1] for note in finished(root, "*")}):
-        with suppress(BusyError), hold(root, f"{recipe}.stage", doing=f"clearing checkpoints of {recipe}", wait=False):
+        with (
+            suppress(BusyError, OSError),  # what is left is removed by the next run
+            hold(root, f"{recipe}.stage", doing=f"clearing checkpoints of {recipe}", wait=False, is_brief=True),
+        ):
             drop_finished(root, recipe)
 
 

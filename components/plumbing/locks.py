@@ -22,12 +22,14 @@ ENDING_WAIT_S = 60
 
 
 @contextmanager
-def hold(root: Path, name: str, *, doing: str, wait: bool, works_for: Sequence[str] = ()) -> Generator[None]:
+def hold(
+    root: Path, name: str, *, doing: str, wait: bool, works_for: Sequence[str] = (), is_brief: bool = False
+) -> Generator[None]:  # fmt: skip
     """Hold the project's lock `name` for the block; where another process has it, log that and
     wait, or raise BusyError.
 
     `doing` says to other processes what this one does, and `works_for` for which processes: where one of these is gone,
-    this one is about to end, and is waited for in any case.
+    this one is about to end, and is waited for in any case. So is one that holds it for a moment alone (`is_brief`).
     """
     folder = root / ".modelyard" / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,16 +39,18 @@ def hold(root: Path, name: str, *, doing: str, wait: bool, works_for: Sequence[s
     except Timeout:
         present = present_holder(holder)
         busy = f"{name} is in use: {present}"
-        is_ending = not all(map(is_alive, present.works_for))
+        is_ending = present.is_brief or not all(map(is_alive, present.works_for))
         if not wait and not is_ending:
             raise BusyError(f"{busy}; wait for it, or stop it") from None
-        logger.warning("%s; waiting for it to end", busy)
+        if not present.is_brief:
+            logger.warning("%s; waiting for it to end", busy)
         try:
             lock.acquire(timeout=-1 if wait else ENDING_WAIT_S)
         except Timeout:
             raise BusyError(f"{busy}; it does not end: stop it") from None
     try:
         noted = {"process": identity(), "doing": doing, "since": time.time(), "works_for": list(works_for)}
+        noted["is_brief"] = is_brief
         holder.write_text(json.dumps(noted), encoding="utf-8")
         yield
     finally:
@@ -64,6 +68,8 @@ class Holder:
     since: float = 0.0
     works_for: Sequence[str] = ()
     """The identities of the processes without which it ends."""
+    is_brief: bool = False
+    """Whether it holds the lock for a moment alone."""
 
     @property
     def pid(self) -> int:

@@ -152,7 +152,7 @@ class StageTracker:
         report: dict[str, Any] = read_json(folder / REPORT)
         numbers = {k: v for k, v in report.items() if is_number(v)}
         named = {f"report.{name}" if name in self.curves else name: value for name, value in numbers.items()}
-        self._gather(named, step=0)
+        self._gather({name: value for name, value in named.items() if 0 not in self.before.get(name, ())}, step=0)
         self.flush()
         for key, value in report.items():
             if isinstance(value, str):
@@ -193,7 +193,8 @@ def stage_run(root: Path, recipe: str, stage: str, *, unfinished: Path | None = 
         before = points_of(store, left) if left else {}
         folder = Layout(root, recipe, FOLDER).observations / f"{stage}-{run_id[:8]}"
         events = Events(folder) if wants_events else None
-        tracker = StageTracker(store, stage, run_id, before=before, events=events)
+        curves = {name for name, steps in before.items() if any(steps)}  # a figure of a report has the step 0 alone
+        tracker = StageTracker(store, stage, run_id, curves, before, events=events)
         with system_metrics(store.client, run_id, is_carried_on=left is not None), closing(tracker):
             yield tracker
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ from components.training.ranks import ALONE, Ranks, random_state
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """The number of this form of a checkpoint. It grows where an earlier Modelyard would read one wrongly."""
 MODEL, TRAINING, POSITION, CARD = "model.safetensors", "training.safetensors", "position.json", "checkpoint.json"
 RANDOM = "random."

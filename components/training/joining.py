@@ -60,7 +60,8 @@ def group_of(found: Launched, *, parallel: str) -> Ranks:
             f"the first of {found.size} ranks cannot listen at {address}, since another process does; start with "
             "another MASTER_PORT (torchrun --master-port), or with torchrun --standalone, which takes a free one"
         ) from error
-    return Many(store, found.rank, found.size, parallel=parallel, folder=Path(folder) if folder else None)
+    place = Path(folder) if folder else None
+    return Many(store, found.rank, found.size, local_size=found.local_size, parallel=parallel, folder=place)
 
 
 def parallel_of(devices: Devices | None) -> str:

@@ -43,7 +43,7 @@ class Machine:
             "num_threads": str(self.num_threads),
             "instructions": self.instructions,
             **({"card": self.card} if self.card else {}),
-            **({"devices": f"{self.ranks.size} {self.ranks.parallel}"} if self.ranks.size > 1 else {}),
+            "devices": f"{self.ranks.size} {self.ranks.parallel}".strip(),
         }
 
 

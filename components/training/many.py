@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ import torch.distributed.distributed_c10d as c10d
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from components.plumbing.artifacts import read_json
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 """By device, what the processes speak through; what is no tensor of the GPU goes over gloo there, too."""
+LONGEST_WAIT = timedelta(hours=24)
+"""The longest that a rank waits for another, which may fetch weights or write a checkpoint meanwhile; of one that has
+ended it is told at once."""
 FAILED = "failed"
 """The key under which the store that all ranks share has the first failure."""
 NOTE_WAIT_S = 3.0
@@ -50,16 +54,19 @@ CARRIES_ON = "run the same command again, and training carries on from its last 
 class Many(Ranks):
     """The ranks of a training on several devices, as this process sees them."""
 
-    def __init__(self, store: c10d.Store, rank: int, size: int, *, parallel: str, folder: Path | None) -> None:
+    def __init__(
+        self, store: c10d.Store, rank: int, size: int, *, local_size: int, parallel: str, folder: Path | None
+    ) -> None:
         """Join the process group, which begins once all of its `size` ranks are there.
 
         `store` is what they meet at, and `folder` where their launcher leaves a note; None where it leaves none.
         """
         has_gpu = torch.cuda.is_available()
-        dist.init_process_group(BACKENDS["cuda" if has_gpu else "cpu"], store=store, rank=rank, world_size=size)
+        backend = BACKENDS["cuda" if has_gpu else "cpu"]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate chooses, and warns
         PartialState(cpu=not has_gpu)  # which gives this process its GPU
-        self.rank, self.size, self.parallel = rank, size, parallel
+        self.rank, self.size, self.local_size, self.parallel = rank, size, local_size, parallel
         self.store, self.folder = c10d.PrefixStore("modelyard", store), folder
         self._device = torch.device("cuda", torch.cuda.current_device()) if has_gpu else torch.device("cpu")
         self._plain: nn.Module | None = None
@@ -111,13 +118,13 @@ class Many(Ranks):
         if self.is_first:
             self._plain = without_numbers(model)
         mesh = init_device_mesh(self._device.type, (self.size,))
-        for layer in layers_of(model):
+        for layer in reversed(layers_of(model)):  # those within others first
             fully_shard(layer, mesh=mesh)
         fully_shard(model, mesh=mesh)
         present = dict(model.named_parameters())
         (player,) = objective.players
         parameters = [(name, present[names[id(p)]]) for name, p in player.parameters]
-        cut = self._player(player, parameters=parameters, loss_of=partial(loss_in_shards, player))
+        cut = self._player(player, parameters=parameters, loss_of=partial(loss_of_rows, player))
         return replace(objective, players=[cut])
 
     def _player(self, player: Player, **changes: Any) -> "PlayerOfARank":
@@ -268,11 +275,9 @@ def loss_in_parallel(module: Any, model: nn.Module, part: Part) -> Tensor:
     return module(part.rows)
 
 
-def loss_in_shards(player: Player, model: nn.Module, part: Part) -> Tensor:
-    """Return the loss of a part; its gradients, with those of the parts before it, go to the other ranks after the
-    last."""
-    assert isinstance(model, FSDPModule)
-    model.set_requires_gradient_sync(part.is_last)
+def loss_of_rows(player: Player, model: nn.Module, part: Part) -> Tensor:
+    """Return the loss of a part; its gradients are added up in shards, since whole ones would take as much memory as
+    the whole model."""
     return player.loss_of(model, part.rows)
 
 

@@ -25,6 +25,8 @@ class Ranks:
     """The number of this process among those of the training, from 0 on."""
     size = 1
     """The number of processes of the training."""
+    local_size = 1
+    """The number of them on this machine."""
     parallel = ""
     """What each device holds (`ddp`, `fsdp`), where there are several."""
 

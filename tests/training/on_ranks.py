@@ -15,11 +15,14 @@ from unittest.mock import patch
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import AlbertConfig
 
 from components import fitting
 from components.estimate import prediction
 from components.launching import launch
+from components.models.encoder.network import classifier_of
+from components.models.facts import Facts
 from components.params import Devices
 from components.plumbing.launched import launched
 from components.tracking.tracker import NullTracker
@@ -40,7 +43,9 @@ class Job:
     changes: dict[str, Any] = field(default_factory=dict)
     """The settings that are others than the case's."""
     stop_after: int | None = None
-    """The number of steps after which it stops, as a training does that is interrupted."""
+    """The number of steps after which it stops, in a look where one is due: as a training does that is interrupted."""
+    is_nested: bool = False
+    """Whether the encoder is an ALBERT, whose layers lie in groups."""
     dies: tuple[int, int, str] | None = None
     """A rank, the number of a step before which it dies, and how: the name of a signal, or a message."""
 
@@ -84,10 +89,10 @@ def do(job: Job, folder: Path, ranks: Ranks) -> None:
     task, facts, section, settings = CASES[job.case]
     params = section.model_validate(COMMON | settings | job.changes, strict=False)
     data = rows_of(place / f"data_{time.monotonic_ns()}", task, facts)
-    make = partial(network, params, facts)
+    make = partial(nested_network, facts) if job.is_nested else partial(network, params, facts)
     training = fitting.Training(params, facts, data, make, "pretrain", "x", place / "checkpoints")
     taken: list[list[int]] = []
-    step = Course.step
+    step, look = Course.step, Course.look
 
     def watched(self: Course, batch: Any) -> Any:
         if job.dies and [ranks.rank, self.position.step] == [*job.dies[:2]]:
@@ -98,14 +103,19 @@ def do(job: Job, folder: Path, ranks: Ranks) -> None:
         taken.append([int(row) for part, share in shares if share for row in getattr(part, "rows", part).row])
         return step(self, batch)
 
-    Course.step = watched
+    def looked(self: Course) -> None:
+        if self.position.step == job.stop_after:
+            raise StoppedError
+        look(self)
+
+    Course.step, Course.look = watched, looked
     try:
         with patch.object(prediction, "BUDGET_S", 0.1):
             fit_or_follow(training, place, ranks)
     except StoppedError:
         pass
     finally:
-        Course.step = step
+        Course.step, Course.look = step, look
     (place / f"rows_{ranks.rank}.json").write_text(json.dumps(taken), encoding="utf-8")
 
 
@@ -117,6 +127,16 @@ def fit_or_follow(training: fitting.Training, place: Path, ranks: Ranks) -> None
     weights = {name: value.clone() for name, value in found.model.state_dict().items()}  # tied ones on their own
     save_file(weights, place / "weights.safetensors")
     (place / "history.json").write_text(json.dumps(found.position.history), encoding="utf-8")
+
+
+def nested_network(facts: Facts) -> nn.Module:
+    config = AlbertConfig(
+        vocab_size=facts.vocab_size, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=32, num_hidden_groups=2, inner_group_num=2,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout_prob=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return classifier_of(config, labels=["a", "b", "c"], dropout=0.0)
 
 
 def die(how: str) -> None:

@@ -39,6 +39,9 @@ def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parallel in ("ddp", "fsdp"):
         jobs += [
             Job("texts", parallel, f"to one {parallel}", STOPS, stop_after=2),
+            Job("texts", parallel, f"looks first {parallel}", STOPS, stop_after=2),
+            Job("texts", parallel, f"looks first {parallel}", STOPS),
+            Job("texts", parallel, f"nested {parallel}", is_nested=True),
             Job("texts", parallel, f"drops {parallel}", DROPOUT),
             Job("texts", parallel, f"drops, stopped {parallel}", DROPOUT, stop_after=3),
             Job("texts", parallel, f"drops, stopped {parallel}", DROPOUT),
@@ -84,6 +87,17 @@ def test_a_checkpoint_moves_from_one_rank_to_two(on_two: Path, texts_alone: Outc
     found = outcome(on_two, "from one", size=2)
     assert len(found.rows[1]) == len(texts_alone.rows[0]) - 3
     compare(found, texts_alone)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_ranks_that_begin_with_a_look_carry_on(parallel: str, on_two: Path, texts_alone: Outcome) -> None:
+    compare(outcome(on_two, f"looks first {parallel}", size=2), texts_alone)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_layers_within_layers_are_trained_alike(parallel: str, on_two: Path, tmp_path: Path) -> None:
+    run_alone(tmp_path, Job("texts", "", "alone", is_nested=True))
+    compare(outcome(on_two, f"nested {parallel}", size=2), outcome(tmp_path, "alone"))
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
