@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.projects import ROOT
 from tests.training_core import link_packages, run_alone
 
@@ -16,6 +18,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.long
 def test_the_training_core_imports_and_trains_each_family_alone(tmp_path: Path) -> None:
     files = [path for folder in CORE for path in (ROOT / "components" / folder).rglob("*.py")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]

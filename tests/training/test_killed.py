@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.lives import TRAININGS, Moment, lived, make_rows, outcome, random_moments
 
-LONGEST = ("texts", "recurrent")
+LONGEST = ("texts", "recurrent", "causal", "adversarial")
 
 
 @pytest.fixture(

@@ -487,5 +487,5 @@ def test_a_training_carries_on_in_its_precision_and_with_its_threads_whatever_th
         torch.set_num_threads(now)
     assert machine.tags() == {
         "device": machine.device.type, "precision": "fp32", "num_threads": str(now),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": torch.backends.cpu.get_cpu_capability(), "devices": "1",
     }  # fmt: skip

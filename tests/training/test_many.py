@@ -112,8 +112,8 @@ def test_ranks_carry_on_to_the_same_weights_bit_for_bit_with_dropout(parallel: s
     ("how", "said"),
     [("SIGKILL", "rank 1 of 2 was killed by SIGKILL; run the same command again, and training carries on from its "
                  "last checkpoint"),
-     ("no such row", "rank 1 of 2: ValueError: no such row; run the same command again, and training carries on from "
-                     "its last checkpoint")],
+     pytest.param("no such row", "rank 1 of 2: ValueError: no such row; run the same command again, and training "
+                                 "carries on from its last checkpoint", marks=pytest.mark.long)],
 )  # fmt: skip
 def test_a_rank_that_dies_ends_the_run_with_its_error(how: str, said: str, tmp_path: Path) -> None:
     started = time.monotonic()
