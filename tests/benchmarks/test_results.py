@@ -54,14 +54,14 @@ def test_each_benchmark_renews_its_section_and_one_that_cannot_run_keeps_what_wa
     assert page.count(f"- loop beside its peer, 1.5 {times}: threads") == 1
     assert str(tmp_path) not in page
     scripts |= {
-        "one": "raise SystemExit('it broke in /home/me/x.py, see https://a.b/c/d')",
+        "one": "raise SystemExit(f'it broke in {__file__}, see https://a.b/c/d')",
         "two": "import results; results.stop('there is no GPU')",
     }
     code, page = run(runner, tmp_path, monkeypatch, scripts | {"three": "print(1 / 0)"})
     assert code == 1
     assert row in page  # of before
     for reason in (
-        "failed on .*: it broke in x.py, see https://a.b/c/d",
+        "failed on .*: it broke in one.py, see https://a.b/c/d",
         "could not be run on .*: there is no GPU",
         "failed on .*ZeroDivisionError",
     ):
