@@ -23,7 +23,7 @@ from tests.training.test_parts import CASES, COMMON, differences
 PARTS = {"texts": {"micro_batch_size": 4}, "masked": {"micro_batch_size": 5}}
 EARLY = {"early_stopping": {"metric": "loss", "patience": 9, "every": 1}}
 STOPS = {"checkpoints": {"every_steps": 1}}
-DROPOUT = STOPS | {"dropout": 0.2}
+DROPOUT = STOPS | {"model": {**CASES["arrays"][3]["model"], "dropout": 0.3}}
 CHANGES = {"arrays": {"batch_size": 18}, "arrays, all alike": EARLY, **PARTS}  # of 37 rows, the last alone
 RUNS = [
     (case, parallel) for case in CASES for parallel in ("ddp", "fsdp") if (case, parallel) != ("adversarial", "fsdp")
@@ -42,9 +42,9 @@ def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Job("texts", parallel, f"looks first {parallel}", STOPS, stop_after=2),
             Job("texts", parallel, f"looks first {parallel}", STOPS),
             Job("texts", parallel, f"nested {parallel}", is_nested=True),
-            Job("texts", parallel, f"drops {parallel}", DROPOUT),
-            Job("texts", parallel, f"drops, stopped {parallel}", DROPOUT, stop_after=3),
-            Job("texts", parallel, f"drops, stopped {parallel}", DROPOUT),
+            Job("arrays", parallel, f"drops {parallel}", DROPOUT),
+            Job("arrays", parallel, f"drops, stopped {parallel}", DROPOUT, stop_after=3),
+            Job("arrays", parallel, f"drops, stopped {parallel}", DROPOUT),
         ]
     jobs += [Job("texts", "fsdp", "from one", STOPS)]
     assert run_on(2, folder, jobs) == 0
