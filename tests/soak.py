@@ -32,6 +32,8 @@ from tests.tiny import tiny_rows
 START_ROWS, MORE_ROWS = 240, 20
 ADDED_S = 90
 """So long a worker that has just started may take to add what fell due while it was away."""
+LOOKED_S = 60
+"""The worker sees a time without a run as late as this; where the schedule is due again by then, that is enough."""
 SETTLE_S = 240
 """Runs that are at work when the time is over get so long to end."""
 
@@ -44,7 +46,8 @@ class Account:
     due: Counter[str] = field(default_factory=Counter)
     """By flow."""
     became: Counter[str] = field(default_factory=Counter)
-    """`retrain Completed`, by flow and the name of the run's last state; `caught up` where another run was added."""
+    """`retrain Completed`, by flow and the name of the run's last state; `caught up` where another run was added, and
+    `left to the next` where none was written, as a worker starts, and the next was due before one could be added."""
     missing: list[str] = field(default_factory=list)
     open_runs: list[str] = field(default_factory=list)
     ledger: Counter[str] = field(default_factory=Counter)
@@ -182,6 +185,8 @@ def count(account: Account, api: str, *, began: datetime, ended: datetime, inter
                 account.became[f"{name} {of_flow[time_due]['state_name']}"] += 1
             elif any(time_due <= one for one in added):
                 account.became[f"{name} caught up"] += 1
+            elif any(time_due < one <= time_due + timedelta(seconds=LOOKED_S) for one in of_flow):
+                account.became[f"{name} left to the next"] += 1
             else:
                 account.missing.append(f"{name} {time_due:%H:%M:%S}")
     account.open_runs = [

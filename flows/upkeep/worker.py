@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -24,11 +23,13 @@ from components.recipes import PARAMS
 from flows.pipeline.running import WORKER_VARIABLE, mark_killed
 from flows.servers.server import until_interrupted
 from flows.upkeep.deployments import deployments_of, remove_others
-from flows.upkeep.due import asking, catch_up, coming_runs, free_slots, last_due, skip_all_but_newest
+from flows.upkeep.due import asking, catch_up, coming_runs, free_slots, skip_all_but_newest
+from flows.upkeep.offered import Since, name_of, offered_since
 from flows.upkeep.planned import faulty_recipes, own_deployments, readable
 from flows.upkeep.times import described
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.deployments.runner import RunnerDeployment
 
 logger = logging.getLogger(__name__)
@@ -73,10 +74,11 @@ def served(root: Path, deployments: list["RunnerDeployment"]) -> bool:
     from prefect import serve
 
     names = [one.name for one in deployments]
+    since = offered_since(root, deployments)
     try:
         tidy(root, names)
-        take_up(root, deployments)
-        with looked_after(root, names):
+        take_up(root, since)
+        with looked_after(root, names, since):
             serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
     except Exception as error:
         if not is_of_the_server(error):
@@ -108,29 +110,24 @@ def wait_for_prefect() -> None:
         time.sleep(WAIT_S)
 
 
-def take_up(root: Path, deployments: list["RunnerDeployment"]) -> None:
-    """Have one run stand for all that fell due while no worker was there, for each schedule that has not changed."""
+def take_up(root: Path, since: Since) -> None:
+    """Have one run stand for all that fell due while no worker was there, for each schedule."""
     with asking(root) as client:
-        for known in own_deployments(client, root, pool=None):
-            same = any(
-                (one.entrypoint, one.name) == (known.entrypoint, known.name) and times(one) == times(known)
-                for one in deployments
-            )
-            if same and (since := last_due(client, known)):
-                catch_up(client, known, since=since)
+        catch_up_all(root, client, since)
         skip_all_but_newest(client, own_deployments(client, root, pool=None))
 
 
-def times(deployment: Any) -> list[tuple[Any, ...]]:
-    """Return what a deployment's schedules say, but for the anchor, which the server writes in its own way."""
-    fields = ("cron", "interval", "rrule", "timezone")  # of which the server gives those of one kind alone
-    return [tuple(getattr(one.schedule, name, None) for name in fields) for one in deployment.schedules]
+def catch_up_all(root: Path, client: "SyncPrefectClient", since: Since) -> None:
+    """Add one run of each schedule that had a time, since it stands and the server knows it, of which there is none."""
+    for one in own_deployments(client, root, pool=None):
+        if start := since.get(name_of(one)):
+            catch_up(client, one, since=max(start, one.created or start))
 
 
 @contextmanager
-def looked_after(root: Path, names: list[str]) -> Generator[None]:
+def looked_after(root: Path, names: list[str], since: Since) -> Generator[None]:
     """Look after the schedules while the block runs."""
-    done, since = threading.Event(), datetime.now(UTC)
+    done = threading.Event()
     watch = threading.Thread(target=look_after, args=(root, names, since, done), daemon=True)
     watch.start()
     try:
@@ -140,7 +137,7 @@ def looked_after(root: Path, names: list[str]) -> Generator[None]:
         watch.join(timeout=LOOK_EVERY_S)
 
 
-def look_after(root: Path, names: list[str], since: datetime, done: threading.Event) -> None:
+def look_after(root: Path, names: list[str], since: Since, done: threading.Event) -> None:
     """Every LOOK_EVERY_S, mark runs that were killed, free places that nobody holds, add runs for times that nobody
     wrote ahead, and name each schedule that will not fire once."""
     named: set[str] = set()
@@ -148,8 +145,7 @@ def look_after(root: Path, names: list[str], since: datetime, done: threading.Ev
         try:
             tidy(root, names, is_running=True)
             with asking(root) as client:
-                for one in own_deployments(client, root, pool=None):
-                    catch_up(client, one, since=since)
+                catch_up_all(root, client, since)
             for coming in coming_runs(root):
                 if coming.fault and str(coming) not in named:
                     logger.error("%s", coming)

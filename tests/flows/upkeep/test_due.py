@@ -18,8 +18,10 @@ from components.plumbing.artifacts import write_json
 from flows.operate.doctor import look_at_schedules
 from flows.operate.up import scheduling
 from flows.pipeline.running import FOLDER, mark_killed
+from flows.upkeep import worker
 from flows.upkeep.deployments import deployments_of
 from flows.upkeep.due import catch_up, coming_runs, free_slots, skip_all_but_newest
+from flows.upkeep.offered import offered_since
 from flows.upkeep.planned import own_deployments
 from tests.projects import ROOT, edit
 
@@ -124,6 +126,42 @@ def test_run_that_nobody_wrote_ahead_is_added_once(deployment: Any, client: Any)
 
 def test_nothing_is_added_where_nothing_was_due(deployment: Any, client: Any) -> None:
     assert not catch_up(client, deployment, since=datetime.now(UTC) - timedelta(seconds=40))
+
+
+def test_time_is_caught_up_whose_worker_died_before_any_run(
+    project: Path, client: Any, deployment: Any, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first run fell due while Prefect's server wrote none yet, and the worker was killed before it looked."""
+    del deployment
+    deployments = deployments_of(project)
+    began = offered_since(project, deployments)["retrain/movie_sentiment"]
+    assert offered_since(project, deployments_of(project))["retrain/movie_sentiment"] == began
+    hours_ago = {name: began - timedelta(hours=2) for name in ("retrain/movie_sentiment", "monitor/movie_sentiment")}
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+    monkeypatch.setattr(worker, "own_deployments", lambda *_args, **_kwargs: known(client, project))
+    for _ in range(2):
+        worker.take_up(project, hours_ago)
+    ids = {one.id for one in own_deployments(client, project)}
+    added = [run for run in client.read_flow_runs() if "catch-up" in run.tags and run.deployment_id in ids]
+    assert len(added) == 2
+
+
+def known(client: Any, project: Path) -> list[Any]:
+    """As deployments that have been on the server for a day."""
+    found = own_deployments(client, project)
+    for one in found:
+        one.created = datetime.now(UTC) - timedelta(days=1)
+    return found
+
+
+def test_changed_schedule_stands_from_now_on(project: Path) -> None:
+    before = offered_since(project, deployments_of(project))
+    edit(project, "movie_sentiment.schedule", HOURLY | {"interval_s": 1800})
+    after = offered_since(project, deployments_of(project))
+    assert after["retrain/movie_sentiment"] > before["retrain/movie_sentiment"]
+    assert after["monitor/movie_sentiment"] == before["monitor/movie_sentiment"]
+    (project / ".modelyard/schedules.json").write_text("{")
+    assert offered_since(project, deployments_of(project))["monitor/movie_sentiment"] > after["monitor/movie_sentiment"]
 
 
 def test_killed_run_is_closed_with_what_it_called_and_its_tasks(project: Path, deployment: Any, client: Any) -> None:
