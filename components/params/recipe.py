@@ -18,6 +18,7 @@ from components.params.promotion import Promotion
 from components.params.schedule import RunSchedule
 from components.params.section import Positive
 from components.params.service import Canary, Service
+from components.params.sweep import Sweep
 from components.params.tasks import SECTIONS, Evaluate, Preprocess
 from components.params.tasks.text_generation import TextGenerationData, TextGenerationServing
 from components.params.validate import Validate
@@ -73,6 +74,8 @@ class Recipe:
     serve: bool | None = None
     """True where `modelyard up` serves the recipe, by the settings of `service`."""
     service: Service | None = None
+    sweep: Sweep | None = None
+    """The settings that `modelyard sweep` searches for better values."""
     notify: Notify | None = None
     """The targets that are told of events of the recipe, in place of the project's `notify`; `{}` tells nobody."""
 

@@ -1,0 +1,128 @@
+"""The search for better settings of a recipe (`sweep`): the values that are tried, how they are drawn, and how far it goes.
+
+It is no stage, so DVC does not know it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from components.params.section import Positive, Section
+
+Value = bool | int | float | str | None
+Sampler = Literal["grid", "random", "tpe"]
+SEARCHED = ("preprocess", "pretrain", "finetune")
+"""The sections whose settings may be searched: what they make is judged on the validation split."""
+MAX_TRIALS = 10_000
+
+
+class Condition(Section):
+    """The settings that another one must have for a setting to be drawn; else it keeps its present value."""
+
+    when: dict[str, Value | tuple[Value, ...]] | None = None
+    """Paths below the recipe, and for each the value, or the values, that it must have."""
+
+
+class Choice(Condition):
+    """One of several values."""
+
+    choices: Annotated[tuple[Value, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Choice":
+        if len({repr(value) for value in self.choices}) < len(self.choices):
+            raise ValueError("choices has a value twice")
+        return self
+
+
+class Range(Condition):
+    """A number between two ends, both of which may be drawn."""
+
+    uniform: tuple[float, float] | None = None
+    """Real numbers, each as likely as any other."""
+    log: tuple[float, float] | None = None
+    """Real numbers above 0, by their logarithm: as many between 1e-5 and 1e-4 as between 1e-4 and 1e-3."""
+    int: tuple[int, int] | None = None
+    """Whole numbers."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        found = self.uniform or self.log or self.int
+        assert found is not None
+        return found
+
+    @model_validator(mode="after")
+    def _is_one_range(self) -> "Range":
+        given = [name for name in ("uniform", "log", "int") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("takes one of choices, uniform, log and int, such as {log: [1.0e-5, 1.0e-3]}")
+        low, high = self.ends
+        if not low < high:
+            raise ValueError(f"{given[0]} goes from {low:g} to {high:g}; the first end must be the smaller one")
+        if self.log and low <= 0:
+            raise ValueError(f"log begins at {low:g}; a logarithm needs numbers above 0")
+        return self
+
+
+class Asha(Section):
+    """Trials that are worse than most at the same epoch end early (asynchronous successive halving, Li et al. 2018,
+    arXiv:1810.05934, decided between waves)."""
+
+    name: Literal["asha"]
+    first_epoch: Positive = 1
+    """The epoch after which trials are compared first."""
+    factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many goes on, and the next comparison is after so many times as many epochs."""
+
+
+class Sweep(Section):
+    """A search over settings. Trials are judged on the validation split alone."""
+
+    space: Annotated[dict[str, Choice | Range], Field(min_length=1)]
+    """Paths below the recipe, such as `finetune.optimizer.learning_rate`, and for each what is tried there."""
+    sampler: Sampler = "tpe"
+    """How values are drawn: `grid` goes through all combinations, `random` draws each by itself, `tpe` (tree-structured
+    Parzen estimator, Bergstra et al. 2011) draws near what was good."""
+    pruner: Asha | None = None
+    objective: str = "validation_loss"
+    """The figure to be improved, of the report of the last stage that is searched."""
+    direction: Literal["minimize", "maximize"] | None = None
+    """By default a loss is minimized, and any other figure maximized."""
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+    """The most trials; the present settings are the first of them."""
+    limit_s: Annotated[int, Field(ge=1)] | None = None
+    """The most seconds of the whole search; what has begun by then is finished. Null for no limit."""
+    wave: Positive = 4
+    """Trials that are drawn at once, before any of them is known: so the same are drawn by any number of workers."""
+    workers: Positive = 1
+    """Trials that run at the same time, each in a process of its own."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def minimizes(self) -> bool:
+        return self.direction == "minimize" if self.direction else "loss" in self.objective
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, data: Any) -> Any:
+        """A list stands for choices."""
+        if isinstance(data, dict) and isinstance(data.get("space"), dict):
+            space = {key: {"choices": one} if isinstance(one, list) else one for key, one in data["space"].items()}
+            return {**data, "space": space}
+        return data
+
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> "Sweep":
+        if self.sampler == "grid":
+            for path, one in self.space.items():
+                if isinstance(one, Range) and one.int is None:
+                    raise ValueError(f"space.{path}: a grid has no real numbers; give a list of values")
+                if one.when:
+                    raise ValueError(f"space.{path}: a grid goes through all combinations; take 'when' out")
+        for path in self.space:
+            section = path.partition(".")[0]
+            if section not in SEARCHED or "." not in path:
+                raise ValueError(
+                    f"space.{path}: settings of {', '.join(SEARCHED)} are searched, as finetune.optimizer.learning_rate"
+                )
+        return self
