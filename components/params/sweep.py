@@ -1,11 +1,11 @@
-"""The search for better settings of a recipe (`sweep`): the values that are tried, how they are drawn, and how far it goes.
+"""The search for better settings of a recipe (`sweep`): what is tried, how it is drawn, and how far the search goes.
 
 It is no stage, so DVC does not know it.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from components.params.section import Positive, Section
 
@@ -42,26 +42,47 @@ class Range(Condition):
     """Real numbers, each as likely as any other."""
     log: tuple[float, float] | None = None
     """Real numbers above 0, by their logarithm: as many between 1e-5 and 1e-4 as between 1e-4 and 1e-3."""
-    int: tuple[int, int] | None = None
+    integer: tuple[int, int] | None = None
     """Whole numbers."""
 
     @property
     def ends(self) -> tuple[float, float]:
-        found = self.uniform or self.log or self.int
+        found = self.uniform or self.log or self.integer
         assert found is not None
         return found
 
     @model_validator(mode="after")
     def _is_one_range(self) -> "Range":
-        given = [name for name in ("uniform", "log", "int") if getattr(self, name) is not None]
+        given = [name for name in ("uniform", "log", "integer") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("takes one of choices, uniform, log and int, such as {log: [1.0e-5, 1.0e-3]}")
+            raise ValueError("takes one of choices, uniform, log and integer, such as {log: [1.0e-5, 1.0e-3]}")
         low, high = self.ends
         if not low < high:
             raise ValueError(f"{given[0]} goes from {low:g} to {high:g}; the first end must be the smaller one")
         if self.log and low <= 0:
             raise ValueError(f"log begins at {low:g}; a logarithm needs numbers above 0")
         return self
+
+
+def kind_of(given: Any) -> str:
+    """Return which of the ways to say what is tried was chosen."""
+    if isinstance(given, list | tuple):
+        return "list"
+    is_choice = isinstance(given, Choice) or (isinstance(given, dict) and "choices" in given)
+    return "choices" if is_choice else "range"
+
+
+if TYPE_CHECKING:
+    Tried = Choice | Range
+else:
+    Tried = Annotated[
+        Annotated[
+            tuple[Value, ...], Field(min_length=1), AfterValidator(lambda given: Choice(choices=given)), Tag("list")
+        ]
+        | Annotated[Choice, Tag("choices")]
+        | Annotated[Range, Tag("range")],
+        Discriminator(kind_of),
+    ]
 
 
 class Asha(Section):
@@ -78,14 +99,16 @@ class Asha(Section):
 class Sweep(Section):
     """A search over settings. Trials are judged on the validation split alone."""
 
-    space: Annotated[dict[str, Choice | Range], Field(min_length=1)]
-    """Paths below the recipe, such as `finetune.optimizer.learning_rate`, and for each what is tried there."""
+    space: Annotated[dict[str, Tried], Field(min_length=1)]
+    """Paths below the recipe, such as `finetune.optimizer.learning_rate`, and for each what is tried there: a list of
+    values, or a `Choice` or `Range`."""
     sampler: Sampler = "tpe"
     """How values are drawn: `grid` goes through all combinations, `random` draws each by itself, `tpe` (tree-structured
     Parzen estimator, Bergstra et al. 2011) draws near what was good."""
     pruner: Asha | None = None
-    objective: str = "validation_loss"
-    """The figure to be improved, of the report of the last stage that is searched."""
+    objective: Annotated[str, Field(pattern="^validation_[a-z0-9_]+$")] = "validation_loss"
+    """The figure of the validation split to be improved, as the training's report names it. The test split is for the
+    one comparison at the end."""
     direction: Literal["minimize", "maximize"] | None = None
     """By default a loss is minimized, and any other figure maximized."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
@@ -94,28 +117,22 @@ class Sweep(Section):
     """The most seconds of the whole search; what has begun by then is finished. Null for no limit."""
     wave: Positive = 4
     """Trials that are drawn at once, before any of them is known: so the same are drawn by any number of workers."""
-    workers: Positive = 1
-    """Trials that run at the same time, each in a process of its own."""
+    threads: Positive = 1
+    """Threads of a trial; other numbers of them may give other weights in the last bits."""
+    workers: Positive | None = None
+    """Trials that run at the same time, each in a process of its own; null for as many as this machine has cores for.
+    The trials are the same with any number."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property
     def minimizes(self) -> bool:
         return self.direction == "minimize" if self.direction else "loss" in self.objective
 
-    @model_validator(mode="before")
-    @classmethod
-    def _spell_out(cls, data: Any) -> Any:
-        """A list stands for choices."""
-        if isinstance(data, dict) and isinstance(data.get("space"), dict):
-            space = {key: {"choices": one} if isinstance(one, list) else one for key, one in data["space"].items()}
-            return {**data, "space": space}
-        return data
-
     @model_validator(mode="after")
     def _has_a_grid(self) -> "Sweep":
         if self.sampler == "grid":
             for path, one in self.space.items():
-                if isinstance(one, Range) and one.int is None:
+                if isinstance(one, Range) and one.integer is None:
                     raise ValueError(f"space.{path}: a grid has no real numbers; give a list of values")
                 if one.when:
                     raise ValueError(f"space.{path}: a grid goes through all combinations; take 'when' out")

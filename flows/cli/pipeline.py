@@ -1,4 +1,4 @@
-"""The commands that lead from rows to a bundle: new, recipes, estimate, profile, why, run."""
+"""The commands that lead from rows to a bundle: new, recipes, estimate, profile, why, run, sweep."""
 
 from pathlib import Path
 from typing import Any
@@ -265,3 +265,38 @@ def ask_for_event_files() -> None:
 
     os.environ[VARIABLE] = "1"
     is_wanted()
+
+
+@cli.command()
+@click.argument("recipe", shell_complete=RECIPES)
+@click.option("--apply", "is_applied", is_flag=True, help="Write the best settings into params.yaml; comments stay.")
+@json_option
+@click.pass_obj
+def sweep(project: Project, recipe: str, is_applied: bool, as_json: bool) -> None:
+    """Search better settings of RECIPE, by its section 'sweep' of params.yaml.
+
+    Trials are judged on the validation split; at the end the best settings and the present ones are compared on the
+    test split. A sweep that was stopped is carried on, and one that is over costs nothing.
+
+    \b
+    Examples:
+      modelyard sweep movie_sentiment
+      modelyard sweep movie_sentiment --apply
+      optuna-dashboard sqlite:///.modelyard/sweeps/movie_sentiment/STUDY/study.db
+    """
+    from components.plumbing.logs import say
+
+    say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
+    from flows.servers.tools import prefect_for_a_run
+    from flows.telling.output import reporting
+
+    root = project.root
+    with prefect_for_a_run(root) as wait_for_prefect, reporting(as_json) as report:
+        from flows.sweep.apply import apply
+        from flows.sweep.search import plan_of, search
+        from flows.sweep.tables import sweep_summary, sweep_tables
+
+        plan_of(root, recipe)  # what is wrong with it is said before anything runs
+        found = search(root, recipe, wait_for_prefect=wait_for_prefect)
+        change = apply(root, recipe, found.changes) if is_applied else None
+        report(sweep_summary(found, change=change), sweep_tables)

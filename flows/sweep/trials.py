@@ -41,7 +41,8 @@ def read_trial(folder: Path) -> Trial | None:
         kept: dict[str, Any] = read_json(folder / RESULT)
     except ArtifactError:
         return None
-    return Trial(**kept | {"curve": tuple((epoch, value) for epoch, value in kept["curve"])})
+    kept["curve"] = tuple((epoch, value) for epoch, value in kept["curve"])
+    return Trial(**kept)
 
 
 def write_trial(folder: Path, trial: Trial) -> None:

@@ -1,0 +1,188 @@
+"""The settings that a sweep searches: their place in a recipe, the checks before any trial, and what a trial gets."""
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from components.params import Recipe
+from components.params.sweep import SEARCHED, Choice, Range, Sweep, Value
+from components.plumbing.errors import InputError, ParamsError, did_you_mean
+from components.recipes import parse_recipe
+
+if TYPE_CHECKING:
+    import optuna
+
+DIGITS = 4
+Settings = dict[str, Any]
+"""Values by their path below the recipe."""
+NOT_SEARCHED = {
+    "preprocess.split": "it changes the rows that trials are judged on",
+    "finetune.control": "the control is not judged",
+    "finetune.mode": "it is another recipe",
+    "pretrain.mode": "it is another recipe",
+}
+"""Settings that a search may not change, and why, by the beginning of their path."""
+
+
+def value_at(raw: Any, path: str) -> Any:
+    """Return the value at a dotted path of a recipe; None where there is none."""
+    for key in path.split("."):
+        raw = raw.get(key) if isinstance(raw, dict) else None
+    return raw
+
+
+def with_settings(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a recipe, as params.yaml has it, with other values at some paths."""
+    changed: dict[str, Any] = copy.deepcopy(dict(raw))
+    for path, value in settings.items():
+        *parents, last = path.split(".")
+        node: Any = changed
+        for key in parents:
+            node = node[key]
+        node[last] = value
+    return changed
+
+
+def for_a_trial(raw: Mapping[str, Any], settings: Mapping[str, Any], *, precision: str) -> dict[str, Any]:
+    """Return the recipe of a trial: without the control, which is not judged, and in the precision that was chosen for
+    the present settings, where the recipe leaves that to a measurement."""
+    changed = with_settings(raw, settings)
+    for section in ("pretrain", "finetune"):
+        part = changed[section]
+        if part.get("control"):
+            part["control"] = False
+        if part.get("precision") == "auto":
+            part["precision"] = precision
+    return changed
+
+
+def check_space(name: str, raw: Mapping[str, Any], sweep: Sweep) -> None:
+    """Raise ParamsError where a path names no setting, where the search may not change it, or where the recipe does not
+    allow one of its values."""
+    where, seen = f"recipes.{name}.sweep.space", list[str]()
+    for path, one in sweep.space.items():
+        for start, why in NOT_SEARCHED.items():
+            if path == start or path.startswith(f"{start}."):
+                raise ParamsError(f"{where}: '{path}' cannot be searched: {why}")
+        parent, _, last = path.rpartition(".")
+        section = value_at(raw, parent)
+        if not isinstance(section, dict) or last not in section:
+            known = [f"{parent}.{key}" for key in section] if isinstance(section, dict) else paths_of(raw)
+            raise ParamsError(
+                f"{where}: recipes.{name} has no setting '{path}'{did_you_mean(path, known)}; "
+                "write it into the recipe first, with the value that it has now"
+            )
+        for other in one.when or {}:
+            if value_at(raw, other) is None and other not in seen:
+                raise ParamsError(f"{where}.{path}: 'when' names '{other}', which the recipe does not have")
+            if other in sweep.space and other not in seen:
+                raise ParamsError(f"{where}.{path}: 'when' names '{other}', which must come before it in the space")
+        seen.append(path)
+        for value in ends_of(one):
+            settings = {other: first_of(wanted) for other, wanted in (one.when or {}).items()} | {path: value}
+            try:
+                parse_recipe(name, with_settings(raw, settings))
+            except ParamsError as error:
+                told = str(error).split("\n")[-1].strip()
+                raise ParamsError(f"{where}: {path} = {value!r} is not allowed: {told}") from error
+
+
+def paths_of(raw: Mapping[str, Any]) -> list[str]:
+    """Return the paths of all settings of the sections that are searched."""
+
+    def below(node: Any, path: str) -> Iterator[str]:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from below(value, f"{path}.{key}")
+            else:
+                yield f"{path}.{key}"
+
+    return [path for section in SEARCHED for path in below(raw.get(section) or {}, section)]
+
+
+def ends_of(one: Choice | Range) -> tuple[Any, ...]:
+    return one.choices if isinstance(one, Choice) else one.ends
+
+
+def first_of(wanted: Value | tuple[Value, ...]) -> Value:
+    return wanted[0] if isinstance(wanted, tuple) else wanted
+
+
+def first_searched(sweep: Sweep) -> str:
+    """Return the first stage that a trial may have to run."""
+    sections = {path.partition(".")[0] for path in sweep.space}
+    return next(section for section in SEARCHED if section in sections)
+
+
+def judged_stage(recipe: Recipe) -> str:
+    """Return the stage whose report holds the objective: the recipe's last training."""
+    return "pretrain" if recipe.finetune.mode == "none" else "finetune"
+
+
+def is_drawn(one: Choice | Range, drawn: Mapping[str, Any], raw: Mapping[str, Any]) -> bool:
+    """Return whether the conditions of a setting hold, with what was drawn before it."""
+    for path, wanted in (one.when or {}).items():
+        value = drawn.get(path, value_at(raw, path))
+        if value not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+            return False
+    return True
+
+
+def draw(trial: "optuna.Trial", sweep: Sweep, raw: Mapping[str, Any]) -> Settings:
+    """Draw a value for each setting of the space whose conditions hold, in the order of the space."""
+    drawn: Settings = {}
+    for path, one in sweep.space.items():
+        if not is_drawn(one, drawn, raw):
+            continue
+        if isinstance(one, Choice):
+            drawn[path] = trial.suggest_categorical(path, list(one.choices))
+        elif one.integer is not None:
+            drawn[path] = trial.suggest_int(path, *one.integer)
+        else:
+            drawn[path] = rounded(trial.suggest_float(path, *one.ends, log=one.log is not None), one.ends)
+    return drawn
+
+
+def rounded(value: float, ends: tuple[float, float]) -> float:
+    """Return a drawn number with as many digits as a person would write."""
+    return min(max(float(f"{value:.{DIGITS}g}"), ends[0]), ends[1])
+
+
+def grid_of(sweep: Sweep) -> Iterator[Settings]:
+    """Yield all combinations of the space, the last setting changing first."""
+    values = [
+        one.choices if isinstance(one, Choice) else range(int(one.ends[0]), int(one.ends[1]) + 1)
+        for one in sweep.space.values()
+    ]
+    for combination in itertools.product(*values):
+        yield dict(zip(sweep.space, combination, strict=True))
+
+
+def present_of(sweep: Sweep, raw: Mapping[str, Any]) -> Settings:
+    """Return the present values of the settings that are searched and whose conditions hold."""
+    found: Settings = {}
+    for path, one in sweep.space.items():
+        if is_drawn(one, found, raw):
+            found[path] = value_at(raw, path)
+    return found
+
+
+def is_within(one: Choice | Range, value: Any) -> bool:
+    """Return whether a value could be drawn."""
+    if isinstance(one, Choice):
+        return any(value == choice and type(value) is type(choice) for choice in one.choices)
+    return isinstance(value, int | float) and math.isfinite(value) and one.ends[0] <= value <= one.ends[1]
+
+
+def check_objective(sweep: Sweep, figures: Mapping[str, Any]) -> None:
+    """Raise InputError where the training measures no such figure on the validation split."""
+    known = sorted(
+        name for name, value in figures.items() if name.startswith("validation_") and isinstance(value, int | float)
+    )
+    if sweep.objective not in known:
+        raise InputError(
+            f"sweep.objective is '{sweep.objective}'{did_you_mean(sweep.objective, known)}, which this training does "
+            f"not measure; it measures {', '.join(known) or 'nothing on the validation split'}"
+        )

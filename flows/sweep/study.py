@@ -1,0 +1,161 @@
+"""The drawing of trials, by Optuna: asked in waves and told in order, so that the same are drawn by any number of
+workers and after any kill.
+
+Optuna keeps the study in a file that `optuna-dashboard` opens. Its samplers keep the state of their random numbers in
+memory alone, so each trial is drawn by a new sampler, seeded by the sweep's seed and the trial's number.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from components.params.sweep import Choice, Range, Sweep
+from flows.sweep.space import Settings, draw, grid_of, is_within
+from flows.sweep.trials import PRESENT, Trial
+
+FILE = "study.db"
+SETTINGS = "settings"
+"""The attribute of a trial in the study that holds what was drawn, by path."""
+STATES = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def distribution_of(one: Choice | Range) -> BaseDistribution:
+    if isinstance(one, Choice):
+        return CategoricalDistribution(list(one.choices))
+    if one.integer is not None:
+        return IntDistribution(*one.integer)
+    return FloatDistribution(*one.ends, log=one.log is not None)
+
+
+class Study:
+    """The trials of a sweep, as they are drawn and told."""
+
+    def __init__(self, folder: Path, name: str, sweep: Sweep, raw: Mapping[str, Any]) -> None:
+        """Open the study in a folder, or begin it there."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sweep, self.raw = sweep, raw
+        self.study = optuna.create_study(
+            storage=f"sqlite:///{folder / FILE}", study_name=name, load_if_exists=True,
+            direction="minimize" if sweep.minimizes else "maximize",
+            pruner=optuna.pruners.NopPruner(),  # between waves, by our own rule
+        )  # fmt: skip
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def begin(self, present: Trial) -> None:
+        """Tell the present settings, as the first trial, where that is not told yet."""
+        if self.trials:
+            return
+        inside = {path: value for path, value in present.settings.items() if is_within(self.sweep.space[path], value)}
+        self.study.add_trial(optuna.trial.create_trial(
+            state=TrialState.COMPLETE, value=present.value, params=inside,
+            distributions={path: distribution_of(self.sweep.space[path]) for path in inside},
+            user_attrs={SETTINGS: dict(present.settings)},
+        ))  # fmt: skip
+
+    def wave(self) -> dict[int, Settings]:
+        """Return the settings of the trials that are to run now, by number: those of the last wave that are not told
+        yet, or a new wave; empty once the budget of trials, or the grid, is used up."""
+        begun = [trial for trial in self.trials if trial.state is TrialState.RUNNING]
+        last = len(self.trials) - 1
+        first = begun[0].number if begun else last + 1
+        end = (first - 1) // self.sweep.wave * self.sweep.wave + self.sweep.wave  # trial 0 belongs to no wave
+        # All of a wave are drawn before any of them runs: where one is told, nothing is left to be drawn.
+        is_whole = bool(begun) and any(trial.state is not TrialState.RUNNING for trial in self.trials[first:])
+        found = {trial.number: dict(trial.user_attrs[SETTINGS]) for trial in begun}
+        for number in range(last + 1, 1 + (last if is_whole else min(end, self.sweep.trials - 1))):
+            drawn = self.ask(number)
+            if drawn is None:
+                break
+            found[number] = drawn
+        return found
+
+    def ask(self, number: int) -> Settings | None:
+        """Draw the trial of this number and note it, whole or not at all; None where the grid has no more."""
+        if self.sweep.sampler == "grid":
+            drawn = next(islice(grid_of(self.sweep), number - 1, None), None)
+        else:
+            drawn = self.drawn(number)
+        if drawn is None:
+            return None
+        self.study.add_trial(optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=drawn, user_attrs={SETTINGS: drawn},
+            distributions={path: distribution_of(self.sweep.space[path]) for path in drawn},
+        ))  # fmt: skip
+        return drawn
+
+    def drawn(self, number: int) -> Settings:
+        """Draw in a copy of the study in memory: a kill must not leave a trial half drawn in its file."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            copy = optuna.create_study(direction=self.study.direction, sampler=self.sampler(number))
+        copy.add_trials(self.trials)
+        return draw(copy.ask(), self.sweep, self.raw)
+
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = int(np.random.default_rng([self.sweep.seed, number]).integers(2**31))
+        if self.sweep.sampler == "tpe":
+            # The others of a wave count as bad until they are known, so that it does not draw near them again.
+            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Tell how the trials of a wave ended, in the order of their numbers."""
+        known = {trial.number: trial for trial in self.trials}
+        for one in sorted(trials, key=lambda one: one.number):
+            if known[one.number].state is not TrialState.RUNNING:
+                continue
+            number = known[one.number]._trial_id  # pyright: ignore[reportPrivateUsage]  # Optuna's own pages use it
+            handle = optuna.Trial(self.study, number)
+            for step, (_, value) in enumerate(one.curve):
+                if step not in known[one.number].intermediate_values:
+                    handle.report(value, step)
+            self.study.tell(one.number, one.value if one.state == "done" else None, state=STATES[one.state])
+
+    def importances(self) -> dict[str, float]:
+        """Return how much of the objective's spread each setting explains (fANOVA, Hutter et al. 2014); empty where the
+        finished trials are too few, or alike."""
+        try:
+            found = optuna.importance.get_param_importances(
+                self.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+            )
+        except (ValueError, RuntimeError):
+            return {}
+        return {name: float(value) for name, value in found.items()}
+
+
+def rungs_of(sweep: Sweep, before: Sequence[Trial]) -> list[tuple[float, float]]:
+    """Return the epochs after which a trial is compared, and the objective that it must have reached by each to go on:
+    that of the best one in `factor` of the trials before."""
+    if sweep.pruner is None:
+        return []
+    found: list[tuple[float, float]] = []
+    epoch, sign = float(sweep.pruner.first_epoch), 1 if sweep.minimizes else -1
+    while True:
+        there = sorted(
+            min(sign * value for at, value in one.curve if at <= first)
+            for one in before
+            if (first := next((at for at, _ in one.curve if at >= epoch), None)) is not None
+        )
+        if not there:
+            return found
+        if len(there) >= sweep.pruner.factor:
+            found.append((epoch, sign * there[len(there) // sweep.pruner.factor - 1]))
+        epoch *= sweep.pruner.factor
+
+
+def best_of(trials: Sequence[Trial], *, minimizes: bool) -> Trial:
+    """Return the finished trial with the best objective; of equals the first, so the present settings."""
+    done = [one for one in trials if one.state == "done" and one.value is not None and np.isfinite(one.value)]
+    sign = 1 if minimizes else -1
+    return min(done, key=lambda one: (sign * (one.value or 0.0), one.number != PRESENT, one.number))

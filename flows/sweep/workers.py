@@ -1,0 +1,119 @@
+"""The processes that run the trials of a wave, side by side."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from components.plumbing.artifacts import read_json
+from components.plumbing.processes import end
+from flows.sweep.trials import Trial, read_trial, write_trial
+from flows.sweep.worker import SPEC
+
+STOP_S = 10
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Workers:
+    """Some processes, each of which runs one trial at a time. One that dies is followed by another."""
+
+    def __init__(self, root: Path, folder: Path, *, count: int, threads: int) -> None:
+        self.root, self.folder, self.count, self.threads = root, folder, count, threads
+        self.free: list[subprocess.Popen[str]] = []
+        self.all: list[subprocess.Popen[str]] = []
+        self.lock = threading.Lock()
+        self.is_ending = False
+
+    def run(self, numbers: Sequence[int], *, ended: Callable[[Trial], None], may_start: Callable[[], bool]) -> None:
+        """Run trials whose specs are written, and tell each as it ends, from one thread at a time; return once all
+        have, but for those that may not start any more."""
+        telling = threading.Lock()
+
+        def work(number: int) -> None:
+            if self.is_ending or not may_start():
+                return
+            trial = self.outcome(number)
+            with telling:
+                ended(trial)
+
+        pool = ThreadPoolExecutor(self.count)
+        try:
+            for done in [pool.submit(work, number) for number in numbers]:
+                done.result()
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def outcome(self, number: int) -> Trial:
+        """Have a free process run a trial."""
+        folder = self.folder / "trials" / f"{number:04d}"
+        worker = self.take()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            worker.stdin.write(json.dumps(number) + "\n")
+            worker.stdin.flush()
+            answered = worker.stdout.readline()
+        except OSError:
+            answered = ""
+        if answered:
+            with self.lock:
+                self.free.append(worker)
+        trial = read_trial(folder)
+        if trial is None:
+            if self.is_ending:
+                raise KeyboardInterrupt
+            code = worker.wait()
+            trial = Trial(number, read_json(folder / SPEC)["settings"], "failed", reason=words_of_death(code))
+            write_trial(folder, trial)
+        return trial
+
+    def take(self) -> subprocess.Popen[str]:
+        with self.lock:
+            while self.free:
+                if (worker := self.free.pop()).poll() is None:
+                    return worker
+            log = self.folder / "logs" / f"worker-{len(self.all)}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            environment = os.environ | dict.fromkeys(THREADS, str(self.threads))
+            with log.open("a") as output:
+                worker = subprocess.Popen(
+                    [sys.executable, "-m", "flows.sweep.worker", str(self.root), str(self.folder)], cwd=self.root,
+                    env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True,
+                    start_new_session=True,
+                )  # fmt: skip
+            self.all.append(worker)
+            return worker
+
+    def end(self) -> None:
+        """End all processes; what they are at is carried on by the next sweep."""
+        self.is_ending = True
+        alive = [worker for worker in self.all if worker.poll() is None]
+        end([psutil.Process(worker.pid) for worker in alive], timeout_s=STOP_S)
+        for worker in self.all:
+            worker.wait()
+
+
+def words_of_death(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "its process was killed (signal 9), as the kernel does where memory runs out"
+    return f"its process ended with {code}"
+
+
+@contextmanager
+def workers_for(root: Path, folder: Path, *, count: int, threads: int) -> Generator[Workers]:
+    workers = Workers(root, folder, count=count, threads=threads)
+    try:
+        yield workers
+    finally:
+        workers.end()
