@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.params import Recipe
-from components.params.sweep import SEARCHED, Choice, Range, Sweep, Value
+from components.params.sweep import Choice, Range, Sweep, Value
 from components.plumbing.errors import InputError, ParamsError, did_you_mean
-from components.recipes import parse_recipe
+from components.recipes import parse_recipe, stages
 
 if TYPE_CHECKING:
     import optuna
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DIGITS = 4
 Settings = dict[str, Any]
 """Values by their path below the recipe."""
+SEARCHED = stages()[stages().index("preprocess") : stages().index("evaluate")]
+"""The sections whose settings may be searched: what they make is judged on the validation split."""
 NOT_SEARCHED = {
     "preprocess.split": "it changes the rows that trials are judged on",
     "finetune.control": "the control is not judged",
@@ -63,6 +65,8 @@ def check_space(name: str, raw: Mapping[str, Any], sweep: Sweep) -> None:
     allow one of its values."""
     where, seen = f"recipes.{name}.sweep.space", list[str]()
     for path, one in sweep.space.items():
+        if path.partition(".")[0] not in SEARCHED or "." not in path:
+            raise ParamsError(f"{where}: '{path}' is no setting of {', '.join(SEARCHED)}, which are searched")
         for start, why in NOT_SEARCHED.items():
             if path == start or path.startswith(f"{start}."):
                 raise ParamsError(f"{where}: '{path}' cannot be searched: {why}")

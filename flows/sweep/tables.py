@@ -58,7 +58,7 @@ def sweep_tables(data: Data, console: Console) -> None:
     for one in sorted(ended, key=lambda one: (one["state"] != "done", sign * one["value"], one["number"]))[:SHOWN]:
         drawn = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in one["settings"].items())
         is_best = one["number"] == data["best"]["number"]
-        note = Text("best", style="green") if is_best else one["reason"] if one["state"] != "done" else ""
+        note = Text("best", style="green") if is_best else one["state"] if one["state"] != "done" else ""
         table.add_row(str(one["number"]) if one["number"] else "present", f"{one['value']:.4f}", drawn,
                       f"{one['seconds']:.1f}", note)  # fmt: skip
     console.print(table)

@@ -1,0 +1,112 @@
+"""Trials that are the same after any kill: waves that are asked before any is known, and told in order."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.params.sweep import Sweep
+from flows.sweep.study import Study, best_of, rungs_of
+from flows.sweep.trials import Trial, read_trial, write_trial
+
+RATE, SIZE = "finetune.optimizer.learning_rate", "finetune.batch_size"
+RAW = {"finetune": {"optimizer": {"learning_rate": 1e-3}, "batch_size": 32}}
+PRESENT = Trial(0, {RATE: 1e-3, SIZE: 32}, "done", 0.32)
+
+
+def sweep_of(**other: Any) -> Sweep:
+    given = {"space": {RATE: {"log": [1e-5, 1e-2]}, SIZE: [16, 32, 64]}, "trials": 14, "seed": 3, **other}
+    return Sweep.model_validate_json(json.dumps(given))
+
+
+def ended(number: int, settings: dict[str, Any]) -> Trial:
+    value = abs(math.log10(settings[RATE]) + 3) + settings[SIZE] / 100
+    if number % 5 == 4:
+        return Trial(number, settings, "failed", reason="out of memory")
+    return Trial(number, settings, "pruned" if number % 5 == 3 else "done", value, curve=((1.0, 2.0), (2.0, value)))
+
+
+def gone_through(folder: Path, sweep: Sweep, *, each_wave: Callable[[Study, dict[int, Any]], Study]) -> list[Any]:
+    study = Study(folder, "x", sweep, RAW)
+    study.begin(PRESENT)
+    while wave := study.wave():
+        study = each_wave(study, wave)
+        study.tell([ended(number, settings) for number, settings in wave.items()])
+    return [(trial.state.name, trial.value, trial.user_attrs["settings"]) for trial in study.trials]
+
+
+def opened_again_within_a_wave(folder: Path, sweep: Sweep) -> Callable[[Study, dict[int, Any]], Study]:
+    def each_wave(study: Study, wave: dict[int, Any]) -> Study:
+        numbers = list(wave)
+        study = Study(folder, "x", sweep, RAW)  # as after a kill while they ran
+        assert study.wave() == wave
+        study.tell([ended(number, wave[number]) for number in numbers[:1]])
+        study = Study(folder, "x", sweep, RAW)  # and after one while they were told
+        assert study.wave() == {number: wave[number] for number in numbers[1:]} or len(numbers) == 1
+        return study
+
+    return each_wave
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_study_that_is_opened_again_draws_the_same(tmp_path: Path, sampler: str) -> None:
+    sweep = sweep_of(sampler=sampler)
+    whole = gone_through(tmp_path / "whole", sweep, each_wave=lambda study, _: study)
+    again = gone_through(tmp_path / "again", sweep, each_wave=opened_again_within_a_wave(tmp_path / "again", sweep))
+    assert whole == again
+    assert len(whole) == 14
+    assert whole[0] == ("COMPLETE", 0.32, {RATE: 1e-3, SIZE: 32})
+    others = gone_through(tmp_path / "other", sweep_of(sampler=sampler, seed=4), each_wave=lambda study, _: study)
+    assert others != whole
+
+
+def test_kill_between_two_draws_leaves_the_wave_to_be_completed(tmp_path: Path) -> None:
+    sweep = sweep_of()
+    whole, part = Study(tmp_path / "whole", "x", sweep, RAW), Study(tmp_path / "part", "x", sweep, RAW)
+    for study in (whole, part):
+        study.begin(PRESENT)
+    part.ask(1)
+    part.ask(2)
+    assert Study(tmp_path / "part", "x", sweep, RAW).wave() == whole.wave()
+
+
+def test_grid_ends_with_its_last_combination(tmp_path: Path) -> None:
+    sweep = sweep_of(space={SIZE: [16, 32, 64], RATE: [1e-4, 1e-3]}, sampler="grid", trials=100)
+    found = gone_through(tmp_path, sweep, each_wave=lambda study, _: study)
+    assert [settings for _, _, settings in found[1:]] == [
+        {SIZE: s, RATE: r} for s in (16, 32, 64) for r in (1e-4, 1e-3)
+    ]
+
+
+def test_optuna_s_own_reader_opens_the_study(tmp_path: Path) -> None:
+    import optuna
+
+    gone_through(tmp_path, sweep_of(), each_wave=lambda study, _: study)
+    read = optuna.load_study(study_name="x", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert read.best_trial.value is not None
+    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL"}
+    assert set(optuna.importance.get_param_importances(read)) == {RATE, SIZE}
+
+
+def test_trial_must_be_as_good_as_the_best_third_of_those_before() -> None:
+    sweep = sweep_of(pruner={"name": "asha", "first_epoch": 1, "factor": 3}, objective="validation_accuracy")
+    before = [Trial(n, {}, "done", 0.9, curve=((1.0, n / 10), (2.0, 0.9), (3.0, n / 20))) for n in range(6)]
+    assert rungs_of(sweep, before) == [(1.0, 0.4), (3.0, 0.9)]
+    assert rungs_of(sweep, before[:2]) == []
+    assert rungs_of(sweep_of(), before) == []
+
+
+def test_of_equals_the_present_settings_are_the_best() -> None:
+    trials = [Trial(n, {}, "done", value) for n, value in enumerate([0.5, 0.5, 0.7])]
+    trials += [Trial(3, {}, "pruned", 0.1), Trial(4, {}, "failed"), Trial(5, {}, "done", math.nan)]
+    assert best_of(trials, minimizes=True).number == 0
+    assert best_of(trials, minimizes=False).number == 2
+
+
+def test_trial_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert read_trial(tmp_path / "1") is None
+    write_trial(tmp_path / "1", trial := ended(1, {RATE: 1e-4, SIZE: 16}))
+    assert read_trial(tmp_path / "1") == trial
