@@ -1,0 +1,182 @@
+"""The HTML page of a search over settings: what was best, the plots, and a table of the trials. It loads nothing from
+anywhere."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from components.params.sweep import Choice, Range, Sweep
+from components.plumbing.artifacts import write_text
+from components.plumbing.pages import document, table
+from flows.sweep.plots import draw_plots, is_finite, ranked, short_names
+from flows.sweep.scales import OFF, is_same, is_whole, words_of
+from flows.sweep.trials import PRESENT, State, Trial
+
+REPORT = "report.html"
+MAX_ROWS = 200
+MAX_CHOICES = 8
+MAX_REASON = 240
+KINDS: Mapping[State, str] = {"done": "good", "pruned": "note", "failed": "alarm"}
+ALT = {
+    "history": "The objective of each trial by its number",
+    "importance": "How much each setting matters",
+    "parallel": "The settings of each trial as a line",
+    "curves": "The objective of each trial by epoch",
+}
+PX = 96, 66
+"""Pixels of the page for an inch of a picture: at most, and, on a narrow window that then scrolls it, at least."""
+JOINED = "\N{NO-BREAK SPACE}"
+
+
+def write_page(
+    folder: Path, recipe: str, sweep: Sweep, trials: Sequence[Trial], importances: Mapping[str, float],
+    *, verdict: Mapping[str, Any] | None,
+) -> list[Path]:  # fmt: skip
+    """Write report.html and its plots as PNG into a folder; return the PNGs' paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    widths = draw_plots(folder, sweep, trials, importances)
+    pictures = "\n".join(picture(path, width) for path, width in widths.items())
+    parts = [
+        f"<p>{escape(summary(sweep, trials))}</p>",
+        f'<p class="note">{escape(caution(trials))}</p>',
+        verdict_part(verdict),
+        f'<h2>Pictures</h2>\n<div class="pictures">\n{pictures}\n</div>' if pictures else "",
+        f"<h2>Settings</h2>\n{settings_table(sweep, trials)}",
+        trials_part(sweep, trials),
+    ]
+    page = document(f"{recipe}: search over settings", escape(recipe), "\n".join(part for part in parts if part))
+    write_text(folder / REPORT, page)
+    return list(widths)
+
+
+def summary(sweep: Sweep, trials: Sequence[Trial]) -> str:
+    """Return one sentence: the best trial beside the present settings, and how the trials ended."""
+    counts = {state: sum(trial.state == state for trial in trials) for state in KINDS}
+    are = "is" if counts["done"] == 1 else "are"
+    ended = (
+        f"of {counted(len(trials), 'trial')}, {counts['done']:,} {are} done, {counts['pruned']:,} pruned and "
+        f"{counts['failed']:,} failed"
+    )
+    best_first = ranked(trials, minimizes=sweep.minimizes)
+    if not best_first:
+        return f"No trial has a {sweep.objective} yet; {ended}."
+    best, value = best_first[0]
+    if best.number == PRESENT:
+        return f"No trial is better than the present settings, whose {sweep.objective} is {value:z.5g}; {ended}."
+    present = next((f"{value:z.5g}" for trial, value in best_first if trial.number == PRESENT), "not known")
+    return (
+        f"Trial {best.number} is the best: its {sweep.objective} is {value:z.5g}, that of the present settings "
+        f"{present}; {ended}."
+    )
+
+
+def caution(trials: Sequence[Trial]) -> str:
+    """Return a remark on what the best of several is worth."""
+    num_done = sum(trial.state == "done" for trial in trials)
+    if num_done < 2:
+        return "All figures but those of a verdict are of the validation split."
+    return (
+        f"All figures but those of a verdict are of the validation split. The best of {num_done} is in part the "
+        "luckiest, so expect a little less of it elsewhere."
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def verdict_part(verdict: Mapping[str, Any] | None) -> str:
+    if not verdict:
+        return ""
+    rows = [(name, f"{value:z.6g}" if isinstance(value, float) else str(value)) for name, value in verdict.items()]
+    return f"<h2>Verdict</h2>\n{table((), rows)}"
+
+
+def picture(path: Path, inches: float) -> str:
+    """Return a PNG as a part of the page, which scrolls where it is wide."""
+    most, least = (round(inches * px) for px in PX)
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    look = f"width: {most}px; max-width: 100%; min-width: {least}px; background: #fff"
+    alt = escape(ALT[path.stem])
+    return (
+        '<div class="scroll" tabindex="0" style="max-width: 100%">'
+        f'<img alt="{alt}" style="{look}" src="data:image/png;base64,{data}"></div>'
+    )
+
+
+def settings_table(sweep: Sweep, trials: Sequence[Trial]) -> str:
+    """Return what was tried for each setting, its present value, and that of the best trial."""
+    best = [trial for trial, _ in ranked(trials, minimizes=sweep.minimizes)[:1]]
+    present = [trial for trial in trials if trial.number == PRESENT]
+    head = ("setting", "tried", *("present" for _ in present), *(f"trial {trial.number}, the best" for trial in best))
+    rows = [
+        (path, tried(one), *(value_of(trial, path) for trial in (*present, *best)))
+        for path, one in sweep.space.items()
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def value_of(trial: Trial, path: str) -> str:
+    return words_of(trial.settings[path]) if path in trial.settings else "not drawn"
+
+
+def tried(one: Choice | Range) -> str:
+    """Return in words what may be drawn for a setting."""
+    if isinstance(one, Choice):
+        more = len(one.choices) - MAX_CHOICES
+        words = ", ".join(map(words_of, one.choices[:MAX_CHOICES])) + (f" and {more} more" if more > 0 else "")
+    else:
+        low, high = map(words_of, one.ends)
+        kind = "by its logarithm" if one.log else "a whole number" if is_whole(one) else ""
+        words = f"{low} to {high}" + (f", {kind}" if kind else "")
+    for path, wanted in (one.when or {}).items():
+        values = " or ".join(map(words_of, wanted if isinstance(wanted, tuple) else (wanted,)))
+        words += f"; where {path} is {values}"
+    return words
+
+
+def trials_part(sweep: Sweep, trials: Sequence[Trial]) -> str:
+    """Return the table of the trials: what is done, best first, then what was pruned, then what failed."""
+    if not trials:
+        return ""
+    order = list[State](KINDS)
+    sign = 1 if sweep.minimizes else -1
+
+    def rank(trial: Trial) -> tuple[int, float, int]:
+        value = sign * trial.value if is_finite(trial.value) else math.inf
+        return order.index(trial.state), value, trial.number
+
+    kept = sorted(trials, key=rank)[:MAX_ROWS]
+    names = short_names([*sweep.space, *(path for trial in kept for path in trial.settings)])
+    present = next((trial.settings for trial in trials if trial.number == PRESENT), {})
+    has_reasons = any(trial.reason for trial in kept)
+    head = ("trial", "", sweep.objective, "seconds", "settings that differ", *(["reason"] if has_reasons else []))
+    rows = [
+        (
+            str(trial.number),
+            trial.state,
+            "" if trial.value is None else f"{trial.value:z.5g}",
+            f"{trial.seconds:,.1f}",
+            differing(trial, present, names),
+            *([cut(trial.reason)] if has_reasons else []),
+        )
+        for trial in kept
+    ]
+    left_out = len(trials) - len(kept)
+    note = f'<p class="note">{counted(left_out, "trial")} more, worse than these, left out.</p>' if left_out else ""
+    return f"<h2>Trials</h2>\n{table(head, rows, kinds={**KINDS})}\n{note}"
+
+
+def differing(trial: Trial, present: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    if trial.number == PRESENT:
+        return "the present settings"
+    changed = [path for path, value in trial.settings.items() if not is_same(value, present.get(path, OFF))]
+    return ", ".join(f"{names[path]}{JOINED}{words_of(trial.settings[path])}" for path in changed)
+
+
+def cut(words: str) -> str:
+    one_line = " ".join(words.split())
+    return one_line if len(one_line) <= MAX_REASON else f"{one_line[: MAX_REASON - 1]}…"
