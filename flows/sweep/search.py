@@ -265,7 +265,7 @@ def present_trial(plan: Plan, places: Places) -> Trial:
     figures = {name: float(value) for name, value in report.items() if name.startswith("validation_")}
     trial = Trial(
         PRESENT, present_of(plan.sweep, plan.raw), "done", figures[plan.sweep.objective], figures,
-        curve_of(places.present / plan.judged, plan.sweep.objective), reason="the present settings",
+        curve_of(places.present / plan.judged, plan.sweep.objective),
     )  # fmt: skip
     write_trial(places.trial(PRESENT), trial)
     return trial

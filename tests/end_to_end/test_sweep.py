@@ -1,4 +1,4 @@
-"""A sweep for real: the same trials with one worker or four and after kills, each a run in MLflow, and the best applied."""
+"""A sweep for real: the same trials with any number of workers and after kills, runs in MLflow, the best applied."""
 
 import json
 import os
