@@ -16,12 +16,12 @@ from typing import Any
 
 from components.params import Recipe
 from components.params.sweep import Sweep
-from components.plumbing.artifacts import REPORT, digest_of, fingerprint_of, read_json, write_json
+from components.plumbing.artifacts import REPORT, Layout, digest_of, fingerprint_of, read_json, write_json
 from components.plumbing.errors import ArtifactError, InputError
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.plumbing.logs import say
-from components.recipes import PARAMS, load_yaml, parse_recipe, section_of, stages
+from components.recipes import PARAMS, load_recipe, load_yaml, parse_recipe, section_of, stages
 from components.tracking.store import Store
 from flows.pipeline.run import run_pipeline
 from flows.sweep.page import write_page
@@ -61,10 +61,6 @@ class Plan:
     judged: str
     """The stage whose report holds the objective."""
 
-    @property
-    def until(self) -> str:
-        return self.judged
-
 
 @dataclass(frozen=True)
 class Found:
@@ -78,8 +74,7 @@ class Found:
     """The comparison of the best settings with the present ones on the test split; empty where these are the best, or
     where the task has no such comparison."""
     run_id: str
-    is_over: bool
-    """Whether the budget is used up."""
+    """The id of the sweep's run in MLflow."""
 
     @property
     def present(self) -> Trial:
@@ -98,10 +93,8 @@ class Found:
 
 def plan_of(root: Path, name: str) -> Plan:
     """Read what a recipe's sweep is to do; ParamsError or InputError where it cannot be done."""
-    raw: dict[str, Any] = load_yaml(root / PARAMS)["recipes"].get(name) or {}
-    from components.recipes import load_recipe
-
     recipe = load_recipe(root, name)
+    raw: dict[str, Any] = load_yaml(root / PARAMS)["recipes"][name]
     if recipe.sweep is None:
         raise InputError(
             f"recipes.{name} has no section 'sweep'; add one, for example: "
@@ -145,7 +138,7 @@ def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
         for frozen in study.trials[1:]:
             if (known := read_trial(places.trial(frozen.number))) is not None:
                 trials[known.number] = noted(run, places, known, sweep)
-        is_over = waves(plan, places, study, run, trials)
+        run_waves(plan, places, study, run, trials)
         ordered = [trials[number] for number in sorted(trials)]
         best = best_of(ordered, minimizes=sweep.minimizes)
         verdict = verdict_on(plan, places, best)
@@ -158,7 +151,7 @@ def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
             figures=gains | {f"best.{sweep.objective}": best.value or 0.0, "trials": len(ordered)},
         )  # fmt: skip
         status = ""
-        return Found(plan, places, ordered, verdict, run.run_id, is_over)
+        return Found(plan, places, ordered, verdict, run.run_id)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -168,8 +161,8 @@ def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
                 run.end(status, files=[], figures={})
 
 
-def waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: dict[int, Trial]) -> bool:
-    """Run waves until the budget is used up, adding what ends to `trials`; return whether it is."""
+def run_waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: dict[int, Trial]) -> None:
+    """Run waves until the budget is used up, adding what ends to `trials`."""
     sweep = plan.sweep
     clock = Clock(places.folder / CLOCK, sweep.limit_s)
     count = sweep.workers or max(1, (os.cpu_count() or 1) // sweep.threads)
@@ -181,43 +174,38 @@ def waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: dict[
 
     with workers_for(plan.root, places.folder, count=count, threads=sweep.threads) as workers:
         while wave := study.wave():
-            before = [trial for number, trial in sorted(trials.items()) if number < min(wave)]
-            told = {number for number in wave if number in trials}
+            # Those of a wave are compared with the waves before, never with each other: which is first is chance.
+            first = (min(wave) - 1) // sweep.wave * sweep.wave + 1
+            before = [trial for number, trial in sorted(trials.items()) if number < first]
             for number, settings in wave.items():
                 write_spec(plan, places, number, settings, before)
-            fresh = copied(plan, places, {n: s for n, s in wave.items() if n not in told}, before)
-            for trial in fresh:
+            for trial in copied(places, {n: s for n, s in wave.items() if n not in trials}, before):
                 ended(trial)
             todo = [number for number in wave if number not in trials]
             workers.run(todo, ended=ended, may_start=clock.has_time)
             if any(number not in trials for number in wave):
-                return True  # the time is over
+                return  # the time is over
             study.tell([trials[number] for number in wave])
             drop_models(
                 places, trials.values(), plan.judged, kept=best_of(list(trials.values()), minimizes=sweep.minimizes)
             )
             if not clock.has_time():
-                return True
-    return True
+                return
 
 
 def write_spec(plan: Plan, places: Places, number: int, settings: Mapping[str, Any], before: Sequence[Trial]) -> None:
-    """Write all that a trial is. Those of its wave are compared with those of the waves before, never with each other:
-    which of these is done first hangs on the machine."""
+    """Write all that a trial is, for the process that runs it; `before` are the trials of the waves before."""
     precision = precision_of(places, plan.judged)
-    wave = plan.sweep.wave
-    first = (number - 1) // wave * wave + 1
     write_json(places.trial(number) / SPEC, {
         "recipe": plan.name, "settings": dict(settings), "judged": plan.judged, "objective": plan.sweep.objective,
-        "minimizes": plan.sweep.minimizes, "rungs": rungs_of(plan.sweep, [one for one in before if one.number < first]),
+        "minimizes": plan.sweep.minimizes, "rungs": rungs_of(plan.sweep, before),
         "changed": for_a_trial(plan.raw, settings, precision=precision),
         "present": for_a_trial(plan.raw, {}, precision=precision),
     })  # fmt: skip
 
 
-def copied(plan: Plan, places: Places, wave: Mapping[int, Mapping[str, Any]], before: Sequence[Trial]) -> list[Trial]:
+def copied(places: Places, wave: Mapping[int, Mapping[str, Any]], before: Sequence[Trial]) -> list[Trial]:
     """Return the trials of a wave whose settings were tried in an earlier one: the same work has the same end."""
-    del plan
     known = {repr(sorted(trial.settings.items())): trial for trial in before if trial.state != "failed"}
     found: list[Trial] = []
     for number, settings in wave.items():
@@ -239,21 +227,17 @@ def noted(run: SweepRun, places: Places, trial: Trial, sweep: Sweep) -> Trial:
 
 
 def study_of(plan: Plan) -> str:
-    """Return the name of a study: whatever makes its trials another work makes it another one, but for the budget."""
-    sweep = plan.sweep.model_dump(mode="json", exclude={"trials", "limit_s", "workers"})
-    sections = {
-        stage: section_of(plan.recipe, stage).model_dump(mode="json")
-        for stage in stages()[: 1 + stages().index(plan.judged)]
-    }
+    """Return the name of a study: another one where its trials would be other work, the same with another budget."""
+    order = stages()
+    first, last = order.index(first_searched(plan.sweep)), order.index(plan.judged)
     locked = locked_stages(plan.root)
-    code = {
-        f"{stage}/{dep['path']}": str(dep.get("md5"))
-        for stage in stages() for dep in locked.get(f"{stage}@{plan.name}", {}).get("deps", [])
-        if stage in sections and stages().index(stage) >= stages().index(first_searched(plan.sweep))
-    }  # fmt: skip
-    first = stages().index(first_searched(plan.sweep))
-    data = {stage: digest_of(plan.root / "artifacts" / plan.name / stage) or "" for stage in stages()[:first]}
-    return fingerprint_of({"sweep": sweep, "sections": sections}, code | data)
+    settings = {stage: section_of(plan.recipe, stage).model_dump(mode="json") for stage in order[: last + 1]}
+    settings["sweep"] = plan.sweep.model_dump(mode="json", exclude={"trials", "limit_s", "workers"})
+    inputs = {stage: digest_of(Layout(plan.root, plan.name, stage).artifact) or "" for stage in order[:first]}
+    for stage in order[first : last + 1]:
+        for dep in locked.get(f"{stage}@{plan.name}", {}).get("deps", []):
+            inputs[f"{stage} {dep['path']}"] = str(dep.get("md5"))
+    return fingerprint_of(settings, inputs)
 
 
 def present_trial(plan: Plan, places: Places) -> Trial:

@@ -44,10 +44,8 @@ def words_of(found: Found) -> str:
     if not found.verdict:
         return "the two were not compared on the test split: evaluate leaves no answers by row for this task"
     objective = found.plan.sweep.objective
-    return in_words(
-        found.verdict, num_trials=len(found.trials), validation=found.best.figures[objective],
-        present_validation=found.present.figures[objective],
-    )  # fmt: skip
+    both = (found.present.figures[objective], found.best.figures[objective])
+    return in_words(found.verdict, num_trials=len(found.trials), objective=objective, validation=both)
 
 
 def sweep_tables(data: Data, console: Console) -> None:

@@ -19,6 +19,8 @@ from flows.sweep.trials import Trial, read_trial, write_trial
 from flows.sweep.worker import SPEC
 
 STOP_S = 10
+ASKED_TO_END = (130, -signal.SIGINT, -signal.SIGTERM)
+"""The exit status of a process that was asked to end, which says nothing of its trial."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -55,27 +57,23 @@ class Workers:
             pool.shutdown(cancel_futures=True)
 
     def outcome(self, number: int) -> Trial:
-        """Have a free process run a trial."""
+        """Have a process run a trial; where that is only asked to end, another one carries the trial on."""
         folder = self.folder / "trials" / f"{number:04d}"
-        worker = self.take()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        try:
-            worker.stdin.write(json.dumps(number) + "\n")
-            worker.stdin.flush()
-            answered = worker.stdout.readline()
-        except OSError:
-            answered = ""
-        if answered:
-            with self.lock:
-                self.free.append(worker)
-        trial = read_trial(folder)
-        if trial is None:
+        while True:
+            worker = self.take()
+            answered = ask(worker, number)
+            if answered:
+                with self.lock:
+                    self.free.append(worker)
+            if (trial := read_trial(folder)) is not None:
+                return trial
+            code = worker.wait()
             if self.is_ending:
                 raise KeyboardInterrupt
-            code = worker.wait()
-            trial = Trial(number, read_json(folder / SPEC)["settings"], "failed", reason=words_of_death(code))
-            write_trial(folder, trial)
+            if code not in ASKED_TO_END:
+                break
+        trial = Trial(number, read_json(folder / SPEC)["settings"], "failed", reason=words_of_death(code))
+        write_trial(folder, trial)
         return trial
 
     def take(self) -> subprocess.Popen[str]:
@@ -102,6 +100,18 @@ class Workers:
         end([psutil.Process(worker.pid) for worker in alive], timeout_s=STOP_S)
         for worker in self.all:
             worker.wait()
+
+
+def ask(worker: subprocess.Popen[str], number: int) -> str:
+    """Name a trial to a process, and return its answer; empty where it ended before it gave one."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        worker.stdin.write(json.dumps(number) + "\n")
+        worker.stdin.flush()
+        return worker.stdout.readline()
+    except OSError:
+        return ""
 
 
 def words_of_death(code: int) -> str:
