@@ -7,9 +7,10 @@ A sweep can be killed at any moment: the next one carries on with the same trial
 
 import logging
 import os
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def plan_of(root: Path, name: str) -> Plan:
 def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lambda: None) -> Found:
     """Carry on the sweep of a recipe, or begin it, until its budget is used up; return what it found."""
     plan = plan_of(root, name)
-    with hold(root, f"{name}.sweep", doing=f"modelyard sweep {name}", wait=False):
+    with hold(root, f"{name}.sweep", doing=f"modelyard sweep {name}", wait=False), ended_by_sigterm():
         say(f"{name}: the present settings first, up to {plan.judged}")
         run_pipeline(
             root, name, refresh=False, force=(), until=plan.judged, wait=True, wait_for_prefect=wait_for_prefect
@@ -124,6 +125,16 @@ def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lamb
         present = present_trial(plan, places)
         write_json(folder.parent / LATEST, {"study": folder.name})
         return carry_on(plan, places, present)
+
+
+@contextmanager
+def ended_by_sigterm() -> Generator[None]:
+    """End the block on SIGTERM as on Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
