@@ -95,6 +95,7 @@ class Section:
     def __init__(self, name: str, *, began: float | None = None) -> None:
         """`began` is when that was, on the clock of time.monotonic, where it was not now."""
         self.name = name
+        folder().mkdir(parents=True, exist_ok=True)  # before minutes of work, for what cannot be written
         self._load = os.getloadavg()[0]
         self._began = time.monotonic() if began is None else began
 
@@ -118,6 +119,7 @@ class Section:
 
 def note_not_run(names: Sequence[str], reason: str, *, has_failed: bool = False) -> None:
     """Note that sections could not be renewed, and why; what was found before stays below the note."""
+    folder().mkdir(parents=True, exist_ok=True)
     found = kept()
     for name in names:
         verb = "failed" if has_failed else "could not be run"
