@@ -291,12 +291,17 @@ def sweep(project: Project, recipe: str, is_applied: bool, as_json: bool) -> Non
     from flows.telling.output import reporting
 
     root = project.root
+    # What is wrong with it is said before anything runs.
+    from flows.sweep.apply import apply, check_places
+    from flows.sweep.search import plan_of
+
+    plan = plan_of(root, recipe)
+    if is_applied:
+        check_places(root, recipe, plan.sweep.space)
     with prefect_for_a_run(root) as wait_for_prefect, reporting(as_json) as report:
-        from flows.sweep.apply import apply
-        from flows.sweep.search import plan_of, search
+        from flows.sweep.search import search
         from flows.sweep.tables import sweep_summary, sweep_tables
 
-        plan_of(root, recipe)  # what is wrong with it is said before anything runs
         found = search(root, recipe, wait_for_prefect=wait_for_prefect)
         change = apply(root, recipe, found.changes) if is_applied else None
         report(sweep_summary(found, change=change), sweep_tables)

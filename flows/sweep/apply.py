@@ -6,7 +6,7 @@ library, and its text alone is replaced.
 
 import difflib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ def apply(root: Path, recipe: str, settings: Mapping[str, Any]) -> str:
     write_bytes(path, changed.encode())
     names = (f"{PARAMS} (before)", PARAMS)
     return "".join(difflib.unified_diff(text.splitlines(True), changed.splitlines(True), *names, n=1)).rstrip("\n")
+
+
+def check_places(root: Path, recipe: str, paths: Iterable[str]) -> None:
+    """Raise InputError where a value at one of these paths of a recipe cannot be replaced."""
+    document = YAML(typ="rt").compose(io.StringIO((root / PARAMS).read_bytes().decode(), newline=""))
+    for path in paths:
+        place_of(document, ("recipes", recipe, *path.split(".")), where=f"recipes.{recipe}.{path}")
 
 
 def place_of(document: Node, path: tuple[str, ...], *, where: str) -> tuple[int, int]:

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from components.params import Recipe
+from components.params.recipe import NO_CHAMPION
 from components.params.sweep import Sweep
 from components.plumbing.artifacts import REPORT, Layout, digest_of, fingerprint_of, read_json, write_json
 from components.plumbing.errors import ArtifactError, InputError
@@ -37,16 +39,18 @@ from flows.sweep.space import (
 )
 from flows.sweep.study import Study, best_of, rungs_of
 from flows.sweep.tracking import SweepRun
-from flows.sweep.trials import PRESENT, Trial, read_trial, write_trial
+from flows.sweep.trials import PRESENT, Trial, figures_on_validation, read_trial, write_trial
 from flows.sweep.verdict import compare
-from flows.sweep.work import Places, curve_of, drop_models, examine, snapshot
+from flows.sweep.work import EXAMINED, Places, curve_of, drop_models, examine, snapshot
 from flows.sweep.worker import SPEC
 from flows.sweep.workers import workers_for
 
 logger = logging.getLogger(__name__)
 
 FOLDER = ".modelyard/sweeps"
-VERDICT, CLOCK, LATEST = "verdict.json", "clock.json", "latest.json"
+VERDICT, CLOCK = "verdict.json", "clock.json"
+VERSION = 1
+"""To be raised with each change that makes other trials of the same section."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,12 @@ def plan_of(root: Path, name: str) -> Plan:
             "sweep: {space: {finetune.optimizer.learning_rate: {log: [1.0e-5, 1.0e-3]}}, trials: 20}"
         )
     check_space(name, raw, recipe.sweep)
-    plan = Plan(root, name, raw, recipe, recipe.sweep, judged_stage(recipe))
-    order = stages()
-    if order.index(first_searched(recipe.sweep)) > order.index(plan.judged):
+    if recipe.champion not in (None, NO_CHAMPION):
         raise InputError(
-            f"recipes.{name}.sweep.space changes nothing that is judged: {plan.judged} is its last training"
+            f"recipes.{name} starts from its champion, which may change while a sweep runs; sweep a copy of the recipe "
+            "with another source and tokenizer"
         )
-    return plan
+    return Plan(root, name, raw, recipe, recipe.sweep, judged_stage(recipe))
 
 
 def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lambda: None) -> Found:
@@ -123,7 +126,6 @@ def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lamb
         places = Places(root, name, folder)
         snapshot(places, plan.judged)
         present = present_trial(plan, places)
-        write_json(folder.parent / LATEST, {"study": folder.name})
         return carry_on(plan, places, present)
 
 
@@ -183,8 +185,8 @@ def run_waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: d
         clock.tick()
         say(line_of(trial, best_of(list(trials.values()), minimizes=sweep.minimizes), sweep))
 
-    with workers_for(plan.root, places.folder, count=count, threads=sweep.threads) as workers:
-        while wave := study.wave():
+    with clock, workers_for(plan.root, places.folder, count=count, threads=sweep.threads) as workers:
+        while clock.has_time() and (wave := study.wave()):
             # Those of a wave are compared with the waves before, never with each other: which is first is chance.
             first = (min(wave) - 1) // sweep.wave * sweep.wave + 1
             before = [trial for number, trial in sorted(trials.items()) if number < first]
@@ -200,8 +202,6 @@ def run_waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: d
             drop_models(
                 places, trials.values(), plan.judged, kept=best_of(list(trials.values()), minimizes=sweep.minimizes)
             )
-            if not clock.has_time():
-                return
 
 
 def write_spec(plan: Plan, places: Places, number: int, settings: Mapping[str, Any], before: Sequence[Trial]) -> None:
@@ -243,6 +243,7 @@ def study_of(plan: Plan) -> str:
     first, last = order.index(first_searched(plan.sweep)), order.index(plan.judged)
     locked = locked_stages(plan.root)
     settings = {stage: section_of(plan.recipe, stage).model_dump(mode="json") for stage in order[: last + 1]}
+    settings["drawn by"] = {"version": VERSION, "optuna": version("optuna")}
     settings["sweep"] = plan.sweep.model_dump(mode="json", exclude={"trials", "limit_s", "workers"})
     inputs = {stage: digest_of(Layout(plan.root, plan.name, stage).artifact) or "" for stage in order[:first]}
     for stage in order[first : last + 1]:
@@ -257,7 +258,7 @@ def present_trial(plan: Plan, places: Places) -> Trial:
         return known
     report: dict[str, Any] = read_json(places.present / plan.judged / REPORT)
     check_objective(plan.sweep, report)
-    figures = {name: float(value) for name, value in report.items() if name.startswith("validation_")}
+    figures = figures_on_validation(report)
     trial = Trial(
         PRESENT, present_of(plan.sweep, plan.raw), "done", figures[plan.sweep.objective], figures,
         curve_of(places.present / plan.judged, plan.sweep.objective),
@@ -275,9 +276,13 @@ def verdict_on(plan: Plan, places: Places, best: Trial) -> dict[str, Any]:
     """Compare the best trial with the present settings on the test split, once for each that becomes the best."""
     if best.number == PRESENT:
         return {}
+    locked = locked_stages(plan.root).get(f"{EXAMINED}@{plan.name}", {}).get("deps", [])
+    code = {dep["path"]: str(dep.get("md5")) for dep in locked if not dep["path"].startswith("artifacts/")}
+    judge = section_of(plan.recipe, EXAMINED).model_dump(mode="json")
+    key = fingerprint_of({"judge": judge, "trial": best.number}, code)
     with suppress(ArtifactError):
         known: dict[str, Any] = read_json(places.folder / VERDICT)
-        if known["trial"] == best.number:
+        if known["key"] == key:
             return known["verdict"]
     say(f"{plan.name}: trial {best.number} and the present settings, on the test split")
     results = [
@@ -290,7 +295,7 @@ def verdict_on(plan: Plan, places: Places, best: Trial) -> dict[str, Any]:
     params: Any = plan.recipe.evaluate
     metric = getattr(getattr(params, "gate", None), "metric", "") or ""
     verdict = compare(*results, metric=metric, bootstrap=params.bootstrap)
-    write_json(places.folder / VERDICT, {"trial": best.number, "verdict": verdict})
+    write_json(places.folder / VERDICT, {"key": key, "verdict": verdict})
     return verdict
 
 
@@ -317,6 +322,12 @@ class Clock:
     @property
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.began
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.tick()
 
     def tick(self) -> None:
         write_json(self.file, {"seconds": round(self.seconds, 1)}, durable=False)

@@ -21,6 +21,7 @@ SEARCHED = stages()[stages().index("preprocess") : stages().index("evaluate")]
 """The sections whose settings may be searched: what they make is judged on the validation split."""
 NOT_SEARCHED = {
     "preprocess.split": "it changes the rows that trials are judged on",
+    "pretrain.objective": "it is what trials are judged by",
     "finetune.control": "the control is not judged",
     "finetune.mode": "it is another recipe",
     "pretrain.mode": "it is another recipe",
@@ -33,6 +34,13 @@ def value_at(raw: Any, path: str) -> Any:
     for key in path.split("."):
         raw = raw.get(key) if isinstance(raw, dict) else None
     return raw
+
+
+def has(raw: Mapping[str, Any], path: str) -> bool:
+    """Return whether a recipe has a setting at a dotted path, null included."""
+    parent, _, last = path.rpartition(".")
+    section = value_at(raw, parent)
+    return isinstance(section, dict) and last in section
 
 
 def with_settings(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,9 +56,10 @@ def with_settings(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[s
 
 
 def for_a_trial(raw: Mapping[str, Any], settings: Mapping[str, Any], *, precision: str) -> dict[str, Any]:
-    """Return the recipe of a trial: without the control, which is not judged, and in the precision that was chosen for
-    the present settings, where the recipe leaves that to a measurement."""
+    """Return the recipe of a trial: on one device, without the control, which is not judged, and in the precision that
+    was chosen for the present settings, where the recipe leaves that to a measurement."""
     changed = with_settings(raw, settings)
+    changed.pop("devices", None)
     for section in ("pretrain", "finetune"):
         part = changed[section]
         if part.get("control"):
@@ -64,22 +73,31 @@ def check_space(name: str, raw: Mapping[str, Any], sweep: Sweep) -> None:
     """Raise ParamsError where a path names no setting, where the search may not change it, or where the recipe does not
     allow one of its values."""
     where, seen = f"recipes.{name}.sweep.space", list[str]()
+    judged = judged_stage(parse_recipe(name, raw))
     for path, one in sweep.space.items():
-        if path.partition(".")[0] not in SEARCHED or "." not in path:
+        section = path.partition(".")[0]
+        if section not in SEARCHED or "." not in path:
             raise ParamsError(f"{where}: '{path}' is no setting of {', '.join(SEARCHED)}, which are searched")
+        if SEARCHED.index(section) > SEARCHED.index(judged):
+            raise ParamsError(f"{where}: '{path}' takes no effect: {judged} is this recipe's last training")
+        if section == "preprocess" and judged == "pretrain" and "bits_per_byte" not in sweep.objective:
+            raise ParamsError(
+                f"{where}: with other tokens ('{path}') {sweep.objective} is of other things; take an objective by the "
+                "byte, such as validation_bits_per_byte, or leave preprocess as it is"
+            )
         for start, why in NOT_SEARCHED.items():
             if path == start or path.startswith(f"{start}."):
                 raise ParamsError(f"{where}: '{path}' cannot be searched: {why}")
-        parent, _, last = path.rpartition(".")
-        section = value_at(raw, parent)
-        if not isinstance(section, dict) or last not in section:
-            known = [f"{parent}.{key}" for key in section] if isinstance(section, dict) else paths_of(raw)
+        if not has(raw, path):
+            parent = path.rpartition(".")[0]
+            siblings = value_at(raw, parent)
+            known = [f"{parent}.{key}" for key in siblings] if isinstance(siblings, dict) else paths_of(raw)
             raise ParamsError(
                 f"{where}: recipes.{name} has no setting '{path}'{did_you_mean(path, known)}; "
                 "write it into the recipe first, with the value that it has now"
             )
         for other in one.when or {}:
-            if value_at(raw, other) is None and other not in seen:
+            if not has(raw, other):
                 raise ParamsError(f"{where}.{path}: 'when' names '{other}', which the recipe does not have")
             if other in sweep.space and other not in seen:
                 raise ParamsError(f"{where}.{path}: 'when' names '{other}', which must come before it in the space")
@@ -177,7 +195,9 @@ def is_within(one: Choice | Range, value: Any) -> bool:
     """Return whether a value could be drawn."""
     if isinstance(one, Choice):
         return any(value == choice and type(value) is type(choice) for choice in one.choices)
-    return isinstance(value, int | float) and math.isfinite(value) and one.ends[0] <= value <= one.ends[1]
+    kinds = int if one.integer is not None else int | float
+    is_number = isinstance(value, kinds) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and one.ends[0] <= value <= one.ends[1]
 
 
 def check_objective(sweep: Sweep, figures: Mapping[str, Any]) -> None:

@@ -65,20 +65,25 @@ class Study:
 
     def wave(self) -> dict[int, Settings]:
         """Return the settings of the trials that are to run now, by number: those of the last wave that are not told
-        yet, or a new wave; empty once the budget of trials, or the grid, is used up."""
+        yet, or a new wave; empty once the budget of trials, or the grid, is used up.
+
+        Whole waves are drawn, whatever the budget is, and wait for a larger one: so that one draws the same.
+        """
         begun = [trial for trial in self.trials if trial.state is TrialState.RUNNING]
         last = len(self.trials) - 1
+        if not begun and last + 1 >= self.sweep.trials:
+            return {}
         first = begun[0].number if begun else last + 1
         end = (first - 1) // self.sweep.wave * self.sweep.wave + self.sweep.wave  # trial 0 belongs to no wave
         # All of a wave are drawn before any of them runs: where one is told, nothing is left to be drawn.
         is_whole = bool(begun) and any(trial.state is not TrialState.RUNNING for trial in self.trials[first:])
         found = {trial.number: dict(trial.user_attrs[SETTINGS]) for trial in begun}
-        for number in range(last + 1, 1 + (last if is_whole else min(end, self.sweep.trials - 1))):
+        for number in range(last + 1, 1 + (last if is_whole else end)):
             drawn = self.ask(number)
             if drawn is None:
                 break
             found[number] = drawn
-        return found
+        return {number: drawn for number, drawn in found.items() if number < self.sweep.trials}
 
     def ask(self, number: int) -> Settings | None:
         """Draw the trial of this number and note it, whole or not at all; None where the grid has no more."""

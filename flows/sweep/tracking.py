@@ -36,6 +36,9 @@ class SweepRun:
             "modelyard.state": trial.state, "modelyard.reason": trial.reason[:5000],
         }  # fmt: skip
         name = f"{TRIAL} {trial.number}: {trial.state}"
+        of_it = f"tags.`mlflow.parentRunId` = '{self.run_id}' AND tags.`modelyard.trial` = '{trial.number}'"
+        for left in self.store.search(of_it):  # half made, by a sweep that was killed
+            self.client.delete_run(left.info.run_id)
         run_id: str = self.client.create_run(self.store.experiment_id, run_name=name, tags=tags).info.run_id
         tracker = StageTracker(self.store, TRIAL, run_id)
         tracker.log_start(trial.settings, {})

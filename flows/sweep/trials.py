@@ -1,5 +1,6 @@
 """What is known of one trial, and where it is kept."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ class Trial:
     """The values that were tried, by their path below the recipe."""
     state: State
     value: float | None = None
-    """The objective; of a trial that was pruned, as it was then. None of one that failed before its first look."""
+    """The objective; of a trial that was pruned, its best until then. None of one that failed."""
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
     """The figures of the validation split, by name."""
     curve: tuple[tuple[float, float], ...] = ()
@@ -33,6 +34,14 @@ class Trial:
     """Why it was pruned, or failed."""
     run_id: str = ""
     """The id of its run in MLflow."""
+
+
+def figures_on_validation(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a training's report that are of the validation split and are finite numbers."""
+    return {
+        name: float(value) for name, value in report.items()
+        if name.startswith("validation_") and isinstance(value, int | float) and math.isfinite(value)
+    }  # fmt: skip
 
 
 def read_trial(folder: Path) -> Trial | None:

@@ -35,8 +35,8 @@ def compare(present: Path, winner: Path, *, metric: str, bootstrap: Bootstrap) -
             raise ArtifactError(
                 f"{present / name} and {winner / name} are not of the same rows, so that they cannot be compared"
             )
-        named, sign, *both = statistics(ours, theirs, metric)
-        figures = paired(*both, named, num_rows=len(ours), bootstrap=bootstrap, sign=sign)
+        named, sign, before_of, after_of = statistics(ours, theirs, metric)
+        figures = paired(before_of, after_of, named, num_rows=len(ours), bootstrap=bootstrap, sign=sign)
         before, after, (drop, drop_low, drop_high) = figures[0], figures[1], figures[2].tolist()
         return {
             "metric": named, "num_rows": len(ours), "present": before, "winner": after, "gain": 0.0 - drop,

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from components.params import Recipe
-from components.plumbing.artifacts import REPORT, Layout, figures_of, read_json, write_json, writing
-from components.plumbing.errors import ArtifactError, InputError
+from components.plumbing.artifacts import REPORT, Layout, fault_of_files, figures_of, read_json, write_json, writing
+from components.plumbing.errors import ArtifactError, GateError, InputError
 from components.recipes import section_of, stages
 from components.stages import STAGES, fingerprint_in
 from components.tracking.tracker import NullTracker, Tracker
@@ -74,8 +74,8 @@ class Pruned(Exception):
 
 
 class Looks(NullTracker):
-    """A tracker that keeps the objective after each look at the validation split, and ends the trial where it is worse
-    than it must be."""
+    """A tracker that keeps the objective after each look at the validation split; it raises Pruned where that is worse
+    than it must be by then."""
 
     def __init__(
         self, file: Path, objective: str, *, minimizes: bool, rungs: Sequence[tuple[float, float]] = ()
@@ -161,15 +161,17 @@ def make(places: Places, layout: TrialLayout, recipe: Recipe, *, tracker: Tracke
 
 
 def check_rows(layout: Layout, places: Places) -> None:
-    """Raise InputError where a trial would be judged on other rows than the present settings."""
-    name = "validation.parquet"
-    ours, theirs = (
-        pq.read_table(folder / name, columns=["row"]).column("row").to_pylist()
-        for folder in (layout.artifact, places.present / "preprocess")
-    )
-    if ours != theirs:
+    """Raise InputError where a trial would be judged on other rows than the present settings, or compared with them on
+    others at the end."""
+    for split in ("validation", "test"):
+        ours, theirs = (
+            pq.read_table(folder / f"{split}.parquet", columns=["row"])["row"].to_pylist()
+            for folder in (layout.artifact, places.present / "preprocess")
+        )
+        if ours == theirs:
+            continue
         raise InputError(
-            f"its validation split has other rows ({len(ours):,} beside {len(theirs):,}), so its figures cannot be "
+            f"its {split} split has other rows ({len(ours):,} beside {len(theirs):,}), so its figures cannot be "
             "compared with those of the others"
         )
 
@@ -179,16 +181,11 @@ def examine(places: Places, number: int, recipe: Recipe, *, judged: str) -> Path
 
     A quality gate that it does not pass is no matter here.
     """
-    from components.plumbing.errors import GateError
-
     link_present(places, number)
     order = stages()
     for stage in order[order.index(judged) + 1 : order.index(EXAMINED) + 1]:
         layout = places.layout(number, stage)
-        if layout.artifact.is_symlink():
-            layout.artifact.unlink()
-        if layout.artifact.is_dir():
-            continue
+        shutil.rmtree(layout.artifact, ignore_errors=True)
         try:
             make(places, layout, recipe, tracker=NullTracker(), shared=False)
         except GateError:
@@ -208,10 +205,12 @@ def curve_of(folder: Path, objective: str) -> tuple[tuple[float, float], ...]:
 def snapshot(places: Places, judged: str) -> None:
     """Keep the present artifacts as they are now, whatever becomes of them during the sweep.
 
-    They take no room where the file system has hard links.
+    They take no room where the file system has hard links. What was damaged since then is kept anew.
     """
     if places.present.is_dir():
-        return
+        if not any(fault_of_files(folder) for folder in places.present.iterdir()):
+            return
+        shutil.rmtree(places.present)
     partial = places.present.with_name(".present.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for stage in stages()[: stages().index(judged) + 1]:

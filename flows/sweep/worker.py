@@ -1,7 +1,7 @@
 """A process that runs trials, one after the other, as the sweep names them: `python -m flows.sweep.worker ROOT FOLDER`.
 
-It reads a number a line on standard input and writes the same number on standard output once the trial has ended. It
-loads torch once, and ends with the sweep.
+It reads the number of a trial a line on standard input, and answers two lines: that it has begun, and, once the trial
+has ended, nothing or why the sweep cannot go on. It loads torch once, and ends with the sweep.
 """
 
 import json
@@ -11,18 +11,19 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from components.plumbing.artifacts import read_json
+from components.plumbing.artifacts import disk_full, is_of_full_disk, read_json
 from components.plumbing.environment import prepare_environment
-from components.plumbing.errors import ModelyardError
+from components.plumbing.errors import ArtifactError, ModelyardError
 from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.stopping import Stopping
 from components.recipes import parse_recipe
-from flows.sweep.trials import Trial, read_trial, write_trial
+from flows.sweep.trials import Trial, figures_on_validation, read_trial, write_trial
 from flows.sweep.work import CURVE, Looks, Places, Pruned, run_trial, seconds_since
 
+BEGUN = "begun"
 SPEC = "trial.json"
 """The file with all that a trial is, which the sweep writes before it names it."""
 
@@ -39,19 +40,33 @@ def main() -> None:
         with stopping.work():
             for line in sys.stdin:
                 number = int(line)
+                tell(answers, BEGUN)
                 spec = read_json(folder / "trials" / f"{number:04d}" / SPEC)
                 places = Places(root, spec["recipe"], folder)
                 # One of a sweep that was killed may be at it for a moment yet.
                 with hold(root, f"{spec['recipe']}.sweep.{number}", doing="a trial of a sweep", wait=True):
-                    write_trial(places.trial(number), outcome(places, number, spec))
-                answers.write(json.dumps(number) + "\n")
-                answers.flush()
+                    try:
+                        write_trial(places.trial(number), outcome(places, number, spec))
+                    except ModelyardError as error:
+                        tell(answers, str(error))
+                        continue
+                tell(answers, "")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def tell(answers: TextIO, words: str) -> None:
+    answers.write(json.dumps(words) + "\n")
+    answers.flush()
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Return whether an error says nothing of the trial's settings: another try may give the trial."""
+    return is_of_full_disk(error) or isinstance(error, ArtifactError) or getattr(error, "is_transient", False)
+
+
 def outcome(places: Places, number: int, spec: dict[str, Any]) -> Trial:
-    """Run a trial, and say how it ended."""
+    """Run a trial, and say how it ended; raise the error that is not the trial's own."""
     start, folder = time.monotonic(), places.trial(number)
     ended = read_trial(folder)
     if ended is not None:
@@ -64,20 +79,23 @@ def outcome(places: Places, number: int, spec: dict[str, Any]) -> Trial:
             places, number, parse_recipe(spec["recipe"], spec["changed"]),
             present=parse_recipe(spec["recipe"], spec["present"]), judged=spec["judged"], looks=looks,
         )  # fmt: skip
-        figures = {name: float(value) for name, value in report.items() if name.startswith("validation_")}
-        value = figures[objective]
-        if value != value or abs(value) == float("inf"):
-            trial = replace(trial, reason=f"its {objective} is no finite number")
+        figures = figures_on_validation(report)
+        if objective in figures:
+            trial = replace(trial, state="done", value=figures[objective], figures=figures)
         else:
-            trial = replace(trial, state="done", value=value, figures=figures)
+            trial = replace(trial, reason=f"its {objective} is no finite number")
     except Pruned as pruned:
         best = (min if spec["minimizes"] else max)(looks.curve.values())
         trial = replace(trial, state="pruned", value=best, reason=str(pruned))
-    except (ModelyardError, MemoryError) as error:
-        trial = replace(trial, reason=str(error) or "out of memory")
     except Exception as error:  # whatever a value does to a library, the sweep goes on
-        traceback.print_exc()
-        trial = replace(trial, reason=f"{type(error).__name__}: {error}"[:500])
+        if is_of_the_machine(error):
+            said = disk_full(f"of {places.folder}") if is_of_full_disk(error) else error
+            told = str(said).rpartition("; ")[0] or str(said)  # the advice is for a run of the stage
+            raise ModelyardError(f"trial {number}: {told}; mend that, and run the same command again") from error
+        if not isinstance(error, ModelyardError | MemoryError):
+            traceback.print_exc()
+        name = "" if isinstance(error, ModelyardError) else f"{type(error).__name__}: "
+        trial = replace(trial, reason=f"{name}{error}"[:500])
     return replace(trial, curve=tuple(sorted(looks.curve.items())), seconds=seconds_since(start))
 
 

@@ -8,17 +8,23 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from components.plumbing.artifacts import read_json
-from components.plumbing.processes import end
+from components.plumbing.errors import ModelyardError
+from components.plumbing.processes import DRIVER_VARIABLE, end, identity, last_line
 from flows.sweep.trials import Trial, read_trial, write_trial
+from flows.sweep.work import CURVE
 from flows.sweep.worker import SPEC
 
 STOP_S = 10
+LINES = 2
+"""The lines by which a process answers to a trial."""
+TRIES = 3
+LOGS = "logs/worker-{}.log"
 ASKED_TO_END = (130, -signal.SIGINT, -signal.SIGTERM)
 """The exit status of a process that was asked to end, which says nothing of its trial."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -57,33 +63,47 @@ class Workers:
             pool.shutdown(cancel_futures=True)
 
     def outcome(self, number: int) -> Trial:
-        """Have a process run a trial; where that is only asked to end, another one carries the trial on."""
+        """Have a process run a trial; where that is only asked to end, another one carries the trial on.
+
+        Raise ModelyardError where the process says that the sweep cannot go on, or ends before it has begun.
+        """
         folder = self.folder / "trials" / f"{number:04d}"
-        while True:
+        code = 0
+        for _ in range(TRIES):
             worker = self.take()
-            answered = ask(worker, number)
-            if answered:
+            answers = ask(worker, number)
+            if len(answers) == LINES:
+                if words := answers[-1]:
+                    raise ModelyardError(words)
                 with self.lock:
                     self.free.append(worker)
-            if (trial := read_trial(folder)) is not None:
-                return trial
+                if (trial := read_trial(folder)) is not None:
+                    return trial
+                raise ModelyardError(f"{folder} has no result of its trial; run the same command again")
             code = worker.wait()
             if self.is_ending:
                 raise KeyboardInterrupt
+            if not answers:
+                log = self.folder / LOGS.format(self.all.index(worker))
+                raise ModelyardError(f"a process for trials ended with {code} before it began: {last_line(log)}")
             if code not in ASKED_TO_END:
                 break
-        trial = Trial(number, read_json(folder / SPEC)["settings"], "failed", reason=words_of_death(code))
+        spec = read_json(folder / SPEC)
+        curve: list[tuple[float, float]] = read_json(folder / CURVE) if (folder / CURVE).is_file() else []
+        trial = Trial(number, spec["settings"], "failed", curve=tuple(curve), reason=words_of_death(code))
         write_trial(folder, trial)
         return trial
 
     def take(self) -> subprocess.Popen[str]:
         with self.lock:
+            if self.is_ending:
+                raise KeyboardInterrupt
             while self.free:
                 if (worker := self.free.pop()).poll() is None:
                     return worker
-            log = self.folder / "logs" / f"worker-{len(self.all)}.log"
+            log = self.folder / LOGS.format(len(self.all))
             log.parent.mkdir(parents=True, exist_ok=True)
-            environment = os.environ | dict.fromkeys(THREADS, str(self.threads))
+            environment = os.environ | dict.fromkeys(THREADS, str(self.threads)) | {DRIVER_VARIABLE: identity()}
             with log.open("a") as output:
                 worker = subprocess.Popen(
                     [sys.executable, "-m", "flows.sweep.worker", str(self.root), str(self.folder)], cwd=self.root,
@@ -95,23 +115,29 @@ class Workers:
 
     def end(self) -> None:
         """End all processes; what they are at is carried on by the next sweep."""
-        self.is_ending = True
-        alive = [worker for worker in self.all if worker.poll() is None]
-        end([psutil.Process(worker.pid) for worker in alive], timeout_s=STOP_S)
+        with self.lock:
+            self.is_ending = True
+        alive: list[psutil.Process] = []
+        for worker in self.all:
+            with suppress(psutil.Error):
+                if worker.poll() is None:
+                    alive.append(psutil.Process(worker.pid))
+        end(alive, timeout_s=STOP_S)
         for worker in self.all:
             worker.wait()
 
 
-def ask(worker: subprocess.Popen[str], number: int) -> str:
-    """Name a trial to a process, and return its answer; empty where it ended before it gave one."""
+def ask(worker: subprocess.Popen[str], number: int) -> list[str]:
+    """Name a trial to a process, and return its answers: fewer than LINES where it ended before."""
     assert worker.stdin is not None
     assert worker.stdout is not None
-    try:
-        worker.stdin.write(json.dumps(number) + "\n")
+    answers: list[str] = []
+    with suppress(OSError):
+        worker.stdin.write(f"{number}\n")
         worker.stdin.flush()
-        return worker.stdout.readline()
-    except OSError:
-        return ""
+        while len(answers) < LINES and (line := worker.stdout.readline()):
+            answers.append(json.loads(line))
+    return answers
 
 
 def words_of_death(code: int) -> str:

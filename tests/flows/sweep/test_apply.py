@@ -64,7 +64,7 @@ def test_several_values_of_one_line_and_none(project: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "told"),
     [
-        ({SIZE: 0}, ParamsError, "greater than or equal to 1"),
+        ({SIZE: 0}, ParamsError, "it must be a number of rows"),
         ({"finetune.nothing": 1}, ParamsError, "has no such key"),
         ({"finetune.optimizer": 1}, InputError, "holds several values"),
         ({"package.serving.max_arrays": 64}, InputError, "shares"),

@@ -50,6 +50,7 @@ def test_section_that_cannot_be_searched_is_refused(given: dict[str, Any], told:
         ({"evaluate.gate.min": [0.1, 0.2]}, "no setting of preprocess, pretrain, finetune, which are searched"),
         ({"finetune": [1, 2]}, "no setting of preprocess, pretrain, finetune, which are searched"),
         ({"preprocess.split.seed": [1, 2]}, "it changes the rows that trials are judged on"),
+        ({"pretrain.objective.share": [0.1, 0.2]}, "it is what trials are judged by"),
         ({"finetune.control": [True, False]}, "the control is not judged"),
         ({"finetune.mode": ["adapt"]}, "it is another recipe"),
         ({RATE: {"log": [1e-5, 1e-3], "when": {"finetune.nothing": 1}}}, "which the recipe does not have"),
@@ -62,6 +63,15 @@ def test_section_that_cannot_be_searched_is_refused(given: dict[str, Any], told:
 def test_space_that_fits_no_recipe_is_named(space: dict[str, Any], told: str) -> None:
     with pytest.raises(ParamsError, match=told):
         check_space("tiny", tiny_recipe(), sweep_of(space))
+
+
+def test_setting_of_a_stage_that_trains_nothing_is_named() -> None:
+    recipes = load_yaml(ROOT / "params.yaml")["recipes"]
+    space = {"pretrain.epochs": [1, 2], "finetune.epochs": [1, 2]}
+    with pytest.raises(ParamsError, match=r"'finetune.epochs' takes no effect: pretrain is this"):
+        check_space("speech_gpt", recipes["speech_gpt"], sweep_of(space))
+    with pytest.raises(ParamsError, match="take an objective by the byte"):
+        check_space("speech_gpt", recipes["speech_gpt"], sweep_of({"preprocess.tokenizer.vocab_size": [512, 1024]}))
 
 
 def test_figure_that_is_not_measured_is_named_with_those_that_are() -> None:

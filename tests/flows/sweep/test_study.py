@@ -57,7 +57,9 @@ def test_study_that_is_opened_again_draws_the_same(tmp_path: Path, sampler: str)
     whole = gone_through(tmp_path / "whole", sweep, each_wave=lambda study, _: study)
     again = gone_through(tmp_path / "again", sweep, each_wave=opened_again_within_a_wave(tmp_path / "again", sweep))
     assert whole == again
-    assert len(whole) == 14
+    assert [state for state, _, _ in whole[14:]] == [
+        "RUNNING"
+    ] * 3  # the rest of the last wave waits for a larger budget
     assert whole[0] == ("COMPLETE", 0.32, {RATE: 1e-3, SIZE: 32})
     others = gone_through(tmp_path / "other", sweep_of(sampler=sampler, seed=4), each_wave=lambda study, _: study)
     assert others != whole
@@ -71,6 +73,16 @@ def test_kill_between_two_draws_leaves_the_wave_to_be_completed(tmp_path: Path) 
     part.ask(1)
     part.ask(2)
     assert Study(tmp_path / "part", "x", sweep, RAW).wave() == whole.wave()
+
+
+def test_larger_budget_from_the_start_draws_what_a_raised_one_does(tmp_path: Path) -> None:
+    def whole(study: Study, _: dict[int, Any]) -> Study:
+        return study
+
+    at_once = gone_through(tmp_path / "at_once", sweep_of(trials=17), each_wave=whole)
+    for trials in (6, 11, 17):
+        raised = gone_through(tmp_path / "raised", sweep_of(trials=trials), each_wave=whole)
+    assert raised == at_once
 
 
 def test_grid_ends_with_its_last_combination(tmp_path: Path) -> None:
@@ -87,7 +99,7 @@ def test_optuna_s_own_reader_opens_the_study(tmp_path: Path) -> None:
     gone_through(tmp_path, sweep_of(), each_wave=lambda study, _: study)
     read = optuna.load_study(study_name="x", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert read.best_trial.value is not None
-    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL"}
+    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL", "RUNNING"}
     assert set(optuna.importance.get_param_importances(read)) == {RATE, SIZE}
 
 
