@@ -125,6 +125,7 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) 
     assert "recipes.tiny.compress.gate.max_size_ratio: " in done.stderr
 
 
+@pytest.mark.long
 def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api) -> None:
     before = artifact_of(project, "finetune")
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
@@ -193,7 +194,9 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
     assert statuses(project)["pipeline"] == "KILLED"
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
+@pytest.mark.parametrize(
+    "shell", ["sh", pytest.param("bash", marks=pytest.mark.long)]
+)  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
 def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell, monkeypatch) -> None:
     path = shutil.which(shell)

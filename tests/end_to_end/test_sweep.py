@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,14 +172,15 @@ def test_best_is_written_into_params_and_runs(project: Path, found: dict[str, An
     run(["modelyard", "run", "tiny", "--until", "finetune"], project)
 
 
-def faults() -> Iterator[tuple[dict[str, Any] | None, str]]:
-    yield None, "has no section 'sweep'"
-    yield {"space": {"finetune.batch_sise": [16]}, "trials": 3}, "did you mean 'finetune.batch_size'"
-    yield {"space": SPACE, "trials": 3, "objective": "validation_f2"}, "which this training does not measure"
-    yield {"space": SPACE, "trials": 0}, "greater than or equal to 1"
-
-
-@pytest.mark.parametrize(("section", "said"), faults())
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (None, "has no section 'sweep'"),
+        ({"space": {"finetune.batch_sise": [16]}, "trials": 3}, "did you mean 'finetune.batch_size'"),
+        ({"space": SPACE, "trials": 3, "objective": "validation_f2"}, "which this training does not measure"),
+        ({"space": SPACE, "trials": 0}, "greater than or equal to 1"),
+    ],
+)
 def test_fault_is_one_line(project: Path, section: dict[str, Any] | None, said: str) -> None:
     kept = (project / "params.yaml").read_text(encoding="utf-8")
     try:

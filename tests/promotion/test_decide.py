@@ -369,6 +369,7 @@ def test_killed_promotion_is_whole_or_nothing(project: Path, moment: str, expect
     assert champion(project) == 3
 
 
+@pytest.mark.long
 def test_two_promotions_at_once_come_one_after_the_other(project: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from components.promotion.decide import promote\n"

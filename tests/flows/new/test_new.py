@@ -481,6 +481,7 @@ def test_few_texts_with_two_labels_are_a_count(project: Path) -> None:
     assert any(hint.startswith("1 text carries two labels") for hint in added.hints)
 
 
+@pytest.mark.long
 def test_what_the_log_keeps_is_told_with_the_line_that_changes_it(project: Path) -> None:
     (project.parent / "rows.csv").write_text(table(tiny_rows(60)))
     words = ["modelyard", "new", "mine", "--data", "../rows.csv", "--text", "text", "--label", "label"]

@@ -67,6 +67,7 @@ def see(browser: Browser, url: str, wanted: str) -> None:
     assert away == []
 
 
+@pytest.mark.long
 def test_ui_shows_both_pages_and_ends_both(project: Path, browser: Browser) -> None:
     mlflow, prefect = free_port(), free_port()
     words = ["ui", "--mlflow-port", str(mlflow), "--prefect-port", str(prefect)]

@@ -57,9 +57,8 @@ def test_study_that_is_opened_again_draws_the_same(tmp_path: Path, sampler: str)
     whole = gone_through(tmp_path / "whole", sweep, each_wave=lambda study, _: study)
     again = gone_through(tmp_path / "again", sweep, each_wave=opened_again_within_a_wave(tmp_path / "again", sweep))
     assert whole == again
-    assert [state for state, _, _ in whole[14:]] == [
-        "RUNNING"
-    ] * 3  # the rest of the last wave waits for a larger budget
+    # The rest of the last wave waits for a larger budget.
+    assert [state for state, _, _ in whole[14:]] == ["RUNNING"] * 3
     assert whole[0] == ("COMPLETE", 0.32, {RATE: 1e-3, SIZE: 32})
     others = gone_through(tmp_path / "other", sweep_of(sampler=sampler, seed=4), each_wave=lambda study, _: study)
     assert others != whole
