@@ -293,7 +293,7 @@ def sweep(project: Project, recipe: str, is_applied: bool, as_json: bool) -> Non
     root = project.root
     # What is wrong with it is said before anything runs.
     from flows.sweep.apply import apply, check_places
-    from flows.sweep.search import plan_of
+    from flows.sweep.plan import plan_of
 
     plan = plan_of(root, recipe)
     if is_applied:

@@ -5,35 +5,29 @@ A sweep can be killed at any moment: the next one carries on with the same trial
 `.modelyard/sweeps/<recipe>/<study>`, where a study is one space of one recipe, by one version of the code and the data.
 """
 
-import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.params import Recipe
-from components.params.recipe import NO_CHAMPION
 from components.params.sweep import Sweep
-from components.plumbing.artifacts import REPORT, Layout, digest_of, fingerprint_of, read_json, write_json
-from components.plumbing.errors import ArtifactError, InputError
+from components.plumbing.artifacts import REPORT, fingerprint_of, read_json, write_json
+from components.plumbing.errors import ArtifactError
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.plumbing.logs import say
-from components.recipes import PARAMS, load_recipe, load_yaml, parse_recipe, section_of, stages
+from components.recipes import parse_recipe, section_of
 from components.tracking.store import Store
 from flows.pipeline.run import run_pipeline
+from flows.sweep.clock import Clock
 from flows.sweep.page import write_page
+from flows.sweep.plan import Plan, plan_of, study_of
 from flows.sweep.space import (
     check_objective,
-    check_space,
-    first_searched,
     for_a_trial,
-    judged_stage,
     present_of,
     with_settings,
 )
@@ -45,26 +39,8 @@ from flows.sweep.work import EXAMINED, Places, curve_of, drop_models, examine, s
 from flows.sweep.worker import SPEC
 from flows.sweep.workers import workers_for
 
-logger = logging.getLogger(__name__)
-
 FOLDER = ".modelyard/sweeps"
 VERDICT, CLOCK = "verdict.json", "clock.json"
-VERSION = 1
-"""To be raised with each change that makes other trials of the same section."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep, and all that its trials have in common."""
-
-    root: Path
-    name: str
-    raw: Mapping[str, Any]
-    """The recipe as params.yaml has it."""
-    recipe: Recipe
-    sweep: Sweep
-    judged: str
-    """The stage whose report holds the objective."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +70,6 @@ class Found:
         """The settings of the best trial that are not the present ones."""
         present = present_of(self.plan.sweep, self.plan.raw)
         return {path: value for path, value in self.best.settings.items() if value != present.get(path, ...)}
-
-
-def plan_of(root: Path, name: str) -> Plan:
-    """Read what a recipe's sweep is to do; ParamsError or InputError where it cannot be done."""
-    recipe = load_recipe(root, name)
-    raw: dict[str, Any] = load_yaml(root / PARAMS)["recipes"][name]
-    if recipe.sweep is None:
-        raise InputError(
-            f"recipes.{name} has no section 'sweep'; add one, for example: "
-            "sweep: {space: {finetune.optimizer.learning_rate: {log: [1.0e-5, 1.0e-3]}}, trials: 20}"
-        )
-    check_space(name, raw, recipe.sweep)
-    if recipe.champion not in (None, NO_CHAMPION):
-        raise InputError(
-            f"recipes.{name} starts from its champion, which may change while a sweep runs; sweep a copy of the recipe "
-            "with another source and tokenizer"
-        )
-    return Plan(root, name, raw, recipe, recipe.sweep, judged_stage(recipe))
 
 
 def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lambda: None) -> Found:
@@ -237,21 +195,6 @@ def noted(run: SweepRun, places: Places, trial: Trial, sweep: Sweep) -> Trial:
     return trial
 
 
-def study_of(plan: Plan) -> str:
-    """Return the name of a study: another one where its trials would be other work, the same with another budget."""
-    order = stages()
-    first, last = order.index(first_searched(plan.sweep)), order.index(plan.judged)
-    locked = locked_stages(plan.root)
-    settings = {stage: section_of(plan.recipe, stage).model_dump(mode="json") for stage in order[: last + 1]}
-    settings["drawn by"] = {"version": VERSION, "optuna": version("optuna")}
-    settings["sweep"] = plan.sweep.model_dump(mode="json", exclude={"trials", "limit_s", "workers"})
-    inputs = {stage: digest_of(Layout(plan.root, plan.name, stage).artifact) or "" for stage in order[:first]}
-    for stage in order[first : last + 1]:
-        for dep in locked.get(f"{stage}@{plan.name}", {}).get("deps", []):
-            inputs[f"{stage} {dep['path']}"] = str(dep.get("md5"))
-    return fingerprint_of(settings, inputs)
-
-
 def present_trial(plan: Plan, places: Places) -> Trial:
     """Return the present settings as a trial that has ended: they ran before the sweep."""
     if known := read_trial(places.trial(PRESENT)):
@@ -308,29 +251,3 @@ def line_of(trial: Trial, best: Trial, sweep: Sweep) -> str:
         f"trial {trial.number} of {sweep.trials - 1} {trial.state}{value}{why}  {drawn}  {trial.seconds:.1f} s; "
         f"the best is {best.value:.4g} of trial {best.number}"
     )
-
-
-class Clock:
-    """The seconds that a sweep has taken, over all times that it was carried on."""
-
-    def __init__(self, file: Path, limit_s: int | None) -> None:
-        self.file, self.limit_s, self.began = file, limit_s, time.monotonic()
-        self.before = 0.0
-        with suppress(ArtifactError, KeyError, TypeError):
-            self.before = float(read_json(file)["seconds"])
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.began
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self.tick()
-
-    def tick(self) -> None:
-        write_json(self.file, {"seconds": round(self.seconds, 1)}, durable=False)
-
-    def has_time(self) -> bool:
-        return self.limit_s is None or self.seconds < self.limit_s

@@ -63,9 +63,9 @@ class Workers:
             pool.shutdown(cancel_futures=True)
 
     def outcome(self, number: int) -> Trial:
-        """Have a process run a trial; where that is only asked to end, another one carries the trial on.
+        """Have a process run a trial; where that ends before it begins, or is only asked to end, try another one.
 
-        Raise ModelyardError where the process says that the sweep cannot go on, or ends before it has begun.
+        Raise ModelyardError where the process says that the sweep cannot go on, or where none begins.
         """
         folder = self.folder / "trials" / f"{number:04d}"
         code = 0
@@ -83,11 +83,12 @@ class Workers:
             code = worker.wait()
             if self.is_ending:
                 raise KeyboardInterrupt
+            if answers and code not in ASKED_TO_END:
+                break
+        else:
             if not answers:
                 log = self.folder / LOGS.format(self.all.index(worker))
                 raise ModelyardError(f"a process for trials ended with {code} before it began: {last_line(log)}")
-            if code not in ASKED_TO_END:
-                break
         spec = read_json(folder / SPEC)
         curve: list[tuple[float, float]] = read_json(folder / CURVE) if (folder / CURVE).is_file() else []
         trial = Trial(number, spec["settings"], "failed", curve=tuple(curve), reason=words_of_death(code))

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
+from components.recipes import load_recipe
 from components.tracking.place import tracking_uri
 from tests.projects import edit, environment, make_project, run
 
@@ -147,6 +148,8 @@ def test_interrupt_ends_the_workers_and_the_run(project: Path, found: dict[str, 
 def test_worker_that_is_killed_is_a_failed_trial_and_the_sweep_goes_on(project: Path, found: dict[str, Any]) -> None:
     del found
     folder = begun_anew(project, workers=1)
+    epochs = load_recipe(folder, "tiny").finetune.epochs
+    edit(folder, "tiny.finetune.epochs", 60)  # long enough to be met while it trains
     sweep = subprocess.Popen(COMMAND, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                              text=True)  # fmt: skip
     worker = wait_for(lambda: workers_of(folder))[0]
@@ -154,6 +157,7 @@ def test_worker_that_is_killed_is_a_failed_trial_and_the_sweep_goes_on(project: 
     with_no_time_to_say_anything = signal.SIGKILL
     os.kill(worker.pid, with_no_time_to_say_anything)
     told = json.loads(sweep.communicate(timeout=300)[0])
+    edit(folder, "tiny.finetune.epochs", epochs)
     failed = [one for one in told["trials"] if one["state"] == "failed"]
     assert [one["reason"] for one in failed] == [
         "its process was killed (signal 9), as the kernel does where memory runs out"
