@@ -68,7 +68,7 @@ class Workers:
         Raise ModelyardError where the process says that the sweep cannot go on, or where none begins.
         """
         folder = self.folder / "trials" / f"{number:04d}"
-        code = 0
+        code, answers = 0, list[str]()
         for _ in range(TRIES):
             worker = self.take()
             answers = ask(worker, number)
@@ -87,7 +87,7 @@ class Workers:
                 break
         else:
             if not answers:
-                log = self.folder / LOGS.format(self.all.index(worker))
+                log = self.folder / LOGS.format(len(self.all) - 1)
                 raise ModelyardError(f"a process for trials ended with {code} before it began: {last_line(log)}")
         spec = read_json(folder / SPEC)
         curve: list[tuple[float, float]] = read_json(folder / CURVE) if (folder / CURVE).is_file() else []
