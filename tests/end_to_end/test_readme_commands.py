@@ -78,6 +78,7 @@ ELSEWHERE = {
     "make test": "this is part of it",
     "modelyard doctor": "tests/flows/operate/test_doctor.py: its exit code is that of the machine",
     "modelyard estimate speech_gpt": "tests/estimate: minutes of a real recipe's rows",
+    "modelyard sweep digits": "tests/end_to_end/test_sweep.py: on tiny rows",
     "modelyard profile movie_sentiment": "tests/flows/pipeline/test_profile.py",
     "modelyard notify --test": "tests/flows/telling/test_alerts.py: needs somebody who is told",
     "modelyard deploy POOL": "tests/flows/upkeep/test_deployments.py: with a pool of its own name",
