@@ -6,6 +6,8 @@ library, and its text alone is replaced.
 
 import difflib
 import io
+import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,11 @@ from components.plumbing.errors import InputError, ParamsError
 from components.plumbing.yaml_file import read_yaml
 from components.recipes import PARAMS, parse_recipe
 from flows.sweep.space import with_settings
+
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+"""What may stand without quotes."""
+WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+"""What YAML 1.1 or 1.2 takes for something else than a string."""
 
 
 def apply(root: Path, recipe: str, settings: Mapping[str, Any]) -> str:
@@ -101,9 +108,7 @@ def scalar(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int):
         return str(value)
-    out = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = True
-    yaml.width = 10**9
-    yaml.dump([str(value)], out)
-    return out.getvalue().strip()[1:-1]
+    text = str(value)
+    if PLAIN.fullmatch(text) and text.lower() not in WORDS:
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -49,7 +49,8 @@ def test_help_lists_every_command(project: Path) -> None:
     assert done.returncode == 0
     assert COMMANDS == [
         "canary", "completion", "deploy", "doctor", "down", "estimate", "keys", "ledger", "monitor", "new", "notify",
-        "profile", "promote", "recipes", "retrain", "rollback", "run", "serve", "status", "sweep", "ui", "up", "why", "worker",
+        "profile", "promote", "recipes", "retrain", "rollback", "run", "serve", "status", "sweep", "ui", "up",
+        "why", "worker",
     ]  # fmt: skip
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 
