@@ -27,6 +27,9 @@ from tests.projects import ROOT, edit
 
 HOURLY = {"interval_s": 3600, "timezone": "UTC", "limit_s": 600}
 
+AFTER_THE_HOUR_S, BEFORE_THE_HOUR_S = 35, 30
+"""Around the hour a run of its own is due, which stands for those before."""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -46,7 +49,9 @@ def client(prefect_api: str) -> Generator[Any]:
 
 @pytest.fixture
 def deployment(project: Path, client: Any) -> Any:
-    """That of the retraining, as it is on the server."""
+    """That of the retraining, as it is on the server, at a time at which none of its runs falls due."""
+    while not AFTER_THE_HOUR_S < time.time() % 3600 < 3600 - BEFORE_THE_HOUR_S:
+        time.sleep(1)
     for one in deployments_of(project):
         one.apply()
     return next(one for one in own_deployments(client, project) if one.entrypoint == "flows.upkeep.retrain.retrain")
