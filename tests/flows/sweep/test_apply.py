@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -80,6 +80,12 @@ def test_what_cannot_be_written_leaves_the_file_alone(
     assert [path.name for path in project.iterdir()] == ["params.yaml"]
 
 
+@example("N")
+@example("no")
+@example("null")
+@example("")
+@example("1e-05")
+@example(1e-05)
 @given(st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.text(max_size=30),
                  st.floats(allow_nan=False, allow_infinity=False)))  # fmt: skip
 def test_scalar_is_read_as_what_it_was(value: Any) -> None:
