@@ -242,12 +242,15 @@ def test_clients_with_large_requests_and_one_with_small_ones_are_all_answered(cl
                 time.sleep(int(response.headers["retry-after"]))
         return found
 
+    small: list[int] = []
     with ThreadPoolExecutor(4) as pool:
         asked = pool.map(ask, range(4))
-        small = [client.post("/classify", json={"texts": ["a"]}).status_code for _ in range(40)]
+        while time.monotonic() < ends:  # over the whole time: a refusal comes at once, and others after it
+            small.append(client.post("/classify", json={"texts": ["a"]}).status_code)
+            time.sleep(0.1)
         for found in asked:
             assert 200 in found[:3]
-    assert small.count(200) > 30
+    assert small.count(200) > len(small) / 2
 
 
 def test_service_is_itself_again_after_an_overload(client: httpx.Client) -> None:
