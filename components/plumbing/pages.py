@@ -2,6 +2,7 @@
 phone and for paper, light and dark."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 # Colour by role, light and dark; what draws uses the light ones, which `themed` makes follow the reader's.
@@ -30,6 +31,16 @@ td { overflow-wrap: break-word; white-space: pre-line; max-width: 22rem } td spa
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem }
 svg { width: 30rem; max-width: 100%; height: auto }
 """
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a page, below a heading of its own."""
+
+    title: str
+    """The heading, as plain text."""
+    body: str
+    """What stands below it, as HTML."""
 
 
 def document(title: str, heading: str, body: str) -> str:
