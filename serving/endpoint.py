@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.overload.backlog import Backlog
+from serving.overload.backlog import Backlog, MakeReply
 from serving.tabular import Answering, Rows, Table
 
 
@@ -30,6 +30,15 @@ Check = Callable[[str, bytes], Any]
 It returns the rows to compute, each of which is a part of the answer, or a Refused. Where answers are streamed it
 returns the JSON bytes that BentoML then reads, or a Refused.
 """
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request on a route beside the task's own: the rows that the same model computes, and what becomes of their
+    results."""
+
+    rows: Sequence[Any]
+    make_reply: MakeReply
 
 
 class Limits(Protocol):
@@ -82,6 +91,14 @@ class Endpoint(Protocol):
     def make_check(self, folder: Path, limits: Any) -> Check:
         """Return the function that judges each request on its own, before its rows join others; it is called on many
         threads."""
+        ...
+
+    def questions(self, folder: Path, limits: Any) -> Mapping[str, Callable[[str, bytes], Question | Refused]]:
+        """Return the routes beside ROUTE that the same model answers, each with the function that judges a request on
+        it as `make_check` does on ROUTE; none where answers are streamed.
+
+        They are no traffic: the log does not hold them.
+        """
         ...
 
     def make_api(self, folder: Path, limits: Any, backlog: Backlog) -> type[Any]:

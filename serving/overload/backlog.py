@@ -60,6 +60,10 @@ class Reply:
     media_type: bytes = b"application/json"
 
 
+MakeReply = Callable[[Sequence[Any]], Reply]
+"""A function of the results of a request's rows, in order, that returns the whole answer."""
+
+
 class Overdue(Exception):
     """The error of an accepted request whose time was over before it was computed: the machine had slowed down
     meanwhile."""
@@ -82,6 +86,7 @@ class Job:
     deadline: float
     loop: asyncio.AbstractEventLoop
     reply: "asyncio.Future[Reply]"
+    make_reply: "MakeReply"
     in_line: bool = False
     error: Exception | None = field(default=None)
 
@@ -133,10 +138,10 @@ class Backlog:
         """Return whether every request would be refused now."""
         return self.wait_s() > self.max_wait_s
 
-    def offer(self, rows: Sequence[Any]) -> "asyncio.Future[Reply] | Full":
+    def offer(self, rows: Sequence[Any], make_reply: MakeReply | None = None) -> "asyncio.Future[Reply] | Full":
         """Take a request; return the future of its reply, or Full where its answer would take too long.
 
-        The future belongs to the event loop that asks; it has the Reply, or the error: Overdue, or the model's own.
+        `make_reply` is the model's own unless given. The future belongs to the event loop that asks; it has the Reply, or the error: Overdue, or the model's own.
         Where nobody waits for it any more, cancel it. Raise RuntimeError where `start` has not been called.
         """
         if self.model is None:
@@ -154,7 +159,8 @@ class Backlog:
         loop = asyncio.get_running_loop()
         # A large one is computed to its end: asked again, it would find no better moment.
         deadline = math.inf if in_line else time.monotonic() + self.max_latency_s
-        job = Job(rows, [None] * len(rows), len(rows), deadline, loop, loop.create_future(), in_line)
+        make_reply = make_reply or self.model.reply
+        job = Job(rows, [None] * len(rows), len(rows), deadline, loop, loop.create_future(), make_reply, in_line)
         with self.lock:
             self.count(job, weight)
         self.turns.put((((job, index), weight) for index, weight in enumerate(weights)), in_line=in_line)
@@ -185,7 +191,7 @@ class Backlog:
                 job.num_left -= 1
                 is_last = job.num_left == 0
             if is_last:
-                hand_over(job, model)
+                hand_over(job)
 
     def is_wanted(self, job: Job) -> bool:
         """Return whether computing another row of a job is of use; a job past its deadline gets the error Overdue."""
@@ -194,12 +200,12 @@ class Backlog:
         return job.error is None and not job.reply.cancelled()
 
 
-def hand_over(job: Job, model: Model) -> None:
+def hand_over(job: Job) -> None:
     """Give the job's reply, or its error, to the event loop that waits for it."""
     reply: Reply | Exception = job.error if job.error is not None else Reply(b"")
     if job.error is None:
         try:
-            reply = model.reply(job.results)
+            reply = job.make_reply(job.results)
         except Exception as error:
             reply = error
     with suppress(RuntimeError):  # the loop is closed: nobody waits

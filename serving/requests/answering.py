@@ -10,7 +10,7 @@ import logging
 import math
 from pathlib import Path
 
-from serving.endpoint import Endpoint, Limits, Refused
+from serving.endpoint import Check, Endpoint, Limits, Question, Refused
 from serving.overload.backlog import Backlog, Full, Overdue, Reply
 from serving.requests.bodies import CLIENT_GONE, Bodies, most_bytes
 from serving.requests.reading import (
@@ -18,7 +18,6 @@ from serving.requests.reading import (
     Message,
     Receive,
     Send,
-    asked,
     header_of,
     overloaded,
     send_refusal,
@@ -31,17 +30,19 @@ INLINE_BYTES = 16_384  # of a body that is judged at once: handing it to a threa
 
 
 class Answers:
-    """The middleware that answers POST to the task's route; everything else goes on to BentoML."""
+    """The middleware that answers POST to the task's route, and to those beside it that the same model answers;
+    everything else goes on to BentoML."""
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits, backlog: Backlog) -> None:
-        self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
+        self.app, self.limits, self.backlog = app, limits, backlog
         self.max_bytes = endpoint.max_bytes(folder, limits)
-        self.check = endpoint.make_check(folder, limits)
+        self.checks = {endpoint.ROUTE: endpoint.make_check(folder, limits), **endpoint.questions(folder, limits)}
         self.bodies = Bodies(limits)
         self.num_open = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if not asked(scope, self.route):
+        check = self.checks.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if check is None:
             await self.app(scope, receive, send)
             return
         content_type = header_of(scope, b"content-type")
@@ -52,34 +53,37 @@ class Answers:
         else:
             found = await self.bodies.read(receive, most_bytes(content_type, self.max_bytes))
         if isinstance(found, bytes):
-            found = await self.answer_in_turn(content_type, found, receive)
+            found = await self.answer_in_turn(check, content_type, found, receive)
         if isinstance(found, Refused):
             await send_refusal(found, send)
         else:
             await send_reply(found, send)
 
-    async def answer_in_turn(self, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
+    async def answer_in_turn(
+        self, check: Check, content_type: str, body: bytes, receive: Receive
+    ) -> Reply | Refused:
         """Answer a whole request where there is a place: one that is not sent to its end must not keep others out."""
         if self.num_open >= self.limits.max_requests:
             return self.busy()
         self.num_open += 1
         try:
-            return await self.answer(content_type, body, receive)
+            return await self.answer(check, content_type, body, receive)
         finally:
             self.num_open -= 1
 
-    async def answer(self, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
+    async def answer(self, check: Check, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
         """Return the Reply to a request, or the Refused that says why there is none.
 
         A long request whose client leaves is not computed any further.
         """
         if len(body) <= INLINE_BYTES:
-            rows = self.check(content_type, body)
+            found = check(content_type, body)
         else:
-            rows = await asyncio.to_thread(self.check, content_type, body)
-        if isinstance(rows, Refused):
-            return rows
-        reply = self.backlog.offer(rows)
+            found = await asyncio.to_thread(check, content_type, body)
+        if isinstance(found, Refused):
+            return found
+        is_question = isinstance(found, Question)
+        reply = self.backlog.offer(found.rows, found.make_reply) if is_question else self.backlog.offer(found)
         if isinstance(reply, Full):
             return self.busy(again_s=reply.again_s)
         try:
