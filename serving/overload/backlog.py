@@ -141,8 +141,9 @@ class Backlog:
     def offer(self, rows: Sequence[Any], make_reply: MakeReply | None = None) -> "asyncio.Future[Reply] | Full":
         """Take a request; return the future of its reply, or Full where its answer would take too long.
 
-        `make_reply` is the model's own unless given. The future belongs to the event loop that asks; it has the Reply, or the error: Overdue, or the model's own.
-        Where nobody waits for it any more, cancel it. Raise RuntimeError where `start` has not been called.
+        `make_reply` is the model's `reply` unless given. The future belongs to the event loop that asks; it has the
+        Reply, or the error: Overdue, or the model's own. Where nobody waits for it any more, cancel it. Raise
+        RuntimeError where `start` has not been called.
         """
         if self.model is None:
             raise RuntimeError("the backlog has no model yet; start() comes first")

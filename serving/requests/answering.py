@@ -59,9 +59,7 @@ class Answers:
         else:
             await send_reply(found, send)
 
-    async def answer_in_turn(
-        self, check: Check, content_type: str, body: bytes, receive: Receive
-    ) -> Reply | Refused:
+    async def answer_in_turn(self, check: Check, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
         """Answer a whole request where there is a place: one that is not sent to its end must not keep others out."""
         if self.num_open >= self.limits.max_requests:
             return self.busy()

@@ -24,6 +24,7 @@ from serving.bundle import BundleError, identify, load_model, verify_bento, veri
 from serving.loading import START
 from serving.log.record import COUNTED_S
 from serving.requests.keys import add_key
+from serving.tasks.text_classification.explaining import explanation, leave_one_out
 from serving.tasks.text_classification.predictor import Predictor
 from tests.serving.bundles import rewrite, with_limits
 from tests.slow import SLOW, hanging
@@ -63,6 +64,41 @@ def test_answers_do_not_depend_on_who_else_asks(client: httpx.Client) -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda text: client.post("/classify", json={"texts": [text]}).json()[0], TEXTS))
     assert together == alone == client.post("/classify", json={"texts": TEXTS}).json()
+
+
+def test_words_of_a_text_are_weighed_by_the_model_that_is_served(client: httpx.Client, packaged: Path) -> None:
+    predictor = Predictor.load(packaged / "artifacts/tiny/package/bundle", threads=1)
+    text = "A dull city, but \N{CAT FACE} superb\u0301 music!"
+    answer = client.post("/explain", json={"text": text}).json()
+    found = explanation(leave_one_out(predictor.predict, text, most=127), predictor.labels)
+    assert [piece.pop("effect") for piece in answer["pieces"]] == pytest.approx(
+        [piece.pop("effect") for piece in found["pieces"]], abs=3e-6
+    )
+    assert answer == found | {"score": pytest.approx(found["score"], abs=2e-6)}
+    assert answer["label"] == client.post("/classify", json={"texts": [text]}).json()[0]["label"]
+    words = [text[piece["start"] : piece["end"]] for piece in answer["pieces"]]
+    assert words == ["A", "dull", "city", ",", "but", "\N{CAT FACE}", "superb\u0301", "music", "!"]
+    long = client.post("/explain", json={"text": "dull city " * 400}).json()
+    assert (long["words_a_piece"], len(long["pieces"])) == (7, -(-800 // 7))
+    assert client.post("/explain", json={"text": " \n"}).json()["pieces"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "error"),
+    [
+        (b'{"texts": ["a"]}', 400, 'the request must be {"text": "a text"}'),
+        (b'{"text": ["a"]}', 400, 'text is ["a"]; every text must be a string'),
+        (b'{"text": null}', 400, "text is null"),
+        (json.dumps({"text": "a" * 20001}).encode(), 400, "text has 20001 characters; at most 20000"),
+        (b'{"text": "\\ud800"}', 400, "surrogate"),
+        (b"[" * 100_000, 400, "not JSON"),
+        (b" " * 5_000_000, 413, "longer than 4000000 bytes"),
+    ],
+)
+def test_bad_text_to_explain_is_refused_in_words(client: httpx.Client, content: bytes, status: int, error: str) -> None:
+    response = client.post("/explain", content=content, headers=JSON)
+    assert (response.status_code, error in response.json()["error"]) == (status, True), response.text
+    assert client.post("/explain", content=b"a", headers={"content-type": "text/plain"}).status_code == 415
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ of an upload become arrays while the request is judged.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.endpoint import Check, Pair, Refused, media_type
+from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.predictors.scores import ScoredLabel
 from serving.requests.images import ImageError, read_grey
@@ -37,6 +37,7 @@ __all__ = [
     "make_check",
     "max_bytes",
     "pairs",
+    "questions",
     "rows_of",
     "table",
     "what_it_is",
@@ -258,6 +259,10 @@ def pixels_of(parts: Iterable[Part], settings: PredictorSettings, limits: Limits
             return Refused(error.status, f"{FIELD}[{index}] {error}")
         arrays.append(grey.ravel().tolist())
     return arrays
+
+
+def questions(folder: Path, limits: Limits) -> Mapping[str, Callable[[str, bytes], Question | Refused]]:
+    return {}
 
 
 def what_it_is(folder: Path) -> str:

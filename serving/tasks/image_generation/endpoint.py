@@ -5,12 +5,12 @@ A request is one row of the backlog, which turns it away with 503 when its answe
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from serving.endpoint import Check, Pair, Refused, media_type
+from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.predictors import MAX_SEED
 from serving.predictors.pictures import png_of, tiled
@@ -32,6 +32,7 @@ __all__ = [
     "make_check",
     "max_bytes",
     "pairs",
+    "questions",
     "rows_of",
     "table",
     "what_it_is",
@@ -148,6 +149,10 @@ def request_of(body: bytes, limits: Limits) -> Wanted | Refused:
     if wanted not in FORMATS:
         return Refused(400, f"format is {json.dumps(wanted)[:40]}; it must be 'png' or 'array'")
     return Wanted(seed=request["seed"], count=request["count"], format=wanted)
+
+
+def questions(folder: Path, limits: Limits) -> Mapping[str, Callable[[str, bytes], Question | Refused]]:
+    return {}
 
 
 def what_it_is(folder: Path) -> str:

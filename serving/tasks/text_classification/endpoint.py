@@ -1,19 +1,22 @@
-"""POST /classify: texts.
+"""POST /classify: texts. POST /explain: which words of one text moved its label's score.
 
 Each text is a row of the backlog, which turns a request away with 503 when its answer would take too long.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from serving.endpoint import Check, Pair, Refused, media_type
+import numpy as np
+
+from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.predictors.scores import ScoredLabel
 from serving.tabular import SCORED, Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
+from serving.tasks.text_classification.explaining import Explanation, explanation, leave_one_out, texts_asked
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "make_check",
     "max_bytes",
     "pairs",
+    "questions",
     "rows_of",
     "table",
     "what_it_is",
@@ -37,6 +41,7 @@ __all__ = [
 
 IS_STREAMED = False
 PACKAGES = ("tokenizers",)
+EXPLAIN = "/explain"
 WARM_UP = "Café: a first text, so that no user waits for what is made once."
 CHARACTERS_PER_TOKEN = 4  # of English; only how rows compare counts
 FIXED_TOKENS = 8  # what a row costs beside its tokens, as tokens
@@ -77,7 +82,11 @@ class Model:
         return self.predictor.answers(self.predictor.predict([text]))[0]
 
     def reply(self, answers: Sequence[ScoredLabel]) -> Reply:
-        return Reply(json.dumps(answers, ensure_ascii=False, separators=(",", ":")).encode())
+        return Reply(as_json(answers))
+
+
+def as_json(answer: Any) -> bytes:
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
@@ -100,6 +109,18 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
         ) -> list[ScoredLabel]:
             """Return the label of each text, and the score of every label."""
             return [self.model.compute(text) for text in texts]
+
+        @bentoml.api(route=EXPLAIN)
+        def explain(self, text: Annotated[str, Field(max_length=limits.max_text_length)]) -> Explanation:
+            """Return by how much the score of the text's label is higher with each word than without it.
+
+            `start` and `end` of a piece count characters (Unicode code points). A long text is weighed in pieces of
+            `words_a_piece` words.
+            """
+            predictor = self.model.predictor
+            return explanation(
+                leave_one_out(predictor.predict, text, most=pieces_asked(limits)), predictor.settings.labels
+            )
 
     return Classifier
 
@@ -133,16 +154,56 @@ def texts_of(body: bytes, limits: Limits) -> list[str] | Refused:
         return Refused(400, "texts is empty; send at least one text")
     if len(texts) > limits.max_texts:
         return Refused(400, f"texts has {len(texts)} texts; at most {limits.max_texts} are taken in one request")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            return Refused(400, f"texts[{index}] is {json.dumps(text)[:40]}; every text must be a string")
-        if len(text) > limits.max_text_length:
-            return Refused(
-                400, f"texts[{index}] has {len(text)} characters; at most {limits.max_text_length} are taken"
-            )
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            return Refused(400, f"texts[{index}] holds half of a surrogate pair, which is no character")
-    return texts
+    faults = (fault_of(text, f"texts[{index}]", limits) for index, text in enumerate(texts))
+    return next((fault for fault in faults if fault is not None), texts)
+
+
+def fault_of(text: Any, name: str, limits: Limits) -> Refused | None:
+    """Return why a text of a request is not taken; None where it is."""
+    if not isinstance(text, str):
+        return Refused(400, f"{name} is {json.dumps(text)[:40]}; every text must be a string")
+    if len(text) > limits.max_text_length:
+        return Refused(400, f"{name} has {len(text)} characters; at most {limits.max_text_length} are taken")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return Refused(400, f"{name} holds half of a surrogate pair, which is no character")
+    return None
+
+
+def questions(folder: Path, limits: Limits) -> Mapping[str, Callable[[str, bytes], Question | Refused]]:
+    """Return POST /explain, which answers {"text": ...} with an `Explanation`."""
+    labels = load_settings(folder / SETTINGS).labels
+
+    def check(content_type: str, body: bytes) -> Question | Refused:
+        if media_type(content_type) != "application/json":
+            return Refused(415, f"content-type is '{content_type}'; send 'application/json'")
+        text = text_of(body, limits)
+        if isinstance(text, Refused):
+            return text
+        most = pieces_asked(limits)
+
+        def make_reply(answers: Sequence[ScoredLabel]) -> Reply:
+            scores = np.array([[answer["scores"][label] for label in labels] for answer in answers])  # (1 + P, L)
+            return Reply(as_json(explanation(leave_one_out(lambda _: scores, text, most=most), labels)))
+
+        return Question(texts_asked(text, most=most), make_reply)
+
+    return {EXPLAIN: check}
+
+
+def pieces_asked(limits: Limits) -> int:
+    """Return the most pieces of a text that are left out, one at a time, beside the whole text."""
+    return max(1, limits.max_texts - 1)
+
+
+def text_of(body: bytes, limits: Limits) -> str | Refused:
+    """Return the text of a JSON body; Refused with status 400 where it is none within the limits."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return Refused(400, f'the request is not JSON ({error}); send {{"text": "a text"}}')
+    if not isinstance(request, dict) or set(request) != {"text"}:
+        return Refused(400, 'the request must be {"text": "a text"}, and nothing else')
+    return fault_of(request["text"], "text", limits) or request["text"]
 
 
 def what_it_is(folder: Path) -> str:

@@ -6,8 +6,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
+
 from serving.predictors.explaining import Span, grouped, leave_out, without, words_a_piece, words_of
-from serving.predictors.scores import Scores
+from serving.predictors.scores import DIGITS, Scores
 
 Predict = Callable[[Sequence[str]], Scores]
 """A function from N texts to the scores of L labels, (N, L), such as `Predictor.predict`."""
@@ -33,6 +35,11 @@ class ExplainedText:
     """The pieces in the order of the text; none where it holds only white space."""
 
 
+def texts_asked(text: str, *, most: int) -> list[str]:
+    """Return the texts that `leave_one_out` asks of the model: the whole one, and that without each piece."""
+    return [text, *(without(text, [piece]) for piece in grouped(words_of(text), most=most))]
+
+
 def leave_one_out(predict: Predict, text: str, *, most: int, label_id: int | None = None) -> ExplainedText:
     """Return the effect of each word of a text on the score of a label, by default that of its answer.
 
@@ -51,3 +58,33 @@ def leave_one_out(predict: Predict, text: str, *, most: int, label_id: int | Non
             for piece, effect in zip(pieces, found.effects.tolist(), strict=True)
         ),
     )
+
+
+class Piece(TypedDict):
+    """A part of a text, and how much higher the label's score is with it than without it."""
+
+    start: int
+    end: int
+    effect: float
+
+
+class Explanation(TypedDict):
+    """The pieces of a text, each with its effect on the score of the text's label."""
+
+    label: str
+    score: float
+    words_a_piece: int
+    pieces: list[Piece]
+
+
+def explanation(found: ExplainedText, labels: Sequence[str]) -> Explanation:
+    """Return what was found as the service answers it, rounded as scores are."""
+    pieces: list[Piece] = [
+        {"start": one.start, "end": one.end, "effect": round(one.effect, DIGITS)} for one in found.pieces
+    ]
+    return {
+        "label": labels[found.label_id],
+        "score": round(found.score, DIGITS),
+        "words_a_piece": found.words_a_piece,
+        "pieces": pieces,
+    }

@@ -1,7 +1,5 @@
-// A text, its scores, and which of its words mattered: the same model is asked again without each of them, all in one
-// request. More words than a request may have texts are left out some at a time.
+// A text, its scores, and which of its words mattered: the service asks the same model again without each of them.
 
-const segmenter = new Intl.Segmenter(undefined, { granularity: "word" });
 const MOST_LISTED = 8;
 
 byId("text-hint").textContent =
@@ -20,54 +18,36 @@ onAsk(async (signal) => {
   byId("words").hidden = true;
   const found = await classify({ texts: [text] }, { signal });
   showScores(found);
-  if (byId("weigh").checked) await weigh(text, found.answers[0], signal);
+  if (byId("weigh").checked) await weigh(text, signal);
 });
 
 offer((text) => {
   byId("text").value = text;
 });
 
-async function weigh(text, answer, signal) {
-  const pieces = grouped(wordsOf(text), limits.max_texts);
-  if (!pieces.length) return;
-  const texts = pieces.map(({ start, end }) => text.slice(0, start) + text.slice(end));
-  const { answers } = await classify({ texts }, { purpose: "words", signal });
-  const weighed = pieces.map((piece, index) => ({
-    ...piece,
-    word: text.slice(piece.start, piece.end),
-    effect: answer.scores[answer.label] - (answers[index].scores[answer.label] ?? 0),
+// Asks which words mattered: `pieces` of the text with their effects, which the service counts in whole characters.
+async function weigh(text, signal) {
+  const response = await ask("/explain", { body: { text }, purpose: "words", signal });
+  const found = await response.json();
+  const characters = [...text];
+  if (!Array.isArray(found?.pieces) || typeof found.label !== "string") {
+    throw new Refusal("The service gave an explanation that this page does not know.");
+  }
+  const weighed = found.pieces.map(({ start, end, effect }) => ({
+    start, end, word: characters.slice(start, end).join(""), effect: Number(effect),
   }));
-  showText(text, weighed);
-  showWeights(weighed, answer.label);
-  const size = pieces[0].size;
+  if (!weighed.length) return;
+  showText(characters, weighed);
+  showWeights(weighed, found.label);
+  const size = found.words_a_piece;
   const apart = size > 1 ? ` The text is long, so ${size} words were left out at a time.` : "";
   byId("words-hint").textContent =
-    `By how many points the score of “${answer.label}” is lower without the word, asked of this same model.${apart}`;
+    `By how many points the score of “${found.label}” is lower without the word, asked of this same model.${apart}`;
   byId("words").hidden = false;
 }
 
-// Where each word begins and ends; marks such as “!” count as words, white space does not.
-function wordsOf(text) {
-  const found = [];
-  for (const { segment, index } of segmenter.segment(text)) {
-    if (segment.trim()) found.push({ start: index, end: index + segment.length });
-  }
-  return found;
-}
-
-// Neighbours together, as few as give at most `most` pieces.
-function grouped(words, most) {
-  const size = Math.max(1, Math.ceil(words.length / most));
-  const pieces = [];
-  for (let first = 0; first < words.length; first += size) {
-    const last = Math.min(first + size, words.length) - 1;
-    pieces.push({ start: words[first].start, end: words[last].end, size });
-  }
-  return pieces;
-}
-
 // The text with its words marked, the more the stronger.
-function showText(text, weighed) {
+function showText(characters, weighed) {
   const strongest = Math.max(0.05, ...weighed.map(({ effect }) => Math.abs(effect)));
   const parts = [];
   let done = 0;
@@ -75,10 +55,10 @@ function showText(text, weighed) {
     const share = Math.abs(effect) / strongest;
     const mark = el("span", { class: share < 0.1 ? null : effect > 0 ? "for" : "against", text: word });
     mark.style.setProperty("--share", share);
-    parts.push(text.slice(done, start), mark);
+    parts.push(characters.slice(done, start).join(""), mark);
     done = end;
   }
-  byId("weighed").replaceChildren(...parts, text.slice(done));
+  byId("weighed").replaceChildren(...parts, characters.slice(done).join(""));
 }
 
 function showWeights(weighed, label) {

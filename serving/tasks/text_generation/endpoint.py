@@ -6,13 +6,13 @@ than `max_latency_ms` is turned away with 503. A client that goes away is comput
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Annotated, Any
 
-from serving.endpoint import Check, Pair, Refused, hashed, media_type
+from serving.endpoint import Check, Pair, Question, Refused, hashed, media_type
 from serving.overload.backlog import Backlog
 from serving.overload.slots import Slots
 from serving.predictors import MAX_SEED
@@ -45,6 +45,7 @@ __all__ = [
     "make_check",
     "max_bytes",
     "pairs",
+    "questions",
     "rows_of",
     "table",
     "what_it_is",
@@ -211,6 +212,10 @@ def defaults(limits: Limits) -> dict[str, Any]:
         "stop": [],
         "stream": True,
     }
+
+
+def questions(folder: Path, limits: Limits) -> Mapping[str, Callable[[str, bytes], Question | Refused]]:
+    return {}
 
 
 def what_it_is(folder: Path) -> str:
