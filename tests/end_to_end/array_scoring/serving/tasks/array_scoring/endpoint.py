@@ -4,7 +4,7 @@ request away with 503 when its answer would take too long.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.endpoint import Check, Pair, Refused, media_type
+from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
 from serving.tabular import Answering, Column, Table
 from serving.tasks.array_scoring.predictor import ROUTE, SETTINGS, Answer, PredictorSettings, Scorer, load_settings
@@ -32,6 +32,7 @@ __all__ = [
     "make_check",
     "max_bytes",
     "pairs",
+    "questions",
     "rows_of",
     "table",
     "what_it_is",
@@ -109,6 +110,11 @@ def make_check(folder: Path, limits: Limits) -> Check:
         return arrays_of(body, settings, limits)
 
     return check
+
+
+def questions(folder: Path, limits: Limits) -> Mapping[str, Callable[[str, bytes], Question | Refused]]:
+    """None."""
+    return {}
 
 
 def arrays_of(body: bytes, settings: PredictorSettings, limits: Limits) -> list[list[float]] | Refused:
