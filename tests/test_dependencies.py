@@ -65,7 +65,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         with Repo(str(folder)) as repo:
             for stage in repo.index.stages:
-                for one in (*stage.deps, *stage.outs):
+                # What lies within an output comes before it, which is a folder then.
+                for one in sorted((*stage.deps, *stage.outs), key=lambda one: -len(Path(one.fs_path).parts)):
                     path = Path(one.fs_path)
                     if not path.exists():
                         path.parent.mkdir(parents=True, exist_ok=True)
