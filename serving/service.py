@@ -1,4 +1,5 @@
-"""The BentoML service of a bundle: its task's route (serving/tasks), GET /lineage, GET /card and the page at /.
+"""The BentoML service of a bundle: its task's route (serving/tasks), GET /lineage, GET /card, GET /report and the page
+at /.
 
 BentoML answers `/livez`, `/readyz`, `/metrics` and `/docs.json` itself.
 """
@@ -18,12 +19,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.bundle import CARD, load_about, load_lineage
+from serving.bundle import CARD, REPORT, load_about, load_lineage
 from serving.early_refusal import EarlyRefusal
 from serving.loading import loading
 from serving.log.traffic import Traffic, read_settings
 from serving.overload.backlog import Backlog
-from serving.page import make_page
+from serving.page import make_page, make_report
 from serving.predictors.session import check_device
 from serving.requests.answering import Answers
 from serving.requests.connections import limit_connections
@@ -80,13 +81,16 @@ def make_service(folder: Path) -> Any:
 def pages(folder: Path) -> Starlette:
     """Return the application of the pages beside the task's route.
 
-    GET /lineage is what the bundle was made from, and by which run; GET /card is the model card; GET / is serving/page,
-    whose icon is at /favicon.ico. The page stands in for BentoML's own, which calls a tag manager on the internet.
+    GET /lineage is what the bundle was made from, and by which run; GET /card is the model card; GET /report is the
+    page on how it was judged; GET / is serving/page, whose icon is at /favicon.ico. The page stands in for BentoML's
+    own, which calls a tag manager on the internet.
     """
     lineage, card = load_lineage(folder), (folder / CARD).read_text(encoding="utf-8")
     log = read_settings(os.environ)
     # Where what is asked is not to be kept as it is, rows of the data are not to be shown either.
-    page = make_page(folder, has_examples=log is None or log.input == "text")
+    shows_rows = log is None or log.input == "text"
+    page = make_page(folder, has_examples=shows_rows)
+    report = make_report(folder) if shows_rows and (folder / REPORT).is_file() else None
 
     async def show_lineage(_: Request) -> Response:
         return JSONResponse(lineage)
@@ -97,10 +101,18 @@ def pages(folder: Path) -> Starlette:
     async def show_page(_: Request) -> Response:
         return HTMLResponse(page.html, headers=page.headers)
 
+    async def show_report(_: Request) -> Response:
+        if report is None:
+            return PlainTextResponse("no report can be shown here\n", status_code=404)
+        return HTMLResponse(report.html, headers=report.headers)
+
     async def show_icon(_: Request) -> Response:
         return Response(page.icon, media_type="image/svg+xml", headers={"cache-control": "max-age=86400"})
 
-    shown = {"/lineage": show_lineage, "/card": show_card, "/": show_page, "/favicon.ico": show_icon}
+    shown = {
+        "/lineage": show_lineage, "/card": show_card, "/report": show_report, "/": show_page,
+        "/favicon.ico": show_icon,
+    }  # fmt: skip
     return Starlette(routes=[Route(path, show) for path, show in shown.items()])
 
 

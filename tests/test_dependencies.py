@@ -64,12 +64,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(folder)
     try:
         with Repo(str(folder)) as repo:
-            for stage in repo.index.stages:
-                for one in (*stage.deps, *stage.outs):
-                    path = Path(one.fs_path)
-                    if not path.exists():
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_text(str(path.relative_to(folder)))
+            named = {Path(one.fs_path) for stage in repo.index.stages for one in (*stage.deps, *stage.outs)}
+            for path in sorted(named, key=lambda one: (-len(one.parts), one)):  # what lies in an output before it
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(str(path.relative_to(folder)))
             repo.commit(force=True)
         yield folder
     finally:

@@ -32,7 +32,7 @@ PLUMBING = {
     "components/plumbing/errors.py": "what is said when there is no result",
     "components/plumbing/memory.py": "what is free, which decides when a checkpoint is written",
     "components/plumbing/logs.py": "what is said meanwhile",
-    "components/plumbing/pages.py": "what the pages in observations look like",
+    "components/plumbing/pages.py": "what pages look like; evaluate, whose page is an output, depends on it",
     "components/tracking/headline.py": "what of a result is shown",
     "components/tracking/pipeline_run.py": "where observations are kept",
     "components/tracking/place.py": "where observations are kept",
@@ -212,6 +212,10 @@ def test_code_deps_cover_what_a_stage_of_a_recipe_imports(stage: str, recipe: st
         covered |= path.startswith("components/sources/") and stage in BROUGHT
         covered |= path == f"components/tasks/{RECIPES[recipe]['task']}/__init__.py"
         assert covered, f"{stage} of {recipe} imports {path}, which dvc.yaml does not list"
+
+
+def test_the_look_of_pages_is_a_dependency_of_the_stage_whose_page_is_an_output() -> None:
+    assert "components/plumbing/pages.py" in DAG["evaluate"]["do"]["deps"]
 
 
 @pytest.mark.parametrize("stage", stages())

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.evaluate.figures import GATE_METRIC
-from components.plumbing.artifacts import write_json
+from components.evaluate.page import write_page
+from components.plumbing.artifacts import PAGE, write_json
 from tests.projects import tiny_recipe, write_params
 from tests.tiny_model import finish_all, new
 
@@ -81,6 +82,7 @@ def make_trained_arrays(root: Path) -> Path:
     results = new(evaluate / "results") / "predictions.parquet"
     write_arrays(results, pictures, label_id, range(240, 300), scores=scores)
     write_json(evaluate / "results" / GATE_METRIC, {"metric": "accuracy"})
+    write_page(evaluate / "results" / PAGE, title="tiny", headline=["It is tiny."], faults=[], parts=[])
     finish_all(root, array_recipe())
     return root
 

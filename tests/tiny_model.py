@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from components.evaluate.figures import GATE_METRIC
-from components.plumbing.artifacts import FILES, REPORT, files_of, sha256_of, write_json
+from components.evaluate.page import write_page
+from components.plumbing.artifacts import FILES, PAGE, REPORT, files_of, sha256_of, write_json
 from components.recipes import stages
 from serving.tasks.text_classification.predictor import load_settings, load_tokenizer
 from tests.projects import ROOT, tiny_recipe, write_params
@@ -61,6 +62,7 @@ def make_trained(root: Path) -> Path:
     scores = float_predictor(model, tokenizer=tokenizer, settings=settings).predict([text for text, _ in rows[240:]])
     write_split(new(evaluate / "results") / "predictions.parquet", rows, range(240, 300), scores=scores)
     write_json(evaluate / "results" / GATE_METRIC, {"metric": "accuracy"})
+    write_page(evaluate / "results" / PAGE, title="tiny", headline=["It is tiny."], faults=[], parts=[])
     finish_all(root, tiny_recipe())
     return root
 

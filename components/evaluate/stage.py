@@ -2,8 +2,8 @@
 
 Reads the training and test splits and the predictor's settings of preprocess, and the model (and the control model,
 where there is one) of finetune, which it judges through serving/predictors as the service will run it. Writes
-`results/` (tables), `plots/` and `metrics.json` (the few figures to compare between runs). The task decides on the
-figures, the baseline and the quality bar.
+`results/` (tables, and the page that a person reads), `plots/` and `metrics.json` (the few figures to compare between
+runs). The task decides on the figures, the baseline and the quality bar.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.params import Evaluate
-from components.plumbing.artifacts import METRICS, artifact, observations, write_json
+from components.plumbing.artifacts import METRICS, PAGE, artifact, observations, recipe_name, write_json
 from components.plumbing.errors import QualityError
 from components.tracking.tracker import Tracker
 
@@ -24,6 +24,7 @@ class Inputs:
     predictor: Path = artifact("preprocess/predictor/")
     model: Path = artifact("finetune/model/")
     control: Path = artifact("finetune/control/")
+    recipe: str = recipe_name()
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Measure(Protocol):
 def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, measure: Measure) -> Judgement:
     """Measure as the task asks and write metrics.json; return the task's report.
 
-    Where the task raises QualityError, the tables and plots are kept among the observations for a person to read.
+    Where the task raises QualityError, the tables, the page and the plots are kept among the observations for a person
+    to read.
     """
     outputs.results.mkdir()
     outputs.plots.mkdir()
@@ -64,7 +66,7 @@ def run(params: Evaluate, inputs: Inputs, outputs: Outputs, *, tracker: Tracker,
     finally:
         if any(outputs.plots.iterdir()):
             tracker.log_file(outputs.plots, folder="plots")
-        for path in sorted(outputs.results.glob("*.json")):
+        for path in [*sorted(outputs.results.glob("*.json")), *outputs.results.glob(PAGE)]:
             tracker.log_file(path)
     write_json(outputs.metrics, report.headline())
     return report

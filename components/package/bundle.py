@@ -22,10 +22,11 @@ from components.plumbing.artifacts import files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError
 from components.plumbing.lock_file import locked_stages
 from components.recipes import stages
-from serving.bundle import ABOUT, CARD, GOLDEN, MANIFEST, MODEL
+from serving.bundle import ABOUT, CARD, GOLDEN, MANIFEST, MODEL, REPORT
 from serving.tasks import endpoint_of
 
 PREDICTOR = "predictor.json"
+FOLDER_OF_PAGE = "evaluate/results"
 NEEDED = ("bentoml", "httptools", "numpy", "onnxruntime", "uvicorn", "uvloop")
 BENTOFILE = """\
 service: serving.entry:service
@@ -43,13 +44,19 @@ docker:
 
 def write_bundle(
     folder: Path, *, recipe: str, model: Path, golden: Sequence[Golden], serving: Serving, project: Path,
-    reports: Mapping[str, Any], drop: Drop,
+    reports: Mapping[str, Any], drop: Drop, page: Path | None = None,
 ) -> None:  # fmt: skip
-    """Write everything that is served into `folder`; the manifest last, since it names all other files."""
+    """Write everything that is served into `folder`; the manifest last, since it names all other files.
+
+    `page` is the page on how the model was judged. It is of the build and not of the version: its look is no part of
+    what the model is.
+    """
     shutil.copytree(model, folder, dirs_exist_ok=True)
     write_json(folder / GOLDEN, list(golden))
     origin = made_from(project, recipe)
     write_json(folder / MODEL, model_of(folder, recipe, task=serving.task, reports=reports, origin=origin, drop=drop))
+    if page is not None:
+        shutil.copyfile(page, folder / REPORT)
     copy_code(folder / "serving", task=serving.task)
     endpoint = endpoint_of(serving.task)
     limits = serving.model_dump(mode="json", exclude={"task"})
@@ -59,7 +66,8 @@ def write_bundle(
     params = {stage: entry["params"] for stage, entry in origin.items()}
     gates = gates_passed(reports=reports, params=params, num_golden=len(golden), drop=drop)
     card = card_text(
-        recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates, params=params
+        recipe, folder, endpoint=endpoint, limits=endpoint.Limits(**limits), reports=reports, gates=gates,
+        params=params, has_page=page is not None,
     )  # fmt: skip
     (folder / CARD).write_text(card, encoding="utf-8")
     write_json(folder / MANIFEST, {"recipe": recipe, "gates": gates, "files": files_of(folder)})
@@ -105,7 +113,8 @@ def made_from(project: Path, recipe: str) -> dict[str, Any]:
     reads. ArtifactError where dvc.lock lacks a stage.
 
     Reports and plots are left out: one that changes makes no later stage run again, this one neither, and a bundle must
-    be the same however often the pipeline ran before. For that, too, dvc.yaml says what is read: dvc.lock knows only
+    be the same however often the pipeline ran before. So is the folder in which the page lies: another look of the page
+    is no other model, and report.json has the figures. For that, too, dvc.yaml says what is read: dvc.lock knows only
     the stages that ran.
     """
     dvc_lock = project / "dvc.lock"
@@ -117,7 +126,7 @@ def made_from(project: Path, recipe: str) -> dict[str, Any]:
         raise ArtifactError(
             f"{dvc_lock} cannot be read ({error}); run the pipeline through DVC: 'dvc repro'"
         ) from error
-    read = read_by_stages(project / "dvc.yaml", recipe)
+    read = read_by_stages(project / "dvc.yaml", recipe) - {f"artifacts/{recipe}/{FOLDER_OF_PAGE}"}
     entries: dict[str, Any] = {}
     for stage in stages()[: stages().index("package")]:
         name = f"{stage}@{recipe}"

@@ -30,7 +30,7 @@ The float model's figures on the whole of the test split{interval_note}:
 | stage | what | measured | limit |
 |---|---|---|---|
 {gates}
-
+{page_note}
 ## What it was made from
 
 {num_rows} rows of data under the licence {licence}, which met their contract. `model.json` names the data sets and
@@ -50,11 +50,15 @@ The page at `/` asks it, or:
 
 400 says what is wrong with a request, 503 that the service is overloaded, with `Retry-After` in seconds.
 """
+PAGE_NOTE = """
+[report.html](report.html) beside this card, served at `/report`, shows what the float model was compared with, its
+curves, how far its scores can be trusted, and its worst mistakes.
+"""
 
 
 def card_text(
     recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any], gates: Sequence[Gate],
-    params: Mapping[str, Any],
+    params: Mapping[str, Any], has_page: bool,
 ) -> str:  # fmt: skip
     """Return the card of a bundle, in Markdown; the folder `bundle` holds the model already, and `params` the stages'
     sections by name."""
@@ -77,6 +81,7 @@ def card_text(
         interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",
         figures="\n".join(rows_of(evaluated)),
         gates="\n".join(map(row_of_gate, gates)),
+        page_note=PAGE_NOTE if has_page else "",
         num_rows=data["num_rows"],
         licence=data["licence"],
         route=endpoint.ROUTE,

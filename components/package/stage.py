@@ -1,11 +1,11 @@
 """package: bundle the model with what serves it, and prove the bundle by serving it.
 
-Reads the compressed model and its golden requests, the reports of evaluate and compress, the data set's card and the
-verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model and what its predictor
-needs, a model card, the golden requests that were asked, `model.json` (what the model is) and `manifest.json` (every
-file). What a second run of the same work would not repeat (the commit, run ids, speeds, when and where) is
-`provenance.json`, an observation, which is built into the Bento beside it. The bundle is registered with the float
-weights, from which a later training can start.
+Reads the compressed model and its golden requests, the reports of evaluate and compress, evaluate's page, the data
+set's card and the verdict on it, and the digests in dvc.lock. Writes `bundle/`: the package `serving`, the model and
+what its predictor needs, a model card, the golden requests that were asked, `model.json` (what the model is) and
+`manifest.json` (every file). What a second run of the same work would not repeat (the commit, run ids, speeds, when
+and where) is `provenance.json`, an observation, which is built into the Bento beside it. The bundle is registered with
+the float weights, from which a later training can start.
 """
 
 import logging
@@ -39,6 +39,7 @@ class Inputs:
     verdict: Path = artifact("validate/verdict.json")
     weights: Path = artifact("finetune/model/")
     evaluated: Path = artifact("evaluate/report.json")
+    page: Path = artifact("evaluate/results/report.html")
     model: Path = artifact("compress/model/")
     results: Path = artifact("compress/results/")
     compressed: Path = artifact("compress/report.json")
@@ -84,6 +85,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, 
         project=inputs.project,
         reports={name: read_json(getattr(inputs, name)) for name in ("card", "verdict", "evaluated", "compressed")},
         drop=drop,
+        page=inputs.page,
     )
     provenance = outputs.observations / PROVENANCE
     speeds = inputs.project / "observations" / inputs.recipe / "compress" / "speeds.json"

@@ -22,6 +22,8 @@ from components.plumbing.errors import ArtifactError, DiskFullError
 REPORT = "report.json"
 METRICS = "metrics.json"
 """The file with the few of a report's figures that are compared between runs; DVC shows it."""
+PAGE = "report.html"
+"""The page on the model that a person reads, among evaluate's results."""
 FILES = "files.json"
 ERROR = "error.json"
 """The file, among the observations, with the message and exit code of a stage that stopped."""

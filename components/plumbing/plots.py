@@ -4,8 +4,11 @@ Only the font that matplotlib ships is used; a label that it cannot draw is show
 """
 
 import io
-from collections.abc import Generator
+import re
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
-from components.plumbing.pages import LIGHT
+from components.plumbing.pages import LIGHT, themed
 
 FONT = "DejaVu Sans"
-MODEL, BASELINE, CONTROL, MAJORITY, CLASS = "#1f5fa8", "#dd8a2f", "#6aa384", "#b4bcc6", "#a9c4e4"
-INK = "#22303c"
+MODEL, BASELINE, CONTROL, MAJORITY, CLASS, INK, GROUND = (
+    LIGHT[role] for role in ("window", "baseline", "control", "majority", "class", "ink", "ground")
+)
 MAX_LABEL = 22
 STYLE: dict[Any, Any] = {
     "font.family": FONT,
@@ -55,6 +59,22 @@ IN_PAGE: dict[Any, Any] = {
     "svg.hashsalt": "modelyard",
     "svg.fonttype": "path",
 }
+PAGE_INCHES = 5.4
+"""The width of a plot in a page, at which a phone shows it with letters that can be read."""
+OUTLINE = re.compile(r' d="[^"]*"')
+DECIMALS = re.compile(r"-?\d+\.\d+")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A plot that is drawn for paper, as a PNG, or for a page, as SVG, by the same function."""
+
+    draw: Callable[[], Figure]
+    """A function that draws it anew, in the appearance that is set."""
+    words: str
+    """What it shows, in one or two sentences, which stand below it in a page."""
+    is_wide: bool = False
+    """Whether it keeps its size in a page, and is scrolled where that is too wide."""
 
 
 @contextmanager
@@ -75,12 +95,38 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
+def save_drawings(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+    """Write each drawing into the folder as a PNG of its name."""
+    with style():
+        for name, drawing in drawings.items():
+            save(drawing.draw(), folder / f"{name}.png")
+
+
+def figure_of(drawing: Drawing) -> str:
+    """Return a drawing as HTML, with its words below it; the words stand for its titles, too."""
+    with style(in_page=True):
+        figure = drawing.draw()
+        if not drawing.is_wide:
+            figure.set_size_inches(min(PAGE_INCHES, figure.get_figwidth()), figure.get_figheight())
+        for axes in figure.axes:
+            for place in ("left", "center", "right"):
+                axes.set_title("", loc=place)
+        svg, words = themed(svg_of(figure)), escape(drawing.words)
+    named = svg.replace("<svg", f'<svg role="img" aria-label="{words}"', 1)
+    focus = ' tabindex="0" role="region" aria-label="A wide drawing"' if drawing.is_wide else ""
+    return (
+        f'<figure style="--inches: {figure.get_figwidth():g}"><div class="scroll"{focus}>{named}</div>'
+        f'<figcaption aria-hidden="true">{words}</figcaption></figure>\n'
+    )
+
+
 def svg_of(figure: Figure) -> str:
-    """Return the figure as SVG for a page, without its XML header."""
+    """Return the figure as SVG for a page, without its XML header; outlines are as fine as a hundredth of a point."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    svg = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])  # nothing asks for a group by its name
+    return OUTLINE.sub(lambda outline: DECIMALS.sub(lambda one: f"{float(one[0]):z.2f}", outline[0]), svg)
 
 
 def shown(label: str, label_id: int, *, what: str = "class") -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.plumbing.artifacts import ERROR, REPORT, Layout, read_json
+from components.plumbing.artifacts import ERROR, PAGE, REPORT, Layout, read_json
 from components.plumbing.errors import GateError
 from components.plumbing.processes import age_s
 from components.recipes import PARAMS, load_yaml, stages
@@ -86,6 +86,8 @@ def run_tables(data: Data, console: Console) -> None:
         console.print(Text(told, style="bold"))
     if tag := reports.get("package", {}).get("tag"):
         console.print(f"\nbundle  {tag}")
+    if reports.get("evaluate"):
+        console.print(f"report  artifacts/{data['recipe']}/evaluate/results/{PAGE}", soft_wrap=True)
     recipe = data["recipe"]
     console.print("\nNext:")
     if tag:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from serving.bundle import GOLDEN, SHORT, identify, load_about, reading
+from serving.bundle import GOLDEN, REPORT, SHORT, identify, load_about, reading
 from serving.predictors import MAX_SEED
 from serving.tasks import endpoint_of
 
@@ -26,6 +26,15 @@ STYLES = ("page.css", "form.css", "answer.css", "about.css")
 SCRIPTS = ("page.js", "feedback.js", "about.js")
 PREDICTOR = "predictor.json"
 ICON = "icon.svg"
+LINK = '<a href="report">How it was judged</a>'
+HEADERS: Mapping[str, str] = {
+    "cache-control": "no-cache",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+ALONE = ("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
 MARK = re.compile(r"<!-- (\w+) -->")
 
 
@@ -40,7 +49,8 @@ class Page:
 
 
 def make_page(folder: Path, *, has_examples: bool = True) -> Page:
-    """Return the page of the bundle in `folder`; with `has_examples`, it offers a few of the golden requests."""
+    """Return the page of the bundle in `folder`; with `has_examples`, rows of the data may be shown, so it offers a few
+    of the golden requests, and links the report."""
     facts = facts_of(folder)
     facts["examples"] = endpoint_of(facts["task"]).examples(golden_of(folder)) if has_examples else []
     style = "\n".join(map(part, STYLES))
@@ -50,20 +60,28 @@ def make_page(folder: Path, *, has_examples: bool = True) -> Page:
         "icon": quote(part(ICON).strip()),
         "style": style,
         "form": MARK.sub(lambda found: part(f"{found[1]}.html"), part("form.html", folder=TASKS / facts["task"])),
+        "report": LINK if has_examples and (folder / REPORT).is_file() else "",
         "facts": as_data(facts),
         "script": script,
     }
     return Page(
         html=MARK.sub(lambda found: holds[found[1]], part("page.html")),
         icon=part(ICON),
-        headers={
-            "content-security-policy": policy(style=style, script=script),
-            "cache-control": "no-cache",
-            "cross-origin-opener-policy": "same-origin",
-            "cross-origin-resource-policy": "same-origin",
-            "referrer-policy": "no-referrer",
-            "x-content-type-options": "nosniff",
-        },
+        headers={"content-security-policy": policy(style=style, script=script), **HEADERS},
+    )
+
+
+def make_report(folder: Path) -> Page:
+    """Return the page on how the model of the bundle in `folder` was judged, as evaluate wrote it.
+
+    It holds no script, and may run none. Its drawings say their colours in their elements, so styles are not named by
+    their digests.
+    """
+    rules = ["default-src 'none'", "style-src 'unsafe-inline'", "img-src data:", *ALONE]
+    return Page(
+        html=part(REPORT, folder=folder),
+        headers={"content-security-policy": "; ".join(rules), **HEADERS},
+        icon=part(ICON),
     )
 
 
@@ -110,9 +128,7 @@ def policy(*, style: str, script: str) -> str:
             f"style-src '{digest_of(style)}'",
             "connect-src 'self'",
             "img-src blob: data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
+            *ALONE,
             "require-trusted-types-for 'script'",
             "trusted-types 'none'",
         ]

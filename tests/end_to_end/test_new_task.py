@@ -141,6 +141,7 @@ def test_rows_become_a_bundle(project: Path) -> None:
     gates = {(gate["stage"], gate["figure"]): gate["bound"] for gate in manifest["gates"]}
     assert gates["evaluate", "brier"] == "at most"
     assert "brier" in (bundle / "card.md").read_text(encoding="utf-8")
+    assert "<h1>odds: " in (bundle / "report.html").read_text(encoding="utf-8")
     assert "brier 0." in run([*MODELYARD, "recipes"], project, COLUMNS="200").stdout
 
 

@@ -44,6 +44,7 @@ def write(compressed: Path) -> Callable[[Path], Path]:
         write_bundle(
             folder, recipe="tiny", model=artifacts / "compress/model", golden=golden(compressed, limit=10),
             serving=SERVING, project=compressed, reports=reports, drop=task_of(SERVING.task).drop,
+            page=artifacts / "evaluate/results/report.html",
         )  # fmt: skip
         return folder
 
@@ -66,7 +67,8 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     assert "serving/page/page.html" in code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     model = {"model.onnx", "tokenizer.json", "predictor.json"}
-    described = {"manifest.json", "model.json", "card.md", "golden.json", "service.json", "bentofile.yaml"}
+    described = {"manifest.json", "model.json", "card.md", "report.html", "golden.json", "service.json"}
+    described |= {"bentofile.yaml"}
     assert files == code | model | described
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
 
@@ -114,6 +116,23 @@ def test_service_is_part_of_the_build_and_not_of_the_version(
     assert len({identify(bundle).version for bundle in (one, mended, wider)}) == 1
     assert len({identify(bundle).build for bundle in (one, mended, wider)}) == 3
     assert len({tag_of(bundle) for bundle in (one, mended, wider)}) == 3
+
+
+def test_page_is_part_of_the_build_and_not_of_the_version(
+    compressed: Path, write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    one = write(tmp_path / "one")
+    page = compressed / "artifacts/tiny/evaluate/results/report.html"
+    before = page.read_bytes()
+    assert (one / "report.html").read_bytes() == before
+    page.write_bytes(before + b"<!-- another look -->\n")
+    try:
+        other = write(tmp_path / "other")
+    finally:
+        page.write_bytes(before)
+    assert identify(one).version == identify(other).version
+    assert identify(one).build != identify(other).build
+    assert "[report.html](report.html) beside this card" in (one / "card.md").read_text(encoding="utf-8")
 
 
 def test_same_inputs_give_the_same_bytes_and_tag(write: Callable[[Path], Path], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The predictions on the test split, from which the tables and plots of evaluate are made."""
+"""The predictions on the test split, from which the tables, the plots and the page of evaluate are made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +31,14 @@ class Judged:
     """The scores of the baseline, (N, K)."""
     baseline_name: str
     """The name of the baseline in messages and plots."""
+    baseline_note: str = ""
+    """How the baseline was chosen and trained, in a sentence or two for the page."""
     control: Scores | None = None
     """The scores of the model trained without pretraining, (N, K); None where there is no such control."""
     slices: Sequence[str] | None = None
     """The slice of each row, N of them; None where the recipe has no slices."""
+    images: NDArray[np.uint8] | None = None
+    """The rows in grey levels, (N, H, W); None where they are no images."""
 
     @property
     def predicted(self) -> Labels:

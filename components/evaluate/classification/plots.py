@@ -1,54 +1,38 @@
-"""The plots of evaluate, readable for two classes and for forty; equal figures give equal bytes."""
+"""How the plots of a classifier are drawn, readable for two classes and for forty; equal figures give equal bytes."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import calibration_curve, ranking_metrics
 from components.evaluate.classification.slices import Slices
-from components.params import ArrayClassificationFigures, TextClassificationFigures
-from components.plumbing.plots import BASELINE, CLASS, CONTROL, INK, MAJORITY, MODEL, save, shown, style
+from components.plumbing.plots import BASELINE, CLASS, CONTROL, GROUND, INK, MAJORITY, MODEL, shown
 
+METRICS = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "mcc": "MCC"}
 MAX_NAMED_CURVES = 8
 MAX_COUNTED_CLASSES = 24
 MAX_SLICES = 24
 MAX_TICKS = 60
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 GRID = np.linspace(0, 1, 401)
+COARSE = GRID[::4]
+"""The places of a curve that is one of many."""
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
-def draw_plots(
-    folder: Path, judged: Judged, found: Found, slices: Slices,
-    params: TextClassificationFigures | ArrayClassificationFigures,
-) -> None:  # fmt: skip
-    """Write every plot into the folder as a PNG."""
-    with style():
-        names = [shown(label, label_id) for label_id, label in enumerate(judged.labels)]
-        figures = {
-            "confusion": draw_confusion(judged, names),
-            "curves": draw_curves(judged, found, names),
-            "calibration": draw_calibration(judged, found, num_bins=params.calibration_bins),
-            "classes": draw_classes(judged, found, names, confidence=params.bootstrap.confidence),
-            "comparison": draw_comparison(
-                found, baseline=judged.baseline_name, metric=params.gate.metric, confidence=params.bootstrap.confidence
-            ),
-        }
-        if slices:
-            figures["slices"] = draw_slices(slices, judged.baseline_name, confidence=params.bootstrap.confidence)
-        for name, figure in figures.items():
-            save(figure, folder / f"{name}.png")
+Kind = Literal["roc_auc", "pr_auc"]
+"""Which curve, by the name of the area below it."""
 
 
 def draw_confusion(judged: Judged, names: Sequence[str]) -> Figure:
-    """Draw the confusion matrix: each row is an actual class, with its share for each predicted class, and counts where
-    they fit."""
+    """Draw the confusion matrix: each row is an actual class, the deeper a cell the larger its share of it, with counts
+    where they fit."""
     num_classes = len(names)
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (judged.actual, judged.predicted), 1)
@@ -56,9 +40,9 @@ def draw_confusion(judged: Judged, names: Sequence[str]) -> Figure:
 
     side = min(max(2.6, 0.42 * num_classes), 11.0)
     margin = 0.095 * max(map(len, names))
-    figure = Figure(figsize=(side + margin + 1.9, side + margin + 1.0), layout="constrained")
+    figure = Figure(figsize=(side + margin + 0.9, side + margin + 1.2), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlim=(-0.5, num_classes - 0.5), ylim=(num_classes - 0.5, -0.5), aspect="equal")
     axes.grid(False)
     axes.spines[:].set_visible(False)
     step = -(-num_classes // MAX_TICKS)
@@ -69,49 +53,58 @@ def draw_confusion(judged: Judged, names: Sequence[str]) -> Figure:
     axes.tick_params(length=0)
     axes.set(xlabel="predicted", ylabel="actual")
     axes.set_title("Confusion matrix")
-    if num_classes <= MAX_COUNTED_CLASSES:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            share = shares[row, column]
+    for row, column in zip(*map(np.ndarray.tolist, np.nonzero(counts)), strict=True):
+        share = float(shares[row, column])
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=MODEL, alpha=share, lw=0))
+        if num_classes <= MAX_COUNTED_CLASSES:
             text = f"{counts[row, column]}\n{share:.0%}" if num_classes <= 6 else str(counts[row, column])
-            colour = "white" if share > 0.55 else INK
+            colour = GROUND if share > 0.6 else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, format=percent)
-    bar.set_label("share of the actual class")
-    bar.outline.set_visible(False)
+    steps = [Rectangle((0, 0), 1, 1, color=MODEL, alpha=share, lw=0) for share in SHARES]
+    figure.legend(
+        steps, [f"{share:.0%}" for share in SHARES], loc="outside lower center", ncols=len(SHARES), handlelength=1,
+        columnspacing=0.8, title="share of the actual class", fontsize=8, title_fontsize=8,
+    )  # fmt: skip
     return figure
 
 
-def percent(value: float, _: object = None) -> str:
-    return f"{value:.0%}"
-
-
-def draw_curves(judged: Judged, found: Found, names: Sequence[str]) -> Figure:
-    """Draw the ROC and precision-recall curves of the model and the baseline, and of each class where there are more
-    than two."""
-    present = [c for c in range(len(names)) if (judged.actual == c).any()]
-    classes = [1] if len(names) == 2 else present
+def draw_curves(
+    judged: Judged, found: Found, names: Sequence[str], *, kinds: Sequence[Kind] = ("roc_auc", "pr_auc")
+) -> Figure:
+    """Draw the ROC or the precision-recall curves, or both, of the model and the baseline, and of each class where
+    there are more than two."""
+    classes = ranked_classes(judged)
     baseline = ranking_metrics(judged.actual, judged.baseline)(np.ones((len(judged.actual), 1), np.float32))
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    chance = float(np.mean([(judged.actual == c).mean() for c in classes]))
-    for axes, name, curve_of in ((left, "roc_auc", roc), (right, "pr_auc", precision_recall)):
+    figure = Figure(figsize=(5.5 * len(kinds), 5), layout="constrained")
+    panels: list[Axes] = figure.subplots(1, len(kinds), squeeze=False)[0].tolist()
+    area = "area" if len(classes) == 1 else "mean area"
+    one = f" of '{names[1]}'" if len(names) == 2 else ", one class against the rest"
+    for axes, name in zip(panels, kinds, strict=True):
+        curve_of = CURVES[name]
         curves = {c: curve_of(judged.actual == c, judged.scores[:, c]) for c in classes}
         draw_class_curves(axes, curves, names)
         rival = mean_curve([curve_of(judged.actual == c, judged.baseline[:, c]) for c in classes])
-        area = "area" if len(classes) == 1 else "mean area"
-        axes.plot(
-            *rival, color=BASELINE, lw=1.8, ls="--", label=f"{judged.baseline_name}, {area} {baseline[name][0]:.3f}"
-        )
-        axes.plot(*mean_curve(list(curves.values())), color=MODEL, lw=2.4, label=f"model, {area} {found[name][0]:.3f}")
+        for curve, colour, width, dash, label in (
+            (rival, BASELINE, 1.8, "--", f"{judged.baseline_name}, {area} {baseline[name][0]:.3f}"),
+            (mean_curve(list(curves.values())), MODEL, 2.4, "-", f"model, {area} {found[name][0]:.3f}"),
+        ):
+            axes.plot(*thinned(curve), color=colour, lw=width, ls=dash, label=label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-    left.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="chance, area 0.500")
-    right.axhline(chance, color=MAJORITY, lw=1.2, ls=":", label=f"chance, area {chance:.3f}")
-    one = f" of '{names[1]}'" if len(names) == 2 else ", one class against the rest"
-    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC{one}")
-    right.set(xlabel="recall", ylabel="precision", title=f"Precision and recall{one}")
-    left.legend(loc="lower right")
-    right.legend(loc="lower left")
+        if name == "roc_auc":
+            axes.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="chance, area 0.500")
+            axes.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC{one}")
+        else:
+            chance = float(np.mean([(judged.actual == c).mean() for c in classes]))
+            axes.axhline(chance, color=MAJORITY, lw=1.2, ls=":", label=f"chance, area {chance:.3f}")
+            axes.set(xlabel="recall", ylabel="precision", title=f"Precision and recall{one}")
+        axes.legend(loc="lower right" if name == "roc_auc" else "lower left")
     return figure
+
+
+def ranked_classes(judged: Judged) -> list[int]:
+    """Return the classes whose curves are drawn: the second of two, or each that has rows."""
+    present = [c for c in range(len(judged.labels)) if (judged.actual == c).any()]
+    return [1] if len(judged.labels) == 2 else present
 
 
 def roc(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
@@ -126,12 +119,27 @@ def precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -
     return recall[::-1], precision[::-1]
 
 
+CURVES: Mapping[Kind, Callable[[NDArray[np.bool_], NDArray[np.float32]], Curve]] = {
+    "roc_auc": roc,
+    "pr_auc": precision_recall,
+}
+
+
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """Return a single curve as it is, and otherwise the mean height of several on a common grid."""
     if len(curves) == 1:
         return curves[0]
     heights = [np.interp(GRID, x, y) for x, y in curves]
     return GRID, np.mean(heights, axis=0)
+
+
+def thinned(curve: Curve) -> Curve:
+    """Return the points of a curve that can be told apart: the first of those within a step of GRID in both
+    directions, and the last."""
+    steps = np.rint(np.stack(curve) * (len(GRID) - 1))  # (2, P)
+    kept = np.ones(steps.shape[1], np.bool_)
+    kept[1:-1] = (np.diff(steps, axis=1) != 0).any(axis=0)[:-1]
+    return curve[0][kept], curve[1][kept]
 
 
 def draw_class_curves(axes: Axes, curves: dict[int, Curve], names: Sequence[str]) -> None:
@@ -142,7 +150,8 @@ def draw_class_curves(axes: Axes, curves: dict[int, Curve], names: Sequence[str]
     for number, (c, curve) in enumerate(curves.items()):
         colour = f"C{number}" if named else CLASS
         label = names[c] if named else ("each class" if number == 0 else None)
-        axes.plot(*curve, color=colour, lw=0.9, alpha=0.75, label=label)
+        drawn = thinned(curve) if named else (COARSE, np.interp(COARSE, *curve))
+        axes.plot(*drawn, color=colour, lw=0.9, alpha=0.75, label=label)
 
 
 def draw_calibration(judged: Judged, found: Found, *, num_bins: int) -> Figure:
@@ -188,13 +197,12 @@ def draw_classes(judged: Judged, found: Found, names: Sequence[str], *, confiden
 
 def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: float) -> Figure:
     """Draw the model beside the baselines, with intervals."""
-    metrics = {"accuracy": "accuracy", "f1_macro": "F1 (macro)", "mcc": "MCC"}
     systems = {"majority class": ("majority_", MAJORITY), baseline: ("baseline_", BASELINE), "model": ("", MODEL)}
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for number, (system, (prefix, colour)) in enumerate(systems.items()):
-        values, low, high = np.array([found[prefix + name] for name in metrics]).T
-        places = np.arange(len(metrics)) + 0.27 * (number - 1)
+        values, low, high = np.array([found[prefix + name] for name in METRICS]).T
+        places = np.arange(len(METRICS)) + 0.27 * (number - 1)
         # The interval of a percentile bootstrap need not hold the value itself.
         errors = np.maximum([values - low, high - values], 0)
         axes.bar(places, values, 0.25, color=colour, label=system, yerr=errors, ecolor=INK, capsize=3)
@@ -202,13 +210,13 @@ def draw_comparison(found: Found, *, baseline: str, metric: str, confidence: flo
             axes.text(place, max(value, end, 0) + 0.015, f"{value:.3f}", ha="center", fontsize=8.5)
     gain, low, high = found["gain"]
     axes.set_title(
-        f"Gain over the baseline in {metrics[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})"
+        f"Gain over the baseline in {METRICS[metric]}: {gain:+.3f} ({confidence:.0%} {low:+.3f} to {high:+.3f})"
     )
     axes.axhline(0, color=INK, lw=0.8)
-    axes.set_xticks(range(len(metrics)), list(metrics.values()))
+    axes.set_xticks(range(len(METRICS)), list(METRICS.values()))
     axes.set(ylim=(min(0, *axes.get_ylim()), 1.12))
     axes.grid(False, axis="x")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center")
     return figure
 
 
@@ -231,5 +239,5 @@ def draw_slices(slices: Slices, baseline: str, *, confidence: float) -> Figure:
     axes.set_ylim(len(chosen) - 0.4, -0.6)
     axes.set(xlabel=f"accuracy and its {confidence:.0%} interval", title="Accuracy of each slice (rows)")
     axes.grid(False, axis="y")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center")
     return figure

@@ -1,9 +1,10 @@
-"""The report on a classifier on the test split: figures with intervals, tables, plots and the quality gate.
+"""The report on a classifier on the test split: figures with intervals, tables, plots, the page and the quality gate.
 
 The gate asks for the recipe's bar, and for a gain over the baseline that is clear of chance: the paired bootstrap
 (Efron & Tibshirani 1993, chapter 16; as in Koehn 2004 for translation) draws the same rows for both.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluate.bootstrap import intervals
+from components.evaluate.classification.drawings import drawings_of
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import (
     Figures,
@@ -19,7 +21,7 @@ from components.evaluate.classification.metrics import (
     counting_metrics,
     ranking_metrics,
 )
-from components.evaluate.classification.plots import draw_plots
+from components.evaluate.classification.page import headline_of, parts_of
 from components.evaluate.classification.slices import Slices, slice_figures, worst
 from components.evaluate.classification.tables import (
     write_calibration,
@@ -29,10 +31,13 @@ from components.evaluate.classification.tables import (
     write_predictions,
 )
 from components.evaluate.figures import GATE_METRIC, rounded, shortened
+from components.evaluate.page import write_page
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
-from components.plumbing.artifacts import write_json
+from components.plumbing.artifacts import PAGE, write_json
 from components.plumbing.errors import QualityError
+from components.plumbing.pages import Part
+from components.plumbing.plots import save_drawings
 
 COMPARED = ("accuracy", "f1_macro", "mcc")
 
@@ -134,9 +139,15 @@ class ReportWithBoth(ReportWithControl, ReportWithSlices):
     """The report of a model with a control and slices."""
 
 
-def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, outputs: Outputs) -> Report:
-    """Measure, write the tables and plots, and judge; raise QualityError where the model does not pass the quality
-    gate."""
+def report_on(
+    judged: Judged, *, majority: int, params: ClassificationFigures, outputs: Outputs, title: str,
+    parts: Sequence[Part] = (),
+) -> Report:  # fmt: skip
+    """Measure, write the tables, the plots and the page, and judge.
+
+    `title` heads the page; `parts` are those that only this task has. Raise QualityError where the model does not pass
+    the quality gate.
+    """
     found = classification_figures(judged, majority=majority, params=params)
     slices = slice_figures(judged, params.bootstrap) if judged.slices is not None else {}
     report = summarise(judged, found, slices, params)
@@ -148,8 +159,22 @@ def report_on(judged: Judged, *, majority: int, params: ClassificationFigures, o
     write_calibration(outputs.plots / "calibration.csv", judged, num_bins=params.calibration_bins)
     if slices:
         write_json(outputs.results / "slices.json", slices)
-    draw_plots(outputs.plots, judged, found, slices, params)
-    judge(report, params.gate, outputs, judged.baseline_name)
+    drawings = drawings_of(judged, found, slices, params)
+    save_drawings(outputs.plots, drawings)
+    faults = faults_of(report, params.gate, judged.baseline_name)
+    write_page(
+        outputs.results / PAGE,
+        title=title,
+        headline=headline_of(judged, found, params),
+        faults=faults,
+        parts=parts_of(judged, found, slices, drawings, parts, title=title, params=params),
+    )
+    if faults:
+        raise QualityError(
+            f"{'; and '.join(faults)}. Train a better model, or move the limit; the page, the plots and the worst "
+            f"mistakes are in {outputs.observations}",
+            report=asdict(report),
+        )
     return report
 
 
@@ -219,9 +244,9 @@ REPORTS: dict[tuple[bool, bool], type[Report]] = {
 """The report class, by whether there is a control and whether there are slices."""
 
 
-def judge(report: Report, gate: QualityGate, outputs: Outputs, baseline: str) -> None:
-    """Apply the quality gate: raise QualityError where the metric is below its bar, or the lower end of the gain's
-    interval is not above `min_gain`."""
+def faults_of(report: Report, gate: QualityGate, baseline: str) -> list[str]:
+    """Apply the quality gate: say where the metric is below its bar, and where the lower end of the gain's interval is
+    not above `min_gain`."""
     value, low, high = (getattr(report, f"{gate.metric}{end}") for end in ENDS)
     interval = f"{report.confidence:.0%} interval"
     faults: list[str] = []
@@ -234,10 +259,4 @@ def judge(report: Report, gate: QualityGate, outputs: Outputs, baseline: str) ->
             f"the gain in {gate.metric} over {baseline} is {report.gain:.4f} ({interval} {report.gain_low:.4f} to "
             f"{report.gain_high:.4f}), whose lower end is not above evaluate.gate.min_gain {gate.min_gain:g}"
         )
-    if not faults:
-        return
-    raise QualityError(
-        f"{'; and '.join(faults)}. Train a better model, or move the limit; the plots and the worst mistakes are in "
-        f"{outputs.observations}",
-        report=asdict(report),
-    )
+    return faults

@@ -47,10 +47,7 @@ def write_classes(path: Path, judged: Judged, found: Found) -> None:
 
 def write_mistakes(path: Path, judged: Judged, *, limit: int) -> None:
     """Write the `limit` mistakes of which the model was the most sure."""
-    predicted = judged.predicted
-    score = judged.scores.max(axis=1)
-    wrong = np.flatnonzero(predicted != judged.actual)
-    worst: list[int] = wrong[np.lexsort((judged.row[wrong], -score[wrong]))][:limit].tolist()
+    predicted, score = judged.predicted, judged.scores.max(axis=1)
     mistakes = [
         {
             "row": int(judged.row[index]),
@@ -60,9 +57,16 @@ def write_mistakes(path: Path, judged: Judged, *, limit: int) -> None:
             "score": rounded(score[index]),
         }
         | ({"text": judged.texts[index]} if judged.texts is not None else {})
-        for index in worst
+        for index in worst_mistakes(judged, limit=limit)
     ]
     write_json(path, mistakes)
+
+
+def worst_mistakes(judged: Judged, *, limit: int) -> list[int]:
+    """Return the indices of the `limit` mistakes with the highest scores, the highest first."""
+    score = judged.scores.max(axis=1)
+    wrong = np.flatnonzero(judged.predicted != judged.actual)
+    return wrong[np.lexsort((judged.row[wrong], -score[wrong]))][:limit].tolist()
 
 
 def write_confusion(path: Path, judged: Judged) -> None:

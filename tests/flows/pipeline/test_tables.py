@@ -4,7 +4,7 @@ from pathlib import Path
 from rich.console import Console
 
 from components.plumbing.artifacts import ERROR, REPORT, Layout, write_json
-from flows.pipeline.tables import lost_to_baseline, recipes_summary, recipes_table
+from flows.pipeline.tables import lost_to_baseline, recipes_summary, recipes_table, run_tables
 from tests.projects import tiny_recipe, write_params
 
 
@@ -40,3 +40,15 @@ def test_a_model_that_is_surely_worse_than_its_baseline_is_said_to_be() -> None:
     )
     assert lost_to_baseline(worse | {"gain_high": 0.008}) == ""
     assert lost_to_baseline({"bits_per_byte": 1.4}) == ""  # of a language model, whose gate names its own
+
+
+def test_the_end_of_a_run_says_where_the_page_on_the_model_is() -> None:
+    console = Console(file=io.StringIO(), width=60)
+    data = {
+        "recipe": "tiny", "seconds": 1.0, "stages": [{"stage": "evaluate", "state": "ran", "seconds": 1.0,
+        "is_restored": False}], "reports": {"evaluate": {"accuracy": 0.9}}, "speeds": None, "to_commit": [],
+        "bentoml_home": "", "task": "text_classification", "order": None,
+    }  # fmt: skip
+    run_tables(data, console)
+    text: str = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "report  artifacts/tiny/evaluate/results/report.html\n" in text

@@ -59,7 +59,7 @@ def make_inputs(folder: Path, model: Perceptron, *, train: Any, test: Any) -> In
     write_split(folder / "test.parquet", *test)
     save(model, folder / "model", family="mlp", settings=MLP, facts=FACTS)
     return Inputs(
-        folder / "train.parquet", folder / "test.parquet", predictor, folder / "model", folder / "control"
+        folder / "train.parquet", folder / "test.parquet", predictor, folder / "model", folder / "control", "tiny"
     )  # fmt: skip
 
 

@@ -101,6 +101,7 @@ def make_inputs(
         predictor=folder / "predictor",
         model=folder / "model",
         control=folder / "control",
+        recipe="tiny",
     )
     return inputs, model
 
@@ -236,6 +237,7 @@ def test_plots_and_mistakes_reach_the_tracker(judged: tuple[Report, Outputs, Not
         ("classes.json", ""),
         ("gate.json", ""),
         ("mistakes.json", ""),
+        ("report.html", ""),
     ]
     assert notes.metrics["rows_per_s"] > 0
     assert sorted(path.name for path in outputs.plots.iterdir()) == PLOTS
@@ -255,7 +257,7 @@ def test_the_same_inputs_give_the_same_bytes(
     assert run(settings_of(gate), good, again, tracker=NullTracker()) == report
     digests = files_of(outputs.results.parent)
     assert read_json(outputs.metrics) == {"accuracy": shortened(report.accuracy), "gain": shortened(report.gain)}
-    assert len(digests) == 6 + len(PLOTS)
+    assert len(digests) == 7 + len(PLOTS)
     assert files_of(again.results.parent) == digests
 
 
@@ -270,6 +272,11 @@ def test_below_the_bar_is_a_failed_gate_that_leaves_its_figures(good: Inputs, tm
     assert failed.value.report["gate_metric"] == "f1_macro"
     assert sorted(path.name for path in (outputs.observations / "plots").iterdir()) == PLOTS
     assert (outputs.observations / "results" / "mistakes.json").is_file()
+    page = (outputs.observations / "results" / "report.html").read_text(encoding="utf-8")
+    assert '<h1>tiny: <span class="alarm">did not pass its gate</span></h1>' in page
+    assert (
+        '<p class="lead"><span class="alarm">It did not pass its quality gate, and is not served: f1_macro 0.' in page
+    )
 
 
 def test_a_gain_that_may_be_chance_is_a_failed_gate(

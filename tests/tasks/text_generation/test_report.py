@@ -61,7 +61,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
     save(model, folder / "model", family="gpt", settings=GptSettings.model_validate(MODEL), facts=facts)
     control = folder / "control"
     return stage.Inputs(
-        folder / "train.parquet", folder / "test.parquet", folder / "predictor", folder / "model", control
+        folder / "train.parquet", folder / "test.parquet", folder / "predictor", folder / "model", control, "tiny"
     )
 
 
@@ -144,6 +144,7 @@ def test_a_failed_gate_names_every_baseline_that_wins(inputs: stage.Inputs, tmp_
     left = tmp_path / "observations"
     assert (left / "plots" / "comparison.png").is_file()
     assert (left / "results" / "samples.json").is_file()
+    assert "and the gain on token_ngram is" in (left / "results" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("prompt", "message"), [("", "prompt is empty"), ("word " * 40, r"at most 15 are taken")])

@@ -18,9 +18,11 @@ from components.evaluate.classification.split import read_splits
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ArrayClassificationFigures
+from components.plumbing.pages import Part
 from components.plumbing.progress import progress
 from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
 from components.tracking.tracker import Tracker
+from serving.predictors.pictures import grey_levels
 from serving.tasks.array_classification.predictor import SETTINGS, Predictor, load_settings
 
 ARRAYS_A_CALL = 256  # the steps of the progress bar
@@ -56,8 +58,22 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         scores=scores,
         baseline=baseline,
         baseline_name="logistic regression",
+        baseline_note=f"It was trained on the scaled numbers of {len(train.row):,} rows (C {params.baseline.C:g}).",
+        images=images_of(test_values, settings.shape),
     )
-    return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+    parts: list[Part] = []
+    return report_on(
+        judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
+    )
+
+
+def images_of(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Return arrays (N, V) in grey levels, the lowest number black and the highest white; None where they are no
+    images."""
+    if len(shape) != 2:
+        return None
+    low, high = float(values.min()), float(values.max())
+    return grey_levels(2 * (values - low) / max(high - low, 1e-12) - 1, shape=shape)
 
 
 def read_values(path: Path) -> NDArray[np.float32]:

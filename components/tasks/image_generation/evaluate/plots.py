@@ -5,13 +5,13 @@ The same samples give the same bytes.
 Legend: S samples, Z numbers of a latent, W walks of P steps.
 """
 
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from components.plumbing.plots import MAJORITY, MODEL, save, shown, style
+from components.plumbing.plots import MAJORITY, MODEL, Drawing, shown
 from components.tasks.image_generation.evaluate.judged import Judged
 from serving.predictors.pictures import png_of, tiled
 from serving.tasks.image_generation.predictor import Latents, Sampler, draw_latents
@@ -21,13 +21,24 @@ NUM_WALKS, NUM_STEPS = 8, 12
 ZOOM = 2
 
 
-def draw_plots(folder: Path, judged: Judged, sampler: Sampler, *, seed: int) -> None:
-    """Write samples.png, walk.png and classes.png into `folder`."""
-    (folder / "samples.png").write_bytes(png_of(tiled(judged.images[:NUM_SHOWN]), zoom=ZOOM))
+def pictures_of(judged: Judged, sampler: Sampler, *, seed: int) -> dict[str, bytes]:
+    """Return the pictures samples and walk, as PNG."""
     steps = walk(draw_latents(seed, NUM_WALKS + 1, size=sampler.latent_size), num_steps=NUM_STEPS)
-    (folder / "walk.png").write_bytes(png_of(tiled(sampler.draw(steps), columns=NUM_STEPS), zoom=ZOOM))
-    with style():
-        save(draw_classes(judged), folder / "classes.png")
+    return {
+        "samples": png_of(tiled(judged.images[:NUM_SHOWN]), zoom=ZOOM),
+        "walk": png_of(tiled(sampler.draw(steps), columns=NUM_STEPS), zoom=ZOOM),
+    }
+
+
+def drawing_of(judged: Judged) -> Drawing:
+    """Return the plot of the share of each class."""
+    most, least = int(judged.shares.argmax()), int(judged.shares.argmin())
+    words = (
+        "What the classifier takes samples for, beside the training split: the most for "
+        f"'{judged.labels[most]}' ({judged.shares[most]:.1%}; {judged.real_shares[most]:.1%} in the training split), "
+        f"the fewest for '{judged.labels[least]}' ({judged.shares[least]:.1%}; {judged.real_shares[least]:.1%})."
+    )
+    return Drawing(partial(draw_classes, judged), words)
 
 
 def walk(latents: Latents, *, num_steps: int) -> Latents:

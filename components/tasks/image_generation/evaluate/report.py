@@ -18,14 +18,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from components.evaluate.figures import rounded, shortened
+from components.evaluate.page import write_page
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ImageGenerationFigures, SampleGate
-from components.plumbing.artifacts import write_json
+from components.plumbing.artifacts import PAGE, write_json
 from components.plumbing.errors import QualityError, examples
+from components.plumbing.pages import Part
+from components.plumbing.plots import save_drawings
 from components.tasks.image_generation.evaluate.distances import mean_nearest, mean_pairwise
 from components.tasks.image_generation.evaluate.judged import Judged
-from components.tasks.image_generation.evaluate.plots import draw_plots
+from components.tasks.image_generation.evaluate.page import headline_of, parts_of
+from components.tasks.image_generation.evaluate.plots import drawing_of, pictures_of
 from components.tasks.image_generation.judging.classifier import (
     Classifier,
     judge_images,
@@ -108,8 +112,28 @@ def measure(params: ImageGenerationFigures, inputs: Inputs, outputs: Outputs, *,
     report = summarise(judged, distances, train=train, test=test)
     write_samples(outputs.results, seed=params.seed, images=images, predicted=predicted)
     write_json(outputs.results / "class_shares.json", shares_by_label(judged))
-    draw_plots(outputs.plots, judged, float_sampler(model, shape=scale.shape), seed=params.seed)
-    judge(report, judged, params.gate)
+    pictures, classes = (
+        pictures_of(judged, float_sampler(model, shape=scale.shape), seed=params.seed),
+        drawing_of(judged),
+    )
+    for name, png in pictures.items():
+        (outputs.plots / f"{name}.png").write_bytes(png)
+    save_drawings(outputs.plots, {"classes": classes})
+    faults = faults_of(report, judged, params.gate)
+    more: list[Part] = []
+    write_page(
+        outputs.results / PAGE,
+        title=inputs.recipe,
+        headline=headline_of(asdict(report), params),
+        faults=faults,
+        parts=parts_of(judged, asdict(report), pictures, classes, more, title=inputs.recipe),
+    )
+    if faults:
+        raise QualityError(
+            f"{'; and '.join(faults)}. Train the generator longer or with a lower learning rate, or move the limit; "
+            "the page and the samples are in the observations",
+            report=asdict(report),
+        )
     return report
 
 
@@ -180,8 +204,8 @@ def shares_by_label(judged: Judged) -> dict[str, dict[str, float]]:
     }
 
 
-def judge(report: Report, judged: Judged, gate: SampleGate) -> None:
-    """Raise QualityError where the gate fails, with all that is missing, a collapse of the generator first."""
+def faults_of(report: Report, judged: Judged, gate: SampleGate) -> list[str]:
+    """Apply the quality gate: return all that is missing, a collapse of the generator first, in words."""
     faults = collapse_of(report, judged, gate)
     if report.frechet_ratio > gate.max_frechet_ratio:
         faults.append(
@@ -194,12 +218,7 @@ def judge(report: Report, judged: Judged, gate: SampleGate) -> None:
             f"the classifier behind these figures has an accuracy of {report.classifier_accuracy:.4f}, below "
             f"evaluate.gate.min_classifier_accuracy {gate.min_classifier_accuracy:g}: raise evaluate.classifier_epochs"
         )
-    if faults:
-        raise QualityError(
-            f"{'; and '.join(faults)}. Train the generator longer or with a lower learning rate, or move the limit; "
-            "the samples are among the plots in the observations",
-            report=asdict(report),
-        )
+    return faults
 
 
 def collapse_of(report: Report, judged: Judged, gate: SampleGate) -> list[str]:

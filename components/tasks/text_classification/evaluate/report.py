@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from components.evaluate.classification.judged import Judged, check_finite
-from components.evaluate.classification.linear import best_linear_scores
+from components.evaluate.classification.linear import Choice, best_linear_scores
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.slices import read_slices
@@ -19,6 +19,7 @@ from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import FAMILY, load
 from components.params import TextClassificationFigures
 from components.plumbing.artifacts import write_json
+from components.plumbing.pages import Part
 from components.plumbing.progress import progress
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking.tracker import Tracker
@@ -66,10 +67,23 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         scores=scores,
         baseline=baseline,
         baseline_name=choice.candidate.name,
+        baseline_note=note_on(choice, params, num_train=len(train_texts)),
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
     )
-    return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+    parts: list[Part] = []
+    return report_on(
+        judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
+    )
+
+
+def note_on(choice: Choice, params: TextClassificationFigures, *, num_train: int) -> str:
+    """Say how the baseline was chosen and trained."""
+    return (
+        f"It is the best of {len(choice.scores)} cheap linear classifiers by {params.baseline.folds}-fold "
+        f"cross-validation on {len(choice.rows):,} training rows ({params.gate.metric} {choice.score:.3f} there; "
+        f"results/baseline.json has all), and was then trained on {min(num_train, params.baseline.max_rows):,} rows."
+    )
 
 
 def scores_of_control(

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from components.evaluate.figures import rounded
-from components.plumbing.plots import BASELINE, CONTROL, INK, MAJORITY, save, style
+from components.plumbing.plots import BASELINE, CONTROL, INK, MAJORITY, Drawing
 from components.plumbing.plots import MODEL as BLUE
 from components.tasks.text_generation.evaluate.judged import MODEL, Found, Judged
 
@@ -18,17 +19,28 @@ COLOURS = {"xz": MAJORITY, "byte_ngram": CONTROL, "token_ngram": BASELINE, MODEL
 NAMES = {"xz": "xz -9", "byte_ngram": "byte n-gram", "token_ngram": "token n-gram", MODEL: "model"}
 
 
-def draw_plots(folder: Path, judged: Judged, found: Found, *, confidence: float) -> None:
-    """Write comparison.png, position.png, documents.png and comparison.csv into `folder`."""
-    write_comparison(folder / "comparison.csv", judged, found)
-    with style():
-        figures = {
-            "comparison": draw_comparison(judged, found, confidence=confidence),
-            "position": draw_position(judged),
-            "documents": draw_documents(judged),
-        }
-        for name, figure in figures.items():
-            save(figure, folder / f"{name}.png")
+def drawings_of(judged: Judged, found: Found, *, confidence: float) -> dict[str, Drawing]:
+    """Return the plots comparison, position and documents."""
+    per_byte = judged.bits[MODEL] / judged.documents.num_bytes
+    value, low, high = found[MODEL].tolist()
+    rivals = ", ".join(f"{NAMES[name]} {found[name][0]:.3f}" for name in judged.baselines)
+    return {
+        "comparison": Drawing(
+            partial(draw_comparison, judged, found, confidence=confidence),
+            f"Bits per byte of the test documents, of which fewer are better: the model {value:.3f} ({low:.3f} to "
+            f"{high:.3f}), {rivals}.",
+        ),
+        "position": Drawing(
+            partial(draw_position, judged),
+            "The mean bits per token by the number of tokens before it: how far the line falls is what the beginning "
+            "of a document tells of the rest.",
+        ),
+        "documents": Drawing(
+            partial(draw_documents, judged),
+            f"The bits per byte of each document, in the order of the source: the model's lie between "
+            f"{per_byte.min():.3f} and {per_byte.max():.3f}.",
+        ),
+    }
 
 
 def write_comparison(path: Path, judged: Judged, found: Found) -> None:

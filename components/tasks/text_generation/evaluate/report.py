@@ -2,8 +2,8 @@
 
 Bits per byte of the test documents compare models whatever their tokens, and a compressor, too: each system tells every
 symbol of every document, its end too, from those before it. Intervals are percentile bootstraps over documents (Efron &
-Tibshirani 1993), because the tokens of one document are no independent rows. Writes `documents.parquet`, `samples.json`
-and the plots.
+Tibshirani 1993), because the tokens of one document are no independent rows. Writes `documents.parquet`,
+`samples.json`, the plots and the page.
 """
 
 import time
@@ -16,15 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.evaluate.figures import DIGITS, rounded, shortened
+from components.evaluate.page import write_page
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import LanguageGate, TextGenerationFigures
-from components.plumbing.artifacts import write_json
+from components.plumbing.artifacts import PAGE, write_json
 from components.plumbing.errors import QualityError
+from components.plumbing.pages import Part
+from components.plumbing.plots import save_drawings
 from components.tasks.text_generation.evaluate.baselines import byte_ngram, token_ngram, xz_bits_per_byte
 from components.tasks.text_generation.evaluate.documents import read_documents, read_vocabulary
 from components.tasks.text_generation.evaluate.judged import MODEL, Found, Judged, figures_of
-from components.tasks.text_generation.evaluate.plots import draw_plots
+from components.tasks.text_generation.evaluate.page import headline_of, parts_of
+from components.tasks.text_generation.evaluate.plots import drawings_of, write_comparison
 from components.tasks.text_generation.evaluate.reading import read
 from components.tasks.text_generation.evaluate.writing import Sample, alike, tokens_of, variety, write_samples
 from components.tracking.tracker import Tracker
@@ -118,8 +122,24 @@ def measure(params: TextGenerationFigures, inputs: Inputs, outputs: Outputs, *, 
     report = summarise(judged, found, figures, samples, confidence=params.bootstrap.confidence)
     write_documents(outputs.results / "documents.parquet", judged)
     write_json(outputs.results / "samples.json", [asdict(sample) for sample in samples])
-    draw_plots(outputs.plots, judged, found, confidence=params.bootstrap.confidence)
-    judge(report, params.gate, outputs.observations)
+    write_comparison(outputs.plots / "comparison.csv", judged, found)
+    drawings = drawings_of(judged, found, confidence=params.bootstrap.confidence)
+    save_drawings(outputs.plots, drawings)
+    faults = faults_of(report, params.gate)
+    more: list[Part] = []
+    write_page(
+        outputs.results / PAGE,
+        title=inputs.recipe,
+        headline=headline_of(judged, found, params),
+        faults=faults,
+        parts=parts_of(judged, found, figures, samples, drawings, more, title=inputs.recipe, params=params),
+    )
+    if faults:
+        raise QualityError(
+            f"{'; and '.join(faults)}. Train the model longer or a larger one, or move the limit; the page, the plots, "
+            f"the samples and the figures of each document are in {outputs.observations}",
+            report=asdict(report),
+        )
     return report
 
 
@@ -168,8 +188,8 @@ def write_documents(path: Path, judged: Judged) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def judge(report: Report, gate: LanguageGate, observations: Path) -> None:
-    """Raise QualityError where the gate fails, with each figure that misses its limit."""
+def faults_of(report: Report, gate: LanguageGate) -> list[str]:
+    """Apply the quality gate: return each figure that misses its limit, in words."""
     interval = f"{report.confidence:.0%} interval"
     faults: list[str] = []
     if gate.max_bits_per_byte is not None and report.bits_per_byte > gate.max_bits_per_byte:
@@ -184,9 +204,4 @@ def judge(report: Report, gate: LanguageGate, observations: Path) -> None:
                 f"the gain on {name} is {gain:.4f} bits per byte ({interval} {low:.4f} to {high:.4f}), whose lower end "
                 f"is not above evaluate.gate.min_gain {gate.min_gain:g}"
             )
-    if faults:
-        raise QualityError(
-            f"{'; and '.join(faults)}. Train the model longer or a larger one, or move the limit; the plots, the "
-            f"samples and the figures of each document are in {observations}",
-            report=asdict(report),
-        )
+    return faults

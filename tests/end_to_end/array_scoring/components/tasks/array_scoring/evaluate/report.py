@@ -15,10 +15,13 @@ import pyarrow.parquet as pq
 from components.evaluate.bootstrap import Figures, Weights, intervals
 from components.evaluate.classification.split import read_splits
 from components.evaluate.figures import rounded, shortened
+from components.evaluate.page import champion_part, told, write_page
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params.tasks.array_scoring import ArrayScoringFigures, BrierGate
+from components.plumbing.artifacts import PAGE
 from components.plumbing.errors import ArtifactError, QualityError
+from components.plumbing.pages import Part, table
 from components.tasks.array_scoring.judging.brier import Probabilities, brier, squared_errors
 from components.tasks.array_scoring.judging.tables import SCORES, score_table
 from components.tasks.array_scoring.judging.torch_scorer import float_scorer
@@ -72,7 +75,16 @@ def measure(params: ArrayScoringFigures, inputs: Inputs, outputs: Outputs, *, tr
     errors, of_constant = (squared_errors(one, test.label_id) for one in (probability, constant))
     report = summarise(errors, of_constant, positive_share=float(test.label_id.mean()), params=params)
     pq.write_table(score_table(test.row, test.label_id, probability), outputs.results / SCORES, compression="zstd")
-    judge(report, params.gate)
+    faults = faults_of(report, params.gate)
+    write_page(
+        outputs.results / PAGE,
+        title=inputs.recipe,
+        headline=[f"On {report.num_test:,} rows of the test split its Brier score is {report.brier:.4f}."],
+        faults=faults,
+        parts=[Part("Figures", figures_table(report)), Part("What was compared", champion_part(inputs.recipe))],
+    )
+    if faults:
+        raise QualityError(f"{'; and '.join(faults)}. Train a better model, or move the limit", report=asdict(report))
     return report
 
 
@@ -99,8 +111,16 @@ def summarise(
     )
 
 
-def judge(report: Report, gate: BrierGate) -> None:
-    """The quality gate."""
+def figures_table(report: Report) -> str:
+    """The score of the model and of the baseline, with their intervals, as HTML."""
+    ours = report.brier, report.brier_low, report.brier_high
+    theirs = report.baseline_brier, report.baseline_brier_low, report.baseline_brier_high
+    rows = [("the model", told(ours)), ("one probability for all", told(theirs))]
+    return table(("", "Brier score"), rows, caption="The model beside the baseline; lower is better")
+
+
+def faults_of(report: Report, gate: BrierGate) -> list[str]:
+    """What fails the quality gate, in words."""
     faults: list[str] = []
     if report.brier > gate.max_brier:
         faults.append(f"brier {report.brier:.4f} is above evaluate.gate.max_brier {gate.max_brier:g}")
@@ -109,5 +129,4 @@ def judge(report: Report, gate: BrierGate) -> None:
             f"the gain in brier over one probability for all is {report.gain:.4f} ({report.gain_low:.4f} to "
             f"{report.gain_high:.4f}), whose lower end is not above evaluate.gate.min_gain {gate.min_gain:g}"
         )
-    if faults:
-        raise QualityError(f"{'; and '.join(faults)}. Train a better model, or move the limit", report=asdict(report))
+    return faults
