@@ -35,7 +35,7 @@ VARIABLE = "MODELYARD_KEYS"
 SCOPES = ("predict", "feedback", "admin")
 PREFIX = "my"
 OPEN = frozenset({"/livez", "/readyz", "/healthz"})  # what a supervisor asks
-SCOPE_OF = {"/feedback": "feedback", "/metrics": "admin"}  # all else is for predict
+SCOPE_OF = {"/feedback": "feedback", "/metrics": "admin", "/report": "admin"}  # all else is for predict
 CLIENT = "modelyard.client"
 """The key in a request's ASGI scope that names the client whose key came with the request."""
 BURST_S = 10  # a client that was silent may ask at once what it may ask in this time

@@ -77,7 +77,14 @@ def test_file_holds_no_key_and_is_for_its_owner_only(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "scope"),
-    [("/classify", "predict"), ("/lineage", "predict"), ("/feedback", "feedback"), ("/metrics", "admin")],
+    [
+        ("/classify", "predict"),
+        ("/lineage", "predict"),
+        ("/feedback", "feedback"),
+        ("/metrics", "admin"),
+        ("/report", "admin"),
+        ("/explain", "predict"),
+    ],
 )
 def test_key_is_for_its_scopes_only(file: Path, path: str, scope: str) -> None:
     keys = {name: add_key(file, name, scopes=[name], per_minute=600) for name in ("predict", "feedback", "admin")}
