@@ -21,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from components.compress.export import quantize
+from components.export import quantize
 from components.models.facts import Facts
 from components.models.storage import build
 from components.params.families import FAMILIES

@@ -46,25 +46,22 @@ class Span:
 
 @dataclass(frozen=True)
 class Explained:
-    """The score of one label for a row, and by how much it is higher with each part than without it."""
+    """The score of each label for a row, and by how much it is higher with each part than without it."""
 
-    label_id: int
-    score: float
+    scores: NDArray[np.float64]
+    """The scores of the whole row, (L,)."""
     effects: NDArray[np.float64]
-    """The score minus that of the row without the part, (P,): above 0 where the part speaks for the label."""
+    """The scores of the whole row minus those without a part, (P, L): above 0 where the part speaks for the label."""
 
 
-def leave_out(
-    predict: Callable[[Sequence[Row]], Scores], row: Row, without: Sequence[Row], *, label_id: int | None = None
-) -> Explained:
-    """Return the effect of each of P parts of a row on the score of a label, by default the row's own answer.
+def leave_out(predict: Callable[[Sequence[Row]], Scores], row: Row, without: Sequence[Row]) -> Explained:
+    """Return the effect of each of P parts of a row on the score of each label.
 
     `without` holds the row P times, each time without one part. `predict` returns scores (N, L), whatever rows are
     asked together.
     """
     scores = np.asarray(predict([row, *without]), np.float64)  # (1 + P, L)
-    label = int(scores[0].argmax()) if label_id is None else label_id
-    return Explained(label_id=label, score=float(scores[0, label]), effects=scores[0, label] - scores[1:, label])
+    return Explained(scores=scores[0], effects=scores[0] - scores[1:])
 
 
 def words_of(text: str) -> list[Span]:

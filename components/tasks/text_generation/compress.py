@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Tested
+from components.export import export_graph
 from components.models.storage import WEIGHTS
 from components.tasks.text_generation.judging.stepping import Stepping, float_generator, load_stepping
 from serving.tasks.text_generation.predictor import (

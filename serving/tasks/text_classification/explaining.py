@@ -6,6 +6,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.predictors.explaining import Span, grouped, leave_out, without, words_a_piece, words_of
 from serving.predictors.scores import Scores
 
@@ -31,6 +34,8 @@ class ExplainedText:
     """The number of words that were left out at a time; the last piece may have fewer."""
     pieces: tuple[Weighed, ...]
     """The pieces in the order of the text; none where it holds only white space."""
+    effects: NDArray[np.float64]
+    """The effect of each of the P pieces on the score of each of L labels, (P, L)."""
 
 
 def leave_one_out(predict: Predict, text: str, *, most: int, label_id: int | None = None) -> ExplainedText:
@@ -41,13 +46,15 @@ def leave_one_out(predict: Predict, text: str, *, most: int, label_id: int | Non
     """
     words = words_of(text)
     pieces = grouped(words, most=most)
-    found = leave_out(predict, text, [without(text, [piece]) for piece in pieces], label_id=label_id)
+    found = leave_out(predict, text, [without(text, [piece]) for piece in pieces])
+    label = int(found.scores.argmax()) if label_id is None else label_id
     return ExplainedText(
-        label_id=found.label_id,
-        score=found.score,
+        label_id=label,
+        score=float(found.scores[label]),
         words_a_piece=words_a_piece(len(words), most=most),
         pieces=tuple(
             Weighed(piece.start, piece.end, effect)
-            for piece, effect in zip(pieces, found.effects.tolist(), strict=True)
+            for piece, effect in zip(pieces, found.effects[:, label].tolist(), strict=True)
         ),
+        effects=found.effects,
     )

@@ -1,4 +1,7 @@
-"""Small ONNX graphs from torch modules, by export, pruning and quantization. Equal weights give equal bytes."""
+"""ONNX graphs from torch modules, in fp32 and in int8. Equal weights give equal bytes.
+
+Compress makes its candidate `int8` by this code, and evaluate the int8 model that it explains.
+"""
 
 import inspect
 import logging
@@ -8,11 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
@@ -53,30 +53,6 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
         part.doc_string = ""
         del part.metadata_props[:]
     return model
-
-
-def prune(model: onnx.ModelProto, *, sparsity: float) -> onnx.ModelProto:
-    """Return a copy in which the smallest weights of each linear layer, a share of `sparsity`, are zero (magnitude
-    pruning, Han et al. 2015)."""
-    pruned = onnx.ModelProto()
-    pruned.CopyFrom(model)
-    weights = {weight.name: weight for weight in pruned.graph.initializer}
-    for node in pruned.graph.node:
-        weight = weights.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
-        if weight is not None and len(weight.dims) == 2:
-            weight.CopyFrom(
-                numpy_helper.from_array(without_smallest(numpy_helper.to_array(weight), sparsity), weight.name)
-            )
-    return pruned
-
-
-def without_smallest(weight: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
-    """Return a copy in which the `sparsity` share of weights with the smallest magnitude is zero; ties go in array
-    order."""
-    order = np.argsort(np.abs(weight), axis=None, kind="stable")
-    kept = weight.copy()
-    kept.flat[order[: round(weight.size * sparsity)]] = 0
-    return kept
 
 
 def quantize(model: onnx.ModelProto, path: Path) -> None:
