@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from serving.predictors.explaining import Span
 
-NUM_STEPS = 50
-"""Points of the Gauss-Legendre quadrature, as captum's default has it."""
-STEPS_A_CALL = 25
+NUM_STEPS = 32
+"""Points of the Gauss-Legendre quadrature: the sum of MiniLM is then within 1 % of the difference."""
+STEPS_A_CALL = 16
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ from components.params import Bootstrap, ExplainTexts
 from components.plumbing.errors import InputError
 from components.plumbing.progress import progress
 from components.tasks.text_classification.judging.export import export_classifier
-from serving.predictors.explaining import Span, without
+from serving.predictors.explaining import ExplainedText, Span, leave_one_out, without
 from serving.predictors.text import read_of
-from serving.tasks.text_classification.explaining import ExplainedText, leave_one_out
 from serving.tasks.text_classification.predictor import MODEL, Predictor
 
 MOST_PIECES = 128

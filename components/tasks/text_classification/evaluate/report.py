@@ -15,6 +15,7 @@ from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.slices import read_slices
 from components.evaluate.classification.split import read_splits, read_texts
+from components.evaluate.explanations.writing import write_explanations
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import FAMILY, load
 from components.params import TextClassificationFigures
@@ -58,6 +59,14 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         settings=params.baseline,
     )
     write_json(outputs.results / "baseline.json", choice.table())
+    if params.explain is not None:
+        from components.tasks.text_classification.evaluate.explaining import explain  # which loads what exports models
+
+        found = explain(
+            params.explain, inputs,
+            texts=test_texts, rows=test.row.tolist(), actual=test.label_id.tolist(), bootstrap=params.bootstrap,
+        )  # fmt: skip
+        write_explanations(found, outputs)
     judged = Judged(
         labels=settings.labels,
         row=test.row,
