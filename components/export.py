@@ -5,6 +5,7 @@ Compress makes its candidate `int8` by this code, and evaluate the int8 model th
 
 import inspect
 import logging
+import shutil
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,14 @@ def quantize(model: onnx.ModelProto, path: Path) -> None:
     """
     with quiet():
         quantize_dynamic(model, path, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def write_int8(graphs: Mapping[str, onnx.ModelProto], *, predictor: Path, folder: Path) -> None:
+    """Write into a new folder what a predictor of serving/ loads: preprocess's files for it, and the graphs in int8 by
+    their file names."""
+    shutil.copytree(predictor, folder)
+    for name, graph in graphs.items():
+        quantize(graph, folder / name)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from components.evaluate.explanations.faithfulness import KINDS, RANDOM
+from components.evaluate.explanations.patches import draw_occlusion
 from components.evaluate.explanations.plot import draw_curves
 from components.evaluate.explanations.study import METHODS, OF_RANDOM_WEIGHTS, Interval
 from components.evaluate.explanations.tables import Found, Piece, ShownText
@@ -30,6 +31,9 @@ def part(found: Found) -> Part:
         body += f"<h3>Texts</h3>\n{legend()}\n" + "".join(shown(text) for text in found["texts"])
     if any(found["words"].values()):
         body += f"<h3>Words by class</h3>\n{words_of(found)}\n"
+    if found["images"]:
+        with style(in_page=True):
+            body += f"<h3>Images</h3>\n{legend()}\n{svg_of(draw_occlusion(found))}\n"
     return Part(title="Explanations", body=body)
 
 
@@ -41,7 +45,8 @@ def how_measured(found: Found) -> str:
         f"compress chooses int8. Comprehensiveness is what the answer's score loses without the strongest "
         f"{found['parts']}, sufficiency what those alone give back: the mean over {shares} % of a row's "
         f"{found['parts']}, as a share of what the whole row adds to the score of an empty one. More is better in "
-        f"both; above 1, the score falls below, or rises above, both. Intervals are of {found['confidence']:.0%}."
+        f"both; above 1, the score falls below that of an empty row, or rises above that of the whole one. Intervals "
+        f"are of {found['confidence']:.0%}."
     )
 
 
@@ -73,8 +78,7 @@ def with_interval(figures: Interval, name: str) -> str:
 def legend() -> str:
     return (
         f'<p class="note"><span style="background: rgba({FOR}, {STRONGEST})">speaks for the answer</span> '
-        f'<span style="background: rgba({AGAINST}, {STRONGEST})">speaks against it</span>: each text once by each '
-        "method.</p>"
+        f'<span style="background: rgba({AGAINST}, {STRONGEST})">speaks against it</span></p>'
     )
 
 

@@ -1,5 +1,8 @@
 """The rows that are explained, and the weights that are not the model's own: a model whose weights say nothing."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,12 +10,19 @@ from torch import nn
 
 from components.params import Explain
 
+Row = TypeVar("Row")
+
 
 def sampled(num_rows: int, settings: Explain) -> list[int]:
     """Return the numbers of a seeded sample of the rows, in order; all of them where there are no more."""
     random = np.random.default_rng(settings.seed)
     chosen: NDArray[np.int64] = random.permutation(num_rows)[: settings.rows]
     return sorted(chosen.tolist())
+
+
+def spread(rows: Sequence[Row], *, most: int) -> list[Row]:
+    """Return at most `most` of the rows, evenly from first to last."""
+    return list(rows[:: max(1, -(-len(rows) // most))])
 
 
 def shuffled(model: nn.Module, *, seed: int) -> nn.Module:

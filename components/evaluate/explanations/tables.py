@@ -6,12 +6,14 @@ Legend: P pieces of a text, L labels.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluate.explanations.faithfulness import SHARES
+from components.evaluate.explanations.sample import spread
 from components.evaluate.explanations.study import Effects, Interval, Study, verdicts
 from components.evaluate.figures import rounded
 from serving.predictors.explaining import Span
@@ -60,6 +62,17 @@ class ShownText(TypedDict):
     pieces: list[Piece]
 
 
+class ShownImage(TypedDict):
+    row: int
+    label: str
+    answer: str
+    score: float
+    values: list[list[float]]
+    """The numbers of the image, row by row, from 0 to 1."""
+    effects: list[list[float]]
+    """How much each patch speaks for the answer, row by row of the patches."""
+
+
 class Word(TypedDict):
     word: str
     effect: float
@@ -86,11 +99,16 @@ class Found(TypedDict):
     texts: list[ShownText]
     words: dict[str, list[Word]]
     """By label, the words that speak for it the most, over the sample."""
+    images: list[ShownImage]
+    patch: list[int]
+    """The height and width of a patch; empty where there are no images."""
 
 
 def found_of(
-    study: Study, *, num_rows: int, confidence: float, parts: str, texts: list[ShownText], words: dict[str, list[Word]]
-) -> Found:
+    study: Study, *, num_rows: int, confidence: float, parts: str, texts: Sequence[ShownText] = (),
+    words: Mapping[str, list[Word]] = MappingProxyType({}), images: Sequence[ShownImage] = (),
+    patch: Sequence[int] = (),
+) -> Found:  # fmt: skip
     """Return the figures and what they say, with examples."""
     return Found(
         num_rows=num_rows,
@@ -102,13 +120,15 @@ def found_of(
         curves=study.curves,
         agreement=study.agreement,
         num_agreeing=study.num_agreeing,
-        texts=texts,
-        words=words,
+        texts=list(texts),
+        words=dict(words),
+        images=list(images),
+        patch=list(patch),
     )
 
 
 def shown_texts(rows: Sequence[WeighedText], labels: Sequence[str]) -> list[ShownText]:
-    """Return the first MAX_TEXTS of the explained texts, with the weight of each piece."""
+    """Return at most MAX_TEXTS of the explained texts, from first to last, with the weight of each piece."""
     return [
         ShownText(
             row=one.row,
@@ -125,7 +145,7 @@ def shown_texts(rows: Sequence[WeighedText], labels: Sequence[str]) -> list[Show
                 for number, piece in enumerate(one.pieces)
             ],
         )
-        for one in rows[:MAX_TEXTS]
+        for one in spread(rows, most=MAX_TEXTS)
     ]
 
 

@@ -15,6 +15,7 @@ from components.evaluate.classification.logistic import logistic_scores
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.split import read_splits
+from components.evaluate.explanations.writing import write_explanations
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ArrayClassificationFigures
@@ -48,6 +49,14 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         num_classes=len(settings.labels),
         settings=params.baseline,
     )
+    if params.explain is not None:
+        from components.tasks.array_classification.evaluate.explaining import commonest, explain  # which export models
+
+        found = explain(
+            params.explain, inputs, about=settings, values=test_values, rows=test.row.tolist(),
+            actual=test.label_id.tolist(), cover=commonest(train_values), bootstrap=params.bootstrap,
+        )  # fmt: skip
+        write_explanations(found, outputs)
     judged = Judged(
         labels=settings.labels,
         row=test.row,

@@ -6,7 +6,6 @@ which is what is served where compress chooses the candidate `int8`. Integrated 
 Legend: P pieces of a text, L labels.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from components.evaluate.explanations.sample import sampled, shuffled
 from components.evaluate.explanations.study import Effects, Explained, study
 from components.evaluate.explanations.tables import Found, WeighedText, found_of, shown_texts, words_by_label
 from components.evaluate.stage import Inputs
-from components.export import quantize
+from components.export import write_int8
 from components.models.storage import load
 from components.params import Bootstrap, ExplainTexts
 from components.plumbing.errors import InputError
@@ -85,8 +84,7 @@ def explain(
 
 def twins_of(model: nn.Module, predictor: Path, folder: Path) -> Twins:
     """Return a model beside its int8 export, which is written into a new folder with preprocess's predictor files."""
-    shutil.copytree(predictor, folder)
-    quantize(export_classifier(model), folder / MODEL)
+    write_int8({MODEL: export_classifier(model)}, predictor=predictor, folder=folder)
     return Twins(model=model, served=Predictor.load(folder, threads=torch.get_num_threads()))
 
 
