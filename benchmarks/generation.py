@@ -26,7 +26,7 @@ from components.models.facts import Facts
 from components.models.storage import build
 from components.params.families import FAMILIES
 from components.recipes import load_yaml
-from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import stepping_of
 from results import Row, Section, show
 from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step

@@ -10,7 +10,7 @@ from torch import nn
 
 from components.export import quantize
 from components.plumbing.errors import ArtifactError
-from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import TorchStep, load_stepping, stepping_of
 from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step, log2_probability
 from tests.tiny_language import CONTEXT, VOCAB_SIZE, make_model

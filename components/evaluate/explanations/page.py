@@ -42,8 +42,8 @@ def how_measured(found: Found) -> str:
     shares = ", ".join(f"{100 * share:g}" for share in found["shares"])
     return (
         f"{found['num_rows']} rows of the test split, asked of the model's int8 export, which is what is served where "
-        f"compress chooses int8. Comprehensiveness is what the answer's score loses without the strongest "
-        f"{found['parts']}, sufficiency what those alone give back: the mean over {shares} % of a row's "
+        f"compress chooses int8. The score is the {found['score']}. Comprehensiveness is what it loses without the "
+        f"strongest {found['parts']}, sufficiency what those alone give back: the mean over {shares} % of a row's "
         f"{found['parts']}, as a share of what the whole row adds to the score of an empty one. More is better in "
         f"both; above 1, the score falls below that of an empty row, or rises above that of the whole one. Intervals "
         f"are of {found['confidence']:.0%}."

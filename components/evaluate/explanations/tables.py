@@ -21,6 +21,7 @@ from serving.predictors.explaining import Span
 EXPLANATIONS = "explanations.json"
 MAX_TEXTS = 20
 MAX_WORDS = 12
+PROBABILITY = "probability of the answer"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Found(TypedDict):
     confidence: float
     parts: str
     """What the parts of a row are called: words, patches."""
+    score: str
+    """What the watched score is."""
     shares: list[float]
     """The shares of a row's parts that are taken away, or kept."""
     verdict: list[str]
@@ -105,7 +108,8 @@ class Found(TypedDict):
 
 
 def found_of(
-    study: Study, *, num_rows: int, confidence: float, parts: str, texts: Sequence[ShownText] = (),
+    study: Study, *, num_rows: int, confidence: float, parts: str, score: str = PROBABILITY,
+    texts: Sequence[ShownText] = (),
     words: Mapping[str, list[Word]] = MappingProxyType({}), images: Sequence[ShownImage] = (),
     patch: Sequence[int] = (),
 ) -> Found:  # fmt: skip
@@ -114,6 +118,7 @@ def found_of(
         num_rows=num_rows,
         confidence=confidence,
         parts=parts,
+        score=score,
         shares=list(SHARES),
         verdict=verdicts(study, parts=parts),
         orders=study.orders,

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.evaluate.explanations.writing import write_explanations
 from components.evaluate.figures import DIGITS, rounded, shortened
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
@@ -119,6 +120,11 @@ def measure(params: TextGenerationFigures, inputs: Inputs, outputs: Outputs, *, 
     write_documents(outputs.results / "documents.parquet", judged)
     write_json(outputs.results / "samples.json", [asdict(sample) for sample in samples])
     draw_plots(outputs.plots, judged, found, confidence=params.bootstrap.confidence)
+    if params.explain is not None:
+        from components.tasks.text_generation.evaluate.explaining import explain  # which loads what exports models
+
+        explained = explain(params.explain, inputs, documents=test, bootstrap=params.bootstrap)
+        write_explanations(explained, outputs)
     judge(report, params.gate, outputs.observations)
     return report
 
