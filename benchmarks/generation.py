@@ -21,12 +21,12 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from components.compress.export import quantize
+from components.export import quantize
 from components.models.facts import Facts
 from components.models.storage import build
 from components.params.families import FAMILIES
 from components.recipes import load_yaml
-from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import stepping_of
 from results import Row, Section, show
 from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step

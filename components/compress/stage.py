@@ -22,11 +22,12 @@ import onnx
 import pyarrow.parquet as pq
 import torch
 
-from components.compress.export import prune, quantize
 from components.compress.measure import Speed, measure_speeds
 from components.compress.plot import draw_tradeoff
+from components.compress.pruning import prune
 from components.compress.trial import CompressionTrial, FloatFigures, Tested
 from components.evaluate.figures import shortened
+from components.export import quantize
 from components.params import Compress, CompressionGate, Pruned
 from components.plumbing.artifacts import METRICS, artifact, observations, write_json
 from components.plumbing.errors import CompressionError

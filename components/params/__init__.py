@@ -8,6 +8,7 @@ default, except keys that a source, a format or a contract does not need at all 
 from components.params.arrays import ArrayData
 from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned
 from components.params.devices import Devices
+from components.params.explain import Explain, ExplainTexts
 from components.params.families import FAMILIES, EncoderSettings, FamilySettings, ModelSettings
 from components.params.finetune import (
     Adapt,
@@ -100,6 +101,8 @@ __all__ = [
     "Effects",
     "EncoderSettings",
     "Evaluate",
+    "Explain",
+    "ExplainTexts",
     "FamilySettings",
     "FileSource",
     "Finetune",

@@ -83,7 +83,7 @@ class Recipe:
     def _fits_together(self) -> "Recipe":
         for look in (
             faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service,
-            faults_of_monitoring,
+            faults_of_monitoring, faults_of_judging,
         ):  # fmt: skip
             for fault in look(self):
                 raise ValueError(fault)
@@ -105,6 +105,16 @@ def faults_of_task(recipe: Recipe) -> Iterator[str]:
         yield f"preprocess.split.column is for classifiers, but task is '{task}'; leave it out"
     if recipe.validate.contract.max_unlabelled_share is not None and not sections.can_load:
         yield f"max_unlabelled_share is for texts to pretrain on, but task is '{task}', which uses none"
+
+
+def faults_of_judging(recipe: Recipe) -> Iterator[str]:
+    """Yield a message for explanations of arrays that have no patches."""
+    if isinstance(recipe.preprocess, ArrayData) and getattr(recipe.evaluate, "explain", None) is not None:
+        if not is_of_images(recipe.preprocess):
+            yield (
+                f"evaluate.explain shows which patches of an image mattered, but preprocess.shape is "
+                f"{list(recipe.preprocess.shape)}, which is no image's; set it to null"
+            )
 
 
 def faults_of_monitoring(recipe: Recipe) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Which parts of a row moved its answer: the model is asked again without each of them (leave-one-out, Li et al. 2016,
 arXiv:1612.08220).
 
-The effects are exact, not estimated, as an answer does not depend on the rows that are asked with it. What the parts of
-a row are, and how it looks without them, is the task's: words of a text, patches of an image. Only numpy is needed.
+The effects are exact, not estimated, as an answer does not depend on the rows that are asked with it. `evaluate` proves
+these explanations by figures, and the service answers with them. Only numpy is needed.
 
 Legend: N rows, P parts, L labels.
 """
@@ -46,25 +46,22 @@ class Span:
 
 @dataclass(frozen=True)
 class Explained:
-    """The score of one label for a row, and by how much it is higher with each part than without it."""
+    """The score of each label for a row, and by how much it is higher with each part than without it."""
 
-    label_id: int
-    score: float
+    scores: NDArray[np.float64]
+    """The scores of the whole row, (L,)."""
     effects: NDArray[np.float64]
-    """The score minus that of the row without the part, (P,): above 0 where the part speaks for the label."""
+    """The scores of the whole row minus those without a part, (P, L): above 0 where the part speaks for the label."""
 
 
-def leave_out(
-    predict: Callable[[Sequence[Row]], Scores], row: Row, without: Sequence[Row], *, label_id: int | None = None
-) -> Explained:
-    """Return the effect of each of P parts of a row on the score of a label, by default the row's own answer.
+def leave_out(predict: Callable[[Sequence[Row]], Scores], row: Row, without: Sequence[Row]) -> Explained:
+    """Return the effect of each of P parts of a row on the score of each label.
 
     `without` holds the row P times, each time without one part. `predict` returns scores (N, L), whatever rows are
     asked together.
     """
     scores = np.asarray(predict([row, *without]), np.float64)  # (1 + P, L)
-    label = int(scores[0].argmax()) if label_id is None else label_id
-    return Explained(label_id=label, score=float(scores[0, label]), effects=scores[0, label] - scores[1:, label])
+    return Explained(scores=scores[0], effects=scores[0] - scores[1:])
 
 
 def words_of(text: str) -> list[Span]:
@@ -135,3 +132,51 @@ def kept_of(text: str, pieces: Collection[Span]) -> Iterator[str]:
         yield text[done : piece.start]
         done = piece.end
     yield text[done:]
+
+
+Predict = Callable[[Sequence[str]], Scores]
+"""A function from N texts to the scores of L labels, (N, L), such as `Predictor.predict`."""
+
+
+@dataclass(frozen=True)
+class Weighed(Span):
+    """A piece of a text: a word, or neighbouring words of a long text."""
+
+    effect: float
+    """The label's score minus that of the text without the piece: above 0 where the piece speaks for the label."""
+
+
+@dataclass(frozen=True)
+class ExplainedText:
+    label_id: int
+    """The label whose score was watched."""
+    score: float
+    """The label's score for the whole text."""
+    words_a_piece: int
+    """The number of words that were left out at a time; the last piece may have fewer."""
+    pieces: tuple[Weighed, ...]
+    """The pieces in the order of the text; none where it holds only white space."""
+    effects: NDArray[np.float64]
+    """The effect of each of the P pieces on the score of each of L labels, (P, L)."""
+
+
+def leave_one_out(predict: Predict, text: str, *, most: int, label_id: int | None = None) -> ExplainedText:
+    """Return the effect of each word of a text on the score of a label, by default that of its answer.
+
+    A text of more than `most` words is weighed in at most `most` pieces. The model is asked once for each piece, and
+    once for the whole text.
+    """
+    words = words_of(text)
+    pieces = grouped(words, most=most)
+    found = leave_out(predict, text, [without(text, [piece]) for piece in pieces])
+    label = int(found.scores.argmax()) if label_id is None else label_id
+    return ExplainedText(
+        label_id=label,
+        score=float(found.scores[label]),
+        words_a_piece=words_a_piece(len(words), most=most),
+        pieces=tuple(
+            Weighed(piece.start, piece.end, effect)
+            for piece, effect in zip(pieces, found.effects[:, label].tolist(), strict=True)
+        ),
+        effects=found.effects,
+    )

@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 from torch.nn.utils.prune import l1_unstructured
 
-from components.compress.export import prune, quantize, without_smallest
+from components.compress.pruning import prune, without_smallest
+from components.export import quantize
 from components.models.encoder.network import EncoderClassifier
 from components.models.storage import load
 from components.tasks.text_classification.compress import export_classifier

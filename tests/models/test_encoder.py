@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from components.compress.export import quantize
+from components.export import quantize
 from components.finetune.adapt import run as finetune
 from components.models.encoder.kinds import HEAD_DROPOUT
 from components.models.encoder.network import classifier_from_encoder

@@ -8,9 +8,9 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from components.compress.export import quantize
+from components.export import quantize
 from components.plumbing.errors import ArtifactError
-from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import TorchStep, load_stepping, stepping_of
 from serving.tasks.text_generation.predictor import OnnxStep, Reading, Step, log2_probability
 from tests.tiny_language import CONTEXT, VOCAB_SIZE, make_model

@@ -23,8 +23,9 @@ from components.plumbing.processes import start, wait_until_ready
 from serving.bundle import BundleError, identify, load_model, verify_bento, verify_bundle
 from serving.loading import START
 from serving.log.record import COUNTED_S
+from serving.predictors.explaining import leave_one_out
 from serving.requests.keys import add_key
-from serving.tasks.text_classification.explaining import explanation, leave_one_out
+from serving.tasks.text_classification.explaining import explanation
 from serving.tasks.text_classification.predictor import Predictor
 from tests.serving.bundles import rewrite, with_limits
 from tests.slow import SLOW, hanging

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from components.params.arrays import ArrayData
+from components.params.explain import Explain
 from components.params.judging import ClassifierFigures
 from components.params.section import Positive, Section
 from components.params.task import TaskSections, TaskServing
@@ -26,6 +27,9 @@ class LogisticBaseline(Section):
 class ArrayClassificationFigures(ClassifierFigures):
     task: Literal["array_classification"]
     baseline: LogisticBaseline
+    explain: Explain | None = None
+    """The explanation of a sample of the test split, with figures that say whether to believe it; null for none. The
+    arrays must be images."""
 
 
 class ArrayClassificationServing(TaskServing):

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.params.explain import ExplainTexts
 from components.params.judging import ClassifierFigures
 from components.params.section import Positive, Section, Share
 from components.params.task import TaskData, TaskSections, TaskServing
@@ -65,6 +66,8 @@ class Baseline(Section):
 class TextClassificationFigures(ClassifierFigures):
     task: Literal["text_classification"]
     baseline: Baseline
+    explain: ExplainTexts | None = None
+    """The explanation of a sample of the test split, with figures that say whether to believe it; null for none."""
 
 
 class TextClassificationServing(TaskServing):

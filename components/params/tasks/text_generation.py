@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.params.explain import Explain
 from components.params.judging import Bootstrap
 from components.params.section import Positive, Section, Share
 from components.params.task import TaskData, TaskFigures, TaskSections, TaskServing
@@ -54,6 +55,9 @@ class TextGenerationFigures(TaskFigures):
     """The order of the n-gram baselines (interpolated modified Kneser-Ney)."""
     gate: LanguageGate
     samples: Samples
+    explain: Explain | None = None
+    """The explanation of what the model writes after the beginnings of a sample of the test documents, with figures
+    that say whether to believe it; null for none."""
 
 
 class TextGenerationServing(TaskServing):

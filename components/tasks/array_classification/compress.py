@@ -3,14 +3,11 @@
 from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from torch import nn
 
 from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
-from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
+from components.tasks.array_classification.judging.export import export_classifier
 from components.tasks.array_classification.judging.torch_predictor import float_array_forward, float_array_predictor
 from serving.tasks.array_classification.predictor import MODEL, ROUTE, SETTINGS, Predictor, load_settings
 
@@ -39,9 +36,3 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
 def shortest(values: Any) -> list[float]:
     """Return the numbers with the fewest digits that are still the same in fp32."""
     return [float(str(value)) for value in np.asarray(values, np.float32)]
-
-
-def export_classifier(model: nn.Module, *, num_values: int) -> onnx.ModelProto:
-    """Export the classifier in fp32, for any batch size: values (B, V) → logits (B, L)."""
-    dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
-    return export_graph(model, {"values": torch.zeros((2, num_values))}, outputs=["logits"], dynamic=dynamic)

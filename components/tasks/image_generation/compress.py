@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Tested
+from components.export import export_graph
 from components.models.generating import generating
 from components.models.storage import load
 from components.tasks.image_generation.judging.classifier import Classifier, Labels, judge_images, load_classifier

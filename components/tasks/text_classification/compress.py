@@ -1,17 +1,9 @@
 """compress for classifiers of texts: one graph, which takes token ids and their attention mask."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
-
-import onnx
-import torch
-from torch import nn
-
 from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
-from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
+from components.tasks.text_classification.judging.export import export_classifier
 from components.tasks.text_classification.judging.torch_predictor import float_forward, float_predictor
 from serving.tasks.text_classification.predictor import (
     MODEL,
@@ -46,29 +38,3 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         route=ROUTE,
         request_of=lambda text: {"texts": [text]},
     )
-
-
-def export_classifier(model: nn.Module) -> onnx.ModelProto:
-    """Export the classifier in fp32, for any batch and length: input_ids, attention_mask (B, T) → logits (B, L)."""
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    inputs = {name: torch.ones((2, 4), dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    with plain_attention(model):
-        return export_graph(model, inputs, outputs=["logits"], dynamic=dict.fromkeys(inputs, dynamic))
-
-
-@contextmanager
-def plain_attention(model: nn.Module) -> Generator[None]:
-    """Let an encoder of transformers compute attention by plain products for the time of the block.
-
-    Fused attention of torch is exported as twice as many nodes. A model of another family stays as it is.
-    """
-    hosted: Any = getattr(model, "hosted", None)
-    if not hasattr(hosted, "set_attn_implementation"):
-        yield
-        return
-    chosen = hosted.config._attn_implementation
-    hosted.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        hosted.set_attn_implementation(chosen)

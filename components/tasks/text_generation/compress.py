@@ -16,13 +16,12 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
-from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Tested
 from components.models.storage import WEIGHTS
+from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import Stepping, float_generator, load_stepping
 from serving.tasks.text_generation.predictor import (
     MODEL,
@@ -159,17 +158,6 @@ def described(split: Excerpts) -> str:
         f"{num_tokens:,} tokens of the test split, the beginnings of {len(split.input_ids):,} of its documents "
         f"({longest:,} tokens each at most)"
     )
-
-
-def export_step(stepping: Stepping) -> onnx.ModelProto:
-    """Export the step in fp32, for any number of tokens."""
-    dynamic = {"input_ids": {1: torch.export.Dim.DYNAMIC}}
-    graph = export_graph(stepping.module, stepping.inputs, outputs=stepping.outputs, dynamic=dynamic)
-    logits = next(output for output in graph.graph.output if output.name == "logits")
-    length = logits.type.tensor_type.shape.dim[1]  # (1, T, V)
-    if not length.dim_param:  # torch notes the example's for its own recurrent layers, which are of any length
-        length.dim_param = "length"
-    return graph
 
 
 def greedy(prompt: str) -> dict[str, Any]:

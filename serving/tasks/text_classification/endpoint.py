@@ -13,10 +13,11 @@ import numpy as np
 
 from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
+from serving.predictors.explaining import leave_one_out
 from serving.predictors.scores import ScoredLabel
 from serving.tabular import SCORED, Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
-from serving.tasks.text_classification.explaining import Explanation, explanation, leave_one_out, texts_asked
+from serving.tasks.text_classification.explaining import Explanation, explanation, texts_asked
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
 
 __all__ = [

@@ -1,63 +1,11 @@
-"""Which words of a text moved its label's score: the model is asked again without each of them.
+"""What POST /explain asks of the model, and answers: which words of a text moved its label's score."""
 
-`evaluate` proves these explanations by figures, and the service answers with them. Only numpy is needed.
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from serving.predictors.explaining import Span, grouped, leave_out, without, words_a_piece, words_of
-from serving.predictors.scores import DIGITS, Scores
-
-Predict = Callable[[Sequence[str]], Scores]
-"""A function from N texts to the scores of L labels, (N, L), such as `Predictor.predict`."""
-
-
-@dataclass(frozen=True)
-class Weighed(Span):
-    """A piece of a text: a word, or neighbouring words of a long text."""
-
-    effect: float
-    """The label's score minus that of the text without the piece: above 0 where the piece speaks for the label."""
-
-
-@dataclass(frozen=True)
-class ExplainedText:
-    label_id: int
-    """The label whose score was watched."""
-    score: float
-    """The label's score for the whole text."""
-    words_a_piece: int
-    """The number of words that were left out at a time; the last piece may have fewer."""
-    pieces: tuple[Weighed, ...]
-    """The pieces in the order of the text; none where it holds only white space."""
-
-
-def texts_asked(text: str, *, most: int) -> list[str]:
-    """Return the texts that `leave_one_out` asks of the model: the whole one, and that without each piece."""
-    return [text, *(without(text, [piece]) for piece in grouped(words_of(text), most=most))]
-
-
-def leave_one_out(predict: Predict, text: str, *, most: int, label_id: int | None = None) -> ExplainedText:
-    """Return the effect of each word of a text on the score of a label, by default that of its answer.
-
-    A text of more than `most` words is weighed in at most `most` pieces. The model is asked once for each piece, and
-    once for the whole text.
-    """
-    words = words_of(text)
-    pieces = grouped(words, most=most)
-    found = leave_out(predict, text, [without(text, [piece]) for piece in pieces], label_id=label_id)
-    return ExplainedText(
-        label_id=found.label_id,
-        score=found.score,
-        words_a_piece=words_a_piece(len(words), most=most),
-        pieces=tuple(
-            Weighed(piece.start, piece.end, effect)
-            for piece, effect in zip(pieces, found.effects.tolist(), strict=True)
-        ),
-    )
+from serving.predictors.explaining import ExplainedText, grouped, without, words_of
+from serving.predictors.scores import DIGITS
 
 
 class Piece(TypedDict):
@@ -88,3 +36,8 @@ def explanation(found: ExplainedText, labels: Sequence[str]) -> Explanation:
         "words_a_piece": found.words_a_piece,
         "pieces": pieces,
     }
+
+
+def texts_asked(text: str, *, most: int) -> list[str]:
+    """Return the texts that `leave_one_out` asks of the model: the whole one, and that without each piece."""
+    return [text, *(without(text, [piece]) for piece in grouped(words_of(text), most=most))]

@@ -120,18 +120,17 @@ class Predictor:
         """Return the token ids of each text, cleaned and cut as in training; a text without tokens gets one padding
         token."""
         settings = self.settings
-        cleaned = [
-            cut(
-                clean(text, unicode=settings.unicode, mask=settings.mask, emoji=settings.emoji),
-                max_tokens=settings.max_tokens, truncate=settings.truncate,
-            )
-            for text in texts
-        ]  # fmt: skip
         return [
             list(read_of(encoding.ids, max_tokens=settings.max_tokens, truncate=settings.truncate))
             or [settings.pad_token_id]
-            for encoding in self.tokenizer.encode_batch(cleaned)
+            for encoding in self.tokenizer.encode_batch([self.prepared(text) for text in texts])
         ]
+
+    def prepared(self, text: str) -> str:
+        """Return the text as the tokenizer reads it, cleaned and cut; one that is prepared already stays as it is."""
+        settings = self.settings
+        cleaned = clean(text, unicode=settings.unicode, mask=settings.mask, emoji=settings.emoji)
+        return cut(cleaned, max_tokens=settings.max_tokens, truncate=settings.truncate)
 
     def predict(self, texts: Sequence[str]) -> Scores:
         """Return the probability of each label for each text, (N, L), whatever other texts there are."""

@@ -14,11 +14,13 @@ from sklearn.metrics import accuracy_score
 
 from components.evaluate import Inputs, Outputs, stage
 from components.evaluate.classification.report import Report
+from components.evaluate.explanations.page import part
 from components.models.facts import Facts
 from components.models.mlp.network import Perceptron, build
 from components.models.storage import save
 from components.params import ArrayClassificationFigures
 from components.params.families.mlp import MlpSettings
+from components.plumbing.artifacts import files_of
 from components.plumbing.errors import ArtifactError, InputError, QualityError
 from components.tasks import task_of
 from components.tracking.tracker import NullTracker
@@ -104,6 +106,21 @@ def test_model_and_baseline_are_judged_on_the_scaled_numbers(good: Inputs, tmp_p
     mistakes = json.loads((outputs.results / "mistakes.json").read_text())
     assert all(set(one) == {"row", "actual", "actual_score", "predicted", "score"} for one in mistakes)
     assert (outputs.plots / "comparison.png").is_file()
+
+
+def test_a_sample_of_images_is_explained_patch_by_patch(good: Inputs, tmp_path: Path) -> None:
+    _, outputs = judge(good, tmp_path / "one", explain={"rows": 40, "seed": 0})
+    found = json.loads((outputs.results / "explanations.json").read_text())
+    assert (found["num_rows"], found["parts"], found["patch"]) == (40, "patches", [1, 1])
+    assert found["orders"].keys() == {"occlusion", "occlusion_of_random_weights", "random"}
+    assert found["agreement"] == {}
+    assert all(np.shape(one["effects"]) == np.shape(one["values"]) == (1, 2) for one in found["images"])
+    assert 0 < len(found["images"]) <= 16
+    assert (outputs.plots / "occlusion.png").is_file()
+    made = part(found)
+    assert made.body.count("<svg") == 2
+    _, again = judge(good, tmp_path / "two", explain={"rows": 40, "seed": 0})
+    assert files_of(again.results.parent) == files_of(outputs.results.parent)
 
 
 def test_gate_names_the_baseline(good: Inputs, tmp_path: Path) -> None:

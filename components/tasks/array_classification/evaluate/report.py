@@ -15,6 +15,8 @@ from components.evaluate.classification.logistic import logistic_scores
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.split import read_splits
+from components.evaluate.explanations.page import part as explanations_part
+from components.evaluate.explanations.writing import write_explanations
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ArrayClassificationFigures
@@ -50,6 +52,16 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         num_classes=len(settings.labels),
         settings=params.baseline,
     )
+    parts: list[Part] = []
+    if params.explain is not None:
+        from components.tasks.array_classification.evaluate.explaining import commonest, explain  # which export models
+
+        found = explain(
+            params.explain, inputs, about=settings, values=test_values, rows=test.row.tolist(),
+            actual=test.label_id.tolist(), cover=commonest(train_values), bootstrap=params.bootstrap,
+        )  # fmt: skip
+        write_explanations(found, outputs)
+        parts.append(explanations_part(found))
     judged = Judged(
         labels=settings.labels,
         row=test.row,
@@ -61,7 +73,6 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         baseline_note=f"It was trained on the scaled numbers of {len(train.row):,} rows (C {params.baseline.C:g}).",
         images=images_of(test_values, settings.shape),
     )
-    parts: list[Part] = []
     return report_on(
         judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
     )

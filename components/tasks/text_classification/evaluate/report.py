@@ -15,6 +15,8 @@ from components.evaluate.classification.metrics import Scores
 from components.evaluate.classification.report import Report, report_on
 from components.evaluate.classification.slices import read_slices
 from components.evaluate.classification.split import read_splits, read_texts
+from components.evaluate.explanations.page import part as explanations_part
+from components.evaluate.explanations.writing import write_explanations
 from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import FAMILY, load
 from components.params import TextClassificationFigures
@@ -59,6 +61,16 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         settings=params.baseline,
     )
     write_json(outputs.results / "baseline.json", choice.table())
+    parts: list[Part] = []
+    if params.explain is not None:
+        from components.tasks.text_classification.evaluate.explaining import explain  # which loads what exports models
+
+        found = explain(
+            params.explain, inputs,
+            texts=test_texts, rows=test.row.tolist(), actual=test.label_id.tolist(), bootstrap=params.bootstrap,
+        )  # fmt: skip
+        write_explanations(found, outputs)
+        parts.append(explanations_part(found))
     judged = Judged(
         labels=settings.labels,
         row=test.row,
@@ -71,7 +83,6 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
     )
-    parts: list[Part] = []
     return report_on(
         judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
     )

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.evaluate.explanations.page import part as explanations_part
+from components.evaluate.explanations.writing import write_explanations
 from components.evaluate.figures import DIGITS, rounded, shortened
 from components.evaluate.page import write_page
 from components.evaluate.stage import Inputs, Outputs
@@ -126,13 +128,19 @@ def measure(params: TextGenerationFigures, inputs: Inputs, outputs: Outputs, *, 
     drawings = drawings_of(judged, found, confidence=params.bootstrap.confidence)
     save_drawings(outputs.plots, drawings)
     faults = faults_of(report, params.gate)
-    more: list[Part] = []
+    parts: list[Part] = []
+    if params.explain is not None:
+        from components.tasks.text_generation.evaluate.explaining import explain  # which loads what exports models
+
+        explained = explain(params.explain, inputs, documents=test, bootstrap=params.bootstrap)
+        write_explanations(explained, outputs)
+        parts.append(explanations_part(explained))
     write_page(
         outputs.results / PAGE,
         title=inputs.recipe,
         headline=headline_of(judged, found, params),
         faults=faults,
-        parts=parts_of(judged, found, figures, samples, drawings, more, title=inputs.recipe, params=params),
+        parts=parts_of(judged, found, figures, samples, drawings, parts, title=inputs.recipe, params=params),
     )
     if faults:
         raise QualityError(

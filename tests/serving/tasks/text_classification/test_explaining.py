@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from serving.predictors.explaining import leave_one_out
 from serving.predictors.scores import Scores, softmax
-from serving.tasks.text_classification.explaining import leave_one_out
 
 
 def predict(texts: Sequence[str]) -> Scores:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from components.tasks.text_generation.compress import export_step
+from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import float_generator, load_stepping
 from serving.predictors.sampling import RequestError
 from serving.tasks.text_generation.predictor import Spelling, Stops, TextGenerator, load_tokenizer

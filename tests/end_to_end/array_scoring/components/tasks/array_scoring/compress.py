@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from components.compress.classification import MAX_ITEMS, Split, golden_numbers, read_split
-from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Tested
+from components.export import export_graph
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_scoring.judging.brier import Probabilities, squared_errors
 from components.tasks.array_scoring.judging.tables import SCORES, read_scores, score_table

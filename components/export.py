@@ -1,18 +1,19 @@
-"""Small ONNX graphs from torch modules, by export, pruning and quantization. Equal weights give equal bytes."""
+"""ONNX graphs from torch modules, in fp32 and in int8. Equal weights give equal bytes.
+
+Compress makes its candidate `int8` by this code, and evaluate the int8 model that it explains.
+"""
 
 import inspect
 import logging
+import shutil
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
@@ -55,30 +56,6 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def prune(model: onnx.ModelProto, *, sparsity: float) -> onnx.ModelProto:
-    """Return a copy in which the smallest weights of each linear layer, a share of `sparsity`, are zero (magnitude
-    pruning, Han et al. 2015)."""
-    pruned = onnx.ModelProto()
-    pruned.CopyFrom(model)
-    weights = {weight.name: weight for weight in pruned.graph.initializer}
-    for node in pruned.graph.node:
-        weight = weights.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
-        if weight is not None and len(weight.dims) == 2:
-            weight.CopyFrom(
-                numpy_helper.from_array(without_smallest(numpy_helper.to_array(weight), sparsity), weight.name)
-            )
-    return pruned
-
-
-def without_smallest(weight: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
-    """Return a copy in which the `sparsity` share of weights with the smallest magnitude is zero; ties go in array
-    order."""
-    order = np.argsort(np.abs(weight), axis=None, kind="stable")
-    kept = weight.copy()
-    kept.flat[order[: round(weight.size * sparsity)]] = 0
-    return kept
-
-
 def quantize(model: onnx.ModelProto, path: Path) -> None:
     """Write the model to `path` with int8 weights, embeddings included; activations are scaled to int8 at each call.
 
@@ -87,6 +64,14 @@ def quantize(model: onnx.ModelProto, path: Path) -> None:
     """
     with quiet():
         quantize_dynamic(model, path, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def write_int8(graphs: Mapping[str, onnx.ModelProto], *, predictor: Path, folder: Path) -> None:
+    """Write into a new folder what a predictor of serving/ loads: preprocess's files for it, and the graphs in int8 by
+    their file names."""
+    shutil.copytree(predictor, folder)
+    for name, graph in graphs.items():
+        quantize(graph, folder / name)
 
 
 @contextmanager
