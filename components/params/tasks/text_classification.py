@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.params.behaviour import Behaviour
 from components.params.judging import ClassifierFigures
 from components.params.section import Positive, Section, Share
 from components.params.task import TaskData, TaskSections, TaskServing
@@ -65,6 +66,8 @@ class Baseline(Section):
 class TextClassificationFigures(ClassifierFigures):
     task: Literal["text_classification"]
     baseline: Baseline
+    behaviour: Behaviour | None = None
+    """The checks of what the model does where texts are changed, or are plain; null for none."""
 
 
 class TextClassificationServing(TaskServing):

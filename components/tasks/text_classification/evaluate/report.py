@@ -5,10 +5,13 @@ Legend: N rows, K labels.
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from components.evaluate.behaviour.checks import Behaved, Rows, check_labels, run_checks
+from components.evaluate.behaviour.report import judge_behaviour, write_behaviour
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.linear import best_linear_scores
 from components.evaluate.classification.metrics import Scores
@@ -37,17 +40,21 @@ TEXTS_A_CALL = 256  # the steps of the progress bar
 def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split; return the report.
 
-    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
-    QualityError where the gate fails.
+    Raise InputError where a split holds fewer than two classes or a check of behaviour has nothing to act on,
+    ArtifactError where a score is not finite, and QualityError where a gate fails.
     """
     settings = load_settings(inputs.predictor / SETTINGS)
+    if params.behaviour is not None:
+        check_labels(params.behaviour, settings.labels)
     train, test = read_splits(inputs, settings.labels)
     train_texts, test_texts = read_texts(inputs.train), read_texts(inputs.test)
 
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     started = time.perf_counter()
-    scores = predict(float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings), test_texts)
+    predictor = float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings)
+    scores = predict(predictor, test_texts)
     tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
+    behaved = behaviour_of(predictor, Rows(test.row, test_texts, scores), params=params, outputs=outputs)
 
     baseline, choice = best_linear_scores(
         test_texts,
@@ -69,7 +76,24 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
     )
-    return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+    report = report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
+    if behaved is not None:
+        judge_behaviour(behaved, outputs)
+    return report
+
+
+def behaviour_of(
+    predictor: Predictor, rows: Rows, *, params: TextClassificationFigures, outputs: Outputs
+) -> Behaved | None:
+    """Ask the recipe's checks of behaviour and write what they found; None where it has none."""
+    if params.behaviour is None:
+        return None
+    found = run_checks(
+        params.behaviour, rows, predict=partial(predict, predictor), labels=predictor.labels,
+        confidence=params.bootstrap.confidence,
+    )  # fmt: skip
+    write_behaviour(outputs, found)
+    return found
 
 
 def scores_of_control(
