@@ -5,7 +5,7 @@ seconds; what grows is the model's work on the splits, of which the forward pass
 """
 
 from components.estimate.rows import Counts
-from components.params import Recipe, TrainedTokenizer
+from components.params import Recipe, TextClassificationFigures, TrainedTokenizer
 
 START_S = 3.0
 """The seconds in which the process of a stage starts and loads its libraries."""
@@ -23,7 +23,7 @@ TOKENIZER_S = 4.0
 """The seconds in which a tokenizer is trained."""
 FORWARDS_OF_EVALUATE = 1.3
 """The seconds of evaluate for a row of the test split, as so many of the training's forward passes; once more for a
-control."""
+control, and for a row of each check of behaviour."""
 FORWARDS_OF_A_CANDIDATE = 2.5
 """The seconds of compress for a candidate and a row of the validation split, likewise."""
 DOCUMENTS_S = {"evaluate": 30.0, "compress": 25.0}
@@ -57,7 +57,10 @@ def stage_seconds(
         found[stage] += seconds
     num_models = 2 if getattr(recipe.finetune, "control", False) else 1
     found["evaluate"] += FORWARDS_OF_EVALUATE * forward_s * num_rows * test * num_models
-    if recipe.task == "text_classification":
+    if isinstance(recipe.evaluate, TextClassificationFigures):
+        if behaviour := recipe.evaluate.behaviour:
+            num_asked = len(behaviour.checks) * min(behaviour.rows, num_rows * test)
+            found["evaluate"] += FORWARDS_OF_EVALUATE * forward_s * num_asked
         found["evaluate"] += BASELINE_S + num_characters / BASELINE_CHARACTERS_PER_S
     elif recipe.task == "array_classification":
         found["evaluate"] += counts.num_train * numbers_of_a_row / BASELINE_NUMBERS_PER_S

@@ -6,6 +6,7 @@ default, except keys that a source, a format or a contract does not need at all 
 """
 
 from components.params.arrays import ArrayData
+from components.params.behaviour import Behaviour, BehaviourCheck
 from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned
 from components.params.devices import Devices
 from components.params.explain import Explain, ExplainTexts
@@ -84,6 +85,8 @@ __all__ = [
     "ArrayData",
     "Augment",
     "Baseline",
+    "Behaviour",
+    "BehaviourCheck",
     "Between",
     "Bootstrap",
     "Canary",

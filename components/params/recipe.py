@@ -6,6 +6,7 @@ from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from components.params.arrays import ArrayData
+from components.params.behaviour import Behaviour
 from components.params.compress import Compress
 from components.params.devices import GivenDevices
 from components.params.finetune import Adapt, Finetune, NoFinetuning, TrainFromLabels
@@ -22,6 +23,7 @@ from components.params.sweep import Sweep
 from components.params.tasks import SECTIONS, Evaluate, Preprocess
 from components.params.tasks.text_generation import TextGenerationData, TextGenerationServing
 from components.params.validate import Validate
+from components.plumbing.errors import did_you_mean, examples
 
 TOP = {
     "task": (("preprocess", "task"), ("evaluate", "task"), ("package", "serving", "task")),
@@ -83,7 +85,7 @@ class Recipe:
     def _fits_together(self) -> "Recipe":
         for look in (
             faults_of_task, faults_of_training, faults_of_serving, faults_of_promotion, faults_of_service,
-            faults_of_monitoring, faults_of_judging,
+            faults_of_monitoring, faults_of_judging, faults_of_behaviour,
         ):  # fmt: skip
             for fault in look(self):
                 raise ValueError(fault)
@@ -129,6 +131,20 @@ def faults_of_monitoring(recipe: Recipe) -> Iterator[str]:
     foreign = [label for label in expected if label not in known]
     if foreign:
         yield f"monitoring.expected_labels has '{foreign[0]}', which is none of validate.contract.labels"
+
+
+def faults_of_behaviour(recipe: Recipe) -> Iterator[str]:
+    """Yield a message for each label that a check of behaviour is about and that the model does not know."""
+    behaviour = getattr(recipe.evaluate, "behaviour", None)
+    known = recipe.validate.contract.labels
+    if not isinstance(behaviour, Behaviour) or known is None:
+        return
+    for label, check in behaviour.wanted_labels().items():
+        if label not in known:
+            yield (
+                f"evaluate.behaviour: the check '{check}' is about the label '{label}', which is none of "
+                f"validate.contract.labels{did_you_mean(label, known)}: {examples(known)}"
+            )
 
 
 def faults_of_training(recipe: Recipe) -> Iterator[str]:

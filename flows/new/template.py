@@ -7,6 +7,7 @@ from pathlib import Path
 from components.params import CsvFormat
 from components.plumbing.errors import ParamsError
 from flows.new.bars import Bars, reasons
+from flows.new.behaviour import behaviour_text
 from flows.new.figures import Figures, Measured
 from flows.new.minilm import ANCHOR, MINILM
 from flows.new.reading import Trained
@@ -60,7 +61,7 @@ def recipe_text(
         data_text(name, measured, settings, texts, path=path, encoder=encoder, pattern=pattern)
         + pretrain_text(settings, texts.trained, encoder=encoder)
         + finetune_text(settings, texts.trained)
-        + judging_text(settings, bars)
+        + judging_text(settings, texts, bars)
         + after_text(settings)
     )
 
@@ -267,7 +268,7 @@ def looks_text(s: RecipeSettings) -> str:
     return "" if s.look_every is None else f", every: {s.look_every}"
 
 
-def judging_text(s: RecipeSettings, bars: Bars | None) -> str:
+def judging_text(s: RecipeSettings, texts: TextSettings, bars: Bars | None) -> str:
     """Return the sections evaluate, compress and package: the gates, and what is served."""
     bars_text = "\n".join(f"      # {line}" for line in reasons(s, bars))
     return f"""\
@@ -278,7 +279,7 @@ def judging_text(s: RecipeSettings, bars: Bars | None) -> str:
       gate: {{metric: {s.metric}, min: {s.bar}, min_gain: {s.min_gain}}}
       calibration_bins: 15
       num_mistakes: 50
-    compress:
+{behaviour_text(texts.changed_shares, num_test=s.num_test)}    compress:
       candidates:
         - {{method: int8}}
         - {{method: pruned_int8, sparsity: 0.3}}

@@ -1,10 +1,12 @@
 """The settings of a recipe that follow from the texts themselves, beside the figures of the rows."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from flows.new.behaviour import changed_shares
 from flows.new.figures import Figures, Measured
 from flows.new.masks import UNICODE, choose_masks
 from flows.new.reading import Trained, read_texts
@@ -29,6 +31,8 @@ class TextSettings:
     """`names` where emoji are read by their names."""
     trained: Trained | None
     """The tokenizer and the encoder that are trained on the rows; None where one that is there reads them."""
+    changed_shares: Mapping[str, float]
+    """The share of the texts that each check of behaviour has something to change in, by its kind."""
 
 
 def look_at_texts(root: Path, measured: Measured, encoder: Path | None) -> tuple[TextSettings, Figures, list[str]]:
@@ -40,7 +44,9 @@ def look_at_texts(root: Path, measured: Measured, encoder: Path | None) -> tuple
     sample = [clean(text, unicode=UNICODE, mask=mask) for text in measured.sample]
     reading = read_texts(root, sample, measured.figures, encoder)
     figures = replace(measured.figures, tokens=reading.tokens) if reading.tokens else measured.figures
-    settings = TextSettings(mask, reading.max_unknown_share, reading.unknown_note, reading.emoji, reading.trained)
+    settings = TextSettings(
+        mask, reading.max_unknown_share, reading.unknown_note, reading.emoji, reading.trained, changed_shares(sample)
+    )
     return settings, figures, [*told, *reading.hints]
 
 

@@ -141,12 +141,12 @@ class ReportWithBoth(ReportWithControl, ReportWithSlices):
 
 def report_on(
     judged: Judged, *, majority: int, params: ClassificationFigures, outputs: Outputs, title: str,
-    parts: Sequence[Part] = (),
+    parts: Sequence[Part] = (), more_faults: Sequence[str] = (),
 ) -> Report:  # fmt: skip
     """Measure, write the tables, the plots and the page, and judge.
 
-    `title` heads the page; `parts` are those that only this task has. Raise QualityError where the model does not pass
-    the quality gate.
+    `title` heads the page; `parts` are those that only this task has, and `more_faults` what else speaks against the
+    model. Raise QualityError where it does not pass the quality gate.
     """
     found = classification_figures(judged, majority=majority, params=params)
     slices = slice_figures(judged, params.bootstrap) if judged.slices is not None else {}
@@ -161,7 +161,7 @@ def report_on(
         write_json(outputs.results / "slices.json", slices)
     drawings = drawings_of(judged, found, slices, params)
     save_drawings(outputs.plots, drawings)
-    faults = faults_of(report, params.gate, judged.baseline_name)
+    faults = [*faults_of(report, params.gate, judged.baseline_name), *more_faults]
     write_page(
         outputs.results / PAGE,
         title=title,

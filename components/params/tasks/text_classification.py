@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.params.behaviour import Behaviour
 from components.params.explain import ExplainTexts
 from components.params.judging import ClassifierFigures
 from components.params.section import Positive, Section, Share
@@ -68,6 +69,8 @@ class TextClassificationFigures(ClassifierFigures):
     baseline: Baseline
     explain: ExplainTexts | None = None
     """The explanation of a sample of the test split, with figures that say whether to believe it; null for none."""
+    behaviour: Behaviour | None = None
+    """The checks of what the model does where texts are changed, or are plain; null for none."""
 
 
 class TextClassificationServing(TaskServing):

@@ -22,7 +22,15 @@ from components.__main__ import run_stage
 from components.monitoring.learned import add_rows
 from components.monitoring.texts import TextInputs
 from components.monitoring.windows import Row
-from components.params import CsvFormat, FileSource, PlainFormat, TextClassificationData, TrainedTokenizer
+from components.params import (
+    Behaviour,
+    CsvFormat,
+    FileSource,
+    PlainFormat,
+    TextClassificationData,
+    TextClassificationFigures,
+    TrainedTokenizer,
+)
 from components.plumbing.errors import BadRowsError, ModelyardError, ParamsError, SourceError
 from components.preprocess.known_tokenizer import read_tokenizer
 from components.recipes import load_recipe, parse_recipe
@@ -907,6 +915,39 @@ def test_gates_ask_for_no_more_than_the_split_can_tell() -> None:
     assert large.max_drop == 0.02
 
 
+def proposed_behaviour(project: Path) -> Behaviour | None:
+    evaluate = load_recipe(project, "mine").evaluate
+    assert isinstance(evaluate, TextClassificationFigures)
+    return evaluate.behaviour
+
+
+def test_checks_of_behaviour_are_proposed_where_the_test_split_has_rows_for_them(project: Path) -> None:
+    rows = [(f"{text} {number}" if number % 2 else text, label) for number, (text, label) in enumerate(tiny_rows(400))]
+    add_content(project, table(rows))
+    behaviour = proposed_behaviour(project)
+    assert behaviour is not None
+    assert [check.kind for check in behaviour.checks] == ["typos", "case", "numbers", "punctuation"]
+    assert all(check.max_failures is None for check in behaviour.checks)
+    written = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "with\n      # 'max_failures: 0.05', say, a check stops the run." in written
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [
+        (tiny_rows(400), ["typos", "case", "punctuation"]),  # no numbers
+        ([(f"{text} call 0170 1234567", label) for text, label in tiny_rows(400)], ["typos", "case", "punctuation"]),
+        ([(re.sub("[a-z]", lambda found: chr(0x4E00 + ord(found[0])), text), label) for text, label in tiny_rows(400)],
+         ["typos", "punctuation"]),  # letters without a case
+        (tiny_rows(60), []),  # a test split of twelve rows
+    ],
+)  # fmt: skip
+def test_checks_without_enough_rows_are_not_proposed(project: Path, rows: Rows, kinds: list[str]) -> None:
+    add_content(project, table(rows))
+    behaviour = proposed_behaviour(project)
+    assert ([check.kind for check in behaviour.checks] if behaviour else []) == kinds
+
+
 NAME = st.text(st.characters(codec="utf-8"), min_size=1)
 LABELS = st.dictionaries(NAME, st.integers(5, 10**6), min_size=2, max_size=5)
 
@@ -916,7 +957,7 @@ LABELS = st.dictionaries(NAME, st.integers(5, 10**6), min_size=2, max_size=5)
 def test_any_names_and_counts_give_a_valid_recipe(labels: dict[str, int], tokens: int, column: str, path: str) -> None:
     figures = replace(figures_of(labels, tokens=tokens), median_length=tokens)
     measured = Measured(PlainFormat(type="jsonl"), f'SELECT "{column}" AS text\nFROM source\n', figures)
-    texts = TextSettings(("email", "url"), 0.05, f"{column} is unknown", "names", None)
+    texts = TextSettings(("email", "url"), 0.05, f"{column} is unknown", "names", None, {"typos": 1.0, "numbers": 0.0})
     encoder = "&mine_encoder {a: 1}"
     text = recipe_text("mine", measured, chosen(labels, tokens=tokens), texts, None, path=path, encoder=encoder)
     whole = insert("# Kept.\nrecipes:\n  old: 1\n", text, path=Path("params.yaml"))

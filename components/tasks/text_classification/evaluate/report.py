@@ -5,10 +5,14 @@ Legend: N rows, K labels.
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from components.evaluate.behaviour.checks import Rows, check_labels, run_checks
+from components.evaluate.behaviour.report import faults_of, write_behaviour
+from components.evaluate.behaviour.report import part as behaviour_part
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.linear import Choice, best_linear_scores
 from components.evaluate.classification.metrics import Scores
@@ -40,17 +44,30 @@ TEXTS_A_CALL = 256  # the steps of the progress bar
 def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split; return the report.
 
-    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
-    QualityError where the gate fails.
+    Raise InputError where a split holds fewer than two classes or a check of behaviour has nothing to act on,
+    ArtifactError where a score is not finite, and QualityError where a gate fails.
     """
     settings = load_settings(inputs.predictor / SETTINGS)
+    if params.behaviour is not None:
+        check_labels(params.behaviour, settings.labels)
     train, test = read_splits(inputs, settings.labels)
     train_texts, test_texts = read_texts(inputs.train), read_texts(inputs.test)
 
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     started = time.perf_counter()
-    scores = predict(float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings), test_texts)
+    predictor = float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings)
+    scores = predict(predictor, test_texts)
     tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
+    parts: list[Part] = []
+    faults: list[str] = []
+    if params.behaviour is not None:
+        behaved = run_checks(
+            params.behaviour, Rows(test.row, test_texts, scores), predict=partial(predict, predictor),
+            labels=predictor.labels, confidence=params.bootstrap.confidence,
+        )  # fmt: skip
+        write_behaviour(outputs, behaved)
+        parts.append(behaviour_part(behaved))
+        faults += faults_of(behaved)
 
     baseline, choice = best_linear_scores(
         test_texts,
@@ -61,7 +78,6 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         settings=params.baseline,
     )
     write_json(outputs.results / "baseline.json", choice.table())
-    parts: list[Part] = []
     if params.explain is not None:
         from components.tasks.text_classification.evaluate.explaining import explain  # which loads what exports models
 
@@ -84,8 +100,9 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         slices=read_slices(inputs.test),
     )
     return report_on(
-        judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
-    )
+        judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts,
+        more_faults=faults,
+    )  # fmt: skip
 
 
 def note_on(choice: Choice, params: TextClassificationFigures, *, num_train: int) -> str:
