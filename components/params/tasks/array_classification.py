@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from components.params.arrays import ArrayData
-from components.params.judging import ClassifierFigures
+from components.params.judging import ClassifierFigures, FindSlices
 from components.params.section import Positive, Section
 from components.params.task import TaskSections, TaskServing
 
@@ -26,6 +26,8 @@ class LogisticBaseline(Section):
 class ArrayClassificationFigures(ClassifierFigures):
     task: Literal["array_classification"]
     baseline: LogisticBaseline
+    find_slices: FindSlices | None = None
+    """How the slices are looked for on which the model is surely worse; null for not at all."""
 
 
 class ArrayClassificationServing(TaskServing):

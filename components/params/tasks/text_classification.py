@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from components.params.judging import ClassifierFigures
+from components.params.judging import ClassifierFigures, FindTextSlices
 from components.params.section import Positive, Section, Share
 from components.params.task import TaskData, TaskSections, TaskServing
 from components.params.texts import NearDuplicates, Tokenizer
@@ -65,6 +65,8 @@ class Baseline(Section):
 class TextClassificationFigures(ClassifierFigures):
     task: Literal["text_classification"]
     baseline: Baseline
+    find_slices: FindTextSlices | None = None
+    """How the slices are looked for on which the model is surely worse; null for not at all."""
 
 
 class TextClassificationServing(TaskServing):

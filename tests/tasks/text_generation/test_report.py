@@ -60,9 +60,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
     train(model, plan, objective, checkpoints=folder / "checkpoints", tracker=NullTracker(), title="test")
     save(model, folder / "model", family="gpt", settings=GptSettings.model_validate(MODEL), facts=facts)
     control = folder / "control"
-    return stage.Inputs(
-        folder / "train.parquet", folder / "test.parquet", folder / "predictor", folder / "model", control
-    )
+    splits = {name: folder / f"{name}.parquet" for name in ("train", "validation", "test")}
+    return stage.Inputs(**splits, predictor=folder / "predictor", model=folder / "model", control=control)
 
 
 def evaluate(inputs: stage.Inputs, folder: Path, **changes: Any) -> tuple[Report, stage.Outputs]:

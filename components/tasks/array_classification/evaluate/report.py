@@ -4,10 +4,8 @@ Legend: N rows, V numbers of an array, K labels.
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.evaluate.classification.judged import Judged, check_finite
@@ -19,6 +17,8 @@ from components.evaluate.stage import Inputs, Outputs
 from components.models.storage import load
 from components.params import ArrayClassificationFigures
 from components.plumbing.progress import progress
+from components.tasks.array_classification.evaluate.finding import find
+from components.tasks.array_classification.evaluate.values import read_values
 from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
 from components.tracking.tracker import Tracker
 from serving.tasks.array_classification.predictor import SETTINGS, Predictor, load_settings
@@ -57,13 +57,8 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         baseline=baseline,
         baseline_name="logistic regression",
     )
+    find(judged, params, inputs, outputs, predictor=predictor)
     return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
-
-
-def read_values(path: Path) -> NDArray[np.float32]:
-    """Read the arrays of a split as they came, not scaled, (N, V)."""
-    column = pq.read_table(path, columns=["values"])["values"].combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 def predict(predictor: Predictor, values: NDArray[np.float32]) -> Scores:
