@@ -23,7 +23,7 @@ from components.params.finetune import (
     TrainFromLabels,
 )
 from components.params.ingest import CsvFormat, Format, Ingest, PlainFormat
-from components.params.judging import Bootstrap, ClassifierFigures, QualityGate
+from components.params.judging import Bootstrap, ClassifierFigures, FindSlices, FindTextSlices, LabelErrors, QualityGate
 from components.params.monitoring import Effects, Limits, Monitoring, Quality
 from components.params.package import Package
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
@@ -108,6 +108,8 @@ __all__ = [
     "ExplainTexts",
     "FamilySettings",
     "FileSource",
+    "FindSlices",
+    "FindTextSlices",
     "Finetune",
     "FolderSource",
     "Format",
@@ -121,6 +123,7 @@ __all__ = [
     "ImageGenerationServing",
     "Ingest",
     "Int8",
+    "LabelErrors",
     "LanguageGate",
     "LastLayers",
     "LatencyGate",

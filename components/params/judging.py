@@ -22,6 +22,37 @@ class QualityGate(Section):
     """The value that the lower end of the paired bootstrap interval of (model - baseline) must exceed."""
 
 
+class FindSlices(Section):
+    """A search for the slices of the test split on which the model is surely worse than on the rest."""
+
+    min_rows: Annotated[int, Field(ge=5)]
+    """The least rows of a slice, and of the rest that it is compared with."""
+    clusters: Annotated[int, Field(ge=2, le=200)]
+    """The number of clusters, by k-means on the training split, whose rows are slices."""
+    seed: Annotated[int, Field(ge=0)]
+    shown: Positive
+    """The most slices that are shown; all that are looked at count in the correction."""
+
+
+class FindTextSlices(FindSlices):
+    """The same of texts, which have words, too."""
+
+    max_words: Annotated[int, Field(ge=0, le=5000)]
+    """The most words whose rows are slices, the most frequent of the training split."""
+
+
+class LabelErrors(Section):
+    """A search for labels that are likely wrong, by the confident disagreement of classifiers that did not see them."""
+
+    folds: Annotated[int, Field(ge=2, le=20)]
+    """The number of parts of the rows, of which each is asked of a classifier that was trained on the others."""
+    shown: Positive
+    """The most rows that are listed in the report; the table holds all that are suspected."""
+    seed: Annotated[int, Field(ge=0)]
+    max_rows: Annotated[int, Field(ge=100)]
+    """The most rows, a seeded sample, that are looked at."""
+
+
 class ClassifierFigures(TaskFigures):
     """The section evaluate of a classifier."""
 
@@ -31,3 +62,5 @@ class ClassifierFigures(TaskFigures):
     """The number of equally wide bins over the confidence for the expected calibration error."""
     num_mistakes: Positive
     """The number of worst mistakes to keep."""
+    label_errors: LabelErrors | None = None
+    """How labels that are likely wrong are looked for; null for not at all."""

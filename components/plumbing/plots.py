@@ -129,8 +129,8 @@ def svg_of(figure: Figure) -> str:
     return OUTLINE.sub(lambda outline: DECIMALS.sub(lambda one: f"{float(one[0]):z.2f}", outline[0]), svg)
 
 
-def shown(label: str, label_id: int, *, what: str = "class") -> str:
-    """Return a label as a plot can show it: on one line, shortened to MAX_LABEL, in letters that the font has.
+def shown(label: str, label_id: int, *, what: str = "class", max_letters: int = MAX_LABEL) -> str:
+    """Return a label as a plot can show it: on one line, shortened to `max_letters`, in letters that the font has.
 
     A label that is empty or has other letters is shown as `what` and its number.
     """
@@ -138,4 +138,4 @@ def shown(label: str, label_id: int, *, what: str = "class") -> str:
     known = get_font(findfont(FONT)).get_charmap()
     if not text or any(ord(letter) not in known for letter in text):
         return f"{what} {label_id}"
-    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+    return text if len(text) <= max_letters else text[: max_letters - 1] + "…"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from components.params.arrays import ArrayData
 from components.params.explain import Explain
-from components.params.judging import ClassifierFigures
+from components.params.judging import ClassifierFigures, FindSlices
 from components.params.section import Positive, Section
 from components.params.task import TaskSections, TaskServing
 
@@ -30,6 +30,8 @@ class ArrayClassificationFigures(ClassifierFigures):
     explain: Explain | None = None
     """The explanation of a sample of the test split, with figures that say whether to believe it; null for none. The
     arrays must be images."""
+    find_slices: FindSlices | None = None
+    """How the slices are looked for on which the model is surely worse; null for not at all."""
 
 
 class ArrayClassificationServing(TaskServing):

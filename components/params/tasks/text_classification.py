@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from components.params.behaviour import Behaviour
 from components.params.explain import ExplainTexts
-from components.params.judging import ClassifierFigures
+from components.params.judging import ClassifierFigures, FindTextSlices
 from components.params.section import Positive, Section, Share
 from components.params.task import TaskData, TaskSections, TaskServing
 from components.params.texts import NearDuplicates, Tokenizer
@@ -71,6 +71,8 @@ class TextClassificationFigures(ClassifierFigures):
     """The explanation of a sample of the test split, with figures that say whether to believe it; null for none."""
     behaviour: Behaviour | None = None
     """The checks of what the model does where texts are changed, or are plain; null for none."""
+    find_slices: FindTextSlices | None = None
+    """How the slices are looked for on which the model is surely worse; null for not at all."""
 
 
 class TextClassificationServing(TaskServing):

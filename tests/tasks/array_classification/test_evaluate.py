@@ -58,11 +58,11 @@ def make_inputs(folder: Path, model: Perceptron, *, train: Any, test: Any) -> In
     settings = {"task": "array_classification", "labels": LABELS, "shape": [1, 2], "offset": 50, "scale": 50}
     (predictor / "predictor.json").write_text(json.dumps(settings))
     write_split(folder / "train.parquet", *train)
+    write_split(folder / "validation.parquet", *train)
     write_split(folder / "test.parquet", *test)
     save(model, folder / "model", family="mlp", settings=MLP, facts=FACTS)
-    return Inputs(
-        folder / "train.parquet", folder / "test.parquet", predictor, folder / "model", folder / "control", "tiny"
-    )  # fmt: skip
+    splits = {name: folder / f"{name}.parquet" for name in ("train", "validation", "test")}
+    return Inputs(**splits, predictor=predictor, model=folder / "model", control=folder / "control", recipe="tiny")
 
 
 def make_outputs(folder: Path) -> Outputs:

@@ -90,6 +90,7 @@ def make_inputs(
     (folder / "predictor" / "predictor.json").write_text(json.dumps(settings), encoding="utf-8")
     shutil.copyfile(encoder / "tokenizer.json", folder / "predictor" / "tokenizer.json")
     write_split(folder / "train.parquet", train, first=0)
+    write_split(folder / "validation.parquet", train[:10], first=500)
     write_split(folder / "test.parquet", test, first=1000)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -97,6 +98,7 @@ def make_inputs(
     save(model, folder / "model", family="encoder", settings=None, facts=Facts(num_labels=len(labels)))
     inputs = Inputs(
         train=folder / "train.parquet",
+        validation=folder / "validation.parquet",
         test=folder / "test.parquet",
         predictor=folder / "predictor",
         model=folder / "model",

@@ -60,8 +60,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
     train(model, plan, objective, checkpoints=folder / "checkpoints", tracker=NullTracker(), title="test")
     save(model, folder / "model", family="gpt", settings=GptSettings.model_validate(MODEL), facts=facts)
     control = folder / "control"
+    splits = {name: folder / f"{name}.parquet" for name in ("train", "validation", "test")}
     return stage.Inputs(
-        folder / "train.parquet", folder / "test.parquet", folder / "predictor", folder / "model", control, "tiny"
+        **splits, predictor=folder / "predictor", model=folder / "model", control=control, recipe="tiny"
     )
 
 

@@ -4,10 +4,8 @@ Legend: N rows, V numbers of an array, K labels.
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.evaluate.classification.judged import Judged, check_finite
@@ -22,6 +20,8 @@ from components.models.storage import load
 from components.params import ArrayClassificationFigures
 from components.plumbing.pages import Part
 from components.plumbing.progress import progress
+from components.tasks.array_classification.evaluate.finding import find
+from components.tasks.array_classification.evaluate.values import read_values
 from components.tasks.array_classification.judging.torch_predictor import float_array_predictor
 from components.tracking.tracker import Tracker
 from serving.predictors.pictures import grey_levels
@@ -73,6 +73,7 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         baseline_note=f"It was trained on the scaled numbers of {len(train.row):,} rows (C {params.baseline.C:g}).",
         images=images_of(test_values, settings.shape),
     )
+    parts += find(judged, params, inputs, outputs, predictor=predictor)
     return report_on(
         judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
     )
@@ -85,12 +86,6 @@ def images_of(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
         return None
     low, high = float(values.min()), float(values.max())
     return grey_levels(2 * (values - low) / max(high - low, 1e-12) - 1, shape=shape)
-
-
-def read_values(path: Path) -> NDArray[np.float32]:
-    """Read the arrays of a split as they came, not scaled, (N, V)."""
-    column = pq.read_table(path, columns=["values"])["values"].combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 def predict(predictor: Predictor, values: NDArray[np.float32]) -> Scores:

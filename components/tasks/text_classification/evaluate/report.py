@@ -27,6 +27,7 @@ from components.params import TextClassificationFigures
 from components.plumbing.artifacts import write_json
 from components.plumbing.pages import Part
 from components.plumbing.progress import progress
+from components.tasks.text_classification.evaluate.finding import find
 from components.tasks.text_classification.judging.torch_predictor import float_predictor
 from components.tracking.tracker import Tracker
 from serving.tasks.text_classification.predictor import (
@@ -99,6 +100,7 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
     )
+    parts += find(judged, choice, params, inputs, outputs)
     return report_on(
         judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts,
         more_faults=faults,
