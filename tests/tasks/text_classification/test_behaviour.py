@@ -46,12 +46,13 @@ def test_checks_are_asked_of_the_model_on_the_test_split(good: Inputs, tmp_path:
 def test_a_broken_limit_is_a_failed_gate_that_leaves_every_table(good: Inputs, tmp_path: Path) -> None:
     outputs = make_outputs(tmp_path)
     blame = {"kind": "minimum", "name": "blame", "label": "negative", "max_failures": 0.5, "texts": PRAISE["texts"]}
-    message = r"^evaluate.behaviour: check 'blame' fails on 2 of 2 texts \(100.0%, .* max_failures 0.5\. "
+    message = r"^the check 'blame' of evaluate.behaviour fails on 2 of 2 texts \(100.0%, .* max_failures 0.5; results"
     with pytest.raises(QualityError, match=message) as failed:
         run(with_checks(PRAISE, blame), good, outputs, tracker=NullTracker())
     assert failed.value.exit_code == 3
     kept = outputs.observations
-    assert str(kept / "results" / "behaviour.json") in str(failed.value)
+    assert str(kept) in str(failed.value)
+    assert "did not pass its gate" in (kept / "results" / "report.html").read_text(encoding="utf-8")
     assert (kept / "results" / "behaviour.json").is_file()
     assert (kept / "results" / "mistakes.json").is_file()
     assert (kept / "plots" / "behaviour.png").is_file()
