@@ -33,7 +33,7 @@ td { overflow-wrap: break-word; white-space: pre-line; max-width: 22rem } td spa
 .good { color: var(--good) }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem }
 svg { width: 30rem; max-width: 100%; height: auto }
-caption { text-align: left; color: var(--faint); padding-bottom: .3rem }
+caption { text-align: left; max-width: calc(100vw - 2rem); color: var(--faint); padding-bottom: .3rem }
 figure { margin: 1rem 0 } figcaption { color: var(--faint); max-width: 44rem; font-size: .93rem }
 .scroll:has(table) { margin: 1rem 0 }
 figure svg { display: block; width: calc(var(--inches) * 88px); min-width: calc(var(--inches) * 63px) }

@@ -116,6 +116,14 @@ def test_samples_follow_the_prompts_in_turn(evaluated: tuple[Report, stage.Outpu
     assert "\n" not in report.sample
 
 
+def test_page_says_what_is_gained_on_every_baseline(evaluated: tuple[Report, stage.Outputs]) -> None:
+    html = (evaluated[1].results / "report.html").read_text(encoding="utf-8")
+    assert "On 6 test documents of " in html
+    assert "whose lower ends must be above -2: xz -9 " in html
+    assert "Its gains on what it need not beat, which are below 0 where it is worse: token n-gram " in html
+    assert "top_p 1, at most 20 tokens." in html
+
+
 def test_plots_and_tables_are_left(evaluated: tuple[Report, stage.Outputs]) -> None:
     names = sorted(path.name for path in evaluated[1].plots.iterdir())
     assert names == ["comparison.csv", "comparison.png", "documents.png", "position.png"]

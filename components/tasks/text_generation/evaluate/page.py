@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from components.evaluate.page import champion_part, cut, item, paragraphs, quoted, told
+from components.evaluate.page import JOINED, champion_part, cut, item, paragraphs, quoted, told
 from components.params import TextGenerationFigures
 from components.plumbing.pages import Part, table
 from components.plumbing.plots import Drawing, figure_of
@@ -14,20 +14,25 @@ from components.tasks.text_generation.evaluate.writing import LENGTHS, REPEATED_
 
 MAX_DOCUMENTS = 20
 MAX_SAMPLES = 20
-MAX_BEGINNING = 120
+MAX_BEGINNING = 36
 
 
 def headline_of(judged: Judged, found: Found, params: TextGenerationFigures) -> list[str]:
     """Return the sentences that say what was measured, on which documents, beside what, and what the gate asks."""
     gate, documents = params.gate, judged.documents
     limit = "" if gate.max_bits_per_byte is None else f"; the gate asks for at most {gate.max_bits_per_byte:g}"
-    asked = ", ".join(f"{NAMES[name]} {told(found[f'gain_{name}'])}" for name in gate.beat)
+    others = [name for name in judged.baselines if name not in gate.beat]
+    asked, beside = (
+        ", ".join(f"{NAMES[name]} {told(found[f'gain_{name}'])}" for name in names) for names in (gate.beat, others)
+    )
     beaten = f"Its gains on what it must beat, whose lower ends must be above {gate.min_gain:g}: {asked}."
+    lost = f"Its gains on what it need not beat, which are below 0 where it is worse: {beside}."
     return [
         f"On {len(documents.texts):,} test documents of {documents.num_bytes.sum():,} bytes, which the model was not "
         f"trained on, it needs {told(found[MODEL])} bits per byte with a {params.bootstrap.confidence:.0%} "
         f"interval{limit}.",
         *([beaten] if asked else []),
+        *([lost] if beside else []),
     ]
 
 
@@ -96,7 +101,8 @@ def documents_table(judged: Judged) -> str:
 
 
 def beginning(text: str) -> str:
-    line = " ".join(text[: 2 * MAX_BEGINNING].split())
+    """Return the first words of a text on one line, which does not break."""
+    line = JOINED.join(text[: 2 * MAX_BEGINNING].split())
     return line if len(line) < MAX_BEGINNING else f"{line[: MAX_BEGINNING - 1]}…"
 
 
