@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
@@ -146,3 +147,44 @@ def test_scores_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     inputs = make_inputs(tmp_path / "in", model, train=rows, test=rows)
     with pytest.raises(ArtifactError, match="not finite for 50 of 50 test rows"):
         judge(inputs, tmp_path / "out")
+
+
+FIND_SLICES = {"min_rows": 15, "clusters": 4, "seed": 0, "shown": 5}
+
+
+def test_slices_and_wrong_labels_are_looked_for_where_the_recipe_asks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    train, test = ring(300, seed=1), ring(200, seed=2)
+    # a line tells these classes: above the middle or not
+    labels = [(values[:, 0] > 50).astype(np.int64) for values, _ in (train, test)]
+    flipped = np.random.default_rng(0).choice(np.flatnonzero(np.abs(train[0][:, 0] - 50) > 20), 10, replace=False)
+    labels[0][flipped] = 1 - labels[0][flipped]
+    inputs = make_inputs(
+        tmp_path / "in", build(MLP, FACTS), train=(train[0], labels[0]), test=(test[0], labels[1])
+    )  # fmt: skip
+    write_split(inputs.validation, test[0][:20], labels[1][:20])
+    asked = {"find_slices": FIND_SLICES, "label_errors": {"folds": 5, "shown": 10, "seed": 0, "max_rows": 1000}}
+    _, outputs = judge(inputs, tmp_path / "out", **asked)
+    slices = json.loads((outputs.results / "found_slices.json").read_text())
+    assert set(slices["looked_at"]) == {"mean", "cluster", "label"}
+    assert slices["num_surely_worse"] > 0  # an untrained model
+    errors = json.loads((outputs.results / "label_errors.json").read_text())
+    assert errors["classifier"] == "logistic regression"
+    assert sum(one["row"] in flipped and one["split"] == "train" for one in errors["suspects"]) >= 8
+    assert errors["suspects"][0]["text"] is None
+    assert (outputs.results / "label_errors.csv").read_text().splitlines()[0].endswith("model_agrees")
+    assert (outputs.plots / "found_slices.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"find_slices": FIND_SLICES | {"max_words": 100}}, "max_words"),
+        ({"find_slices": FIND_SLICES | {"min_rows": 2}}, "min_rows"),
+        ({"label_errors": {"folds": 1, "shown": 10, "seed": 0, "max_rows": 1000}}, "folds"),
+        ({"label_errors": {"folds": 5, "shown": 10, "seed": 0}}, "max_rows"),
+    ],
+)
+def test_settings_without_effect_or_sense_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ArrayClassificationFigures.model_validate_json(json.dumps(FIGURES | changes))

@@ -22,7 +22,7 @@ from components.evaluate.figures import shortened
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
 from components.models.facts import Facts
 from components.models.storage import load, save
-from components.params import Baseline, Bootstrap, QualityGate, TextClassificationFigures
+from components.params import Baseline, Bootstrap, FindTextSlices, LabelErrors, QualityGate, TextClassificationFigures
 from components.plumbing.artifacts import files_of, read_json
 from components.plumbing.errors import ArtifactError, InputError, QualityError
 from components.tasks import task_of
@@ -418,4 +418,56 @@ def test_each_slice_has_its_figures(compared: tuple[Report, Outputs]) -> None:
 def test_without_a_control_or_slices_the_report_has_no_such_figures(judged: tuple[Report, Outputs, Notes]) -> None:
     report, outputs, _ = judged
     assert not {"control_accuracy", "pretraining_gain", "worst_slice"} & asdict(report).keys()
-    assert not (outputs.results / "slices.json").exists()
+    for name in ("slices.json", "found_slices.json", "label_errors.json"):
+        assert not (outputs.results / name).exists()
+
+
+def test_slices_and_wrong_labels_are_looked_for_where_the_recipe_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = sorted(MOODS)
+    rows = [(text, labels.index(label)) for text, label in tiny_rows(400)]
+    flipped = set(np.random.default_rng(0).choice(300, 12, replace=False).tolist())
+    train = [(text, 1 - label_id if row in flipped else label_id) for row, (text, label_id) in enumerate(rows[:300])]
+    inputs, _ = make_inputs(tmp_path, labels=labels, train=train, test=rows[300:])
+    write_split(inputs.validation, rows[:0], first=500)
+    asked = settings_of(ALWAYS).model_copy(
+        update={
+            "find_slices": FindTextSlices(min_rows=10, max_words=20, clusters=3, seed=0, shown=5),
+            "label_errors": LabelErrors(folds=5, shown=10, seed=0, max_rows=1000),
+        }
+    )
+    with caplog.at_level("INFO", "components"):
+        first = make_outputs(tmp_path / "first")
+        run(asked, inputs, first, tracker=NullTracker())
+    assert "surely worse than the rest: label 'negative' 0.000" in caplog.text  # the untrained model names the other
+    assert " labels are suspected" in caplog.text
+    errors = read_json(first.results / "label_errors.json")
+    assert errors["splits"] == {"train": 300, "test": 100}
+    hits = sum(one["row"] in flipped and one["split"] == "train" for one in errors["suspects"])
+    assert hits >= 5  # of ten rows; chance would find 0.3
+    lines = (first.results / "label_errors.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == errors["num_suspected"] + 1
+    slices = read_json(first.results / "found_slices.json")
+    assert slices["slices"][0]["kind"] == "label"
+    assert slices["slices"][0]["is_surely_worse"]
+    assert set(slices["looked_at"]) == {"length", "word", "cluster", "label"}
+    second = make_outputs(tmp_path / "second")
+    run(asked, inputs, second, tracker=NullTracker())
+    for folder in ("results", "plots"):
+        assert files_of(getattr(first, folder)) == files_of(getattr(second, folder))
+    assert (first.plots / "found_slices.png").is_file()
+
+
+def test_what_is_looked_for_is_refused_where_the_rows_are_too_few(tmp_path: Path) -> None:
+    rows = [(text, index % 2) for index, (text, _) in enumerate(tiny_rows(60))]
+    inputs, _ = make_inputs(tmp_path, labels=["bad", "good"], train=rows[:40], test=rows[40:])
+    slices = {"find_slices": FindTextSlices(min_rows=30, max_words=20, clusters=3, seed=0, shown=5)}
+    with pytest.raises(InputError, match="min_rows is 30, but the test split holds 20 rows"):
+        run(settings_of(ALWAYS).model_copy(update=slices), inputs, make_outputs(tmp_path / "a"), tracker=NullTracker())
+    write_split(inputs.train, [*[(text, 0) for text, _ in rows[:38]], *rows[38:40]], first=0)
+    write_split(inputs.validation, rows[:0], first=500)
+    write_split(inputs.test, [(text, 0) for text, _ in rows[40:59]] + rows[59:], first=1000)
+    errors = {"label_errors": LabelErrors(folds=5, shown=5, seed=0, max_rows=1000)}
+    with pytest.raises(InputError, match=r"label_errors.folds is 5, but the label 'good' has 2 of the 60 rows"):
+        run(settings_of(ALWAYS).model_copy(update=errors), inputs, make_outputs(tmp_path / "b"), tracker=NullTracker())

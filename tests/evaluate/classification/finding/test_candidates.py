@@ -99,14 +99,14 @@ def test_arrays_have_groups_by_mean_and_clusters_named_by_their_label() -> None:
     random = np.random.default_rng(0)
     label_id = np.arange(200) % 2
     values = (random.normal(size=(200, 6)) + 8 * label_id[:, None]).astype(np.float32)
-    given = {"train_labels": label_id, "labels": ("low", "high"), "settings": ARRAYS}
-    found = array_candidates(values, values[:100], **given)
+    labels = ("low", "high")
+    found = array_candidates(values, values[:100], train_labels=label_id, labels=labels, settings=ARRAYS)
     assert len(of_kind(found, "mean")) == 5
     assert sum(one.is_member.sum() for one in of_kind(found, "cluster")) == 100
     assert all(" in 100% of its training rows" in one.name for one in of_kind(found, "cluster"))
     assert of_kind(found, "mean")[4].name.startswith("mean value above ")
     same = np.ones((60, 3), np.float32)
-    alike = array_candidates(same, same, train_labels=label_id[:60], labels=("low", "high"), settings=ARRAYS)
+    alike = array_candidates(same, same, train_labels=label_id[:60], labels=labels, settings=ARRAYS)
     assert looked_at(alike, min_rows=10) == []
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def test_the_statistics_are_those_of_scipy() -> None:
     p_values = chances(rows, hits, num_rows=200, num_right=150)
     for number in (0, 1, 3):
         table = [[hits[number], rows[number] - hits[number]], [150 - hits[number], 50 - rows[number] + hits[number]]]
-        assert p_values[number] == pytest.approx(fisher_exact(table, alternative="less").pvalue)
+        exact: Any = fisher_exact(table, alternative="less")
+        assert p_values[number] == pytest.approx(exact.pvalue)
     low, high = exact_intervals(rows, hits, confidence=0.99)
     for number in range(4):
         interval = binomtest(int(hits[number]), int(rows[number])).proportion_ci(0.99, method="exact")
