@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from components.params.sweep import Choice, Sweep
+from flows.sweep.front import ranked
 from flows.sweep.page import MAX_ROWS, summary, write_page
-from flows.sweep.plots import MAX_AXES, ranked, short_names, span_of
+from flows.sweep.plots import MAX_AXES, short_names, span_of
 from flows.sweep.scales import BELOW, OFF, Scale, scale_of, words_of
 from flows.sweep.trials import State, Trial
 from tests.browser import Browser
@@ -145,10 +146,12 @@ def test_many_settings_with_long_names_values_beyond_the_space_and_letters_witho
 
 def test_of_equals_the_earliest_is_the_best_and_only_finished_trials_are() -> None:
     trials = [trial(2, 0.5), trial(0, 0.5), trial(1, 0.1, state="pruned"), trial(3, math.nan), trial(4, 0.6)]
-    assert [one.number for one, _ in ranked(trials, minimizes=True)] == [0, 2, 4]
-    assert [one.number for one, _ in ranked(trials, minimizes=False)] == [4, 0, 2]
-    assert summary(sweep_of(), trials).startswith("No trial is better than the present settings, whose validation_loss")
-    assert "present settings not known; of 1 trial, 1 is done" in summary(sweep_of(), [trial(3, 0.5)])
+    assert [one.number for one, _ in ranked(trials, sweep_of())] == [0, 2, 4]
+    assert [one.number for one, _ in ranked(trials, sweep_of(direction="maximize"))] == [4, 0, 2]
+    assert summary(sweep_of(), trials, trials[1]).startswith(
+        "No trial is better than the present settings, whose validation_loss"
+    )
+    assert "present settings not known; of 1 trial, 1 is done" in summary(sweep_of(), [trial(3, 0.5)], trial(3, 0.5))
 
 
 def test_names_are_the_shortest_ends_that_say_which() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from components.params.sweep import Sweep
-from flows.sweep.study import Study, best_of, rungs_of
+from flows.sweep.front import best_of
+from flows.sweep.study import Study, rungs_of
 from flows.sweep.trials import Trial, read_trial, write_trial
 
 RATE, SIZE = "finetune.optimizer.learning_rate", "finetune.batch_size"
@@ -58,7 +59,7 @@ def test_study_that_is_opened_again_draws_the_same(tmp_path: Path, sampler: str)
     again = gone_through(tmp_path / "again", sweep, each_wave=opened_again_within_a_wave(tmp_path / "again", sweep))
     assert whole == again
     # The rest of the last wave waits for a larger budget.
-    assert [state for state, _, _ in whole[14:]] == ["RUNNING"] * 3
+    assert [state for state, _, _ in whole[14:]] == ["WAITING"] * 3
     assert whole[0] == ("COMPLETE", 0.32, {RATE: 1e-3, SIZE: 32})
     others = gone_through(tmp_path / "other", sweep_of(sampler=sampler, seed=4), each_wave=lambda study, _: study)
     assert others != whole
@@ -98,7 +99,7 @@ def test_optuna_s_own_reader_opens_the_study(tmp_path: Path) -> None:
     gone_through(tmp_path, sweep_of(), each_wave=lambda study, _: study)
     read = optuna.load_study(study_name="x", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert read.best_trial.value is not None
-    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL", "RUNNING"}
+    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL", "WAITING"}
     assert set(optuna.importance.get_param_importances(read)) == {RATE, SIZE}
 
 
@@ -113,8 +114,10 @@ def test_trial_must_be_as_good_as_the_best_third_of_those_before() -> None:
 def test_of_equals_the_present_settings_are_the_best() -> None:
     trials = [Trial(n, {}, "done", value) for n, value in enumerate([0.5, 0.5, 0.7])]
     trials += [Trial(3, {}, "pruned", 0.1), Trial(4, {}, "failed"), Trial(5, {}, "done", math.nan)]
-    assert best_of(trials, minimizes=True).number == 0
-    assert best_of(trials, minimizes=False).number == 2
+    for direction, number in (("minimize", 0), ("maximize", 2)):
+        best = best_of(trials, sweep_of(direction=direction))
+        assert best is not None
+        assert best.number == number
 
 
 def test_trial_is_read_as_it_was_written(tmp_path: Path) -> None:
