@@ -88,7 +88,12 @@ def misses_in_words(trial: Trial, sweep: Sweep) -> str:
         is_above = limit.max is not None and value > limit.max
         edge = limit.max if is_above else limit.min
         said.append(
-            f"{name} {value:,.6g} is {abs(value - (edge or 0.0)):,.4g} {'above max' if is_above else 'below min'} "
-            f"{edge:,.6g} ({miss:.1%})"
+            f"{name} {in_digits(value)} is {in_digits(abs(value - (edge or 0.0)))} "
+            f"{'above max' if is_above else 'below min'} {in_digits(edge)} ({miss:.1%})"
         )
     return " and ".join(said)
+
+
+def in_digits(value: float | None) -> str:
+    """Return a figure as a person reads it; nothing where there is none."""
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:z.4g}"

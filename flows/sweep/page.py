@@ -10,7 +10,7 @@ from typing import Any
 from components.params.sweep import Choice, Range, Sweep
 from components.plumbing.artifacts import write_text
 from components.plumbing.pages import document, table
-from flows.sweep.front import best_of, costs_of, figure_of, front_of, is_within, ranked
+from flows.sweep.front import best_of, costs_of, figure_of, front_of, in_digits, is_within, ranked
 from flows.sweep.plots import draw_plots, short_names
 from flows.sweep.scales import OFF, is_same, is_whole, words_of
 from flows.sweep.trials import PRESENT, State, Trial
@@ -116,8 +116,7 @@ def front_part(sweep: Sweep, trials: Sequence[Trial]) -> str:
 
 def figures_in(trial: Trial, sweep: Sweep) -> list[str]:
     """Return all that a trial is judged by, as cells of a table."""
-    values = [figure_of(trial, name, sweep) for name in sweep.figures]
-    return ["" if value is None else f"{value:z.5g}" if abs(value) < 1e5 else f"{value:,.0f}" for value in values]
+    return [in_digits(figure_of(trial, name, sweep)) for name in sweep.figures]
 
 
 def picture(path: Path, inches: float) -> str:

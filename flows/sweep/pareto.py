@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from components.params.sweep import SIZE, Sweep
-from components.plumbing.plots import BASELINE, CONTROL, INK, MAJORITY, MODEL, shown
+from components.plumbing.plots import BASELINE, INK, MAJORITY, MODEL, shown
 from flows.sweep.front import figure_of, front_of, is_within
 from flows.sweep.trials import PRESENT, Trial
 
@@ -45,14 +45,14 @@ def draw_pareto(sweep: Sweep, trials: Sequence[Trial], *, best: Trial | None) ->
     looks: list[tuple[str, list[Trial], dict[str, Any]]] = [
         ("outside of the constraints", [one for one in there if not is_within(one, sweep)],
          {"facecolors": "none", "edgecolors": MAJORITY}),
-        ("another is better in all", [one for one in there if is_within(one, sweep) and one.number not in on_front],
+        ("another is as good in all", [one for one in there if is_within(one, sweep) and one.number not in on_front],
          {"color": MAJORITY, "alpha": 0.5, "edgecolors": "none"}),
         ("on the front", front, {"color": MODEL, "alpha": 0.85, "edgecolors": "white"}),
         ("present settings", [one for one in there if one.number == PRESENT],
          {"facecolors": "none", "edgecolors": BASELINE, "linewidths": 2.2}),
     ]  # fmt: skip
     if best is not None and best.number != PRESENT:
-        looks.append((f"trial {best.number}, the best", [best],
+        looks.append((f"trial {best.number}, chosen", [best],
                       {"facecolors": "none", "edgecolors": INK, "linewidths": 1.8}))  # fmt: skip
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -64,7 +64,7 @@ def draw_pareto(sweep: Sweep, trials: Sequence[Trial], *, best: Trial | None) ->
     for trial in front if len(front) <= MAX_NAMED else ():
         place = (figure_of(trial, across, sweep), figure_of(trial, upright, sweep))
         axes.annotate(str(trial.number or "present"), place,
-                      xytext=(6, 5), textcoords="offset points", fontsize=8, color=CONTROL, zorder=5)  # fmt: skip
+                      xytext=(6, 5), textcoords="offset points", fontsize=8, color=INK, zorder=5)  # fmt: skip
     draw_constraints(axes, sweep, across, upright)
     directions = dict(zip(sweep.objectives, sweep.directions, strict=True))
     words = {name: f"{shown(name, 0, what='objective')} ({'lower' if directions[name] == 'minimize' else 'higher'} is "

@@ -23,7 +23,7 @@ from components.recipes import parse_recipe, section_of
 from components.tracking.store import Store
 from flows.pipeline.run import run_pipeline
 from flows.sweep.clock import Clock
-from flows.sweep.front import best_of, figure_of, front_of
+from flows.sweep.front import best_of, figure_of, front_of, in_digits
 from flows.sweep.page import write_page
 from flows.sweep.plan import Plan, plan_of, study_of
 from flows.sweep.served import SpeedTest, compression_trial, drop_served, export_served
@@ -307,7 +307,7 @@ def line_of(trial: Trial, trials: Sequence[Trial], sweep: Sweep) -> str:
     """Return a trial in one line, for the terminal, with what is best of the trials so far."""
     drawn = ", ".join(f"{brief(path)} {value}" for path, value in trial.settings.items())
     names = [name for name in sweep.figures if figure_of(trial, name, sweep) is not None]
-    value = "".join(f" {name} {figure_of(trial, name, sweep):.4g}" for name in names)
+    value = "".join(f" {name} {in_digits(figure_of(trial, name, sweep))}" for name in names)
     why = f" ({trial.reason})" if trial.reason and trial.state != "done" else ""
     best = best_of(trials, sweep)
     said = "none is within the constraints yet"

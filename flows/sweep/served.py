@@ -27,8 +27,9 @@ from flows.sweep.work import Places
 
 SERVED = "served"
 STEP = 1.05
-ROUND_S = 0.2
-"""About as many seconds has each of a model's rounds."""
+ROUND_S, TURNS = 0.04, 5
+"""About as many seconds has each of a model's rounds, and so many times as many rounds there are as compress has: what
+else the machine does for a moment then falls into few of them."""
 
 
 def compression_trial(places: Places, number: int, recipe: Recipe, *, judged: str) -> CompressionTrial[Any]:
@@ -97,7 +98,9 @@ class SpeedTest:
             self.one_by_one(runner, few)
         items_per_s = np.median(measure_rates({"present": self.present}, few, self.counted)["present"])
         num_items = math.ceil(ROUND_S * float(items_per_s)) * NUM_ROUNDS
-        return measure_rates(runners, list(islice(cycle(self.trial.items), num_items)), self.one_by_one)
+        items = list(islice(cycle(self.trial.items), num_items))
+        turns = [measure_rates(runners, items, self.one_by_one) for _ in range(TURNS)]
+        return {name: [rate for turn in turns for rate in turn[name]] for name in runners}
 
     def time_present(self, trial: Trial) -> Trial:
         """Return the present settings' trial with its speed, noted."""

@@ -63,6 +63,9 @@ class Study:
             directions=list(sweep.directions),
             pruner=optuna.pruners.NopPruner(),  # between waves, by our own rule
         )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names(list(sweep.objectives))  # for Optuna's own pages
 
     @property
     def trials(self) -> list[FrozenTrial]:

@@ -15,7 +15,7 @@ from components.evaluate.classification.metrics import counting_metrics
 from components.params import Bootstrap
 from components.params.sweep import Sweep
 from components.plumbing.errors import ArtifactError
-from flows.sweep.front import figure_of, misses_in_words, nearest_of
+from flows.sweep.front import figure_of, in_digits, misses_in_words, nearest_of
 from flows.sweep.trials import PRESENT, Trial
 
 PREDICTIONS, DOCUMENTS = "predictions.parquet", "documents.parquet"
@@ -90,7 +90,7 @@ def words_of(trials: Sequence[Trial], best: Trial | None, sweep: Sweep, verdict:
             minimizes=sweep.minimizes_followed,
         )  # fmt: skip
     others = [
-        f"{name} {theirs:,.5g} beside {ours:,.5g}"
+        f"{name} {in_digits(theirs)} beside {in_digits(ours)}"
         for name in sweep.figures
         if name != sweep.followed
         and (theirs := figure_of(best, name, sweep)) is not None
