@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.params.sweep import Sweep
 from components.plumbing.errors import InputError, ParamsError
 from components.recipes import load_yaml, parse_recipe
-from flows.sweep.space import check_figures, check_space, draw, for_a_trial, grid_of, present_of, with_settings
+from flows.sweep.space import brief, check_figures, check_space, draw, for_a_trial, grid_of, present_of, with_settings
 from tests.projects import ROOT, tiny_recipe
 
 RATE = "finetune.optimizer.learning_rate"
@@ -113,9 +113,24 @@ def test_setting_with_a_condition_is_drawn_where_it_holds() -> None:
     })  # fmt: skip
     raw = tiny_recipe()
     for size in (16, 32):
-        drawn = draw(optuna.trial.FixedTrial({"finetune.batch_size": size, RATE: 0.00012345678}), sweep, raw)  # type: ignore[arg-type]
+        study = optuna.create_study()
+        study.enqueue_trial({"finetune.batch_size": size, RATE: 0.00012345678})
+        drawn = draw(study.ask(), sweep, raw)
         assert drawn == {"finetune.batch_size": size} | ({RATE: 0.0001235} if size == 32 else {})
     assert present_of(sweep, raw) == {"finetune.batch_size": raw["finetune"]["batch_size"]}
+
+
+def test_entry_of_a_list_is_a_setting() -> None:
+    raw = copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["digits"])
+    path = "finetune.model.hidden_sizes.1"
+    sweep = sweep_of({path: [32, 64], RATE: [1e-3]})
+    check_space("digits", raw, sweep)
+    assert present_of(sweep, raw) == {path: 64, RATE: 3e-3}
+    changed: Any = parse_recipe("digits", with_settings(raw, {path: 32}))
+    assert changed.finetune.model.hidden_sizes == (64, 32)
+    assert brief(path) == "hidden_sizes.1"
+    with pytest.raises(ParamsError, match=r"no setting 'finetune.model.hidden_sizes.2'"):
+        check_space("digits", raw, sweep_of({"finetune.model.hidden_sizes.2": [32, 64]}))
 
 
 def test_recipes_of_the_project_have_sweeps_that_fit() -> None:

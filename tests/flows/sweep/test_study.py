@@ -3,9 +3,11 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from components.params.sweep import Sweep
@@ -65,6 +67,41 @@ def test_study_that_is_opened_again_draws_the_same(tmp_path: Path, sampler: str)
     assert others != whole
 
 
+SEVERAL = {"objective": ["validation_loss", "size_bytes"], "constraints": {"validation_loss": {"max": 1.0}}}
+
+
+def test_several_objectives_within_constraints_are_drawn_the_same_after_kills(tmp_path: Path) -> None:
+    sweep = sweep_of(**SEVERAL)
+
+    def with_size(study: Study, wave: dict[int, Any]) -> list[Trial]:
+        return [
+            replace(one, figures={"size_bytes": 100.0 * one.settings[SIZE]}, state="failed" if one.state == "pruned"
+                    else one.state)
+            for one in (ended(number, settings) for number, settings in wave.items())
+        ]  # fmt: skip
+
+    found: list[list[Any]] = []
+    for name in ("whole", "killed"):
+        study = Study(tmp_path / name, "x", sweep, RAW)
+        study.begin(replace(PRESENT, figures={"size_bytes": 3200.0}))
+        while wave := study.wave():
+            trials = with_size(study, wave)
+            if name == "killed":  # while its first trial was told: its constraint is noted, its end is not
+                number = next(one for one in study.trials if one.number == trials[0].number)
+                handle = optuna.Trial(study.study, number._trial_id)  # pyright: ignore[reportPrivateUsage]
+                for key, miss in study.constraints(trials[0]).items():
+                    handle.set_constraint(key, miss)
+                study = Study(tmp_path / name, "x", sweep, RAW)
+                assert study.wave() == wave
+            study.tell(trials)
+        found.append(
+            [(one.state.name, one.values, one.constraints, one.user_attrs["settings"]) for one in study.trials]
+        )
+        assert set(study.importances()) == {RATE, SIZE}
+    assert found[0] == found[1]
+    assert any(constraints["validation_loss"] > 0 for _, values, constraints, _ in found[0] if values)
+
+
 def test_kill_between_two_draws_leaves_the_wave_to_be_completed(tmp_path: Path) -> None:
     sweep = sweep_of()
     whole, part = Study(tmp_path / "whole", "x", sweep, RAW), Study(tmp_path / "part", "x", sweep, RAW)
@@ -94,8 +131,6 @@ def test_grid_ends_with_its_last_combination(tmp_path: Path) -> None:
 
 
 def test_optuna_s_own_reader_opens_the_study(tmp_path: Path) -> None:
-    import optuna
-
     gone_through(tmp_path, sweep_of(), each_wave=lambda study, _: study)
     read = optuna.load_study(study_name="x", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert read.best_trial.value is not None
