@@ -12,6 +12,7 @@ Shapes: N rows, L labels.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,10 +54,8 @@ class ClassifierTrial:
     float_size_bytes: int
     validation: Split
     test_split: Split
-    float_scores: Scores
-    """The float model's scores on the test split, (N, L)."""
-    metric: str
-    """The metric of evaluate's gate: accuracy, f1_macro or mcc."""
+    float_results: Path
+    """The folder `results/` of evaluate, which is read when it is needed first."""
     batched: Runner
     """The float model, run in batches."""
     make_float_runner: Callable[[int], Runner]
@@ -68,6 +67,16 @@ class ClassifierTrial:
     """A function that makes the request body for one row."""
     unit: str = "rows"
 
+    @cached_property
+    def float_scores(self) -> Scores:
+        """The float model's scores on the test split, (N, L)."""
+        return read_float_scores(self.float_results, self.test_split)
+
+    @property
+    def metric(self) -> str:
+        """The metric of evaluate's gate: accuracy, f1_macro or mcc."""
+        return read_metric(self.float_results)
+
     @property
     def num_validation(self) -> int:
         return len(self.validation.rows)
@@ -77,6 +86,7 @@ class ClassifierTrial:
         return self.validation.rows[:MAX_ITEMS]
 
     def judge_float(self) -> FloatFigures:
+        _ = self.float_scores  # of other rows? said before any work
         started = time.perf_counter()
         quality = self.quality(self.batched)
         return FloatFigures(quality=quality, units_per_s=self.num_validation / (time.perf_counter() - started))

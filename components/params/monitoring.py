@@ -4,7 +4,7 @@ No stage depends on it.
 """
 
 from math import ceil
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -79,8 +79,9 @@ class Monitoring(Section):
     min_effects: Effects
     quality: Quality
     limits: Limits
-    retrain: bool
-    """True to start 'modelyard retrain' on drift."""
+    retrain: bool | Literal["sweep"]
+    """True to start 'modelyard retrain' on drift; `sweep` to search better settings after it, too, which are told and
+    never written into params.yaml."""
     cool_down_s: Annotated[int, Field(ge=0)]
     """The least seconds between two retrainings that drift starts."""
     expected_labels: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = None

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from components.params.section import Section
 
-Event = Literal["failed_gate", "drift", "crash", "promotion"]
+Event = Literal["failed_gate", "drift", "crash", "promotion", "sweep"]
 Variable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable."""
 
@@ -18,7 +18,7 @@ Variable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 class Target(Section):
     events: Annotated[tuple[Event, ...], Field(min_length=1)]
     """The events that the target is told of: a gate that failed, a drifted or degraded service, a run that crashed, a
-    changed champion."""
+    changed champion, better settings that a scheduled sweep found."""
 
 
 class Webhook(Target):

@@ -187,6 +187,8 @@ def faults_of_promotion(recipe: Recipe) -> Iterator[str]:
         yield "schedule trains again and promotes what is better, which the section promotion tells; add it"
     if recipe.monitoring is not None and recipe.monitoring.retrain and promotion is None:
         yield "monitoring.retrain trains again and promotes what is better, which the section promotion tells; add it"
+    if recipe.monitoring is not None and recipe.monitoring.retrain == "sweep" and recipe.sweep is None:
+        yield "monitoring.retrain is 'sweep', which searches by the section sweep; add it"
     indifference = promotion.indifference if promotion is not None else None
     if promotion is not None and indifference is not None and indifference > promotion.max_drop:
         yield (

@@ -14,7 +14,8 @@ ModelyardError           exit 1  anything that stops a command with one line
 │   ├── QualityError             evaluate: below the bar, or not above the baseline
 │   ├── CompressionError         compress: no candidate within the recipe's limits
 │   ├── ParityError              package: the served bundle does not answer as the measured model
-│   └── PromotionError           promotion: the challenger is not as good as the champion
+│   ├── PromotionError           promotion: the challenger is not as good as the champion
+│   └── ConstraintsError         sweep: no trial within the recipe's constraints
 ├── TrainingError        exit 1  training cannot go on (loss not finite)
 ├── UnreachableError     exit 1  a registry, a hub or an address did not answer
 ├── StoreError           exit 1  an MLflow or Prefect store cannot be reached
@@ -101,6 +102,10 @@ class ParityError(GateError):
 
 
 class PromotionError(GateError):
+    pass
+
+
+class ConstraintsError(GateError):
     pass
 
 

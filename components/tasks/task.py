@@ -48,7 +48,8 @@ class Task(ABC):
     def compress(self, inputs: "CompressInputs") -> "CompressionTrial[Any]":
         """Return how a compressed model is exported, run and judged.
 
-        Raise ArtifactError where evaluate judged other rows.
+        What evaluate left is read by `judge_float` first, which raises ArtifactError where evaluate judged other rows:
+        a model can be exported, loaded and timed before it was evaluated.
         """
 
     @abstractmethod

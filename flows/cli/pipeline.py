@@ -270,18 +270,27 @@ def ask_for_event_files() -> None:
 @cli.command()
 @click.argument("recipe", shell_complete=RECIPES)
 @click.option("--apply", "is_applied", is_flag=True, help="Write the best settings into params.yaml; comments stay.")
+@click.option(
+    "--trial",
+    "chosen",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Take this trial of the front, in place of the one with the best first objective.",
+)
 @json_option
 @click.pass_obj
-def sweep(project: Project, recipe: str, is_applied: bool, as_json: bool) -> None:
+def sweep(project: Project, recipe: str, is_applied: bool, chosen: int | None, as_json: bool) -> None:
     """Search better settings of RECIPE, by its section 'sweep' of params.yaml.
 
     Trials are judged on the validation split; at the end the best settings and the present ones are compared on the
-    test split. A sweep that was stopped is carried on, and one that is over costs nothing.
+    test split. A sweep that was stopped is carried on, and one that is over costs nothing. Where no trial is within the
+    constraints, the exit code is 3.
 
     \b
     Examples:
       modelyard sweep movie_sentiment
       modelyard sweep movie_sentiment --apply
+      modelyard sweep movie_sentiment --apply --trial 7
       optuna-dashboard sqlite:///.modelyard/sweeps/movie_sentiment/STUDY/study.db
     """
     from components.plumbing.logs import say
@@ -302,6 +311,7 @@ def sweep(project: Project, recipe: str, is_applied: bool, as_json: bool) -> Non
         from flows.sweep.search import search
         from flows.sweep.tables import sweep_summary, sweep_tables
 
-        found = search(root, recipe, wait_for_prefect=wait_for_prefect)
-        change = apply(root, recipe, found.changes) if is_applied else None
+        found = search(root, recipe, chosen=chosen, wait_for_prefect=wait_for_prefect)
+        change = apply(root, recipe, found.changes) if is_applied and found.best is not None else None
         report(sweep_summary(found, change=change), sweep_tables)
+        found.check()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, Node
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from components.plumbing.artifacts import write_bytes
 from components.plumbing.errors import InputError, ParamsError
@@ -74,6 +74,8 @@ def place_of(document: Node, path: tuple[str, ...], *, where: str) -> tuple[int,
     for key in path:
         seen.append(node)
         found = [value for name, value in node.value if name.value == key] if isinstance(node, MappingNode) else []
+        if isinstance(node, SequenceNode) and key.isdecimal():
+            found = node.value[int(key) : int(key) + 1]
         if not found:
             raise ParamsError(f"{where}: {PARAMS} has no such key, or shares it with another part; write it out there")
         node = found[0]

@@ -2,7 +2,6 @@
 anywhere."""
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from components.params.sweep import Choice, Range, Sweep
 from components.plumbing.artifacts import write_text
 from components.plumbing.pages import document, table
-from flows.sweep.plots import draw_plots, is_finite, ranked, short_names
+from flows.sweep.front import best_of, costs_of, figure_of, front_of, in_digits, is_within, ranked
+from flows.sweep.plots import draw_plots, short_names
 from flows.sweep.scales import OFF, is_same, is_whole, words_of
 from flows.sweep.trials import PRESENT, State, Trial
 
@@ -21,6 +21,7 @@ MAX_CHOICES = 8
 MAX_REASON = 240
 KINDS: Mapping[State, str] = {"done": "good", "pruned": "note", "failed": "alarm"}
 ALT = {
+    "pareto": "Two objectives of each trial, with the Pareto front",
     "history": "The objective of each trial by its number",
     "importance": "How much each setting matters",
     "parallel": "The settings of each trial as a line",
@@ -33,18 +34,21 @@ JOINED = "\N{NO-BREAK SPACE}"
 
 def write_page(
     folder: Path, recipe: str, sweep: Sweep, trials: Sequence[Trial], importances: Mapping[str, float],
-    *, verdict: Mapping[str, Any] | None,
+    *, verdict: Mapping[str, Any] | None, best: Trial | None = None, words: str = "",
 ) -> list[Path]:  # fmt: skip
-    """Write report.html and its plots as PNG into a folder; return the PNGs' paths."""
+    """Write report.html and its plots as PNG into a folder; return the PNGs' paths. `best` is the trial that was
+    chosen; by default the best by the first objective. `words` say what came of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    widths = draw_plots(folder, sweep, trials, importances)
+    best = best or best_of(trials, sweep)
+    widths = draw_plots(folder, sweep, trials, importances, best=best)
     pictures = "\n".join(picture(path, width) for path, width in widths.items())
     parts = [
-        f"<p>{escape(summary(sweep, trials))}</p>",
+        f"<p>{escape(summary(sweep, trials, best))}</p>",
         f'<p class="note">{escape(caution(trials))}</p>',
-        verdict_part(verdict),
+        verdict_part(verdict or {}, words),
+        front_part(sweep, trials),
         f'<h2>Pictures</h2>\n<div class="pictures">\n{pictures}\n</div>' if pictures else "",
-        f"<h2>Settings</h2>\n{settings_table(sweep, trials)}",
+        f"<h2>Settings</h2>\n{settings_table(sweep, trials, best)}",
         trials_part(sweep, trials),
     ]
     page = document(f"{recipe}: search over settings", escape(recipe), "\n".join(part for part in parts if part))
@@ -52,7 +56,7 @@ def write_page(
     return list(widths)
 
 
-def summary(sweep: Sweep, trials: Sequence[Trial]) -> str:
+def summary(sweep: Sweep, trials: Sequence[Trial], best: Trial | None) -> str:
     """Return one sentence: the best trial beside the present settings, and how the trials ended."""
     counts = {state: sum(trial.state == state for trial in trials) for state in KINDS}
     are = "is" if counts["done"] == 1 else "are"
@@ -60,17 +64,20 @@ def summary(sweep: Sweep, trials: Sequence[Trial]) -> str:
         f"of {counted(len(trials), 'trial')}, {counts['done']:,} {are} done, {counts['pruned']:,} pruned and "
         f"{counts['failed']:,} failed"
     )
-    best_first = ranked(trials, minimizes=sweep.minimizes)
-    if not best_first:
-        return f"No trial has a {sweep.objective} yet; {ended}."
-    best, value = best_first[0]
+    if sweep.constraints:
+        ended += f"; {sum(is_within(trial, sweep) for trial in trials):,} keep the constraints"
+    name = sweep.objectives[0]
+    if best is None and sweep.constraints and counts["done"]:
+        return f"No trial is within the constraints yet; {ended}."
+    if best is None:
+        return f"No trial has a {name} yet; {ended}."
     if best.number == PRESENT:
-        return f"No trial is better than the present settings, whose {sweep.objective} is {value:z.5g}; {ended}."
-    present = next((f"{value:z.5g}" for trial, value in best_first if trial.number == PRESENT), "not known")
-    return (
-        f"Trial {best.number} is the best: its {sweep.objective} is {value:z.5g}, that of the present settings "
-        f"{present}; {ended}."
-    )
+        return f"No trial is better than the present settings, whose {name} is {best.value:z.5g}; {ended}."
+    known = next((figure_of(trial, name, sweep) for trial in trials if trial.number == PRESENT), None)
+    present = "not known" if known is None else f"{known:z.5g}"
+    is_best = "is the best" if ranked(trials, sweep)[0][0].number == best.number else "was chosen from the front"
+    its = f"its {name} is {best.value:z.5g}, that of the present settings {present}"
+    return f"Trial {best.number} {is_best}: {its}; {ended}."
 
 
 def caution(trials: Sequence[Trial]) -> str:
@@ -88,11 +95,28 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def verdict_part(verdict: Mapping[str, Any] | None) -> str:
-    if not verdict:
+def verdict_part(verdict: Mapping[str, Any], words: str) -> str:
+    """Return what the comparison on the test split says, or in words why there is none."""
+    if not verdict and not words:
         return ""
     rows = [(name, f"{value:z.6g}" if isinstance(value, float) else str(value)) for name, value in verdict.items()]
-    return f"<h2>Verdict</h2>\n{table((), rows)}"
+    said = f"<p>{escape(words[:1].upper() + words[1:])}.</p>\n" if words else ""
+    return f"<h2>Verdict</h2>\n{said}{table((), rows) if rows else ''}"
+
+
+def front_part(sweep: Sweep, trials: Sequence[Trial]) -> str:
+    """Return the table of the Pareto front, the best by the first objective on top; nothing with one objective."""
+    front = front_of(trials, sweep)[:MAX_ROWS] if len(sweep.objectives) > 1 else []
+    if not front:
+        return ""
+    rows = [(str(one.number or "present"), *figures_in(one, sweep)) for one in front]
+    note = '<p class="note">No trial is better than one of these in all of the objectives.</p>'
+    return f"<h2>Front</h2>\n{table(('trial', *sweep.figures), rows)}\n{note}"
+
+
+def figures_in(trial: Trial, sweep: Sweep) -> list[str]:
+    """Return all that a trial is judged by, as cells of a table."""
+    return [in_digits(figure_of(trial, name, sweep)) for name in sweep.figures]
 
 
 def picture(path: Path, inches: float) -> str:
@@ -107,9 +131,9 @@ def picture(path: Path, inches: float) -> str:
     )
 
 
-def settings_table(sweep: Sweep, trials: Sequence[Trial]) -> str:
+def settings_table(sweep: Sweep, trials: Sequence[Trial], chosen: Trial | None) -> str:
     """Return what was tried for each setting, its present value, and that of the best trial."""
-    best = [trial for trial, _ in ranked(trials, minimizes=sweep.minimizes)[:1]]
+    best = [chosen] if chosen is not None else []
     present = [trial for trial in trials if trial.number == PRESENT]
     head = ("setting", "tried", *("present" for _ in present), *(f"trial {trial.number}, the best" for trial in best))
     rows = [
@@ -143,22 +167,21 @@ def trials_part(sweep: Sweep, trials: Sequence[Trial]) -> str:
     if not trials:
         return ""
     order = list[State](KINDS)
-    sign = 1 if sweep.minimizes else -1
 
-    def rank(trial: Trial) -> tuple[int, float, int]:
-        value = sign * trial.value if is_finite(trial.value) else math.inf
-        return order.index(trial.state), value, trial.number
+    def rank(trial: Trial) -> tuple[int, bool, float, int]:
+        is_beyond = trial.state == "done" and not is_within(trial, sweep)
+        return order.index(trial.state), is_beyond, costs_of(trial, sweep)[0], trial.number
 
     kept = sorted(trials, key=rank)[:MAX_ROWS]
     names = short_names([*sweep.space, *(path for trial in kept for path in trial.settings)])
     present = next((trial.settings for trial in trials if trial.number == PRESENT), {})
     has_reasons = any(trial.reason for trial in kept)
-    head = ("trial", "", sweep.objective, "seconds", "settings that differ", *(["reason"] if has_reasons else []))
+    head = ("trial", "", *sweep.figures, "seconds", "settings that differ", *(["reason"] if has_reasons else []))
     rows = [
         (
             str(trial.number),
             trial.state,
-            "" if trial.value is None else f"{trial.value:z.5g}",
+            *figures_in(trial, sweep),
             f"{trial.seconds:,.1f}",
             differing(trial, present, names),
             *([cut(trial.reason)] if has_reasons else []),

@@ -58,9 +58,21 @@ def study_of(plan: Plan) -> str:
     locked = locked_stages(plan.root)
     settings = {stage: section_of(plan.recipe, stage).model_dump(mode="json") for stage in order[: last + 1]}
     settings["drawn by"] = {"version": VERSION, "optuna": version("optuna")}
-    settings["sweep"] = plan.sweep.model_dump(mode="json", exclude={"trials", "limit_s", "workers"})
+    settings["sweep"] = section_in(plan.sweep)
+    if plan.sweep.is_exported:
+        settings["served by"] = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
     inputs = {stage: digest_of(Layout(plan.root, plan.name, stage).artifact) or "" for stage in order[:first]}
     for stage in order[first : last + 1]:
         for dep in locked.get(f"{stage}@{plan.name}", {}).get("deps", []):
             inputs[f"{stage} {dep['path']}"] = str(dep.get("md5"))
     return fingerprint_of(settings, inputs)
+
+
+def section_in(sweep: Sweep) -> dict[str, Any]:
+    """Return what makes a study of the section `sweep`; what is not said stands there as before it could be."""
+    section = sweep.model_dump(mode="json", exclude={"trials", "limit_s", "workers", "schedule"})
+    if not sweep.constraints:
+        del section["constraints"]
+    if sweep.direction is None and len(sweep.objectives) == 1 and sweep.minimizes and "loss" not in sweep.objectives[0]:
+        section["direction"] = "minimize"  # it was maximized once
+    return section

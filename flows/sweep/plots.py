@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,11 +15,13 @@ from matplotlib.ticker import MaxNLocator
 from components.params.sweep import Sweep
 from components.plumbing.pages import LIGHT
 from components.plumbing.plots import BASELINE, CLASS, CONTROL, INK, MAJORITY, MAX_LABEL, MODEL, save, shown, style
+from flows.sweep.front import is_finite, ranked
+from flows.sweep.pareto import draw_pareto
 from flows.sweep.scales import OFF, Scale, scale_of
 from flows.sweep.trials import PRESENT, State, Trial
 
 ALARM, AXIS = LIGHT["alarm"], "#8a94a0"
-NAMES = ("history", "curves", "importance", "parallel")
+NAMES = ("pareto", "history", "curves", "importance", "parallel")
 MARKS: Mapping[State, tuple[str, str, float]] = {"done": ("o", MODEL, 5), "pruned": ("v", CONTROL, 5),
                                                  "failed": ("X", ALARM, 7)}  # fmt: skip
 WIDTH = 5.2
@@ -37,7 +39,7 @@ FAR = 3.0
 
 
 def draw_plots(
-    folder: Path, sweep: Sweep, trials: Sequence[Trial], importances: Mapping[str, float]
+    folder: Path, sweep: Sweep, trials: Sequence[Trial], importances: Mapping[str, float], *, best: Trial | None
 ) -> dict[Path, float]:
     """Write each plot that there are figures for into the folder as a PNG, and take away an old one that there are none
     for; return the paths and widths, in inches."""
@@ -45,6 +47,7 @@ def draw_plots(
     written: dict[Path, float] = {}
     with style():
         figures = (
+            draw_pareto(sweep, ordered, best=best),
             draw_history(sweep, ordered),
             draw_curves(sweep, ordered),
             draw_importance(sweep, importances),
@@ -60,23 +63,16 @@ def draw_plots(
     return written
 
 
-def ranked(trials: Iterable[Trial], *, minimizes: bool) -> list[tuple[Trial, float]]:
-    """Return the finished trials that have a finite objective, with it, the best first; of equals the earliest."""
-    found = [(trial, value) for trial in trials if trial.state == "done" and is_finite(value := trial.value)]
-    return sorted(found, key=lambda one: (one[1] if minimizes else -one[1], one[0].number))
-
-
-def is_finite(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
-
-
 def short_names(paths: Iterable[str]) -> dict[str, str]:
     """Return for each path its shortest end that no other has and that says something."""
     known = list(dict.fromkeys(paths))
     found: dict[str, str] = {}
     for path in known:
         keys = path.split(".")
-        ends = (".".join(keys[-length:]) for length in range(2 if keys[-1] in VAGUE else 1, len(keys)))
+        ends = (
+            ".".join(keys[-length:])
+            for length in range(2 if keys[-1] in VAGUE or keys[-1].isdecimal() else 1, len(keys))
+        )
         found[path] = next((end for end in ends if sum(f".{one}".endswith(f".{end}") for one in known) == 1), path)
     return found
 
@@ -111,8 +107,8 @@ def within(value: float | None, span: tuple[float, float], *, minimizes: bool) -
     return min(max(value, low), high)
 
 
-def better(sweep: Sweep) -> str:
-    return f"{shown(sweep.objective, 0, what='objective')} ({'lower' if sweep.minimizes else 'higher'} is better)"
+def better(name: str, *, minimizes: bool) -> str:
+    return f"{shown(name, 0, what='objective')} ({'lower' if minimizes else 'higher'} is better)"
 
 
 def draw_history(sweep: Sweep, trials: Sequence[Trial]) -> Figure | None:
@@ -121,7 +117,7 @@ def draw_history(sweep: Sweep, trials: Sequence[Trial]) -> Figure | None:
     if not values:
         return None
     minimizes = sweep.minimizes
-    present = [value for trial, value in ranked(trials, minimizes=minimizes) if trial.number == PRESENT]
+    present = [value for trial, value in ranked(trials, sweep) if trial.number == PRESENT]
     present = [min(max(value, -LARGEST), LARGEST) for value in present]
     low, high = span_of(values, minimizes=minimizes)
     low, high = min([low, *present]), max([high, *present])
@@ -141,11 +137,12 @@ def draw_history(sweep: Sweep, trials: Sequence[Trial]) -> Figure | None:
             numbers, heights, marker, ms=size, color=colour, mec="white", mew=0.5, alpha=0.85, clip_on=False, zorder=3,
             label=f"{state} ({len(of_state)})",
         )  # fmt: skip
-    draw_best_so_far(axes, trials, minimizes=minimizes)
+    draw_best_so_far(axes, sweep, trials)
     for value in present:
         axes.axhline(value, color=BASELINE, lw=1.6, ls="--", label=f"present settings ({value:.4g})")
     last = max(trial.number for trial in trials)
-    axes.set(xlim=(-0.5 - last / 60, last + 0.5 + last / 60), ylim=span, ylabel=better(sweep), title="Trials")
+    axes.set(xlim=(-0.5 - last / 60, last + 0.5 + last / 60), ylim=span, title="Trials")
+    axes.set_ylabel(better(sweep.objectives[0], minimizes=minimizes))
     where = "top" if minimizes else "bottom"
     axes.set_xlabel(f"trial (at the {where} edge: {num_edge} far worse, or without a value)" if num_edge else "trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -153,12 +150,12 @@ def draw_history(sweep: Sweep, trials: Sequence[Trial]) -> Figure | None:
     return figure
 
 
-def draw_best_so_far(axes: Axes, trials: Sequence[Trial], *, minimizes: bool) -> None:
+def draw_best_so_far(axes: Axes, sweep: Sweep, trials: Sequence[Trial]) -> None:
     numbers, best = list[int](), list[float]()
-    for trial, value in sorted(ranked(trials, minimizes=minimizes), key=lambda one: one[0].number):
+    for trial, value in sorted(ranked(trials, sweep), key=lambda one: one[0].number):
         numbers.append(trial.number)
         clipped = min(max(value, -LARGEST), LARGEST)
-        best.append((min if minimizes else max)([*best[-1:], clipped]))
+        best.append((min if sweep.minimizes else max)([*best[-1:], clipped]))
     if best:
         last = max(trial.number for trial in trials)
         axes.step(
@@ -181,7 +178,13 @@ def draw_importance(sweep: Sweep, importances: Mapping[str, float]) -> Figure | 
     for place, value in zip(places, values, strict=True):
         axes.text(max(value, 0), place, f" {value:.2f}", va="center", fontsize=8.5)
     axes.set_yticks(places, [names[path] for path, _ in largest], fontsize=9)
-    axes.set(ylim=(len(largest) - 0.4, -0.6), xlabel="share of the objective's spread", title="What matters")
+    axes.set(
+        ylim=(len(largest) - 0.4, -0.6),
+        xlabel="share of the objective's spread"
+        if len(sweep.objectives) == 1
+        else f"share of {sweep.objectives[0]}'s spread",
+        title="What matters",
+    )
     axes.set_xlim(min(0, *values), 1.12 * max(*values, 0) or 1)
     axes.grid(False, axis="y")
     return figure
@@ -191,7 +194,7 @@ def draw_parallel(sweep: Sweep, trials: Sequence[Trial], importances: Mapping[st
     """Draw each trial as a line across an axis for each setting, the MAX_AXES most important where there are more, and
     one for the objective; the darker the better."""
     minimizes = sweep.minimizes
-    best_first = ranked(trials, minimizes=minimizes)
+    best_first = ranked(trials, sweep)
     if not best_first:
         return None
     important = sorted(sweep.space, key=lambda path: -importances.get(path, 0))[:MAX_AXES]
@@ -218,7 +221,7 @@ def draw_parallel(sweep: Sweep, trials: Sequence[Trial], importances: Mapping[st
         axes.plot([*line(trial), height(value)], label=label, zorder=4, ms=6, mec="white", **look)
     for place, scale in enumerate([*scales, Scale.of_numbers(span)]):
         draw_axis(axes, place, scale)
-    titles = [*(folded(names[path]) for path in paths), folded(shown(sweep.objective, 0, what="objective"))]
+    titles = [*(folded(names[path]) for path in paths), folded(shown(sweep.objectives[0], 0, what="objective"))]
     axes.set_xticks(range(len(titles)), titles, fontsize=9)
     axes.tick_params(axis="x", length=0, labeltop=True, labelbottom=False)
     axes.set(xlim=(-0.45, len(titles) - 0.6), ylim=(-0.2 if any(s.off for s in scales) else -0.05, 1.05), yticks=[])
@@ -294,20 +297,20 @@ def draw_curves(sweep: Sweep, trials: Sequence[Trial]) -> Figure | None:
         axes.add_collection(lines, autolim=False)
         ends = np.concatenate([one[-1:] for one in points])
         axes.plot(*ends.T, marker=MARKS[state][0], ls="", ms=3.5, color=colour)
-    best_first = ranked(trials, minimizes=sweep.minimizes)
+    best_first = ranked(trials, sweep)
     for trial, _, label, look in marked(best_first) if best_first else ():
         if len(curves[trial.number]):
             axes.plot(*curves[trial.number].T, label=label, ms=4, mec="white", mew=0.5, zorder=4, **look)
     epochs, values = np.concatenate(list(curves[trial.number] for trial in there)).T
-    low, high = span_of(list(values), minimizes=sweep.minimizes)
+    low, high = span_of(list(values), minimizes=sweep.minimizes_followed)
     pad = 0.04 * (high - low)
     first, last = float(epochs.min()), float(epochs.max())
     beside = 0.03 * (last - first) or 0.5
     if (epochs % 1 == 0).all():
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(
-        xlim=(first - beside, last + beside), ylim=(low - pad, high + pad), xlabel="epoch", ylabel=better(sweep),
-        title="Course of each trial",
+        xlim=(first - beside, last + beside), ylim=(low - pad, high + pad), xlabel="epoch",
+        ylabel=better(sweep.followed, minimizes=sweep.minimizes_followed), title="Course of each trial",
     )  # fmt: skip
     figure.legend(loc="outside lower center", ncols=2)
     return figure

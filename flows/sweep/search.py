@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.params.sweep import Sweep
+from components.params.sweep import SIZE, SPEED, SPEEDUP, Sweep
 from components.plumbing.artifacts import REPORT, fingerprint_of, read_json, write_json
-from components.plumbing.errors import ArtifactError
+from components.plumbing.errors import ArtifactError, ConstraintsError, InputError
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.plumbing.logs import say
@@ -23,18 +23,15 @@ from components.recipes import parse_recipe, section_of
 from components.tracking.store import Store
 from flows.pipeline.run import run_pipeline
 from flows.sweep.clock import Clock
+from flows.sweep.front import best_of, figure_of, front_of, in_digits
 from flows.sweep.page import write_page
 from flows.sweep.plan import Plan, plan_of, study_of
-from flows.sweep.space import (
-    check_objective,
-    for_a_trial,
-    present_of,
-    with_settings,
-)
-from flows.sweep.study import Study, best_of, rungs_of
+from flows.sweep.served import SpeedTest, compression_trial, drop_served, export_served
+from flows.sweep.space import brief, check_figures, for_a_trial, present_of, with_settings
+from flows.sweep.study import Study, rungs_of
 from flows.sweep.tracking import SweepRun
 from flows.sweep.trials import PRESENT, Trial, figures_on_validation, read_trial, write_trial
-from flows.sweep.verdict import compare
+from flows.sweep.verdict import compare, words_of
 from flows.sweep.work import EXAMINED, Places, curve_of, drop_models, examine, snapshot
 from flows.sweep.worker import SPEC
 from flows.sweep.workers import workers_for
@@ -51,6 +48,9 @@ class Found:
     places: Places
     trials: Sequence[Trial]
     """The trials that have ended, by their number; the first stands for the present settings."""
+    best: Trial | None
+    """The trial that was chosen from the front, by the first objective where nobody named it; None where none is within
+    the constraints."""
     verdict: Mapping[str, Any]
     """The comparison of the best settings with the present ones on the test split; empty where these are the best, or
     where the task has no such comparison."""
@@ -62,18 +62,34 @@ class Found:
         return self.trials[PRESENT]
 
     @property
-    def best(self) -> Trial:
-        return best_of(self.trials, minimizes=self.plan.sweep.minimizes)
+    def front(self) -> list[Trial]:
+        return front_of(self.trials, self.plan.sweep)
+
+    @property
+    def words(self) -> str:
+        return words_of(self.trials, self.best, self.plan.sweep, self.verdict)
 
     @property
     def changes(self) -> dict[str, Any]:
         """The settings of the best trial that are not the present ones."""
         present = present_of(self.plan.sweep, self.plan.raw)
-        return {path: value for path, value in self.best.settings.items() if value != present.get(path, ...)}
+        best = self.best.settings if self.best else {}
+        return {path: value for path, value in best.items() if value != present.get(path, ...)}
+
+    def check(self) -> None:
+        """Raise ConstraintsError where no trial is within the constraints."""
+        if self.best is None:
+            raise ConstraintsError(f"{self.plan.name}: {self.words}", report={"trials": len(self.trials)})
 
 
-def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lambda: None) -> Found:
-    """Carry on the sweep of a recipe, or begin it, until its budget is used up; return what it found."""
+def search(
+    root: Path, name: str, *, chosen: int | None = None, wait_for_prefect: Callable[[], None] = lambda: None
+) -> Found:
+    """Carry on the sweep of a recipe, or begin it, until its budget is used up; return what it found.
+
+    `chosen` names a trial of the front, in place of the one with the best first objective; InputError where it is not
+    on it.
+    """
     plan = plan_of(root, name)
     with hold(root, f"{name}.sweep", doing=f"modelyard sweep {name}", wait=False), ended_by_sigterm():
         say(f"{name}: the present settings first, up to {plan.judged}")
@@ -84,7 +100,7 @@ def search(root: Path, name: str, *, wait_for_prefect: Callable[[], None] = lamb
         places = Places(root, name, folder)
         snapshot(places, plan.judged)
         present = present_trial(plan, places)
-        return carry_on(plan, places, present)
+        return carry_on(plan, places, present, chosen=chosen)
 
 
 @contextmanager
@@ -97,9 +113,12 @@ def ended_by_sigterm() -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
+def carry_on(plan: Plan, places: Places, present: Trial, *, chosen: int | None) -> Found:
     """Run what is left of the trials, wave by wave, and compare the best with the present settings."""
     sweep = plan.sweep
+    speed_test = SpeedTest(places, plan.recipe, judged=plan.judged) if sweep.is_timed else None
+    if speed_test:
+        present = valued(speed_test.time_present(present), sweep)
     study = Study(places.folder, plan.name, sweep, plan.raw)
     study.begin(present)
     run = SweepRun(Store(plan.root, plan.name), places.folder.name, sweep.model_dump(mode="json"))
@@ -109,20 +128,24 @@ def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
         for frozen in study.trials[1:]:
             if (known := read_trial(places.trial(frozen.number))) is not None:
                 trials[known.number] = noted(run, places, known, sweep)
-        run_waves(plan, places, study, run, trials)
+        run_waves(plan, places, study, run, trials, speed_test)
         ordered = [trials[number] for number in sorted(trials)]
-        best = best_of(ordered, minimizes=sweep.minimizes)
+        best = choose(ordered, sweep, chosen)
         verdict = verdict_on(plan, places, best)
+        found = Found(plan, places, ordered, best, verdict, run.run_id)
         drawn = write_page(
-            places.folder / "report", plan.name, sweep, ordered, study.importances(), verdict=verdict or None
-        )
+            places.folder / "report", plan.name, sweep, ordered, study.importances(), verdict=verdict, best=best,
+            words=found.words,
+        )  # fmt: skip
         gains = {f"test.{key}": float(value) for key, value in verdict.items() if isinstance(value, int | float)}
+        if best is not None:
+            gains |= {f"best.{name}": figure_of(best, name, sweep) or 0.0 for name in sweep.figures}
         run.end(
             "FINISHED", files=[places.folder / "report/report.html", *drawn],
-            figures=gains | {f"best.{sweep.objective}": best.value or 0.0, "trials": len(ordered)},
+            figures=gains | {"trials": len(ordered), "front": len(found.front)},
         )  # fmt: skip
         status = ""
-        return Found(plan, places, ordered, verdict, run.run_id)
+        return found
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -132,7 +155,19 @@ def carry_on(plan: Plan, places: Places, present: Trial) -> Found:
                 run.end(status, files=[], figures={})
 
 
-def run_waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: dict[int, Trial]) -> None:
+def choose(trials: Sequence[Trial], sweep: Sweep, number: int | None) -> Trial | None:
+    """Return the trial of this number, or the best by the first objective; InputError where it is not on the front."""
+    if number is None:
+        return best_of(trials, sweep)
+    front = {trial.number: trial for trial in front_of(trials, sweep)}
+    if number not in front:
+        raise InputError(f"trial {number} is not on the front; on it are {', '.join(map(str, front)) or 'none'}")
+    return front[number]
+
+
+def run_waves(
+    plan: Plan, places: Places, study: Study, run: SweepRun, trials: dict[int, Trial], speed_test: SpeedTest | None
+) -> None:
     """Run waves until the budget is used up, adding what ends to `trials`."""
     sweep = plan.sweep
     clock = Clock(places.folder / CLOCK, sweep.limit_s)
@@ -141,7 +176,7 @@ def run_waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: d
     def ended(trial: Trial) -> None:
         trials[trial.number] = noted(run, places, trial, sweep)
         clock.tick()
-        say(line_of(trial, best_of(list(trials.values()), minimizes=sweep.minimizes), sweep))
+        say(line_of(trial, list(trials.values()), sweep))
 
     with clock, workers_for(plan.root, places.folder, count=count, threads=sweep.threads) as workers:
         while clock.has_time() and (wave := study.wave()):
@@ -154,20 +189,33 @@ def run_waves(plan: Plan, places: Places, study: Study, run: SweepRun, trials: d
                 ended(trial)
             todo = [number for number in wave if number not in trials]
             workers.run(todo, ended=ended, may_start=clock.has_time)
+            if speed_test is not None:
+                for number in sorted(wave.keys() & trials.keys()):
+                    trials[number] = noted(run, places, timed(speed_test, trials[number], sweep), sweep)
             if any(number not in trials for number in wave):
                 return  # the time is over
             study.tell([trials[number] for number in wave])
-            drop_models(
-                places, trials.values(), plan.judged, kept=best_of(list(trials.values()), minimizes=sweep.minimizes)
-            )
+            drop_models(places, trials.values(), kept=front_of(trials.values(), sweep))
+            drop_served(places, wave)
+
+
+def timed(speed_test: SpeedTest, trial: Trial, sweep: Sweep) -> Trial:
+    """Return a trial with the speed of what would be served of it."""
+    if trial.run_id:  # of before, or the same as an earlier one
+        return trial
+    trial = speed_test.time(trial, first_objective=sweep.objectives[0])
+    if trial.state == "done":
+        say(f"trial {trial.number}: {trial.figures[SPEEDUP]:.3g} times the speed of the present settings' model")
+    return trial
 
 
 def write_spec(plan: Plan, places: Places, number: int, settings: Mapping[str, Any], before: Sequence[Trial]) -> None:
     """Write all that a trial is, for the process that runs it; `before` are the trials of the waves before."""
-    precision = precision_of(places, plan.judged)
+    precision, sweep = precision_of(places, plan.judged), plan.sweep
     write_json(places.trial(number) / SPEC, {
-        "recipe": plan.name, "settings": dict(settings), "judged": plan.judged, "objective": plan.sweep.objective,
-        "minimizes": plan.sweep.minimizes, "rungs": rungs_of(plan.sweep, before),
+        "recipe": plan.name, "settings": dict(settings), "judged": plan.judged, "objective": sweep.objectives[0],
+        "followed": sweep.followed, "minimizes": sweep.minimizes_followed, "rungs": rungs_of(sweep, before),
+        "measured": [name for name in sweep.figures if not SPEED.fullmatch(name)], "is_exported": sweep.is_exported,
         "changed": for_a_trial(plan.raw, settings, precision=precision),
         "present": for_a_trial(plan.raw, {}, precision=precision),
     })  # fmt: skip
@@ -187,10 +235,10 @@ def copied(places: Places, wave: Mapping[int, Mapping[str, Any]], before: Sequen
 
 
 def noted(run: SweepRun, places: Places, trial: Trial, sweep: Sweep) -> Trial:
-    """Make the run of a trial in MLflow where it has none yet; return the trial with it."""
-    if trial.run_id:
+    """Make the run of a trial in MLflow where it has none yet and all is measured; return the trial with it."""
+    if trial.run_id or (trial.state == "done" and any(figure_of(trial, one, sweep) is None for one in sweep.figures)):
         return trial
-    trial = replace(trial, run_id=run.note(trial, sweep.objective))
+    trial = replace(trial, run_id=run.note(trial, sweep.followed))
     write_trial(places.trial(trial.number), trial)
     return trial
 
@@ -199,15 +247,27 @@ def present_trial(plan: Plan, places: Places) -> Trial:
     """Return the present settings as a trial that has ended: they ran before the sweep."""
     if known := read_trial(places.trial(PRESENT)):
         return known
+    sweep = plan.sweep
     report: dict[str, Any] = read_json(places.present / plan.judged / REPORT)
-    check_objective(plan.sweep, report)
     figures = figures_on_validation(report)
+    check_figures(sweep, report, unit=unit_of(plan, places) if sweep.is_exported else "")
+    if sweep.is_exported:
+        say(f"{plan.name}: what would be served of the present settings")
+        figures[SIZE] = export_served(places, PRESENT, plan.recipe, judged=plan.judged)
     trial = Trial(
-        PRESENT, present_of(plan.sweep, plan.raw), "done", figures[plan.sweep.objective], figures,
-        curve_of(places.present / plan.judged, plan.sweep.objective),
+        PRESENT, present_of(sweep, plan.raw), "done", figures.get(sweep.objectives[0]), figures,
+        curve_of(places.present / plan.judged, sweep.followed),
     )  # fmt: skip
     write_trial(places.trial(PRESENT), trial)
     return trial
+
+
+def unit_of(plan: Plan, places: Places) -> str:
+    return compression_trial(places, PRESENT, plan.recipe, judged=plan.judged).unit
+
+
+def valued(trial: Trial, sweep: Sweep) -> Trial:
+    return replace(trial, value=trial.figures.get(sweep.objectives[0]))
 
 
 def precision_of(places: Places, judged: str) -> str:
@@ -215,18 +275,19 @@ def precision_of(places: Places, judged: str) -> str:
     return str(report.get("precision", "fp32"))
 
 
-def verdict_on(plan: Plan, places: Places, best: Trial) -> dict[str, Any]:
+def verdict_on(plan: Plan, places: Places, best: Trial | None) -> dict[str, Any]:
     """Compare the best trial with the present settings on the test split, once for each that becomes the best."""
-    if best.number == PRESENT:
+    if best is None or best.number == PRESENT:
         return {}
     locked = locked_stages(plan.root).get(f"{EXAMINED}@{plan.name}", {}).get("deps", [])
     code = {dep["path"]: str(dep.get("md5")) for dep in locked if not dep["path"].startswith("artifacts/")}
     judge = section_of(plan.recipe, EXAMINED).model_dump(mode="json")
     key = fingerprint_of({"judge": judge, "trial": best.number}, code)
+    known: dict[str, dict[str, Any]] = {}
     with suppress(ArtifactError):
-        known: dict[str, Any] = read_json(places.folder / VERDICT)
-        if known["key"] == key:
-            return known["verdict"]
+        known = read_json(places.folder / VERDICT)
+    if key in known:
+        return known[key]
     say(f"{plan.name}: trial {best.number} and the present settings, on the test split")
     results = [
         examine(places, number, recipe, judged=plan.judged)
@@ -238,16 +299,22 @@ def verdict_on(plan: Plan, places: Places, best: Trial) -> dict[str, Any]:
     params: Any = plan.recipe.evaluate
     metric = getattr(getattr(params, "gate", None), "metric", "") or ""
     verdict = compare(*results, metric=metric, bootstrap=params.bootstrap)
-    write_json(places.folder / VERDICT, {"key": key, "verdict": verdict})
+    write_json(places.folder / VERDICT, {**known, key: verdict})
     return verdict
 
 
-def line_of(trial: Trial, best: Trial, sweep: Sweep) -> str:
-    """Return a trial in one line, for the terminal."""
-    drawn = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in trial.settings.items())
-    value = "" if trial.value is None else f" {sweep.objective} {trial.value:.4g}"
+def line_of(trial: Trial, trials: Sequence[Trial], sweep: Sweep) -> str:
+    """Return a trial in one line, for the terminal, with what is best of the trials so far."""
+    drawn = ", ".join(f"{brief(path)} {value}" for path, value in trial.settings.items())
+    names = [name for name in sweep.figures if figure_of(trial, name, sweep) is not None]
+    value = "".join(f" {name} {in_digits(figure_of(trial, name, sweep))}" for name in names)
     why = f" ({trial.reason})" if trial.reason and trial.state != "done" else ""
+    best = best_of(trials, sweep)
+    said = "none is within the constraints yet"
+    if best is not None and len(sweep.objectives) == 1:
+        said = f"the best is {best.value:.4g} of trial {best.number}"
+    elif best is not None:
+        said = f"on the front so far: {', '.join(str(one.number) for one in front_of(trials, sweep))}"
     return (
-        f"trial {trial.number} of {sweep.trials - 1} {trial.state}{value}{why}  {drawn}  {trial.seconds:.1f} s; "
-        f"the best is {best.value:.4g} of trial {best.number}"
+        f"trial {trial.number} of {sweep.trials - 1} {trial.state}{value}{why}  {drawn}  {trial.seconds:.1f} s; {said}"
     )

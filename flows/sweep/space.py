@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.params import Recipe
-from components.params.sweep import Choice, Range, Sweep, Value
+from components.params.sweep import SIZE, SPEEDUP, Choice, Range, Sweep, Value
 from components.plumbing.errors import InputError, ParamsError, did_you_mean
 from components.recipes import parse_recipe, stages
 
@@ -30,9 +30,13 @@ NOT_SEARCHED = {
 
 
 def value_at(raw: Any, path: str) -> Any:
-    """Return the value at a dotted path of a recipe; None where there is none."""
+    """Return the value at a dotted path of a recipe, where a number names an entry of a list; None where there is
+    none."""
     for key in path.split("."):
-        raw = raw.get(key) if isinstance(raw, dict) else None
+        if isinstance(raw, list):
+            raw = raw[int(key)] if key.isdecimal() and int(key) < len(raw) else None
+        else:
+            raw = raw.get(key) if isinstance(raw, dict) else None
     return raw
 
 
@@ -40,7 +44,15 @@ def has(raw: Mapping[str, Any], path: str) -> bool:
     """Return whether a recipe has a setting at a dotted path, null included."""
     parent, _, last = path.rpartition(".")
     section = value_at(raw, parent)
+    if isinstance(section, list):
+        return last.isdecimal() and int(last) < len(section)
     return isinstance(section, dict) and last in section
+
+
+def brief(path: str) -> str:
+    """Return the last key of a path, with that of its list where it is a number."""
+    keys = path.split(".")
+    return ".".join(keys[-2:] if keys[-1].isdecimal() else keys[-1:])
 
 
 def with_settings(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,8 +62,8 @@ def with_settings(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[s
         *parents, last = path.split(".")
         node: Any = changed
         for key in parents:
-            node = node[key]
-        node[last] = value
+            node = node[int(key) if isinstance(node, list) else key]
+        node[int(last) if isinstance(node, list) else last] = value
     return changed
 
 
@@ -80,9 +92,10 @@ def check_space(name: str, raw: Mapping[str, Any], sweep: Sweep) -> None:
             raise ParamsError(f"{where}: '{path}' is no setting of {', '.join(SEARCHED)}, which are searched")
         if SEARCHED.index(section) > SEARCHED.index(judged):
             raise ParamsError(f"{where}: '{path}' takes no effect: {judged} is this recipe's last training")
-        if section == "preprocess" and judged == "pretrain" and "bits_per_byte" not in sweep.objective:
+        by_token = [name for name in sweep.figures if name.startswith("validation_") and "per_byte" not in name]
+        if section == "preprocess" and judged == "pretrain" and by_token:
             raise ParamsError(
-                f"{where}: with other tokens ('{path}') {sweep.objective} is of other things; take an objective by the "
+                f"{where}: with other tokens ('{path}') {by_token[0]} is of other things; take an objective by the "
                 "byte, such as validation_bits_per_byte, or leave preprocess as it is"
             )
         for start, why in NOT_SEARCHED.items():
@@ -200,13 +213,17 @@ def is_within(one: Choice | Range, value: Any) -> bool:
     return is_number and math.isfinite(value) and one.ends[0] <= value <= one.ends[1]
 
 
-def check_objective(sweep: Sweep, figures: Mapping[str, Any]) -> None:
-    """Raise InputError where the training measures no such figure on the validation split."""
+def check_figures(sweep: Sweep, report: Mapping[str, Any], *, unit: str = "") -> None:
+    """Raise InputError where a trial is to be judged by what neither the training measures on the validation split nor
+    is measured of what is served; `unit` is what the task's speed counts, where that is known."""
     known = sorted(
-        name for name, value in figures.items() if name.startswith("validation_") and isinstance(value, int | float)
+        name for name, value in report.items() if name.startswith("validation_") and isinstance(value, int | float)
     )
-    if sweep.objective not in known:
-        raise InputError(
-            f"sweep.objective is '{sweep.objective}'{did_you_mean(sweep.objective, known)}, which this training does "
-            f"not measure; it measures {', '.join(known) or 'nothing on the validation split'}"
-        )
+    known += [SIZE, SPEEDUP, *([f"{unit}_per_s"] if unit else [])]
+    for name in sweep.figures:
+        if name not in known:
+            key = "objective" if name in sweep.objectives else "constraints"
+            raise InputError(
+                f"sweep.{key} names '{name}'{did_you_mean(name, known)}, which this training does not measure; it "
+                f"measures {', '.join(known)}"
+            )

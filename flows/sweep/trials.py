@@ -24,11 +24,12 @@ class Trial:
     """The values that were tried, by their path below the recipe."""
     state: State
     value: float | None = None
-    """The objective; of a trial that was pruned, its best until then. None of one that failed."""
+    """The first objective; of a trial that was pruned, its best until then. None of one that failed, and of one that is
+    not timed yet where it is a speed."""
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
-    """The figures of the validation split, by name."""
+    """The figures of the validation split, and of what would be served, by name."""
     curve: tuple[tuple[float, float], ...] = ()
-    """The objective after each look, by epoch."""
+    """The first objective of the validation split after each look, by epoch."""
     seconds: float = 0.0
     reason: str = ""
     """Why it was pruned, or failed."""

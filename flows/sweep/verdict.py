@@ -1,6 +1,6 @@
 """The comparison of the best trial with the present settings, by what evaluate leaves of each row of the test split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from components.comparison.duel import paired
 from components.evaluate.bootstrap import Figures, Statistic, Weights
 from components.evaluate.classification.metrics import counting_metrics
 from components.params import Bootstrap
+from components.params.sweep import Sweep
 from components.plumbing.errors import ArtifactError
+from flows.sweep.front import figure_of, in_digits, misses_in_words, nearest_of
+from flows.sweep.trials import PRESENT, Trial
 
 PREDICTIONS, DOCUMENTS = "predictions.parquet", "documents.parquet"
 BITS = "bits_per_byte"
@@ -66,17 +69,50 @@ def of_language_models(present: pa.Table, winner: pa.Table, _metric: str) -> tup
     return BITS, -1.0, ours, theirs
 
 
-def in_words(found: Mapping[str, Any], *, num_trials: int, objective: str, validation: tuple[float, float]) -> str:
+def words_of(trials: Sequence[Trial], best: Trial | None, sweep: Sweep, verdict: Mapping[str, Any]) -> str:
+    """Return what came of a search, in plain words."""
+    if best is None:
+        nearest = nearest_of(trials, sweep)
+        near = f"; the nearest is trial {nearest.number}: {misses_in_words(nearest, sweep)}" if nearest else ""
+        return f"no trial is within the constraints{near}; move a limit, widen the space, or allow more trials"
+    present = next(trial for trial in trials if trial.number == PRESENT)
+    if best.number == PRESENT:
+        return "nothing was better than the present settings"
+    if not verdict:
+        said = (
+            "the two were not compared on the test split: evaluate leaves no answers by row for this task; the lead on "
+            f"the validation split is in part luck, as it is the best of {len(trials)}"
+        )
+    else:
+        both = (present.figures[sweep.followed], best.figures[sweep.followed])
+        said = in_words(
+            verdict, num_trials=len(trials), objective=sweep.followed, validation=both,
+            minimizes=sweep.minimizes_followed,
+        )  # fmt: skip
+    others = [
+        f"{name} {in_digits(theirs)} beside {in_digits(ours)}"
+        for name in sweep.figures
+        if name != sweep.followed
+        and (theirs := figure_of(best, name, sweep)) is not None
+        and (ours := figure_of(present, name, sweep)) is not None
+    ]
+    return "; ".join([said, *others])
+
+
+def in_words(
+    found: Mapping[str, Any], *, num_trials: int, objective: str, validation: tuple[float, float], minimizes: bool
+) -> str:
     """Return what a comparison says, in plain words; `validation` is the objective of the present settings and of the
     best trial on the validation split."""
     low, high = f"{found['gain_low']:+.4f}", f"{found['gain_high']:+.4f}"
     sure = "surely better" if found["is_surely_better"] else "not surely better: the interval holds 0"
     if found["gain_high"] < 0:
         sure = "surely worse"
-    there = abs(validation[1] - validation[0])
+    lead = (validation[0] - validation[1]) * (1 if minimizes else -1)
+    there = f"it led by {lead:.4f} of {objective}" if lead >= 0 else f"it was worse by {-lead:.4f} of {objective}"
+    luck = f"of which a part is luck, as it was the best of {num_trials}" if lead >= 0 else "given up for the others"
     return (
         f"on the {found['num_rows']:,} rows of the test split the best trial has {found['metric']} "
         f"{found['winner']:.4f} and the present settings {found['present']:.4f}, a gain of {found['gain']:+.4f} "
-        f"({low} to {high}), {sure}; on the validation split it led by {there:.4f} of {objective}, of which a part is "
-        f"luck, as it was the best of {num_trials}"
+        f"({low} to {high}), {sure}; on the validation split {there}, {luck}"
     )

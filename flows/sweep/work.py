@@ -232,9 +232,10 @@ def seconds_since(start: float) -> float:
     return round(time.monotonic() - start, 2)
 
 
-def drop_models(places: Places, trials: Iterable[Trial], judged: str, *, kept: Trial) -> None:
-    """Remove what the trials trained, but for one: a later best is trained again by `modelyard run`."""
+def drop_models(places: Places, trials: Iterable[Trial], *, kept: Iterable[Trial]) -> None:
+    """Remove what the trials trained, but for some: a later best is trained again by `modelyard run`."""
+    spared = {PRESENT, *(trial.number for trial in kept)}
     for trial in trials:
-        if trial.number not in (PRESENT, kept.number):
+        if trial.number not in spared:
             shutil.rmtree(places.trial(trial.number) / "artifacts", ignore_errors=True)
             shutil.rmtree(places.trial(trial.number) / "checkpoints", ignore_errors=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from components.params.sweep import SIZE
 from components.plumbing.artifacts import disk_full, is_of_full_disk, read_json
 from components.plumbing.environment import prepare_environment
 from components.plumbing.errors import ArtifactError, ModelyardError
@@ -20,6 +21,7 @@ from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.stopping import Stopping
 from components.recipes import parse_recipe
+from flows.sweep.served import export_served
 from flows.sweep.trials import Trial, figures_on_validation, read_trial, write_trial
 from flows.sweep.work import CURVE, Looks, Places, Pruned, run_trial, seconds_since
 
@@ -71,19 +73,22 @@ def outcome(places: Places, number: int, spec: dict[str, Any]) -> Trial:
     ended = read_trial(folder)
     if ended is not None:
         return ended
-    objective = spec["objective"]
-    looks = Looks(folder / CURVE, objective, minimizes=spec["minimizes"], rungs=spec["rungs"])
+    looks = Looks(folder / CURVE, spec["followed"], minimizes=spec["minimizes"], rungs=spec["rungs"])
     trial = Trial(number, spec["settings"], "failed")
     try:
+        recipe = parse_recipe(spec["recipe"], spec["changed"])
         report = run_trial(
-            places, number, parse_recipe(spec["recipe"], spec["changed"]),
-            present=parse_recipe(spec["recipe"], spec["present"]), judged=spec["judged"], looks=looks,
+            places, number, recipe, present=parse_recipe(spec["recipe"], spec["present"]), judged=spec["judged"],
+            looks=looks,
         )  # fmt: skip
         figures = figures_on_validation(report)
-        if objective in figures:
-            trial = replace(trial, state="done", value=figures[objective], figures=figures)
+        if spec["is_exported"]:
+            figures[SIZE] = export_served(places, number, recipe, judged=spec["judged"])
+        missing = [name for name in spec["measured"] if name not in figures]
+        if not missing:
+            trial = replace(trial, state="done", value=figures.get(spec["objective"]), figures=figures)
         else:
-            trial = replace(trial, reason=f"its {objective} is no finite number")
+            trial = replace(trial, reason=f"its {missing[0]} is no finite number")
     except Pruned as pruned:
         best = (min if spec["minimizes"] else max)(looks.curve.values())
         trial = replace(trial, state="pruned", value=best, reason=str(pruned))

@@ -42,7 +42,7 @@ PAUSES_S = (1.0, 2.0, 4.0)
 TOLD = ".modelyard/alerts"
 TITLES: dict[str, str] = {
     "failed_gate": "a gate failed", "drift": "drift", "crash": "a run crashed", "promotion": "the champion changed",
-    "test": "a test",
+    "sweep": "better settings were found", "test": "a test",
 }  # fmt: skip
 
 
@@ -324,6 +324,11 @@ def tell_of_champion(
     if state in ("promoted", "rolled back"):
         said = f"version {version} is the champion ({state}): {why}" if why else f"version {version} is the champion"
         send(root, Alert(recipe, "promotion", said, f"modelyard ledger {recipe}", flat(figures), run_id))
+
+
+def tell_of_settings(root: Path, recipe: str, said: str, changes: Mapping[str, Any], run_id: str) -> None:
+    """Tell of settings that a sweep found, with the command that writes them into params.yaml."""
+    send(root, Alert(recipe, "sweep", said, f"modelyard sweep {recipe} --apply", flat(changes), run_id))
 
 
 def tell_of_killed(root: Path, recipes: set[str]) -> None:

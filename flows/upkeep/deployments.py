@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def deployments_of(root: Path, *, pool: str | None = None, without: Collection[str] = ()) -> list["RunnerDeployment"]:
-    """Return one deployment for each schedule, of the flow `retrain` or `monitor`; the recipes
+    """Return one deployment for each schedule, of the flow `retrain`, `monitor` or `sweep`; the recipes
     of `without` are left out."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
@@ -25,10 +25,12 @@ def deployments_of(root: Path, *, pool: str | None = None, without: Collection[s
 
     from flows.upkeep.monitor import monitor
     from flows.upkeep.retrain import retrain
+    from flows.upkeep.sweep import sweep
 
-    run = {"retrain": retrain, "monitor": monitor}
-    # A second look at the same traffic is no use; a second retraining waits, and then finds what is new.
-    strategy = {"retrain": ConcurrencyLimitStrategy.ENQUEUE, "monitor": ConcurrencyLimitStrategy.CANCEL_NEW}
+    run = {"retrain": retrain, "monitor": monitor, "sweep": sweep}
+    # A second look at the same traffic is no use, and a second sweep would find the first at it; a second retraining
+    # waits, and then finds what is new.
+    strategy = dict.fromkeys(run, ConcurrencyLimitStrategy.CANCEL_NEW) | {"retrain": ConcurrencyLimitStrategy.ENQUEUE}
     return [
         RunnerDeployment.from_flow(
             run[due.flow],

@@ -19,6 +19,7 @@ TAG = "modelyard"
 DESCRIPTIONS = {
     "retrain": "Train {recipe} again, and promote what is not worse.",
     "monitor": "Compare what {recipe} is asked with what it was made from, and train it again on drift.",
+    "sweep": "Search better settings of {recipe}, and tell of them.",
 }
 
 
@@ -54,6 +55,8 @@ def schedules_of(root: Path, name: str) -> list[Due]:
         found.append(Due("retrain", name, recipe.schedule))
     if recipe.monitoring is not None and recipe.monitoring.schedule is not None:
         found.append(Due("monitor", name, recipe.monitoring.schedule))
+    if recipe.sweep is not None and recipe.sweep.schedule is not None:
+        found.append(Due("sweep", name, recipe.sweep.schedule))
     return found
 
 

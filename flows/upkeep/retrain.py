@@ -33,6 +33,7 @@ from flows.pipeline.running import known_by_its_process, time_limit
 from flows.pipeline.stage import StageOutcome
 from flows.telling.alerts import alerting, tell_of_champion, tell_of_crash
 from flows.upkeep.due import stand_for_overdue
+from flows.upkeep.sweep import followed_by_sweep
 
 logger = logging.getLogger(__name__)
 
@@ -79,21 +80,22 @@ def retrain(recipe: str, root: str = ".", cause: str = "schedule", limit_s: int 
     scheduled_s = settings.schedule.limit_s if settings.schedule else None
     started = time.monotonic()
     stand_for_overdue(folder)
-    with (
-        alerting(folder, recipe, where=f"modelyard retrain {recipe}", is_by_hand=cause == "by hand") as course,
-        known_by_its_process(folder),
-        hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),
-        comes_to_a_verdict(folder, recipe, cause=cause) as end,
-        time_limit(limit_s or scheduled_s, recipe),
-    ):
-        outcome = patiently(lambda: refreshed(folder, recipe))
-        course.run_id = outcome.parent_run_id
-        decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
-        done = summarised(outcome, decision, seconds=time.monotonic() - started)
-        end.state, end.why = done.state, done.why
-    figures, run_id = decision.figures, outcome.parent_run_id
-    tell_of_champion(folder, recipe, decision.state, decision.why, decision.version, figures, run_id)
-    get_run_logger().info("%s: %s (%s)", recipe, done.state, done.why)  # which Prefect's pages and a worker show
+    with followed_by_sweep(folder, recipe, settings, cause=cause, limit_s=limit_s or scheduled_s):
+        with (
+            alerting(folder, recipe, where=f"modelyard retrain {recipe}", is_by_hand=cause == "by hand") as course,
+            known_by_its_process(folder),
+            hold(folder, f"{recipe}.retrain", doing=f"modelyard retrain {recipe} ({cause})", wait=True),
+            comes_to_a_verdict(folder, recipe, cause=cause) as end,
+            time_limit(limit_s or scheduled_s, recipe),
+        ):
+            outcome = patiently(lambda: refreshed(folder, recipe))
+            course.run_id = outcome.parent_run_id
+            decision = patiently(lambda: champion_gate(folder, recipe, outcome.parent_run_id, cause))
+            done = summarised(outcome, decision, seconds=time.monotonic() - started)
+            end.state, end.why = done.state, done.why
+        figures, run_id = decision.figures, outcome.parent_run_id
+        tell_of_champion(folder, recipe, decision.state, decision.why, decision.version, figures, run_id)
+        get_run_logger().info("%s: %s (%s)", recipe, done.state, done.why)  # which Prefect's pages and a worker show
     return done
 
 

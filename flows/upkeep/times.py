@@ -26,14 +26,14 @@ MAX_TIMES = 1000
 class Due:
     """A flow that is run again and again for one recipe."""
 
-    flow: Literal["retrain", "monitor"]
+    flow: Literal["retrain", "monitor", "sweep"]
     recipe: str
     schedule: RunSchedule
 
     @property
     def key(self) -> str:
         """The schedule's place below the recipe in params.yaml."""
-        return "schedule" if self.flow == "retrain" else "monitoring.schedule"
+        return {"retrain": "schedule", "monitor": "monitoring.schedule", "sweep": "sweep.schedule"}[self.flow]
 
     def __str__(self) -> str:
         return f"{self.flow} {self.recipe}"

@@ -176,12 +176,47 @@ def test_best_is_written_into_params_and_runs(project: Path, found: dict[str, An
     run(["modelyard", "run", "tiny", "--until", "finetune"], project)
 
 
+def test_several_objectives_and_constraints_with_a_kill_in_between(project: Path) -> None:
+    kept = (project / "params.yaml").read_text(encoding="utf-8")
+    objective = ["validation_accuracy", "speedup", "size_bytes"]
+    section = {"space": SPACE, "trials": 4, "wave": 2, "workers": 2, "objective": objective, "sampler": "random"}
+    edit(project, "tiny.sweep", section)
+    sweep = subprocess.Popen(COMMAND, cwd=project, env=environment(), stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def timed() -> dict[str, Any]:
+        results = [json.loads(path.read_text()) for path in (project / ".modelyard/sweeps").rglob("result.json")]
+        return {one["number"]: one["figures"] for one in results if one["number"] and "speedup" in one["figures"]}
+
+    wait_for(timed, timeout_s=500)
+    sweep.kill()
+    sweep.wait()
+    before = timed()
+    found = json.loads(run(COMMAND, project).stdout)
+    assert [one["state"] for one in found["trials"]] == ["done"] * 4
+    assert {number: found["trials"][number]["figures"] for number in before} == before  # none was timed again
+    assert found["trials"][0]["figures"]["speedup"] == 1
+    assert found["best"]["number"] == found["front"][0]
+    assert (Path(found["report"]).parent / "pareto.png").is_file()
+    edit(project, "tiny.sweep", section | {"trials": 1, "constraints": {"size_bytes": {"max": 1.0}}})
+    done = run(COMMAND, project, check=False)
+    (project / "params.yaml").write_text(kept, encoding="utf-8")
+    assert done.returncode == 3
+    assert "no trial is within the constraints; the nearest is trial 0: size_bytes" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["best"], told["front"]) == (None, [])
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [
         (None, "has no section 'sweep'"),
         ({"space": {"finetune.batch_sise": [16]}, "trials": 3}, "did you mean 'finetune.batch_size'"),
         ({"space": SPACE, "trials": 3, "objective": "validation_f2"}, "which this training does not measure"),
+        (
+            {"space": SPACE, "trials": 3, "objective": ["speedup", "tokens_per_s"]},
+            "which this training does not measure",
+        ),
         ({"space": SPACE, "trials": 0}, "greater than or equal to 1"),
     ],
 )

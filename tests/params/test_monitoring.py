@@ -29,6 +29,7 @@ def test_recipe_may_do_without(raw) -> None:
         ("false_alarms", 0.5, "less than 0.5"),
         ("min_rows", 5, "greater than or equal to 30"),
         ("max_latency", 5, "unknown key"),
+        ("retrain", "sweep", "monitoring.retrain is 'sweep', which searches by the section sweep; add it"),
         ("expected_labels", {"negative": 0.9, "positive": 0.2}, "sum to 1.1; they must sum to 1"),
         ("expected_labels", {"negative": 0.9, "spam": 0.1}, "has 'spam', which is none of validate.contract.labels"),
     ],

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
+from components.compress.classification import ClassifierTrial, read_split
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.export import export_classifier
@@ -13,17 +13,15 @@ from serving.tasks.array_classification.predictor import MODEL, ROUTE, SETTINGS,
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:
-    """Return the trial of a classifier of arrays; raise ArtifactError where evaluate judged other rows."""
-    test = read_split(inputs.test, "values")
+    """Return the trial of a classifier of arrays."""
     model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
     forward = float_array_forward(model)
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "values"),
-        test_split=test,
-        float_scores=read_float_scores(inputs.float_results, test),
-        metric=read_metric(inputs.float_results),
+        test_split=read_split(inputs.test, "values"),
+        float_results=inputs.float_results,
         batched=float_array_predictor(model, settings=settings),
         make_float_runner=lambda threads: Predictor(settings=settings, forward=forward, batch_size=1, threads=threads),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),

@@ -11,6 +11,7 @@ Legend: S samples, Z numbers of a latent, N numbers of a row.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,12 @@ MAX_GOLDEN_COUNT = 4
 
 
 def make_trial(inputs: Inputs) -> "ImageTrial":
-    """Return the trial of a generator; raise ArtifactError where evaluate's classifier is of other images."""
+    """Return the trial of a generator."""
     scale = read_scale(inputs.predictor)
     return ImageTrial(
         scale=scale,
         model=load(inputs.model),
-        classifier=load_classifier(inputs.float_results, shape=scale.shape, num_labels=len(scale.labels)),
-        judged=read_samples(inputs.float_results, shape=scale.shape),
+        float_results=inputs.float_results,
         validation=read_real(inputs.validation, scale),
         test_split=read_real(inputs.test, scale),
     )
@@ -57,14 +57,22 @@ class ImageTrial:
 
     scale: Scale
     model: nn.Module
-    classifier: Classifier
-    """The classifier that evaluate trained, in whose features images are compared."""
-    judged: Samples
-    """The float generator's samples, as evaluate judged them."""
+    float_results: Path
+    """The folder `results/` of evaluate, which is read when it is needed first."""
     validation: Real
     test_split: Real
     metric: str = "frechet_distance"
     unit: str = "samples"
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The classifier that evaluate trained, in whose features images are compared."""
+        return load_classifier(self.float_results, shape=self.scale.shape, num_labels=len(self.scale.labels))
+
+    @cached_property
+    def judged(self) -> Samples:
+        """The float generator's samples, as evaluate judged them."""
+        return read_samples(self.float_results, shape=self.scale.shape)
 
     @property
     def float_size_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """compress for classifiers of texts: one graph, which takes token ids and their attention mask."""
 
-from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
+from components.compress.classification import ClassifierTrial, read_split
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.text_classification.judging.export import export_classifier
@@ -17,8 +17,7 @@ from serving.tasks.text_classification.predictor import (
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:
-    """Return the trial of a classifier of texts; raise ArtifactError where evaluate judged other rows."""
-    test = read_split(inputs.test, "text")
+    """Return the trial of a classifier of texts."""
     model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
@@ -26,9 +25,8 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "text"),
-        test_split=test,
-        float_scores=read_float_scores(inputs.float_results, test),
-        metric=read_metric(inputs.float_results),
+        test_split=read_split(inputs.test, "text"),
+        float_results=inputs.float_results,
         batched=float_predictor(model, tokenizer=tokenizer, settings=settings),
         make_float_runner=lambda threads: Predictor(
             tokenizer=tokenizer, settings=settings, forward=forward, batch_size=1, threads=threads

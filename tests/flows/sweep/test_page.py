@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from components.params.sweep import Choice, Sweep
+from flows.sweep.front import ranked
 from flows.sweep.page import MAX_ROWS, summary, write_page
-from flows.sweep.plots import MAX_AXES, ranked, short_names, span_of
+from flows.sweep.plots import MAX_AXES, short_names, span_of
 from flows.sweep.scales import BELOW, OFF, Scale, scale_of, words_of
 from flows.sweep.trials import State, Trial
 from tests.browser import Browser
@@ -145,10 +146,12 @@ def test_many_settings_with_long_names_values_beyond_the_space_and_letters_witho
 
 def test_of_equals_the_earliest_is_the_best_and_only_finished_trials_are() -> None:
     trials = [trial(2, 0.5), trial(0, 0.5), trial(1, 0.1, state="pruned"), trial(3, math.nan), trial(4, 0.6)]
-    assert [one.number for one, _ in ranked(trials, minimizes=True)] == [0, 2, 4]
-    assert [one.number for one, _ in ranked(trials, minimizes=False)] == [4, 0, 2]
-    assert summary(sweep_of(), trials).startswith("No trial is better than the present settings, whose validation_loss")
-    assert "present settings not known; of 1 trial, 1 is done" in summary(sweep_of(), [trial(3, 0.5)])
+    assert [one.number for one, _ in ranked(trials, sweep_of())] == [0, 2, 4]
+    assert [one.number for one, _ in ranked(trials, sweep_of(direction="maximize"))] == [4, 0, 2]
+    assert summary(sweep_of(), trials, trials[1]).startswith(
+        "No trial is better than the present settings, whose validation_loss"
+    )
+    assert "present settings not known; of 1 trial, 1 is done" in summary(sweep_of(), [trial(3, 0.5)], trial(3, 0.5))
 
 
 def test_names_are_the_shortest_ends_that_say_which() -> None:
@@ -193,6 +196,41 @@ def test_values_are_said_as_params_yaml_has_them() -> None:
     assert [words_of(value) for value in (True, None, 3, 0.000123456, -0.0, "a")] == [
         "true", "null", "3", "0.00012346", "0", "a",
     ]  # fmt: skip
+
+
+def of_three(number: int, loss: float, speed: float, size: float) -> Trial:
+    return trial(number, loss, figures={"validation_loss": loss, "rows_per_s": speed, "size_bytes": size})
+
+
+def test_front_is_a_table_and_a_plot(tmp_path: Path) -> None:
+    sweep = sweep_of(
+        objective=("validation_loss", "size_bytes", "rows_per_s"), constraints={"size_bytes": {"max": 5e5}}
+    )
+    trials = [of_three(0, 0.5, 4e4, 2e5), of_three(1, 0.4, 3e4, 3e5), of_three(2, 0.6, 2e4, 4e5),
+              of_three(3, 0.1, 9e4, 6e5), of_three(4, 0.7, 5e4, 1e5)]  # fmt: skip
+    page = written(tmp_path, trials, sweep=sweep)
+    assert "pareto.png" in names_in(tmp_path)
+    part = page[page.index("<h2>Front</h2>") :]
+    rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", part[: part.index("</table>")])
+    assert [number for number, _ in rows] == ["1", "present", "4"]
+    assert rows[0][1] == "<td>0.4</td><td>300,000</td><td>30,000</td>"
+    assert "Trial 1 is the best" in page
+    assert "4 keep the constraints" in page
+    write_page(tmp_path, "tiny", sweep, trials, {}, verdict=None, best=trials[4])
+    assert "Trial 4 was chosen from the front" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    written(tmp_path, trials)
+    assert "pareto.png" not in names_in(tmp_path)
+
+
+def test_page_says_why_there_is_no_best_and_no_comparison(tmp_path: Path) -> None:
+    sweep = sweep_of(constraints={"size_bytes": {"max": 1.0}})
+    page = written(tmp_path, [of_three(0, 0.5, 4e4, 2e5)], sweep=sweep)
+    assert "No trial is within the constraints yet" in page
+    write_page(
+        tmp_path, "tiny", sweep_of(), some(), {}, verdict={}, words="the two were not compared on the test split"
+    )
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Verdict</h2>\n<p>The two were not compared on the test split.</p>" in page
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.params.sweep import Sweep
 from components.plumbing.errors import InputError, ParamsError
 from components.recipes import load_yaml, parse_recipe
-from flows.sweep.space import check_objective, check_space, draw, for_a_trial, grid_of, present_of, with_settings
+from flows.sweep.space import brief, check_figures, check_space, draw, for_a_trial, grid_of, present_of, with_settings
 from tests.projects import ROOT, tiny_recipe
 
 RATE = "finetune.optimizer.learning_rate"
@@ -32,7 +32,7 @@ def sweep_of(space: dict[str, Any], **other: Any) -> Sweep:
         ({"space": {RATE: {"log": [1e-5, 1e-3]}}, "sampler": "grid"}, "a grid has no real numbers"),
         ({"space": {RATE: [1e-3]}, "trials": 0}, "greater than or equal to 1"),
         ({"space": {RATE: [1e-3]}, "limit_s": 0}, "greater than or equal to 1"),
-        ({"space": {RATE: [1e-3]}, "objective": "test_accuracy"}, "should match pattern"),
+        ({"space": {RATE: [1e-3]}, "objective": "test_accuracy"}, "no figure that trials are judged by"),
     ],
 )
 def test_section_that_cannot_be_searched_is_refused(given: dict[str, Any], told: str) -> None:
@@ -77,7 +77,7 @@ def test_setting_of_a_stage_that_trains_nothing_is_named() -> None:
 def test_figure_that_is_not_measured_is_named_with_those_that_are() -> None:
     sweep = sweep_of({RATE: [1e-3]}, objective="validation_acuracy")
     with pytest.raises(InputError, match=r"did you mean 'validation_accuracy'.*it measures validation_accuracy"):
-        check_objective(sweep, {"validation_accuracy": 0.5, "train_loss": 0.1})
+        check_figures(sweep, {"validation_accuracy": 0.5, "train_loss": 0.1})
 
 
 def test_loss_is_minimized_and_all_else_maximized_unless_said() -> None:
@@ -113,9 +113,24 @@ def test_setting_with_a_condition_is_drawn_where_it_holds() -> None:
     })  # fmt: skip
     raw = tiny_recipe()
     for size in (16, 32):
-        drawn = draw(optuna.trial.FixedTrial({"finetune.batch_size": size, RATE: 0.00012345678}), sweep, raw)  # type: ignore[arg-type]
+        study = optuna.create_study()
+        study.enqueue_trial({"finetune.batch_size": size, RATE: 0.00012345678})
+        drawn = draw(study.ask(), sweep, raw)
         assert drawn == {"finetune.batch_size": size} | ({RATE: 0.0001235} if size == 32 else {})
     assert present_of(sweep, raw) == {"finetune.batch_size": raw["finetune"]["batch_size"]}
+
+
+def test_entry_of_a_list_is_a_setting() -> None:
+    raw = copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["digits"])
+    path = "finetune.model.hidden_sizes.1"
+    sweep = sweep_of({path: [32, 64], RATE: [1e-3]})
+    check_space("digits", raw, sweep)
+    assert present_of(sweep, raw) == {path: 64, RATE: 3e-3}
+    changed: Any = parse_recipe("digits", with_settings(raw, {path: 32}))
+    assert changed.finetune.model.hidden_sizes == (64, 32)
+    assert brief(path) == "hidden_sizes.1"
+    with pytest.raises(ParamsError, match=r"no setting 'finetune.model.hidden_sizes.2'"):
+        check_space("digits", raw, sweep_of({"finetune.model.hidden_sizes.2": [32, 64]}))
 
 
 def test_recipes_of_the_project_have_sweeps_that_fit() -> None:

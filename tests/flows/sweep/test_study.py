@@ -3,13 +3,16 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from components.params.sweep import Sweep
-from flows.sweep.study import Study, best_of, rungs_of
+from flows.sweep.front import best_of
+from flows.sweep.study import Study, rungs_of
 from flows.sweep.trials import Trial, read_trial, write_trial
 
 RATE, SIZE = "finetune.optimizer.learning_rate", "finetune.batch_size"
@@ -58,10 +61,45 @@ def test_study_that_is_opened_again_draws_the_same(tmp_path: Path, sampler: str)
     again = gone_through(tmp_path / "again", sweep, each_wave=opened_again_within_a_wave(tmp_path / "again", sweep))
     assert whole == again
     # The rest of the last wave waits for a larger budget.
-    assert [state for state, _, _ in whole[14:]] == ["RUNNING"] * 3
+    assert [state for state, _, _ in whole[14:]] == ["WAITING"] * 3
     assert whole[0] == ("COMPLETE", 0.32, {RATE: 1e-3, SIZE: 32})
     others = gone_through(tmp_path / "other", sweep_of(sampler=sampler, seed=4), each_wave=lambda study, _: study)
     assert others != whole
+
+
+SEVERAL = {"objective": ["validation_loss", "size_bytes"], "constraints": {"validation_loss": {"max": 1.0}}}
+
+
+def test_several_objectives_within_constraints_are_drawn_the_same_after_kills(tmp_path: Path) -> None:
+    sweep = sweep_of(**SEVERAL)
+
+    def with_size(study: Study, wave: dict[int, Any]) -> list[Trial]:
+        return [
+            replace(one, figures={"size_bytes": 100.0 * one.settings[SIZE]}, state="failed" if one.state == "pruned"
+                    else one.state)
+            for one in (ended(number, settings) for number, settings in wave.items())
+        ]  # fmt: skip
+
+    found: list[list[Any]] = []
+    for name in ("whole", "killed"):
+        study = Study(tmp_path / name, "x", sweep, RAW)
+        study.begin(replace(PRESENT, figures={"size_bytes": 3200.0}))
+        while wave := study.wave():
+            trials = with_size(study, wave)
+            if name == "killed":  # while its first trial was told: its constraint is noted, its end is not
+                number = next(one for one in study.trials if one.number == trials[0].number)
+                handle = optuna.Trial(study.study, number._trial_id)  # pyright: ignore[reportPrivateUsage]
+                for key, miss in study.constraints(trials[0]).items():
+                    handle.set_constraint(key, miss)
+                study = Study(tmp_path / name, "x", sweep, RAW)
+                assert study.wave() == wave
+            study.tell(trials)
+        found.append(
+            [(one.state.name, one.values, one.constraints, one.user_attrs["settings"]) for one in study.trials]
+        )
+        assert set(study.importances()) == {RATE, SIZE}
+    assert found[0] == found[1]
+    assert any(constraints["validation_loss"] > 0 for _, values, constraints, _ in found[0] if values)
 
 
 def test_kill_between_two_draws_leaves_the_wave_to_be_completed(tmp_path: Path) -> None:
@@ -93,12 +131,10 @@ def test_grid_ends_with_its_last_combination(tmp_path: Path) -> None:
 
 
 def test_optuna_s_own_reader_opens_the_study(tmp_path: Path) -> None:
-    import optuna
-
     gone_through(tmp_path, sweep_of(), each_wave=lambda study, _: study)
     read = optuna.load_study(study_name="x", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert read.best_trial.value is not None
-    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL", "RUNNING"}
+    assert {trial.state.name for trial in read.trials} == {"COMPLETE", "PRUNED", "FAIL", "WAITING"}
     assert set(optuna.importance.get_param_importances(read)) == {RATE, SIZE}
 
 
@@ -113,8 +149,10 @@ def test_trial_must_be_as_good_as_the_best_third_of_those_before() -> None:
 def test_of_equals_the_present_settings_are_the_best() -> None:
     trials = [Trial(n, {}, "done", value) for n, value in enumerate([0.5, 0.5, 0.7])]
     trials += [Trial(3, {}, "pruned", 0.1), Trial(4, {}, "failed"), Trial(5, {}, "done", math.nan)]
-    assert best_of(trials, minimizes=True).number == 0
-    assert best_of(trials, minimizes=False).number == 2
+    for direction, number in (("minimize", 0), ("maximize", 2)):
+        best = best_of(trials, sweep_of(direction=direction))
+        assert best is not None
+        assert best.number == number
 
 
 def test_trial_is_read_as_it_was_written(tmp_path: Path) -> None:

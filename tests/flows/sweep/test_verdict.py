@@ -42,7 +42,7 @@ def test_better_classifier_gains_as_counted_by_hand(tmp_path: Path) -> None:
     assert found["gain_low"] == pytest.approx(found["gain"] - width, abs=0.02)
     assert found["gain_high"] == pytest.approx(found["gain"] + width, abs=0.02)
     assert found["is_surely_better"]
-    said = in_words(found, num_trials=9, objective="validation_accuracy", validation=(0.6, 0.95))
+    said = in_words(found, num_trials=9, objective="validation_accuracy", validation=(0.6, 0.95), minimizes=False)
     assert "surely better" in said
     assert "led by 0.3500" in said
 
@@ -52,7 +52,9 @@ def test_same_answers_gain_nothing(tmp_path: Path) -> None:
     found = compare(folder_of(tmp_path, "a", same), folder_of(tmp_path, "b", same), metric="mcc", bootstrap=BOOTSTRAP)
     assert (found["gain"], found["gain_low"], found["gain_high"]) == (0, 0, 0)
     assert not found["is_surely_better"]
-    assert "not surely better" in in_words(found, num_trials=3, objective="validation_loss", validation=(1.0, 1.0))
+    assert "not surely better" in in_words(
+        found, num_trials=3, objective="validation_loss", validation=(1.0, 1.0), minimizes=True
+    )
 
 
 def test_lower_bits_per_byte_are_a_gain(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from components.package.bento import free_port
 from components.plumbing.errors import BusyError, InputError, ParamsError, QualityError, TimeLimitError
 from components.recipes import load_notify, load_recipe
 from flows.telling import alerts
-from flows.telling.alerts import Alert, alerting, send, tell_of_champion, tell_of_crash, tell_of_verdict
+from flows.telling.alerts import (
+    Alert,
+    alerting,
+    send,
+    tell_of_champion,
+    tell_of_crash,
+    tell_of_settings,
+    tell_of_verdict,
+)
 from tests.hooks import ALL, Hook, listening, project, webhook
 from tests.projects import run
 
@@ -49,6 +57,14 @@ def test_each_event_reaches_who_wants_it(tmp_path: Path, hook: Hook) -> None:
     slack = next(one for one in hook.got if "blocks" in one)
     assert "longer than &lt;1 s&gt;" in slack["text"]
     assert [block["type"] for block in slack["blocks"]] == ["header", "section"]
+
+
+def test_settings_that_a_sweep_found_are_told_with_the_command_that_applies_them(tmp_path: Path, hook: Hook) -> None:
+    root = project(tmp_path, {"a": webhook("sweep"), "b": webhook("promotion")})
+    tell_of_settings(root, "digits", "on the test split it gained", {"finetune.epochs": 9}, "1a2b")
+    (got,) = hook.got
+    assert (got["event"], got["where"]) == ("sweep", "modelyard sweep digits --apply")
+    assert got["figures"] == {"finetune.epochs": 9}
 
 
 def test_what_is_no_crash_is_not_told(tmp_path: Path, hook: Hook) -> None:

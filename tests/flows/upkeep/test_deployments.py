@@ -46,6 +46,16 @@ def test_each_recipe_with_a_schedule_has_a_deployment(project: Path) -> None:
     assert described(load_recipe(project, "digits").schedule) == "every 3,600 s, at most 600 s"
 
 
+def test_sweep_has_a_schedule_of_its_own(project: Path) -> None:
+    edit(project, "digits.sweep.schedule", A_YEAR)
+    (made,) = [one for one in deployments_of(project) if one.flow_name == "sweep"]
+    assert made.entrypoint == "flows.upkeep.sweep.sweep"
+    assert (made.name, made.parameters) == ("digits", {"recipe": "digits", "root": str(project)})
+    assert made.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+    edit(project, "digits.sweep.schedule", A_YEAR | {"cron": "every day"})
+    assert "recipes.digits.sweep.schedule" in str(faulty_recipes(project)["digits"])
+
+
 def test_prefect_yaml_says_what_params_yaml_says() -> None:
     said = {(one["parameters"]["recipe"], one["description"]): one for one in PREFECT["deployments"]}
     made = {(one.parameters["recipe"], one.description): one for one in deployments_of(ROOT, pool="modelyard")}

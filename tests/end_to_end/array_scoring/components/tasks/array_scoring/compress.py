@@ -8,6 +8,7 @@ Legend: N rows, V numbers of an array.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,14 @@ from serving.tasks.array_scoring.predictor import MODEL, ROUTE, SETTINGS, Predic
 
 
 def make_trial(inputs: Inputs) -> "ScoringTrial":
-    """The trial of a model that scores arrays. ArtifactError where evaluate judged other rows."""
-    test = read_split(inputs.test, "values")
+    """The trial of a model that scores arrays."""
     return ScoringTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         model=load(inputs.model),
         settings=load_settings(inputs.predictor / SETTINGS),
         validation=read_split(inputs.validation, "values"),
-        test_split=test,
-        judged=read_scores(inputs.float_results, test.row),
+        test_split=read_split(inputs.test, "values"),
+        float_results=inputs.float_results,
     )
 
 
@@ -47,10 +47,14 @@ class ScoringTrial:
     settings: PredictorSettings
     validation: Split
     test_split: Split
-    judged: Probabilities
-    """What evaluate found of the test split, (N,)."""
+    float_results: Path
     metric: str = "brier"
     unit: str = "rows"
+
+    @cached_property
+    def judged(self) -> Probabilities:
+        """What evaluate found of the test split, (N,)."""
+        return read_scores(self.float_results, self.test_split.row)
 
     @property
     def num_validation(self) -> int:
@@ -61,6 +65,7 @@ class ScoringTrial:
         return self.validation.rows[:MAX_ITEMS]
 
     def judge_float(self) -> FloatFigures:
+        _ = self.judged  # of other rows? said before any work
         scorer = float_scorer(self.model, settings=self.settings)
         started = time.perf_counter()
         quality = self.quality(scorer)
