@@ -2,10 +2,11 @@
 
     python benchmarks/sweep.py [--ray FOLDER] [--project .] [--rounds 3] [--trials 16] [--only-recipe digits]
 
-`digits` is the project's recipe with its own section `sweep`; `texts` is a small encoder, trained from scratch on 3,000
-of movie_sentiment's snippets. Each side has two processes, knows the figure of the present settings, and calls the same
-training of a copy of the project; each round has another seed of the search. Ray is no dependency of the project:
-`pip install --target FOLDER "ray[tune]==2.60.0"` with this Python, and `--ray FOLDER`; without it the others run.
+`digits` is the project's recipe with its own section `sweep`; `texts` fine-tunes a small encoder, pretrained once, on
+3,000 of movie_sentiment's snippets. Each side has two processes, knows the figure of the present settings, and calls
+the same training of a copy of the project; each round has another seed of the search. Ray is no dependency of the
+project: `pip install --target FOLDER "ray[tune]==2.60.0"` with this Python, and `--ray FOLDER`; without it the others
+run.
 
 The processor's seconds are those of all processes of a side, with their start; the best figure is compared after as
 many of them as the first side took that was through its trials. What lies between two trainings is measured by a
@@ -117,13 +118,12 @@ def make_project(folder: Path, args: argparse.Namespace) -> Path:
 
 
 def texts_of(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe whose training takes seconds, made of that of movie_sentiment."""
-    recipe = dict(raw["movie_sentiment"])
-    training = {key: value for key, value in raw["digits"]["finetune"].items() if key != "augment"}
-    model = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "dropout": 0.1}
+    """Return a recipe whose fine-tuning takes seconds: rows of movie_sentiment, trainings of review_sentiment_zh."""
+    recipe, small = dict(raw["movie_sentiment"]), raw["review_sentiment_zh"]
     query = recipe["ingest"]["query"].split("ANTI JOIN")[0]
+    model = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "dropout": 0.0}
     recipe |= {
-        "objective": "classification",
+        "objective": "masked",
         "ingest": recipe["ingest"] | {
             "feedback": None,
             "query": f"{query} WHERE abs(CAST(rating AS DOUBLE)) >= 0.5 AND CAST(id AS INTEGER) % 3 = 0",
@@ -132,16 +132,16 @@ def texts_of(raw: Mapping[str, Any]) -> dict[str, Any]:
             "split": {"validation": 0.2, "test": 0.1, "seed": 0, "group": None},
             "tokenizer": {"kind": "train", "algorithm": "wordpiece", "vocab_size": 3000, "lowercase": True},
         },
-        "pretrain": {"mode": "none"},
-        "finetune": training | {
-            "epochs": 8, "batch_size": 32, "model": model, "augment": None,
-            "optimizer": training["optimizer"] | {"learning_rate": 1.0e-3},
+        "pretrain": small["pretrain"] | {"model": model, "epochs": 2, "precision": "fp32"},
+        "finetune": small["finetune"] | {
+            "epochs": 8, "control": False, "early_stopping": None, "precision": "fp32",
+            "optimizer": small["finetune"]["optimizer"] | {"learning_rate": 1.0e-3},
         },
         "sweep": {
             "space": {
                 "finetune.optimizer.learning_rate": {"log": [1.0e-4, 1.0e-2]},
                 "finetune.batch_size": [16, 32, 64],
-                "finetune.model.dropout": {"uniform": [0.0, 0.4]},
+                "finetune.dropout": {"uniform": [0.0, 0.4]},
             },
             "pruner": {"name": "asha", "first_epoch": 2, "factor": 3}, "objective": "validation_accuracy",
         },

@@ -49,7 +49,7 @@ def trained(root: Path, name: str, settings: Mapping[str, Any], out: Path, told:
         layout = Layout(root, name, "finetune")
         made = layout.outputs(Outputs, folder=Path(folder), fingerprint="")
         outputs = Outputs(made.model, made.control, made.history, Path(folder) / "trials" / trial / "checkpoints")
-        report = MODES["train"]().run(params, layout.inputs(Inputs), outputs, tracker=Looks())
+        report = MODES[params.mode]().run(params, layout.inputs(Inputs), outputs, tracker=Looks())
     return float(getattr(report, METRIC))
 
 
