@@ -1,6 +1,6 @@
 """Run the benchmarks one after another, and write what they found to benchmarks/results.md.
 
-    python benchmarks [--reference ../nanoGPT] [--project .] [--only NAME ...] [--long]
+    python benchmarks [--reference ../nanoGPT] [--ray FOLDER] [--project .] [--only NAME ...] [--long]
 
 What else the machine does is in the figures, so it should do nothing. One that fails, or that lacks what it needs
 here (a GPU, a checkout of nanoGPT, the artifacts of a recipe), is noted with its reason, and the next one follows.
@@ -39,7 +39,7 @@ class Benchmark:
     long_words: Sequence[str] = ()
     """What it is asked for `--long`."""
     takes: Sequence[str] = ()
-    """The paths of ours that are passed on to it: `project`, `reference`."""
+    """The paths of ours that are passed on to it: `project`, `reference`, `ray`."""
 
 
 BENCHMARKS = (
@@ -55,6 +55,10 @@ BENCHMARKS = (
     Benchmark("ingest", ("ingest",), 1),
     Benchmark("orchestration", ("orchestration",), 2, ["--rounds", "1"], ["--rounds", "3"]),
     Benchmark("drift", ("drift",), 1, ["--sizes", "50", "200", "--windows", "10", "--others", "3"], takes=("project",)),
+    Benchmark(
+        "sweep", ("sweep",), 10, ["--rounds", "3", "--trials", "16"], ["--rounds", "5", "--trials", "24"],
+        takes=("project", "ray"),
+    ),
     Benchmark("gpu", ("gpu",), 0),
 )  # fmt: skip
 
@@ -64,6 +68,7 @@ def main() -> int:
         prog="python benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--reference", type=Path, help="a checkout of nanoGPT, for the GPTs of training")
+    parser.add_argument("--ray", type=Path, help="the folder that ray[tune] was installed into, for sweep")
     parser.add_argument("--project", type=Path, default=ROOT, help="where the artifacts of the recipes are")
     parser.add_argument("--only", choices=[one.name for one in BENCHMARKS], nargs="+", help="these alone")
     parser.add_argument("--long", action="store_true", help="more rounds, and all rows")
@@ -74,7 +79,7 @@ def main() -> int:
     began = time.monotonic()
     for number, one in enumerate(wanted, start=1):
         say(f"== {number}/{len(wanted)} {one.name}, about {one.minutes:g} min")
-        paths = {"project": args.project, "reference": args.reference}
+        paths = {"project": args.project, "reference": args.reference, "ray": args.ray}
         passed = [word for name in one.takes if paths[name] for word in (f"--{name}", str(paths[name].resolve()))]
         started, before = time.monotonic(), kept()
         code, last = run([f"{one.name}.py", *(one.long_words if args.long else one.words), *passed])

@@ -24,10 +24,10 @@ CANNOT_RUN = 2
 """The exit status of a benchmark that lacks what it needs here."""
 ORDER = (
     "training, MiniLM", "training, small GPT", "training, large GPT", "loop", "memory", "finetuning_ways",
-    "generation", "service", "ingest", "orchestration", "drift", "gpu",
+    "generation", "service", "ingest", "orchestration", "drift", "sweep", "gpu",
 )  # fmt: skip
 """The sections in their order; others come after them."""
-PACKAGES = ("torch", "transformers", "onnxruntime", "mlflow", "bentoml", "prefect", "dvc", "pandas")
+PACKAGES = ("torch", "transformers", "onnxruntime", "mlflow", "bentoml", "prefect", "dvc", "optuna", "pandas")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 Unit = Literal["x", "%", ""]
