@@ -1,6 +1,7 @@
 """compress: the smallest and fastest model within the recipe's limits.
 
-Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate.
+Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate, of
+which `calibration.json`, where it is there, goes into the folder of each candidate.
 Exports the model to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside torch
 fp32 in the same run. Writes `model/` (the folder that serving/predictors loads), `results/` (its answers on the test
 split, and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures to
@@ -13,7 +14,7 @@ import logging
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,10 +29,11 @@ from components.compress.plot import draw_tradeoff
 from components.compress.trial import CompressionTrial, FloatFigures, Tested
 from components.evaluate.figures import shortened
 from components.params import Compress, CompressionGate, Pruned
-from components.plumbing.artifacts import METRICS, artifact, observations, write_json
+from components.plumbing.artifacts import METRICS, WHERE_KNOWN, artifact, observations, write_json
 from components.plumbing.errors import CompressionError
 from components.plumbing.progress import progress
 from components.tracking.tracker import Tracker
+from serving.predictors.calibration import CALIBRATION
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,12 @@ class Report:
     size_bytes: int
     """The total size of the compressed model's graphs in bytes."""
     size_ratio: float
+    ece: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The expected calibration error of the compressed model's calibrated scores; None where none are calibrated."""
+    coverage: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The share of rows that the compressed model answers, where answers may abstain."""
+    answered_precision: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The share of right ones among those answers; None where it answers none."""
 
     def headline(self) -> dict[str, float]:
         """Return the figures to compare between runs: the compressed model's quality on the part that `judged` names
@@ -139,7 +147,7 @@ def run(
     judged = FloatFigures(quality=round(judged.quality, DIGITS), units_per_s=judged.units_per_s)
     reference = trial.float_runner(threads=params.threads)
     with TemporaryDirectory(prefix="modelyard-compress-") as scratch:
-        candidates = make_candidates(params, trial, inputs.predictor, judged, drop=drop, scratch=Path(scratch))
+        candidates = make_candidates(params, trial, inputs, judged, drop=drop, scratch=Path(scratch))
         with torch_threads(1):
             speeds = measure_speeds(
                 {FLOAT: reference} | {candidate.name: candidate.runner for candidate in candidates},
@@ -160,7 +168,7 @@ def run(
 
 
 def make_candidates(
-    params: Compress, trial: CompressionTrial[Any], predictor: Path, judged: FloatFigures, *, drop: Drop, scratch: Path
+    params: Compress, trial: CompressionTrial[Any], inputs: Inputs, judged: FloatFigures, *, drop: Drop, scratch: Path
 ) -> list[Candidate]:
     """Write every candidate of the recipe below `scratch` and judge it on the validation split."""
     graphs = trial.export()
@@ -169,7 +177,9 @@ def make_candidates(
         for number, wanted in enumerate(params.candidates):
             sparsity = wanted.sparsity if isinstance(wanted, Pruned) else 0.0
             folder = scratch / str(number)
-            shutil.copytree(predictor, folder)
+            shutil.copytree(inputs.predictor, folder)
+            if (inputs.float_results / CALIBRATION).is_file():
+                shutil.copy(inputs.float_results / CALIBRATION, folder)
             for name, graph in graphs.items():
                 METHODS[wanted.method](graph, wanted, folder / name)
             runner = trial.load(folder, threads=params.threads)
@@ -337,4 +347,5 @@ def summarise(
         float_size_bytes=trial.float_size_bytes,
         size_bytes=best.size_bytes,
         size_ratio=best.size_ratio,
+        **{name: round(value, DIGITS) for name, value in tested.calibration.items()},
     )

@@ -1,9 +1,9 @@
 """evaluate: measures the model on the test split, beside an honest baseline, and decides whether it may go on.
 
-Reads the training and test splits and the predictor's settings of preprocess, and the model (and the control model,
-where there is one) of finetune, which it judges through serving/predictors as the service will run it. Writes
-`results/` (tables), `plots/` and `metrics.json` (the few figures to compare between runs). The task decides on the
-figures, the baseline and the quality bar.
+Reads the training and test splits and the predictor's settings of preprocess, the validation split where scores are
+calibrated on it, and the model (and the control model, where there is one) of finetune, which it judges through
+serving/predictors as the service will run it. Writes `results/` (tables), `plots/` and `metrics.json` (the few figures
+to compare between runs). The task decides on the figures, the baseline and the quality bar.
 """
 
 import shutil
@@ -20,6 +20,7 @@ from components.tracking.tracker import Tracker
 @dataclass(frozen=True)
 class Inputs:
     train: Path = artifact("preprocess/train.parquet")
+    validation: Path = artifact("preprocess/validation.parquet")
     test: Path = artifact("preprocess/test.parquet")
     predictor: Path = artifact("preprocess/predictor/")
     model: Path = artifact("finetune/model/")

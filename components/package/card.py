@@ -25,7 +25,7 @@ The float model's figures on the whole of the test split{interval_note}:
 |---|---|---|
 {figures}
 
-## Gates it passed
+{abstaining}## Gates it passed
 
 | stage | what | measured | limit |
 |---|---|---|---|
@@ -49,6 +49,17 @@ The page at `/` asks it, or:
 {how_to_ask}
 
 400 says what is wrong with a request, 503 that the service is overloaded, with `Retry-After` in seconds.
+"""
+
+ABSTAINING = """\
+## When it does not know
+
+Each answer says `"abstain": true` where the score of its label is below {threshold:.4g}: take it for "I do not know",
+whatever its label. The threshold was chosen on the validation split so that at least {precision:.4g} of the other answers
+are right. On {judged},
+this model gives such an answer to {coverage:.1%} of the rows{right}. The float model's figures are `coverage` and
+`answered precision` above.
+
 """
 
 
@@ -76,12 +87,27 @@ def card_text(
         unit=compressed["unit"],
         interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",
         figures="\n".join(rows_of(evaluated)),
+        abstaining=abstaining(evaluated, compressed),
         gates="\n".join(map(row_of_gate, gates)),
         num_rows=data["num_rows"],
         licence=data["licence"],
         route=endpoint.ROUTE,
         example=endpoint.example(bundle),
         how_to_ask=endpoint.how_to_ask(bundle, limits),
+    )
+
+
+def abstaining(evaluated: Mapping[str, Any], compressed: Mapping[str, Any]) -> str:
+    """Return the card's part on answers that do not count; empty where all do."""
+    if "coverage" not in compressed:
+        return ""
+    right = compressed.get("answered_precision")
+    return ABSTAINING.format(
+        threshold=evaluated["threshold"],
+        precision=evaluated["wanted_precision"],
+        judged=compressed["judged"],
+        coverage=compressed["coverage"],
+        right="" if right is None else f", and is right in {right:.1%} of them",
     )
 
 

@@ -21,7 +21,7 @@ from components.params.finetune import (
     TrainFromLabels,
 )
 from components.params.ingest import CsvFormat, Format, Ingest, PlainFormat
-from components.params.judging import Bootstrap, ClassifierFigures, QualityGate
+from components.params.judging import Bootstrap, Calibrate, ClassifierFigures, QualityGate
 from components.params.monitoring import Effects, Limits, Monitoring, Quality
 from components.params.package import Package
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
@@ -85,6 +85,7 @@ __all__ = [
     "Baseline",
     "Between",
     "Bootstrap",
+    "Calibrate",
     "Canary",
     "Causal",
     "Checkpoints",

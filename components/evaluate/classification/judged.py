@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.classification.calibrate import Calibrated
 from components.evaluate.classification.metrics import Labels, Scores
 from components.plumbing.errors import ArtifactError
 
@@ -26,7 +27,7 @@ class Judged:
     actual: Labels
     """The actual class number of each row, (N,)."""
     scores: Scores
-    """The scores of the model, (N, K)."""
+    """The scores of the model, calibrated where the recipe asks for it, (N, K)."""
     baseline: Scores
     """The scores of the baseline, (N, K)."""
     baseline_name: str
@@ -35,6 +36,8 @@ class Judged:
     """The scores of the model trained without pretraining, (N, K); None where there is no such control."""
     slices: Sequence[str] | None = None
     """The slice of each row, N of them; None where the recipe has no slices."""
+    calibrated: Calibrated | None = None
+    """The calibration that made the scores; None where they are the model's own."""
 
     @property
     def predicted(self) -> Labels:

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import nn
 
-from components.compress.classification import ClassifierTrial, read_float_scores, read_metric, read_split
+from components.compress.classification import ClassifierTrial, read_fitted, read_float_scores, read_metric, read_split
 from components.compress.export import export_graph
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
@@ -31,18 +31,26 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     settings = load_settings(inputs.predictor / SETTINGS)
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     forward = float_forward(model)
+    fitted = read_fitted(inputs.float_results, num_labels=len(settings.labels))
+    calibration = None if fitted is None else fitted.calibration
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "text"),
         test_split=test,
         float_scores=read_float_scores(inputs.float_results, test),
         metric=read_metric(inputs.float_results),
-        batched=float_predictor(model, tokenizer=tokenizer, settings=settings),
+        batched=float_predictor(model, tokenizer=tokenizer, settings=settings, calibration=calibration),
         make_float_runner=lambda threads: Predictor(
-            tokenizer=tokenizer, settings=settings, forward=forward, batch_size=1, threads=threads
+            tokenizer=tokenizer,
+            settings=settings,
+            forward=forward,
+            batch_size=1,
+            threads=threads,
+            calibration=calibration,
         ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
         export_graphs=lambda: {MODEL: export_classifier(model)},
+        fitted=fitted,
         route=ROUTE,
         request_of=lambda text: {"texts": [text]},
     )

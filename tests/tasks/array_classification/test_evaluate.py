@@ -59,8 +59,13 @@ def make_inputs(folder: Path, model: Perceptron, *, train: Any, test: Any) -> In
     write_split(folder / "test.parquet", *test)
     save(model, folder / "model", family="mlp", settings=MLP, facts=FACTS)
     return Inputs(
-        folder / "train.parquet", folder / "test.parquet", predictor, folder / "model", folder / "control"
-    )  # fmt: skip
+        folder / "train.parquet",
+        folder / "validation.parquet",
+        folder / "test.parquet",
+        predictor,
+        folder / "model",
+        folder / "control",
+    )
 
 
 def make_outputs(folder: Path) -> Outputs:

@@ -61,7 +61,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
     save(model, folder / "model", family="gpt", settings=GptSettings.model_validate(MODEL), facts=facts)
     control = folder / "control"
     return stage.Inputs(
-        folder / "train.parquet", folder / "test.parquet", folder / "predictor", folder / "model", control
+        folder / "train.parquet",
+        folder / "validation.parquet",
+        folder / "test.parquet",
+        folder / "predictor",
+        folder / "model",
+        control,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from components.evaluate.classification.calibrate import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.logistic import logistic_scores
 from components.evaluate.classification.metrics import Scores
@@ -29,8 +30,8 @@ ARRAYS_A_CALL = 256  # the steps of the progress bar
 def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split; return the report.
 
-    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
-    QualityError where the gate fails.
+    Raise InputError where a split holds fewer than two classes or too few rows to calibrate on, ArtifactError where a
+    score is not finite, and QualityError where the gate fails or no threshold is as precise as wanted.
     """
     settings = load_settings(inputs.predictor / SETTINGS)
     train, test = read_splits(inputs, settings.labels)
@@ -40,6 +41,10 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
     started = time.perf_counter()
     scores = predict(predictor, test_values)
     tracker.log_metrics({"rows_per_s": len(test_values) / (time.perf_counter() - started)}, step=0)
+    calibrated = calibrate(
+        scores, inputs.validation, lambda path: predict(predictor, read_values(path)), labels=settings.labels,
+        params=params,
+    )  # fmt: skip
 
     baseline = logistic_scores(
         predictor.scaled(test_values),
@@ -53,9 +58,10 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         row=test.row,
         texts=None,
         actual=test.label_id,
-        scores=scores,
+        scores=scores if calibrated is None else calibrated.after,
         baseline=baseline,
         baseline_name="logistic regression",
+        calibrated=calibrated,
     )
     return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
+from components.evaluate.classification.calibrate import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.linear import best_linear_scores
 from components.evaluate.classification.metrics import Scores
@@ -37,8 +38,8 @@ TEXTS_A_CALL = 256  # the steps of the progress bar
 def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split; return the report.
 
-    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
-    QualityError where the gate fails.
+    Raise InputError where a split holds fewer than two classes or too few rows to calibrate on, ArtifactError where a
+    score is not finite, and QualityError where the gate fails or no threshold is as precise as wanted.
     """
     settings = load_settings(inputs.predictor / SETTINGS)
     train, test = read_splits(inputs, settings.labels)
@@ -46,8 +47,13 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
 
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     started = time.perf_counter()
-    scores = predict(float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings), test_texts)
+    predictor = float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings)
+    scores = predict(predictor, test_texts)
     tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
+    calibrated = calibrate(
+        scores, inputs.validation, lambda path: predict(predictor, read_texts(path)), labels=settings.labels,
+        params=params,
+    )  # fmt: skip
 
     baseline, choice = best_linear_scores(
         test_texts,
@@ -63,11 +69,12 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         row=test.row,
         texts=test_texts,
         actual=test.label_id,
-        scores=scores,
+        scores=scores if calibrated is None else calibrated.after,
         baseline=baseline,
         baseline_name=choice.candidate.name,
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
+        calibrated=calibrated,
     )
     return report_on(judged, majority=train.most_frequent, params=params, outputs=outputs)
 
