@@ -1,11 +1,11 @@
 """compress: the smallest and fastest model within the recipe's limits.
 
 Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate, of
-which `calibration.json`, where it is there, goes into the folder of each candidate.
-Exports the model to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside torch
-fp32 in the same run. Writes `model/` (the folder that serving/predictors loads), `results/` (its answers on the test
-split, and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures to
-compare between runs); the measured speeds are observations.
+which `calibration.json` goes into each candidate's folder where it is there. Exports the model to ONNX, makes every
+candidate of the recipe, and judges each through serving/predictors, beside torch fp32 in the same run. Writes `model/`
+(the folder that serving/predictors loads), `results/` (its answers on the test split, and `golden.json`: requests with
+the answers that the service must give) and `metrics.json` (the few figures to compare between runs); the measured
+speeds are observations.
 
 A task takes part through its `CompressionTrial`.
 """
@@ -100,11 +100,11 @@ class Report:
     """The total size of the compressed model's graphs in bytes."""
     size_ratio: float
     ece: float | None = field(default=None, metadata=WHERE_KNOWN)
-    """The expected calibration error of the compressed model's calibrated scores; None where none are calibrated."""
+    """The expected calibration error of the compressed model's scores; None where they are not calibrated."""
     coverage: float | None = field(default=None, metadata=WHERE_KNOWN)
-    """The share of rows that the compressed model answers, where answers may abstain."""
+    """The share of rows in whose answers the compressed model does not abstain."""
     answered_precision: float | None = field(default=None, metadata=WHERE_KNOWN)
-    """The share of right ones among those answers; None where it answers none."""
+    """The share of right ones among those."""
 
     def headline(self) -> dict[str, float]:
         """Return the figures to compare between runs: the compressed model's quality on the part that `judged` names
@@ -178,8 +178,8 @@ def make_candidates(
             sparsity = wanted.sparsity if isinstance(wanted, Pruned) else 0.0
             folder = scratch / str(number)
             shutil.copytree(inputs.predictor, folder)
-            if (inputs.float_results / CALIBRATION).is_file():
-                shutil.copy(inputs.float_results / CALIBRATION, folder)
+            if (fitted := inputs.float_results / CALIBRATION).is_file():
+                shutil.copy(fitted, folder)
             for name, graph in graphs.items():
                 METHODS[wanted.method](graph, wanted, folder / name)
             runner = trial.load(folder, threads=params.threads)

@@ -55,10 +55,9 @@ ABSTAINING = """\
 ## When it does not know
 
 Each answer says `"abstain": true` where the score of its label is below {threshold:.4g}: take it for "I do not know",
-whatever its label. The threshold was chosen on the validation split so that at least {precision:.4g} of the other answers
-are right. On {judged},
-this model gives such an answer to {coverage:.1%} of the rows{right}. The float model's figures are `coverage` and
-`answered precision` above.
+whatever its label. The threshold was chosen on the validation split, so that surely {precision:.4g} of the answers that
+do not abstain are right there. On {judged},
+{coverage:.1%} of the answers do not abstain{right}. `coverage` and `answered precision` above are the float model's.
 
 """
 
@@ -107,7 +106,7 @@ def abstaining(evaluated: Mapping[str, Any], compressed: Mapping[str, Any]) -> s
         precision=evaluated["wanted_precision"],
         judged=compressed["judged"],
         coverage=compressed["coverage"],
-        right="" if right is None else f", and is right in {right:.1%} of them",
+        right="" if right is None else f", and {right:.1%} of those are right",
     )
 
 

@@ -101,7 +101,7 @@ def fit_temperature(scores: Scores, actual: Labels) -> Temperature:
     bounds = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
     value = float(f"{math.exp(found.x):.6g}")
-    if value < MIN_TEMPERATURE * SAME:
+    if value < MIN_TEMPERATURE * SAME or (scores.argmax(axis=1) == actual).all():
         raise InputError(
             f"the model is right on all {len(actual)} rows of the validation split, or as good as all, so that no "
             "temperature fits: raise preprocess.split.validation, or leave evaluate.calibrate out"
