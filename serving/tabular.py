@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["string", "long", "double"]
+Kind = Literal["string", "long", "double", "boolean"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,6 @@ Answering = Callable[[Any, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 
 SCORED = (Column("label", "string"), Column("scores", "double", ("map",)))
 """The columns that classifiers give for a row, as in serving/predictors/scores.py."""
+
+ABSTAINING = (*SCORED, Column("abstain", "boolean"))
+"""The columns of classifiers that may say that they do not know."""

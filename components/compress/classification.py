@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
-from components.evaluate.classification.metrics import counting_metrics
-from components.evaluate.figures import GATE_METRIC
+from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
+from components.evaluate.figures import GATE_METRIC, RELIABILITY
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError
+from serving.predictors.calibration import Calibration, load_calibration
 
 PREDICTIONS = "predictions.parquet"
 MAX_ITEMS = 500  # seconds of work for torch, and enough for a ratio that is steady to a few percent
@@ -50,6 +51,15 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What evaluate fitted to the scores of the float model."""
+
+    calibration: Calibration
+    num_bins: int
+    """The number of bins of its expected calibration error."""
+
+
+@dataclass(frozen=True)
 class ClassifierTrial:
     float_size_bytes: int
     validation: Split
@@ -65,6 +75,8 @@ class ClassifierTrial:
     route: str
     request_of: Callable[[Any], Any]
     """A function that makes the request body for one row."""
+    fitted: Fitted | None = None
+    """The calibration of the scores, which every runner here applies; None where they are the model's own."""
     unit: str = "rows"
 
     @cached_property
@@ -123,6 +135,7 @@ class ClassifierTrial:
             mean_difference=float(np.abs(scores - self.float_scores).mean()),
             tables={PREDICTIONS: prediction_table(split, scores)},
             golden=golden,
+            calibration={} if self.fitted is None else calibration_figures(scores, split, self.fitted),
         )
 
 
@@ -150,6 +163,27 @@ def read_float_scores(results: Path, split: Split) -> Scores:
 def read_metric(results: Path) -> str:
     """Read the metric of the quality gate from evaluate's results."""
     return str(read_json(results / GATE_METRIC)["metric"])
+
+
+def read_fitted(results: Path, *, num_labels: int) -> Fitted | None:
+    """Read the calibration among evaluate's results; None where there is none."""
+    calibration = load_calibration(results, num_labels=num_labels)
+    return None if calibration is None else Fitted(calibration, int(read_json(results / RELIABILITY)["num_bins"]))
+
+
+def calibration_figures(scores: Scores, split: Split, fitted: Fitted) -> dict[str, float]:
+    """Return the expected calibration error of calibrated scores (N, L), and, where there is a threshold, the share of
+    rows that reach it and the share of those that are right; the latter only where there is one."""
+    once = np.ones((len(scores), 1), np.float32)
+    errors = calibration_metrics(split.label_id, scores, num_bins=fitted.num_bins)(once)
+    found = {"ece": float(errors["ece"][0])}
+    if fitted.calibration.threshold is not None:
+        answered = fitted.calibration.is_sure(scores)
+        hit = scores.argmax(axis=1) == split.label_id
+        found["coverage"] = float(answered.mean())
+        if answered.any():
+            found["answered_precision"] = float(hit[answered].mean())
+    return found
 
 
 def quality_of(scores: Scores, split: Split, metric: str) -> float:

@@ -1,10 +1,11 @@
 """compress: the smallest and fastest model within the recipe's limits.
 
-Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate.
-Exports the model to ONNX, makes every candidate of the recipe, and judges each through serving/predictors, beside torch
-fp32 in the same run. Writes `model/` (the folder that serving/predictors loads), `results/` (its answers on the test
-split, and `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures to
-compare between runs); the measured speeds are observations.
+Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate, of
+which `calibration.json` goes into each candidate's folder where it is there. Exports the model to ONNX, makes every
+candidate of the recipe, and judges each through serving/predictors, beside torch fp32 in the same run. Writes `model/`
+(the folder that serving/predictors loads), `results/` (its answers on the test split, and `golden.json`: requests with
+the answers that the service must give) and `metrics.json` (the few figures to compare between runs); the measured
+speeds are observations.
 
 A task takes part through its `CompressionTrial`.
 """
@@ -13,7 +14,7 @@ import logging
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,10 +30,11 @@ from components.compress.trial import CompressionTrial, FloatFigures, Tested
 from components.evaluate.figures import shortened
 from components.export import quantize
 from components.params import Compress, CompressionGate, Pruned
-from components.plumbing.artifacts import METRICS, artifact, observations, write_json
+from components.plumbing.artifacts import METRICS, WHERE_KNOWN, artifact, observations, write_json
 from components.plumbing.errors import CompressionError
 from components.plumbing.progress import progress
 from components.tracking.tracker import Tracker
+from serving.predictors.calibration import CALIBRATION
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,12 @@ class Report:
     size_bytes: int
     """The total size of the compressed model's graphs in bytes."""
     size_ratio: float
+    ece: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The expected calibration error of the compressed model's scores; None where they are not calibrated."""
+    coverage: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The share of rows in whose answers the compressed model does not abstain."""
+    answered_precision: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The share of right ones among those."""
 
     def headline(self) -> dict[str, float]:
         """Return the figures to compare between runs: the compressed model's quality on the part that `judged` names
@@ -140,7 +148,7 @@ def run(
     judged = FloatFigures(quality=round(judged.quality, DIGITS), units_per_s=judged.units_per_s)
     reference = trial.float_runner(threads=params.threads)
     with TemporaryDirectory(prefix="modelyard-compress-") as scratch:
-        candidates = make_candidates(params, trial, inputs.predictor, judged, drop=drop, scratch=Path(scratch))
+        candidates = make_candidates(params, trial, inputs, judged, drop=drop, scratch=Path(scratch))
         with torch_threads(1):
             speeds = measure_speeds(
                 {FLOAT: reference} | {candidate.name: candidate.runner for candidate in candidates},
@@ -161,7 +169,7 @@ def run(
 
 
 def make_candidates(
-    params: Compress, trial: CompressionTrial[Any], predictor: Path, judged: FloatFigures, *, drop: Drop, scratch: Path
+    params: Compress, trial: CompressionTrial[Any], inputs: Inputs, judged: FloatFigures, *, drop: Drop, scratch: Path
 ) -> list[Candidate]:
     """Write every candidate of the recipe below `scratch` and judge it on the validation split."""
     graphs = trial.export()
@@ -170,7 +178,9 @@ def make_candidates(
         for number, wanted in enumerate(params.candidates):
             sparsity = wanted.sparsity if isinstance(wanted, Pruned) else 0.0
             folder = scratch / str(number)
-            shutil.copytree(predictor, folder)
+            shutil.copytree(inputs.predictor, folder)
+            if (fitted := inputs.float_results / CALIBRATION).is_file():
+                shutil.copy(fitted, folder)
             for name, graph in graphs.items():
                 METHODS[wanted.method](graph, wanted, folder / name)
             runner = trial.load(folder, threads=params.threads)
@@ -338,4 +348,5 @@ def summarise(
         float_size_bytes=trial.float_size_bytes,
         size_bytes=best.size_bytes,
         size_ratio=best.size_ratio,
+        **{name: round(value, DIGITS) for name, value in tested.calibration.items()},
     )

@@ -6,7 +6,7 @@ model or around a candidate's folder.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, TypeVar
 
@@ -60,6 +60,9 @@ class Tested:
     """The tables to keep in `results/`, by file name."""
     golden: Sequence[Golden]
     """The golden requests, at most MAX_GOLDEN, spread over the split."""
+    calibration: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Where scores are calibrated, the figures `ece`, `coverage` and `answered_precision` of the report, as far as
+    they are defined."""
 
 
 class CompressionTrial(Protocol[Runner]):

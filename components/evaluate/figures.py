@@ -2,6 +2,8 @@
 
 GATE_METRIC = "gate.json"
 """The file among evaluate's results with the `metric` of a classifier's quality gate, by which compress judges, too."""
+RELIABILITY = "reliability.json"
+"""The file among evaluate's results with how often a classifier's scores are right before and after a calibration."""
 DIGITS = 6  # finer than any test split can tell apart
 
 

@@ -25,7 +25,7 @@ The float model's figures on the whole of the test split{interval_note}:
 |---|---|---|
 {figures}
 
-## Gates it passed
+{abstaining}## Gates it passed
 
 | stage | what | measured | limit |
 |---|---|---|---|
@@ -55,6 +55,16 @@ PAGE_NOTE = """
 curves, how far its scores can be trusted, and its worst mistakes.
 """
 
+ABSTAINING = """\
+## When it does not know
+
+Each answer says `"abstain": true` where the score of its label is below {threshold:.4g}: take it for "I do not know",
+whatever its label. The threshold was chosen on the validation split, so that surely {precision:.4g} of the answers that
+do not abstain are right there. On {judged},
+{coverage:.1%} of the answers do not abstain{right}. `coverage` and `answered precision` above are the float model's.
+
+"""
+
 
 def card_text(
     recipe: str, bundle: Path, *, endpoint: Endpoint, limits: Any, reports: Mapping[str, Any], gates: Sequence[Gate],
@@ -80,6 +90,7 @@ def card_text(
         unit=compressed["unit"],
         interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",
         figures="\n".join(rows_of(evaluated)),
+        abstaining=abstaining(evaluated, compressed),
         gates="\n".join(map(row_of_gate, gates)),
         page_note=PAGE_NOTE if has_page else "",
         num_rows=data["num_rows"],
@@ -87,6 +98,20 @@ def card_text(
         route=endpoint.ROUTE,
         example=endpoint.example(bundle),
         how_to_ask=endpoint.how_to_ask(bundle, limits),
+    )
+
+
+def abstaining(evaluated: Mapping[str, Any], compressed: Mapping[str, Any]) -> str:
+    """Return the card's part on answers that do not count; empty where all do."""
+    if "coverage" not in compressed:
+        return ""
+    right = compressed.get("answered_precision")
+    return ABSTAINING.format(
+        threshold=evaluated["threshold"],
+        precision=evaluated["wanted_precision"],
+        judged=compressed["judged"],
+        coverage=compressed["coverage"],
+        right="" if right is None else f", and {right:.1%} of those are right",
     )
 
 

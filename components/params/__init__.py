@@ -23,7 +23,15 @@ from components.params.finetune import (
     TrainFromLabels,
 )
 from components.params.ingest import CsvFormat, Format, Ingest, PlainFormat
-from components.params.judging import Bootstrap, ClassifierFigures, FindSlices, FindTextSlices, LabelErrors, QualityGate
+from components.params.judging import (
+    Bootstrap,
+    Calibrate,
+    ClassifierFigures,
+    FindSlices,
+    FindTextSlices,
+    LabelErrors,
+    QualityGate,
+)
 from components.params.monitoring import Effects, Limits, Monitoring, Quality
 from components.params.package import Package
 from components.params.pretrain import Adversarial, Causal, Load, Masked, NoPretraining, Pretrain, PretrainFromData
@@ -89,6 +97,7 @@ __all__ = [
     "BehaviourCheck",
     "Between",
     "Bootstrap",
+    "Calibrate",
     "Canary",
     "Causal",
     "Checkpoints",

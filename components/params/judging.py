@@ -22,6 +22,19 @@ class QualityGate(Section):
     """The value that the lower end of the paired bootstrap interval of (model - baseline) must exceed."""
 
 
+class Calibrate(Section):
+    """The fit of the scores to how often they are right, on the validation split; what is served has it."""
+
+    method: Literal["temperature", "isotonic"]
+    """One number for all scores, which leaves their order as it is; or a rising line for each label, which needs more
+    rows and may change which label is the likeliest."""
+    min_class_rows: Positive
+    """The least rows of each label that the validation split must hold."""
+    precision: Annotated[float, Field(gt=0, lt=1)] | None
+    """The share of right ones among the answers that are not "I do not know"; answers then say `abstain` where their
+    confidence is too low for it. Null for answers that all count."""
+
+
 class FindSlices(Section):
     """A search for the slices of the test split on which the model is surely worse than on the rest."""
 
@@ -64,3 +77,5 @@ class ClassifierFigures(TaskFigures):
     """The number of worst mistakes to keep."""
     label_errors: LabelErrors | None = None
     """How labels that are likely wrong are looked for; null for not at all."""
+    calibrate: Calibrate | None = None
+    """The calibration of the scores; null serves them as the model gives them."""

@@ -147,7 +147,11 @@ async function classify(body, { purpose, signal }) {
   const response = await ask(facts.route, { body, purpose, signal });
   const answers = await response.json();
   const [rows] = Object.values(body);
-  const isAnswer = (one) => typeof one?.label === "string" && typeof one.scores === "object" && one.scores !== null;
+  const isAnswer = (one) =>
+    typeof one?.label === "string" &&
+    typeof one.scores === "object" &&
+    one.scores !== null &&
+    ["boolean", "undefined"].includes(typeof one.abstain);
   if (!Array.isArray(answers) || answers.length !== rows.length || !answers.every(isAnswer)) {
     throw new Refusal("The service gave an answer that this page does not know.");
   }
@@ -167,7 +171,7 @@ function barred(name, share, said, { chosen = false } = {}) {
   );
 }
 
-// The scores of one answer as bars, the highest first.
+// The scores of one answer as bars, the highest first; below them, where the answer does not count, that it does not.
 const MOST_SCORES = 10;
 function showScores({ answers: [answer], id, milliseconds }) {
   const scores = Object.entries(answer.scores).sort(([, one], [, other]) => other - one);
@@ -179,8 +183,12 @@ function showScores({ answers: [answer], id, milliseconds }) {
     const sum = rest.reduce((total, [, score]) => total + score, 0);
     lines.push(el("li", { class: "rest", text: `${counted(rest.length, "other label")}, ${percent(sum)} together` }));
   }
+  const found = `${answer.label}, ${percent(answer.scores[answer.label] ?? scores[0][1])}`;
+  if (answer.abstain) {
+    lines.push(el("li", { class: "rest", text: "I do not know: no score is high enough for this model to answer." }));
+  }
   byId("scores").replaceChildren(...lines);
   byId("result").hidden = false;
   askFeedback({ id, label: answer.label });
-  say(`${answer.label}, ${percent(answer.scores[answer.label] ?? scores[0][1])}, in ${Math.round(milliseconds)} ms.`);
+  say(`${answer.abstain ? `I do not know (${found})` : found}, in ${Math.round(milliseconds)} ms.`);
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.classification.calibrate import Calibrated
 from components.evaluate.classification.metrics import Labels, Scores
 from components.plumbing.errors import ArtifactError
 
@@ -26,7 +27,7 @@ class Judged:
     actual: Labels
     """The actual class number of each row, (N,)."""
     scores: Scores
-    """The scores of the model, (N, K)."""
+    """The scores of the model, calibrated where the recipe asks for it, (N, K)."""
     baseline: Scores
     """The scores of the baseline, (N, K)."""
     baseline_name: str
@@ -39,6 +40,8 @@ class Judged:
     """The slice of each row, N of them; None where the recipe has no slices."""
     images: NDArray[np.uint8] | None = None
     """The rows in grey levels, (N, H, W); None where they are no images."""
+    calibrated: Calibrated | None = None
+    """The calibration that made the scores; None where they are the model's own."""
 
     @property
     def predicted(self) -> Labels:

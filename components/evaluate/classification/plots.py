@@ -155,15 +155,21 @@ def draw_class_curves(axes: Axes, curves: dict[int, Curve], names: Sequence[str]
 
 
 def draw_calibration(judged: Judged, found: Found, *, num_bins: int) -> Figure:
-    """Draw accuracy over confidence, above the number of rows with that confidence."""
+    """Draw accuracy over confidence, above the number of rows with that confidence; of scores that are calibrated,
+    beside what it was before."""
     confidence, accuracy, counts = calibration_curve(judged.actual, judged.scores, num_bins=num_bins).T
     figure = Figure(figsize=(5.6, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color=MAJORITY, lw=1.2, ls=":", label="perfectly calibrated")
     top.vlines(confidence, confidence, accuracy, color=BASELINE, lw=1.6, label="gap")
-    top.plot(confidence, accuracy, color=MODEL, lw=1.6, marker="o", ms=5, label="model")
+    name, change = "model", ""
+    if judged.calibrated is not None:
+        name, change = "calibrated", f", before {found['ece_before'][0]:.3f}"
+        before = calibration_curve(judged.actual, judged.calibrated.before, num_bins=num_bins)
+        top.plot(*before.T[:2], color=CONTROL, lw=1.4, ls="--", marker="s", ms=4, label="before")
+    top.plot(confidence, accuracy, color=MODEL, lw=1.6, marker="o", ms=5, label=name)
     top.set(ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
-    top.set_title(f"Calibration: expected error {found['ece'][0]:.3f}")
+    top.set_title(f"Calibration: expected error {found['ece'][0]:.3f}{change}")
     top.legend(loc="upper left")
     edges = np.linspace(0, 1, num_bins + 1)
     bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)

@@ -4,14 +4,16 @@ The gate asks for the recipe's bar, and for a gain over the baseline that is cle
 (Efron & Tibshirani 1993, chapter 16; as in Koehn 2004 for translation) draws the same rows for both.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from components.evaluate.bootstrap import intervals
+from components.evaluate.classification.calibrate import calibrated_metrics
 from components.evaluate.classification.drawings import drawings_of
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import (
@@ -22,6 +24,12 @@ from components.evaluate.classification.metrics import (
     ranking_metrics,
 )
 from components.evaluate.classification.page import headline_of, parts_of
+from components.evaluate.classification.reliability import (
+    OF_CALIBRATION,
+    CalibrationFigures,
+    calibration_settings,
+    curves_of,
+)
 from components.evaluate.classification.slices import Slices, slice_figures, worst
 from components.evaluate.classification.tables import (
     write_calibration,
@@ -30,14 +38,15 @@ from components.evaluate.classification.tables import (
     write_mistakes,
     write_predictions,
 )
-from components.evaluate.figures import GATE_METRIC, rounded, shortened
+from components.evaluate.figures import GATE_METRIC, RELIABILITY, rounded, shortened
 from components.evaluate.page import write_page
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
-from components.plumbing.artifacts import PAGE, write_json
+from components.plumbing.artifacts import PAGE, figures_of, write_json
 from components.plumbing.errors import QualityError
 from components.plumbing.pages import Part
 from components.plumbing.plots import save_drawings
+from serving.predictors.calibration import CALIBRATION
 
 COMPARED = ("accuracy", "f1_macro", "mcc")
 
@@ -47,7 +56,7 @@ ClassificationFigures = TextClassificationFigures | ArrayClassificationFigures
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(CalibrationFigures):
     """The figures of the test split; `_low` and `_high` are the ends of a bootstrap percentile interval.
 
     Every figure is defined, since the split holds at least two classes: a macro mean is over the classes that occur.
@@ -155,6 +164,9 @@ def report_on(
     write_classes(outputs.results / "classes.json", judged, found)
     write_mistakes(outputs.results / "mistakes.json", judged, limit=params.num_mistakes)
     write_json(outputs.results / GATE_METRIC, {"metric": params.gate.metric})
+    if judged.calibrated is not None:
+        write_json(outputs.results / CALIBRATION, judged.calibrated.calibration.as_data())
+        write_json(outputs.results / RELIABILITY, curves_of(judged, num_bins=params.calibration_bins))
     write_confusion(outputs.plots / "confusion.csv", judged)
     write_calibration(outputs.plots / "calibration.csv", judged, num_bins=params.calibration_bins)
     if slices:
@@ -173,7 +185,7 @@ def report_on(
         raise QualityError(
             f"{'; and '.join(faults)}. Train a better model, or move the limit; the page, the plots and the worst "
             f"mistakes are in {outputs.observations}",
-            report=asdict(report),
+            report=figures_of(report),
         )
     return report
 
@@ -187,6 +199,8 @@ def classification_figures(judged: Judged, *, majority: int, params: Classificat
     control = None if judged.control is None else count(judged.control.argmax(axis=1))
     ranking = ranking_metrics(actual, scores)
     calibration = calibration_metrics(actual, scores, num_bins=params.calibration_bins)
+    num_bins, calibrated = params.calibration_bins, judged.calibrated
+    fitted = None if calibrated is None else calibrated_metrics(actual, calibrated, num_bins=num_bins)
     metric = params.gate.metric
 
     def statistic(weights: Weights) -> Figures:
@@ -198,6 +212,7 @@ def classification_figures(judged: Judged, *, majority: int, params: Classificat
             **ours,
             **ranking(weights),
             **calibration(weights),
+            **({} if fitted is None else fitted(weights)),
             **{f"baseline_{name}": theirs[name] for name in COMPARED},
             **{f"majority_{name}": values for name, values in constant(weights).items() if name in COMPARED},
             "gain": ours[metric] - theirs[metric],
@@ -221,7 +236,8 @@ def summarise(judged: Judged, found: Found, slices: Slices, params: Classificati
         }  # fmt: skip
     kind = REPORTS[judged.control is not None, bool(slices)]
     known = {field.name for field in fields(kind)}
-    chosen: dict[str, Any] = {name: value for name, value in figures.items() if name in known}
+    unknown = {name for name in OF_CALIBRATION if math.isnan(figures.get(name, 0.0))}
+    chosen: dict[str, Any] = {name: value for name, value in figures.items() if name in known - unknown}
     return kind(
         num_test=len(judged.actual),
         num_classes=len(judged.labels),
@@ -232,6 +248,7 @@ def summarise(judged: Judged, found: Found, slices: Slices, params: Classificati
         baseline=judged.baseline_name,
         **chosen,
         **of_slices,
+        **calibration_settings(judged),
     )
 
 

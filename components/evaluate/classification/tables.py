@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.evaluate.classification.judged import Found, Judged
-from components.evaluate.classification.metrics import calibration_curve
+from components.evaluate.classification.metrics import Labels, Scores, calibration_curve
 from components.evaluate.figures import rounded
 from components.plumbing.artifacts import write_json
 
@@ -76,10 +76,23 @@ def write_confusion(path: Path, judged: Judged) -> None:
 
 
 def write_calibration(path: Path, judged: Judged, *, num_bins: int) -> None:
-    """Write the mean confidence, the accuracy and the number of rows of each confidence bin that holds rows."""
-    curve = calibration_curve(judged.actual, judged.scores, num_bins=num_bins)
-    rows = ((rounded(confidence), rounded(accuracy), int(count)) for confidence, accuracy, count in curve)
-    write_csv(path, ("confidence", "accuracy", "num_rows"), rows)
+    """Write the mean confidence, the accuracy and the number of rows of each confidence bin that holds rows.
+
+    Where the scores are calibrated, the bins before it follow, and `scores` tells them apart: `calibrated` or `before`.
+    """
+    found = {"calibrated": judged.scores} | ({} if judged.calibrated is None else {"before": judged.calibrated.before})
+    curves = [(name, *bin) for name, scores in found.items() for bin in bins_of(judged.actual, scores, num_bins)]
+    columns = ("scores", "confidence", "accuracy", "num_rows")
+    if judged.calibrated is None:
+        write_csv(path, columns[1:], (row[1:] for row in curves))
+    else:
+        write_csv(path, columns, curves)
+
+
+def bins_of(actual: Labels, scores: Scores, num_bins: int) -> list[tuple[float, float, int]]:
+    """Return the mean confidence, the accuracy and the number of rows of each confidence bin that holds rows."""
+    curve = calibration_curve(actual, scores, num_bins=num_bins)
+    return [(rounded(confidence), rounded(accuracy), int(count)) for confidence, accuracy, count in curve]
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

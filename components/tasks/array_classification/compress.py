@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from components.compress.classification import ClassifierTrial, read_split
+from components.compress.classification import ClassifierTrial, read_fitted, read_split
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.export import export_classifier
@@ -17,15 +17,20 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
     forward = float_array_forward(model)
+    fitted = read_fitted(inputs.float_results, num_labels=len(settings.labels))
+    calibration = None if fitted is None else fitted.calibration
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "values"),
         test_split=read_split(inputs.test, "values"),
         float_results=inputs.float_results,
-        batched=float_array_predictor(model, settings=settings),
-        make_float_runner=lambda threads: Predictor(settings=settings, forward=forward, batch_size=1, threads=threads),
+        batched=float_array_predictor(model, settings=settings, calibration=calibration),
+        make_float_runner=lambda threads: Predictor(
+            settings=settings, forward=forward, batch_size=1, threads=threads, calibration=calibration
+        ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
         export_graphs=lambda: {MODEL: export_classifier(model, num_values=settings.num_values)},
+        fitted=fitted,
         route=ROUTE,
         request_of=lambda values: {"arrays": [shortest(values)]},
     )

@@ -1,6 +1,6 @@
 """compress for classifiers of texts: one graph, which takes token ids and their attention mask."""
 
-from components.compress.classification import ClassifierTrial, read_split
+from components.compress.classification import ClassifierTrial, read_fitted, read_split
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.text_classification.judging.export import export_classifier
@@ -22,17 +22,25 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     settings = load_settings(inputs.predictor / SETTINGS)
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     forward = float_forward(model)
+    fitted = read_fitted(inputs.float_results, num_labels=len(settings.labels))
+    calibration = None if fitted is None else fitted.calibration
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "text"),
         test_split=read_split(inputs.test, "text"),
         float_results=inputs.float_results,
-        batched=float_predictor(model, tokenizer=tokenizer, settings=settings),
+        batched=float_predictor(model, tokenizer=tokenizer, settings=settings, calibration=calibration),
         make_float_runner=lambda threads: Predictor(
-            tokenizer=tokenizer, settings=settings, forward=forward, batch_size=1, threads=threads
+            tokenizer=tokenizer,
+            settings=settings,
+            forward=forward,
+            batch_size=1,
+            threads=threads,
+            calibration=calibration,
         ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
         export_graphs=lambda: {MODEL: export_classifier(model)},
+        fitted=fitted,
         route=ROUTE,
         request_of=lambda text: {"texts": [text]},
     )

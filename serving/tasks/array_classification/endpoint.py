@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.scores import ScoredLabel
+from serving.predictors.calibration import load_calibration
+from serving.predictors.scores import AbstainingLabel, ScoredLabel
 from serving.requests.images import ImageError, read_grey
 from serving.requests.uploads import Part, TooManyParts, UploadError, parts_of
-from serving.tabular import SCORED, Answering, Table
+from serving.tabular import ABSTAINING, SCORED, Answering, Table
 from serving.tasks.array_classification.predictor import ROUTE, SETTINGS, Predictor, PredictorSettings, load_settings
 from serving.tasks.examples import of_every_label
 
@@ -96,6 +97,8 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     settings = load_settings(folder / SETTINGS)
     lowest, highest = taken(settings)
 
+    answer: Any = AbstainingLabel if may_abstain(folder) else ScoredLabel
+
     class Classifier:
         def __init__(self) -> None:
             self.model = Model(Predictor.load(folder, threads=1))
@@ -113,11 +116,17 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
                 ],
                 Field(min_length=1, max_length=limits.max_arrays),
             ],
-        ) -> list[ScoredLabel]:
+        ) -> list[answer]:  # pyright: ignore[reportInvalidTypeForm]  # what BentoML describes in /docs.json
             """Return the label of each array, and the score of every label."""
             return [self.model.compute(array) for array in arrays]
 
     return Classifier
+
+
+def may_abstain(folder: Path) -> bool:
+    """Return whether answers say whether they count."""
+    found = load_calibration(folder, num_labels=len(load_settings(folder / SETTINGS).labels))
+    return found is not None and found.threshold is not None
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
@@ -320,7 +329,9 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def table(folder: Path, limits: Limits) -> Table:
     """Return the table of one flat array a row."""
-    return Table(inputs=load_settings(folder / SETTINGS).num_values, outputs=SCORED)
+    return Table(
+        inputs=load_settings(folder / SETTINGS).num_values, outputs=ABSTAINING if may_abstain(folder) else SCORED
+    )
 
 
 def rows_of(request: Any) -> tuple[NDArray[np.float64], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The one path from an array of numbers (an image's pixels too) to the scores of its labels.
 
-It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and `predictor.json`.
+It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and `predictor.json`, and
+`calibration.json` where its scores are calibrated.
 
 Shapes: N arrays, B rows of a batch, V values of an array, L labels.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import reading
+from serving.predictors.calibration import Calibration, load_calibration
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 
@@ -63,9 +65,13 @@ def load_settings(path: Path) -> PredictorSettings:
 class Predictor:
     """A model's forward, as one call from arrays to scores."""
 
-    def __init__(self, *, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int) -> None:
-        """`forward` takes batches of at most `batch_size` rows, on `threads` threads at once."""
-        self.settings, self.forward, self.batch_size = settings, forward, batch_size
+    def __init__(
+        self, *, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int,
+        calibration: Calibration | None = None,
+    ) -> None:  # fmt: skip
+        """`forward` takes batches of at most `batch_size` rows, on `threads` threads at once; without a calibration,
+        the scores are those of the model."""
+        self.settings, self.forward, self.batch_size, self.calibration = settings, forward, batch_size, calibration
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
 
     @classmethod
@@ -76,7 +82,13 @@ class Predictor:
         call would change each other's scores; and a product of more rows is added up in another order, in fp32 too.
         """
         settings = load_settings(folder / SETTINGS)
-        return cls(settings=settings, forward=onnx_forward(folder / MODEL), batch_size=1, threads=threads)
+        return cls(
+            settings=settings,
+            forward=onnx_forward(folder / MODEL),
+            batch_size=1,
+            threads=threads,
+            calibration=load_calibration(folder, num_labels=len(settings.labels)),
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,16 +103,18 @@ class Predictor:
         starts = range(0, len(values), self.batch_size)
         run = map if self.pool is None or len(starts) == 1 else self.pool.map
         found = list(run(lambda start: softmax(self.forward(values[start : start + self.batch_size])), starts))
-        return np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
+        scores = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
+        return scores if self.calibration is None else self.calibration.way.apply(scores)
 
     def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
         """Return the scaled values that the model reads, (N, V)."""
         values = np.asarray(arrays, np.float32).reshape(len(arrays), self.settings.num_values)
         return (values - np.float32(self.settings.offset)) / np.float32(self.settings.scale)
 
-    def answers(self, scores: Scores) -> list[ScoredLabel]:
+    def answers(self, scores: Scores) -> Sequence[ScoredLabel]:
         """Return the answer of the service for arrays with these scores, (N, L)."""
-        return answers_of(self.labels, scores)
+        threshold = None if self.calibration is None else self.calibration.threshold
+        return answers_of(self.labels, scores, threshold=threshold)
 
 
 def onnx_forward(path: Path) -> Forward:

@@ -13,9 +13,10 @@ import numpy as np
 
 from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
+from serving.predictors.calibration import load_calibration
 from serving.predictors.explaining import leave_one_out
-from serving.predictors.scores import ScoredLabel
-from serving.tabular import SCORED, Answering, Column, Table
+from serving.predictors.scores import AbstainingLabel, ScoredLabel
+from serving.tabular import ABSTAINING, SCORED, Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
 from serving.tasks.text_classification.explaining import Explanation, explanation, texts_asked
 from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
@@ -95,6 +96,8 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
     import bentoml
     from pydantic import Field
 
+    answer: Any = AbstainingLabel if may_abstain(folder) else ScoredLabel
+
     class Classifier:
         def __init__(self) -> None:
             self.model = Model(Predictor.load(folder, threads=1))
@@ -107,7 +110,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
                 list[Annotated[str, Field(max_length=limits.max_text_length)]],
                 Field(min_length=1, max_length=limits.max_texts),
             ],
-        ) -> list[ScoredLabel]:
+        ) -> list[answer]:  # pyright: ignore[reportInvalidTypeForm]  # what BentoML describes in /docs.json
             """Return the label of each text, and the score of every label."""
             return [self.model.compute(text) for text in texts]
 
@@ -124,6 +127,12 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             )
 
     return Classifier
+
+
+def may_abstain(folder: Path) -> bool:
+    """Return whether answers say whether they count."""
+    found = load_calibration(folder, num_labels=len(load_settings(folder / SETTINGS).labels))
+    return found is not None and found.threshold is not None
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:
@@ -248,7 +257,7 @@ def examples(golden: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def table(folder: Path, limits: Limits) -> Table:
     """Return the table of one text a row."""
-    return Table(inputs=[Column("text", "string")], outputs=SCORED)
+    return Table(inputs=[Column("text", "string")], outputs=ABSTAINING if may_abstain(folder) else SCORED)
 
 
 def rows_of(request: Any) -> tuple[dict[str, Any], dict[str, Any]]:

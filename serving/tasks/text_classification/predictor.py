@@ -2,7 +2,7 @@
 
 `evaluate`, `compress` and `package` judge models through it, and the service answers with it, so that what is measured
 is what is served. It needs onnxruntime, tokenizers and numpy only. A folder that it loads holds `model.onnx`,
-`tokenizer.json` and `predictor.json`.
+`tokenizer.json` and `predictor.json`, and `calibration.json` where its scores are calibrated.
 
 Shapes: N texts, B rows of a batch, T tokens, L labels.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from serving.bundle import reading
+from serving.predictors.calibration import Calibration, load_calibration
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
 from serving.predictors.text import Truncate, clean, cut, limit, read_of
@@ -85,11 +86,13 @@ class Predictor:
     """A tokenizer and a model's forward, as one call from texts to scores."""
 
     def __init__(
-        self, *, tokenizer: Tokenizer, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int
-    ) -> None:
-        """`forward` takes batches of at most `batch_size` rows of like lengths, on `threads` threads at once."""
+        self, *, tokenizer: Tokenizer, settings: PredictorSettings, forward: Forward, batch_size: int, threads: int,
+        calibration: Calibration | None = None,
+    ) -> None:  # fmt: skip
+        """`forward` takes batches of at most `batch_size` rows of like lengths, on `threads` threads at once; without a
+        calibration, the scores are those of the model."""
         self.tokenizer, self.settings, self.forward = tokenizer, settings, forward
-        self.batch_size = batch_size
+        self.batch_size, self.calibration = batch_size, calibration
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
 
     @classmethod
@@ -106,15 +109,17 @@ class Predictor:
             forward=onnx_forward(folder / MODEL),
             batch_size=1,
             threads=threads,
+            calibration=load_calibration(folder, num_labels=len(settings.labels)),
         )
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.settings.labels
 
-    def answers(self, scores: Scores) -> list[ScoredLabel]:
+    def answers(self, scores: Scores) -> Sequence[ScoredLabel]:
         """Return the answer of the service for texts with these scores, (N, L)."""
-        return answers_of(self.labels, scores)
+        threshold = None if self.calibration is None else self.calibration.threshold
+        return answers_of(self.labels, scores, threshold=threshold)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, cleaned and cut as in training; a text without tokens gets one padding
@@ -142,10 +147,10 @@ class Predictor:
         results = run(lambda batch: self.score([ids[row] for row in batch]), batches)
         for batch, found in zip(batches, results, strict=True):
             scores[batch] = found
-        return scores
+        return scores if self.calibration is None else self.calibration.way.apply(scores)
 
     def score(self, rows: Sequence[Sequence[int]]) -> Scores:
-        """Return the scores of one batch of token ids, (B, L), padded to its longest row."""
+        """Return the model's own scores of one batch of token ids, (B, L), padded to its longest row."""
         longest = max(map(len, rows))
         input_ids = np.full((len(rows), longest), self.settings.pad_token_id, np.int64)  # (B, T)
         attention_mask = np.zeros_like(input_ids)

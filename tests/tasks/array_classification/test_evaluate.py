@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from components.plumbing.artifacts import files_of
 from components.plumbing.errors import ArtifactError, InputError, QualityError
 from components.tasks import task_of
 from components.tracking.tracker import NullTracker
+from serving.predictors.calibration import load_calibration
 
 run = partial(stage.run, measure=task_of("array_classification").evaluate)
 
@@ -122,6 +123,29 @@ def test_a_sample_of_images_is_explained_patch_by_patch(good: Inputs, tmp_path: 
     assert made.body.count("<svg") == 2
     _, again = judge(good, tmp_path / "two", explain={"rows": 40, "seed": 0})
     assert files_of(again.results.parent) == files_of(outputs.results.parent)
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_scores_are_calibrated_on_the_validation_split(good: Inputs, method: str, tmp_path: Path) -> None:
+    write_split(tmp_path / "validation.parquet", *ring(500, seed=3))
+    inputs = replace(good, validation=tmp_path / "validation.parquet")
+    plain, before = judge(inputs, tmp_path / "plain")
+    calibrate = {"method": method, "min_class_rows": 20, "precision": 0.95}
+    report, outputs = judge(inputs, tmp_path / "out", calibrate=calibrate)
+    assert report.num_calibrated_on == 500
+    assert report.ece_before == plain.ece
+    assert report.accuracy_before == plain.accuracy
+    fitted = load_calibration(outputs.results, num_labels=2)
+    assert fitted is not None
+    assert fitted.method == report.calibration == method
+    scores, given = (
+        np.array(pq.read_table(one.results / "predictions.parquet")["scores"].to_pylist(), np.float32)
+        for one in (outputs, before)
+    )
+    np.testing.assert_array_equal(scores, fitted.way.apply(given))
+    assert report.coverage == pytest.approx(float(fitted.is_sure(scores).mean()), abs=1e-6)
+    with pytest.raises(InputError, match="fewer than 400 rows"):
+        judge(inputs, tmp_path / "few", calibrate=calibrate | {"min_class_rows": 400})
 
 
 def test_gate_names_the_baseline(good: Inputs, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.classification.calibrate import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.logistic import logistic_scores
 from components.evaluate.classification.metrics import Scores
@@ -33,8 +34,8 @@ ARRAYS_A_CALL = 256  # the steps of the progress bar
 def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split; return the report.
 
-    Raise InputError where a split holds fewer than two classes, ArtifactError where a score is not finite, and
-    QualityError where the gate fails.
+    Raise InputError where a split holds fewer than two classes or too few rows to calibrate on, ArtifactError where a
+    score is not finite, and QualityError where the gate fails or no threshold is as precise as wanted.
     """
     settings = load_settings(inputs.predictor / SETTINGS)
     train, test = read_splits(inputs, settings.labels)
@@ -44,6 +45,10 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
     started = time.perf_counter()
     scores = predict(predictor, test_values)
     tracker.log_metrics({"rows_per_s": len(test_values) / (time.perf_counter() - started)}, step=0)
+    calibrated = calibrate(
+        scores, inputs.validation, lambda path: predict(predictor, read_values(path)), labels=settings.labels,
+        params=params,
+    )  # fmt: skip
 
     baseline = logistic_scores(
         predictor.scaled(test_values),
@@ -67,11 +72,12 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
         row=test.row,
         texts=None,
         actual=test.label_id,
-        scores=scores,
+        scores=scores if calibrated is None else calibrated.after,
         baseline=baseline,
         baseline_name="logistic regression",
         baseline_note=f"It was trained on the scaled numbers of {len(train.row):,} rows (C {params.baseline.C:g}).",
         images=images_of(test_values, settings.shape),
+        calibrated=calibrated,
     )
     parts += find(judged, params, inputs, outputs, predictor=predictor)
     return report_on(

@@ -5,14 +5,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from serving.predictors.calibration import Calibration
 from serving.tasks.array_classification.predictor import Forward, Predictor, PredictorSettings, Values
 
 BATCH_SIZE = 256  # torch is at its fastest on batches, and fp32 rows do not disturb each other
 
 
-def float_array_predictor(model: nn.Module, *, settings: PredictorSettings) -> Predictor:
+def float_array_predictor(
+    model: nn.Module, *, settings: PredictorSettings, calibration: Calibration | None = None
+) -> Predictor:
     """Return a predictor around a torch model in fp32, on all of torch's threads."""
-    return Predictor(settings=settings, forward=float_array_forward(model), batch_size=BATCH_SIZE, threads=1)
+    forward = float_array_forward(model)
+    return Predictor(settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1, calibration=calibration)
 
 
 def float_array_forward(model: nn.Module) -> Forward:

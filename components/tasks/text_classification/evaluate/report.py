@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from components.evaluate.behaviour.checks import Rows, check_labels, run_checks
 from components.evaluate.behaviour.report import faults_of, write_behaviour
 from components.evaluate.behaviour.report import part as behaviour_part
+from components.evaluate.classification.calibrate import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.linear import Choice, best_linear_scores
 from components.evaluate.classification.metrics import Scores
@@ -45,8 +46,9 @@ TEXTS_A_CALL = 256  # the steps of the progress bar
 def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Judge the model on the test split; return the report.
 
-    Raise InputError where a split holds fewer than two classes or a check of behaviour has nothing to act on,
-    ArtifactError where a score is not finite, and QualityError where a gate fails.
+    Raise InputError where a split holds fewer than two classes or too few rows to calibrate on, or a check of behaviour
+    has nothing to act on; ArtifactError where a score is not finite; and QualityError where a gate fails, or no
+    threshold is as precise as wanted.
     """
     settings = load_settings(inputs.predictor / SETTINGS)
     if params.behaviour is not None:
@@ -59,6 +61,10 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
     predictor = float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings)
     scores = predict(predictor, test_texts)
     tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
+    calibrated = calibrate(
+        scores, inputs.validation, lambda path: predict(predictor, read_texts(path)), labels=settings.labels,
+        params=params,
+    )  # fmt: skip
     parts: list[Part] = []
     faults: list[str] = []
     if params.behaviour is not None:
@@ -93,12 +99,13 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         row=test.row,
         texts=test_texts,
         actual=test.label_id,
-        scores=scores,
+        scores=scores if calibrated is None else calibrated.after,
         baseline=baseline,
         baseline_name=choice.candidate.name,
         baseline_note=note_on(choice, params, num_train=len(train_texts)),
         control=scores_of_control(inputs, tokenizer, settings, test_texts),
         slices=read_slices(inputs.test),
+        calibrated=calibrated,
     )
     parts += find(judged, choice, params, inputs, outputs)
     return report_on(
