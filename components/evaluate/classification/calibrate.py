@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ def fit_temperature(scores: Scores, actual: Labels) -> Temperature:
         return log_loss(logits / math.exp(log_temperature), actual)
 
     bounds = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
+    found: Any = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
     value = float(f"{math.exp(found.x):.6g}")
     if value < MIN_TEMPERATURE * SAME or (scores.argmax(axis=1) == actual).all():
         raise InputError(
