@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
 from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
-from components.evaluate.figures import GATE_METRIC, RELIABILITY
+from components.evaluate.figures import GATE_METRIC
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError
 from serving.predictors.calibration import Calibration, load_calibration
@@ -168,7 +168,9 @@ def read_metric(results: Path) -> str:
 def read_fitted(results: Path, *, num_labels: int) -> Fitted | None:
     """Read the calibration among evaluate's results; None where there is none."""
     calibration = load_calibration(results, num_labels=num_labels)
-    return None if calibration is None else Fitted(calibration, int(read_json(results / RELIABILITY)["num_bins"]))
+    return (
+        None if calibration is None else Fitted(calibration, int(read_json(results / GATE_METRIC)["calibration_bins"]))
+    )
 
 
 def calibration_figures(scores: Scores, split: Split, fitted: Fitted) -> dict[str, float]:

@@ -2,16 +2,3 @@
 
 GATE_METRIC = "gate.json"
 """The file among evaluate's results with the `metric` of a classifier's quality gate, by which compress judges, too."""
-RELIABILITY = "reliability.json"
-"""The file among evaluate's results with how often a classifier's scores are right before and after a calibration."""
-DIGITS = 6  # finer than any test split can tell apart
-
-
-def rounded(value: float) -> float:
-    """Round a figure to DIGITS decimals for a report, without a negative zero."""
-    return round(float(value), DIGITS) + 0.0
-
-
-def shortened(value: float) -> float:
-    """Round a figure to five significant digits for a table."""
-    return float(f"{value:.5g}")

@@ -109,6 +109,15 @@ def load_calibration(folder: Path, *, num_labels: int) -> Calibration | None:
     return found
 
 
+def may_abstain(folder: Path) -> bool:
+    """Return whether the answers of the model in a folder say whether they abstain."""
+    path = folder / CALIBRATION
+    if not path.is_file():
+        return False
+    with reading(path):
+        return calibration_of(json.loads(path.read_text(encoding="utf-8"))).threshold is not None
+
+
 def calibration_of(raw: Any) -> Calibration:
     """Return what calibration.json says; ValueError, KeyError or TypeError where it says something else."""
     ways = {

@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.__main__ import run_stage
-from components.evaluate.classification.calibration_page import part
-from components.evaluate.classification.reliability import read_reliability
 from components.package.bento import serving
 from components.plumbing.artifacts import files_of, read_json
 from components.plumbing.errors import InputError, ParamsError, QualityError
@@ -94,9 +92,9 @@ def test_bundle_holds_what_evaluate_fitted_and_says_it(calibrated: Path) -> None
     plots = (artifacts / "evaluate/plots/calibration.csv").read_text().splitlines()
     assert plots[0] == "scores,confidence,accuracy,num_rows"
     assert {line.partition(",")[0] for line in plots[1:]} == {"calibrated", "before"}
-    reliability = read_reliability(artifacts / "evaluate/results", evaluated)
-    assert reliability is not None
-    assert "isotonic regression" in part(reliability).body
+    page = (artifacts / "evaluate/results/report.html").read_text(encoding="utf-8")
+    assert "isotonic regression" in page
+    assert 'id="calibration"' in page
 
 
 def test_service_answers_as_the_predictor_and_says_whether_it_abstains(calibrated: Path, url: str) -> None:
@@ -198,9 +196,8 @@ def test_nothing_of_it_is_there_where_it_is_not_asked(trained: Path, tmp_path: P
     edit(root, "tiny.evaluate.calibrate", None)
     run_stage(root, "tiny", "evaluate", tracker=NullTracker())
     folder = root / "artifacts/tiny/evaluate"
-    assert not {"calibration.json", "reliability.json"} & {path.name for path in (folder / "results").iterdir()}
+    assert "calibration.json" not in {path.name for path in (folder / "results").iterdir()}
     assert not {"calibration", "log_loss", "coverage", "ece_before"} & read_json(folder / "report.json").keys()
-    assert read_reliability(folder / "results", {}) is None
     scores = np.array(pq.read_table(folder / "results/predictions.parquet")["scores"].to_pylist(), np.float32)
     given = pq.read_table(trained / "artifacts/tiny/evaluate/results/predictions.parquet")["scores"].to_pylist()
     assert scores == pytest.approx(np.array(given, np.float32), abs=1e-5)

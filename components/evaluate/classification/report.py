@@ -14,6 +14,12 @@ import numpy as np
 
 from components.evaluate.bootstrap import intervals
 from components.evaluate.classification.calibrate import calibrated_metrics
+from components.evaluate.classification.calibration_figures import (
+    OF_CALIBRATION,
+    CalibrationFigures,
+    calibration_settings,
+)
+from components.evaluate.classification.calibration_page import part as calibration_part
 from components.evaluate.classification.drawings import drawings_of
 from components.evaluate.classification.judged import Found, Judged
 from components.evaluate.classification.metrics import (
@@ -24,12 +30,6 @@ from components.evaluate.classification.metrics import (
     ranking_metrics,
 )
 from components.evaluate.classification.page import headline_of, parts_of
-from components.evaluate.classification.reliability import (
-    OF_CALIBRATION,
-    CalibrationFigures,
-    calibration_settings,
-    curves_of,
-)
 from components.evaluate.classification.slices import Slices, slice_figures, worst
 from components.evaluate.classification.tables import (
     write_calibration,
@@ -38,7 +38,7 @@ from components.evaluate.classification.tables import (
     write_mistakes,
     write_predictions,
 )
-from components.evaluate.figures import GATE_METRIC, RELIABILITY, rounded, shortened
+from components.evaluate.figures import GATE_METRIC, rounded, shortened
 from components.evaluate.page import write_page
 from components.evaluate.stage import Outputs
 from components.params import ArrayClassificationFigures, QualityGate, TextClassificationFigures
@@ -163,10 +163,12 @@ def report_on(
     write_predictions(outputs.results / "predictions.parquet", judged)
     write_classes(outputs.results / "classes.json", judged, found)
     write_mistakes(outputs.results / "mistakes.json", judged, limit=params.num_mistakes)
-    write_json(outputs.results / GATE_METRIC, {"metric": params.gate.metric})
+    write_json(
+        outputs.results / GATE_METRIC, {"metric": params.gate.metric, "calibration_bins": params.calibration_bins}
+    )
     if judged.calibrated is not None:
         write_json(outputs.results / CALIBRATION, judged.calibrated.calibration.as_data())
-        write_json(outputs.results / RELIABILITY, curves_of(judged, num_bins=params.calibration_bins))
+        parts = [calibration_part(figures_of(report)), *parts]
     write_confusion(outputs.plots / "confusion.csv", judged)
     write_calibration(outputs.plots / "calibration.csv", judged, num_bins=params.calibration_bins)
     if slices:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from serving.endpoint import Check, Pair, Question, Refused, media_type
 from serving.overload.backlog import Backlog, Reply
-from serving.predictors.calibration import load_calibration
+from serving.predictors.calibration import may_abstain
 from serving.predictors.scores import AbstainingLabel, ScoredLabel
 from serving.requests.images import ImageError, read_grey
 from serving.requests.uploads import Part, TooManyParts, UploadError, parts_of
@@ -121,12 +121,6 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             return [self.model.compute(array) for array in arrays]
 
     return Classifier
-
-
-def may_abstain(folder: Path) -> bool:
-    """Return whether answers say whether they count."""
-    found = load_calibration(folder, num_labels=len(load_settings(folder / SETTINGS).labels))
-    return found is not None and found.threshold is not None
 
 
 def max_bytes(folder: Path, limits: Limits) -> Mapping[str, int]:

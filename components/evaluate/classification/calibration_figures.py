@@ -1,21 +1,12 @@
-"""What evaluate's report says of a calibration, and the reliability of the scores before and after it.
+"""What evaluate's report says of a calibration."""
 
-Legend: M bins of confidence that hold rows.
-"""
-
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from components.evaluate.classification.judged import Judged
-from components.evaluate.classification.tables import bins_of
-from components.evaluate.figures import RELIABILITY, rounded
-from components.plumbing.artifacts import WHERE_KNOWN, read_json
+from components.evaluate.figures import rounded
+from components.plumbing.artifacts import WHERE_KNOWN
 from serving.predictors.calibration import Temperature
-
-Curve = Sequence[tuple[float, float, int]]
-"""The mean confidence, the accuracy and the number of rows of each bin, M of them."""
 
 
 def where_calibrated() -> Any:
@@ -85,27 +76,3 @@ def calibration_settings(judged: Judged) -> dict[str, Any]:
         "wanted_precision": found.precision,
         "threshold": threshold,
     }
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How often the scores of the test split are right, before and after a calibration."""
-
-    report: Mapping[str, Any]
-    """The figures of evaluate's report, by name."""
-    num_bins: int
-    before: Curve
-    after: Curve
-
-
-def curves_of(judged: Judged, *, num_bins: int) -> dict[str, Any]:
-    """Return the content of RELIABILITY: `num_bins`, and the curves `before` and `after`."""
-    assert judged.calibrated is not None
-    found = {"before": judged.calibrated.before, "after": judged.calibrated.after}
-    return {"num_bins": num_bins, **{name: bins_of(judged.actual, one, num_bins) for name, one in found.items()}}
-
-
-def read_reliability(results: Path, report: Mapping[str, Any]) -> Reliability | None:
-    """Read the curves of evaluate's results beside its report; None where no score is calibrated."""
-    path = results / RELIABILITY
-    return Reliability(report, **read_json(path)) if path.is_file() else None
