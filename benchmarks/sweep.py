@@ -72,8 +72,8 @@ def main() -> None:
         stop("the processes are looked at as Linux shows them; run this on Linux")
     if args.ray and not (args.ray / "ray").is_dir():
         stop(f"{args.ray} has no ray: pip install --target {args.ray} 'ray[tune]==2.60.0', with this Python")
-    if args.rounds < 1 or args.trials < 2:
-        stop("there is nothing to compare: --rounds must be 1 or more, and --trials 2 or more")
+    if args.rounds < 1 or args.trials < WORKERS + 2:  # so that a process trains twice
+        stop(f"there is nothing to compare: --rounds must be 1 or more, and --trials {WORKERS + 2} or more")
     section, rows, notes = Section("sweep"), list[Row](), list[str]()
     names: Sequence[str] = args.only_recipe or ("digits", "texts")
     with tempfile.TemporaryDirectory(prefix="modelyard-sweep-") as folder:
