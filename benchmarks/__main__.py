@@ -56,7 +56,7 @@ BENCHMARKS = (
     Benchmark("orchestration", ("orchestration",), 2, ["--rounds", "1"], ["--rounds", "3"]),
     Benchmark("drift", ("drift",), 1, ["--sizes", "50", "200", "--windows", "10", "--others", "3"], takes=("project",)),
     Benchmark(
-        "sweep", ("sweep",), 10, ["--rounds", "3", "--trials", "16"], ["--rounds", "5", "--trials", "24"],
+        "sweep", ("sweep",), 10, ["--rounds", "3", "--trials", "12"], ["--rounds", "5", "--trials", "24"],
         takes=("project", "ray"),
     ),
     Benchmark("gpu", ("gpu",), 0),

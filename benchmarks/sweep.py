@@ -1,6 +1,6 @@
 """`modelyard sweep` beside plain Optuna and Ray Tune: the same space, budget, training, rows and pruning, in turns.
 
-    python benchmarks/sweep.py [--ray FOLDER] [--project .] [--rounds 3] [--trials 16] [--only-recipe digits]
+    python benchmarks/sweep.py [--ray FOLDER] [--project .] [--rounds 3] [--trials 12] [--only-recipe digits]
 
 `digits` is the project's recipe with its own section `sweep`; `texts` fine-tunes a small encoder, pretrained once, on
 3,000 of movie_sentiment's snippets. Each side has two processes, knows the figure of the present settings, and calls
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--ray", type=Path, help="the folder that ray[tune] was installed into")
     parser.add_argument("--project", type=Path, default=ROOT, help="whose downloads are used again")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=16, help="of each search, the present settings among them")
+    parser.add_argument("--trials", type=int, default=12, help="of each search, the present settings among them")
     parser.add_argument("--epochs", type=int, help="of each training, instead of the recipes' own")
     parser.add_argument("--only-recipe", choices=["digits", "texts"], action="append", help="may be given again")
     args = parser.parse_args()
@@ -72,8 +72,8 @@ def main() -> None:
         stop("the processes are looked at as Linux shows them; run this on Linux")
     if args.ray and not (args.ray / "ray").is_dir():
         stop(f"{args.ray} has no ray: pip install --target {args.ray} 'ray[tune]==2.60.0', with this Python")
-    if args.rounds < 1 or args.trials < 2:
-        stop("there is nothing to compare: --rounds must be 1 or more, and --trials 2 or more")
+    if args.rounds < 1 or args.trials < WORKERS + 2:  # so that a process trains twice
+        stop(f"there is nothing to compare: --rounds must be 1 or more, and --trials {WORKERS + 2} or more")
     section, rows, notes = Section("sweep"), list[Row](), list[str]()
     names: Sequence[str] = args.only_recipe or ("digits", "texts")
     with tempfile.TemporaryDirectory(prefix="modelyard-sweep-") as folder:

@@ -85,7 +85,8 @@ def rows_of(name: str, found: Mapping[str, Sequence[Found]]) -> list[Row]:
             "", at_least=-TOLERANCE[name], tried=TRIED,
         ))  # fmt: skip
     told_between = {
-        side: [np.quantile(one.between_s or [0.0], [0.5, 0.95]) for one in several] for side, several in found.items()
+        side: [np.quantile(one.between_s or [np.nan], [0.5, 0.95]) for one in several]
+        for side, several in found.items()
     }
     its = told_gap(told_between[OPTUNA], OPTUNA)
     for at, (words, most) in enumerate({"median": MOST_BETWEEN_S, "95 of 100": None}.items()):

@@ -78,7 +78,7 @@ def test_footprint_counts_what_ended_between_two_looks(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--ray", "nowhere"], "nowhere has no ray: pip install --target nowhere 'ray[tune]==2.60.0'"),
-        (["--trials", "1"], "there is nothing to compare"),
+        (["--trials", "3"], "there is nothing to compare"),
     ],
 )
 def test_what_it_lacks_is_said_in_a_line(tmp_path: Path, words: list[str], said: str) -> None:
@@ -96,7 +96,7 @@ def test_what_it_lacks_is_said_in_a_line(tmp_path: Path, words: list[str], said:
 def test_whole_run_without_ray_has_its_rows(tmp_path: Path) -> None:
     """It reads the project's downloads, and fetches what is not there."""
     env = os.environ | {"MODELYARD_RESULTS": str(tmp_path)}
-    words = ["--rounds", "1", "--trials", "3", "--epochs", "2"]
+    words = ["--rounds", "1", "--trials", "4", "--epochs", "2"]
     subprocess.run([sys.executable, SCRIPT, *words], cwd=ROOT, check=True, env=env)
     found = json.loads((tmp_path / "results.json").read_text())["sweep"]
     rows = [row["what"] for row in found["rows"]]
