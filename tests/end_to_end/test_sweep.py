@@ -148,7 +148,8 @@ def test_interrupt_ends_the_workers_and_the_run(project: Path, found: dict[str, 
 def test_worker_that_is_killed_is_a_failed_trial_and_the_sweep_goes_on(project: Path, found: dict[str, Any]) -> None:
     del found
     folder = begun_anew(project, workers=1)
-    epochs = load_recipe(folder, "tiny").finetune.epochs
+    recipe: Any = load_recipe(folder, "tiny")
+    epochs = recipe.finetune.epochs
     edit(folder, "tiny.finetune.epochs", 60)  # long enough to be met while it trains
     sweep = subprocess.Popen(COMMAND, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                              text=True)  # fmt: skip
