@@ -68,7 +68,7 @@ def known_of(root: Path, name: str) -> tuple[Any, Mapping[str, Any], list[tuple[
     sweep = load_recipe(root, name).sweep
     assert sweep is not None
     raw = load_yaml(root / "params.yaml")["recipes"][name]
-    curve = curve_of(root / "artifacts" / name / "finetune", sweep.objective)
+    curve = curve_of(root / "artifacts" / name / "finetune", sweep.followed)
     return sweep, present_of(sweep, raw), list(curve)
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +179,9 @@ def check_rows(layout: Layout, places: Places) -> None:
 def examine(places: Places, number: int, recipe: Recipe, *, judged: str) -> Path:
     """Evaluate a trial on the test split, in a folder of its own; return evaluate's folder `results/`.
 
-    A quality gate that it does not pass is no matter here.
+    A quality gate that it does not pass is no matter here, and only what is compared is measured.
     """
+    recipe = measured_plainly(recipe)
     link_present(places, number)
     order = stages()
     for stage in order[order.index(judged) + 1 : order.index(EXAMINED) + 1]:
@@ -191,6 +192,13 @@ def examine(places: Places, number: int, recipe: Recipe, *, judged: str) -> Path
         except GateError:
             return layout.observations / "results"
     return places.layout(number, EXAMINED).artifact / "results"
+
+
+def measured_plainly(recipe: Recipe) -> Recipe:
+    """Return the recipe without what its section evaluate asks for beside the figures, such as explanations."""
+    fields = type(recipe.evaluate).model_fields
+    optional = {name: None for name, field in fields.items() if not field.is_required() and field.default is None}
+    return replace(recipe, evaluate=recipe.evaluate.model_copy(update=optional))
 
 
 def curve_of(folder: Path, objective: str) -> tuple[tuple[float, float], ...]:
