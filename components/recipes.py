@@ -192,7 +192,9 @@ def fault_line(where: str, raw: object, fault: Any) -> str:
     if fault["type"] in ABSENT:
         return f"{dotted}: missing"
     if fault["type"] in UNKNOWN:
-        return f"{dotted}: unknown key{did_you_mean(path[-1], known_keys())}"
+        known = known_keys()
+        elsewhere = path[-1] in known
+        return f"{dotted}: unknown key{' here' if elsewhere else did_you_mean(path[-1], known)}"
     message = fault["msg"].removeprefix("Value error, ")
     # An address may hold a password, and who gives the secret itself in place of a variable's name gives it here.
     may_be_secret = path[-1] == "url" or path[-1].endswith("_variable")

@@ -66,6 +66,8 @@ def tiny_recipe() -> dict[str, Any]:
     recipe["finetune"]["optimizer"] |= {"learning_rate": 3.0e-3}
     recipe["finetune"]["early_stopping"] |= {"patience": 6}
     recipe["evaluate"]["gate"] |= {"min": 0.8, "min_gain": -0.5}
+    for name in ("behaviour", "explain", "find_slices"):
+        del recipe["evaluate"][name]
     recipe["compress"]["gate"] = {"max_drop": 0.2, "min_speedup": 0.01, "max_size_ratio": 10.0}
     recipe["compress"]["num_latency_rows"] = 20
     recipe["package"] |= {"num_golden": 20, "ready_timeout_s": 60}

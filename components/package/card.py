@@ -103,7 +103,7 @@ def card_text(
 
 def abstaining(evaluated: Mapping[str, Any], compressed: Mapping[str, Any]) -> str:
     """Return the card's part on answers that do not count; empty where all do."""
-    if "coverage" not in compressed:
+    if compressed.get("coverage") is None:
         return ""
     right = compressed.get("answered_precision")
     return ABSTAINING.format(

@@ -161,7 +161,7 @@ def test_of_many_rows_a_seeded_sample_of_all_splits_is_read(tmp_path: Path) -> N
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
         first += size
     splits = {name: tmp_path / f"{name}.parquet" for name in ("train", "validation", "test")}
-    inputs = Inputs(**splits, predictor=tmp_path, model=tmp_path, control=tmp_path)
+    inputs = Inputs(**splits, predictor=tmp_path, model=tmp_path, control=tmp_path, recipe="tiny")
     whole = read_labelled(inputs, SETTINGS)
     assert whole.row.tolist() == list(range(300))
     assert [whole.split[number] for number in (199, 200, 250)] == ["train", "validation", "test"]
