@@ -6,6 +6,7 @@ than they are read wait in their sockets, where nobody counts them (docs/decisio
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from bentoml._internal.context import server_context
@@ -19,14 +20,14 @@ from serving.requests.reading import App, Message, Receive, Send, asked
 class EarlyRefusal:
     """The outermost of the project's middlewares, which also steps ahead of BentoML's while the backlog is full.
 
-    Requests to the task's route then come here first. They are still counted in BentoML's
+    Requests to the routes that the model answers then come here first. They are still counted in BentoML's
     `bentoml_service_request_total`, within COUNTED_S seconds, and in none of its other metrics.
     """
 
-    def __init__(self, app: App, *, route: str, backlog: Backlog) -> None:
-        self.ours, self.route, self.backlog = app, route, backlog
-        self.counts: Counter[int] = Counter()
-        """The number of answers by HTTP status that BentoML's metrics do not have yet."""
+    def __init__(self, app: App, *, routes: Collection[str], backlog: Backlog) -> None:
+        self.ours, self.routes, self.backlog = app, routes, backlog
+        self.counts: Counter[tuple[str, int]] = Counter()
+        """The number of answers by route and HTTP status that BentoML's metrics do not have yet."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # the first that comes, through all of BentoML's middlewares
@@ -51,14 +52,15 @@ class EarlyRefusal:
         metrics = metrics_of(theirs)
 
         async def choose(scope: Message, receive: Receive, send: Send) -> None:
-            if asked(scope, self.route) and self.backlog.is_full():
-                await self.ours(scope, receive, send if metrics is None else self.counted(send, metrics))
+            route = next((route for route in self.routes if asked(scope, route)), None)
+            if route is not None and self.backlog.is_full():
+                await self.ours(scope, receive, send if metrics is None else self.counted(send, metrics, route))
             else:
                 await theirs(scope, receive, send)
 
         starlette.middleware_stack = choose
 
-    def counted(self, send: Send, metrics: RunnerTrafficMetricsMiddleware) -> Send:
+    def counted(self, send: Send, metrics: RunnerTrafficMetricsMiddleware, route: str) -> Send:
         """Return a `send` that counts an answer by its status, and adds the counts to BentoML's metrics a little
         later."""
 
@@ -66,7 +68,7 @@ class EarlyRefusal:
             if message["type"] == "http.response.start":
                 if not self.counts:
                     asyncio.get_running_loop().call_later(COUNTED_S, self.tell, metrics)
-                self.counts[message["status"]] += 1
+                self.counts[route, message["status"]] += 1
             await send(message)
 
         return count
@@ -74,9 +76,9 @@ class EarlyRefusal:
     def tell(self, metrics: RunnerTrafficMetricsMiddleware) -> None:
         """Add the counts to BentoML's metrics in one go: one by one they would cost a tenth of a refusal."""
         counts, self.counts = self.counts, Counter()
-        for status, number in counts.items():
+        for (route, status), number in counts.items():
             metrics.metrics_request_total.labels(
-                endpoint=self.route,
+                endpoint=route,
                 service_name=server_context.bento_name,
                 service_version=server_context.bento_version,
                 http_response_code=status,

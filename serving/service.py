@@ -64,7 +64,8 @@ def make_service(folder: Path) -> Any:
         tracing={"excluded_urls": ".*"},
     )(Service)
     if not endpoint.IS_STREAMED:
-        service.add_asgi_middleware(EarlyRefusal, route=endpoint.ROUTE, backlog=backlog)
+        routes = [endpoint.ROUTE, *endpoint.questions(folder, limits)]
+        service.add_asgi_middleware(EarlyRefusal, routes=routes, backlog=backlog)
     keys = os.environ.get(VARIABLE, "")
     fixed = given_keys(keys) if is_text_of_keys(keys) else None
     path = Path(keys) if keys and not is_text_of_keys(keys) else None

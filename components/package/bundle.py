@@ -85,15 +85,20 @@ def model_of(
         "contract": reports["verdict"],
         "metrics": {"evaluate": reports["evaluated"], "compress": reports["compressed"]},
         "is_lower_better": drop(1.0, 2.0) > 0,
-        "made_from": {stage: {**one, "params": without_gate(one["params"])} for stage, one in origin.items()},
+        "made_from": {stage: {**one, "params": without_looks(one["params"])} for stage, one in origin.items()},
         "stages": list(origin),
         "files": files_of(folder),
     }
 
 
-def without_gate(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stage's parameters without its gate: what passed is the same model, wherever the limits were."""
-    return {name: value for name, value in params.items() if name != "gate"}
+WITHOUT_EFFECT = frozenset(("gate", "behaviour", "explain", "find_slices", "label_errors"))
+"""The settings of a stage that change no byte of the model that passes it."""
+
+
+def without_looks(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's parameters without its gate, and without what only looks at the model: what passed is the same
+    model, wherever the limits were and whatever was looked at."""
+    return {name: value for name, value in params.items() if name not in WITHOUT_EFFECT}
 
 
 def copy_code(folder: Path, *, task: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from components.params import Recipe
 from components.params.recipe import NO_CHAMPION
 from components.params.sweep import Sweep
-from components.plumbing.artifacts import Layout, digest_of, fingerprint_of
+from components.plumbing.artifacts import Layout, digest_of, fingerprint_of, sha256_of
 from components.plumbing.errors import InputError
 from components.plumbing.lock_file import locked_stages
 from components.recipes import PARAMS, load_recipe, load_yaml, section_of, stages
@@ -60,12 +60,20 @@ def study_of(plan: Plan) -> str:
     settings["drawn by"] = {"version": VERSION, "optuna": version("optuna")}
     settings["sweep"] = section_in(plan.sweep)
     if plan.sweep.is_exported:
-        settings["served by"] = {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
+        settings["served by"] = {name: version(name) for name in ("torch", "onnx", "onnxruntime")} | served_by(plan)
     inputs = {stage: digest_of(Layout(plan.root, plan.name, stage).artifact) or "" for stage in order[:first]}
     for stage in order[first : last + 1]:
         for dep in locked.get(f"{stage}@{plan.name}", {}).get("deps", []):
             inputs[f"{stage} {dep['path']}"] = str(dep.get("md5"))
     return fingerprint_of(settings, inputs)
+
+
+def served_by(plan: Plan) -> dict[str, str]:
+    """Return the sha256 of each file of the code that exports what would be served, and that answers with it."""
+    task = plan.recipe.task
+    rooms = ["components/compress", f"components/tasks/{task}", "serving/predictors", f"serving/tasks/{task}"]
+    files = [plan.root / "components/export.py", *(file for room in rooms for file in (plan.root / room).rglob("*.py"))]
+    return {file.relative_to(plan.root).as_posix(): sha256_of(file) for file in sorted(files) if file.is_file()}
 
 
 def section_in(sweep: Sweep) -> dict[str, Any]:

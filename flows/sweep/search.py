@@ -130,7 +130,7 @@ def carry_on(plan: Plan, places: Places, present: Trial, *, chosen: int | None) 
                 trials[known.number] = noted(run, places, known, sweep)
         run_waves(plan, places, study, run, trials, speed_test)
         ordered = [trials[number] for number in sorted(trials)]
-        best = choose(ordered, sweep, chosen)
+        best, fault = choose(ordered, sweep, chosen)
         verdict = verdict_on(plan, places, best)
         found = Found(plan, places, ordered, best, verdict, run.run_id)
         drawn = write_page(
@@ -145,6 +145,8 @@ def carry_on(plan: Plan, places: Places, present: Trial, *, chosen: int | None) 
             figures=gains | {"trials": len(ordered), "front": len(found.front)},
         )  # fmt: skip
         status = ""
+        if fault:
+            raise InputError(fault)
         return found
     except KeyboardInterrupt:
         status = "KILLED"
@@ -155,14 +157,14 @@ def carry_on(plan: Plan, places: Places, present: Trial, *, chosen: int | None) 
                 run.end(status, files=[], figures={})
 
 
-def choose(trials: Sequence[Trial], sweep: Sweep, number: int | None) -> Trial | None:
-    """Return the trial of this number, or the best by the first objective; InputError where it is not on the front."""
-    if number is None:
-        return best_of(trials, sweep)
+def choose(trials: Sequence[Trial], sweep: Sweep, number: int | None) -> tuple[Trial | None, str]:
+    """Return the trial of this number, or the best by the first objective; and why it is not the wanted one, in words,
+    where that is not on the front."""
     front = {trial.number: trial for trial in front_of(trials, sweep)}
-    if number not in front:
-        raise InputError(f"trial {number} is not on the front; on it are {', '.join(map(str, front)) or 'none'}")
-    return front[number]
+    if number is None or number in front:
+        return (best_of(trials, sweep) if number is None else front[number]), ""
+    known = ", ".join(map(str, front)) or "none"
+    return best_of(trials, sweep), f"trial {number} is not on the front; on it are {known}"
 
 
 def run_waves(

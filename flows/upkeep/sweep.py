@@ -34,14 +34,14 @@ NAME = "sweep"
 def sweep(recipe: str, root: str = ".", limit_s: int | None = None) -> State[None]:
     """Carry on the sweep of a recipe, or begin it, and tell what it found.
 
-    It ends as completed, with what was found as the state's message. `limit_s` stands for that of its schedule.
+    It ends as completed, with what was found as the state's message. `limit_s` holds where the sweep has no schedule.
     """
     folder = Path(root).resolve()
     prepare_environment(folder)
     os.chdir(folder)  # as retrain does
     params = load_recipe(folder, recipe).sweep
     if params is not None and params.schedule is not None:
-        limit_s = limit_s or params.schedule.limit_s
+        limit_s = params.schedule.limit_s or limit_s
     stand_for_overdue(folder)
     with alerting(folder, recipe, where=f"modelyard sweep {recipe}"), known_by_its_process(folder):
         try:
@@ -52,7 +52,7 @@ def sweep(recipe: str, root: str = ".", limit_s: int | None = None) -> State[Non
             return Completed(name="Under way", message=str(error))
     tell_pages(folder, recipe, NAME, found.words)
     get_run_logger().info("%s: %s", recipe, found.words)  # which Prefect's pages and a worker show
-    if not found.changes:
+    if not found.changes or found.verdict.get("gain_high", 0.0) < 0:  # surely worse on the test split
         return Completed(name="Nothing better", message=found.words)
     tell_once(folder, found)
     return Completed(name="Better settings", message=found.words)
@@ -86,7 +86,7 @@ def followed_by_sweep(root: Path, recipe: str, settings: Recipe, *, cause: str, 
     if cause == "drift" and settings.monitoring is not None and settings.monitoring.retrain == NAME:
         try:
             sweep(recipe, str(root), limit_s)
-        except ModelyardError as error:  # which is told already
+        except Exception as error:  # which is told already
             logger.warning("the sweep of %s after drift ended: %s", recipe, error)
     if refused is not None:
         raise refused

@@ -34,7 +34,7 @@ class Answers:
     everything else goes on to BentoML."""
 
     def __init__(self, app: App, *, endpoint: Endpoint, folder: Path, limits: Limits, backlog: Backlog) -> None:
-        self.app, self.limits, self.backlog = app, limits, backlog
+        self.app, self.limits, self.backlog, self.route = app, limits, backlog, endpoint.ROUTE
         self.max_bytes = endpoint.max_bytes(folder, limits)
         self.checks = {endpoint.ROUTE: endpoint.make_check(folder, limits), **endpoint.questions(folder, limits)}
         self.bodies = Bodies(limits)
@@ -53,31 +53,37 @@ class Answers:
         else:
             found = await self.bodies.read(receive, most_bytes(content_type, self.max_bytes))
         if isinstance(found, bytes):
-            found = await self.answer_in_turn(check, content_type, found, receive)
+            # A question may be short and yet take long, to be judged and to be answered.
+            is_long = len(found) > INLINE_BYTES or scope["path"] != self.route
+            found = await self.answer_in_turn(check, content_type, found, receive, is_long=is_long)
         if isinstance(found, Refused):
             await send_refusal(found, send)
         else:
             await send_reply(found, send)
 
-    async def answer_in_turn(self, check: Check, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
+    async def answer_in_turn(
+        self, check: Check, content_type: str, body: bytes, receive: Receive, *, is_long: bool
+    ) -> Reply | Refused:
         """Answer a whole request where there is a place: one that is not sent to its end must not keep others out."""
         if self.num_open >= self.limits.max_requests:
             return self.busy()
         self.num_open += 1
         try:
-            return await self.answer(check, content_type, body, receive)
+            return await self.answer(check, content_type, body, receive, is_long=is_long)
         finally:
             self.num_open -= 1
 
-    async def answer(self, check: Check, content_type: str, body: bytes, receive: Receive) -> Reply | Refused:
+    async def answer(
+        self, check: Check, content_type: str, body: bytes, receive: Receive, *, is_long: bool
+    ) -> Reply | Refused:
         """Return the Reply to a request, or the Refused that says why there is none.
 
         A long request whose client leaves is not computed any further.
         """
-        if len(body) <= INLINE_BYTES:
-            found = check(content_type, body)
-        else:
+        if is_long:
             found = await asyncio.to_thread(check, content_type, body)
+        else:
+            found = check(content_type, body)
         if isinstance(found, Refused):
             return found
         is_question = isinstance(found, Question)
@@ -85,7 +91,7 @@ class Answers:
         if isinstance(reply, Full):
             return self.busy(again_s=reply.again_s)
         try:
-            if len(body) > INLINE_BYTES and not await is_awaited(reply, receive):
+            if is_long and not await is_awaited(reply, receive):
                 return Refused(CLIENT_GONE, "the client left")
             return await reply
         except Overdue:

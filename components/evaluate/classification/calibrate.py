@@ -61,23 +61,27 @@ class Calibrated:
 def calibrate(
     scores: Scores, validation: Path, score: Callable[[Path], Scores], *, labels: Sequence[str],
     params: ClassifierFigures,
-) -> Calibrated | None:  # fmt: skip
+) -> tuple[Calibrated | None, str]:  # fmt: skip
     """Fit a calibration on the validation split and apply it to scores (N, K) of the test split; None where the recipe
     asks for none. `score` gives the model's scores of a split.
 
-    Raises InputError where the split is too small or too easy to fit anything on, and QualityError where no threshold
-    reaches the wanted precision.
+    The second is why no threshold reaches the wanted precision, in words; empty where one does, or none is wanted.
+    Raise InputError where the split is too small or too easy to fit anything on.
     """
     if params.calibrate is None:
-        return None
+        return None, ""
     actual = read_split(validation).label_id
     check_rows(actual, labels, params.calibrate)
     seen = score(validation)
     way = WAYS[params.calibrate.method](seen, actual)
-    precision, threshold = params.calibrate.precision, None
+    precision, threshold, fault = params.calibrate.precision, None, ""
     if precision is not None:
-        threshold = threshold_of(way.apply(seen), actual, precision=precision, level=params.bootstrap.confidence)
-    return Calibrated(Calibration(way, threshold, precision), len(actual), before=scores, after=way.apply(scores))
+        try:
+            threshold = threshold_of(way.apply(seen), actual, precision=precision, level=params.bootstrap.confidence)
+        except QualityError as error:
+            precision, fault = None, str(error)
+    fitted = Calibration(way, threshold, precision)
+    return Calibrated(fitted, len(actual), before=scores, after=way.apply(scores)), fault
 
 
 def check_rows(actual: Labels, labels: Sequence[str], settings: Calibrate) -> None:

@@ -12,7 +12,7 @@ from components.plumbing.artifacts import read_json, write_json
 from serving.log.segments import FEEDBACK, TRAFFIC
 from tests.browser import Browser, Page
 from tests.serving.log.test_traffic import rows
-from tests.serving.page.asking import READY, TEXT, ask, bodies
+from tests.serving.page.asking import READY, TEXT, ask, bodies, explaining
 from tests.serving.page.conftest import Tell, served
 from tests.serving.page.looks import CONTRAST, SMALL
 
@@ -122,7 +122,7 @@ def answering(labels: list[str], *, status: int = 200, error: str = "", again: s
         await asyncio.sleep(wait_s)
         return JSONResponse({"error": error}, status_code=status, headers={"retry-after": again} if again else {})
 
-    return {"/classify": classify, "/status": show_status, "/feedback": take}
+    return {"/classify": classify, "/explain": explaining(labels[0]), "/status": show_status, "/feedback": take}
 
 
 @pytest.mark.parametrize(

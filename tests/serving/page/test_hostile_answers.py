@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from components.plumbing.artifacts import read_json, write_json
 from tests.browser import Browser, Page
-from tests.serving.page.asking import READY, TEXT, ask, complaint
+from tests.serving.page.asking import READY, TEXT, ask, complaint, explaining
 from tests.serving.page.conftest import Tell
 
 EVIL = "<img src=x onerror='window.hacked = true'></script><script>window.hacked = true</script>"
@@ -61,7 +61,9 @@ def test_nothing_that_the_model_says_becomes_html(browser: Browser, told: Path, 
     write_json(told / "predictor.json", read_json(told / "predictor.json") | {"labels": [EVIL, "b"]})
     verdict = {"state": EVIL, "num_rows": 3, "version": EVIL, "newest": EVIL, "reasons": [EVIL]}
     status = refusing(200, {"drift": verdict, "feedback": {"state": EVIL}})
-    with tell(told, {"/classify": evil_scores, "/status": status, "/feedback": refusing(200, {})}) as url:
+    with tell(told, {
+        "/classify": evil_scores, "/explain": explaining(EVIL), "/status": status, "/feedback": refusing(200, {}),
+    }) as url:  # fmt: skip
         page = browser.open(url)
         page.wait(READY)
         page.fill("#text", f"{EVIL} {TEXT}")
@@ -134,7 +136,7 @@ def test_key_is_asked_for_and_sent(browser: Browser, told: Path, tell: Tell) -> 
             return JSONResponse({"error": "a key is needed"}, status_code=401)
         return JSONResponse([{"label": "b", "scores": {"a": 0.25, "b": 0.75}} for _ in (await request.json())["texts"]])
 
-    with tell(told, {"/classify": guarded}) as url:
+    with tell(told, {"/classify": guarded, "/explain": explaining("b")}) as url:
         page = browser.open(url)
         page.fill("#text", TEXT)
         assert page.run("document.querySelector('#key-row').hidden")

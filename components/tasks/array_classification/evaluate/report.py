@@ -45,10 +45,11 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
     started = time.perf_counter()
     scores = predict(predictor, test_values)
     tracker.log_metrics({"rows_per_s": len(test_values) / (time.perf_counter() - started)}, step=0)
-    calibrated = calibrate(
+    calibrated, unreached = calibrate(
         scores, inputs.validation, lambda path: predict(predictor, read_values(path)), labels=settings.labels,
         params=params,
     )  # fmt: skip
+    faults = [unreached] if unreached else []
 
     baseline = logistic_scores(
         predictor.scaled(test_values),
@@ -81,7 +82,13 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
     )
     parts += find(judged, params, inputs, outputs, predictor=predictor)
     return report_on(
-        judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts
+        judged,
+        majority=train.most_frequent,
+        params=params,
+        outputs=outputs,
+        title=inputs.recipe,
+        parts=parts,
+        more_faults=faults,
     )
 
 

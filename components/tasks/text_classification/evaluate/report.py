@@ -58,15 +58,19 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
 
     tokenizer = load_tokenizer(inputs.predictor / TOKENIZER, settings)
     started = time.perf_counter()
-    predictor = float_predictor(load(inputs.model), tokenizer=tokenizer, settings=settings)
+    model = load(inputs.model)
+    predictor = float_predictor(model, tokenizer=tokenizer, settings=settings)
     scores = predict(predictor, test_texts)
     tracker.log_metrics({"rows_per_s": len(test_texts) / (time.perf_counter() - started)}, step=0)
-    calibrated = calibrate(
+    calibrated, unreached = calibrate(
         scores, inputs.validation, lambda path: predict(predictor, read_texts(path)), labels=settings.labels,
         params=params,
     )  # fmt: skip
+    faults = [unreached] if unreached else []
     parts: list[Part] = []
-    faults: list[str] = []
+    if calibrated is not None:
+        scores = calibrated.after
+        predictor = float_predictor(model, tokenizer=tokenizer, settings=settings, calibration=calibrated.calibration)
     if params.behaviour is not None:
         behaved = run_checks(
             params.behaviour, Rows(test.row, test_texts, scores), predict=partial(predict, predictor),
@@ -99,7 +103,7 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         row=test.row,
         texts=test_texts,
         actual=test.label_id,
-        scores=scores if calibrated is None else calibrated.after,
+        scores=scores,
         baseline=baseline,
         baseline_name=choice.candidate.name,
         baseline_note=note_on(choice, params, num_train=len(train_texts)),
