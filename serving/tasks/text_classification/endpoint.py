@@ -223,8 +223,8 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
         f"At most {limits.max_texts} texts of {limits.max_text_length} characters in one request, of at most "
         f"{limits.max_body_bytes} bytes. A text is cut after "
         f"{load_settings(folder / SETTINGS).max_tokens} tokens.\n\n"
-        f'POST {EXPLAIN} takes one, `{{"text": "a text"}}`, and says by how much the score of its label is higher with\n'
-        "each of its words than without it."
+        f'POST {EXPLAIN} takes one, `{{"text": "a text"}}`, and says by how much the score of its label is higher\n'
+        "with each of its words than without it."
     )
 
 
