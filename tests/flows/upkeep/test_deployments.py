@@ -159,6 +159,7 @@ def of_recipe(server: httpx.Client, recipe: str) -> dict[str, str]:
     return {f"{flows[one['flow_id']]}/{one['name']}": one["id"] for one in found}
 
 
+@pytest.mark.long
 def test_deployments_go_with_their_schedules_and_nobody_elses(
     project: Path, server: httpx.Client, prefect_api: str
 ) -> None:

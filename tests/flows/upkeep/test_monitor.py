@@ -382,6 +382,7 @@ def test_only_a_retraining_with_a_verdict_counts_and_how_each_ended_is_kept(proj
         assert datetime.now(UTC) - datetime.fromisoformat(last.at) < timedelta(minutes=1)
 
 
+@pytest.mark.long
 def test_how_a_retraining_that_promoted_nothing_ended_is_said(project: Path) -> None:
     serve(project, OTHERS, day=1)
 
@@ -423,6 +424,7 @@ def test_broken_memory_of_retrainings_is_named_with_what_mends_it(project: Path,
     assert watch(project, Retrain()).retrain == "started"
 
 
+@pytest.mark.long
 def test_scheduled_run_says_what_it_saw_and_looks_only_at_what_is_new(project: Path, prefect_api: str) -> None:
     edit(project, "tiny.monitoring.retrain", False)
     code = "from flows.upkeep.monitor import monitor; s = monitor('tiny', return_state=True); print(s.name, s.message)"

@@ -110,6 +110,7 @@ def test_model_and_baseline_are_judged_on_the_scaled_numbers(good: Inputs, tmp_p
     assert (outputs.plots / "comparison.png").is_file()
 
 
+@pytest.mark.long
 def test_a_sample_of_images_is_explained_patch_by_patch(good: Inputs, tmp_path: Path) -> None:
     _, outputs = judge(good, tmp_path / "one", explain={"rows": 40, "seed": 0})
     found = json.loads((outputs.results / "explanations.json").read_text())

@@ -105,6 +105,7 @@ def test_the_plot_and_a_part_of_a_page_are_made(found: Any, outputs: Outputs) ->
     assert "surely beats" in made.body
 
 
+@pytest.mark.long
 def test_the_same_inputs_give_the_same_bytes(inputs: Inputs, outputs: Outputs, tmp_path: Path) -> None:
     again = make_outputs(tmp_path)
     run(figures(EXPLAIN), inputs, again, tracker=NullTracker())
@@ -120,6 +121,7 @@ def test_nothing_is_explained_where_nothing_is_asked(inputs: Inputs, tmp_path: P
     assert not (outputs.plots / "explanations.png").exists()
 
 
+@pytest.mark.long
 def test_texts_without_words_are_passed_over_and_no_words_at_all_refused(inputs: Inputs) -> None:
     texts = ["awful dull film", " ", "\n", "great warm song"]
     settings = EXPLAIN.model_copy(update={"min_occurrences": 1})
@@ -130,6 +132,7 @@ def test_texts_without_words_are_passed_over_and_no_words_at_all_refused(inputs:
         explain(settings, inputs, texts=[" ", ""], rows=[0, 1], actual=[0, 1], bootstrap=bootstrap)
 
 
+@pytest.mark.long
 def test_long_texts_are_explained_in_pieces(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.tasks.text_classification.evaluate.explaining.MOST_PIECES", 3)
     texts = ["awful dull film of a river", "great warm song of a garden"]
