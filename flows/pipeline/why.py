@@ -80,9 +80,17 @@ def once_restored(changes: list[Any], entry: dict[str, Any], restored: Mapping[s
         deps = change.get("changed deps") if isinstance(change, dict) else None
         if deps is None:
             left.append(change)
-        elif still := {path: s for path, s in deps.items() if restored.get(tidy(path), "") != reads.get(tidy(path))}:
+        elif still := {path: s for path, s in deps.items() if not is_back(tidy(path), reads, restored)}:
             left.append({"changed deps": still})
     return left
+
+
+def is_back(path: str, reads: Mapping[str, str], restored: Mapping[str, str]) -> bool:
+    """Return whether a path that a stage reads is as it read it once the outputs are restored; a file in a restored
+    folder is, since whatever else reads the folder would have changed as well."""
+    if path in restored:
+        return restored[path] == reads.get(path)
+    return any(path.startswith(f"{folder}/") for folder in restored)
 
 
 def digests(entry: dict[str, Any], kind: str) -> dict[str, str]:
