@@ -1,4 +1,4 @@
-"""The benchmark of sweeps: what it makes of the times, what it sees of processes, and a whole run of it."""
+"""The benchmark of sweeps: what it makes of the times, and what it sees of processes."""
 
 import importlib
 import json
@@ -89,17 +89,3 @@ def test_what_it_lacks_is_said_in_a_line(tmp_path: Path, words: list[str], said:
     assert done.returncode == results.CANNOT_RUN
     assert said in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_whole_run_without_ray_has_its_rows(tmp_path: Path) -> None:
-    """It reads the project's downloads, and fetches what is not there."""
-    env = os.environ | {"MODELYARD_RESULTS": str(tmp_path)}
-    words = ["--rounds", "1", "--trials", "4", "--epochs", "2"]
-    subprocess.run([sys.executable, SCRIPT, *words], cwd=ROOT, check=True, env=env)
-    found = json.loads((tmp_path / "results.json").read_text())["sweep"]
-    rows = [row["what"] for row in found["rows"]]
-    assert len(rows) == 2 * 6
-    assert all(any(what.startswith(name) for what in rows) for name in ("digits", "texts"))
-    assert any("without Ray Tune" in note for note in found["notes"])
