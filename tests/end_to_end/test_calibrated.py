@@ -43,6 +43,9 @@ def make_project(trained: Path, root: Path, **calibrate: Any) -> Path:
     return root
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def calibrated(trained: Path, bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_project(trained, tmp_path_factory.mktemp("calibrated") / "project")
@@ -121,7 +124,6 @@ def test_mlflow_model_gives_the_column_too(calibrated: Path, packaged: Path) -> 
     assert columns[packaged] == ["label", "scores"]
 
 
-@pytest.mark.long
 def test_champion_without_a_calibration_is_compared_as_any_other(calibrated: Path, packaged: Path) -> None:
     from components.comparison.duel import HeldOut
     from components.params import Bootstrap
@@ -165,7 +167,6 @@ def test_page_says_that_it_does_not_know(calibrated: Path, url: str, browser: Br
     assert "I do not know" not in page.text("#scores")
 
 
-@pytest.mark.long
 def test_same_inputs_give_the_same_bytes(calibrated: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(calibrated, tmp_path / "project"))
     for stage in ("evaluate", "compress"):
