@@ -21,6 +21,8 @@ from tests.tiny_images import copy_of
 def inputs_of(root: Path) -> Inputs:
     folder = root / "artifacts/tiny"
     return Inputs(
+        train=folder / "preprocess/train.parquet",
+        unlabelled=folder / "preprocess/unlabelled.parquet",
         validation=folder / "preprocess/validation.parquet",
         test=folder / "preprocess/test.parquet",
         predictor=folder / "preprocess/predictor",
@@ -81,7 +83,7 @@ def test_float_model_is_judged_as_evaluate_judged_it(trial: ImageTrial, generate
     evaluated = read_json(generated / "artifacts/tiny/evaluate/report.json")
     tested = trial.test(trial.float_runner(threads=1))
     assert tested.float_quality == pytest.approx(evaluated["test_frechet_distance"], abs=1e-5)
-    assert tested.quality == pytest.approx(tested.float_quality, rel=0.01)
+    assert tested.quality.value == pytest.approx(tested.float_quality.value, rel=0.01)
     assert tested.agreement > 0.99
     assert tested.mean_difference < 0.001
 
