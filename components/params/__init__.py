@@ -52,6 +52,7 @@ from components.params.sources import (
     UrlSource,
 )
 from components.params.split import Split
+from components.params.students import AlterTexts, Distillation, Shape
 from components.params.tasks import SECTIONS, Evaluate, Preprocess, Serving
 from components.params.tasks.array_classification import (
     ArrayClassificationData,
@@ -87,6 +88,7 @@ __all__ = [
     "SECTIONS",
     "Adapt",
     "Adversarial",
+    "AlterTexts",
     "ArrayClassificationData",
     "ArrayClassificationFigures",
     "ArrayClassificationServing",
@@ -109,6 +111,7 @@ __all__ = [
     "CsvFormat",
     "DataSource",
     "Devices",
+    "Distillation",
     "EarlyStopping",
     "Effects",
     "EncoderSettings",
@@ -171,6 +174,7 @@ __all__ = [
     "Service",
     "Serving",
     "Sha256",
+    "Shape",
     "Share",
     "SliceGate",
     "Split",
