@@ -52,7 +52,7 @@ from components.params.sources import (
     UrlSource,
 )
 from components.params.split import Split
-from components.params.students import Distillation, Shape
+from components.params.students import AlterTexts, Distillation, Shape
 from components.params.tasks import SECTIONS, Evaluate, Preprocess, Serving
 from components.params.tasks.array_classification import (
     ArrayClassificationData,
@@ -88,6 +88,7 @@ __all__ = [
     "SECTIONS",
     "Adapt",
     "Adversarial",
+    "AlterTexts",
     "ArrayClassificationData",
     "ArrayClassificationFigures",
     "ArrayClassificationServing",
