@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from components.compress.batching import settle_batches
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
 from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
 from components.evaluate.figures import GATE_METRIC
@@ -71,6 +72,10 @@ class ClassifierTrial:
     make_float_runner: Callable[[int], Runner]
     """A function that makes the float model's runner, which takes one row per call, for a number of threads."""
     load_folder: Callable[[Path, int], Runner]
+    load_batched: Callable[[Path, int], Runner]
+    """A function that loads a folder with the most rows of a call, whatever its `batching.json` says."""
+    batch_size: int
+    """The most rows of a call that are of use in this task."""
     export_graphs: Callable[[], Mapping[str, onnx.ModelProto]]
     route: str
     request_of: Callable[[Any], Any]
@@ -108,6 +113,9 @@ class ClassifierTrial:
 
     def export(self) -> Mapping[str, onnx.ModelProto]:
         return self.export_graphs()
+
+    def settle_batches(self, folder: Path) -> int:
+        return settle_batches(folder, self.validation.rows, load=self.load_batched, most=self.batch_size)
 
     def load(self, folder: Path, *, threads: int) -> Runner:
         return self.load_folder(folder, threads)

@@ -74,6 +74,8 @@ class Report:
     method: str
     sparsity: float
     """The share of the linear layers' weights that were set to zero."""
+    batch_size: int
+    """The most rows of a call; each row's answer has the same bits in any such batch."""
     num_candidates: int
     num_validation: int
     num_test: int
@@ -123,6 +125,8 @@ class Candidate:
     sparsity: float
     runner: Any
     folder: Path
+    batch_size: int
+    """The most rows of a call; each row's answer has the same bits in any such batch."""
     quality: float
     """The quality on the validation split."""
     drop: float
@@ -183,6 +187,7 @@ def make_candidates(
                 shutil.copy(fitted, folder)
             for name, graph in graphs.items():
                 METHODS[wanted.method](graph, wanted, folder / name)
+            batch_size = trial.settle_batches(folder)
             runner = trial.load(folder, threads=params.threads)
             quality = round(trial.quality(runner), DIGITS)
             size_bytes = sum((folder / name).stat().st_size for name in graphs)
@@ -193,6 +198,7 @@ def make_candidates(
                     sparsity=sparsity,
                     runner=runner,
                     folder=folder,
+                    batch_size=batch_size,
                     quality=quality,
                     drop=round(drop(judged.quality, quality), DIGITS),
                     size_bytes=size_bytes,
@@ -333,6 +339,7 @@ def summarise(
     return Report(
         method=best.method,
         sparsity=best.sparsity,
+        batch_size=best.batch_size,
         num_candidates=len(params.candidates),
         num_validation=trial.num_validation,
         num_test=tested.num_test,

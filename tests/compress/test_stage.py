@@ -42,8 +42,8 @@ def trial(trained: Path) -> CompressionTrial[Any]:
 
 def candidate(name: str, **changed: Any) -> Candidate:
     found: dict[str, Any] = {
-        "name": name, "method": name, "sparsity": 0.0, "runner": None, "folder": Path(), "quality": 0.86, "drop": 0.0,
-        "size_bytes": 1000, "size_ratio": 0.25,
+        "name": name, "method": name, "sparsity": 0.0, "runner": None, "folder": Path(), "batch_size": 1,
+        "quality": 0.86, "drop": 0.0, "size_bytes": 1000, "size_ratio": 0.25,
     }  # fmt: skip
     return Candidate(**(found | changed))
 
@@ -52,6 +52,7 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path) -> Non
     folder = compressed / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
     assert sorted(path.name for path in (folder / "model").iterdir()) == [
+        "batching.json",
         "model.onnx",
         "predictor.json",
         "tokenizer.json",

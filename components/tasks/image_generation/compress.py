@@ -101,6 +101,9 @@ class ImageTrial:
     def export(self) -> Mapping[str, onnx.ModelProto]:
         return {MODEL: export_generator(self.model)}
 
+    def settle_batches(self, folder: Path) -> int:
+        return 1
+
     def load(self, folder: Path, *, threads: int) -> Sampler:
         return Sampler.load(folder, threads=threads)
 

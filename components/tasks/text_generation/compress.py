@@ -121,6 +121,9 @@ class TextGenerationTrial:
     def export(self) -> Mapping[str, onnx.ModelProto]:
         return {MODEL: export_step(self.stepping)}
 
+    def settle_batches(self, folder: Path) -> int:
+        return 1
+
     def load(self, folder: Path, *, threads: int) -> TextGenerator:
         return TextGenerator.load(folder, threads=threads)
 
