@@ -29,7 +29,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
             settings=settings, forward=forward, batch_size=1, threads=threads, calibration=calibration
         ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
-        export_graphs=lambda: {MODEL: export_classifier(model, num_values=settings.num_values)},
+        export_graphs=lambda student: {MODEL: export_classifier(student or model, num_values=settings.num_values)},
         fitted=fitted,
         route=ROUTE,
         request_of=lambda values: {"arrays": [shortest(values)]},

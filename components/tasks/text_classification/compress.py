@@ -39,7 +39,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
             calibration=calibration,
         ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
-        export_graphs=lambda: {MODEL: export_classifier(model)},
+        export_graphs=lambda student: {MODEL: export_classifier(student or model)},
         fitted=fitted,
         route=ROUTE,
         request_of=lambda text: {"texts": [text]},
