@@ -4,6 +4,7 @@ Compress makes its candidates by this code, and evaluate the int8 model that it 
 """
 
 from components.export.exporter import export_graph
-from components.export.int8 import quantize, write_int8
+from components.export.int8 import quantize
+from components.export.served import write_int8
 
 __all__ = ["export_graph", "quantize", "write_int8"]
