@@ -62,4 +62,4 @@ def narrowed_norm(norm: nn.BatchNorm1d, units: tuple[int, ...]) -> nn.BatchNorm1
     made = nn.BatchNorm1d(len(units), eps=norm.eps, momentum=norm.momentum)
     own = norm.state_dict()
     made.load_state_dict({name: value[list(units)] if value.dim() else value for name, value in own.items()})
-    return made
+    return made.train(norm.training)
