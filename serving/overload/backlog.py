@@ -2,14 +2,14 @@
 
 A request is rows; each thread takes the next ones, whatever requests they belong to, so that all threads share a large
 request and the rows of a small one wait for no whole one. It takes several where the model gives each row the answer
-that it gets alone, as far as they are computed within CALL_S: of longer ones a batch gains nothing, and keeps the others
+that it gets alone, as far as they are computed within CALL_S: of longer ones a batch gains nothing, and keeps others
 waiting.
 
 A request is refused at once by the time that the queue would take: its weight, times the seconds that a unit of weight
 took lately. The mean is of the wall clock, so it follows what else the machine does. The time that requests wait before
-they are read, which is as long as the event loop is late, counts as well. The bound is time, not a number of requests: a
-queue that is longer than clients wait only computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay",
-2012).
+they are read, which is as long as the event loop is late, counts as well. The bound is time, not a number of requests:
+a queue that is longer than clients wait only computes answers for nobody (Nichols and Jacobson, "Controlling Queue
+Delay", 2012).
 
 A request that takes more than half of that time by itself would find room only where nobody waits, and another client
 takes that moment again and again. Such large requests stand in a line of their own: each is computed to its end, and
