@@ -2,14 +2,14 @@
 
 A request is rows; each thread takes the next ones, whatever requests they belong to, so that all threads share a large
 request and the rows of a small one wait for no whole one. It takes several where the model gives each row the answer
-that it gets alone, as far as they are computed within CALL_S: of longer ones a batch gains nothing, and keeps the others
-waiting.
+that it gets alone, as far as they take SHARE_OF_CALL of the longest latency: of longer ones a batch gains nothing, and
+keeps others waiting.
 
 A request is refused at once by the time that the queue would take: its weight, times the seconds that a unit of weight
 took lately. The mean is of the wall clock, so it follows what else the machine does. The time that requests wait before
-they are read, which is as long as the event loop is late, counts as well. The bound is time, not a number of requests: a
-queue that is longer than clients wait only computes answers for nobody (Nichols and Jacobson, "Controlling Queue Delay",
-2012).
+they are read, which is as long as the event loop is late, counts as well. The bound is time, not a number of requests:
+a queue that is longer than clients wait only computes answers for nobody (Nichols and Jacobson, "Controlling Queue
+Delay", 2012).
 
 A request that takes more than half of that time by itself would find room only where nobody waits, and another client
 takes that moment again and again. Such large requests stand in a line of their own: each is computed to its end, and
@@ -32,7 +32,7 @@ SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a request may be expected to wa
 LARGE = 1 / 2  # of the longest queue: a request that takes longer by itself stands in the line
 MAX_TURNS = 8
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
-CALL_S = 0.025
+SHARE_OF_CALL = 0.05  # of max_latency_ms that a call of several rows may be expected to take
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 
 
@@ -110,6 +110,7 @@ class Backlog:
     def __init__(self, *, threads: int, max_latency_ms: int) -> None:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
         self.max_wait_s = self.max_latency_s * SHARE_OF_LATENCY
+        self.max_call_s = self.max_latency_s * SHARE_OF_CALL
         self.lag = Lateness()
         self.turns: Turns[tuple[Job, int]] = Turns(threads=threads)
         self.lock = threading.Lock()
@@ -187,7 +188,7 @@ class Backlog:
     def work(self, model: Model) -> None:
         """Compute the next rows, again and again, without end."""
         while True:
-            taken = self.turns.take(model.batch_size, most_weight=CALL_S / self.unit_s)
+            taken = self.turns.take(model.batch_size, most_weight=self.max_call_s / self.unit_s)
             started = time.perf_counter()
             wanted = [(job, index, weight) for (job, index), weight in taken if self.is_wanted(job)]
             found = results_of(model, [job.rows[index] for job, index, _ in wanted])
