@@ -10,6 +10,7 @@ from tests.projects import ROOT
 RECIPES = load_yaml(ROOT / "params.yaml")["recipes"]
 COMPRESSED = {
     "metric": "accuracy", "float_validation_quality": 0.88, "validation_quality": 0.875, "size_ratio": 0.25,
+    "batch_size": 1,
 }  # fmt: skip
 
 
