@@ -31,7 +31,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
         load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
         batch_size=BATCH_SIZE,
-        export_graphs=lambda: {MODEL: export_classifier(model, num_values=settings.num_values)},
+        export_graphs=lambda student: {MODEL: export_classifier(student or model, num_values=settings.num_values)},
         fitted=fitted,
         route=ROUTE,
         request_of=lambda values: {"arrays": [shortest(values)]},
