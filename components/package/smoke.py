@@ -99,8 +99,9 @@ def mixed(golden: Sequence[Golden], answers: Sequence[Any], join: Join) -> Gener
         order = rng.permutation(len(golden)).tolist()
         while order:
             size = int(MOST_JOINED ** rng.random()) + 1
+            while (request := join([golden[number]["request"] for number in order[:size]])) is None and size > 1:
+                size //= 2
             chosen, order = order[:size], order[size:]
-            request = join([golden[number]["request"] for number in chosen])
             if request is not None:
                 answer = [part for number in chosen for part in answers[number]]
                 yield Golden(route=golden[chosen[0]]["route"], request=request, answer=answer)
