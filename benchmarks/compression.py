@@ -136,14 +136,14 @@ def compared(subject: Subject, model: Path, args: argparse.Namespace, notes: lis
     found: dict[str, Found] = {}
     for side in sides:
         as_measured, in_batches = batches_of(side, chosen[side.name], rows, scores[side.name])
+        p50_ms, p99_ms = (float(np.percentile(latencies[side.name], at)) for at in (50, 99))
+        judged = {
+            name: judged_of(actual[name], guesses[REFERENCE][part], guesses[side.name][part])
+            for name, part in zip(splits, parts, strict=True)
+        }
         found[side.name] = Found(
-            side.name, chosen[side.name].words, rates[side.name],
-            {
-                name: judged_of(actual[name], guesses[REFERENCE][part], guesses[side.name][part])
-                for name, part in zip(splits, parts, strict=True)
-            },
-            side.size_bytes, *(float(np.percentile(latencies[side.name], at)) for at in (50, 99)),
-            as_measured, in_batches, side.safety,
+            side.name, chosen[side.name].words, rates[side.name], judged, side.size_bytes, p50_ms, p99_ms, as_measured,
+            in_batches, side.safety,
         )  # fmt: skip
     assert OURS in found
     return found

@@ -14,9 +14,9 @@ from results import Row
 
 BOOTSTRAP = Bootstrap(num_samples=2000, seed=0, confidence=0.95)
 REFERENCE, OURS = "torch fp32", "ours, as served"
-HEAD = (
-    "", "as run", "rows/s", "beside torch", "accuracy: validation", "test", "MB", "beside torch's", "one row: p50, p99 ms",
-    "same answers in any batch", "files",
+HEAD: tuple[str, ...] = (
+    "", "as run", "rows/s", "beside torch", "accuracy (points beside torch [95 %]): validation", "test", "MB",
+    "beside torch's", "one row: p50, p99 ms", "same answers in any batch", "files",
 )  # fmt: skip
 LABELS = NDArray[np.int64]
 
@@ -51,23 +51,28 @@ class Judged:
 
     @property
     def words(self) -> str:
-        return f"{self.accuracy:.4f} ({-self.lost:+.2%} [{-self.high:+.2%}, {-self.low:+.2%}])".replace("%", " %")
+        points = ", ".join(f"{0.0 - 100 * one:+.1f}" for one in (self.lost, self.high, self.low))
+        gain, ends = points.split(", ", 1)
+        return f"{self.accuracy:.4f} ({gain} [{ends}])"
 
 
 @dataclass(frozen=True)
 class Changed:
-    """The shares of rows with other scores, and with another label, among others than alone."""
+    """How answers among others differ from those alone."""
 
     scores: float
+    """The share of rows with another score, of whatever size."""
     labels: float
+    """The share of rows with another label."""
+    most: float
+    """The largest difference of a score."""
 
     @property
     def words(self) -> str:
         if not self.scores:
             return "to the bit"
-        if not self.labels:
-            return f"the label; {self.scores:.0%} of the scores differ".replace("%", " %")
-        return f"no; {self.labels:.1%} of the labels differ".replace("%", " %")
+        told = f"{self.scores:.0%} of the scores differ, by {self.most:.0e} at most".replace("%", " %")
+        return f"{told}; " + (f"{self.labels:.1%} of the labels".replace("%", " %") if self.labels else "no label")
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def judged_of(actual: LABELS, float_guess: LABELS, guess: LABELS) -> Judged:
     num_classes = 1 + max(int(one.max()) for one in (actual, float_guess, guess))
     statistics = [counting_metrics(actual, one, num_classes=num_classes) for one in (float_guess, guess)]
     _, accuracy, lost = paired(*statistics, "accuracy", num_rows=len(actual), bootstrap=BOOTSTRAP, sign=1.0)
-    return Judged(accuracy, *map(float, lost))
+    return Judged(accuracy, float(lost[0]), float(lost[1]), float(lost[2]))
 
 
 def changed_of(alone: NDArray[np.float32], among: NDArray[np.float32]) -> Changed:
@@ -104,6 +109,7 @@ def changed_of(alone: NDArray[np.float32], among: NDArray[np.float32]) -> Change
     return Changed(
         scores=float((alone != among).any(axis=1).mean()),
         labels=float((alone.argmax(axis=1) != among.argmax(axis=1)).mean()),
+        most=float(np.abs(alone - among).max(initial=0)),
     )
 
 
@@ -141,7 +147,7 @@ def table_of(found: Mapping[str, Found]) -> list[tuple[str, ...]]:
         ratios = [a / b for a, b in zip(one.rows_per_s, torch.rows_per_s, strict=True)]
         same = one.as_measured.words
         if (in_batches := one.in_batches.words) != same:
-            same += f" as run; in mixed batches {in_batches}"
+            same += f" as run; in mixed batches: {in_batches}"
         lines.append((
             one.name, one.as_run, f"{median(one.rows_per_s):,.0f}", f"{median(ratios):.2f}",
             one.judged["validation"].words, one.judged["test"].words, megabytes(one)[:-3],

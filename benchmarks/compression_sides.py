@@ -1,7 +1,8 @@
-"""What benchmarks/compression.py compares: a classifier as it is served, and in the runtimes that one would use by hand.
+"""What benchmarks/compression.py compares: a classifier as it is served, and in the runtimes to use it in by hand.
 
-A side is one runtime with one form of the weights; a way is how it is called: rows of a batch, calls at once, threads of
-a call. All sides read the same tokens or numbers, by the predictor of serving/, and give the same scores from logits.
+A side is one runtime with one form of the weights; a way is how it is called: rows of a batch, calls at once, threads
+of a call. All sides read the same tokens or numbers, by the predictor of serving/, and make scores of their logits by
+it.
 
 Shapes: N rows, B rows of a batch, L labels.
 """
@@ -210,32 +211,37 @@ def torch_forward(model: torch.nn.Module, *, threads: int) -> Forward:
 
 
 def onnxruntime_fp32(subject: Subject) -> Side:
-    return onnxruntime_side(subject, "onnxruntime fp32", {"": subject.graph, ", fused": fused(subject)})
+    return onnxruntime_side(subject, "onnxruntime fp32", graphs_of(subject))
 
 
 def onnxruntime_int8(subject: Subject) -> Side:
     """The uncompressed model after `quantize_dynamic`, with its defaults."""
-    graphs = {"": subject.graph, ", fused": fused(subject)}
-    for words, path in graphs.items():
-        if path is not None:
-            graphs[words] = path.with_name(f"{path.stem}-int8.onnx")
-            with quiet():
-                quantize_dynamic(path, graphs[words], extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
-    return onnxruntime_side(subject, "onnxruntime dynamic int8", graphs)
+    made: dict[str, Path] = {}
+    for words, path in graphs_of(subject).items():
+        made[words] = path.with_name(f"{path.stem}-int8.onnx")
+        with quiet():
+            # The type is that of what the quantizer cannot tell of, which is what the fused operators give.
+            quantize_dynamic(path, made[words], extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+    return onnxruntime_side(subject, "onnxruntime dynamic int8", made)
 
 
-def onnxruntime_side(subject: Subject, name: str, graphs: Mapping[str, Path | None]) -> Side:
-    there = {words: path for words, path in graphs.items() if path is not None}
+def onnxruntime_side(subject: Subject, name: str, graphs: Mapping[str, Path]) -> Side:
     ways: list[Way] = []
-    for words, path in there.items():
+    for words, path in graphs.items():
 
         def forward_of(calls: int, threads: int, path: Path = path, words: str = words) -> tuple[str, Forward, int]:
             return shared_out(calls, threads) + words, onnx_forward(subject, path, threads=threads), calls
 
         ways += ways_of(subject, forward_of)
-    first = next(iter(there.values()))
+    first = next(iter(graphs.values()))
     unlike = subject.wrap(onnx_forward(subject, first, threads=1), UNLIKE, 1)
     return Side(name, first.stat().st_size, "ONNX, no pickle", ways, unlike)
+
+
+def graphs_of(subject: Subject) -> dict[str, Path]:
+    """Return the graph in fp32, and the fused one where there is one, by what to call them."""
+    found = fused(subject)
+    return {"": subject.graph} | ({", fused": found} if found else {})
 
 
 def fused(subject: Subject) -> Path | None:

@@ -100,15 +100,15 @@ class Section:
         self._began = time.monotonic() if began is None else began
 
     def record(
-        self, rows: Sequence[Row], *, notes: Sequence[str] = (), tables: Mapping[str, Sequence[Sequence[str]]] | None = None,
-        device: str = "",
+        self, rows: Sequence[Row], *, notes: Sequence[str] = (),
+        tables: Mapping[str, Sequence[Sequence[str]]] | None = None, device: str = "",
     ) -> None:  # fmt: skip
         """Write the rows, with lines to be read below them, in place of what the section had.
 
         `tables` are further tables by their titles, the head of each first. `device` is what the work was done on,
         where that was not the processor.
         """
-        found = {
+        found: dict[str, Any] = {
             "rows": [asdict(row) | {"values": list(row.values)} for row in rows],
             "notes": list(notes),
             "command": command(sys.argv),
