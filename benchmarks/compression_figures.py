@@ -99,8 +99,8 @@ class Found:
 def judged_of(actual: LABELS, float_guess: LABELS, guess: LABELS) -> Judged:
     """Judge the labels that were guessed for N rows, beside those of the float model."""
     num_classes = 1 + max(int(one.max()) for one in (actual, float_guess, guess))
-    statistics = [counting_metrics(actual, one, num_classes=num_classes) for one in (float_guess, guess)]
-    _, accuracy, lost = paired(*statistics, "accuracy", num_rows=len(actual), bootstrap=BOOTSTRAP, sign=1.0)
+    float_model, model = (counting_metrics(actual, one, num_classes=num_classes) for one in (float_guess, guess))
+    _, accuracy, lost = paired(float_model, model, "accuracy", num_rows=len(actual), bootstrap=BOOTSTRAP, sign=1.0)
     return Judged(accuracy, float(lost[0]), float(lost[1]), float(lost[2]))
 
 
