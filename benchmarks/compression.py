@@ -39,6 +39,7 @@ from compression_sides import (
     rows_per_s,
     subject_of,
     torch_fp32,
+    torch_row_by_row,
 )
 from compression_writing import rows_of_writing
 from results import Row, Section, show, stop
@@ -113,6 +114,7 @@ def compared(subject: Subject, model: Path, args: argparse.Namespace, notes: lis
     sides, chosen, alone = list[Side](), dict[str, Way](), dict[str, Way]()
     makers = (
         torch_fp32,
+        torch_row_by_row,
         lambda one: ours(one, model),
         onnxruntime_fp32,
         onnxruntime_int8,
