@@ -1,5 +1,6 @@
 """A tiny perceptron on tiny pictures as the artifacts of a recipe `tiny`, up to evaluate."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ def make_trained_arrays(root: Path) -> Path:
     preprocess, finetune, evaluate = (new(root / "artifacts/tiny" / n) for n in ("preprocess", "finetune", "evaluate"))
     pictures, label_id = tiny_pictures(300)
     write_json(new(preprocess / "predictor") / "predictor.json", SETTINGS)
-    write_arrays(preprocess / "validation.parquet", pictures, label_id, range(180, 240))
-    write_arrays(preprocess / "test.parquet", pictures, label_id, range(240, 300))
+    splits = {"train": range(180), "validation": range(180, 240), "test": range(240, 300), "unlabelled": range(0)}
+    for name, chosen in splits.items():
+        write_arrays(preprocess / f"{name}.parquet", pictures, label_id, chosen)
     family = MlpSettings.model_validate({"family": "mlp", **array_recipe()["finetune"]["model"]}, strict=False)
     facts = read_facts(preprocess / "predictor")
     with torch.random.fork_rng(devices=[]):
@@ -93,7 +95,7 @@ def write_arrays(
     columns: dict[str, Any] = {
         "row": pa.array(list(chosen), pa.int64()),
         "label_id": pa.array(label_id[list(chosen)], pa.int64()),
-        "values": pa.array(list(pictures[list(chosen)].reshape(len(chosen), -1)), pa.list_(pa.float32())),
+        "values": pa.array(list(pictures[list(chosen)].reshape(len(chosen), math.prod(SHAPE))), pa.list_(pa.float32())),
     }
     if scores is not None:
         columns["scores"] = pa.array(scores.tolist(), pa.list_(pa.float32()))

@@ -93,7 +93,7 @@ def compress(root: Path, family: str) -> Path:
     layout = Layout(root, "tiny", "compress")
     with writing(layout.of("preprocess")) as folder:
         make_predictor(folder / "predictor")
-        for split, texts in (("validation", TEXTS[:12]), ("test", TEXTS[12:24])):
+        for split, texts in (("train", []), ("unlabelled", []), ("validation", TEXTS[:12]), ("test", TEXTS[12:24])):
             write_documents(folder / f"{split}.parquet", texts)
     with writing(layout.of("finetune")) as folder:
         make_model(folder, family)

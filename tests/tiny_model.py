@@ -44,13 +44,14 @@ def make_trained(root: Path) -> Path:
     encoder = make_tiny_encoder(root / "encoder", [text for text, _ in rows])
     write_params(root, {"tiny": tiny_recipe()})
     preprocess, finetune, evaluate = (new(artifacts / name) for name in ("preprocess", "finetune", "evaluate"))
-    write_split(preprocess / "validation.parquet", rows, range(180, 240))
-    write_split(preprocess / "test.parquet", rows, range(240, 300))
     predictor = new(preprocess / "predictor")
     (predictor / "tokenizer.json").write_bytes((encoder / "tokenizer.json").read_bytes())
     write_json(predictor / "predictor.json", SETTINGS)
     settings = load_settings(predictor / "predictor.json")
     tokenizer = load_tokenizer(predictor / "tokenizer.json", settings)
+    for name, chosen in (("train", range(180)), ("validation", range(180, 240)), ("test", range(240, 300))):
+        write_split(preprocess / f"{name}.parquet", rows, chosen, tokenizer=tokenizer)
+    write_split(preprocess / "unlabelled.parquet", rows, range(0), tokenizer=tokenizer)
 
     with torch.random.fork_rng():  # the same model, whatever ran before
         torch.manual_seed(1)
@@ -60,7 +61,9 @@ def make_trained(root: Path) -> Path:
     make_openable(finetune / "model", predictor=predictor)
     model = load(finetune / "model")
     scores = float_predictor(model, tokenizer=tokenizer, settings=settings).predict([text for text, _ in rows[240:]])
-    write_split(new(evaluate / "results") / "predictions.parquet", rows, range(240, 300), scores=scores)
+    write_split(
+        new(evaluate / "results") / "predictions.parquet", rows, range(240, 300), tokenizer=tokenizer, scores=scores
+    )
     write_json(evaluate / "results" / GATE_METRIC, {"metric": "accuracy"})
     write_page(evaluate / "results" / PAGE, title="tiny", headline=["It is tiny."], faults=[], parts=[])
     finish_all(root, tiny_recipe())
@@ -88,10 +91,14 @@ def finish(folder: Path, report: dict[str, Any]) -> None:
     write_json(folder / FILES, files_of(folder))
 
 
-def write_split(path: Path, rows: list[tuple[str, str]], chosen: range, *, scores: np.ndarray | None = None) -> None:
+def write_split(
+    path: Path, rows: list[tuple[str, str]], chosen: range, *, tokenizer: Any, scores: np.ndarray | None = None
+) -> None:
+    texts = [rows[index][0] for index in chosen]
     columns: dict[str, Any] = {
         "row": pa.array(list(chosen), pa.int64()),
-        "text": [rows[index][0] for index in chosen],
+        "text": pa.array(texts, pa.string()),
+        "input_ids": pa.array([one.ids for one in tokenizer.encode_batch(texts)], pa.list_(pa.int64())),
         "label_id": pa.array([LABELS.index(rows[index][1]) for index in chosen], pa.int64()),
     }
     if scores is not None:

@@ -21,8 +21,11 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from torch import nn
 
-from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Tested
+from components.compress.batching import settle_batches
+from components.compress.measure import torch_threads
+from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Quality, Tested, quality_of
 from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
 from components.evaluate.figures import GATE_METRIC
 from components.plumbing.artifacts import read_json
@@ -51,6 +54,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Batched:
+    """The float model in batches, on a number of torch's threads."""
+
+    runner: Runner
+    threads: int
+
+    def predict(self, rows: Any) -> Scores:
+        with torch_threads(self.threads):
+            return self.runner.predict(rows)
+
+    def answers(self, scores: Scores) -> Sequence[Mapping[str, Any]]:
+        return self.runner.answers(scores)
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What evaluate fitted to the scores of the float model."""
 
@@ -71,7 +89,12 @@ class ClassifierTrial:
     make_float_runner: Callable[[int], Runner]
     """A function that makes the float model's runner, which takes one row per call, for a number of threads."""
     load_folder: Callable[[Path, int], Runner]
-    export_graphs: Callable[[], Mapping[str, onnx.ModelProto]]
+    load_batched: Callable[[Path, int], Runner]
+    """A function that loads a folder with the most rows of a call, whatever its `batching.json` says."""
+    batch_size: int
+    """The most rows of a call that are of use in this task."""
+    export_graphs: Callable[[nn.Module | None], Mapping[str, onnx.ModelProto]]
+    """A function that exports a student, or without one the float model."""
     route: str
     request_of: Callable[[Any], Any]
     """A function that makes the request body for one row."""
@@ -106,14 +129,20 @@ class ClassifierTrial:
     def float_runner(self, *, threads: int) -> Runner:
         return self.make_float_runner(threads)
 
-    def export(self) -> Mapping[str, onnx.ModelProto]:
-        return self.export_graphs()
+    def batched_runner(self, *, threads: int) -> Runner:
+        return Batched(self.batched, threads)
+
+    def export(self, model: nn.Module | None = None) -> Mapping[str, onnx.ModelProto]:
+        return self.export_graphs(model)
+
+    def settle_batches(self, folder: Path) -> int:
+        return settle_batches(folder, self.validation.rows, load=self.load_batched, most=self.batch_size)
 
     def load(self, folder: Path, *, threads: int) -> Runner:
         return self.load_folder(folder, threads)
 
-    def quality(self, runner: Runner) -> float:
-        return quality_of(runner.predict(self.validation.rows), self.validation, self.metric)
+    def quality(self, runner: Runner) -> Quality:
+        return quality_of_scores(runner.predict(self.validation.rows), self.validation, self.metric)
 
     def work(self, runner: Runner, items: Sequence[Any]) -> int:
         runner.predict(items)
@@ -129,8 +158,8 @@ class ClassifierTrial:
         return Tested(
             num_test=len(split.rows),
             judged=f"the {len(split.rows):,} rows of the test split",
-            float_quality=quality_of(self.float_scores, split, self.metric),
-            quality=quality_of(scores, split, self.metric),
+            float_quality=quality_of_scores(self.float_scores, split, self.metric),
+            quality=quality_of_scores(scores, split, self.metric),
             agreement=float((scores.argmax(axis=1) == self.float_scores.argmax(axis=1)).mean()),
             mean_difference=float(np.abs(scores - self.float_scores).mean()),
             tables={PREDICTIONS: prediction_table(split, scores)},
@@ -188,10 +217,10 @@ def calibration_figures(scores: Scores, split: Split, fitted: Fitted) -> dict[st
     return found
 
 
-def quality_of(scores: Scores, split: Split, metric: str) -> float:
+def quality_of_scores(scores: Scores, split: Split, metric: str) -> Quality:
     """Return accuracy, f1_macro or mcc of scores (N, L), as evaluate computes it."""
     figures = counting_metrics(split.label_id, scores.argmax(axis=1), num_classes=scores.shape[1])
-    return float(figures(np.ones((len(scores), 1), np.float32))[metric][0])
+    return quality_of(figures, metric, num_rows=len(scores))
 
 
 def prediction_table(split: Split, scores: Scores) -> pa.Table:

@@ -1,11 +1,13 @@
 """The speed of several runners, timed in turns so that a slowdown of the machine affects all of them alike."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 NUM_ROUNDS = 5
 NUM_WARM_UP = 8
@@ -23,12 +25,18 @@ class Speed:
     p50_ms: float
     """The median milliseconds of a single item."""
     p99_ms: float
+    batched_speedup: float | None = None
+    """The speed relative to the float model in batches, in the same way; None where there is none."""
 
 
 def measure_speeds(
-    runners: Mapping[str, Any], items: Sequence[Any], work: Work, *, reference: str, num_latency_items: int
-) -> dict[str, Speed]:
-    """Time every runner on the same items, in turns, from input to answer; return the speeds by the runner's name."""
+    runners: Mapping[str, Any], items: Sequence[Any], work: Work, *, reference: str, num_latency_items: int,
+    batched: str | None = None,
+) -> dict[str, Speed]:  # fmt: skip
+    """Time every runner on the same items, in turns, from input to answer; return the speeds by the runner's name.
+
+    `reference` and `batched` name the runners of the float model, called as the service calls and in batches.
+    """
     for runner in runners.values():
         work(runner, items[:NUM_WARM_UP])
     rates = measure_rates(runners, items, work)
@@ -39,6 +47,7 @@ def measure_speeds(
             speedup=float(np.median(np.divide(rates[name], rates[reference]))),
             p50_ms=float(np.percentile(latencies[name], 50)),
             p99_ms=float(np.percentile(latencies[name], 99)),
+            batched_speedup=float(np.median(np.divide(rates[name], rates[batched]))) if batched else None,
         )
         for name in runners
     }
@@ -68,3 +77,14 @@ def measure_latencies(
             work(runner, [item])
             latencies[name].append(1000 * (time.perf_counter() - started))
     return latencies
+
+
+@contextmanager
+def torch_threads(number: int) -> Generator[None]:
+    """Limit torch to `number` threads per operation inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

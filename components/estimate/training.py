@@ -27,7 +27,7 @@ from components.estimate.rows import Counts, text_lengths, write_rows
 from components.estimate.trace import Trace, enlarged, fake_mode, made_in, trace_step
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
-from components.params import Adapt, PretrainFromData, TrainFromLabels
+from components.params import Adapt, Distillation, PretrainFromData, TrainFromLabels
 from components.plumbing.errors import InputError, ModelyardError
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data, Objective
@@ -36,7 +36,7 @@ from components.training.ranks import ALONE, Ranks
 from components.training.recomputing import recompute_activations
 from components.training.splits import count_rows, count_values
 
-Trained = PretrainFromData | TrainFromLabels | Adapt
+Trained = PretrainFromData | TrainFromLabels | Adapt | Distillation
 MAX_NUMBERS = 10_000_000
 """The most numbers in the made-up rows: enough for nearly every batch, and made in a second."""
 SPARED = 0.9
@@ -242,6 +242,8 @@ def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
         told["preprocess.max_tokens" if facts.num_labels else "preprocess.context"] = facts.context
     if isinstance(params, Adapt):
         return told | {f"{stage}.way": params.way.name}
+    if isinstance(params, Distillation):
+        return told
     sizes = params.model.model_dump(mode="json").items()
     return told | {f"{stage}.model.{name}": value for name, value in sizes if "size" in name or name == "num_layers"}
 

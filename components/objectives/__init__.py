@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from components.models.facts import Facts
-from components.params import Adapt, PretrainFromData, TrainFromLabels
+from components.params import Adapt, Distillation, PretrainFromData, TrainFromLabels
 from components.params.recipe import LABELS
 from components.tracking.tracker import Tracker
 from components.training.objective import Data, Objective
@@ -41,6 +41,12 @@ def _classification() -> Prepare:
     return prepare
 
 
+def _distillation() -> Prepare:
+    from components.objectives.distillation import prepare
+
+    return prepare
+
+
 def _masked() -> Prepare:
     from components.objectives.masked import prepare
 
@@ -51,10 +57,13 @@ OBJECTIVES: dict[str, Callable[[], Prepare]] = {
     "adversarial": _adversarial,
     "causal": _causal,
     "classification": _classification,
+    "distillation": _distillation,
     "masked": _masked,
 }
 
 
-def objective_of(params: PretrainFromData | TrainFromLabels | Adapt) -> str:
+def objective_of(params: PretrainFromData | TrainFromLabels | Adapt | Distillation) -> str:
     """Return the name of the objective that a section trains with: its own, or the one for labels."""
+    if isinstance(params, Distillation):
+        return "distillation"
     return params.objective.name if isinstance(params, PretrainFromData) else LABELS

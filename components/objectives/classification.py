@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.models.facts import Facts
-from components.params import Adapt, Augment, TrainFromLabels
+from components.params import Adapt, Augment, TrainFromLabels, Training
 from components.plumbing.artifacts import PREDICTOR, read_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
@@ -42,6 +42,8 @@ from components.training.precision import Precision
 from components.training.rows import read_by_rows
 from components.training.splits import read_arrays, read_rows
 
+NO_LABEL = -100
+"""The number in the place of a label that is not known; torch's cross-entropy passes over it."""
 MEASURED_TOGETHER = 128
 """The largest number of rows of the validation split in one batch."""
 
@@ -69,7 +71,11 @@ def prepare(
     Raise InputError where the model is no classifier of these rows, or where batch norm would see a single row.
     """
     del tracker
-    task = of_arrays(params, facts, data) if facts.shape else of_texts(params, facts, data)
+    if facts.shape:
+        task = of_arrays(params, facts, data, augment=params.augment if isinstance(params, TrainFromLabels) else None)
+    else:
+        multiple = params.pad_to_multiple_of if isinstance(params, Adapt) else LENGTH_STEP
+        task = of_texts(params, facts, data, multiple=multiple)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
     if isinstance(params, TrainFromLabels):
         check_classifier(model, task, family=params.model.family, num_labels=facts.num_labels)
@@ -101,16 +107,19 @@ def prepare(
     )
 
 
-def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
-    """Return the task of texts as token ids, in batches of like lengths."""
-    train, validation = read_rows(data.train), read_rows(data.validation)
+def of_texts(
+    params: Training, facts: Facts, data: Data, *, multiple: int = LENGTH_STEP,
+    altered: Callable[[Rows, int], Rows] | None = None,
+) -> Task:  # fmt: skip
+    """Return the task of texts as token ids, in batches of like lengths; those without a label are among them where
+    `data` names some. `altered` gives the rows of an epoch."""
+    train, validation = all_texts(data), read_rows(data.validation)
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
-    multiple = params.pad_to_multiple_of if isinstance(params, Adapt) else LENGTH_STEP
 
     def batches(epoch: int, start: int) -> Iterator[Batch]:
         return training_batches(
-            train, batch_size=batch_size, pad_token_id=facts.pad_token_id, seed=params.seed, epoch=epoch, start=start,
-            steps=params.steps_per_epoch, multiple=multiple,
+            altered(train, epoch) if altered else train, batch_size=batch_size, pad_token_id=facts.pad_token_id,
+            seed=params.seed, epoch=epoch, start=start, steps=params.steps_per_epoch, multiple=multiple,
         )  # fmt: skip
 
     def measured() -> Iterator[Batch]:
@@ -124,10 +133,19 @@ def of_texts(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
     return Task(train, validation, batches, measured, logits_of)
 
 
-def of_arrays(params: Adapt | TrainFromLabels, facts: Facts, data: Data) -> Task:
-    """Return the task of arrays, which are moved a little each time where the recipe says so, and then scaled."""
+def all_texts(data: Data) -> Rows:
+    """Read the texts of the training split, and those without a label."""
+    train = read_rows(data.train)
+    if data.unlabelled is None:
+        return train
+    more = read_rows(data.unlabelled)
+    label_id = np.concatenate([train.label_id, np.full(len(more), NO_LABEL)])
+    return Rows(np.concatenate([train.row, more.row]), [*train.input_ids, *more.input_ids], label_id)
+
+
+def of_arrays(params: Training, facts: Facts, data: Data, *, augment: Augment | None) -> Task:
+    """Return the task of arrays, which are moved a little each time where `augment` says so, and then scaled."""
     settings: dict[str, Any] = read_json(data.predictor / PREDICTOR)
-    augment = params.augment if isinstance(params, TrainFromLabels) else None
     train, validation = (read_arrays(path, shape=facts.shape) for path in (data.train, data.validation))
     batch_size = rows_of_a_step(params.batch_size, num_rows=len(train))
     offset, scale = float(settings["offset"]), float(settings["scale"])

@@ -7,7 +7,7 @@ default, except keys that a source, a format or a contract does not need at all 
 
 from components.params.arrays import ArrayData
 from components.params.behaviour import Behaviour, BehaviourCheck
-from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned
+from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned, ShapeSearch, Students
 from components.params.devices import Devices
 from components.params.explain import Explain, ExplainTexts
 from components.params.families import FAMILIES, EncoderSettings, FamilySettings, ModelSettings
@@ -52,6 +52,7 @@ from components.params.sources import (
     UrlSource,
 )
 from components.params.split import Split
+from components.params.students import AlterTexts, Distillation, Shape
 from components.params.tasks import SECTIONS, Evaluate, Preprocess, Serving
 from components.params.tasks.array_classification import (
     ArrayClassificationData,
@@ -87,6 +88,7 @@ __all__ = [
     "SECTIONS",
     "Adapt",
     "Adversarial",
+    "AlterTexts",
     "ArrayClassificationData",
     "ArrayClassificationFigures",
     "ArrayClassificationServing",
@@ -109,6 +111,7 @@ __all__ = [
     "CsvFormat",
     "DataSource",
     "Devices",
+    "Distillation",
     "EarlyStopping",
     "Effects",
     "EncoderSettings",
@@ -171,10 +174,13 @@ __all__ = [
     "Service",
     "Serving",
     "Sha256",
+    "Shape",
+    "ShapeSearch",
     "Share",
     "SliceGate",
     "Split",
     "SqlSource",
+    "Students",
     "TextClassificationData",
     "TextClassificationFigures",
     "TextClassificationServing",

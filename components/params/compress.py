@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.params.section import Positive, Section
+from components.params.students import Distillation, Part, Shape
 
 
 class Fp32(Section):
@@ -33,6 +34,47 @@ class CompressionGate(Section):
     same run and called as the service calls."""
     max_size_ratio: Annotated[float, Field(gt=0)]
     """The largest ratio of the bytes of the compressed model's files to those of the float weights."""
+    min_batched_speedup: Annotated[float, Field(gt=0)] | None = None
+    """The least ratio of the compressed model's rows/s to those of torch fp32 in the batches that suit torch best,
+    measured in the same run; for classifiers."""
+    max_p99_ms: Annotated[float, Field(gt=0)] | None = None
+    """The longest time that 99 of 100 single rows (prompts, samples) may take, in ms, with the machine otherwise idle:
+    it is a limit of the machine that measures."""
+
+
+class ShapeSearch(Section):
+    """The search for shapes of students, of which each is trained: by Optuna's TPE sampler (Bergstra et al. 2011) over
+    the loss of quality and the size."""
+
+    seed: int
+    trials: Positive
+    """The most students that are trained, beside those of `shapes`."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """The time after which no further student is begun; a run that needs no more than that finds the same again."""
+    layers: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    """The numbers of layers to choose among; None keeps all."""
+    feed_forward: Annotated[tuple[Part, ...], Field(min_length=1)] = (1.0,)
+    """The shares of the feed-forward units that are kept, to choose among."""
+    heads: Annotated[tuple[Part, ...], Field(min_length=1)] = (1.0,)
+    """The shares of the attention heads that are kept, to choose among."""
+    rank: Annotated[tuple[Part | None, ...], Field(min_length=1)] = (None,)
+    """The shares of the full rank of the products, to choose among; None leaves them whole."""
+
+
+class Students(Section):
+    """Smaller networks that learn from the trained one; every candidate is made of each of them, too."""
+
+    distillation: Distillation
+    shapes: tuple[Shape, ...] = ()
+    """The students that are always trained."""
+    search: ShapeSearch | None = None
+    """The search for further ones."""
+
+    @model_validator(mode="after")
+    def _has_some(self) -> "Students":
+        if not self.shapes and self.search is None:
+            raise ValueError("students has neither shapes nor a search, so there would be none; leave it out")
+        return self
 
 
 class Compress(Section):
@@ -41,6 +83,7 @@ class Compress(Section):
     candidates: Annotated[
         tuple[Annotated[Fp32 | Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)
     ]
+    students: Students | None = None
     gate: CompressionGate
     threads: Positive
     """The number of rows computed at once while measuring; package.serving has the same, so that what is measured is

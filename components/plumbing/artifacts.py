@@ -43,7 +43,7 @@ WHERE_KNOWN = {"where_known": True}
 """The metadata of a field of a `Report` that report.json has only where it is not None."""
 
 Paths = TypeVar("Paths")
-Place = Literal["artifact", "checkpoints", "observations", "project", "recipe"]
+Place = Literal["artifact", "checkpoints", "kept", "observations", "project", "recipe"]
 
 
 def artifact(name: str) -> Any:
@@ -54,6 +54,12 @@ def artifact(name: str) -> Any:
 def checkpoints() -> Any:
     """Declare a field of `Outputs`: a folder that outlives a killed run, for this exact work (params and inputs)."""
     return field(metadata={"place": "checkpoints", "name": ""})
+
+
+def kept() -> Any:
+    """Declare a field of `Outputs`: a folder for parts of the work that other settings of the stage can use again; the
+    stage itself says of which work each part is, and removes what it no longer needs."""
+    return field(metadata={"place": "kept", "name": ""})
 
 
 def observations() -> Any:
@@ -100,6 +106,10 @@ class Layout:
     @property
     def observations(self) -> Path:
         return self.root / "observations" / self.recipe / self.stage
+
+    @property
+    def kept(self) -> Path:
+        return self.root / "checkpoints" / self.recipe / f"{self.stage}.kept"
 
     def of(self, stage: str) -> Path:
         """Return the folder of the artifact of any stage of this recipe."""
@@ -151,6 +161,7 @@ class Layout:
         places: dict[Place, Callable[[str], Path]] = {
             "artifact": lambda name: folder / name,
             "checkpoints": lambda _: self.checkpoints(fingerprint),
+            "kept": lambda _: self.kept,
             "observations": lambda _: self.observations,
         }
         declared: Any = paths

@@ -71,8 +71,11 @@ def study_of(plan: Plan) -> str:
 def served_by(plan: Plan) -> dict[str, str]:
     """Return the sha256 of each file of the code that exports what would be served, and that answers with it."""
     task = plan.recipe.task
-    rooms = ["components/compress", f"components/tasks/{task}", "serving/predictors", f"serving/tasks/{task}"]
-    files = [plan.root / "components/export.py", *(file for room in rooms for file in (plan.root / room).rglob("*.py"))]
+    rooms = [
+        "components/compress", "components/export", f"components/tasks/{task}",
+        "serving/predictors", f"serving/tasks/{task}",
+    ]  # fmt: skip
+    files = [file for room in rooms for file in (plan.root / room).rglob("*.py")]
     return {file.relative_to(plan.root).as_posix(): sha256_of(file) for file in sorted(files) if file.is_file()}
 
 

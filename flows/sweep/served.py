@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from components.compress.measure import NUM_ROUNDS, NUM_WARM_UP, measure_rates
-from components.compress.stage import METHODS, Inputs
+from components.compress.methods import METHODS
+from components.compress.stage import Inputs
 from components.compress.trial import CompressionTrial
 from components.params import Recipe
 from components.params.sweep import SPEEDUP
@@ -37,6 +38,7 @@ def compression_trial(places: Places, number: int, recipe: Recipe, *, judged: st
     of = artifact_of(places, number)
     validation = of("preprocess") / "validation.parquet"
     return task_of(recipe.task).compress(Inputs(
+        train=of("preprocess") / "train.parquet", unlabelled=of("preprocess") / "unlabelled.parquet",
         validation=validation, test=validation, predictor=of("preprocess") / "predictor", model=of(judged) / "model",
         float_results=of("evaluate") / "results",
     ))  # fmt: skip
@@ -58,7 +60,7 @@ def export_served(places: Places, number: int, recipe: Recipe, *, judged: str) -
     shutil.copytree(artifact_of(places, number)("preprocess") / "predictor", partial)
     graphs = trial.export()
     for name, graph in graphs.items():
-        METHODS["int8"](graph, None, partial / name)
+        METHODS["int8"](graph, None, partial / name, None)
     size_bytes = sum((partial / name).stat().st_size for name in graphs)
     partial.rename(folder)
     return float(size_bytes)

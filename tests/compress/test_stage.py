@@ -11,9 +11,10 @@ import pytest
 from sklearn.metrics import f1_score
 
 from components.__main__ import run_stage
-from components.compress.classification import Split, golden_numbers, quality_of
+from components.compress.choice import Candidate, choose
+from components.compress.classification import Split, golden_numbers, quality_of_scores
 from components.compress.measure import Speed, measure_speeds
-from components.compress.stage import Candidate, Inputs, choose
+from components.compress.stage import Inputs
 from components.compress.trial import MAX_GOLDEN, CompressionTrial
 from components.evaluate.figures import GATE_METRIC, shortened
 from components.params import CompressionGate
@@ -30,6 +31,9 @@ GATE = CompressionGate(max_drop=0.01, min_speedup=3.0, max_size_ratio=0.3)
 FAST = Speed(units_per_s=400.0, speedup=6.0, p50_ms=2.0, p99_ms=4.0)
 
 
+JUDGED: dict[str, Any] = {"metric": "accuracy", "unit": "rows", "float_quality": 0.86}
+
+
 @pytest.fixture
 def project(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "project"))
@@ -43,7 +47,7 @@ def trial(trained: Path) -> CompressionTrial[Any]:
 def candidate(name: str, **changed: Any) -> Candidate:
     found: dict[str, Any] = {
         "name": name, "method": name, "sparsity": 0.0, "runner": None, "folder": Path(), "quality": 0.86, "drop": 0.0,
-        "size_bytes": 1000, "size_ratio": 0.25,
+        "size_bytes": 1000, "size_ratio": 0.25, "network": "as trained", "drop_ends": (-0.01, 0.01), "batch_size": 1,
     }  # fmt: skip
     return Candidate(**(found | changed))
 
@@ -52,6 +56,7 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path) -> Non
     folder = compressed / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
     assert sorted(path.name for path in (folder / "model").iterdir()) == [
+        "batching.json",
         "model.onnx",
         "predictor.json",
         "tokenizer.json",
@@ -93,7 +98,9 @@ def test_no_candidate_within_the_limits_names_figures_and_limits(project: Path) 
     evaluate = project / "artifacts/tiny/evaluate"
     write_json(evaluate / "results" / GATE_METRIC, {"metric": "f1_macro"})
     finish(evaluate, {})
-    with pytest.raises(CompressionError, match=r"int8: .* of torch fp32 \(min_speedup 1e\+06\)") as caught:
+    with pytest.raises(
+        CompressionError, match=r"nearest is .*int8.*: .* of torch fp32 \(min_speedup 1e\+06\)"
+    ) as caught:
         run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert "of the float model's bytes (max_size_ratio 0.01)" in str(caught.value)
     assert not (project / "artifacts/tiny/compress").exists()
@@ -112,7 +119,7 @@ def test_a_class_that_is_never_found_costs_little_accuracy_and_half_of_the_macro
         ("f1_macro", f1_score(label_id, [0] * 100, average="macro")),
         ("mcc", 0),
     ):
-        assert quality_of(always_the_first, split, metric) == pytest.approx(expected)
+        assert quality_of_scores(always_the_first, split, metric).value == pytest.approx(expected)
 
 
 def test_predictions_of_other_rows_are_refused(project: Path) -> None:
@@ -152,33 +159,33 @@ def test_fp32_is_a_candidate_without_quantization(trial: CompressionTrial[Any], 
     assert onnx.load(project / "artifacts/tiny/compress/model/model.onnx") == trial.export()["model.onnx"]
 
 
-def test_choice_is_the_better_of_like_sizes_whatever_the_speeds(trial: CompressionTrial[Any]) -> None:
+def test_choice_is_the_better_of_like_sizes_whatever_the_speeds() -> None:
     candidates = [candidate("int8", drop=0.005), candidate("pruned_int8", size_bytes=995)]
     speeds = {"int8": Speed(900.0, 9.0, 1.0, 2.0), "pruned_int8": FAST}
-    assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
+    assert choose(candidates, speeds, GATE, **JUDGED).name == "pruned_int8"
 
 
-def test_choice_is_the_smallest_where_sizes_differ(trial: CompressionTrial[Any]) -> None:
+def test_choice_is_the_smallest_where_sizes_differ() -> None:
     candidates = [candidate("int8"), candidate("pruned_int8", drop=0.005, size_bytes=500)]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
-    assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).size_bytes == 500
+    assert choose(candidates, speeds, GATE, **JUDGED).size_bytes == 500
 
 
 def test_larger_model_is_served_where_int8_falls_to_chance_and_what_is_given_up_is_said(
-    trial: CompressionTrial[Any], caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     spoiled = candidate("int8", quality=0.5, drop=0.36)
     whole = candidate("fp32", size_bytes=4000, size_ratio=0.3)
     speeds = dict.fromkeys(("int8", "fp32"), FAST)
-    assert choose([spoiled, whole], speeds, GATE, trial=trial, float_quality=0.86) is whole
+    assert choose([spoiled, whole], speeds, GATE, **JUDGED) is whole
     (said,) = caplog.messages
     assert said.startswith("fp32 is served, 0.0 MB: what is smaller is outside of compress.gate (int8: accuracy 0.5000")
 
 
-def test_choice_is_the_recipe_s_first_of_equals(trial: CompressionTrial[Any]) -> None:
+def test_choice_is_the_recipe_s_first_of_equals() -> None:
     candidates = [candidate("pruned_int8"), candidate("int8")]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
-    assert choose(candidates, speeds, GATE, trial=trial, float_quality=0.86).name == "pruned_int8"
+    assert choose(candidates, speeds, GATE, **JUDGED).name == "pruned_int8"
 
 
 @pytest.mark.parametrize(
@@ -190,17 +197,15 @@ def test_choice_is_the_recipe_s_first_of_equals(trial: CompressionTrial[Any]) ->
         ({"size_ratio": 0.31}, FAST, "0.310 of the float model's bytes"),
     ],
 )
-def test_each_limit_is_a_limit(
-    trial: CompressionTrial[Any], changed: dict[str, float], speed: Speed, fault: str
-) -> None:
+def test_each_limit_is_a_limit(changed: dict[str, float], speed: Speed, fault: str) -> None:
     with pytest.raises(CompressionError, match=fault):
-        choose([candidate("int8", **changed)], {"int8": speed}, GATE, trial=trial, float_quality=0.86)
+        choose([candidate("int8", **changed)], {"int8": speed}, GATE, **JUDGED)
 
 
-def test_figures_at_the_limit_pass(trial: CompressionTrial[Any]) -> None:
+def test_figures_at_the_limit_pass() -> None:
     at_limit = candidate("int8", quality=0.85, drop=0.01, size_ratio=0.3)
     speeds = {"int8": Speed(1.0, 3.0, 1.0, 1.0)}
-    assert choose([at_limit], speeds, GATE, trial=trial, float_quality=0.86) is at_limit
+    assert choose([at_limit], speeds, GATE, **JUDGED) is at_limit
 
 
 def test_rates_count_units_and_speedup_is_over_the_reference() -> None:

@@ -70,7 +70,7 @@ def test_int8_is_near_and_every_product_is_quantized(made: tuple[str, nn.Module,
     weights = [weight for weight in graph.initializer if weight.data_type == onnx.TensorProto.FLOAT]
     assert max(np.prod(weight.dims) for weight in weights) <= 8 * 32 * 4  # biases and scales are left
     operators = {node.op_type for node in graph.node}
-    assert {"gpt": "MatMulInteger", "lstm": "DynamicQuantizeLSTM"}[family] in operators
+    assert {"gpt": "MatMulIntegerToFloat", "lstm": "DynamicQuantizeLSTM"}[family] in operators
     expected = recomputed(family, model)
     found = read_in(OnnxStep(folder / "int8.onnx"), [len(IDS)])
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99

@@ -3,8 +3,8 @@
 Both are transformers' own classes, so that a saved model opens with `from_pretrained` and `pipeline`. A folder in which
 weights are missing is refused, because transformers would draw them at random.
 
-Legend: B rows of a batch, T tokens of the longest row, M hidden tokens of a batch, K labels, V tokens of the
-vocabulary.
+Legend: B rows of a batch, T tokens of the longest row, C width of the encoder, M hidden tokens of a batch, K labels, V
+tokens of the vocabulary.
 """
 
 from collections.abc import Collection, Sequence
@@ -43,6 +43,11 @@ class EncoderClassifier(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits (B, K) for token ids (B, T) and their attention mask (B, T), 1 where a token is real."""
         return self.hosted(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    def with_states(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the logits, and the states (B, T, C) after the embeddings and after each layer."""
+        found = self.hosted(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        return found.logits, found.hidden_states
 
 
 class EncoderForMasking(nn.Module):

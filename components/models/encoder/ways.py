@@ -36,16 +36,20 @@ def restrict(model: EncoderClassifier, way: Way) -> None:
 
 
 def _full(model: EncoderClassifier, way: Full) -> None:
+    freeze(model, way.freeze, setting="finetune.way.freeze")
+
+
+def freeze(model: EncoderClassifier, parts: tuple[str, ...], *, setting: str) -> None:
+    """Let all weights of the encoder have gradients but those whose names begin with one of `parts`; raise InputError,
+    which names the `setting`, where there is no such part."""
     names = [name for name, _ in model.encoder.named_parameters()]
-    for part in way.freeze:
+    for part in parts:
         if not any(name.startswith(part) for name in names):
             known = sorted({name.split(".")[0] for name in names})
             hint = did_you_mean(part, known)
-            raise InputError(
-                f"finetune.way.freeze: no parameter of the encoder begins with '{part}'{hint}; parts: {known}"
-            )
+            raise InputError(f"{setting}: no parameter of the encoder begins with '{part}'{hint}; parts: {known}")
     for name, parameter in model.encoder.named_parameters():
-        parameter.requires_grad = not name.startswith(way.freeze) if way.freeze else True
+        parameter.requires_grad = not name.startswith(parts) if parts else True
 
 
 def _head(model: EncoderClassifier, way: HeadOnly) -> None:

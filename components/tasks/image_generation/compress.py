@@ -22,10 +22,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from components.compress.stage import Inputs
-from components.compress.trial import FloatFigures, Golden, Tested
+from components.compress.trial import FloatFigures, Golden, Quality, Tested
 from components.export import export_graph
 from components.models.generating import generating
 from components.models.storage import load
+from components.plumbing.errors import InputError
 from components.tasks.image_generation.judging.classifier import Classifier, Labels, judge_images, load_classifier
 from components.tasks.image_generation.judging.frechet import Moments, frechet_distance, moments_of
 from components.tasks.image_generation.judging.images import Real, Scale, read_real, read_scale
@@ -98,13 +99,21 @@ class ImageTrial:
     def float_runner(self, *, threads: int) -> Sampler:
         return float_sampler(self.model, shape=self.scale.shape, batch_size=1, threads=threads)
 
-    def export(self) -> Mapping[str, onnx.ModelProto]:
+    def batched_runner(self, *, threads: int) -> None:
+        """Return nothing: one request draws few samples, which no batch would hold."""
+
+    def export(self, model: nn.Module | None = None) -> Mapping[str, onnx.ModelProto]:
+        if model is not None:
+            raise InputError("compress.students is for classifiers; an image generator has none: leave it out")
         return {MODEL: export_generator(self.model)}
+
+    def settle_batches(self, folder: Path) -> int:
+        return 1
 
     def load(self, folder: Path, *, threads: int) -> Sampler:
         return Sampler.load(folder, threads=threads)
 
-    def quality(self, runner: Sampler) -> float:
+    def quality(self, runner: Sampler) -> Quality:
         return self.distance(self.sampled(runner), self.validation)
 
     def work(self, runner: Sampler, items: Sequence[Any]) -> int:
@@ -133,8 +142,8 @@ class ImageTrial:
     def classes(self, images: Images) -> Labels:
         return judge_images(self.classifier, images)[1]
 
-    def distance(self, images: Images, real: Real) -> float:
-        return frechet_distance(self.moments(images), self.moments(real.images))
+    def distance(self, images: Images, real: Real) -> Quality:
+        return Quality(frechet_distance(self.moments(images), self.moments(real.images)))
 
     def moments(self, images: Images) -> Moments:
         return moments_of(judge_images(self.classifier, images)[0])

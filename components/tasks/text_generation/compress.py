@@ -6,7 +6,7 @@ writing, one token at a time, from prompt to text; torch steps in the same way, 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,13 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from torch import nn
 
 from components.compress.stage import Inputs
-from components.compress.trial import FloatFigures, Golden, Tested
+from components.compress.trial import FloatFigures, Golden, Quality, Tested, quality_of
+from components.evaluate.bootstrap import Figures, Weights
 from components.models.storage import WEIGHTS
+from components.plumbing.errors import InputError
 from components.tasks.text_generation.judging.export import export_step
 from components.tasks.text_generation.judging.stepping import Stepping, float_generator, load_stepping
 from serving.tasks.text_generation.predictor import (
@@ -39,7 +42,7 @@ MAX_PROMPTS = 20
 PROMPT_TOKENS = 16
 NEW_TOKENS = 24  # of a prompt's answer
 
-Figures = tuple[NDArray[np.int64], NDArray[np.float64]]
+Read = tuple[NDArray[np.int64], NDArray[np.float64]]
 """The likeliest token at each place of a piece, and the log2-probability of the token that is there."""
 
 
@@ -118,15 +121,22 @@ class TextGenerationTrial:
     def float_runner(self, *, threads: int) -> TextGenerator:
         return float_generator(self.stepping, self.folder, threads=threads)
 
-    def export(self) -> Mapping[str, onnx.ModelProto]:
+    def batched_runner(self, *, threads: int) -> None:
+        """Return nothing: in batches torch reads, and what is served writes."""
+
+    def export(self, model: nn.Module | None = None) -> Mapping[str, onnx.ModelProto]:
+        if model is not None:
+            raise InputError("compress.students is for classifiers; a language model has none: leave it out")
         return {MODEL: export_step(self.stepping)}
+
+    def settle_batches(self, folder: Path) -> int:
+        return 1
 
     def load(self, folder: Path, *, threads: int) -> TextGenerator:
         return TextGenerator.load(folder, threads=threads)
 
-    def quality(self, runner: TextGenerator) -> float:
-        bits = -sum(found.sum() for found in runner.log2_probabilities(self.validation.input_ids))
-        return float(bits / self.validation.num_bytes.sum())
+    def quality(self, runner: TextGenerator) -> Quality:
+        return bits_per_byte(runner.log2_probabilities(self.validation.input_ids), self.validation.num_bytes)
 
     def work(self, runner: TextGenerator, items: Sequence[Any]) -> int:
         answers = runner.answers([greedy(prompt) for prompt in items])
@@ -138,17 +148,26 @@ class TextGenerationTrial:
         guess, log2 = read_figures(runner, split)
         likelihoods = np.exp2(np.concatenate(log2)), np.exp2(np.concatenate(float_log2))
         table = document_table(split, bits=log2, float_bits=float_log2)
-        num_bytes = split.num_bytes.sum()
         return Tested(
             num_test=len(split.input_ids),
             judged=described(split),
-            float_quality=float(-np.concatenate(float_log2).sum() / num_bytes),
-            quality=float(-np.concatenate(log2).sum() / num_bytes),
+            float_quality=bits_per_byte(float_log2, split.num_bytes),
+            quality=bits_per_byte(log2, split.num_bytes),
             agreement=float((np.concatenate(guess) == np.concatenate(float_guess)).mean()),
             mean_difference=float(np.abs(likelihoods[0] - likelihoods[1]).mean()),
             tables={"documents.parquet": table},
             golden=golden_of(runner, split.prompts),
         )
+
+
+def bits_per_byte(log2: Iterable[NDArray[np.float64]], num_bytes: NDArray[np.int64]) -> Quality:
+    """Return the bits per byte of documents, by the log2-probabilities of each one's tokens and its size in bytes."""
+    bits = -np.array([one.sum() for one in log2])  # (D,)
+
+    def statistic(weights: Weights) -> Figures:
+        return {"bits_per_byte": (bits @ weights) / (num_bytes @ weights)}
+
+    return quality_of(statistic, "bits_per_byte", num_rows=len(bits))
 
 
 def described(split: Excerpts) -> str:
@@ -182,7 +201,7 @@ def golden_of(runner: TextGenerator, prompts: Sequence[str]) -> list[Golden]:
 def read_figures(runner: TextGenerator, split: Excerpts) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
     """Return each document's likeliest token at each place, and the log2-probability of the token that is there."""
 
-    def figures(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> Figures:
+    def figures(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> Read:
         return logits.argmax(axis=1), log2_probability(logits, tokens)
 
     documents = runner.read(split.input_ids, figures)

@@ -21,6 +21,8 @@ from tests.tiny_images import copy_of
 def inputs_of(root: Path) -> Inputs:
     folder = root / "artifacts/tiny"
     return Inputs(
+        train=folder / "preprocess/train.parquet",
+        unlabelled=folder / "preprocess/unlabelled.parquet",
         validation=folder / "preprocess/validation.parquet",
         test=folder / "preprocess/test.parquet",
         predictor=folder / "preprocess/predictor",
@@ -80,8 +82,8 @@ def test_same_weights_are_exported_to_the_same_bytes(trial: ImageTrial) -> None:
 def test_float_model_is_judged_as_evaluate_judged_it(trial: ImageTrial, generated: Path) -> None:
     evaluated = read_json(generated / "artifacts/tiny/evaluate/report.json")
     tested = trial.test(trial.float_runner(threads=1))
-    assert tested.float_quality == pytest.approx(evaluated["test_frechet_distance"], abs=1e-5)
-    assert tested.quality == pytest.approx(tested.float_quality, rel=0.01)
+    assert tested.float_quality.value == pytest.approx(evaluated["test_frechet_distance"], abs=1e-5)
+    assert tested.quality.value == pytest.approx(tested.float_quality.value, rel=0.01)
     assert tested.agreement > 0.99
     assert tested.mean_difference < 0.001
 

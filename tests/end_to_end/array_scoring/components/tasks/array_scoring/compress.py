@@ -19,7 +19,7 @@ from torch import nn
 
 from components.compress.classification import MAX_ITEMS, Split, golden_numbers, read_split
 from components.compress.stage import Inputs
-from components.compress.trial import FloatFigures, Golden, Tested
+from components.compress.trial import FloatFigures, Golden, Quality, Tested
 from components.export import export_graph
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_scoring.judging.brier import Probabilities, squared_errors
@@ -74,16 +74,22 @@ class ScoringTrial:
     def float_runner(self, *, threads: int) -> Scorer:
         return float_scorer(self.model, settings=self.settings, batch_size=1, threads=threads)
 
-    def export(self) -> Mapping[str, onnx.ModelProto]:
+    def batched_runner(self, *, threads: int) -> None:
+        return None
+
+    def export(self, model: nn.Module | None = None) -> Mapping[str, onnx.ModelProto]:
         """In fp32, for any batch size: values (N, V) → logits (N, 2)."""
         values = {"values": torch.zeros((2, self.settings.num_values))}
         dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
-        return {MODEL: export_graph(self.model, values, outputs=["logits"], dynamic=dynamic)}
+        return {MODEL: export_graph(model or self.model, values, outputs=["logits"], dynamic=dynamic)}
+
+    def settle_batches(self, folder: Path) -> int:
+        return 1
 
     def load(self, folder: Path, *, threads: int) -> Scorer:
         return Scorer.load(folder, threads=threads)
 
-    def quality(self, runner: Scorer) -> float:
+    def quality(self, runner: Scorer) -> Quality:
         return score(runner.probabilities(self.validation.rows), self.validation)
 
     def work(self, runner: Scorer, items: Sequence[Any]) -> int:
@@ -109,5 +115,5 @@ class ScoringTrial:
         )
 
 
-def score(probability: Probabilities, split: Split) -> float:
-    return float(squared_errors(probability, split.label_id).mean())
+def score(probability: Probabilities, split: Split) -> Quality:
+    return Quality(float(squared_errors(probability, split.label_id).mean()))

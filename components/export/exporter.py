@@ -1,23 +1,17 @@
-"""ONNX graphs from torch modules, in fp32 and in int8. Equal weights give equal bytes.
-
-Compress makes its candidate `int8` by this code, and evaluate the int8 model that it explains.
-"""
+"""ONNX graphs in fp32 from torch modules. Equal weights give equal bytes."""
 
 import inspect
 import logging
-import shutil
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-OPSET = 20  # the newest whose operators the quantizer knows
+OPSET = 21  # the first whose QuantizeLinear takes a scale per row
 
 
 def export_graph(
@@ -54,24 +48,6 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
         part.doc_string = ""
         del part.metadata_props[:]
     return model
-
-
-def quantize(model: onnx.ModelProto, path: Path) -> None:
-    """Write the model to `path` with int8 weights, embeddings included; activations are scaled to int8 at each call.
-
-    Each output channel has its own scale: on MiniLM, that halves the distance to the float model's scores at equal
-    speed.
-    """
-    with quiet():
-        quantize_dynamic(model, path, per_channel=True, weight_type=QuantType.QInt8)
-
-
-def write_int8(graphs: Mapping[str, onnx.ModelProto], *, predictor: Path, folder: Path) -> None:
-    """Write into a new folder what a predictor of serving/ loads: preprocess's files for it, and the graphs in int8 by
-    their file names."""
-    shutil.copytree(predictor, folder)
-    for name, graph in graphs.items():
-        quantize(graph, folder / name)
 
 
 @contextmanager

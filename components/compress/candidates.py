@@ -1,0 +1,131 @@
+"""The candidates: each network, trained or a student, in each way of holding its numbers that the recipe names."""
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from components.compress.choice import Candidate, Drop
+from components.compress.methods import METHODS
+from components.compress.search import ShapesToTry
+from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
+from components.params import Compress, Pruned, Shape, Students
+from components.plumbing.errors import TrainingError
+from components.plumbing.progress import Bar, progress
+from components.tracking.tracker import Tracker
+from serving.predictors.calibration import CALIBRATION
+
+if TYPE_CHECKING:
+    from components.compress.stage import Inputs
+
+logger = logging.getLogger(__name__)
+
+TRAINED = "as trained"
+"""The network of a candidate that is no student."""
+
+
+@dataclass
+class Workshop:
+    """What makes the candidates, and judges each on the validation split."""
+
+    params: Compress
+    trial: CompressionTrial[Any]
+    inputs: "Inputs"
+    float_quality: Quality
+    drop: Drop
+    scratch: Path
+    """The folder below which the candidates lie."""
+    kept: Path
+    """The folder of the students, which outlives the run."""
+    tracker: Tracker
+    made: list[Candidate] = field(default_factory=list[Candidate])
+
+    def make_all(self) -> list[Candidate]:
+        """Make every candidate of the recipe, in its order: those of the trained network, then those of each student.
+
+        Raise CompressionError where a way of holding numbers does not suit the task, and InputError where a student has
+        more than its teacher, or the task has none.
+        """
+        with progress("compress", total=len(self.params.candidates)) as bar:
+            self.make(self.trial.export(), network=TRAINED, bar=bar)
+        if self.params.students is not None:
+            self.make_students(self.params.students)
+        return self.made
+
+    def make_students(self, students: Students) -> None:
+        shapes = ShapesToTry(students)
+        for number, shape in enumerate(shapes, start=1):
+            logger.info("student %d of at most %d: %s", number, len(shapes), shape.name)
+            started = time.monotonic()
+            graphs = self.train(shape, students)
+            if graphs is None:
+                shapes.tell(shape, drop=1.0, size_bytes=self.trial.float_size_bytes, took_s=time.monotonic() - started)
+                continue
+            first = self.make(graphs, network=shape.name)[0]
+            shapes.tell(shape, drop=first.drop, size_bytes=first.size_bytes, took_s=time.monotonic() - started)
+            logger.info(
+                "student %d, %s: %s %.4f, %.1f MB in %s", number, shape.name, self.trial.metric, first.quality,
+                first.size_bytes / 1e6, first.method,
+            )  # fmt: skip
+
+    def train(self, shape: Shape, students: Students) -> Mapping[str, onnx.ModelProto] | None:
+        """Return a trained student as graphs; None where its training failed, which the search goes on without."""
+        from components.compress.students import make_student  # here, so that a recipe without students trains nothing
+        from components.training.objective import Data
+
+        given = self.inputs
+        data = Data(given.train, given.validation, given.unlabelled, given.predictor)
+        try:
+            model = make_student(
+                shape, students.distillation, teacher=given.model, data=data, checkpoints=self.kept,
+                tracker=self.tracker,
+            )  # fmt: skip
+        except TrainingError as error:
+            logger.warning("the student %s is left out: %s", shape.name, error)
+            return None
+        return self.trial.export(model)
+
+    def make(self, graphs: Mapping[str, onnx.ModelProto], *, network: str, bar: Bar | None = None) -> list[Candidate]:
+        """Make the candidates of one network, in the recipe's order."""
+        before = len(self.made)
+        for wanted in self.params.candidates:
+            one = self.make_one(graphs, wanted, network=network)
+            self.made.append(one)
+            if bar is not None:
+                bar.update(len(self.made), {self.trial.metric: one.quality})
+        return self.made[before:]
+
+    def make_one(self, graphs: Mapping[str, onnx.ModelProto], wanted: Any, *, network: str) -> Candidate:
+        """Write a candidate's folder, and judge it as it would be served."""
+        folder, trial = self.scratch / str(len(self.made)), self.trial
+        shutil.copytree(self.inputs.predictor, folder)
+        if (fitted := self.inputs.float_results / CALIBRATION).is_file():
+            shutil.copy(fitted, folder)
+        for name, graph in graphs.items():
+            METHODS[wanted.method](graph, wanted, folder / name, None)
+        batch_size = trial.settle_batches(folder)
+        runner = trial.load(folder, threads=self.params.threads)
+        quality = trial.quality(runner)
+        difference, ends = lost(self.float_quality, quality, drop=self.drop)
+        size_bytes = sum((folder / name).stat().st_size for name in graphs)
+        sparsity = wanted.sparsity if isinstance(wanted, Pruned) else 0.0
+        method = f"{wanted.method} {sparsity:g}" if sparsity else wanted.method
+        return Candidate(
+            name=method if network == TRAINED else f"{method}, {network}",
+            method=wanted.method,
+            sparsity=sparsity,
+            network=network,
+            runner=runner,
+            folder=folder,
+            quality=round(quality.value, DIGITS),
+            drop=difference,
+            drop_ends=ends,
+            size_bytes=size_bytes,
+            size_ratio=round(size_bytes / trial.float_size_bytes, DIGITS),
+            batch_size=batch_size,
+        )
