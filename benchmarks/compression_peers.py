@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.export import quiet
+from components.export.exporter import quiet
 from components.models.storage import CONFIG, load
 from compression_sides import THREADS, UNLIKE, Forward, Side, Subject, shared_out, ways_of
 

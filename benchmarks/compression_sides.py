@@ -23,10 +23,12 @@ from onnxruntime.quantization import quantize_dynamic
 
 from components.compress import Inputs
 from components.compress.classification import ClassifierTrial
-from components.export import quiet
+from components.export.exporter import quiet
 from components.models.storage import WEIGHTS, load
 from components.plumbing.artifacts import Layout
 from components.tasks import task_of
+from serving.predictors.batching import load_batch_size
+from serving.tasks.text_classification.predictor import Predictor as TextPredictor
 
 BATCHES = (1, 4, 8, 16, 32, 64, 128)
 TRIED = 16
@@ -126,15 +128,35 @@ def subject_of(project: Path, recipe: str, task: str, scratch: Path) -> Subject:
     graph.parent.mkdir(parents=True)
     onnx.save(trial.export()[GRAPH], graph)
     made: Any = trial.batched
+    kind: Any = InBatches if isinstance(made, TextPredictor) else type(made)
 
     def wrap(forward: Forward, batch_size: int, threads: int) -> Runner:
-        common = {"settings": made.settings, "calibration": made.calibration} | (
-            {"tokenizer": made.tokenizer} if hasattr(made, "tokenizer") else {}
-        )
-        return type(made)(forward=forward, batch_size=batch_size, threads=threads, **common)
+        tokenizer = {"tokenizer": made.tokenizer} if kind is InBatches else {}
+        return kind(
+            forward=forward, batch_size=batch_size, threads=threads, settings=made.settings,
+            calibration=made.calibration, **tokenizer,
+        )  # fmt: skip
 
     names = tuple(entry.name for entry in opened(graph, threads=1).get_inputs())
     return Subject(recipe, inputs, trial, names, wrap, graph)
+
+
+class InBatches(TextPredictor):
+    """Texts in batches of one number of rows of like lengths, whatever they are padded by: what one writes by hand."""
+
+    def predict(self, texts: Sequence[str]) -> Scores:
+        workers = self.workers
+        share = workers.share(len(texts), most=len(texts))
+        parts = workers.map(self.encode, [texts[start : start + share] for start in range(0, len(texts), share)])
+        ids = [row for part in parts for row in part]
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        size = workers.share(len(ids), most=self.batch_size)
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        scores = np.zeros((len(ids), len(self.labels)), np.float32)  # (N, L)
+        found = workers.map(lambda batch: self.score([ids[row] for row in batch]), batches)
+        for batch, one in zip(batches, found, strict=True):
+            scores[batch] = one
+        return scores if self.calibration is None else self.calibration.way.apply(scores)
 
 
 def ways_of(subject: Subject, forward_of: Callable[[int, int], tuple[str, Forward, int]]) -> list[Way]:
@@ -163,7 +185,7 @@ def ours(subject: Subject, model: Path) -> Side:
         "ours, as served",
         (model / GRAPH).stat().st_size,
         "ONNX, no pickle",
-        [Way("as served", subject.trial.load(model, threads=THREADS))],
+        [Way(f"as served, {load_batch_size(model)} row(s) a call at most", subject.trial.load(model, threads=THREADS))],
         unlike=subject.wrap(onnx_forward(subject, model / GRAPH, threads=1), UNLIKE, 1),
     )
 

@@ -164,7 +164,7 @@ def by_hand(uncompressed: Path, scratch: Path) -> tuple[Command, dict[str, Comma
     import onnx
     from onnxruntime.quantization import quantize_dynamic
 
-    from components.export import quiet
+    from components.export.exporter import quiet
     from components.models.storage import load as load_model
     from components.tasks.text_classification.judging.export import export_classifier
 
