@@ -108,7 +108,7 @@ class Workshop:
             shutil.copy(fitted, folder)
         for name, graph in graphs.items():
             METHODS[wanted.method](graph, wanted, folder / name, None)
-        batch_size = 1
+        batch_size = trial.settle_batches(folder)
         runner = trial.load(folder, threads=self.params.threads)
         quality = trial.quality(runner)
         difference, ends = lost(self.float_quality, quality, drop=self.drop)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import nn
 
+from components.compress.batching import settle_batches
 from components.compress.measure import torch_threads
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Quality, Tested, quality_of
 from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
@@ -88,6 +89,10 @@ class ClassifierTrial:
     make_float_runner: Callable[[int], Runner]
     """A function that makes the float model's runner, which takes one row per call, for a number of threads."""
     load_folder: Callable[[Path, int], Runner]
+    load_batched: Callable[[Path, int], Runner]
+    """A function that loads a folder with the most rows of a call, whatever its `batching.json` says."""
+    batch_size: int
+    """The most rows of a call that are of use in this task."""
     export_graphs: Callable[[nn.Module | None], Mapping[str, onnx.ModelProto]]
     """A function that exports a student, or without one the float model."""
     route: str
@@ -129,6 +134,9 @@ class ClassifierTrial:
 
     def export(self, model: nn.Module | None = None) -> Mapping[str, onnx.ModelProto]:
         return self.export_graphs(model)
+
+    def settle_batches(self, folder: Path) -> int:
+        return settle_batches(folder, self.validation.rows, load=self.load_batched, most=self.batch_size)
 
     def load(self, folder: Path, *, threads: int) -> Runner:
         return self.load_folder(folder, threads)

@@ -152,6 +152,11 @@ class CompressionTrial(Protocol[Runner]):
         float model, or without one the float model."""
         ...
 
+    def settle_batches(self, folder: Path) -> int:
+        """Return the most rows of a call of a candidate that leave each row's answer its bits, and leave the number in
+        the candidate's folder for `load`; 1 where the task answers one by one."""
+        ...
+
     def load(self, folder: Path, *, threads: int) -> Runner:
         """Return a runner for a candidate's folder, which holds the graphs and preprocess's files for the predictor."""
         ...

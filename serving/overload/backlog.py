@@ -1,11 +1,15 @@
 """The queue of accepted requests, no longer than can be worked off in time, and the threads that compute them.
 
-A request is rows; each thread takes the next row, whatever request it belongs to, so that all threads share a large
-request and the rows of a small one wait for no whole one. A request is refused at once by the time that the queue would
-take: its weight, times the seconds that a unit of weight took lately. The mean is of the wall clock, so it follows what
-else the machine does. The time that requests wait before they are read, which is as long as the event loop is late,
-counts as well. The bound is time, not a number of requests: a queue that is longer than clients wait only computes
-answers for nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+A request is rows; each thread takes the next ones, whatever requests they belong to, so that all threads share a large
+request and the rows of a small one wait for no whole one. It takes several where the model gives each row the answer
+that it gets alone, as far as they take SHARE_OF_CALL of the longest latency: of longer ones a batch gains nothing, and
+keeps others waiting.
+
+A request is refused at once by the time that the queue would take: its weight, times the seconds that a unit of weight
+took lately. The mean is of the wall clock, so it follows what else the machine does. The time that requests wait before
+they are read, which is as long as the event loop is late, counts as well. The bound is time, not a number of requests:
+a queue that is longer than clients wait only computes answers for nobody (Nichols and Jacobson, "Controlling Queue
+Delay", 2012).
 
 A request that takes more than half of that time by itself would find room only where nobody waits, and another client
 takes that moment again and again. Such large requests stand in a line of their own: each is computed to its end, and
@@ -16,7 +20,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,23 +32,29 @@ SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a request may be expected to wa
 LARGE = 1 / 2  # of the longest queue: a request that takes longer by itself stands in the line
 MAX_TURNS = 8
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
+SHARE_OF_CALL = 0.05  # of max_latency_ms that a call of several rows may be expected to take
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 
 
 class Model(Protocol):
-    """A model that computes requests row by row, on several threads at once."""
+    """A model that computes the rows of requests, on several threads at once."""
 
     @property
     def warm_up(self) -> Any:
         """The row that is computed before the first request."""
         ...
 
+    @property
+    def batch_size(self) -> int:
+        """The most rows that are computed at once."""
+        ...
+
     def weight(self, row: Any, /) -> float:
         """Return the time that a row takes, in any unit; only ratios count."""
         ...
 
-    def compute(self, row: Any, /) -> Any:
-        """Return a row's part of the answer; it does not depend on other rows."""
+    def compute(self, rows: Sequence[Any], /) -> Sequence[Any]:
+        """Return each row's part of the answer; it does not depend on the other rows."""
         ...
 
     def reply(self, results: Sequence[Any], /) -> "Reply":
@@ -100,8 +110,9 @@ class Backlog:
     def __init__(self, *, threads: int, max_latency_ms: int) -> None:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
         self.max_wait_s = self.max_latency_s * SHARE_OF_LATENCY
+        self.max_call_s = self.max_latency_s * SHARE_OF_CALL
         self.lag = Lateness()
-        self.turns: Turns[tuple[Job, int]] = Turns()
+        self.turns: Turns[tuple[Job, int]] = Turns(threads=threads)
         self.lock = threading.Lock()
         self.small_left = self.line_left = 0.0
         """The weight of the accepted rows that are not computed yet."""
@@ -113,7 +124,7 @@ class Backlog:
         weight = model.weight(model.warm_up)
         for _ in range(NUM_TIMED):
             started = time.perf_counter()
-            model.reply([model.compute(model.warm_up)])
+            model.reply(model.compute([model.warm_up]))
             self.unit_s = (time.perf_counter() - started) / weight
         self.model = model
         for number in range(self.threads):
@@ -175,24 +186,32 @@ class Backlog:
             self.small_left = max(0.0, self.small_left + weight)
 
     def work(self, model: Model) -> None:
-        """Compute one row after another, without end."""
+        """Compute the next rows, again and again, without end."""
         while True:
-            (job, index), weight = self.turns.take()
+            taken = self.turns.take(model.batch_size, most_weight=self.max_call_s / self.unit_s)
             started = time.perf_counter()
-            if is_computed := self.is_wanted(job):
-                try:
-                    job.results[index] = model.compute(job.rows[index])
-                except Exception as error:
-                    job.error = error
+            wanted = [(job, index, weight) for (job, index), weight in taken if self.is_wanted(job)]
+            found = results_of(model, [job.rows[index] for job, index, _ in wanted])
+            for (job, index, _), result in zip(wanted, found, strict=True):
+                if isinstance(result, Exception):
+                    job.error = result
+                job.results[index] = result
             took_s = time.perf_counter() - started
             with self.lock:
-                self.count(job, -weight)
-                if is_computed:
-                    self.unit_s += LATEST * (took_s / weight - self.unit_s)
-                job.num_left -= 1
-                is_last = job.num_left == 0
-            if is_last:
-                hand_over(job)
+                if wanted:
+                    self.count_time(took_s, num_rows=len(wanted), weight=sum(weight for *_, weight in wanted))
+                done = [job for (job, _), weight in taken if self.is_done(job, weight)]
+            hand_over(done)
+
+    def count_time(self, took_s: float, *, num_rows: int, weight: float) -> None:
+        """Let the mean of the seconds of a unit of weight follow what rows took together, as if each had come alone."""
+        self.unit_s += (1 - (1 - LATEST) ** num_rows) * (took_s / weight - self.unit_s)
+
+    def is_done(self, job: Job, weight: float) -> bool:
+        """Take a row off what is left of a job; return whether it was the last one."""
+        self.count(job, -weight)
+        job.num_left -= 1
+        return job.num_left == 0
 
     def is_wanted(self, job: Job) -> bool:
         """Return whether computing another row of a job is of use; a job past its deadline gets the error Overdue."""
@@ -201,20 +220,37 @@ class Backlog:
         return job.error is None and not job.reply.cancelled()
 
 
-def hand_over(job: Job) -> None:
-    """Give the job's reply, or its error, to the event loop that waits for it."""
-    reply: Reply | Exception = job.error if job.error is not None else Reply(b"")
-    if job.error is None:
-        try:
-            reply = job.make_reply(job.results)
-        except Exception as error:
-            reply = error
-    with suppress(RuntimeError):  # the loop is closed: nobody waits
-        job.loop.call_soon_threadsafe(settle, job.reply, reply)
+def results_of(model: Model, rows: Sequence[Any]) -> Sequence[Any]:
+    """Return the result of each row, or the error in its place: rows that fail together are computed one by one."""
+    try:
+        return model.compute(rows) if rows else ()
+    except Exception as error:
+        return [error] if len(rows) == 1 else [result for row in rows for result in results_of(model, [row])]
 
 
-def settle(future: "asyncio.Future[Reply]", reply: Reply | Exception) -> None:
-    if future.done():  # the client went away
-        return
-    set_: Callable[[Any], None] = future.set_exception if isinstance(reply, Exception) else future.set_result
-    set_(reply)
+def hand_over(jobs: Sequence[Job]) -> None:
+    """Give each job's reply, or its error, to the event loop that waits for it, which is woken once."""
+    replies: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Reply], Reply | Exception]]] = {}
+    for job in jobs:
+        replies.setdefault(job.loop, []).append((job.reply, reply_of(job)))
+    for loop, settled in replies.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, settled)
+
+
+def reply_of(job: Job) -> Reply | Exception:
+    """Return the whole answer to a request whose rows are all computed, or its error."""
+    if job.error is not None:
+        return job.error
+    try:
+        return job.make_reply(job.results)
+    except Exception as error:
+        return error
+
+
+def settle(replies: Iterable[tuple["asyncio.Future[Reply]", Reply | Exception]]) -> None:
+    for future, reply in replies:
+        if future.done():  # the client went away
+            continue
+        set_: Callable[[Any], None] = future.set_exception if isinstance(reply, Exception) else future.set_result
+        set_(reply)

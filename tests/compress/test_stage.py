@@ -56,6 +56,7 @@ def test_stage_writes_a_folder_that_the_predictor_loads(compressed: Path) -> Non
     folder = compressed / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
     assert sorted(path.name for path in (folder / "model").iterdir()) == [
+        "batching.json",
         "model.onnx",
         "predictor.json",
         "tokenizer.json",

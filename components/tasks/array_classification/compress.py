@@ -9,7 +9,7 @@ from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.export import export_classifier
 from components.tasks.array_classification.judging.torch_predictor import float_array_forward, float_array_predictor
-from serving.tasks.array_classification.predictor import MODEL, ROUTE, SETTINGS, Predictor, load_settings
+from serving.tasks.array_classification.predictor import BATCH_SIZE, MODEL, ROUTE, SETTINGS, Predictor, load_settings
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:
@@ -29,6 +29,8 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
             settings=settings, forward=forward, batch_size=1, threads=threads, calibration=calibration
         ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
+        load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
+        batch_size=BATCH_SIZE,
         export_graphs=lambda student: {MODEL: export_classifier(student or model, num_values=settings.num_values)},
         fitted=fitted,
         route=ROUTE,

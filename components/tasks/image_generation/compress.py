@@ -107,6 +107,9 @@ class ImageTrial:
             raise InputError("compress.students is for classifiers; an image generator has none: leave it out")
         return {MODEL: export_generator(self.model)}
 
+    def settle_batches(self, folder: Path) -> int:
+        return 1
+
     def load(self, folder: Path, *, threads: int) -> Sampler:
         return Sampler.load(folder, threads=threads)
 

@@ -6,6 +6,7 @@ from components.models.storage import WEIGHTS, load
 from components.tasks.text_classification.judging.export import export_classifier
 from components.tasks.text_classification.judging.torch_predictor import float_forward, float_predictor
 from serving.tasks.text_classification.predictor import (
+    BATCH_SIZE,
     MODEL,
     ROUTE,
     SETTINGS,
@@ -39,6 +40,8 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
             calibration=calibration,
         ),
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
+        load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
+        batch_size=BATCH_SIZE,
         export_graphs=lambda student: {MODEL: export_classifier(student or model)},
         fitted=fitted,
         route=ROUTE,

@@ -129,6 +129,9 @@ class TextGenerationTrial:
             raise InputError("compress.students is for classifiers; a language model has none: leave it out")
         return {MODEL: export_step(self.stepping)}
 
+    def settle_batches(self, folder: Path) -> int:
+        return 1
+
     def load(self, folder: Path, *, threads: int) -> TextGenerator:
         return TextGenerator.load(folder, threads=threads)
 

@@ -73,17 +73,18 @@ class Limits:
 
 
 class Model:
-    """The model that answers arrays, one at a time."""
+    """The model that answers arrays."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.warm_up = predictor, [0.0] * predictor.settings.num_values
+        self.batch_size = predictor.batch_size
 
     def weight(self, array: Sequence[float]) -> float:
         del array  # all are of one length
         return 1.0
 
-    def compute(self, array: Sequence[float]) -> ScoredLabel:
-        return self.predictor.answers(self.predictor.predict([array]))[0]
+    def compute(self, arrays: Sequence[Sequence[float]]) -> Sequence[ScoredLabel]:
+        return self.predictor.answers(self.predictor.predict(arrays))
 
     def reply(self, answers: Sequence[ScoredLabel]) -> Reply:
         return Reply(json.dumps(answers, ensure_ascii=False, separators=(",", ":")).encode())
@@ -118,7 +119,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             ],
         ) -> list[answer]:  # pyright: ignore[reportInvalidTypeForm]  # what BentoML describes in /docs.json
             """Return the label of each array, and the score of every label."""
-            return [self.model.compute(array) for array in arrays]
+            return [*self.model.compute(arrays)]
 
     return Classifier
 

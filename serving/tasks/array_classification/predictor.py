@@ -1,14 +1,13 @@
 """The one path from an array of numbers (an image's pixels too) to the scores of its labels.
 
-It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and `predictor.json`, and
-`calibration.json` where its scores are calibrated.
+It needs onnxruntime and numpy only. A folder that it loads holds `model.onnx` and `predictor.json`, `calibration.json`
+where its scores are calibrated, and `batching.json` where its calls may have several rows.
 
 Shapes: N arrays, B rows of a batch, V values of an array, L labels.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import reading
+from serving.predictors.batching import Workers, load_batch_size
 from serving.predictors.calibration import Calibration, load_calibration
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
@@ -27,6 +27,9 @@ ROUTE = "/classify"
 
 MODEL = "model.onnx"
 SETTINGS = "predictor.json"
+
+BATCH_SIZE = 256
+"""The most rows of a call, where answers do not depend on it."""
 
 Values = NDArray[np.float32]
 Forward = Callable[[Values], NDArray[np.float32]]
@@ -72,20 +75,19 @@ class Predictor:
         """`forward` takes batches of at most `batch_size` rows, on `threads` threads at once; without a calibration,
         the scores are those of the model."""
         self.settings, self.forward, self.batch_size, self.calibration = settings, forward, batch_size, calibration
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
+        self.workers = Workers(threads)
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int) -> "Predictor":
-        """Return the predictor of the compressed model in `folder`, which computes `threads` rows at once.
+    def load(cls, folder: Path, *, threads: int, batch_size: int | None = None) -> "Predictor":
+        """Return the predictor of the compressed model in `folder`, which computes on `threads` threads at once.
 
-        Each call has one row: int8 scales an activation by the largest value of the whole tensor, so rows that share a
-        call would change each other's scores; and a product of more rows is added up in another order, in fp32 too.
+        `batch_size` is the most rows of a call: what its `batching.json` says, unless given.
         """
         settings = load_settings(folder / SETTINGS)
         return cls(
             settings=settings,
             forward=onnx_forward(folder / MODEL),
-            batch_size=1,
+            batch_size=load_batch_size(folder) if batch_size is None else batch_size,
             threads=threads,
             calibration=load_calibration(folder, num_labels=len(settings.labels)),
         )
@@ -99,17 +101,18 @@ class Predictor:
 
         The arrays have the values that the source has, before scaling.
         """
-        values = self.scaled(arrays)  # (N, V)
-        starts = range(0, len(values), self.batch_size)
-        run = map if self.pool is None or len(starts) == 1 else self.pool.map
-        found = list(run(lambda start: softmax(self.forward(values[start : start + self.batch_size])), starts))
+        size = self.workers.share(len(arrays), most=self.batch_size)
+        parts = [arrays[start : start + size] for start in range(0, len(arrays), size)]
+        found = self.workers.map(lambda part: softmax(self.forward(self.scaled(part))), parts)
         scores = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
         return scores if self.calibration is None else self.calibration.way.apply(scores)
 
     def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
         """Return the scaled values that the model reads, (N, V)."""
-        values = np.asarray(arrays, np.float32).reshape(len(arrays), self.settings.num_values)
-        return (values - np.float32(self.settings.offset)) / np.float32(self.settings.scale)
+        values = np.array(arrays, np.float32).reshape(len(arrays), self.settings.num_values)  # a copy
+        values -= np.float32(self.settings.offset)
+        values /= np.float32(self.settings.scale)
+        return values
 
     def answers(self, scores: Scores) -> Sequence[ScoredLabel]:
         """Return the answer of the service for arrays with these scores, (N, L)."""

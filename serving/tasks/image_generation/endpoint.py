@@ -75,13 +75,18 @@ class Wanted:
 class Model:
     """The model that answers requests with a picture or arrays."""
 
+    batch_size = 1
+
     def __init__(self, sampler: Sampler) -> None:
         self.sampler, self.warm_up = sampler, Wanted(seed=0, count=1, format="png")
 
     def weight(self, wanted: Wanted) -> float:
         return FIXED_IMAGES + wanted.count
 
-    def compute(self, wanted: Wanted) -> Reply:
+    def compute(self, rows: Sequence[Wanted]) -> Sequence[Reply]:
+        return [self.drawn(wanted) for wanted in rows]
+
+    def drawn(self, wanted: Wanted) -> Reply:
         images = self.sampler.sample(wanted.seed, wanted.count)
         if wanted.format == "png":
             return Reply(png_of(tiled(images)), b"image/png")

@@ -19,7 +19,7 @@ from serving.predictors.scores import AbstainingLabel, ScoredLabel
 from serving.tabular import ABSTAINING, SCORED, Answering, Column, Table
 from serving.tasks.examples import named, of_every_label, rank
 from serving.tasks.text_classification.explaining import Explanation, explanation, texts_asked
-from serving.tasks.text_classification.predictor import ROUTE, SETTINGS, Predictor, load_settings
+from serving.tasks.text_classification.predictor import CALL_TOKENS, ROUTE, SETTINGS, Predictor, load_settings
 
 __all__ = [
     "IS_STREAMED",
@@ -46,7 +46,7 @@ PACKAGES = ("tokenizers",)
 EXPLAIN = "/explain"
 WARM_UP = "Café: a first text, so that no user waits for what is made once."
 CHARACTERS_PER_TOKEN = 4  # of English; only how rows compare counts
-FIXED_TOKENS = 8  # what a row costs beside its tokens, as tokens
+TAKEN_AT_ONCE = 2  # batches of the model, in which rows find others of their length
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,18 @@ class Limits:
 
 
 class Model:
-    """The model that answers texts, one at a time."""
+    """The model that answers texts."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.warm_up = predictor, WARM_UP
+        self.batch_size = predictor.batch_size * (TAKEN_AT_ONCE if predictor.batch_size > 1 else 1)
 
     def weight(self, text: str) -> float:
         """Return about the number of tokens that the model reads of a text, plus a fixed cost for each row."""
-        return FIXED_TOKENS + min(len(text) // CHARACTERS_PER_TOKEN, self.predictor.settings.max_tokens)
+        return CALL_TOKENS + min(len(text) // CHARACTERS_PER_TOKEN, self.predictor.settings.max_tokens)
 
-    def compute(self, text: str) -> ScoredLabel:
-        return self.predictor.answers(self.predictor.predict([text]))[0]
+    def compute(self, texts: Sequence[str]) -> Sequence[ScoredLabel]:
+        return self.predictor.answers(self.predictor.predict(texts))
 
     def reply(self, answers: Sequence[ScoredLabel]) -> Reply:
         return Reply(as_json(answers))
@@ -112,7 +113,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
             ],
         ) -> list[answer]:  # pyright: ignore[reportInvalidTypeForm]  # what BentoML describes in /docs.json
             """Return the label of each text, and the score of every label."""
-            return [self.model.compute(text) for text in texts]
+            return [*self.model.compute(texts)]
 
         @bentoml.api(route=EXPLAIN)
         def explain(self, text: Annotated[str, Field(max_length=limits.max_text_length)]) -> Explanation:

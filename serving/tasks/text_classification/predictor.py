@@ -2,14 +2,14 @@
 
 `evaluate`, `compress` and `package` judge models through it, and the service answers with it, so that what is measured
 is what is served. It needs onnxruntime, tokenizers and numpy only. A folder that it loads holds `model.onnx`,
-`tokenizer.json` and `predictor.json`, and `calibration.json` where its scores are calibrated.
+`tokenizer.json` and `predictor.json`, `calibration.json` where its scores are calibrated, and `batching.json` where its
+calls may have several rows.
 
 Shapes: N texts, B rows of a batch, T tokens, L labels.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from serving.bundle import reading
+from serving.predictors.batching import Workers, alike, load_batch_size
 from serving.predictors.calibration import Calibration, load_calibration
 from serving.predictors.scores import ScoredLabel, Scores, answers_of, softmax
 from serving.predictors.session import open_session
@@ -30,6 +31,11 @@ ROUTE = "/classify"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 SETTINGS = "predictor.json"
+
+BATCH_SIZE = 8
+"""The most rows of a call, where answers do not depend on it: more of them gain nothing on a CPU."""
+CALL_TOKENS = 8
+"""The time that a call takes beside its tokens, as tokens: a row that needs more padding than that goes alone."""
 
 Ids = NDArray[np.int64]
 Forward = Callable[[Ids, Ids], NDArray[np.float32]]
@@ -93,21 +99,20 @@ class Predictor:
         calibration, the scores are those of the model."""
         self.tokenizer, self.settings, self.forward = tokenizer, settings, forward
         self.batch_size, self.calibration = batch_size, calibration
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="predictor") if threads > 1 else None
+        self.workers = Workers(threads)
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int) -> "Predictor":
-        """Return the predictor of the compressed model in `folder`, which computes `threads` rows at once.
+    def load(cls, folder: Path, *, threads: int, batch_size: int | None = None) -> "Predictor":
+        """Return the predictor of the compressed model in `folder`, which computes on `threads` threads at once.
 
-        Each call has one row: int8 scales an activation by the largest value of the whole tensor, so rows that share a
-        call would change each other's scores, and an answer would depend on who else asked.
+        `batch_size` is the most rows of a call: what its `batching.json` says, unless given.
         """
         settings = load_settings(folder / SETTINGS)
         return cls(
             tokenizer=load_tokenizer(folder / TOKENIZER, settings),
             settings=settings,
             forward=onnx_forward(folder / MODEL),
-            batch_size=1,
+            batch_size=load_batch_size(folder) if batch_size is None else batch_size,
             threads=threads,
             calibration=load_calibration(folder, num_labels=len(settings.labels)),
         )
@@ -128,7 +133,7 @@ class Predictor:
         return [
             list(read_of(encoding.ids, max_tokens=settings.max_tokens, truncate=settings.truncate))
             or [settings.pad_token_id]
-            for encoding in self.tokenizer.encode_batch([self.prepared(text) for text in texts])
+            for encoding in self.tokenizer.encode_batch_fast([self.prepared(text) for text in texts])
         ]
 
     def prepared(self, text: str) -> str:
@@ -139,12 +144,14 @@ class Predictor:
 
     def predict(self, texts: Sequence[str]) -> Scores:
         """Return the probability of each label for each text, (N, L), whatever other texts there are."""
-        ids = self.encode(texts)
-        order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        workers = self.workers
+        size = workers.share(len(texts), most=len(texts))
+        parts = workers.map(self.encode, [texts[start : start + size] for start in range(0, len(texts), size)])
+        ids = [row for part in parts for row in part]
+        most = workers.share(len(ids), most=self.batch_size)
+        batches = alike([len(row) for row in ids], most=most, spare=CALL_TOKENS)
         scores = np.zeros((len(ids), len(self.labels)), np.float32)  # (N, L)
-        run = map if self.pool is None or len(batches) == 1 else self.pool.map
-        results = run(lambda batch: self.score([ids[row] for row in batch]), batches)
+        results = workers.map(lambda batch: self.score([ids[row] for row in batch]), batches)
         for batch, found in zip(batches, results, strict=True):
             scores[batch] = found
         return scores if self.calibration is None else self.calibration.way.apply(scores)

@@ -10,32 +10,36 @@ from serving.overload.backlog import Backlog, Full, Overdue, Reply
 
 
 class Slow:
-    """Computes a number by waiting that many milliseconds."""
+    """Computes numbers by waiting that many milliseconds."""
 
     warm_up = 10
 
-    def __init__(self) -> None:
+    def __init__(self, *, batch_size: int) -> None:
+        self.batch_size = batch_size
         self.computed: list[tuple[str, int]] = []
+        self.calls: list[list[int]] = []
         self.slower = 1.0
 
     def weight(self, row: int) -> float:
         return float(row)
 
-    def compute(self, row: int) -> int:
-        if row < 0:
+    def compute(self, rows: Sequence[int]) -> Sequence[int]:
+        if min(rows) < 0:
             raise ValueError("a secret text")
-        time.sleep(self.slower * row / 1000)
-        self.computed.append((threading.current_thread().name, row))
-        return row
+        time.sleep(self.slower * sum(rows) / 1000)
+        self.calls.append([*rows])
+        self.computed += [(threading.current_thread().name, row) for row in rows]
+        return rows
 
     def reply(self, results: Sequence[int]) -> Reply:
         return Reply(repr(list(results)).encode())
 
 
-def started(*, threads: int, max_latency_ms: int) -> tuple[Backlog, Slow]:
-    backlog, model = Backlog(threads=threads, max_latency_ms=max_latency_ms), Slow()
+def started(*, threads: int, max_latency_ms: int, batch_size: int = 1) -> tuple[Backlog, Slow]:
+    backlog, model = Backlog(threads=threads, max_latency_ms=max_latency_ms), Slow(batch_size=batch_size)
     backlog.start(model)
     model.computed.clear()
+    model.calls.clear()
     return backlog, model
 
 

@@ -99,7 +99,7 @@ def test_batches_hold_rows_of_like_lengths_and_the_order_is_kept(trained: Path) 
         batch_size=2, threads=1,
     )  # fmt: skip
     scores = predictor.predict(["dull " * 9, "dull", "dull " * 8, "dull " * 2])
-    assert shapes == [(2, 4), (2, 11)]
+    assert shapes == [(2, 11), (2, 4)]
     assert_allclose(scores[:, 0], [1 / (1 + np.exp(-n)) for n in (11, 3, 10, 4)], rtol=1e-6)
 
 

@@ -83,6 +83,9 @@ class ScoringTrial:
         dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
         return {MODEL: export_graph(model or self.model, values, outputs=["logits"], dynamic=dynamic)}
 
+    def settle_batches(self, folder: Path) -> int:
+        return 1
+
     def load(self, folder: Path, *, threads: int) -> Scorer:
         return Scorer.load(folder, threads=threads)
 

@@ -63,6 +63,8 @@ class Limits:
 class Model:
     """Arrays to answers, one by one."""
 
+    batch_size = 1
+
     def __init__(self, scorer: Scorer) -> None:
         self.scorer, self.warm_up = scorer, [0.0] * scorer.settings.num_values
 
@@ -70,8 +72,8 @@ class Model:
         del array  # all are of one length
         return 1.0
 
-    def compute(self, array: Sequence[float]) -> Answer:
-        return self.scorer.answers(self.scorer.probabilities([array]))[0]
+    def compute(self, arrays: Sequence[Sequence[float]]) -> Sequence[Answer]:
+        return self.scorer.answers(self.scorer.probabilities(arrays))
 
     def reply(self, answers: Sequence[Answer]) -> Reply:
         return Reply(json.dumps(answers, separators=(",", ":")).encode())
@@ -89,7 +91,7 @@ def make_api(folder: Path, limits: Limits, backlog: Backlog) -> type[Any]:
         @bentoml.api(route=ROUTE)
         def score(self, arrays: list[list[float]]) -> list[Answer]:
             """How probable the positive label of each array is."""
-            return [self.model.compute(array) for array in arrays]
+            return [*self.model.compute(arrays)]
 
     return ArrayScorer
 
