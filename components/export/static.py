@@ -125,8 +125,12 @@ def fit(sampled: Sampled, products: Sequence[Product], smoothing: float | None) 
 
 
 def smoothing_factors(sampled: Sampled, matrix: NDArray[np.float32], smoothing: float) -> NDArray[np.float32]:
-    """Return SmoothQuant's factors for the channels, (K,)."""
-    rows = np.maximum(np.maximum(-sampled.lowest, sampled.highest), np.float32(1e-5))
+    """Return SmoothQuant's factors for the channels, (K,).
+
+    A channel that holds less than most counts as their mean: one that is zero in the example rows may not be in others.
+    """
+    rows = np.maximum(-sampled.lowest, sampled.highest)
+    rows = np.maximum(rows, np.maximum(rows.mean(), np.float32(1e-5)))
     weights = np.maximum(np.abs(matrix).max(axis=1), np.float32(1e-5))
     return (weights ** (1 - smoothing) / rows**smoothing).astype(np.float32)
 
