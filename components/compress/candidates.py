@@ -48,8 +48,8 @@ class Workshop:
     def make_all(self) -> list[Candidate]:
         """Make every candidate of the recipe, in its order: those of the trained network, then those of each student.
 
-        Raise CompressionError where a way of holding numbers does not suit the task, and InputError where a student has
-        more than its teacher, or the task has none.
+        Raise InputError where a way of holding numbers does not suit the task, or where a student has more than its
+        teacher, or the task has none.
         """
         with progress("compress", total=len(self.params.candidates)) as bar:
             self.make(self.trial.export(), network=TRAINED, bar=bar)
@@ -107,16 +107,15 @@ class Workshop:
         if (fitted := self.inputs.float_results / CALIBRATION).is_file():
             shutil.copy(fitted, folder)
         for name, graph in graphs.items():
-            METHODS[wanted.method](graph, wanted, folder / name, None)
+            METHODS[wanted.method](graph, wanted, folder / name, trial.feeds)
         batch_size = trial.settle_batches(folder)
         runner = trial.load(folder, threads=self.params.threads)
         quality = trial.quality(runner)
         difference, ends = lost(self.float_quality, quality, drop=self.drop)
         size_bytes = sum((folder / name).stat().st_size for name in graphs)
         sparsity = wanted.sparsity if isinstance(wanted, Pruned) else 0.0
-        method = f"{wanted.method} {sparsity:g}" if sparsity else wanted.method
         return Candidate(
-            name=method if network == TRAINED else f"{method}, {network}",
+            name=wanted.name if network == TRAINED else f"{wanted.name}, {network}",
             method=wanted.method,
             sparsity=sparsity,
             network=network,

@@ -23,11 +23,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import nn
 
-from components.compress.batching import settle_batches
+from components.compress.batching import settle_batches, spread
 from components.compress.measure import torch_threads
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Quality, Tested, quality_of
 from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
 from components.evaluate.figures import GATE_METRIC
+from components.export.static import Feeds
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError
 from serving.predictors.calibration import Calibration, load_calibration
@@ -98,6 +99,8 @@ class ClassifierTrial:
     route: str
     request_of: Callable[[Any], Any]
     """A function that makes the request body for one row."""
+    feeds_of: Callable[[int], Sequence[Feeds]] | None = None
+    """A function that makes the graph's inputs of at most so many rows of the training split."""
     fitted: Fitted | None = None
     """The calibration of the scores, which every runner here applies; None where they are the model's own."""
     unit: str = "rows"
@@ -138,6 +141,9 @@ class ClassifierTrial:
     def settle_batches(self, folder: Path) -> int:
         return settle_batches(folder, self.validation.rows, load=self.load_batched, most=self.batch_size)
 
+    def feeds(self, num_rows: int) -> Sequence[Feeds] | None:
+        return None if self.feeds_of is None else self.feeds_of(num_rows)
+
     def load(self, folder: Path, *, threads: int) -> Runner:
         return self.load_folder(folder, threads)
 
@@ -166,6 +172,12 @@ class ClassifierTrial:
             golden=golden,
             calibration={} if self.fitted is None else calibration_figures(scores, split, self.fitted),
         )
+
+
+def read_some(path: Path, column: str, number: int) -> list[Any]:
+    """Return at most `number` of a split's inputs to classify, evenly spread; `column` names the column of them."""
+    table = pq.read_table(path, columns=[column])
+    return spread(list(table[column].to_numpy(zero_copy_only=False)), number)
 
 
 def read_split(path: Path, column: str) -> Split:

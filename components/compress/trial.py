@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from components.evaluate.bootstrap import Statistic, percentiles, resamples
+from components.export.static import Feeds
 from components.params import Bootstrap
 
 BOOTSTRAP = Bootstrap(num_samples=1000, seed=0, confidence=0.95)
@@ -155,6 +156,11 @@ class CompressionTrial(Protocol[Runner]):
     def settle_batches(self, folder: Path) -> int:
         """Return the most rows of a call of a candidate that leave each row's answer its bits, and leave the number in
         the candidate's folder for `load`; 1 where the task answers one by one."""
+        ...
+
+    def feeds(self, num_rows: int) -> Sequence[Feeds] | None:
+        """Return the inputs of the graphs for at most so many rows of the training split, by which activations are
+        scaled; None where the task gives none."""
         ...
 
     def load(self, folder: Path, *, threads: int) -> Runner:

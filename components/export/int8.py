@@ -32,7 +32,7 @@ def quantize(model: onnx.ModelProto, path: Path) -> None:
 
 def quantized(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model in int8."""
-    return rewritten(model, lambda rewriting, weights: Rows(rewriting, weights, lowest_values(model.graph)).multiply)
+    return rewritten(model, lambda rewriting, weights: Rows(rewriting, weights, lowest_values(model.graph)))
 
 
 class Rows:
@@ -42,6 +42,7 @@ class Rows:
         self.rewriting, self.weights = rewriting, weights
         self.lowest = lowest
         """The tensors that are never below a value."""
+        self.look_up = weights.look_up
         self.quantized: dict[str, tuple[str, str, str]] = {}
         self.axis = rewriting.constant("int8/last_axis", np.array([-1]))
         self.one = rewriting.constant("int8/one", np.float32(1))

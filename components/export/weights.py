@@ -9,6 +9,7 @@ Legend: K numbers of a row, N outputs, V rows of a table, C numbers of an embedd
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -37,9 +38,16 @@ class Weights:
             return product.rows
         return self.rewriting.emit("Transpose", [product.rows], f"int8/{product.output}/turned_rows", perm=[1, 0])
 
-    def in_int8(self, product: Product) -> tuple[str, str]:
-        """Return the names of a product's weight in int8, (K, N), and of its scales (N,)."""
+    def in_int8(self, product: Product, *, factors: NDArray[np.float32] | None = None) -> tuple[str, str]:
+        """Return the names of a product's weight in int8, (K, N), and of its scales (N,).
+
+        `factors` (K,) are those by which the product's rows are multiplied, and the weight's rows divided.
+        """
         rewriting = self.rewriting
+        if factors is not None:
+            whole, scale = in_int8((product.matrix / factors[:, None]).T)
+            weight = rewriting.constant(f"int8/{product.rows}/{product.weight}", whole.T)
+            return weight, rewriting.constant(f"int8/{product.rows}/{product.weight}/scales", scale)
         whole, scale = in_int8(product.matrix.T)  # (N, K), (N,)
         if table := self.same_table(product.matrix):
             # The file holds once what is a table of embeddings and a product's weight. ONNX Runtime turns it round when
@@ -85,23 +93,31 @@ class Weights:
         emit("Mul", [rows, scale], output)
 
 
-Multiply = Callable[[Product], None]
-"""A function that emits a product."""
+class Way(Protocol):
+    """A way of holding numbers."""
+
+    def multiply(self, product: Product, /) -> None:
+        """Emit a product, and what is added."""
+        ...
+
+    def look_up(self, node: onnx.NodeProto, /) -> None:
+        """Emit a lookup of rows of a table of embeddings."""
+        ...
 
 
-def rewritten(model: onnx.ModelProto, make: Callable[[Rewriting, Weights], Multiply]) -> onnx.ModelProto:
-    """Return the model with its embeddings in int8, its products as `make` has them, and what else has weights as
-    onnxruntime's dynamic quantizer has it."""
+def rewritten(model: onnx.ModelProto, make: Callable[[Rewriting, Weights], Way]) -> onnx.ModelProto:
+    """Return the model with its products and embeddings as a way of holding numbers has them, and what else has weights
+    as onnxruntime's dynamic quantizer has it."""
     model = quantized_by_onnxruntime(model)
     products = products_of(model.graph)
     rewriting = Rewriting(model)
     weights = Weights(rewriting, products)
-    multiply = make(rewriting, weights)
+    way = make(rewriting, weights)
     for node in model.graph.node:
         if product := products.found.get(node.output[0]):
-            multiply(product)
+            way.multiply(product)
         elif is_table(node, rewriting.constants):
-            weights.look_up(node)
+            way.look_up(node)
         elif node.output[0] not in products.absorbed:
             rewriting.nodes.append(node)
     return rewriting.finish()

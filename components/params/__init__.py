@@ -7,7 +7,18 @@ default, except keys that a source, a format or a contract does not need at all 
 
 from components.params.arrays import ArrayData
 from components.params.behaviour import Behaviour, BehaviourCheck
-from components.params.compress import Compress, CompressionGate, Fp32, Int8, Pruned, ShapeSearch, Students
+from components.params.compress import (
+    Compress,
+    CompressionGate,
+    Fp16,
+    Fp32,
+    Int4,
+    Int8,
+    Int8Static,
+    Pruned,
+    ShapeSearch,
+    Students,
+)
 from components.params.devices import Devices
 from components.params.explain import Explain, ExplainTexts
 from components.params.families import FAMILIES, EncoderSettings, FamilySettings, ModelSettings
@@ -125,6 +136,7 @@ __all__ = [
     "Finetune",
     "FolderSource",
     "Format",
+    "Fp16",
     "Fp32",
     "Full",
     "GeneratorSource",
@@ -134,7 +146,9 @@ __all__ = [
     "ImageGenerationFigures",
     "ImageGenerationServing",
     "Ingest",
+    "Int4",
     "Int8",
+    "Int8Static",
     "LabelErrors",
     "LanguageGate",
     "LastLayers",

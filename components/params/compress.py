@@ -13,15 +13,76 @@ class Fp32(Section):
 
     method: Literal["fp32"]
 
+    @property
+    def name(self) -> str:
+        return self.method
+
+
+class Fp16(Section):
+    """The candidate in fp16, for a service on a GPU. A CPU gives the same answers, but slower than in fp32."""
+
+    method: Literal["fp16"]
+
+    @property
+    def name(self) -> str:
+        return self.method
+
 
 class Int8(Section):
+    """The candidate in int8, in which each row of an activation (each token of a text) has a scale of its own, and each
+    output channel of a weight, too (ZeroQuant, Yao et al. 2022)."""
+
     method: Literal["int8"]
+
+    @property
+    def name(self) -> str:
+        return self.method
+
+
+class Int8Static(Section):
+    """The candidate in int8 with fixed scales for activations, found on rows of the training split. It is faster than
+    `int8`, and cuts what exceeds what these rows hold."""
+
+    method: Literal["int8_static"]
+    smoothing: Annotated[float, Field(gt=0, lt=1)] | None
+    """How much of the outliers in single channels of an activation is moved into the weight (SmoothQuant, Xiao et al.
+    2023), from 0 (nothing) to 1; it is done where it lessens the error of a product. None leaves it out."""
+    rows: Annotated[int, Field(ge=8)]
+    """The most rows (texts, arrays, latents, pieces of documents) by which the scales are found."""
+
+    @property
+    def name(self) -> str:
+        return self.method if self.smoothing is None else f"{self.method} {self.smoothing:g}"
+
+
+class Int4(Section):
+    """The candidate whose weights and embeddings have 4 bits, in blocks with a scale and a zero point each (as Frantar
+    et al. 2023 group them); rows are rounded to 8 bits. It is the smallest, and the fastest for a language model that
+    writes, whose calls have one row."""
+
+    method: Literal["int4"]
+    block_size: Literal[16, 32, 64, 128, 256]
+    """The number of weights in a block: a smaller block is nearer to the float model, and takes more bytes."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.block_size}"
 
 
 class Pruned(Section):
+    """The candidate that loses its smallest weights (Han et al. 2015) and is then held as `int8`. Its zeros take as
+    many bytes and as much time as other weights."""
+
     method: Literal["pruned_int8"]
     sparsity: Annotated[float, Field(gt=0, lt=1)]
     """The share of the smallest weights of every linear layer that become zero before int8."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.sparsity:g}"
+
+
+Method = Annotated[Fp32 | Fp16 | Int8 | Int8Static | Int4 | Pruned, Field(discriminator="method")]
 
 
 class CompressionGate(Section):
@@ -80,9 +141,8 @@ class Students(Section):
 class Compress(Section):
     """The section of the stage compress."""
 
-    candidates: Annotated[
-        tuple[Annotated[Fp32 | Int8 | Pruned, Field(discriminator="method")], ...], Field(min_length=1)
-    ]
+    candidates: Annotated[tuple[Method, ...], Field(min_length=1)]
+    """The ways of holding the numbers of each network."""
     students: Students | None = None
     gate: CompressionGate
     threads: Positive

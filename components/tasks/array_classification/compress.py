@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from components.compress.classification import ClassifierTrial, read_fitted, read_split
+from components.compress.classification import ClassifierTrial, read_fitted, read_some, read_split
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.export import export_classifier
@@ -19,6 +19,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     forward = float_array_forward(model)
     fitted = read_fitted(inputs.float_results, num_labels=len(settings.labels))
     calibration = None if fitted is None else fitted.calibration
+    scaler = Predictor(settings=settings, forward=forward, batch_size=1, threads=1)
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "values"),
@@ -32,6 +33,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
         batch_size=BATCH_SIZE,
         export_graphs=lambda student: {MODEL: export_classifier(student or model, num_values=settings.num_values)},
+        feeds_of=lambda number: [{"values": scaler.scaled(read_some(inputs.train, "values", number))}],
         fitted=fitted,
         route=ROUTE,
         request_of=lambda values: {"arrays": [shortest(values)]},

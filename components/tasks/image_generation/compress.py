@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Quality, Tested
 from components.export import export_graph
+from components.export.static import Feeds
 from components.models.generating import generating
 from components.models.storage import load
 from components.plumbing.errors import InputError
@@ -109,6 +110,9 @@ class ImageTrial:
 
     def settle_batches(self, folder: Path) -> int:
         return 1
+
+    def feeds(self, num_rows: int) -> Sequence[Feeds]:
+        return [{"latents": draw_latents(self.judged.seed + 1, num_rows, size=generating(self.model).latent_size)}]
 
     def load(self, folder: Path, *, threads: int) -> Sampler:
         return Sampler.load(folder, threads=threads)

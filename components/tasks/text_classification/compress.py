@@ -1,6 +1,8 @@
 """compress for classifiers of texts: one graph, which takes token ids and their attention mask."""
 
-from components.compress.classification import ClassifierTrial, read_fitted, read_split
+import numpy as np
+
+from components.compress.classification import ClassifierTrial, read_fitted, read_some, read_split
 from components.compress.stage import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.text_classification.judging.export import export_classifier
@@ -25,6 +27,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     forward = float_forward(model)
     fitted = read_fitted(inputs.float_results, num_labels=len(settings.labels))
     calibration = None if fitted is None else fitted.calibration
+    reader = Predictor(tokenizer=tokenizer, settings=settings, forward=forward, batch_size=1, threads=1)
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "text"),
@@ -43,6 +46,10 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
         batch_size=BATCH_SIZE,
         export_graphs=lambda student: {MODEL: export_classifier(student or model)},
+        feeds_of=lambda number: [
+            {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+            for ids in reader.encode(read_some(inputs.train, "text", number))
+        ],
         fitted=fitted,
         route=ROUTE,
         request_of=lambda text: {"texts": [text]},

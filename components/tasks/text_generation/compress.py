@@ -22,6 +22,7 @@ from torch import nn
 from components.compress.stage import Inputs
 from components.compress.trial import FloatFigures, Golden, Quality, Tested, quality_of
 from components.evaluate.bootstrap import Figures, Weights
+from components.export.static import Feeds
 from components.models.storage import WEIGHTS
 from components.plumbing.errors import InputError
 from components.tasks.text_generation.judging.export import export_step
@@ -39,6 +40,7 @@ from serving.tasks.text_generation.predictor import (
 
 MAX_TOKENS = 20_000  # of a split that are read: seconds for torch, and the same ones for every candidate
 MAX_PROMPTS = 20
+MAX_PIECES = 32  # of the training split, by which activations are scaled
 PROMPT_TOKENS = 16
 NEW_TOKENS = 24  # of a prompt's answer
 
@@ -66,6 +68,7 @@ def make_trial(inputs: Inputs) -> "TextGenerationTrial":
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_excerpts(inputs.validation, inputs.predictor),
         test_split=read_excerpts(inputs.test, inputs.predictor),
+        train=inputs.train,
     )
 
 
@@ -96,6 +99,8 @@ class TextGenerationTrial:
     float_size_bytes: int
     validation: Excerpts
     test_split: Excerpts
+    train: Path
+    """The training split, which is read where activations are scaled by its rows."""
     metric: str = "bits_per_byte"
     unit: str = "tokens"
 
@@ -131,6 +136,16 @@ class TextGenerationTrial:
 
     def settle_batches(self, folder: Path) -> int:
         return 1
+
+    def feeds(self, num_rows: int) -> Sequence[Feeds]:
+        """Return pieces of documents of the training split, as long as the context, from their beginnings."""
+        settings = load_settings(self.folder / SETTINGS)
+        documents = pq.read_table(self.train, columns=["input_ids"])["input_ids"]
+        before = {name: value.numpy() for name, value in self.stepping.inputs.items() if name.startswith("state_")}
+        place = {"position": np.zeros(1, np.int64)} if "position" in self.stepping.inputs else {}
+        chosen = np.unique(np.linspace(0, len(documents) - 1, min(num_rows, MAX_PIECES)).round().astype(np.int64))
+        pieces = [[settings.end_of_text_id, *documents[int(row)].as_py()][: settings.context] for row in chosen]
+        return [{"input_ids": np.array([piece], np.int64), **place, **before} for piece in pieces]
 
     def load(self, folder: Path, *, threads: int) -> TextGenerator:
         return TextGenerator.load(folder, threads=threads)

@@ -86,6 +86,9 @@ class ScoringTrial:
     def settle_batches(self, folder: Path) -> int:
         return 1
 
+    def feeds(self, num_rows: int) -> None:
+        """Return nothing: no candidate of this task has fixed scales."""
+
     def load(self, folder: Path, *, threads: int) -> Scorer:
         return Scorer.load(folder, threads=threads)
 
