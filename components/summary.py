@@ -116,8 +116,7 @@ def size_rows(report: Data, speeds: Any) -> list[Row]:
     if "float_size_bytes" in report:
         before, after = report["float_size_bytes"], report["size_bytes"]
         rows.append(("size", f"{short(before / 1e6)} MB", f"{short(after / 1e6)} MB", f"{after / before:.2f} times"))
-    sparsity = report.get("sparsity")
-    chosen = (speeds or {}).get(f"{report.get('method')} {sparsity:g}" if sparsity else report.get("method"))
+    chosen = (speeds or {}).get(report.get("candidate"))
     before = (speeds or {}).get(UNCOMPRESSED)
     if chosen and before:
         rate = next(key for key in chosen if key.endswith(RATE))  # rows, tokens or samples

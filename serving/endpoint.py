@@ -120,6 +120,11 @@ class Endpoint(Protocol):
         """Return the options of a curl command that asks ROUTE."""
         ...
 
+    def joined(self, requests: Sequence[Any], limits: Any) -> Any:
+        """Return one golden request for what several ask, whose answer is theirs one after the other; None where a
+        request cannot hold that."""
+        ...
+
     def pairs(self, request: Any, answered: bytes, *, is_hashed: bool) -> Sequence[Pair]:
         """Return, for the traffic log, each text, array or prompt of an answered request with its answer.
 

@@ -11,7 +11,7 @@ def test_figures_with_a_baseline_are_shown_beside_it() -> None:
 
 
 def test_speeds_are_shown_where_they_were_measured() -> None:
-    report = {"method": "pruned_int8", "sparsity": 0.3, "float_size_bytes": 10_000_000, "size_bytes": 2_500_000}
+    report = {"candidate": "pruned_int8 0.3", "float_size_bytes": 10_000_000, "size_bytes": 2_500_000}
     speeds = {
         "torch fp32": {"rows_per_s": 100.0, "speedup": 1.0, "p50_ms": 9.0},
         "pruned_int8 0.3": {"rows_per_s": 420.0, "speedup": 4.2, "p50_ms": 2.0},
@@ -73,7 +73,7 @@ def test_generator_stands_beside_real_rows_and_an_untrained_one() -> None:
 
 
 def test_small_models_show_two_digits() -> None:
-    report = {"method": "int8", "float_size_bytes": 235_000, "size_bytes": 64_500}
+    report = {"candidate": "int8", "float_size_bytes": 235_000, "size_bytes": 64_500}
     speeds = {
         "torch fp32": {"rows_per_s": 3213.4, "speedup": 1.0, "p50_ms": 0.0912},
         "int8": {"rows_per_s": 14128.0, "speedup": 4.4, "p50_ms": 0.0431},

@@ -55,6 +55,8 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Report:
+    candidate: str
+    """The name of the candidate that is served, by which the measured speeds know it."""
     network: str
     """The network: the trained one, or the student of a shape, in words."""
     method: str
@@ -170,6 +172,7 @@ def summarise(
     """Return the report on the chosen model, with the float model's figures on the same items."""
     difference, ends = lost(tested.float_quality, tested.quality, drop=drop)
     return Report(
+        candidate=best.name,
         network=best.network,
         method=best.method,
         sparsity=best.sparsity,

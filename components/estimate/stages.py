@@ -4,8 +4,10 @@ What a stage does beside its model was measured once, in whole runs of the proje
 seconds; what grows is the model's work on the splits, of which the forward pass is measured on this machine.
 """
 
+import math
+
 from components.estimate.rows import Counts
-from components.params import Recipe, TextClassificationFigures, TrainedTokenizer
+from components.params import Recipe, Students, TextClassificationFigures, TrainedTokenizer
 
 START_S = 3.0
 """The seconds in which the process of a stage starts and loads its libraries."""
@@ -26,6 +28,8 @@ FORWARDS_OF_EVALUATE = 1.3
 control, and for a row of each check of behaviour."""
 FORWARDS_OF_A_CANDIDATE = 2.5
 """The seconds of compress for a candidate and a row of the validation split, likewise."""
+FORWARDS_OF_A_STUDENT = 4.0
+"""The seconds of a step of a student for a row, likewise: its own three passes, and its teacher's."""
 DOCUMENTS_S = {"evaluate": 30.0, "compress": 25.0}
 """The further seconds of a language model, whose baselines are n-grams and a compressor."""
 BASELINE_S, BASELINE_CHARACTERS_PER_S = 2.0, 700_000
@@ -69,4 +73,19 @@ def stage_seconds(
             found[stage] += seconds
     num_candidates = len(recipe.compress.candidates)
     found["compress"] += FORWARDS_OF_A_CANDIDATE * num_candidates * forward_s * counts.num_validation
+    if recipe.compress.students is not None:
+        found["compress"] += students_s(
+            recipe.compress.students, forward_s * (counts.num_train + counts.num_unlabelled)
+        )
     return found
+
+
+def students_s(students: Students, epoch_s: float) -> float:
+    """Return the seconds of the students' trainings, each at the size of its teacher; `epoch_s` are those of the
+    teacher's forward pass over the rows of an epoch."""
+    each = FORWARDS_OF_A_STUDENT * epoch_s * students.distillation.epochs
+    search = students.search
+    if search is None:
+        return each * len(students.shapes)
+    budget_s = math.inf if search.minutes is None else 60 * search.minutes
+    return each * len(students.shapes) + min(each * search.trials, max(each, budget_s))

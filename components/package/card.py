@@ -17,7 +17,7 @@ CARD = """\
 It was not trained on the test split{given_note}. On
 {judged},
 its {metric} is {quality:.4g}; the float model's is {float_quality:.4g}, and {agreement:.1%} of the {unit} get the same
-answer of both. It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({method}).
+answer of both. It takes {size_mb:.1f} MB, {size_ratio:.2f} of the float model's ({candidate}).
 
 The float model's figures on the whole of the test split{interval_note}:
 
@@ -85,7 +85,7 @@ def card_text(
         float_quality=compressed["float_quality"],
         size_mb=compressed["size_bytes"] / 1e6,
         size_ratio=compressed["size_ratio"],
-        method=compressed["method"],
+        candidate=compressed["candidate"],
         agreement=compressed["agreement"],
         unit=compressed["unit"],
         interval_note=f", with a {confidence:.0%} bootstrap interval where there is one" if confidence else "",

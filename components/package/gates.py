@@ -38,6 +38,7 @@ def gates_passed(*, reports: Mapping[str, Any], params: Mapping[str, Any], num_g
         *quality_gates(evaluate, reports["evaluated"]),
         *compression_gates(compress, reports["compressed"], drop=drop),
         gate("package", "requests answered as the measured model did", num_golden, "at least", num_golden),
+        *batch_gates(reports["compressed"]),
     ]
 
 
@@ -71,3 +72,9 @@ def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], 
     yield gate("compress", worse, round(dropped, DIGITS), "at most", limits["max_drop"])
     yield gate("compress", "size_ratio", compressed["size_ratio"], "at most", limits["max_size_ratio"])
     yield gate("compress", "speedup", None, "at least", limits["min_speedup"])
+
+
+def batch_gates(compressed: Mapping[str, Any]) -> Generator[Gate]:
+    """Yield the gate of a model that takes several rows a call, which compress sets and package proves."""
+    if compressed["batch_size"] > 1:
+        yield gate("package", "requests whose answer depends on what else is asked", 0, "at most", 0)

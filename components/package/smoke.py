@@ -1,9 +1,13 @@
-"""The smoke test: asking a served bundle its golden requests, and comparing the answers with the measured model's."""
+"""The smoke test: asking a served bundle its golden requests, and comparing the answers with the measured model's.
+
+Where the model takes several rows a call, the requests are also asked alone, one after the other, and joined at random
+to larger ones: each row must then get the same answer, to the last digit that is sent.
+"""
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,6 +18,9 @@ from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ModelyardError, examples
 
 NUM_CLIENTS = 4  # at once, so that an answer that depends on who else asks is found
+NUM_MIXES = 4
+MOST_JOINED = 32  # golden requests
+SEED = 0
 DIGITS = 6
 TIMEOUT_S = 60
 BUSY = 503
@@ -27,6 +34,11 @@ class Golden(TypedDict):
     answer: Any
 
 
+Join = Callable[[Sequence[Any]], Any]
+"""A function that returns one request for what several ask, whose answer is their answers one after the other; None
+where a request cannot hold that: a task's `joined`."""
+
+
 @dataclass(frozen=True)
 class Parity:
     """The comparison of the served answers with the measured ones."""
@@ -38,6 +50,8 @@ class Parity:
     """The largest difference between two numbers."""
     examples: str
     """The places where the answers differ most, in words."""
+    num_changed: int = 0
+    """The number of joined requests with an answer that is not the one that was given alone."""
 
 
 def read_golden(path: Path, *, limit: int) -> list[Golden]:
@@ -47,28 +61,50 @@ def read_golden(path: Path, *, limit: int) -> list[Golden]:
     return [golden[number] for number in np.unique(chosen).tolist()]
 
 
-def ask(url: str, golden: Sequence[Golden]) -> Parity:
-    """Post every golden request and compare the answers; a busy server is asked again for up to TIMEOUT_S seconds.
+def ask(url: str, golden: Sequence[Golden], *, join: Join | None = None) -> Parity:
+    """Post every golden request and compare the answers; with `join`, post them alone and joined as well.
 
     Raises ModelyardError where the server does not answer a request or its lineage.
     """
-
-    def post(one: Golden) -> Any:
-        response = client.post(one["route"], json=one["request"])
-        give_up = time.monotonic() + TIMEOUT_S
-        while response.status_code == BUSY and time.monotonic() < give_up:
-            time.sleep(float(response.headers.get("retry-after", 1)))
-            response = client.post(one["route"], json=one["request"])
-        if not response.is_success:
-            raise ModelyardError(f"POST {one['route']} answers {response.status_code}: {response.text[:200]}")
-        return response.json()
-
     with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client, ThreadPoolExecutor(NUM_CLIENTS) as pool:
         lineage = client.get("/lineage")
         if not lineage.is_success:
             raise ModelyardError(f"GET /lineage answers {lineage.status_code}: {lineage.text[:200]}")
-        answers = list(pool.map(post, golden))
-    return compare(golden, answers)
+        parity = compare(golden, [*pool.map(lambda one: post(client, one["route"], one["request"]), golden)])
+        if join is None:
+            return parity
+        alone = [post(client, one["route"], one["request"]) for one in golden]
+        mixes = [*mixed(golden, alone, join)]
+        answers = pool.map(lambda one: post(client, one["route"], one["request"]), mixes)
+        changed = sum(one["answer"] != answer for one, answer in zip(mixes, answers, strict=True))
+    return replace(parity, num_changed=changed)
+
+
+def post(client: httpx.Client, route: str, request: Any) -> Any:
+    """Return the answer to a request; a busy server is asked again for up to TIMEOUT_S seconds."""
+    response = client.post(route, json=request)
+    give_up = time.monotonic() + TIMEOUT_S
+    while response.status_code == BUSY and time.monotonic() < give_up:
+        time.sleep(float(response.headers.get("retry-after", 1)))
+        response = client.post(route, json=request)
+    if not response.is_success:
+        raise ModelyardError(f"POST {route} answers {response.status_code}: {response.text[:200]}")
+    return response.json()
+
+
+def mixed(golden: Sequence[Golden], answers: Sequence[Any], join: Join) -> Generator[Golden]:
+    """Yield all requests several times, each time joined with others, with the answers that they get alone."""
+    rng = np.random.default_rng(SEED)
+    for _ in range(NUM_MIXES):
+        order = rng.permutation(len(golden)).tolist()
+        while order:
+            size = int(MOST_JOINED ** rng.random()) + 1
+            while (request := join([golden[number]["request"] for number in order[:size]])) is None and size > 1:
+                size //= 2
+            chosen, order = order[:size], order[size:]
+            if request is not None:
+                answer = [part for number in chosen for part in answers[number]]
+                yield Golden(route=golden[chosen[0]]["route"], request=request, answer=answer)
 
 
 def compare(golden: Sequence[Golden], answers: Sequence[Any]) -> Parity:

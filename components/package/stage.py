@@ -21,12 +21,13 @@ import psutil
 from components.package.bento import build_bento, remove_bento, serving, tag_of
 from components.package.bundle import write_bundle
 from components.package.gates import Drop
-from components.package.smoke import Golden, Parity, ask, read_golden
+from components.package.smoke import Golden, Join, Parity, ask, read_golden
 from components.params import Package
 from components.plumbing.artifacts import artifact, observations, project, read_json, recipe_name, write_json
 from components.plumbing.errors import ModelyardError, ParityError
 from components.tracking.tracker import Tracker
 from serving.bundle import PROVENANCE, identify
+from serving.tasks import endpoint_of
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class Report:
     """The number of answers that differ otherwise than in a number: 0, or the gate would not have passed."""
     max_difference: float
     """The largest difference between a number of a served answer and the same number of the measured model's."""
+    batch_size: int
+    """The most rows of a call of the model. Where there are several, the golden requests were also asked joined to
+    larger ones, and every answer was the one that was given alone."""
 
 
 def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, drop: Drop) -> Report:
@@ -76,6 +80,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, 
     `drop` is the task's. ParityError where the served bundle answers otherwise than the measured model.
     """
     golden = read_golden(inputs.results / "golden.json", limit=params.num_golden)
+    batch_size = read_json(inputs.compressed)["batch_size"]
     write_bundle(
         outputs.bundle,
         recipe=inputs.recipe,
@@ -92,7 +97,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, 
     write_json(provenance, {"tag": tag_of(outputs.bundle), **provenance_of(tracker, speeds)})
     tag = build_bento(outputs.bundle, provenance)
     try:
-        parity = prove(tag, golden, params, outputs, tracker=tracker)
+        parity = prove(tag, golden, params, outputs, tracker=tracker, is_batched=batch_size > 1)
     except ParityError:
         remove_bento(tag)
         raise
@@ -111,6 +116,7 @@ def run(params: Package, inputs: Inputs, outputs: Outputs, *, tracker: Tracker, 
         num_golden=len(golden),
         num_other=parity.num_other,
         max_difference=parity.max_difference,
+        batch_size=batch_size,
     )
 
 
@@ -139,7 +145,9 @@ def processor_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, tracker: Tracker) -> Parity:
+def prove(
+    tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, tracker: Tracker, is_batched: bool
+) -> Parity:
     """Serve a Bento, ask it the golden requests, and return how its answers compare.
 
     ParityError where it does not start, does not answer, or answers otherwise than the gate allows.
@@ -149,7 +157,7 @@ def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, 
         with serving(tag, ready_timeout_s=params.ready_timeout_s, log=log) as served:
             tracker.log_metrics({"ready_s": served.ready_s, "server_rss_bytes": served.rss_bytes}, step=0)
             logger.info("%s was ready in %.1f s, with %.0f MB", tag, served.ready_s, served.rss_bytes / 1e6)
-            parity = ask(served.url, golden)
+            parity = ask(served.url, golden, join=joiner(params) if is_batched else None)
     except ParityError:
         raise
     except ModelyardError as error:
@@ -160,8 +168,16 @@ def prove(tag: str, golden: list[Golden], params: Package, outputs: Outputs, *, 
     return parity
 
 
+def joiner(params: Package) -> Join:
+    """Return the function that joins requests within the limits of the service."""
+    endpoint = endpoint_of(params.serving.task)
+    limits = endpoint.Limits(**params.serving.model_dump(mode="json", exclude={"task"}))
+    return lambda requests: endpoint.joined(requests, limits)
+
+
 def judge(tag: str, parity: Parity, params: Package) -> None:
-    """Raise ParityError where answers differ by more than `package.max_difference`, or otherwise than in a number."""
+    """Raise ParityError where answers differ by more than `package.max_difference`, or otherwise than in a number, or
+    where they depend on what is asked with them."""
     report: Mapping[str, object] = {"tag": tag, **asdict(parity)}
     again = f"modelyard run {tag.partition(':')[0]} --force compress"
     mend = f"run compress again on this kind of machine: '{again}'"
@@ -175,5 +191,11 @@ def judge(tag: str, parity: Parity, params: Package) -> None:
         raise ParityError(
             f"{tag} differs by {parity.max_difference:g} in a number from the measured model "
             f"(package.max_difference {params.max_difference:g}): {parity.examples}; {mend}",
+            report=report,
+        )
+    if parity.num_changed:
+        raise ParityError(
+            f"{tag} answers {parity.num_changed} requests otherwise when they are joined with others, which it did not "
+            f"in compress; {mend}",
             report=report,
         )

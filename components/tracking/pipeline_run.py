@@ -183,11 +183,7 @@ def reported(run: Any) -> dict[str, Any]:
 def chosen_by(runs: Mapping[str, Any]) -> str:
     """Return the candidate that compress chose; empty where it is not known."""
     compressed = runs.get("compress")
-    if compressed is None:
-        return ""
-    sparsity = compressed.data.metrics.get("sparsity", 0)
-    method = compressed.data.tags.get("report.method", "")
-    return f"{method} {sparsity:g}" if sparsity else method
+    return "" if compressed is None else compressed.data.tags.get("report.candidate", "")
 
 
 def source_name() -> str:

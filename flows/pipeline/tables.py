@@ -173,10 +173,8 @@ def quality_of(task: str | None, evaluated: Data, compressed: Data) -> Data:
 
 
 def method_of(compressed: Data) -> str:
-    """Return how the served model was made: `int8`, `int8, 30 % pruned`."""
-    method: str = compressed.get("method", "")
-    sparsity = compressed.get("sparsity")
-    return f"{method.removeprefix('pruned_')}, {sparsity:.0%} pruned".replace("%", " %") if sparsity else method
+    """Return how the served model was made: `int8`, `pruned_int8 0.3`, `int8, 5 layers, ff 0.5`."""
+    return compressed.get("candidate", "")
 
 
 def recipes_table(data: Data, console: Console) -> None:

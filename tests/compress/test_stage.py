@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from components.__main__ import run_stage
-from components.compress.choice import Candidate, choose
+from components.compress.choice import Candidate, choose, front_of
 from components.compress.classification import Split, golden_numbers, quality_of_scores
 from components.compress.measure import Speed, measure_speeds
 from components.compress.stage import Inputs
@@ -24,6 +24,7 @@ from components.recipes import parse_recipe
 from components.tasks import task_of
 from components.tracking.tracker import NullTracker
 from serving.tasks.text_classification.predictor import Predictor
+from tests.compress.students.teachers import DISTILLATION
 from tests.projects import edit, tiny_recipe
 from tests.tiny_model import finish
 
@@ -238,3 +239,51 @@ def test_values_out_of_range_are_refused(path: tuple[Any, ...], value: object, f
     node[path[-1]] = value
     with pytest.raises(ParamsError, match=fault):
         parse_recipe("tiny", recipe)
+
+
+def test_the_smallest_of_the_students_is_served_and_a_run_again_trains_none(project: Path, tmp_path: Path) -> None:
+    whole = {"layers": None, "feed_forward": 1.0, "heads": 1.0, "rank": None}
+    wanted = {
+        "distillation": DISTILLATION,
+        "shapes": [whole | {"feed_forward": 0.5}],
+        "search": {"seed": 0, "trials": 1, "layers": [1]},
+    }
+    edit(project, "tiny.compress.students", wanted)
+    edit(project, "tiny.compress.candidates", [{"method": "int8"}])
+    edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.01, "max_size_ratio": 10.0})
+    report = run_stage(project, "tiny", "compress", tracker=NullTracker())
+    assert (report["num_candidates"], report["num_students"]) == (3, 2)
+    assert report["network"] == "1 layers"
+    assert report["lost_low"] <= report["lost"] <= report["lost_high"]
+    trained = {path: path.stat().st_mtime_ns for path in (project / "checkpoints").rglob("*.safetensors")}
+    assert len(trained) >= 2
+    edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.02, "max_size_ratio": 10.0})
+    again = run_stage(project, "tiny", "compress", tracker=NullTracker())
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    assert again == report
+    page = (project / "observations/tiny/compress/candidates.html").read_text()
+    assert "int8, 1 layers" not in page
+    assert all(words in page for words in ("1 layers", "ff 0.5", "as trained", "chosen"))
+
+
+def test_the_front_is_what_no_other_is_as_good_as_in_all() -> None:
+    large, small = candidate("large", drop=0.0, size_bytes=4000), candidate("small", drop=0.01)
+    worse, slow = candidate("worse", drop=0.02), candidate("slow", drop=0.01)
+    speeds = {"large": FAST, "small": FAST, "worse": FAST, "slow": Speed(100.0, 2.0, 1.0, 2.0)}
+    assert front_of([large, small, worse, slow], speeds) == [large, small]
+
+
+def test_each_further_limit_keeps_a_candidate_out() -> None:
+    slow = Speed(units_per_s=400.0, speedup=6.0, p50_ms=2.0, p99_ms=4.0, batched_speedup=3.0)
+    for name, limit, words in (
+        ("min_batched_speedup", 3.5, r"3.00 times the rows/s of torch fp32 in batches \(min_batched_speedup 3.5\)"),
+        ("max_p99_ms", 3.0, r"p99 4.00 ms \(max_p99_ms 3\)"),
+    ):
+        with pytest.raises(CompressionError, match=words):
+            choose([candidate("int8")], {"int8": slow}, GATE.model_copy(update={name: limit}), **JUDGED)
+
+
+def test_of_several_that_miss_the_limits_the_nearest_is_named() -> None:
+    near, far = candidate("near", drop=0.012), candidate("far", drop=0.2)
+    with pytest.raises(CompressionError, match=r"none of 2 candidates is within compress.gate; the nearest is near: "):
+        choose([far, near], {"near": FAST, "far": FAST}, GATE, **JUDGED)

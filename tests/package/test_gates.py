@@ -10,6 +10,7 @@ from tests.projects import ROOT
 RECIPES = load_yaml(ROOT / "params.yaml")["recipes"]
 COMPRESSED = {
     "metric": "accuracy", "float_validation_quality": 0.88, "validation_quality": 0.875, "size_ratio": 0.25,
+    "batch_size": 1,
 }  # fmt: skip
 
 
@@ -74,3 +75,13 @@ def test_no_limit_of_a_recipe_is_left_out(recipe: str) -> None:
     named = [name for name, limit in gate.items() if limit is not None and name not in ("metric", "beat")]
     judged = [figure for stage, figure in gates_of(recipe, Any_()) if stage == "evaluate"]
     assert len(judged) == len(named) + max(0, len(gate.get("beat", [])) - 1)
+
+
+def test_model_in_batches_has_a_gate_on_its_answers() -> None:
+    reports = {
+        "verdict": {}, "evaluated": {"accuracy": 0.9, "gain_low": 0.1}, "compressed": COMPRESSED | {"batch_size": 8},
+    }  # fmt: skip
+    *_, last = gates_passed(reports=reports, params={}, num_golden=7, drop=task_of("text_classification").drop)
+    assert (last["stage"], last["figure"], last["value"], last["bound"], last["limit"]) == (
+        "package", "requests whose answer depends on what else is asked", 0, "at most", 0,
+    )  # fmt: skip

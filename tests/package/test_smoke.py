@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.package.smoke import Golden, ask, read_golden
+from components.package.smoke import NUM_MIXES, Golden, ask, mixed, read_golden
 from components.plumbing.artifacts import write_json
 from components.plumbing.errors import ModelyardError
 
@@ -66,3 +66,31 @@ def test_request_that_is_refused_is_told() -> None:
 def test_golden_requests_are_spread(tmp_path: Path, limit: int, chosen: list[int]) -> None:
     write_json(tmp_path / "golden.json", [golden_of(number) for number in range(10)])
     assert [one["answer"] for one in read_golden(tmp_path / "golden.json", limit=limit)] == chosen
+
+
+def join(requests: Sequence[Any]) -> dict[str, list[Any]] | None:
+    texts = [text for one in requests for text in one["texts"]]
+    return {"texts": texts} if len(texts) <= 16 else None
+
+
+def labelled(text: str) -> Golden:
+    return Golden(route="/classify", request={"texts": [text]}, answer=[{"label": text}])
+
+
+def test_every_request_is_joined_with_others_and_keeps_its_own_answer() -> None:
+    golden = [labelled(f"{number}") for number in range(60)]
+    mixes = list(mixed(golden, [one["answer"] for one in golden], join))
+    assert all([{"label": text} for text in one["request"]["texts"]] == one["answer"] for one in mixes)
+    sizes = [len(one["request"]["texts"]) for one in mixes]
+    assert min(sizes) < 3
+    assert 4 < max(sizes) <= 16
+    asked = [text for one in mixes for text in one["request"]["texts"]]
+    assert set(asked) == {f"{number}" for number in range(60)}
+    assert len(asked) == NUM_MIXES * 60
+
+
+def test_answer_that_depends_on_what_it_is_asked_with_is_found() -> None:
+    golden = [labelled("dull")] * 3
+    with answering([(200, [{"label": "dull"}])]) as url:
+        assert ask(url, golden).num_changed == 0
+        assert ask(url, golden, join=join).num_changed > 0  # one answer for several texts

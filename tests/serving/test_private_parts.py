@@ -24,7 +24,8 @@ def test_context_of_a_server_names_its_bento_and_its_service() -> None:
 
 def test_middleware_of_the_metrics_counts_requests_by_these_labels() -> None:
     source = inspect.getsource(RunnerTrafficMetricsMiddleware)
-    assert "metrics_request_total" in source
+    for name in ("total", "duration", "in_progress"):
+        assert f"self.metrics_request_{name}" in source
     for label in ("endpoint", "service_name", "service_version", "http_response_code", "runner_name"):
         assert f'"{label}"' in source
 

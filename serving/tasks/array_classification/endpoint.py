@@ -33,6 +33,7 @@ __all__ = [
     "examples",
     "how_to_ask",
     "is_last",
+    "joined",
     "make_answering",
     "make_api",
     "make_check",
@@ -302,6 +303,12 @@ def example(folder: Path) -> str:
         return f"-F {FIELD}=@picture.png"
     zeros = f"$(yes 0 | head -n {settings.num_values} | paste -sd, -)"
     return f"""-H 'content-type: application/json' -d "{{\\"arrays\\": [[{zeros}]]}}\""""
+
+
+def joined(requests: Sequence[Any], limits: Limits) -> dict[str, list[Any]] | None:
+    """Return one request with the arrays of several; None where they are too many."""
+    arrays = [array for request in requests for array in request["arrays"]]
+    return {"arrays": arrays} if len(arrays) <= limits.max_arrays else None
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:

@@ -27,6 +27,7 @@ __all__ = [
     "examples",
     "how_to_ask",
     "is_last",
+    "joined",
     "make_answering",
     "make_api",
     "make_check",
@@ -178,6 +179,10 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 def example(folder: Path) -> str:
     """Return the options of a curl command that asks the route."""
     return f"-H 'content-type: application/json' -d '{REQUEST}' -o samples.png"
+
+
+def joined(requests: Sequence[Any], limits: Limits) -> None:
+    """Return None: requests are answered one by one."""
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:

@@ -30,6 +30,7 @@ __all__ = [
     "examples",
     "how_to_ask",
     "is_last",
+    "joined",
     "make_answering",
     "make_api",
     "make_check",
@@ -232,6 +233,12 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 def example(folder: Path) -> str:
     """Return the options of a curl command that asks the route."""
     return """-H 'content-type: application/json' -d '{"texts": ["a text"]}'"""
+
+
+def joined(requests: Sequence[Any], limits: Limits) -> dict[str, list[Any]] | None:
+    """Return one request with the texts of several; None where they are too many."""
+    texts = [text for request in requests for text in request["texts"]]
+    return {"texts": texts} if len(texts) <= limits.max_texts else None
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:

@@ -40,6 +40,7 @@ __all__ = [
     "examples",
     "how_to_ask",
     "is_last",
+    "joined",
     "make_answering",
     "make_api",
     "make_check",
@@ -238,6 +239,10 @@ def how_to_ask(folder: Path, limits: Limits) -> str:
 def example(folder: Path) -> str:
     """Return the options of a curl command that asks the route."""
     return """-N -H 'content-type: application/json' -d '{"prompt": "The", "max_tokens": 40, "temperature": 0.8}'"""
+
+
+def joined(requests: Sequence[Any], limits: Limits) -> None:
+    """Return None: requests are answered one by one."""
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:

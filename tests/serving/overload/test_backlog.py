@@ -201,3 +201,69 @@ def test_error_of_one_request_is_its_own() -> None:
         assert (await good).body == b"[5]"
 
     run(ask)
+
+
+def test_waiting_rows_of_several_requests_are_computed_together() -> None:
+    backlog, model = started(threads=1, max_latency_ms=4000, batch_size=4)
+
+    async def ask() -> list[bytes]:
+        first = taken(backlog, [50])
+        await asyncio.sleep(0.02)  # it is being computed
+        replies = [taken(backlog, rows) for rows in ([1, 2], [3], [4, 5, 6])]
+        return [(await reply).body for reply in (first, *replies)]
+
+    assert run(ask) == [b"[50]", b"[1, 2]", b"[3]", b"[4, 5, 6]"]
+    assert model.calls == [[50], [1, 2, 3, 4], [5, 6]]
+    assert backlog.small_left == 0
+
+
+def test_rows_that_take_long_are_computed_one_by_one() -> None:
+    backlog, model = started(threads=1, max_latency_ms=1000, batch_size=8)
+
+    async def ask() -> None:
+        await asyncio.gather(taken(backlog, [40]), taken(backlog, [41]), taken(backlog, [42]))
+
+    run(ask)
+    assert model.calls == [[40], [41], [42]]
+
+
+def test_error_of_a_row_is_that_of_its_request_alone_among_those_computed_together() -> None:
+    backlog, model = started(threads=1, max_latency_ms=4000, batch_size=8)
+
+    async def ask() -> list[Any]:
+        first = taken(backlog, [50])
+        await asyncio.sleep(0.02)
+        others = [taken(backlog, rows) for rows in ([5], [6, -1], [7])]
+        await first
+        return await asyncio.gather(*others, return_exceptions=True)
+
+    good, bad, other = run(ask)
+    assert (good.body, other.body) == (b"[5]", b"[7]")
+    assert isinstance(bad, ValueError)
+    assert model.calls == [[50], [5], [6], [7]]
+
+
+def test_rows_that_nobody_waits_for_are_left_out_of_what_is_computed_together() -> None:
+    backlog, model = started(threads=1, max_latency_ms=4000, batch_size=8)
+
+    async def ask() -> None:
+        first = taken(backlog, [50])
+        await asyncio.sleep(0.02)
+        left, kept = taken(backlog, [5, 6]), taken(backlog, [7])
+        left.cancel()
+        await asyncio.gather(first, kept)
+
+    run(ask)
+    assert model.calls == [[50], [7]]
+    assert backlog.small_left == 0
+
+
+def test_time_of_a_row_is_its_share_of_a_call_and_follows_as_fast_as_row_by_row() -> None:
+    backlog, _ = started(threads=1, max_latency_ms=1000, batch_size=8)
+    backlog.unit_s = 1.0
+    backlog.count_time(4.0, num_rows=4, weight=8.0)
+    together, backlog.unit_s = backlog.unit_s, 1.0
+    for _ in range(4):
+        backlog.count_time(1.0, num_rows=1, weight=2.0)
+    assert together == pytest.approx(backlog.unit_s)
+    assert 0.5 < together < 1.0

@@ -27,6 +27,7 @@ __all__ = [
     "examples",
     "how_to_ask",
     "is_last",
+    "joined",
     "make_answering",
     "make_api",
     "make_check",
@@ -166,6 +167,10 @@ def example(folder: Path) -> str:
     """The options of a curl command."""
     zeros = ", ".join(["0"] * load_settings(folder / SETTINGS).num_values)
     return f"""-H 'content-type: application/json' -d '{{"arrays": [[{zeros}]]}}'"""
+
+
+def joined(requests: Sequence[Any], limits: Limits) -> None:
+    """Return None: requests are answered one by one."""
 
 
 def pairs(request: Any, answered: bytes, *, is_hashed: bool) -> list[Pair]:
