@@ -1,6 +1,6 @@
 """Run the benchmarks one after another, and write what they found to benchmarks/results.md.
 
-    python benchmarks [--reference ../nanoGPT] [--ray FOLDER] [--project .] [--only NAME ...] [--long]
+    python benchmarks [--reference ../nanoGPT] [--ray FOLDER] [--peers FOLDER] [--project .] [--only NAME ...] [--long]
 
 What else the machine does is in the figures, so it should do nothing. One that fails, or that lacks what it needs
 here (a GPU, a checkout of nanoGPT, the artifacts of a recipe), is noted with its reason, and the next one follows.
@@ -39,7 +39,7 @@ class Benchmark:
     long_words: Sequence[str] = ()
     """What it is asked for `--long`."""
     takes: Sequence[str] = ()
-    """The paths of ours that are passed on to it: `project`, `reference`, `ray`."""
+    """The paths of ours that are passed on to it: `project`, `reference`, `ray`, `peers`."""
 
 
 BENCHMARKS = (
@@ -51,6 +51,9 @@ BENCHMARKS = (
     Benchmark("memory", ("memory",), 3, ["--steps", "1"], ["--picture", "docs/memory.png"]),
     Benchmark("finetuning_ways", ("finetuning_ways",), 2, ["--steps", "40"], takes=("project",)),
     Benchmark("generation", ("generation",), 1, ["--rounds", "3"], ["--rounds", "10"]),
+    Benchmark(
+        "compression", ("compression",), 8, ["--rounds", "3"], ["--rounds", "7"], takes=("project", "peers"),
+    ),
     Benchmark("service", ("service",), 2, ["--rounds", "2", "--seconds", "3"], takes=("project",)),
     Benchmark("ingest", ("ingest",), 1),
     Benchmark("orchestration", ("orchestration",), 2, ["--rounds", "1"], ["--rounds", "3"]),
@@ -69,6 +72,7 @@ def main() -> int:
     )
     parser.add_argument("--reference", type=Path, help="a checkout of nanoGPT, for the GPTs of training")
     parser.add_argument("--ray", type=Path, help="the folder that ray[tune] was installed into, for sweep")
+    parser.add_argument("--peers", type=Path, help="the folder with CTranslate2 and OpenVINO, for compression")
     parser.add_argument("--project", type=Path, default=ROOT, help="where the artifacts of the recipes are")
     parser.add_argument("--only", choices=[one.name for one in BENCHMARKS], nargs="+", help="these alone")
     parser.add_argument("--long", action="store_true", help="more rounds, and all rows")
@@ -79,7 +83,7 @@ def main() -> int:
     began = time.monotonic()
     for number, one in enumerate(wanted, start=1):
         say(f"== {number}/{len(wanted)} {one.name}, about {one.minutes:g} min")
-        paths = {"project": args.project, "reference": args.reference, "ray": args.ray}
+        paths = {"project": args.project, "reference": args.reference, "ray": args.ray, "peers": args.peers}
         passed = [word for name in one.takes if paths[name] for word in (f"--{name}", str(paths[name].resolve()))]
         started, before = time.monotonic(), kept()
         code, last = run([f"{one.name}.py", *(one.long_words if args.long else one.words), *passed])

@@ -24,7 +24,7 @@ CANNOT_RUN = 2
 """The exit status of a benchmark that lacks what it needs here."""
 ORDER = (
     "training, MiniLM", "training, small GPT", "training, large GPT", "loop", "memory", "finetuning_ways",
-    "generation", "service", "ingest", "orchestration", "drift", "sweep", "gpu",
+    "generation", "compression", "service", "ingest", "orchestration", "drift", "sweep", "gpu",
 )  # fmt: skip
 """The sections in their order; others come after them."""
 PACKAGES = ("torch", "transformers", "onnxruntime", "mlflow", "bentoml", "prefect", "dvc", "optuna", "pandas")
@@ -99,12 +99,16 @@ class Section:
         self._load = os.getloadavg()[0]
         self._began = time.monotonic() if began is None else began
 
-    def record(self, rows: Sequence[Row], *, notes: Sequence[str] = (), device: str = "") -> None:
+    def record(
+        self, rows: Sequence[Row], *, notes: Sequence[str] = (),
+        tables: Mapping[str, Sequence[Sequence[str]]] | None = None, device: str = "",
+    ) -> None:  # fmt: skip
         """Write the rows, with lines to be read below them, in place of what the section had.
 
-        `device` is what the work was done on, where that was not the processor.
+        `tables` are further tables by their titles, the head of each first. `device` is what the work was done on,
+        where that was not the processor.
         """
-        found = {
+        found: dict[str, Any] = {
             "rows": [asdict(row) | {"values": list(row.values)} for row in rows],
             "notes": list(notes),
             "command": command(sys.argv),
@@ -114,6 +118,8 @@ class Section:
             "machine": ", ".join(filter(None, [device, machine()])),
             "packages": packages(),
         }
+        if tables:
+            found["tables"] = {title: [list(line) for line in lines] for title, lines in tables.items()}
         write({**kept(), self.name: found})
 
 
@@ -220,6 +226,8 @@ def section(name: str, of: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     ]
     if short:
         lines += ["", "What falls short:", *short]
+    for title, (head, *lines_of) in of.get("tables", {}).items():
+        lines += ["", f"{title}:", "", *table(head, lines_of)]
     if of["notes"]:
         lines += ["", *(f"- {note}" for note in of["notes"])]
     return lines

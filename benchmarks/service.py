@@ -1,17 +1,18 @@
-"""A served bundle under load, beside the two services that one would write by hand for the same model.
+"""Served bundles under load, beside the two services that one would write by hand for the uncompressed model.
 
-    python benchmarks/service.py [--recipe movie_sentiment] [--seconds 8] [--rounds 3] [--soak 0] [--routed]
+    python benchmarks/service.py [--recipes movie_sentiment movie_sentiment_small] [--seconds 8] [--rounds 3] [--soak 0]
+                                 [--routed]
 
-The two: FastAPI with transformers (torch, fp32) and FastAPI with ONNX Runtime (the bundle's own int8 model), both with
-their libraries' defaults. Same machine, same rows (the bundle's golden requests, one text each), one after another in
-each round; the client is a process of its own and costs about 0.1 ms a request. Requests/s are the median of rounds.
-Then, ours alone: ten times more texts than it answered, sent whether or not it answers (an open loop), in requests of
-one text and of 16; how soon it is itself again; and with --soak N, its memory over N requests. With --routed ours is
-behind its router and logs its traffic, as 'modelyard up' serves it.
+The two: FastAPI with transformers (torch, fp32), and FastAPI with ONNX Runtime, whose quantize_dynamic made int8 of
+what movie_sentiment fine-tuned; the latter in the way that answers most of 32 clients here, of one process or one a
+core, with threads or without. Same machine, same rows (the golden requests of the first bundle, one text each), one
+after another in each round; the client is a process of its own and costs about 0.1 ms a request. Requests/s are the
+median of rounds. Then, the last bundle alone: ten times more texts than it answered, sent whether or not it answers (an
+open loop), in requests of one text and of 16; how soon it is itself again; and with --soak N, its memory over N
+requests. With --routed the bundles are behind their router and log their traffic, as 'modelyard up' serves them.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,206 +34,51 @@ from components.plumbing.environment import QUIET
 from results import Row, Section, show, stop
 
 ROOT = Path(__file__).parent.parent
-OURS, TORCH, ONNX = "modelyard", "FastAPI, torch fp32", "FastAPI, onnxruntime int8"
+TORCH, ONNX = "FastAPI, torch fp32", "FastAPI, onnxruntime int8"
+RECIPES = ("movie_sentiment", "movie_sentiment_small")
+MIN_SPEEDUP = 2.0
+"""The least requests a second of the most clients, beside ONNX Runtime's int8 of the uncompressed model."""
+WAYS: dict[str, Mapping[str, Any]] = {
+    "1 process, threads": {"processes": 1, "threads": None, "inline": False},
+    "1 process, threads of one core a call": {"processes": 1, "threads": 1, "inline": False},
+    "2 processes, threads of one core a call": {"processes": 2, "threads": 1, "inline": False},
+    "2 processes, no threads": {"processes": 2, "threads": 1, "inline": True},
+}
+"""How ONNX Runtime is served on two cores."""
 NUM_CLIENTS = (1, 32)
 TIMES = 10  # more than it can bear
 FLOODS = (1, 16)  # texts of a request
 READY_TIMEOUT_S = 120
-MAX_CONNECTIONS = 4000
 OUR_SETTINGS = {"TOKENIZERS_PARALLELISM": QUIET["TOKENIZERS_PARALLELISM"]}  # as 'modelyard serve' sets them
+
+
+Command = Callable[[int], list[str]]
+"""A function from a port to what starts a service there."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="movie_sentiment", help="of texts, with a bundle")
+    parser.add_argument("--recipes", nargs="+", metavar="NAME", help="of texts, with a bundle")
     parser.add_argument("--project", type=Path, default=ROOT, help="where the artifacts are")
-    parser.add_argument("--bundle", type=Path, default=None, help="another bundle of the recipe")
-    parser.add_argument("--weights", type=Path, default=None, help="another folder of its float weights")
+    parser.add_argument("--bundle", type=Path, default=None, help="another bundle, for one recipe")
+    parser.add_argument("--uncompressed", default=RECIPES[0], help="the recipe whose fine-tuned model the others serve")
     parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=int, default=0, help="requests of the soak")
-    parser.add_argument("--routed", action="store_true", help="ours as 'modelyard up' serves it")
-    parser.add_argument("--plain", choices=["torch", "onnx"], help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--client", help=argparse.SUPPRESS)
+    parser.add_argument("--routed", action="store_true", help="ours as 'modelyard up' serves them")
     args = parser.parse_args()
-    artifacts: Path = args.project / "artifacts" / args.recipe
-    bundle: Path = args.bundle or artifacts / "package" / "bundle"
-    weights: Path = args.weights or artifacts / "finetune" / "model"
-    if args.plain:
-        serve_plain(args.plain, bundle, weights, port=args.port)
-    elif args.client:
-        sys.stdout.write(json.dumps(asyncio.run(load(**json.loads(args.client)))))
-    elif not bundle.is_dir():
-        stop(
-            f"artifacts/{args.recipe} has no bundle: 'modelyard run {args.recipe}' makes it, or --project names another"
-        )
-    else:
-        compare(args, bundle.resolve(), weights.resolve())
-
-
-# The two services by hand, as their libraries' documentation shows them.
-
-
-def serve_plain(kind: str, bundle: Path, weights: Path, *, port: int) -> None:
-    import uvicorn
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-
-    class Request(BaseModel):
-        texts: list[str]
-
-    class Answer(BaseModel):
-        label: str
-        scores: dict[str, float]
-
-    settings = json.loads((bundle / "predictor.json").read_text(encoding="utf-8"))
-    labels: list[str] = settings["labels"]
-    score = (torch_scores if kind == "torch" else onnx_scores)(bundle, weights, settings["max_tokens"])
-    app = FastAPI()
-
-    def classify(request: Request) -> list[Answer]:
-        rows = score(request.texts)
-        return [Answer(label=labels[row.index(max(row))], scores=dict(zip(labels, row, strict=True))) for row in rows]
-
-    def readyz() -> None:
-        pass
-
-    app.post("/classify")(classify)
-    app.get("/readyz")(readyz)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
-
-
-Score = Callable[[list[str]], list[list[float]]]
-
-
-def torch_scores(bundle: Path, weights: Path, max_tokens: int) -> Score:
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(weights)
-    model: Any = AutoModelForSequenceClassification.from_pretrained(weights).eval()
-
-    def score(texts: list[str]) -> list[list[float]]:
-        with torch.inference_mode():
-            rows = tokenizer(texts, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
-            return torch.softmax(model(**rows).logits, -1).tolist()
-
-    return score
-
-
-def onnx_scores(bundle: Path, weights: Path, max_tokens: int) -> Score:
-    import numpy as np
-    import onnxruntime
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
-    tokenizer.enable_truncation(max_tokens)
-    tokenizer.enable_padding()
-    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
-
-    def score(texts: list[str]) -> list[list[float]]:
-        rows = tokenizer.encode_batch(texts)
-        given = {
-            "input_ids": np.array([row.ids for row in rows]),
-            "attention_mask": np.array([row.attention_mask for row in rows]),
-        }
-        logits = np.asarray(session.run(["logits"], given)[0])
-        exponents = np.exp(logits - logits.max(-1, keepdims=True))
-        return (exponents / exponents.sum(-1, keepdims=True)).tolist()
-
-    return score
-
-
-# The client.
-
-
-class Connection(asyncio.Protocol):
-    """One connection that is kept; `answered` gets the status and the seconds of each request."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, answered: "Callable[[Connection, int, float], None]") -> None:
-        self.answered, self.buffer, self.asked_at = answered, b"", 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def ask(self, request: bytes, at: float) -> None:
-        """`at` is when the request was due: what a client waits for a connection counts."""
-        self.asked_at, self.buffer = at, b""
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, end, body = self.buffer.partition(b"\r\n\r\n")
-        if end:
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-            if len(body) >= length:
-                self.answered(self, int(head[9:12]), time.perf_counter() - self.asked_at)
-
-
-async def load(
-    *, port: int, texts: list[str], per_request: int, seconds: float, num_clients: int = 0, rate: float = 0.0
-) -> dict[str, Any]:
-    """Ask: `num_clients` that each wait for their answer, or `rate` requests a second, whatever comes back."""
-    requests = [request_of([texts[(i + k) % len(texts)] for k in range(per_request)]) for i in range(len(texts))]
-    found: list[tuple[int, float]] = []
-    idle: list[Connection] = []
-    started, loop, number = time.perf_counter(), asyncio.get_running_loop(), 0
-
-    def next_request() -> bytes:
-        nonlocal number
-        number += 1
-        return requests[number % len(requests)]
-
-    def answered(connection: Connection, status: int, took_s: float) -> None:
-        found.append((status, took_s))
-        if rate:
-            idle.append(connection)
-        elif time.perf_counter() - started < seconds:
-            connection.ask(next_request(), time.perf_counter())
-
-    for _ in range(num_clients or min(MAX_CONNECTIONS, max(64, int(rate)))):
-        _, connection = await loop.create_connection(lambda: Connection(answered), "127.0.0.1", port)
-        idle.append(connection)
-    started, num_due, waiting = time.perf_counter(), 0, 0
-    if not rate:
-        for connection in list(idle):
-            connection.ask(next_request(), time.perf_counter())
-        await asyncio.sleep(seconds)
-    while rate and (now := time.perf_counter() - started) < seconds:
-        while num_due < now * rate and idle:
-            idle.pop().ask(next_request(), started + num_due / rate)
-            num_due += 1
-        waiting = max(waiting, int(now * rate) - num_due)
-        await asyncio.sleep(0.001)
-    elapsed_s, in_time = time.perf_counter() - started, len(found)
-    await asyncio.sleep(2.0)  # what is still on its way
-    return {
-        "elapsed_s": elapsed_s, "in_time": in_time, "num_asked": number, "client_s": time.process_time(),
-        "max_unsent": waiting, "statuses": {str(status): latencies(found, status) for status in {s for s, _ in found}},
-    }  # fmt: skip
-
-
-def request_of(texts: Sequence[str]) -> bytes:
-    body = json.dumps({"texts": texts}).encode()
-    head = (
-        f"POST /classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-    )
-    return head.encode() + b"\r\n\r\n" + body
-
-
-def latencies(found: Sequence[tuple[int, float]], status: int) -> dict[str, float]:
-    """Milliseconds."""
-    took = sorted(1000 * took_s for seen, took_s in found if seen == status)
-    return {
-        "num": len(took),
-        "p50": took[len(took) // 2],
-        "p99": took[min(len(took) - 1, int(0.99 * len(took)))],
-        "max": took[-1],
-    }
+    artifacts: Path = args.project / "artifacts"
+    there = {name: artifacts / name / "package" / "bundle" for name in args.recipes or RECIPES}
+    if args.bundle and len(args.recipes or []) != 1:
+        stop("--bundle is of one recipe: name it with --recipes")
+    if args.bundle:
+        there = {args.recipes[0]: args.bundle}
+    bundles = {name: path.resolve() for name, path in there.items() if path.is_dir()}
+    if missing := [name for name in args.recipes or RECIPES[:1] if name not in bundles]:
+        stop(f"artifacts/{missing[0]} has no bundle: 'modelyard run {missing[0]}' makes it, or --project names another")
+    if not (artifacts / args.uncompressed / "finetune" / "model").is_dir():
+        stop(f"artifacts/{args.uncompressed} has no fine-tuned model, which --uncompressed names")
+    compare(args, bundles, artifacts / args.uncompressed)
 
 
 # The comparison.
@@ -267,52 +113,91 @@ class Measured:
     rss_mib: float
 
 
-def compare(args: argparse.Namespace, bundle: Path, weights: Path) -> None:
+def compare(args: argparse.Namespace, bundles: Mapping[str, Path], uncompressed: Path) -> None:
     section = Section("service")
-    golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    golden = json.loads((next(iter(bundles.values())) / "golden.json").read_text(encoding="utf-8"))
     texts: list[str] = [text for one in golden for text in one["request"]["texts"]]
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("BENTOML_HOME", str(Path(scratch) / "bentoml"))
-        commands = commands_of(bundle, weights)
-        if args.routed:
-            commands[OURS] = routed(args.recipe, bundle, Path(scratch) / "project")
+        commands = ours(bundles, Path(scratch), is_routed=args.routed)
+        torch, ways = by_hand(uncompressed.resolve(), Path(scratch))
+        way, notes = best_way(ways, texts, Path(scratch) / "log", seconds=args.seconds / 2)
+        commands |= {TORCH: torch, ONNX: ways[way]}
         found: dict[tuple[str, int], list[Measured]] = {}
         ready_s: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(args.rounds):
-            for name, command in commands.items():
-                with running(command, Path(scratch) / "log") as service:
+        for number in range(args.rounds):
+            turn = number % len(commands)
+            for name in [*commands][turn:] + [*commands][:turn]:
+                with running(commands[name], Path(scratch) / "log") as service:
                     ready_s[name].append(service.ready_s)
                     ask(service, texts, num_clients=4, seconds=1.0)  # warms up
                     for num_clients in NUM_CLIENTS:
                         one = measure(service, texts, num_clients=num_clients, seconds=args.seconds)
                         found.setdefault((name, num_clients), []).append(one)
-        rows, notes = rows_of(found, ready_s), list[str]()
+        rows = [row for name in bundles for row in rows_of(name, found, ready_s)]
         show(rows)
-        can_bear = median(one.requests_s for one in found[OURS, NUM_CLIENTS[-1]])
-        with running(commands[OURS], Path(scratch) / "log") as service:
+        last = [*bundles][-1]
+        can_bear = median(one.requests_s for one in found[last, NUM_CLIENTS[-1]])
+        with running(commands[last], Path(scratch) / "log") as service:
             for per_request in FLOODS:
                 rate = TIMES * can_bear / per_request
-                notes.append(flood(service, texts, per_request=per_request, rate=rate, seconds=args.seconds))
+                told = flood(service, texts, per_request=per_request, rate=rate, seconds=args.seconds)
+                notes.append(f"{last}: {told}")
             if args.soak:
-                notes.append(soak(service, texts, num_requests=args.soak, rate=can_bear))
+                notes.append(f"{last}: {soak(service, texts, num_requests=args.soak, rate=can_bear)}")
         sys.stdout.write("\n".join(notes) + "\n")
         section.record(rows, notes=notes)
 
 
-def commands_of(bundle: Path, weights: Path) -> dict[str, Callable[[int], list[str]]]:
-    """What starts each service on a port."""
+def ours(bundles: Mapping[str, Path], scratch: Path, *, is_routed: bool) -> dict[str, Command]:
+    """Return what starts each bundle on a port."""
     from components.package.bento import build_bento, serve_command
 
-    tag = build_bento(bundle, None)
-    this = [sys.executable, str(Path(__file__).resolve()), "--bundle", str(bundle), "--weights", str(weights)]
-    return {
-        OURS: lambda port: serve_command(tag, "127.0.0.1", port),
-        TORCH: lambda port: [*this, "--plain", "torch", "--port", str(port)],
-        ONNX: lambda port: [*this, "--plain", "onnx", "--port", str(port)],
-    }
+    if is_routed:
+        return {name: routed(name, bundle, scratch / name) for name, bundle in bundles.items()}
+    tags = {name: build_bento(bundle, None) for name, bundle in bundles.items()}
+    return {name: lambda port, tag=tag: serve_command(tag, "127.0.0.1", port) for name, tag in tags.items()}
 
 
-def routed(recipe: str, bundle: Path, project: Path) -> Callable[[int], list[str]]:
+def by_hand(uncompressed: Path, scratch: Path) -> tuple[Command, dict[str, Command]]:
+    """Return what starts torch on a port, and the same for each way of ONNX Runtime, of a fine-tuned model."""
+    import onnx
+    from onnxruntime.quantization import quantize_dynamic
+
+    from components.export.exporter import quiet
+    from components.models.storage import load as load_model
+    from components.tasks.text_classification.judging.export import export_classifier
+
+    weights, folder = uncompressed / "finetune" / "model", scratch / "int8"
+    shutil.copytree(uncompressed / "preprocess" / "predictor", folder)
+    onnx.save(export_classifier(load_model(weights)), scratch / "fp32.onnx")
+    with quiet():
+        quantize_dynamic(scratch / "fp32.onnx", folder / "model.onnx")
+    known = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
+    common = {"labels": known["labels"], "max_tokens": known["max_tokens"]}
+
+    def command(kind: str, model: Path, *, processes: int, threads: int | None, inline: bool) -> Command:
+        settings = common | {"kind": kind, "model": str(model), "threads": threads, "inline": inline}
+        script = str(Path(__file__).with_name("service_plain.py").resolve())
+        return lambda port: [sys.executable, script, str(port), str(processes), json.dumps(settings)]
+
+    torch = command("torch", weights, processes=1, threads=None, inline=False)
+    return torch, {words: command("onnx", folder, **how) for words, how in WAYS.items()}
+
+
+def best_way(ways: Mapping[str, Command], texts: list[str], log: Path, *, seconds: float) -> tuple[str, list[str]]:
+    """Return the way that answers most of the most clients, and a note on all of them."""
+    rates: dict[str, float] = {}
+    for words, command in ways.items():
+        with running(command, log) as service:
+            ask(service, texts, num_clients=4, seconds=1.0)
+            rates[words] = measure(service, texts, num_clients=NUM_CLIENTS[-1], seconds=seconds).requests_s
+    best = max(rates, key=lambda words: rates[words])
+    told = ", ".join(f"{words} {rate:.0f}" for words, rate in rates.items())
+    return best, [f"{ONNX}, requests/s of {NUM_CLIENTS[-1]} clients: {told}; the best was measured"]
+
+
+def routed(recipe: str, bundle: Path, project: Path) -> Command:
     """What starts the router of a project that has this bundle, and its Bento."""
     from ruamel.yaml import YAML
 
@@ -332,7 +217,7 @@ def routed(recipe: str, bundle: Path, project: Path) -> Callable[[int], list[str
 
 
 @contextmanager
-def running(command: Callable[[int], list[str]], log: Path) -> Generator[Running]:
+def running(command: Command, log: Path) -> Generator[Running]:
     from components.package.bento import free_port, stop
 
     port = free_port()
@@ -359,7 +244,10 @@ def ask(service: Running, texts: list[str], **how: Any) -> dict[str, Any]:
     """What a client in its own process finds."""
     wanted = json.dumps({"port": service.port, "texts": texts, "per_request": 1} | how)
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), "--client", wanted], capture_output=True, text=True, check=True
+        [sys.executable, str(Path(__file__).with_name("service_client.py")), wanted],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -378,8 +266,10 @@ def measure(service: Running, texts: list[str], *, num_clients: int, seconds: fl
     return Measured(requests_s, good["p50"], good["p99"], cpu_ms, service.rss_mib())
 
 
-def rows_of(found: dict[tuple[str, int], list[Measured]], ready_s: dict[str, list[float]]) -> list[Row]:
-    """Ours over each of the others: requests a second, and what they cost."""
+def rows_of(
+    served: str, found: Mapping[tuple[str, int], Sequence[Measured]], ready_s: Mapping[str, Sequence[float]]
+) -> list[Row]:
+    """Return a bundle's figures over those of each service by hand: requests a second, what they cost, the start."""
 
     def told(name: str, num_clients: int) -> str:
         several = found[name, num_clients]
@@ -392,16 +282,17 @@ def rows_of(found: dict[tuple[str, int], list[Measured]], ready_s: dict[str, lis
     rows: list[Row] = []
     for num_clients in NUM_CLIENTS:
         for name in (TORCH, ONNX):
-            pairs = zip(found[OURS, num_clients], found[name, num_clients], strict=True)
-            ratios = [mine.requests_s / its.requests_s for mine, its in pairs]
+            pairs = zip(found[served, num_clients], found[name, num_clients], strict=True)
             rows.append(Row(
-                f"requests a second, {num_clients} client(s), beside {name}", ratios, told(OURS, num_clients),
+                f"{served}: requests a second, {num_clients} client(s), beside {name}",
+                [mine.requests_s / its.requests_s for mine, its in pairs], told(served, num_clients),
                 told(name, num_clients),
+                at_least=MIN_SPEEDUP if (name, num_clients) == (ONNX, NUM_CLIENTS[-1]) else None,
             ))  # fmt: skip
     for name in (TORCH, ONNX):
-        ratios = [mine / its for mine, its in zip(ready_s[OURS], ready_s[name], strict=True)]
-        ours, peer = (f"{median(ready_s[one]):.1f} s" for one in (OURS, name))
-        rows.append(Row(f"until it is ready, beside {name}", ratios, ours, peer))
+        ratios = [mine / its for mine, its in zip(ready_s[served], ready_s[name], strict=True)]
+        mine, peer = (f"{median(ready_s[one]):.1f} s" for one in (served, name))
+        rows.append(Row(f"{served}: until it is ready, beside {name}", ratios, mine, peer))
     return rows
 
 

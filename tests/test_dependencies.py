@@ -15,7 +15,8 @@ from components.recipes import load_yaml
 from tests.projects import CODE, ROOT, run
 
 RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]
-TEXTS, LANGUAGE = ("movie_sentiment", "review_sentiment_zh"), ("speech_gpt", "speech_lstm")
+LOADED = ("movie_sentiment", "movie_sentiment_small")
+TEXTS, LANGUAGE = (*LOADED, "review_sentiment_zh"), ("speech_gpt", "speech_lstm")
 ARRAYS = ("digits", "wide_mlp")
 TRAININGS, JUDGING = ("pretrain", "finetune"), ("evaluate", "compress")
 
@@ -36,10 +37,10 @@ EDITS: dict[str, set[str]] = {
     "components/models/lstm/export.py": {f"{stage}@speech_lstm" for stage in (*TRAININGS, *JUDGING)},
     "components/objectives/masked.py": {"pretrain@review_sentiment_zh"},
     "components/objectives/causal.py": {f"pretrain@{name}" for name in LANGUAGE},
-    "components/pretrain/load.py": {"pretrain@movie_sentiment"},
+    "components/pretrain/load.py": {f"pretrain@{name}" for name in LOADED},
     "components/finetune/adapt.py": {f"finetune@{name}" for name in TEXTS},
     # that all share
-    "components/training/loop.py": {f"{stage}@{name}" for stage in TRAININGS for name in RECIPES},
+    "components/training/loop.py": {f"{stage}@{name}" for stage in (*TRAININGS, "compress") for name in RECIPES},
     "components/sources/web.py": {f"ingest@{name}" for name in RECIPES},
     "serving/requests/answering.py": {f"package@{name}" for name in RECIPES},
     # that no stage reads

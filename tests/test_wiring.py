@@ -64,6 +64,8 @@ PLUMBING_FOLDERS = ("components/params/", "components/estimate/", "components/tr
 
 
 RECIPES: dict[str, Any] = load_yaml(ROOT / "params.yaml")["recipes"]
+LEARNED = {"finetune": LABELS, "compress": "distillation"}
+"""What a stage learns whatever the recipe's objective is, which is pretrain's."""
 BY_NAME = {*TASKS, *NETWORKS, *OBJECTIVES, *PRETRAIN_MODES, *FINETUNE_MODES}
 """What is loaded by its name, each by a function `_<name>` that imports it."""
 
@@ -96,7 +98,7 @@ def imported_files(stage: str, recipe: str) -> set[str]:
     """
     given = RECIPES[recipe]
     names = {given["task"], given["family"], given[stage].get("mode", "")}
-    names |= {LABELS if stage == "finetune" else given["objective"]}
+    names |= {LEARNED.get(stage, given["objective"])}
     seen: set[str] = set()
     todo = [f"components.{stage}", f"components.tasks.{given['task']}"]
     todo += ["serving.entry"] if stage == "package" else []  # which goes into the bundle, with what it imports

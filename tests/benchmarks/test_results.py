@@ -71,6 +71,15 @@ def test_each_benchmark_renews_its_section_and_one_that_cannot_run_keeps_what_wa
     assert (code, row in page, "it broke" in page, "there is no GPU" in page) == (0, False, False, True)
 
 
+def test_further_tables_stand_below_their_titles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_RESULTS", str(tmp_path))
+    row = results.Row("loop", [1.0])
+    results.Section("one").record([row], notes=["a note"], tables={"digits": [("", "rows/s"), ("ours", "3")]})
+    page = (tmp_path / "results.md").read_text()
+    assert "digits:\n\n|  | rows/s |\n| --- | --- |\n| ours | 3 |\n\n- a note\n" in page
+    assert page == results.page(results.kept())
+
+
 def test_page_of_the_results_is_what_was_kept() -> None:
     """Nobody edits the page by hand."""
     assert results.page(results.kept()) == (FOLDER / "results.md").read_text(encoding="utf-8")

@@ -1,14 +1,12 @@
 """A student of a BERT-like encoder: some of its layers, with fewer feed-forward units and attention heads."""
 
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from components.compress.students.cutting import Cut, Numbers, chosen, in_factors, most_important, narrowed
-from components.compress.students.importance import Reader
+from components.compress.students.importance import NoScales, Reader, Scales
 from components.models.encoder.network import EncoderClassifier
 from components.models.encoder.ways import freeze
 from components.params import Shape
@@ -19,11 +17,8 @@ MIXED, WIDE, NARROW = "attention.output.dense", "intermediate.dense", "output.de
 PRODUCTS = (*HEADS, MIXED, WIDE, NARROW)
 """The products of a layer, by the names that BERT gives them and most of its descendants."""
 
-Weigh = Callable[[nn.Module, Sequence[Reader]], list[Tensor]]
-"""A function of a network and its readers that returns the importance of what each reads."""
 
-
-def cut_of(shape: Shape, model: nn.Module, weigh: Weigh) -> Cut:
+def cut_of(shape: Shape, model: nn.Module, scales: Scales) -> Cut:
     """Return what a student of this shape keeps; raise InputError where the encoder has no such parts."""
     assert isinstance(model, EncoderClassifier)
     layers = layers_of(model)
@@ -32,14 +27,12 @@ def cut_of(shape: Shape, model: nn.Module, weigh: Weigh) -> Cut:
             f"compress.students: a shape has {shape.layers} layers, and the fine-tuned encoder {len(layers)}; set "
             "layers to as many or fewer"
         )
-    kept = spaced(len(layers), shape.layers or len(layers))
+    kept = least_missed(model, shape.layers or len(layers), scales)
     shorter = keep_layers(deepcopy(model), kept)
     size, readers = head_size(layers[0]), [Reader(product_of(layer, NARROW)) for layer in layers_of(shorter)]
     readers += [Reader(product_of(layer, MIXED), size) for layer in layers_of(shorter)]
-    if shape.feed_forward == shape.heads == 1:  # nothing to weigh
-        found = [torch.zeros(reader.product.in_features // reader.size) for reader in readers]
-    else:
-        found = weigh(shorter, readers)
+    is_whole = shape.feed_forward == shape.heads == 1  # then there is nothing to weigh
+    found = (NoScales() if is_whole else scales).importance(shorter, readers)
     units, heads = found[: len(kept)], found[len(kept) :]
     num_heads = max(1, round(shape.heads * len(heads[0])))
     return Cut(
@@ -48,6 +41,16 @@ def cut_of(shape: Shape, model: nn.Module, weigh: Weigh) -> Cut:
         heads=tuple(most_important(one, num_heads) for one in heads),
         rank=shape.rank,
     )
+
+
+def least_missed(model: EncoderClassifier, num_kept: int, scales: Scales) -> Numbers:
+    """Return the numbers of the layers that are kept: one after another goes the layer without which the encoder
+    answers most as the whole one does."""
+    kept = tuple(range(len(layers_of(model))))
+    while len(kept) > num_kept:
+        shorter = [(*kept[:place], *kept[place + 1 :]) for place in range(len(kept))]
+        kept = min(shorter, key=lambda one: scales.distance(keep_layers(deepcopy(model), one)))
+    return kept
 
 
 def carved(model: nn.Module, cut: Cut) -> nn.Module:
@@ -88,6 +91,12 @@ def layers_of(model: EncoderClassifier) -> nn.ModuleList:
     return layers
 
 
+def num_layers(model: nn.Module) -> int:
+    """Return the number of layers; raise InputError where they are not made of the parts that can be cut."""
+    assert isinstance(model, EncoderClassifier)
+    return len(layers_of(model))
+
+
 def product_of(layer: nn.Module, name: str) -> nn.Linear:
     """Return a product of a layer by its name."""
     found = layer.get_submodule(name)
@@ -101,11 +110,6 @@ def keep_layers(model: EncoderClassifier, kept: Numbers) -> EncoderClassifier:
     encoder.encoder.layer = nn.ModuleList([layers_of(model)[number] for number in kept])
     encoder.config.num_hidden_layers = len(kept)
     return model
-
-
-def spaced(num_layers: int, num_kept: int) -> Numbers:
-    """Return the numbers of layers that lie evenly among all, the last of them the last (Sun et al. 2019)."""
-    return tuple(round((place + 1) * num_layers / num_kept) - 1 for place in range(num_kept))
 
 
 def head_size(layer: nn.Module) -> int:

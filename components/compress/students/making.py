@@ -14,17 +14,17 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from components.compress.students.cutting import Cut
-from components.compress.students.importance import Reader, importance
+from components.compress.students.importance import RowScales, Scales
 from components.fitting import Training, fit
 from components.models.facts import Facts, read_facts
 from components.models.storage import FAMILY, WEIGHTS, fill, load, shaped, tensors_of
@@ -39,29 +39,34 @@ from components.training.objective import Data
 logger = logging.getLogger(__name__)
 
 CUT, FINISHED = "cut.json", "finished.json"
-ROWS_WEIGHED = 512
-"""The number of training rows from which the importance of units and heads is told."""
+ROWS_WEIGHED = 256
+"""The least number of training rows by which layers, units and heads are weighed."""
+WEIGHED_TOGETHER = 64
 
 
 @dataclass(frozen=True)
 class Carving:
     """The functions that cut the networks of a family."""
 
-    cut_of: Callable[[Shape, nn.Module, Callable[[nn.Module, Sequence[Reader]], list[Tensor]]], Cut]
+    cut_of: Callable[[Shape, nn.Module, Scales], Cut]
     carved: Callable[[nn.Module, Cut], nn.Module]
     freeze: Callable[[nn.Module, tuple[str, ...]], None]
+    num_layers: Callable[[nn.Module], int]
+    has_heads: bool
 
 
 def _encoder() -> Carving:
     from components.compress.students import encoder
 
-    return Carving(encoder.cut_of, encoder.carved, partial(encoder.restrict, setting=f"{STAGE}.freeze"))
+    freeze = partial(encoder.restrict, setting=f"{STAGE}.freeze")
+    return Carving(encoder.cut_of, encoder.carved, freeze, encoder.num_layers, has_heads=True)
 
 
 def _mlp() -> Carving:
     from components.compress.students import perceptron
 
-    return Carving(perceptron.cut_of, perceptron.carved, partial(perceptron.restrict, setting=f"{STAGE}.freeze"))
+    freeze = partial(perceptron.restrict, setting=f"{STAGE}.freeze")
+    return Carving(perceptron.cut_of, perceptron.carved, freeze, perceptron.num_layers, has_heads=False)
 
 
 CARVINGS: dict[str, Callable[[], Carving]] = {"encoder": _encoder, "mlp": _mlp}
@@ -136,8 +141,7 @@ def known_cut(
     """Return what a student keeps, as it was decided before it was stopped, or now."""
     if not (place / CUT).is_file():
         model = load(teacher)
-        weigh = partial(weighed, params=distillation, facts=facts, data=data)
-        cut = carving.cut_of(shape, model, weigh)
+        cut = carving.cut_of(shape, model, RowScales(model, weighed_rows(distillation, facts, data)))
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / CUT, asdict(cut))
     return read_cut(place)
@@ -150,23 +154,16 @@ def read_cut(place: Path) -> Cut:
     return Cut(layers=tuple(found["layers"]), units=units, heads=heads, rank=found["rank"])
 
 
-def weighed(
-    model: nn.Module, readers: Sequence[Reader], *, params: Distillation, facts: Facts, data: Data
-) -> list[Tensor]:
-    """Return the importance of the units that are read, from the rows that the first epoch begins with."""
+def weighed_rows(params: Distillation, facts: Facts, data: Data) -> list[Any]:
+    """Return the batches of the training split that the first epoch begins with, in small parts."""
     labelled = replace(data, unlabelled=None)
     task = of_arrays(params, facts, labelled, augment=None) if facts.shape else of_texts(params, facts, labelled)
-
-    def batches() -> Iterator[Any]:
-        num_rows = 0
-        for batch in task.batches(0, 0):
-            for part in batch.parts(64):
-                if num_rows >= ROWS_WEIGHED:
-                    return
-                num_rows += len(part.row)
-                yield part
-
-    return importance(model, readers, batches())
+    found: list[Any] = []
+    for batch in task.batches(0, 0):
+        found += batch.parts(WEIGHED_TOGETHER)
+        if sum(len(part.row) for part in found) >= ROWS_WEIGHED:
+            break
+    return found
 
 
 def pair(

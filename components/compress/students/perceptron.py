@@ -3,14 +3,13 @@
 from torch import nn
 
 from components.compress.students.cutting import Cut, chosen, in_factors, narrowed
-from components.compress.students.encoder import Weigh
-from components.compress.students.importance import Reader
+from components.compress.students.importance import Reader, Scales
 from components.models.mlp.network import Perceptron
 from components.params import Shape
 from components.plumbing.errors import InputError
 
 
-def cut_of(shape: Shape, model: nn.Module, weigh: Weigh) -> Cut:
+def cut_of(shape: Shape, model: nn.Module, scales: Scales) -> Cut:
     """Return what a student of this shape keeps; raise InputError for what a perceptron does not have."""
     assert isinstance(model, Perceptron)
     if shape.layers is not None or shape.heads < 1:
@@ -18,7 +17,7 @@ def cut_of(shape: Shape, model: nn.Module, weigh: Weigh) -> Cut:
             "compress.students: a perceptron keeps all of its layers and has no heads; set layers to null and heads "
             "to 1.0 in each shape"
         )
-    found = weigh(model, [Reader(product) for product in products_of(model)[1:]])
+    found = scales.importance(model, [Reader(product) for product in products_of(model)[1:]])
     return Cut(layers=tuple(range(len(found))), units=chosen(found, shape.feed_forward), heads=(), rank=shape.rank)
 
 
@@ -47,6 +46,12 @@ def restrict(model: nn.Module, parts: tuple[str, ...], *, setting: str) -> None:
         raise InputError(f"{setting} is for parts of an encoder, and this is a perceptron; set it to []")
 
 
+def num_layers(model: nn.Module) -> int:
+    """Return the number of hidden layers."""
+    assert isinstance(model, Perceptron)
+    return len(products_of(model)) - 1
+
+
 def products_of(model: Perceptron) -> list[nn.Linear]:
     """Return the linear layers, the head last."""
     return [part for part in [*model.hidden, model.head] if isinstance(part, nn.Linear)]
@@ -57,4 +62,4 @@ def narrowed_norm(norm: nn.BatchNorm1d, units: tuple[int, ...]) -> nn.BatchNorm1
     made = nn.BatchNorm1d(len(units), eps=norm.eps, momentum=norm.momentum)
     own = norm.state_dict()
     made.load_state_dict({name: value[list(units)] if value.dim() else value for name, value in own.items()})
-    return made
+    return made.train(norm.training)

@@ -8,6 +8,7 @@ from typing import Any
 from components.finetune import adapt, train
 from components.finetune.stage import Inputs
 from components.params import Distillation, Shape
+from components.plumbing.artifacts import PREDICTOR, read_json, write_json
 from components.tracking.tracker import NullTracker
 from components.training.objective import Data
 from tests.finetune import test_adapt, test_train
@@ -43,6 +44,8 @@ def distillation(**changes: Any) -> Distillation:
 def text_teacher(folder: Path) -> Teacher:
     """A tiny encoder of two layers that tells 200 tiny texts apart."""
     inputs = text_inputs(folder)
+    settings = read_json(inputs.predictor / PREDICTOR)
+    write_json(inputs.predictor / PREDICTOR, settings | {"unicode": "NFKC", "mask": []})
     outputs = outputs_in(folder / "out")
     adapt.run(test_adapt.params(epochs=2), inputs, outputs, tracker=NullTracker())
     return teacher_of(inputs, outputs.model)

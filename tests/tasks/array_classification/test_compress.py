@@ -19,7 +19,11 @@ from serving.tasks.array_classification.predictor import Predictor
 def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path) -> None:
     folder = compressed_arrays / "artifacts/tiny/compress"
     report = read_json(folder / "report.json")
-    assert sorted(path.name for path in (folder / "model").iterdir()) == ["model.onnx", "predictor.json"]
+    assert sorted(path.name for path in (folder / "model").iterdir()) == [
+        "batching.json",
+        "model.onnx",
+        "predictor.json",
+    ]
     assert report["metric"] == "accuracy"
     assert report["quality"] > 0.9
     assert report["agreement"] > 0.9
