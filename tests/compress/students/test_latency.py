@@ -2,15 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from components.compress.students.encoder import MIXED, WIDE, layers_of, product_of
 from components.compress.students.latency import WHOLE, LatencyTable, fitted, measure_latencies, points
 from components.export import write_int8
 from components.params import Shape
-from components.tasks.text_classification.judging.export import export_classifier
-from serving.tasks.text_classification.predictor import Predictor
-from tests.compress.students.teachers import shape, text_teacher
-from tests.tiny import tiny_rows
+from components.tasks.array_classification.judging.export import export_classifier
+from serving.tasks.array_classification.predictor import Predictor
+from tests.compress.students.teachers import array_teacher, shape, text_teacher
 
 SECONDS = np.array([2e-4, 5e-5, 3e-5, 4e-4])
 
@@ -40,25 +41,45 @@ def test_shapes_of_a_network_whose_layers_stay_are_told_apart_too() -> None:
     )
 
 
-def test_encoders_are_timed_as_they_are_served(tmp_path) -> None:
-    teacher = text_teacher(tmp_path / "teacher")
-    made: list[Path] = []
+def test_perceptrons_are_timed_as_they_are_served(tmp_path) -> None:
+    teacher, made = array_teacher(tmp_path / "teacher"), list[Path]()
 
     def make_runner(model: nn.Module) -> Predictor:
         made.append(tmp_path / str(len(made)))
-        write_int8({"model.onnx": export_classifier(model)}, predictor=teacher.data.predictor, folder=made[-1])
+        graph = export_classifier(model, num_values=24)
+        write_int8({"model.onnx": graph}, predictor=teacher.data.predictor, folder=made[-1])
         return Predictor.load(made[-1], threads=1)
 
-    table = measure_latencies(
-        teacher.model, make_runner=make_runner, items=[text for text, _ in tiny_rows(40)], work=work
-    )
-    assert len(table.measured) == len(made) == len(points(2))
-    assert table.num_layers == 2
+    rows = [np.full(24, number, np.float32) for number in range(40)]
+    table = measure_latencies(teacher.model, make_runner=make_runner, items=rows, work=work)
+    assert len(table.measured) == len(made) == len(points(None)) == 3
     assert all(rate > 0 for rate in table.measured.values())
     sizes = [(folder / "model.onnx").stat().st_size for folder in made]
-    assert max(sizes) == sizes[0]
+    assert sizes == sorted(sizes, reverse=True)
 
 
-def work(runner: Predictor, texts: list[str]) -> int:
-    runner.predict(texts)
-    return len(texts)
+def test_encoders_are_cut_in_each_of_their_parts_to_be_timed(tmp_path) -> None:
+    teacher, widths = text_teacher(tmp_path / "teacher"), list[tuple[int, ...]]()
+
+    def make_runner(model: nn.Module) -> nn.Module:
+        layers = layers_of(model)
+        first = layers[0]
+        widths.append((len(layers), product_of(first, WIDE).out_features, product_of(first, MIXED).in_features))
+        return model
+
+    def answer(model: nn.Module, ids: list[torch.Tensor]) -> int:
+        with torch.inference_mode():
+            for one in ids:
+                model(one, torch.ones_like(one))
+        return len(ids)
+
+    texts = [torch.full((1, 8), number) for number in range(10)]
+    table = measure_latencies(teacher.model, make_runner=make_runner, items=texts, work=answer)
+    assert widths == [(2, 64, 32), (2, 32, 32), (2, 16, 32), (2, 64, 16), (1, 64, 32)]
+    assert len(table.measured) == len(widths)
+    assert table.num_layers == 2
+
+
+def work(runner: Predictor, rows: list[np.ndarray]) -> int:
+    runner.predict(rows)
+    return len(rows)
