@@ -52,9 +52,9 @@ BENCHMARKS = (
     Benchmark("finetuning_ways", ("finetuning_ways",), 2, ["--steps", "40"], takes=("project",)),
     Benchmark("generation", ("generation",), 1, ["--rounds", "3"], ["--rounds", "10"]),
     Benchmark(
-        "compression", ("compression",), 8, ["--rounds", "3"], ["--rounds", "7"], takes=("project", "peers"),
+        "compression", ("compression",), 15, ["--rounds", "3"], ["--rounds", "7"], takes=("project", "peers"),
     ),
-    Benchmark("service", ("service",), 2, ["--rounds", "2", "--seconds", "3"], takes=("project",)),
+    Benchmark("service", ("service",), 3, ["--rounds", "2", "--seconds", "3"], takes=("project",)),
     Benchmark("ingest", ("ingest",), 1),
     Benchmark("orchestration", ("orchestration",), 2, ["--rounds", "1"], ["--rounds", "3"]),
     Benchmark("drift", ("drift",), 1, ["--sizes", "50", "200", "--windows", "10", "--others", "3"], takes=("project",)),

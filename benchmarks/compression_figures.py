@@ -18,6 +18,7 @@ HEAD: tuple[str, ...] = (
     "", "as run", "rows/s", "beside torch", "accuracy (points beside torch [95 %]): validation", "test", "MB",
     "beside torch's", "one row: p50, p99 ms", "same answers in any batch", "files",
 )  # fmt: skip
+TRIED = "see 'Compress' in docs/decisions.md"
 LABELS = NDArray[np.int64]
 
 
@@ -121,16 +122,17 @@ def rows_of(recipe: str, found: Mapping[str, Found]) -> list[Row]:
         rows.append(Row(
             f"{recipe}: rows a second beside {its.name}",
             [a / b for a, b in zip(mine.rows_per_s, its.rows_per_s, strict=True)], told(mine), told(its),
-            at_least=limits.speedup if limits and its is torch else None,
+            at_least=limits.speedup if limits and its is torch else None, tried=TRIED,
         ))  # fmt: skip
     for split, judged in mine.judged.items():
         rows.append(Row(
             f"{recipe}: accuracy lost on the {split} split", [judged.lost], judged.words,
             f"{torch.judged[split].accuracy:.4f}", "%", at_most=limits.lost if limits else None,
+            tried=TRIED,
         ))  # fmt: skip
     rows.append(Row(
         f"{recipe}: bytes beside the float weights", [mine.size_bytes / torch.size_bytes], megabytes(mine),
-        megabytes(torch), at_most=limits.size if limits else None,
+        megabytes(torch), at_most=limits.size if limits else None, tried=TRIED,
     ))  # fmt: skip
     rows.append(Row(
         f"{recipe}: rows with other scores alone than among others, as served", [mine.as_measured.scores],

@@ -322,7 +322,7 @@ def fastest(ways: Sequence[Way], rows: Sequence[Any], *, at_least_s: float) -> W
     kinds = [way for way in ways if way.batch_size == TRIED] or ways
     better = {way.kind for way in faster(kinds, rows, num_rows=128, at_least_s=at_least_s)[:2]}
     sizes = faster([way for way in ways if way.kind in better], rows, num_rows=128, at_least_s=at_least_s)
-    return faster(sizes[:3], rows, num_rows=512, at_least_s=at_least_s)[0]
+    return faster(sizes[:3], rows, num_rows=256, at_least_s=at_least_s)[0]
 
 
 def faster(ways: Sequence[Way], rows: Sequence[Any], *, num_rows: int, at_least_s: float) -> list[Way]:

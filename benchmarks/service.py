@@ -188,10 +188,11 @@ def by_hand(uncompressed: Path, scratch: Path) -> tuple[Command, dict[str, Comma
 def best_way(ways: Mapping[str, Command], texts: list[str], log: Path, *, seconds: float) -> tuple[str, list[str]]:
     """Return the way that answers most of the most clients, and a note on all of them."""
     rates: dict[str, float] = {}
-    for words, command in ways.items():
+    for words, command in 2 * [*ways.items()]:  # the better of two: what else the machine does only slows one down
         with running(command, log) as service:
             ask(service, texts, num_clients=4, seconds=1.0)
-            rates[words] = measure(service, texts, num_clients=NUM_CLIENTS[-1], seconds=seconds).requests_s
+            found = measure(service, texts, num_clients=NUM_CLIENTS[-1], seconds=seconds)
+            rates[words] = max(found.requests_s, rates.get(words, 0.0))
     best = max(rates, key=lambda words: rates[words])
     told = ", ".join(f"{words} {rate:.0f}" for words, rate in rates.items())
     return best, [f"{ONNX}, requests/s of {NUM_CLIENTS[-1]} clients: {told}; the best was measured"]

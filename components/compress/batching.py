@@ -20,7 +20,7 @@ from serving.predictors.batching import BATCHING
 
 logger = logging.getLogger(__name__)
 
-NUM_ROWS = 256
+NUM_ROWS = 128
 NUM_ORDERS = 6
 SEED = 0
 
@@ -62,13 +62,14 @@ def is_steady(one_by_one: Batched, batched: Batched, rows: Sequence[Any], *, mos
 
 
 def batches(num_rows: int, *, most: int) -> Generator[NDArray[np.int64]]:
-    """Yield batches of the numbers of all rows, several times: of neighbours and of any rows, each of `most` rows, then
-    of all sizes, the small ones as often as the large ones: kernels take rows in groups, and differ in what is left."""
+    """Yield batches of the numbers of all rows, NUM_ORDERS times: of neighbours, which are of like lengths, and of any
+    rows, by turns; first of `most` rows each, then of all sizes, the small ones as often as the large ones, since
+    kernels take rows in groups and differ in what is left."""
     rng = np.random.default_rng(SEED)
     for number in range(NUM_ORDERS):
-        order = np.arange(num_rows) if number == 0 else rng.permutation(num_rows)
+        order = rng.permutation(num_rows) if number % 2 else np.arange(num_rows)
         start = 0
         while start < num_rows:
-            size = most if number < 2 else int(most ** rng.random())  # from 1
+            size = most if number < 2 else int((most + 1) ** rng.random())
             yield order[start : start + size]
             start += size

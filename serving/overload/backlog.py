@@ -32,7 +32,7 @@ SHARE_OF_LATENCY = 0.4  # of max_latency_ms that a request may be expected to wa
 LARGE = 1 / 2  # of the longest queue: a request that takes longer by itself stands in the line
 MAX_TURNS = 8
 LATEST = 0.05  # how much the latest row counts in the mean: it follows within some twenty rows
-SHARE_OF_CALL = 0.05  # of max_latency_ms that a call of several rows may be expected to take
+SHARE_OF_CALL = 0.1  # of max_latency_ms that a call of several rows may be expected to take
 NUM_TIMED = 3  # rows before the first request, the first of which is slower than any other
 
 

@@ -6,7 +6,7 @@ another order than that of one.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -33,15 +33,34 @@ def load_batch_size(folder: Path) -> int:
 
 
 class Workers:
-    """The threads on which a predictor calls its model."""
+    """The threads on which a predictor calls its model, of which one is that of the caller."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.pool = ThreadPoolExecutor(number, thread_name_prefix="predictor") if number > 1 else None
+        self.others = ThreadPoolExecutor(number - 1, thread_name_prefix="predictor") if number > 1 else None
 
-    def map(self, function: Callable[[Part], Found], parts: Sequence[Part]) -> Iterable[Found]:
-        """Yield what a function returns for each part, in their order; one part needs no other thread."""
-        return map(function, parts) if self.pool is None or len(parts) < 2 else self.pool.map(function, parts)
+    def map(self, function: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
+        """Return what a function returns for each part, in their order.
+
+        Each thread takes one part after another: handing over each by itself would cost more than a small model.
+        """
+        if self.others is None or len(parts) < 2:
+            return [function(part) for part in parts]
+        found: dict[int, Found] = {}
+        left = iter(range(len(parts)))
+
+        def work() -> None:
+            for number in left:
+                found[number] = function(parts[number])
+
+        helping = [self.others.submit(work) for _ in range(min(self.number, len(parts)) - 1)]
+        try:
+            work()
+        finally:
+            for other in helping:
+                if not other.cancel():  # one that has not begun is not needed any more
+                    other.result()
+        return [found[number] for number in range(len(parts))]
 
     def share(self, num_rows: int, *, most: int) -> int:
         """Return how many of the rows a part has, at most `most`, so that every thread gets some."""

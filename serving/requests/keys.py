@@ -7,6 +7,7 @@ for a container whose secrets are variables. Without the variable, only this mac
 """
 
 import fcntl
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -166,6 +167,7 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+@functools.lru_cache  # asked for each request
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach a host name or address."""
     try:

@@ -75,7 +75,7 @@ def test_file_that_says_no_number_is_refused(folder: Path, written: str) -> None
 
 
 def test_every_row_is_tried_in_batches_of_every_size() -> None:
-    found = list(batches(256, most=8))
+    found = list(batches(128, most=8))
     assert {len(batch) for batch in found} == set(range(1, 9))
     assert set(np.bincount(np.concatenate(found))) == {6}
-    assert [batch.tolist() for batch in found] == [batch.tolist() for batch in batches(256, most=8)]
+    assert [batch.tolist() for batch in found] == [batch.tolist() for batch in batches(128, most=8)]

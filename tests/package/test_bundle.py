@@ -68,7 +68,7 @@ def test_bundle_holds_serving_the_model_and_what_describes_them(write: Callable[
     code -= others
     assert "serving/page/page.html" in code
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    model = {"model.onnx", "tokenizer.json", "predictor.json"}
+    model = {"batching.json", "model.onnx", "tokenizer.json", "predictor.json"}
     described = {"manifest.json", "model.json", "card.md", "report.html", "golden.json", "service.json"}
     described |= {"bentofile.yaml"}
     assert files == code | model | described
@@ -88,7 +88,8 @@ def test_version_names_the_model_and_what_it_was_made_from(write: Callable[[Path
     model: dict[str, Any] = read_json(bundle / "model.json")
     assert identify(bundle).version == sha256_of(bundle / "model.json")
     assert model["files"] == {
-        name: sha256_of(bundle / name) for name in ("golden.json", "model.onnx", "predictor.json", "tokenizer.json")
+        name: sha256_of(bundle / name)
+        for name in ("batching.json", "golden.json", "model.onnx", "predictor.json", "tokenizer.json")
     }
     assert list(model["made_from"]) == sorted(
         ["ingest", "validate", "preprocess", "pretrain", "finetune", "evaluate", "compress"]

@@ -3,11 +3,13 @@
 Legend: I inputs and O outputs of a product, R the rank of a product that is kept as two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from components.plumbing.errors import InputError
 
 UNITS_STEP = 16
 """Units are kept in multiples of so many, as many as the int8 instructions of a processor take at once."""
@@ -61,11 +63,24 @@ def factored(product: nn.Linear, rank: int) -> nn.Sequential:
     return nn.Sequential(linear(first, None), linear(second, product.bias.detach()))
 
 
-def in_factors(product: nn.Linear, share: float | None) -> nn.Module:
-    """Return a product as two of a share of its full rank; unchanged where the two would take as many weights."""
-    num_out, num_in = product.weight.shape
-    rank = max(1, round((share or 1.0) * min(num_out, num_in)))
-    return factored(product, rank) if rank * (num_out + num_in) < num_out * num_in else product
+def in_factors(parent: nn.Module, products: Mapping[str, nn.Linear], share: float) -> None:
+    """Keep the products of a network, given by their names below `parent`, as two of a share of their full rank.
+
+    A product stays where two would take as many weights. Raise InputError where all of them would.
+    """
+    made: dict[str, nn.Module] = {}
+    for name, product in products.items():
+        num_out, num_in = product.weight.shape
+        rank = max(1, round(share * min(num_out, num_in)))
+        if rank * (num_out + num_in) < num_out * num_in:
+            made[name] = factored(product, rank)
+    if not made:
+        raise InputError(
+            f"compress.students: at a rank of {share:g} two products take as many weights as one, everywhere in this "
+            "network; set rank lower, or to null"
+        )
+    for name, two in made.items():
+        parent.set_submodule(name, two)
 
 
 def chosen(importance: Sequence[Tensor], share: float, *, step: int = UNITS_STEP) -> tuple[Numbers, ...]:

@@ -67,8 +67,10 @@ def carved(model: nn.Module, cut: Cut) -> nn.Module:
         layer.set_submodule(NARROW, narrowed(product_of(layer, NARROW), inputs=units))
         attention: Any = layer.get_submodule("attention.self")
         attention.num_attention_heads, attention.all_head_size = len(heads), len(places)
-        for name in PRODUCTS if cut.rank is not None else ():
-            layer.set_submodule(name, in_factors(product_of(layer, name), cut.rank))
+    if cut.rank is not None:
+        numbered = list(enumerate(layers_of(model)))
+        products = {f"{number}.{name}": product_of(layer, name) for number, layer in numbered for name in PRODUCTS}
+        in_factors(layers_of(model), products, cut.rank)
     return model
 
 

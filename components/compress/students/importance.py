@@ -46,11 +46,11 @@ class Scales(Protocol):
 
 
 class NoScales:
-    """Scales on which all weighs alike, for networks that are only timed: of all the first parts are kept."""
+    """Scales for networks that are only timed: of each layer the first parts weigh the most."""
 
     def importance(self, model: nn.Module, readers: Sequence[Reader]) -> list[Tensor]:
         del model
-        return [torch.zeros(reader.num_units) for reader in readers]
+        return [-torch.arange(float(reader.num_units)) for reader in readers]
 
     def distance(self, model: nn.Module) -> float:
         del model

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from components.compress.students.cutting import Cut
@@ -34,6 +33,7 @@ from components.params import Distillation, Shape
 from components.plumbing.artifacts import fault_of_recorded, files_of, read_json, sha256_of, write_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
+from components.training.checkpoint import write_tensors
 from components.training.objective import Data
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def make_student(
         stage=STAGE, title=f"student {shape.name}", checkpoints=place / "training",
     )  # fmt: skip
     student = fit(work, tracker=tracker).model
-    save_file(tensors_of(student), place / WEIGHTS)
+    write_tensors(place / WEIGHTS, tensors_of(student))
     write_json(place / FINISHED, {name: sha256_of(place / name) for name in (CUT, WEIGHTS)})
     shutil.rmtree(place / "training", ignore_errors=True)
     return student.float().eval()

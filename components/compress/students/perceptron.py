@@ -33,9 +33,9 @@ def carved(model: nn.Module, cut: Cut) -> nn.Module:
         elif isinstance(part, nn.BatchNorm1d) and own is not None:
             model.hidden[place] = narrowed_norm(part, own)
     model.head = narrowed(model.head, inputs=own)
-    for place, part in enumerate(model.hidden):
-        if isinstance(part, nn.Linear) and cut.rank is not None:
-            model.hidden[place] = in_factors(part, cut.rank)
+    if cut.rank is not None:
+        products = {str(place): part for place, part in enumerate(model.hidden) if isinstance(part, nn.Linear)}
+        in_factors(model.hidden, products, cut.rank)
     return model
 
 

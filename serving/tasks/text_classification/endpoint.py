@@ -4,6 +4,7 @@ Each text is a row of the backlog, which turns a request away with 503 when its 
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ PACKAGES = ("tokenizers",)
 EXPLAIN = "/explain"
 WARM_UP = "Café: a first text, so that no user waits for what is made once."
 CHARACTERS_PER_TOKEN = 4  # of English; only how rows compare counts
+HALF = re.compile("[\ud800-\udfff]")
 TAKEN_AT_ONCE = 2  # batches of the model, in which rows find others of their length
 
 
@@ -170,7 +172,7 @@ def fault_of(text: Any, name: str, limits: Limits) -> Refused | None:
         return Refused(400, f"{name} is {json.dumps(text)[:40]}; every text must be a string")
     if len(text) > limits.max_text_length:
         return Refused(400, f"{name} has {len(text)} characters; at most {limits.max_text_length} are taken")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if HALF.search(text):
         return Refused(400, f"{name} holds half of a surrogate pair, which is no character")
     return None
 

@@ -34,7 +34,7 @@ SETTINGS = "predictor.json"
 
 BATCH_SIZE = 8
 """The most rows of a call, where answers do not depend on it: more of them gain nothing on a CPU."""
-CALL_TOKENS = 8
+CALL_TOKENS = 12
 """The time that a call takes beside its tokens, as tokens: a row that needs more padding than that goes alone."""
 
 Ids = NDArray[np.int64]

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import BertConfig, DistilBertConfig, MPNetConfig, RobertaConfig
 
 from components.compress.students import encoder, perceptron
-from components.compress.students.cutting import chosen, factored, in_factors
+from components.compress.students.cutting import chosen, factored
 from components.compress.students.importance import NoScales, RowScales
 from components.models.encoder.network import EncoderClassifier, classifier_of
 from components.models.facts import Facts
@@ -127,14 +127,15 @@ def test_product_in_two_at_its_full_rank_is_the_product_and_else_the_nearest() -
     torch.testing.assert_close(lost, (torch.linalg.svdvals(product.weight)[3:] ** 2).sum())
 
 
-def test_products_stay_whole_where_two_take_as_many_weights() -> None:
-    product = nn.Linear(20, 12)
-    assert in_factors(product, 1.0) is product
-    _, thin = student(encoder, make_encoder(), texts(), rank=0.25)
-    _, same = student(encoder, make_encoder(), texts(), rank=1.0)
-    wide = encoder.layers_of(thin)[0].get_submodule(encoder.WIDE)
-    assert [tuple(part.weight.shape) for part in wide.children()] == [(8, 32), (64, 8)]
-    assert torch.equal(logits(same, texts()), logits(make_encoder(), texts()))
+def test_products_become_two_where_that_takes_fewer_weights() -> None:
+    _, thin = student(encoder, make_encoder(), texts(), rank=0.6)
+    layer = encoder.layers_of(thin)[0]
+    assert [tuple(part.weight.shape) for part in layer.get_submodule(encoder.WIDE).children()] == [(19, 32), (64, 19)]
+    assert isinstance(layer.get_submodule(encoder.MIXED), nn.Linear)
+    _, thin = student(perceptron, make_perceptron(), arrays(), rank=0.5)
+    assert [tuple(part.weight.shape) for part in thin.hidden[0]] == [(10, 20), (64, 10)]
+    with pytest.raises(InputError, match=r"at a rank of 0\.9 two products take as many weights as one"):
+        student(encoder, make_encoder(), texts(), rank=0.9)
 
 
 def test_descendants_of_bert_are_cut_and_others_refused_in_one_line() -> None:

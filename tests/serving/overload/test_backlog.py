@@ -221,10 +221,10 @@ def test_rows_that_take_long_are_computed_one_by_one() -> None:
     backlog, model = started(threads=1, max_latency_ms=1000, batch_size=8)
 
     async def ask() -> None:
-        await asyncio.gather(taken(backlog, [40]), taken(backlog, [41]), taken(backlog, [42]))
+        await asyncio.gather(taken(backlog, [60]), taken(backlog, [61]), taken(backlog, [62]))
 
     run(ask)
-    assert model.calls == [[40], [41], [42]]
+    assert model.calls == [[60], [61], [62]]
 
 
 def test_error_of_a_row_is_that_of_its_request_alone_among_those_computed_together() -> None:

@@ -33,7 +33,8 @@ MODEL: dict[str, Any] = {
         "evaluate": {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "baseline_accuracy": 0.7},
         "compress": {
             "agreement": 0.99, "float_quality": 0.9, "judged": "the 60 rows of the test split",
-            "candidate": "int8", "method": "int8", "metric": "accuracy", "quality": 0.89, "size_bytes": 1000, "size_ratio": 0.25, "sparsity": 0.0,
+            "candidate": "int8", "method": "int8", "metric": "accuracy", "quality": 0.89, "size_bytes": 1000,
+            "size_ratio": 0.25, "sparsity": 0.0,
             "unit": "rows",
         },
     },

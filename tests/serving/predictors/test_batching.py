@@ -31,5 +31,28 @@ def test_one_part_is_computed_where_it_is_asked() -> None:
     def where(_: int) -> int:
         return threading.get_ident()
 
-    assert list(Workers(2).map(where, [1])) == [threading.get_ident()]
-    assert threading.get_ident() not in list(Workers(2).map(where, [1, 2]))
+    assert Workers(2).map(where, [1]) == [threading.get_ident()]
+
+
+def test_parts_are_computed_on_all_threads_and_come_back_in_their_order() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def wait(part: int) -> tuple[int, int]:
+        if part < 2:
+            both.wait()
+        return part, threading.get_ident()
+
+    found = Workers(2).map(wait, range(20))
+    assert [part for part, _ in found] == list(range(20))
+    assert len({thread for _, thread in found}) == 2
+
+
+@pytest.mark.parametrize("bad", range(4))
+def test_error_of_a_part_is_raised(bad: int) -> None:
+    def fail(part: int) -> int:
+        if part == bad:
+            raise ValueError(f"part {part}")
+        return part
+
+    with pytest.raises(ValueError, match=f"part {bad}"):
+        Workers(2).map(fail, range(4))
