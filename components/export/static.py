@@ -40,11 +40,15 @@ def quantize_static(model: onnx.ModelProto, path: Path, *, feeds: Sequence[Feeds
     `smoothing` is the strength of SmoothQuant, from 0 (all stays with the rows) to 1 (all goes into the weights), which
     is taken where it lessens the error; None leaves it out.
     """
+    products = products_of(model.graph)
+    weights = Weights(Rewriting(model), products)
     groups: dict[str, list[Product]] = {}
-    for product in products_of(model.graph).found.values():
+    for product in products.found.values():
         groups.setdefault(product.rows, []).append(product)
+    tied = {product.rows for product in products.found.values() if weights.same_table(product.matrix)}
     sampled = sample_rows(model, feeds, groups)
-    fits = {name: fit(sampled[name], groups[name], smoothing) for name in groups}
+    # A weight that is a table of embeddings, too, is held once, so it cannot take factors.
+    fits = {name: fit(sampled[name], groups[name], None if name in tied else smoothing) for name in groups}
     onnx.save(rewritten(model, lambda rewriting, weights: FixedRows(rewriting, weights, fits)), path)
 
 
