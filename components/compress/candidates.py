@@ -3,14 +3,18 @@
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
+from torch import nn
 
 from components.compress.choice import Candidate, Drop
+from components.compress.measure import measure_rates, torch_threads
 from components.compress.methods import METHODS
 from components.compress.search import ShapesToTry
 from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
@@ -27,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 TRAINED = "as trained"
 """The network of a candidate that is no student."""
+LATENCY_ERROR = 0.1
+"""By how much a student may be faster than the table of latencies tells, as a share."""
+MAX_KEPT = 16
+"""The most students that outlive a run: those that were asked for last."""
 
 
 @dataclass
@@ -58,7 +66,8 @@ class Workshop:
         return self.made
 
     def make_students(self, students: Students) -> None:
-        shapes = ShapesToTry(students)
+        may_reach = self.fast_enough() if students.search is not None else None
+        shapes = ShapesToTry(students, may_reach=may_reach)
         for number, shape in enumerate(shapes, start=1):
             logger.info("student %d of at most %d: %s", number, len(shapes), shape.name)
             started = time.monotonic()
@@ -72,6 +81,47 @@ class Workshop:
                 "student %d, %s: %s %.4f, %.1f MB in %s", number, shape.name, self.trial.metric, first.quality,
                 first.size_bytes / 1e6, first.method,
             )  # fmt: skip
+        for old in sorted(self.kept.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MAX_KEPT]:
+            shutil.rmtree(old)
+
+    def fast_enough(self) -> Callable[[Shape], bool] | None:
+        """Return whether a student of a shape may keep the recipe's limits of speed, told before it is trained; None
+        where the whole network keeps them already.
+
+        Networks that are cut and not trained are timed in the recipe's first way of holding numbers.
+        """
+        needed = self.needed_speedup()
+        if needed <= 1:
+            return None
+        from components.compress.students.latency import measure_latencies
+
+        with torch_threads(1):
+            table = measure_latencies(
+                self.inputs.model, make_runner=self.untrained, items=self.trial.items, work=self.trial.work
+            )
+        logger.info("to be fast enough, a student must be %.2f times as fast as the whole network", needed)
+        return lambda shape: table.speedup(shape) * (1 + LATENCY_ERROR) >= needed
+
+    def needed_speedup(self) -> float:
+        """Return how many times as fast as the first candidate of the trained network a student must be."""
+        trial, gate, threads = self.trial, self.params.gate, self.params.threads
+        wanted: dict[str, tuple[Any, float]] = {"one by one": (trial.float_runner(threads=threads), gate.min_speedup)}
+        batched = trial.batched_runner(threads=threads)
+        if batched is not None and gate.min_batched_speedup is not None:
+            wanted["in batches"] = batched, gate.min_batched_speedup
+        runners = {"whole": self.made[0].runner, **{name: runner for name, (runner, _) in wanted.items()}}
+        with torch_threads(1):
+            rates = measure_rates(runners, trial.items, trial.work)
+        return max(
+            limit / float(np.median(np.divide(rates["whole"], rates[name]))) for name, (_, limit) in wanted.items()
+        )
+
+    def untrained(self, model: nn.Module) -> Any:
+        """Return the runner of a network in the recipe's first way of holding numbers."""
+        folder = Path(mkdtemp(dir=self.scratch))
+        shutil.copytree(self.made[0].folder, folder, dirs_exist_ok=True)
+        self.write(self.trial.export(model), self.params.candidates[0], folder)
+        return self.trial.load(folder, threads=self.params.threads)
 
     def train(self, shape: Shape, students: Students) -> Mapping[str, onnx.ModelProto] | None:
         """Return a trained student as graphs; None where its training failed, which the search goes on without."""
@@ -100,14 +150,17 @@ class Workshop:
                 bar.update(len(self.made), {self.trial.metric: one.quality})
         return self.made[before:]
 
+    def write(self, graphs: Mapping[str, onnx.ModelProto], wanted: Any, folder: Path) -> None:
+        for name, graph in graphs.items():
+            METHODS[wanted.method](graph, wanted, folder / name, self.trial.feeds)
+
     def make_one(self, graphs: Mapping[str, onnx.ModelProto], wanted: Any, *, network: str) -> Candidate:
         """Write a candidate's folder, and judge it as it would be served."""
         folder, trial = self.scratch / str(len(self.made)), self.trial
         shutil.copytree(self.inputs.predictor, folder)
         if (fitted := self.inputs.float_results / CALIBRATION).is_file():
             shutil.copy(fitted, folder)
-        for name, graph in graphs.items():
-            METHODS[wanted.method](graph, wanted, folder / name, trial.feeds)
+        self.write(graphs, wanted, folder)
         batch_size = trial.settle_batches(folder)
         runner = trial.load(folder, threads=self.params.threads)
         quality = trial.quality(runner)

@@ -8,7 +8,7 @@ budget in time ends the search depends on it.
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -25,8 +25,9 @@ SETTINGS = ("layers", "feed_forward", "heads", "rank")
 class ShapesToTry:
     """The shapes in their order, one at a time: each is to be told before the next is asked for."""
 
-    def __init__(self, students: Students) -> None:
-        self.students, self.search = students, students.search
+    def __init__(self, students: Students, *, may_reach: Callable[[Shape], bool] | None = None) -> None:
+        """`may_reach` tells whether a shape may keep the limits of speed: one that cannot is not drawn."""
+        self.students, self.search, self.may_reach = students, students.search, may_reach
         self.told: list[tuple[Shape, tuple[float, float]]] = []
         self.started = time.monotonic()
         self.longest_s = 0.0
@@ -46,7 +47,7 @@ class ShapesToTry:
                 return
             shape = self.draw(self.search, number)
             if shape is None:
-                logger.info("every shape of the search was tried")
+                logger.info("no further shape of the search is left, or fast enough")
                 return
             yield shape
 
@@ -61,7 +62,7 @@ class ShapesToTry:
         return search.minutes is not None and spent_s + self.longest_s > 60 * search.minutes
 
     def draw(self, search: ShapeSearch, number: int) -> Shape | None:
-        """Return a shape that was not tried yet; None where there is none, or where none was found in MAX_DRAWS."""
+        """Return a shape that was not tried yet and may be fast enough; None where MAX_DRAWS found none."""
         space: dict[str, BaseDistribution] = {}
         for name in SETTINGS:
             if values := values_of(search, name):
@@ -72,7 +73,7 @@ class ShapesToTry:
             study = self.study(search, space, seed=search.seed + number)
             for _ in range(MAX_DRAWS):
                 shape = shape_of(study.ask(space).params)
-                if shape not in tried:
+                if shape not in tried and (self.may_reach is None or self.may_reach(shape)):
                     return shape
         return None
 

@@ -44,7 +44,13 @@ def test_it_ends_where_every_shape_was_tried(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO):
         found = searched(ShapesToTry(students(search={"seed": 0, "trials": 9, "layers": [1, 2]})))
     assert sorted(shape.layers or 0 for shape in found) == [1, 2]
-    assert "every shape of the search was tried" in caplog.messages
+    assert "no further shape of the search is left, or fast enough" in caplog.messages
+
+
+def test_a_shape_that_cannot_be_fast_enough_is_not_drawn() -> None:
+    found = searched(ShapesToTry(students(search=SEARCH), may_reach=lambda shape: shape.layers != 3))
+    assert len(found) == 6
+    assert {shape.layers for shape in found} == {1, 2}
 
 
 def test_no_student_is_begun_that_would_end_after_the_budget_of_time(caplog: pytest.LogCaptureFixture) -> None:
