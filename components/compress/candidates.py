@@ -81,6 +81,7 @@ class Workshop:
                 "student %d, %s: %s %.4f, %.1f MB in %s", number, shape.name, self.trial.metric, first.quality,
                 first.size_bytes / 1e6, first.method,
             )  # fmt: skip
+        self.kept.mkdir(parents=True, exist_ok=True)
         for old in sorted(self.kept.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MAX_KEPT]:
             shutil.rmtree(old)
 

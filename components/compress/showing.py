@@ -113,7 +113,7 @@ def page_of(
     for number, one in enumerate(candidates, start=1):
         speed = speeds[one.name]
         rows.append([
-            str(number), one.network, f"{one.method} {one.sparsity:g}" if one.sparsity else one.method,
+            str(number), one.network, one.name.removesuffix(f", {one.network}"),
             f"{one.quality:.4f}", told(one), *rates(speed), f"{one.size_bytes / 1e6:.3g}", f"{one.size_ratio:.3f}",
             str(one.batch_size), "chosen" if one is chosen else missed[one.name],
         ])  # fmt: skip

@@ -1,3 +1,4 @@
+import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -257,7 +258,7 @@ def test_the_smallest_of_the_students_is_served_and_a_run_again_trains_none(proj
     assert report["lost_low"] <= report["lost"] <= report["lost_high"]
     trained = {path: path.stat().st_mtime_ns for path in (project / "checkpoints").rglob("*.safetensors")}
     assert len(trained) >= 2
-    edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.02, "max_size_ratio": 10.0})
+    edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.02, "max_size_ratio": 9.0})
     again = run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert again == report
@@ -287,3 +288,14 @@ def test_of_several_that_miss_the_limits_the_nearest_is_named() -> None:
     near, far = candidate("near", drop=0.012), candidate("far", drop=0.2)
     with pytest.raises(CompressionError, match=r"none of 2 candidates is within compress.gate; the nearest is near: "):
         choose([far, near], {"near": FAST, "far": FAST}, GATE, **JUDGED)
+
+
+def test_students_that_cannot_be_fast_enough_are_not_trained(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit(project, "tiny.compress.students", {
+        "distillation": DISTILLATION, "search": {"seed": 0, "trials": 2, "layers": [1, 2]},
+    })  # fmt: skip
+    edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 1.0e6, "max_size_ratio": 10.0})
+    with caplog.at_level(logging.INFO), pytest.raises(CompressionError, match="the nearest is"):
+        run_stage(project, "tiny", "compress", tracker=NullTracker())
+    assert "no further shape of the search is left, or fast enough" in caplog.messages
+    assert not list((project / "checkpoints").rglob("*.safetensors"))
