@@ -91,26 +91,19 @@ def load(folder: Path) -> nn.Module:
     Raise ArtifactError where its settings are missing, where the weights are not those of its family.json, or where one
     of their values is not finite.
     """
-    with torch.random.fork_rng(devices=[]):
-        model = shaped(folder)
-    fill(written(model), folder / WEIGHTS)
-    return model.float().eval()
-
-
-def shaped(folder: Path) -> nn.Module:
-    """Make a network of the shapes of the one that `save` wrote, with weights drawn from torch's current random state.
-
-    Raise ArtifactError where its settings are missing.
-    """
     found: dict[str, Any] = read_json(folder / FAMILY)
     family = found["family"]
     network = network_of(family)
     facts = Facts(**found["facts"] | {"shape": tuple(found["facts"]["shape"])})
-    if found["settings"] is not None:
-        return network.build(FAMILIES[family].model_validate(found["settings"], strict=False), facts)
-    if network.from_config is None:
-        raise ArtifactError(f"{folder / FAMILY} has no settings, which a model of the family '{family}' needs")
-    return network.from_config(folder, facts)
+    with torch.random.fork_rng(devices=[]):
+        if found["settings"] is None:
+            if network.from_config is None:
+                raise ArtifactError(f"{folder / FAMILY} has no settings, which a model of the family '{family}' needs")
+            model = network.from_config(folder, facts)
+        else:
+            model = network.build(FAMILIES[family].model_validate(found["settings"], strict=False), facts)
+    fill(written(model), folder / WEIGHTS)
+    return model.float().eval()
 
 
 def fill(model: nn.Module, path: Path) -> None:

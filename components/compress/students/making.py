@@ -27,7 +27,7 @@ from components.compress.students.cutting import Cut
 from components.compress.students.importance import RowScales, Scales
 from components.fitting import Training, fit
 from components.models.facts import Facts, read_facts
-from components.models.storage import FAMILY, WEIGHTS, fill, load, shaped, tensors_of
+from components.models.storage import FAMILY, WEIGHTS, fill, load, tensors_of
 from components.objectives.classification import of_arrays, of_texts
 from components.objectives.distillation import STAGE, Pair
 from components.params import Distillation, Shape
@@ -95,9 +95,7 @@ def make_student(
     cut = known_cut(place, shape, carving, distillation, facts, teacher=teacher, data=data)
     work = Training(
         distillation, facts, data,
-        network=partial(pair, carving, cut, distillation, teacher=teacher, make=shaped),
-        first=partial(pair, carving, cut, distillation, teacher=teacher, make=load),
-        stage=STAGE, title=f"student {shape.name}", checkpoints=place / "training",
+        network=partial(pair, carving, cut, distillation, teacher=teacher), stage=STAGE, title=f"student {shape.name}", checkpoints=place / "training",
     )  # fmt: skip
     student = fit(work, tracker=tracker).model
     write_tensors(place / WEIGHTS, tensors_of(student))
@@ -168,11 +166,9 @@ def weighed_rows(params: Distillation, facts: Facts, data: Data) -> list[Any]:
     return found
 
 
-def pair(
-    carving: Carving, cut: Cut, distillation: Distillation, *, teacher: Path, make: Callable[[Path], nn.Module]
-) -> Pair:
+def pair(carving: Carving, cut: Cut, distillation: Distillation, *, teacher: Path) -> Pair:
     """Return the student that is to be trained, with its teacher."""
-    student = carving.carved(make(teacher), cut)
+    student = carving.carved(load(teacher), cut)
     for parameter in student.parameters():
         parameter.requires_grad_(True)
     carving.freeze(student, distillation.freeze)
@@ -181,4 +177,4 @@ def pair(
         raise InputError(f"{STAGE}.dropout: the network drops nothing out anywhere; set it to 0")
     for part in dropouts:
         part.p = distillation.dropout
-    return Pair(student, make(teacher), kept=cut.layers)
+    return Pair(student, load(teacher), kept=cut.layers)
