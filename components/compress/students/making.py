@@ -49,6 +49,8 @@ WEIGHED_TOGETHER = 64
 class Carving:
     """The functions that cut the networks of a family."""
 
+    shaped: Callable[[Path, Facts], nn.Module]
+    """A function of a model's folder and the facts that makes a network of its shapes, with random weights."""
     cut_of: Callable[[Shape, nn.Module, Scales], Cut]
     carved: Callable[[nn.Module, Cut], nn.Module]
     freeze: Callable[[nn.Module, tuple[str, ...]], None]
@@ -58,16 +60,19 @@ class Carving:
 
 def _encoder() -> Carving:
     from components.compress.students import encoder
+    from components.models.encoder.network import from_config
 
     freeze = partial(encoder.restrict, setting=f"{STAGE}.freeze")
-    return Carving(encoder.cut_of, encoder.carved, freeze, encoder.num_layers, has_heads=True)
+    return Carving(from_config, encoder.cut_of, encoder.carved, freeze, encoder.num_layers, has_heads=True)
 
 
 def _mlp() -> Carving:
     from components.compress.students import perceptron
 
     freeze = partial(perceptron.restrict, setting=f"{STAGE}.freeze")
-    return Carving(perceptron.cut_of, perceptron.carved, freeze, perceptron.num_layers, has_heads=False)
+    return Carving(
+        perceptron.shaped, perceptron.cut_of, perceptron.carved, freeze, perceptron.num_layers, has_heads=False
+    )
 
 
 CARVINGS: dict[str, Callable[[], Carving]] = {"encoder": _encoder, "mlp": _mlp}
@@ -95,7 +100,9 @@ def make_student(
     cut = known_cut(place, shape, carving, distillation, facts, teacher=teacher, data=data)
     work = Training(
         distillation, facts, data,
-        network=partial(pair, carving, cut, distillation, teacher=teacher), stage=STAGE, title=f"student {shape.name}", checkpoints=place / "training",
+        network=lambda: pair(carving, cut, distillation, make=lambda: carving.shaped(teacher, facts)),
+        first=lambda: pair(carving, cut, distillation, make=lambda: load(teacher)),
+        stage=STAGE, title=f"student {shape.name}", checkpoints=place / "training",
     )  # fmt: skip
     student = fit(work, tracker=tracker).model
     write_tensors(place / WEIGHTS, tensors_of(student))
@@ -166,9 +173,9 @@ def weighed_rows(params: Distillation, facts: Facts, data: Data) -> list[Any]:
     return found
 
 
-def pair(carving: Carving, cut: Cut, distillation: Distillation, *, teacher: Path) -> Pair:
+def pair(carving: Carving, cut: Cut, distillation: Distillation, *, make: Callable[[], nn.Module]) -> Pair:
     """Return the student that is to be trained, with its teacher."""
-    student = carving.carved(load(teacher), cut)
+    student = carving.carved(make(), cut)
     for parameter in student.parameters():
         parameter.requires_grad_(True)
     carving.freeze(student, distillation.freeze)
@@ -177,4 +184,4 @@ def pair(carving: Carving, cut: Cut, distillation: Distillation, *, teacher: Pat
         raise InputError(f"{STAGE}.dropout: the network drops nothing out anywhere; set it to 0")
     for part in dropouts:
         part.p = distillation.dropout
-    return Pair(student, load(teacher), kept=cut.layers)
+    return Pair(student, make(), kept=cut.layers)

@@ -1,12 +1,23 @@
 """A student of a multi-layer perceptron: its hidden layers, with fewer units."""
 
+from pathlib import Path
+
 from torch import nn
 
 from components.compress.students.cutting import Cut, chosen, in_factors, narrowed
 from components.compress.students.importance import Reader, Scales
-from components.models.mlp.network import Perceptron
+from components.models.facts import Facts
+from components.models.mlp.network import Perceptron, build
+from components.models.storage import FAMILY
 from components.params import Shape
+from components.params.families.mlp import MlpSettings
+from components.plumbing.artifacts import read_json
 from components.plumbing.errors import InputError
+
+
+def shaped(folder: Path, facts: Facts) -> Perceptron:
+    """Make a perceptron of the shapes of the one in a folder, with random weights."""
+    return build(MlpSettings.model_validate(read_json(folder / FAMILY)["settings"], strict=False), facts)
 
 
 def cut_of(shape: Shape, model: nn.Module, scales: Scales) -> Cut:
