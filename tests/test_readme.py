@@ -74,7 +74,7 @@ def test_figures_of_the_readme_are_those_of_the_reports() -> None:
             continue  # not what the committed figures are of
         told = recipe_summary(ROOT, name, raw)
         evaluated, compressed = (json.loads((ROOT / path).read_text(encoding="utf-8")) for path in reports[:2])
-        model, served = rows[name]["on the test split"], rows[name]["served as int8"]
+        model, served = rows[name]["on the test split"], rows[name]["served"]
         assert told["on_test"] in model, f"{name}: the README says '{model}', the report {told['on_test']}"
         shown = {
             row[0]: row for row in task_of(raw["task"]).summary().table(evaluated, raw["evaluate"].get("order"))[1]

@@ -37,7 +37,8 @@ def settle_batches(folder: Path, rows: Sequence[Any], *, load: Callable[[Path, i
 
     `load` returns the predictor of a folder that takes at most so many rows a call.
     """
-    tried = spread(sorted(rows, key=len), NUM_ROWS)
+    tried = spread(sorted(rows, key=len), max(NUM_ROWS, 2 * most))
+    most = min(most, len(tried))
     batch_size = most if is_steady(load(folder, 1), load(folder, most), tried, most=most) else 1
     write_json(folder / BATCHING, {"batch_size": batch_size})
     return batch_size

@@ -19,7 +19,7 @@ from components.compress.methods import METHODS
 from components.compress.search import ShapesToTry
 from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
 from components.params import Compress, Pruned, Shape, Students
-from components.plumbing.errors import TrainingError
+from components.plumbing.errors import InputError, TrainingError
 from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
 from serving.predictors.calibration import CALIBRATION
@@ -52,6 +52,8 @@ class Workshop:
     """The folder of the students, which outlives the run."""
     tracker: Tracker
     made: list[Candidate] = field(default_factory=list[Candidate])
+    num_failed: int = 0
+    """The number of students of which none came, as their training failed or did not fit into memory."""
 
     def make_all(self) -> list[Candidate]:
         """Make every candidate of the recipe, in its order: those of the trained network, then those of each student.
@@ -66,6 +68,10 @@ class Workshop:
         return self.made
 
     def make_students(self, students: Students) -> None:
+        if students.search is not None:
+            from components.compress.students import check_space
+
+            check_space(students.search, teacher=self.inputs.model)
         may_reach = self.fast_enough() if students.search is not None else None
         shapes = ShapesToTry(students, may_reach=may_reach)
         for number, shape in enumerate(shapes, start=1):
@@ -82,8 +88,10 @@ class Workshop:
                 first.size_bytes / 1e6, first.method,
             )  # fmt: skip
         self.kept.mkdir(parents=True, exist_ok=True)
-        for old in sorted(self.kept.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MAX_KEPT]:
-            shutil.rmtree(old)
+        for old in sorted(self.kept.iterdir(), key=lambda folder: folder.stat().st_mtime)[
+            : -max(MAX_KEPT, len(shapes))
+        ]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def fast_enough(self) -> Callable[[Shape], bool] | None:
         """Return whether a student of a shape may keep the recipe's limits of speed, told before it is trained; None
@@ -94,14 +102,15 @@ class Workshop:
         needed = self.needed_speedup()
         if needed <= 1:
             return None
-        from components.compress.students.latency import measure_latencies
+        from components.compress.students.latency import time_shapes
 
         with torch_threads(1):
-            table = measure_latencies(
+            table = time_shapes(
                 self.inputs.model, make_runner=self.untrained, items=self.trial.items, work=self.trial.work
             )
         logger.info("to be fast enough, a student must be %.2f times as fast as the whole network", needed)
-        return lambda shape: table.speedup(shape) * (1 + LATENCY_ERROR) >= needed
+        # The table leaves a low rank out of account.
+        return lambda shape: shape.rank is not None or table.speedup(shape) * (1 + LATENCY_ERROR) >= needed
 
     def needed_speedup(self) -> float:
         """Return how many times as fast as the first candidate of the trained network a student must be."""
@@ -136,8 +145,11 @@ class Workshop:
                 shape, students.distillation, teacher=given.model, data=data, checkpoints=self.kept,
                 tracker=self.tracker,
             )  # fmt: skip
-        except TrainingError as error:
+        except (TrainingError, InputError) as error:
+            if shape in students.shapes and isinstance(error, InputError):
+                raise
             logger.warning("the student %s is left out: %s", shape.name, error)
+            self.num_failed += 1
             return None
         return self.trial.export(model)
 

@@ -10,7 +10,7 @@ from components.plumbing.plots import BASELINE, INK, MAJORITY, MODEL
 
 AREA, LEAST_AREA = 420.0, 30.0
 """The areas of the largest point and of the smallest that is drawn, in square points."""
-MAX_NAMED = 10
+MAX_NUMBERED = 10
 """More points than this are not numbered."""
 
 
@@ -54,7 +54,7 @@ def draw_tradeoff(points: Sequence[Point], *, metric: str, unit: str, floor: tup
         axes.scatter(across, upright, s=areas, label=label, zorder=3, **look)
         ends = [[p.quality - p.low for p in some], [p.high - p.quality for p in some]]
         axes.errorbar(across, upright, yerr=ends, fmt="none", ecolor=MAJORITY, elinewidth=1, zorder=2)
-    for point in rest if len(rest) <= MAX_NAMED else [p for p in rest if p.is_on_front or p.is_chosen]:
+    for point in rest if len(rest) <= MAX_NUMBERED else [p for p in rest if p.is_on_front or p.is_chosen]:
         axes.annotate(str(point.number), (point.units_per_s, point.quality), xytext=(9, 7),
                       textcoords="offset points", fontsize=9, color=INK, zorder=5)  # fmt: skip
     value, words = floor

@@ -47,7 +47,7 @@ class ShapesToTry:
                 return
             shape = self.draw(self.search, number)
             if shape is None:
-                logger.info("no further shape of the search is left, or fast enough")
+                logger.info("the search finds no further shape that is new and may be fast enough")
                 return
             yield shape
 
@@ -86,7 +86,8 @@ class ShapesToTry:
         )
         for shape, values in self.told:
             params = {name: getattr(shape, name) for name in space}
-            if all(value in values_of(search, name) for name, value in params.items()):
+            is_inside = search.layers is not None or shape.layers is None
+            if is_inside and all(value in values_of(search, name) for name, value in params.items()):
                 study.add_trial(optuna.trial.create_trial(params=params, distributions=space, values=list(values)))
         return study
 

@@ -76,7 +76,7 @@ def drawing_of(
     reference = FLOAT_BATCHED if FLOAT_BATCHED in speeds else FLOAT
     points = [Point(0, speeds[reference].units_per_s, value, value, value, trial.float_size_bytes, True, False, False)]
     for number, one in enumerate(candidates, start=1):
-        low, high = interval_of(one)
+        low, high = interval_of(one, is_error=worst > value)
         points.append(Point(
             number, speeds[one.name].units_per_s, one.quality, low, high, one.size_bytes, not missed[one.name],
             one in front, one is chosen,
@@ -89,12 +89,16 @@ def drawing_of(
     )  # fmt: skip
 
 
-def interval_of(one: Candidate) -> tuple[float, float]:
-    """Return the quality at both ends of the interval of the loss; the quality itself where there is no interval."""
+def interval_of(one: Candidate, *, is_error: bool) -> tuple[float, float]:
+    """Return the quality at both ends of the interval of the loss; the quality itself where there is no interval.
+
+    `is_error` says that a lower quality is the better one, as of bits per byte.
+    """
     if one.drop_ends is None:
         return one.quality, one.quality
-    off = [abs(end - one.drop) for end in one.drop_ends]
-    return one.quality - off[0], one.quality + off[1]
+    low, high = (end - one.drop for end in one.drop_ends)
+    ends = (one.quality + low, one.quality + high) if is_error else (one.quality - high, one.quality - low)
+    return min(ends[0], one.quality), max(ends[1], one.quality)
 
 
 def page_of(

@@ -28,6 +28,7 @@ from components.compress.trial import DIGITS, CompressionTrial, FloatFigures, Te
 from components.evaluate.figures import shortened
 from components.params import Compress
 from components.plumbing.artifacts import METRICS, WHERE_KNOWN, artifact, kept, observations, write_json
+from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
 
 GOLDEN = "golden.json"
@@ -64,6 +65,8 @@ class Report:
     """The share of the linear layers' weights that were set to zero."""
     num_candidates: int
     num_students: int
+    num_students_failed: int
+    """The number of further students of which none came, as their training failed or did not fit into memory."""
     batch_size: int
     """The number of rows that the service computes at once; the answers are the same in any batch."""
     num_validation: int
@@ -121,6 +124,11 @@ def run(
     trial = make_trial(inputs)
     judged = trial.judge_float()
     reference, batched = trial.float_runner(threads=params.threads), trial.batched_runner(threads=params.threads)
+    if batched is None and params.gate.min_batched_speedup is not None:
+        raise InputError(
+            "compress.gate.min_batched_speedup is for classifiers: what this task serves is not what torch does in "
+            "batches; leave it out"
+        )
     with TemporaryDirectory(prefix="modelyard-compress-") as scratch:
         workshop = Workshop(params, trial, inputs, judged.quality, drop, Path(scratch), outputs.students, tracker)
         candidates = workshop.make_all()
@@ -146,7 +154,7 @@ def run(
         tested = trial.test(best.runner)
     log_chosen(tracker, trial.unit, speeds, best.name, judged)
     write_results(outputs.results, tested)
-    report = summarise(best, candidates, trial, judged, tested, drop=drop)
+    report = summarise(best, candidates, trial, judged, tested, drop=drop, num_failed=workshop.num_failed)
     write_json(outputs.metrics, report.headline())
     return report
 
@@ -167,7 +175,7 @@ def write_results(folder: Path, tested: Tested) -> None:
 
 def summarise(
     best: Candidate, candidates: Sequence[Candidate], trial: CompressionTrial[Any], judged: FloatFigures,
-    tested: Tested, *, drop: Drop,
+    tested: Tested, *, drop: Drop, num_failed: int,
 ) -> Report:  # fmt: skip
     """Return the report on the chosen model, with the float model's figures on the same items."""
     difference, ends = lost(tested.float_quality, tested.quality, drop=drop)
@@ -178,6 +186,7 @@ def summarise(
         sparsity=best.sparsity,
         num_candidates=len(candidates),
         num_students=len({one.network for one in candidates}) - 1,
+        num_students_failed=num_failed,
         batch_size=best.batch_size,
         num_validation=trial.num_validation,
         num_test=tested.num_test,

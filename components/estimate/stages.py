@@ -71,13 +71,20 @@ def stage_seconds(
     elif recipe.task == "text_generation":
         for stage, seconds in DOCUMENTS_S.items():
             found[stage] += seconds
-    num_candidates = len(recipe.compress.candidates)
+    num_candidates = len(recipe.compress.candidates) * (1 + num_students(recipe.compress.students))
     found["compress"] += FORWARDS_OF_A_CANDIDATE * num_candidates * forward_s * counts.num_validation
     if recipe.compress.students is not None:
         found["compress"] += students_s(
             recipe.compress.students, forward_s * (counts.num_train + counts.num_unlabelled)
         )
     return found
+
+
+def num_students(students: Students | None) -> int:
+    """Return the most students that there may be."""
+    if students is None:
+        return 0
+    return len(students.shapes) + (students.search.trials if students.search else 0)
 
 
 def students_s(students: Students, epoch_s: float) -> float:

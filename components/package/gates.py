@@ -72,6 +72,10 @@ def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], 
     yield gate("compress", worse, round(dropped, DIGITS), "at most", limits["max_drop"])
     yield gate("compress", "size_ratio", compressed["size_ratio"], "at most", limits["max_size_ratio"])
     yield gate("compress", "speedup", None, "at least", limits["min_speedup"])
+    if (least := limits.get("min_batched_speedup")) is not None:
+        yield gate("compress", "speedup beside batches", None, "at least", least)
+    if (most := limits.get("max_p99_ms")) is not None:
+        yield gate("compress", "p99 of single rows, ms", None, "at most", most)
 
 
 def batch_gates(compressed: Mapping[str, Any]) -> Generator[Gate]:

@@ -1,5 +1,6 @@
 """The section of compress, the stage that looks for the smallest and fastest model within the limits."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -48,11 +49,12 @@ class Int8Static(Section):
     """How much of the outliers in single channels of an activation is moved into the weight (SmoothQuant, Xiao et al.
     2023), from 0 (nothing) to 1; it is done where it lessens the error of a product. None leaves it out."""
     rows: Annotated[int, Field(ge=8)]
-    """The most rows (texts, arrays, latents, pieces of documents) by which the scales are found."""
+    """The most rows (texts, arrays, latents; of documents 32 are enough) by which the scales are found."""
 
     @property
     def name(self) -> str:
-        return self.method if self.smoothing is None else f"{self.method} {self.smoothing:g}"
+        smoothed = "" if self.smoothing is None else f" {self.smoothing:g}"
+        return f"{self.method}{smoothed} of {self.rows}"
 
 
 class Int4(Section):
@@ -103,6 +105,12 @@ class CompressionGate(Section):
     it is a limit of the machine that measures."""
 
 
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that is there twice; None where there is none."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
 class ShapeSearch(Section):
     """The search for shapes of students, of which each is trained: by Optuna's TPE sampler (Bergstra et al. 2011) over
     the loss of quality and the size."""
@@ -121,6 +129,15 @@ class ShapeSearch(Section):
     rank: Annotated[tuple[Part | None, ...], Field(min_length=1)] = (None,)
     """The shares of the full rank of the products, to choose among; None leaves them whole."""
 
+    @model_validator(mode="after")
+    def _is_a_choice(self) -> "ShapeSearch":
+        if not any(len(values or ()) > 1 for values in (self.layers, self.feed_forward, self.heads, self.rank)):
+            raise ValueError(
+                "the search has nothing to choose among: give layers, feed_forward, heads or rank several values, or "
+                "name the shape in shapes"
+            )
+        return self
+
 
 class Students(Section):
     """Smaller networks that learn from the trained one; every candidate is made of each of them, too."""
@@ -135,6 +152,8 @@ class Students(Section):
     def _has_some(self) -> "Students":
         if not self.shapes and self.search is None:
             raise ValueError("students has neither shapes nor a search, so there would be none; leave it out")
+        if twice := repeated(shape.name for shape in self.shapes):
+            raise ValueError(f"shapes has '{twice}' twice")
         return self
 
 
@@ -150,3 +169,9 @@ class Compress(Section):
     what is served."""
     num_latency_rows: Annotated[int, Field(ge=20)]
     """The number of single rows (prompts, samples) timed for p50 and p99."""
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Compress":
+        if twice := repeated(candidate.name for candidate in self.candidates):
+            raise ValueError(f"candidates has '{twice}' twice")
+        return self

@@ -28,7 +28,7 @@ class Shape(Section):
     def name(self) -> str:
         """A name of the shape, short enough for tables and plots (`4 layers, ff 0.5`)."""
         told = [
-            f"{self.layers} layers" if self.layers else "",
+            f"{self.layers} layer{'s' * (self.layers > 1)}" if self.layers else "",
             f"ff {self.feed_forward:g}" if self.feed_forward < 1 else "",
             f"heads {self.heads:g}" if self.heads < 1 else "",
             f"rank {self.rank:g}" if self.rank else "",
@@ -61,8 +61,8 @@ class AlterTexts(Section):
 class Distillation(Training):
     """The training of a student by its teacher (Hinton et al. 2015, Sanh et al. 2019, Jiao et al. 2020).
 
-    The rows are those of the training split and those without a label. `accuracy` and `f1_macro` of early stopping are
-    measured against the labels of the validation split, and `loss` is the cross-entropy there.
+    The rows are those of the training split, and of texts those without a label, too. `accuracy` and `f1_macro` of
+    early stopping are measured against the labels of the validation split, and `loss` is the cross-entropy there.
     """
 
     temperature: Annotated[float, Field(gt=0)]

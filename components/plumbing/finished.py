@@ -39,7 +39,8 @@ def drop_finished(root: Path, recipe: str) -> None:
         folder, stage = note.parent, note.parent.parent.name
         outs = dict(locked_outs(root, f"{stage}@{recipe}"))
         with suppress(ArtifactError, AttributeError):
-            if outs.get(Layout(root, recipe, stage).artifact / FILES) != read_json(note).get("files"):
+            made = read_json(note).get("files")
+            if made is None or outs.get(Layout(root, recipe, stage).artifact / FILES) != made:
                 continue
             if all_cached(root, outs.values()):
                 rmtree(folder, ignore_errors=True)

@@ -99,7 +99,7 @@ def test_every_method_takes_every_family(trial: Trial, graph: onnx.ModelProto, t
 
 def test_names_tell_candidates_apart() -> None:
     names = [parsed(candidate).name for candidate in CANDIDATES]
-    assert names == ["fp32", "fp16", "int8", "pruned_int8 0.3", "int8_static", "int8_static 0.5", "int4 16"]
+    assert names == ["fp32", "fp16", "int8", "pruned_int8 0.3", "int8_static of 16", "int8_static 0.5 of 16", "int4 16"]
 
 
 def test_smaller_numbers_take_fewer_bytes(tmp_path: Path, trained: Path) -> None:

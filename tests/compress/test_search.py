@@ -44,7 +44,7 @@ def test_it_ends_where_every_shape_was_tried(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO):
         found = searched(ShapesToTry(students(search={"seed": 0, "trials": 9, "layers": [1, 2]})))
     assert sorted(shape.layers or 0 for shape in found) == [1, 2]
-    assert "no further shape of the search is left, or fast enough" in caplog.messages
+    assert "the search finds no further shape that is new and may be fast enough" in caplog.messages
 
 
 def test_a_shape_that_cannot_be_fast_enough_is_not_drawn() -> None:

@@ -15,12 +15,14 @@ from components.__main__ import run_stage
 from components.compress.choice import Candidate, choose, front_of
 from components.compress.classification import Split, golden_numbers, quality_of_scores
 from components.compress.measure import Speed, measure_speeds
+from components.compress.showing import interval_of
 from components.compress.stage import Inputs
 from components.compress.trial import MAX_GOLDEN, CompressionTrial
 from components.evaluate.figures import GATE_METRIC, shortened
 from components.params import CompressionGate
 from components.plumbing.artifacts import Layout, files_of, read_json, write_json
-from components.plumbing.errors import ArtifactError, CompressionError, ParamsError
+from components.plumbing.errors import ArtifactError, CompressionError, InputError, ParamsError
+from components.plumbing.finished import drop_all_finished
 from components.recipes import parse_recipe
 from components.tasks import task_of
 from components.tracking.tracker import NullTracker
@@ -247,24 +249,25 @@ def test_the_smallest_of_the_students_is_served_and_a_run_again_trains_none(proj
     wanted = {
         "distillation": DISTILLATION,
         "shapes": [whole | {"feed_forward": 0.5}],
-        "search": {"seed": 0, "trials": 1, "layers": [1]},
+        "search": {"seed": 0, "trials": 1, "layers": [1], "heads": [1.0, 0.5]},
     }
     edit(project, "tiny.compress.students", wanted)
     edit(project, "tiny.compress.candidates", [{"method": "int8"}])
     edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.01, "max_size_ratio": 10.0})
     report = run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert (report["num_candidates"], report["num_students"]) == (3, 2)
-    assert report["network"] == "1 layers"
+    assert report["network"].startswith("1 layer")
     assert report["lost_low"] <= report["lost"] <= report["lost_high"]
     trained = {path: path.stat().st_mtime_ns for path in (project / "checkpoints").rglob("*.safetensors")}
     assert len(trained) >= 2
+    drop_all_finished(project)
     edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.02, "max_size_ratio": 9.0})
     again = run_stage(project, "tiny", "compress", tracker=NullTracker())
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert again == report
     page = (project / "observations/tiny/compress/candidates.html").read_text()
-    assert "int8, 1 layers" not in page
-    assert all(words in page for words in ("1 layers", "ff 0.5", "as trained", "chosen"))
+    assert "int8, 1 layer" not in page
+    assert all(words in page for words in ("1 layer", "ff 0.5", "as trained", "chosen"))
 
 
 def test_the_front_is_what_no_other_is_as_good_as_in_all() -> None:
@@ -297,5 +300,32 @@ def test_students_that_cannot_be_fast_enough_are_not_trained(project: Path, capl
     edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 1.0e6, "max_size_ratio": 10.0})
     with caplog.at_level(logging.INFO), pytest.raises(CompressionError, match="the nearest is"):
         run_stage(project, "tiny", "compress", tracker=NullTracker())
-    assert "no further shape of the search is left, or fast enough" in caplog.messages
+    assert "the search finds no further shape that is new and may be fast enough" in caplog.messages
     assert not list((project / "checkpoints").rglob("*.safetensors"))
+
+
+def test_a_student_that_cannot_be_made_is_counted_and_a_space_without_effect_refused(project: Path) -> None:
+    search = {"seed": 0, "trials": 4, "feed_forward": [0.25], "rank": [None, 1.0]}
+    edit(project, "tiny.compress.students", {"distillation": DISTILLATION, "search": search})
+    edit(project, "tiny.compress.candidates", [{"method": "int8"}])
+    edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.01, "max_size_ratio": 10.0})
+    report = run_stage(project, "tiny", "compress", tracker=NullTracker())
+    assert (report["num_students"], report["num_students_failed"]) == (1, 1)
+    edit(project, "tiny.compress.students.search", search | {"layers": [1, 99]})
+    with pytest.raises(InputError, match="99 layers"):
+        run_stage(project, "tiny", "compress", tracker=NullTracker())
+    for wrong, match in (
+        ({"students": {"distillation": DISTILLATION, "search": {"seed": 0, "trials": 4}}}, "nothing to choose among"),
+        ({"candidates": [{"method": "int8"}, {"method": "int8"}]}, "candidates has 'int8' twice"),
+    ):
+        for name, value in wrong.items():
+            edit(project, f"tiny.compress.{name}", value)
+        with pytest.raises(ParamsError, match=match):
+            run_stage(project, "tiny", "compress", tracker=NullTracker())
+        edit(project, "tiny.compress.students", None)
+
+
+def test_interval_of_a_quality_lies_on_the_side_of_its_loss() -> None:
+    one = candidate("int8", quality=0.85, drop=0.01, drop_ends=(-0.005, 0.03))
+    assert interval_of(one, is_error=False) == pytest.approx((0.83, 0.865))
+    assert interval_of(one, is_error=True) == pytest.approx((0.835, 0.87))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from torch import nn
 
 from components.compress.measure import NUM_WARM_UP, Work, measure_rates
@@ -47,7 +48,7 @@ class LatencyTable:
 WHOLE = Shape(layers=None, feed_forward=1.0, heads=1.0, rank=None)
 
 
-def measure_latencies(
+def time_shapes(
     teacher: Path, *, make_runner: Callable[[nn.Module], Any], items: Sequence[Any], work: Work
 ) -> LatencyTable:
     """Time networks cut out of the model in the folder `teacher`, in turns, and return the table.
@@ -84,7 +85,7 @@ def factors(shape: Shape, num_layers: int) -> NDArray[np.float64]:
 
 
 def fitted(measured: Mapping[Shape, float], num_layers: int) -> NDArray[np.float64]:
-    """Return the seconds of each part, (4,), that come nearest to what was measured; of several such the smallest."""
+    """Return the seconds of each part, (4,), none below 0, that come nearest to what was measured."""
     rates = np.array(list(measured.values()))
     rows = np.stack([factors(shape, num_layers) for shape in measured]) * rates[:, None]  # (shapes, 4)
-    return np.linalg.lstsq(rows, np.ones(len(rates)), rcond=None)[0].astype(np.float64)
+    return nnls(rows, np.ones(len(rates)))[0].astype(np.float64)

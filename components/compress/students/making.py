@@ -24,13 +24,13 @@ from typing import Any
 from torch import nn
 
 from components.compress.students.cutting import Cut
-from components.compress.students.importance import RowScales, Scales
+from components.compress.students.importance import NoScales, RowScales, Scales
 from components.fitting import Training, fit
 from components.models.facts import Facts, read_facts
 from components.models.storage import FAMILY, WEIGHTS, fill, load, tensors_of
 from components.objectives.classification import of_arrays, of_texts
 from components.objectives.distillation import STAGE, Pair
-from components.params import Distillation, Shape
+from components.params import Distillation, Shape, ShapeSearch
 from components.plumbing.artifacts import fault_of_recorded, files_of, read_json, sha256_of, write_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
@@ -39,7 +39,10 @@ from components.training.objective import Data
 
 logger = logging.getLogger(__name__)
 
-CUT, FINISHED = "cut.json", "finished.json"
+CUT, FINISHED = "cut.json", "student.json"
+COMPONENTS = Path(__file__).parents[2]
+CODE = ("compress/students/*.py", "objectives/classification.py", "objectives/distillation.py", "training/*.py")
+"""The files, below COMPONENTS, on which a student's weights hang."""
 ROWS_WEIGHED = 256
 """The least number of training rows by which layers, units and heads are weighed."""
 WEIGHED_TOGETHER = 64
@@ -93,6 +96,7 @@ def make_student(
         fault = fault_of_recorded(place, read_json(place / FINISHED))
         if fault is None:
             os.utime(place)  # asked for last
+            shutil.rmtree(place / "training", ignore_errors=True)
             return finished(place, carving, teacher=teacher)
         logger.warning("%s: the student '%s' is trained again", fault, shape.name)
         shutil.rmtree(place)
@@ -131,8 +135,24 @@ def key_of(shape: Shape, distillation: Distillation, *, teacher: Path, data: Dat
         "teacher": files_of(teacher),
         "rows": [sha256_of(path) for path in rows],
         "predictor": files_of(data.predictor),
+        "code": {path.relative_to(COMPONENTS).as_posix(): sha256_of(path) for path in code()},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code() -> list[Path]:
+    """Return the files by which a student is cut and trained: a change of one makes another student."""
+    found = [file for pattern in CODE for file in COMPONENTS.glob(pattern)]
+    return sorted(found)
+
+
+def check_space(search: ShapeSearch, *, teacher: Path) -> None:
+    """Raise InputError where a value of a search asks for what the network in the folder `teacher` does not have."""
+    carving, model = carving_of(teacher), load(teacher)
+    for number in search.layers or ():
+        carving.cut_of(Shape(layers=number, feed_forward=1.0, heads=1.0, rank=None), model, NoScales())
+    if not carving.has_heads and search.heads != (1.0,):
+        carving.cut_of(Shape(layers=None, feed_forward=1.0, heads=min(search.heads), rank=None), model, NoScales())
 
 
 def finished(place: Path, carving: Carving, *, teacher: Path) -> nn.Module:

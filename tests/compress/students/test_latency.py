@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from components.compress.students.encoder import MIXED, WIDE, layers_of, product_of
-from components.compress.students.latency import WHOLE, LatencyTable, fitted, measure_latencies, points
+from components.compress.students.latency import WHOLE, LatencyTable, fitted, points, time_shapes
 from components.export import write_int8
 from components.params import Shape
 from components.tasks.array_classification.judging.export import export_classifier
@@ -51,7 +51,7 @@ def test_perceptrons_are_timed_as_they_are_served(tmp_path) -> None:
         return Predictor.load(made[-1], threads=1)
 
     rows = [np.full(24, number, np.float32) for number in range(40)]
-    table = measure_latencies(teacher.model, make_runner=make_runner, items=rows, work=work)
+    table = time_shapes(teacher.model, make_runner=make_runner, items=rows, work=work)
     assert len(table.measured) == len(made) == len(points(None)) == 3
     assert all(rate > 0 for rate in table.measured.values())
     sizes = [(folder / "model.onnx").stat().st_size for folder in made]
@@ -74,7 +74,7 @@ def test_encoders_are_cut_in_each_of_their_parts_to_be_timed(tmp_path) -> None:
         return len(ids)
 
     texts = [torch.full((1, 8), number) for number in range(10)]
-    table = measure_latencies(teacher.model, make_runner=make_runner, items=texts, work=answer)
+    table = time_shapes(teacher.model, make_runner=make_runner, items=texts, work=answer)
     assert widths == [(2, 64, 32), (2, 32, 32), (2, 16, 32), (2, 64, 16), (1, 64, 32)]
     assert len(table.measured) == len(widths)
     assert table.num_layers == 2
