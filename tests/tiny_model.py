@@ -92,15 +92,18 @@ def finish(folder: Path, report: dict[str, Any]) -> None:
 
 
 def write_split(
-    path: Path, rows: list[tuple[str, str]], chosen: range, *, tokenizer: Any, scores: np.ndarray | None = None
-) -> None:
+    path: Path, rows: list[tuple[str, str]], chosen: range, *, tokenizer: Any = None,
+    scores: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write some of the rows as a split, with their token ids where a tokenizer is given."""
     texts = [rows[index][0] for index in chosen]
     columns: dict[str, Any] = {
         "row": pa.array(list(chosen), pa.int64()),
         "text": pa.array(texts, pa.string()),
-        "input_ids": pa.array([one.ids for one in tokenizer.encode_batch(texts)], pa.list_(pa.int64())),
         "label_id": pa.array([LABELS.index(rows[index][1]) for index in chosen], pa.int64()),
     }
+    if tokenizer is not None:
+        columns["input_ids"] = pa.array([one.ids for one in tokenizer.encode_batch(texts)], pa.list_(pa.int64()))
     if scores is not None:
         columns["predicted_id"] = pa.array(scores.argmax(axis=1), pa.int64())
         columns["scores"] = pa.array(scores.tolist(), pa.list_(pa.float32()))

@@ -190,7 +190,7 @@ def test_wrong_words_end_with_2(project: Path) -> None:
 
 
 def test_recipes_and_stages_complete(project: Path) -> None:
-    assert completed(project, "run", "mov") == ["movie_sentiment"]
+    assert completed(project, "run", "mov") == ["movie_sentiment", "movie_sentiment_small"]
     assert completed(project, "run", "x") == []
     assert completed(project, "run", "movie_sentiment", "--until", "p") == ["preprocess", "pretrain", "package"]
     (project / "params.yaml").write_text("recipes: [", encoding="utf-8")

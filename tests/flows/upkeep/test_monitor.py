@@ -53,11 +53,8 @@ OTHERS = [f"{mood} {thing} " * 3 for thing in ("stew", "soup", "bread", "cake", 
 
 @pytest.fixture(scope="module")
 def made(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packaged project with the training split that tells what its model has learned from."""
+    """A packaged project whose training split tells what its model has learned from."""
     root = Path(shutil.copytree(packaged, tmp_path_factory.mktemp("monitor") / "project"))
-    preprocess = root / "artifacts/tiny/preprocess"
-    write_split(preprocess / "train.parquet", tiny_rows(300), range(180))
-    finish(preprocess, {})
     edit(root, "tiny.monitoring.num_permutations", 1199)
     for command in (["git", "init", "-q", "."], ["dvc", "init", "-q"]):
         run(command, root)
