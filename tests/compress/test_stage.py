@@ -244,6 +244,7 @@ def test_values_out_of_range_are_refused(path: tuple[Any, ...], value: object, f
         parse_recipe("tiny", recipe)
 
 
+@pytest.mark.long
 def test_the_smallest_of_the_students_is_served_and_a_run_again_trains_none(project: Path, tmp_path: Path) -> None:
     whole = {"layers": None, "feed_forward": 1.0, "heads": 1.0, "rank": None}
     wanted = {
@@ -293,6 +294,7 @@ def test_of_several_that_miss_the_limits_the_nearest_is_named() -> None:
         choose([far, near], {"near": FAST, "far": FAST}, GATE, **JUDGED)
 
 
+@pytest.mark.long
 def test_students_that_cannot_be_fast_enough_are_not_trained(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     edit(project, "tiny.compress.students", {
         "distillation": DISTILLATION, "search": {"seed": 0, "trials": 2, "layers": [1, 2]},
@@ -304,6 +306,7 @@ def test_students_that_cannot_be_fast_enough_are_not_trained(project: Path, capl
     assert not list((project / "checkpoints").rglob("*.safetensors"))
 
 
+@pytest.mark.long
 def test_a_student_that_cannot_be_made_is_counted_and_a_space_without_effect_refused(project: Path) -> None:
     search = {"seed": 0, "trials": 4, "feed_forward": [0.25], "rank": [None, 1.0]}
     edit(project, "tiny.compress.students", {"distillation": DISTILLATION, "search": search})
