@@ -276,6 +276,8 @@ def test_the_front_is_what_no_other_is_as_good_as_in_all() -> None:
     worse, slow = candidate("worse", drop=0.02), candidate("slow", drop=0.01)
     speeds = {"large": FAST, "small": FAST, "worse": FAST, "slow": Speed(100.0, 2.0, 1.0, 2.0)}
     assert front_of([large, small, worse, slow], speeds) == [large, small]
+    alike = candidate("alike", drop=0.01)  # as good in all as another: both stay
+    assert front_of([small, alike], speeds | {"alike": FAST}) == [small, alike]
 
 
 def test_each_further_limit_keeps_a_candidate_out() -> None:
