@@ -15,7 +15,7 @@ from components.plumbing.lock_file import locked_stages
 from components.recipes import PARAMS, load_recipe, load_yaml, section_of, stages
 from flows.sweep.space import check_space, first_searched, judged_stage
 
-VERSION = 1
+VERSION = 2
 """To be raised with each change that makes other trials of the same section."""
 
 

@@ -186,7 +186,8 @@ class Study:
 
 def rungs_of(sweep: Sweep, before: Sequence[Trial]) -> list[tuple[float, float]]:
     """Return the epochs after which a trial is compared, and the objective that it must have reached by each to go on:
-    that of the best one in `factor` of the trials before."""
+    that of the best one in `factor` of all, itself among them, and where these are fewer, of the best (ASHA, Li et al.
+    2020)."""
     if sweep.pruner is None:
         return []
     found: list[tuple[float, float]] = []
@@ -199,6 +200,6 @@ def rungs_of(sweep: Sweep, before: Sequence[Trial]) -> list[tuple[float, float]]
         )
         if not there:
             return found
-        if len(there) >= sweep.pruner.factor:
-            found.append((epoch, sign * there[len(there) // sweep.pruner.factor - 1]))
+        last = max((len(there) + 1) // sweep.pruner.factor, 1) - 1
+        found.append((epoch, sign * there[last]))
         epoch *= sweep.pruner.factor
