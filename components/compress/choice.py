@@ -1,10 +1,11 @@
-"""Which candidate is served: the smallest within the recipe's limits; and which ones no other is better than."""
+"""Which candidate is served: the smallest or the fastest within the recipe's limits; and which ones no other is better
+than."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from components.compress.measure import Speed
 from components.compress.trial import DIGITS
@@ -14,6 +15,7 @@ from components.plumbing.errors import CompressionError
 logger = logging.getLogger(__name__)
 
 SAME_SIZE = 0.01  # sizes that differ by less count as one: a zero weight takes as many bytes as any
+SAME_SPEED = 0.02  # speeds that differ by less count as one
 MAX_NAMED = 3  # of the candidates that are smaller than the chosen one, and outside of the limits
 
 Drop = Callable[[float, float], float]
@@ -66,17 +68,20 @@ class Limit:
 
 def choose(
     candidates: Sequence[Candidate], speeds: Mapping[str, Speed], gate: CompressionGate, *, metric: str, unit: str,
-    float_quality: float,
+    float_quality: float, prefer: Literal["size", "speed"] = "size",
 ) -> Candidate:  # fmt: skip
-    """Return the smallest candidate within the limits; raise CompressionError where none is, which names the nearest.
+    """Return the smallest candidate within the limits, or the fastest; raise CompressionError where none is, with the
+    nearest in its words.
 
-    A measured speed lets a candidate pass or fail but does not rank it, so a busy machine does not change the choice.
+    Unless the fastest is wanted, a measured speed lets a candidate pass or fail but does not rank it, so a busy machine
+    does not change the choice.
     """
     missed: dict[str, list[Limit]] = {}
     for one in candidates:
         limits = limits_of(one, speeds[one.name], gate, metric=metric, unit=unit, float_quality=float_quality)
         missed[one.name] = [limit for limit in limits if limit.miss]
-    best = best_of([candidate for candidate in candidates if not missed[candidate.name]])
+    passed = [candidate for candidate in candidates if not missed[candidate.name]]
+    best = best_of(passed if prefer == "size" else fastest_of(passed, speeds))
     if best is None:
         nearest = min(candidates, key=lambda one: sum(limit.miss for limit in missed[one.name]))
         none = f"none of {len(candidates)} candidates" if len(candidates) > 1 else "no candidate"
@@ -95,6 +100,12 @@ def choose(
             best.name, best.size_bytes / 1e6, lines, rest,
         )  # fmt: skip
     return best
+
+
+def fastest_of(passed: Sequence[Candidate], speeds: Mapping[str, Speed]) -> list[Candidate]:
+    """Return the candidates with the most units per second, and those that are slower by less than SAME_SPEED."""
+    most = max((speeds[candidate.name].units_per_s for candidate in passed), default=0.0)
+    return [candidate for candidate in passed if speeds[candidate.name].units_per_s >= most * (1 - SAME_SPEED)]
 
 
 def best_of(passed: Sequence[Candidate]) -> Candidate | None:

@@ -1,5 +1,6 @@
 """The speed of several runners, timed in turns so that a slowdown of the machine affects all of them alike."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import torch
 
 NUM_ROUNDS = 5
 NUM_WARM_UP = 8
+MIN_ROUND_S = 0.02
+"""The least seconds of a round: a small model takes its items again and again, in one call."""
 
 Work = Callable[[Any, Sequence[Any]], int]
 """A function that lets a runner process items and returns their number in units (rows, tokens or samples)."""
@@ -56,13 +59,26 @@ def measure_speeds(
 def measure_rates(runners: Mapping[str, Any], items: Sequence[Any], work: Work) -> dict[str, list[float]]:
     """Return each runner's units per second in each round; a round has items of its own, the same for all runners."""
     rates: dict[str, list[float]] = {name: [] for name in runners}
+    repeats = 0
     for first in range(NUM_ROUNDS):
         chosen = items[first::NUM_ROUNDS] or items
+        repeats = repeats or num_repeats(runners, chosen, work)
+        chosen = [item for _ in range(repeats) for item in chosen]
         for name, runner in runners.items():
             started = time.perf_counter()
             num_units = work(runner, chosen)
             rates[name].append(num_units / (time.perf_counter() - started))
     return rates
+
+
+def num_repeats(runners: Mapping[str, Any], items: Sequence[Any], work: Work) -> int:
+    """Return how often the items stand in a round, so that the fastest runner has MIN_ROUND_S of work."""
+    took_s: list[float] = []
+    for runner in runners.values():
+        started = time.perf_counter()
+        work(runner, items)
+        took_s.append(time.perf_counter() - started)
+    return max(1, math.ceil(MIN_ROUND_S / max(min(took_s), 1e-6)))
 
 
 def measure_latencies(

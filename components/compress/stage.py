@@ -1,4 +1,4 @@
-"""compress: the smallest and fastest model within the recipe's limits.
+"""compress: the smallest, or the fastest, model within the recipe's limits.
 
 Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate, of
 which `calibration.json` goes into each candidate's folder where it is there. A candidate is a network, exported to
@@ -148,8 +148,9 @@ def run(
             worst=worst_within(judged.quality.value, params.gate.max_drop, drop=drop),
         )  # fmt: skip
         best = choose(
-            candidates, speeds, params.gate, metric=trial.metric, unit=trial.unit, float_quality=judged.quality.value
-        )
+            candidates, speeds, params.gate, metric=trial.metric, unit=trial.unit,
+            float_quality=judged.quality.value, prefer=params.prefer,
+        )  # fmt: skip
         shutil.copytree(best.folder, outputs.model)
         tested = trial.test(best.runner)
     log_chosen(tracker, trial.unit, speeds, best.name, judged)

@@ -33,8 +33,8 @@ class ArrayInputs(MonitoredInputs):
         return None
 
     def nulls(self, inputs: Sequence[Any], reference: "Reference", params: Monitoring) -> Nulls:
-        predictor = reference.predictor
-        pool = np.concatenate([predictor.scaled(inputs), predictor.scaled(reference.inputs)])  # (N, V)
+        scaled = reference.predictor.settings.scaled
+        pool = np.concatenate([scaled(inputs), scaled(reference.inputs)])  # (N, V)
         draws = draw(len(inputs), num_rows=len(pool), num_draws=params.num_permutations, seed=params.seed)
         rows = rows_to_tell_apart(len(inputs), len(pool), seed=params.seed)
         centred = pool[rows] - pool[rows].mean(axis=0)

@@ -164,6 +164,9 @@ class Compress(Section):
     """The ways of holding the numbers of each network."""
     students: Students | None = None
     gate: CompressionGate
+    prefer: Literal["size", "speed"] = "size"
+    """The one that is served of all candidates within the limits: the smallest, which hangs on no time that was
+    measured, or the one with the most rows/s (tokens/s, samples/s) on the machine that compresses."""
     threads: Positive
     """The number of rows computed at once while measuring; package.serving has the same, so that what is measured is
     what is served."""

@@ -2,6 +2,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sklearn.metrics import f1_score
 from components.__main__ import run_stage
 from components.compress.choice import Candidate, choose, front_of
 from components.compress.classification import Split, golden_numbers, quality_of_scores
-from components.compress.measure import Speed, measure_speeds
+from components.compress.measure import MIN_ROUND_S, Speed, measure_rates, measure_speeds
 from components.compress.showing import interval_of
 from components.compress.stage import Inputs
 from components.compress.trial import MAX_GOLDEN, CompressionTrial
@@ -173,6 +174,28 @@ def test_choice_is_the_smallest_where_sizes_differ() -> None:
     candidates = [candidate("int8"), candidate("pruned_int8", drop=0.005, size_bytes=500)]
     speeds = dict.fromkeys(("int8", "pruned_int8"), FAST)
     assert choose(candidates, speeds, GATE, **JUDGED).size_bytes == 500
+
+
+def test_choice_is_the_fastest_where_the_recipe_prefers_speed() -> None:
+    small, fast, near = candidate("small"), candidate("fast", size_bytes=2000), candidate("near", size_bytes=1500)
+    speeds = {"small": FAST, "fast": replace(FAST, units_per_s=1000.0), "near": replace(FAST, units_per_s=985.0)}
+    assert choose([small, fast, near], speeds, GATE, **JUDGED, prefer="speed") is near
+    assert choose([small, fast, near], speeds, GATE, **JUDGED) is small
+    loses = replace(near, drop=0.5)
+    assert choose([small, fast, loses], speeds, GATE, **JUDGED, prefer="speed") is fast
+
+
+def test_a_round_of_a_small_model_takes_its_items_again() -> None:
+    rounds = list[int]()
+
+    def work(runner: object, items: Sequence[int]) -> int:
+        rounds.append(len(items))
+        time.sleep(MIN_ROUND_S / 4)
+        return len(items)
+
+    measure_rates({"one": None}, [1] * 10, work)
+    assert set(rounds[1:]) in ({6}, {8})
+    assert rounds[0] == 2
 
 
 def test_larger_model_is_served_where_int8_falls_to_chance_and_what_is_given_up_is_said(

@@ -1,4 +1,4 @@
-"""compress for classifiers of arrays: one graph, which takes numbers that are scaled already."""
+"""compress for classifiers of arrays: one graph, which takes numbers as the source has them."""
 
 from typing import Any
 
@@ -16,10 +16,9 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
     """Return the trial of a classifier of arrays."""
     model = load(inputs.model)
     settings = load_settings(inputs.predictor / SETTINGS)
-    forward = float_array_forward(model)
+    forward = float_array_forward(model, settings)
     fitted = read_fitted(inputs.float_results, num_labels=len(settings.labels))
     calibration = None if fitted is None else fitted.calibration
-    scaler = Predictor(settings=settings, forward=forward, batch_size=1, threads=1)
     return ClassifierTrial(
         float_size_bytes=(inputs.model / WEIGHTS).stat().st_size,
         validation=read_split(inputs.validation, "values"),
@@ -32,8 +31,8 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         load_folder=lambda folder, threads: Predictor.load(folder, threads=threads),
         load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
         batch_size=BATCH_SIZE,
-        export_graphs=lambda student: {MODEL: export_classifier(student or model, num_values=settings.num_values)},
-        feeds_of=lambda number: [{"values": scaler.scaled(read_some(inputs.train, "values", number))}],
+        export_graphs=lambda student: {MODEL: export_classifier(student or model, settings)},
+        feeds_of=lambda number: [{"values": settings.values_of(read_some(inputs.train, "values", number))}],
         fitted=fitted,
         route=ROUTE,
         request_of=lambda values: {"arrays": [shortest(values)]},

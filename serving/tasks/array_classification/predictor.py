@@ -33,7 +33,7 @@ BATCH_SIZE = 256
 
 Values = NDArray[np.float32]
 Forward = Callable[[Values], NDArray[np.float32]]
-"""A function from scaled values (B, V) to logits (B, L)."""
+"""A function from the values (B, V) that the source has to logits (B, L)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,16 @@ class PredictorSettings:
     @property
     def num_values(self) -> int:
         return prod(self.shape)
+
+    def values_of(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
+        """Return the values of N arrays in rows, as the source has them, (N, V)."""
+        return np.asarray(arrays, np.float32).reshape(len(arrays), self.num_values)
+
+    def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
+        """Return the values of N arrays in rows, as the network reads them, (N, V)."""
+        values = self.values_of(arrays) - np.float32(self.offset)
+        values /= np.float32(self.scale)
+        return values
 
 
 def load_settings(path: Path) -> PredictorSettings:
@@ -103,16 +113,9 @@ class Predictor:
         """
         size = self.workers.share(len(arrays), most=self.batch_size)
         parts = [arrays[start : start + size] for start in range(0, len(arrays), size)]
-        found = self.workers.map(lambda part: softmax(self.forward(self.scaled(part))), parts)
+        found = self.workers.map(lambda part: softmax(self.forward(self.settings.values_of(part))), parts)
         scores = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
         return scores if self.calibration is None else self.calibration.way.apply(scores)
-
-    def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
-        """Return the scaled values that the model reads, (N, V)."""
-        values = np.array(arrays, np.float32).reshape(len(arrays), self.settings.num_values)  # a copy
-        values -= np.float32(self.settings.offset)
-        values /= np.float32(self.settings.scale)
-        return values
 
     def answers(self, scores: Scores) -> Sequence[ScoredLabel]:
         """Return the answer of the service for arrays with these scores, (N, L)."""

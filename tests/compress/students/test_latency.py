@@ -10,7 +10,7 @@ from components.compress.students.latency import WHOLE, LatencyTable, fitted, po
 from components.export import write_int8
 from components.params import Shape
 from components.tasks.array_classification.judging.export import export_classifier
-from serving.tasks.array_classification.predictor import Predictor
+from serving.tasks.array_classification.predictor import Predictor, load_settings
 from tests.compress.students.teachers import array_teacher, shape, text_teacher
 
 SECONDS = np.array([2e-4, 5e-5, 3e-5, 4e-4])
@@ -46,7 +46,7 @@ def test_perceptrons_are_timed_as_they_are_served(tmp_path) -> None:
 
     def make_runner(model: nn.Module) -> Predictor:
         made.append(tmp_path / str(len(made)))
-        graph = export_classifier(model, num_values=24)
+        graph = export_classifier(model, load_settings(teacher.data.predictor / "predictor.json"))
         write_int8({"model.onnx": graph}, predictor=teacher.data.predictor, folder=made[-1])
         return Predictor.load(made[-1], threads=1)
 

@@ -13,7 +13,7 @@ from components.models.storage import load
 from components.plumbing.artifacts import files_of, read_json
 from components.tasks.array_classification.compress import export_classifier, shortest
 from components.tracking.tracker import NullTracker
-from serving.tasks.array_classification.predictor import Predictor
+from serving.tasks.array_classification.predictor import Predictor, load_settings
 
 
 def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path) -> None:
@@ -47,13 +47,14 @@ def test_same_inputs_give_the_same_bytes(trained_arrays: Path, compressed_arrays
 @pytest.mark.parametrize("num_rows", [1, 2, 7])
 def test_exported_model_gives_torch_s_logits_for_any_number_of_rows(trained_arrays: Path, num_rows: int) -> None:
     model = load(trained_arrays / "artifacts/tiny/finetune/model")
-    exported = export_classifier(model, num_values=54)
+    settings = load_settings(trained_arrays / "artifacts/tiny/preprocess/predictor/predictor.json")
+    exported = export_classifier(model, settings)
     assert b".py" not in exported.SerializeToString()
-    values = torch.randn((num_rows, 54), generator=torch.Generator().manual_seed(0))
+    values = 255 * torch.rand((num_rows, 54), generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
     logits = np.asarray(session.run(["logits"], {"values": values.numpy()})[0])
     with torch.inference_mode():
-        assert_allclose(logits, model(values), atol=1e-5)
+        assert_allclose(logits, model(torch.from_numpy(settings.scaled(values.numpy()))), atol=1e-5)
 
 
 def test_golden_numbers_are_short_and_exact() -> None:

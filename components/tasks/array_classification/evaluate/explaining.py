@@ -77,7 +77,7 @@ def explain(
 
 def served(model: nn.Module, about: PredictorSettings, predictor: Path, folder: Path) -> Predictor:
     """Return the predictor of the model's int8 export, which is written into a new folder."""
-    graph = export_classifier(model, num_values=about.num_values)
+    graph = export_classifier(model, about)
     write_int8({MODEL: graph}, predictor=predictor, folder=folder)
     return Predictor.load(folder, threads=torch.get_num_threads())
 

@@ -52,8 +52,8 @@ def measure(params: ArrayClassificationFigures, inputs: Inputs, outputs: Outputs
     faults = [unreached] if unreached else []
 
     baseline = logistic_scores(
-        predictor.scaled(test_values),
-        train=predictor.scaled(train_values),
+        settings.scaled(test_values),
+        train=settings.scaled(train_values),
         train_labels=train.label_id,
         num_classes=len(settings.labels),
         settings=params.baseline,

@@ -1,4 +1,4 @@
-"""The model of arrays as an ONNX graph, which takes numbers that are scaled already.
+"""The model of arrays as an ONNX graph, which takes numbers as the source has them.
 
 Compress makes its candidates of it, and evaluate the int8 model that it explains.
 """
@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from components.export import export_graph
+from components.export.scaling import with_scaling
+from serving.tasks.array_classification.predictor import PredictorSettings
 
 
-def export_classifier(model: nn.Module, *, num_values: int) -> onnx.ModelProto:
-    """Export the classifier in fp32, for any batch size: values (B, V) → logits (B, L)."""
+def export_classifier(model: nn.Module, settings: PredictorSettings) -> onnx.ModelProto:
+    """Export the classifier in fp32, with the scaling, for any batch size: values (B, V) → logits (B, L)."""
     dynamic = {"values": {0: torch.export.Dim.DYNAMIC}}
-    return export_graph(model, {"values": torch.zeros((2, num_values))}, outputs=["logits"], dynamic=dynamic)
+    graph = export_graph(model, {"values": torch.zeros((2, settings.num_values))}, outputs=["logits"], dynamic=dynamic)
+    return with_scaling(graph, name="values", offset=settings.offset, scale=settings.scale)

@@ -15,15 +15,15 @@ def float_array_predictor(
     model: nn.Module, *, settings: PredictorSettings, calibration: Calibration | None = None
 ) -> Predictor:
     """Return a predictor around a torch model in fp32, on all of torch's threads."""
-    forward = float_array_forward(model)
+    forward = float_array_forward(model, settings)
     return Predictor(settings=settings, forward=forward, batch_size=BATCH_SIZE, threads=1, calibration=calibration)
 
 
-def float_array_forward(model: nn.Module) -> Forward:
-    """Return the forward pass of a torch model, as a function from NumPy arrays to NumPy arrays."""
+def float_array_forward(model: nn.Module, settings: PredictorSettings) -> Forward:
+    """Return the forward pass of a torch model with the scaling of its numbers, from NumPy arrays to NumPy arrays."""
 
     @torch.inference_mode()
     def forward(values: Values) -> NDArray[np.float32]:
-        return model(torch.from_numpy(values)).numpy()
+        return model(torch.from_numpy(settings.scaled(values))).numpy()
 
     return forward
