@@ -295,8 +295,7 @@ def sweep(project: Project, recipe: str, is_applied: bool, chosen: int | None, a
     """
     from components.plumbing.logs import say
 
-    say(f"{recipe}: starting (DVC, Prefect and MLflow take seconds to load)")
-    from flows.servers.tools import prefect_for_a_run
+    say(f"{recipe}: starting (DVC and MLflow take seconds to load)")
     from flows.telling.output import reporting
 
     root = project.root
@@ -307,11 +306,11 @@ def sweep(project: Project, recipe: str, is_applied: bool, chosen: int | None, a
     plan = plan_of(root, recipe)
     if is_applied:
         check_places(root, recipe, plan.sweep.space)
-    with prefect_for_a_run(root) as wait_for_prefect, reporting(as_json) as report:
+    with reporting(as_json) as report:
         from flows.sweep.search import search
         from flows.sweep.tables import sweep_summary, sweep_tables
 
-        found = search(root, recipe, chosen=chosen, wait_for_prefect=wait_for_prefect)
+        found = search(root, recipe, chosen=chosen)
         change = apply(root, recipe, found.changes) if is_applied and found.best is not None else None
         report(sweep_summary(found, change=change), sweep_tables)
         found.check()

@@ -3,11 +3,13 @@
 import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+from components.plumbing.damage import fault_of
 from components.plumbing.errors import BusyError
-from flows.pipeline.graph import Stage, open_repo
+from flows.pipeline.graph import Stage, open_repo, read_graph
 
 LOCK_WAIT_S = 60
 
@@ -19,6 +21,21 @@ def changes_of(root: Path, stages: Sequence[Stage]) -> dict[str, list[Any]]:
     """
     last = [stage.address for stage in stages if not any(stage.name in other.upstream for other in stages)]
     return when_unlocked(lambda: open_repo(root).status(last, with_deps=True), stages[0].recipe)
+
+
+def is_up_to_date(root: Path, recipe: str, *, until: str) -> bool:
+    """Return whether the stages of a recipe as far as `until` have nothing to do, and their artifacts are as they were
+    made; False where DVC cannot tell."""
+    from dvc.exceptions import DvcException
+
+    with chdir(root):  # DVC keeps paths relative to where it was opened
+        stages = read_graph(open_repo(root), recipe)
+        try:
+            changed = changes_of(root, stages)
+        except DvcException:
+            return False
+    last = next(number for number, stage in enumerate(stages) if stage.name == until)
+    return not any(stage.address in changed or fault_of(root, recipe, stage.name) for stage in stages[: last + 1])
 
 
 def are_gone(changes: Sequence[Any]) -> bool:

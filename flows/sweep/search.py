@@ -7,7 +7,7 @@ A sweep can be killed at any moment: the next one carries on with the same trial
 
 import os
 import signal
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from components.plumbing.locks import hold
 from components.plumbing.logs import say
 from components.recipes import parse_recipe, section_of
 from components.tracking.store import Store
-from flows.pipeline.run import run_pipeline
+from flows.pipeline.changes import is_up_to_date
+from flows.servers.tools import prefect_for_a_run
 from flows.sweep.clock import Clock
 from flows.sweep.front import best_of, figure_of, front_of, in_digits
 from flows.sweep.page import write_page
@@ -82,9 +83,7 @@ class Found:
             raise ConstraintsError(f"{self.plan.name}: {self.words}", report={"trials": len(self.trials)})
 
 
-def search(
-    root: Path, name: str, *, chosen: int | None = None, wait_for_prefect: Callable[[], None] = lambda: None
-) -> Found:
+def search(root: Path, name: str, *, chosen: int | None = None) -> Found:
     """Carry on the sweep of a recipe, or begin it, until its budget is used up; return what it found.
 
     `chosen` names a trial of the front, in place of the one with the best first objective; InputError where it is not
@@ -92,15 +91,23 @@ def search(
     """
     plan = plan_of(root, name)
     with hold(root, f"{name}.sweep", doing=f"modelyard sweep {name}", wait=False), ended_by_sigterm():
-        say(f"{name}: the present settings first, up to {plan.judged}")
-        run_pipeline(
-            root, name, refresh=False, force=(), until=plan.judged, wait=True, wait_for_prefect=wait_for_prefect
-        )
+        bring_up_to_date(root, name, until=plan.judged)
         folder = root / FOLDER / name / study_of(plan)
         places = Places(root, name, folder)
         snapshot(places, plan.judged)
         present = present_trial(plan, places)
         return carry_on(plan, places, present, chosen=chosen)
+
+
+def bring_up_to_date(root: Path, name: str, *, until: str) -> None:
+    """Run what is left to do of the present settings' stages as far as `until`."""
+    if is_up_to_date(root, name, until=until):
+        return
+    say(f"{name}: the present settings first, up to {until}")
+    with prefect_for_a_run(root) as wait_for_prefect:
+        from flows.pipeline.run import run_pipeline  # Prefect, which takes seconds to load
+
+        run_pipeline(root, name, refresh=False, force=(), until=until, wait=True, wait_for_prefect=wait_for_prefect)
 
 
 @contextmanager
