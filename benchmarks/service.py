@@ -5,11 +5,12 @@
 
 The two: FastAPI with transformers (torch, fp32), and FastAPI with ONNX Runtime, whose quantize_dynamic made int8 of
 what movie_sentiment fine-tuned; the latter in the way that answers most of 32 clients here, of one process or one a
-core, with threads or without. Same machine, same rows (the golden requests of the first bundle, one text each), one
-after another in each round; the client is a process of its own and costs about 0.1 ms a request. Requests/s are the
-median of rounds. Then, the last bundle alone: ten times more texts than it answered, sent whether or not it answers (an
-open loop), in requests of one text and of 16; how soon it is itself again; and with --soak N, its memory over N
-requests. With --routed the bundles are behind their router and log their traffic, as 'modelyard up' serves them.
+core, with threads or without. And each bundle with one row a call. Same machine, same rows (the golden requests of the
+first bundle, one text each), one after another in each round; the client is a process of its own and costs about 0.1
+ms a request. Requests/s are the median of rounds. Then, the last bundle alone: ten times more texts than it answered,
+sent whether or not it answers (an open loop), in requests of one text and of 16; how soon it is itself again; and with
+--soak N, its memory over N requests. With --routed the bundles are behind their router and log their traffic, as
+'modelyard up' serves them.
 """
 
 import argparse
@@ -30,11 +31,15 @@ from typing import Any
 import httpx
 import psutil
 
+from components.plumbing.artifacts import sha256_of, write_json
 from components.plumbing.environment import QUIET
 from results import Row, Section, show, stop
+from serving.bundle import MANIFEST, MODEL
+from serving.predictors.batching import BATCHING
 
 ROOT = Path(__file__).parent.parent
 TORCH, ONNX = "FastAPI, torch fp32", "FastAPI, onnxruntime int8"
+ALONE = "{}, one row a call"
 RECIPES = ("movie_sentiment", "movie_sentiment_small")
 MIN_SPEEDUP = 2.0
 """The least requests a second of the most clients, beside ONNX Runtime's int8 of the uncompressed model."""
@@ -155,8 +160,20 @@ def ours(bundles: Mapping[str, Path], scratch: Path, *, is_routed: bool) -> dict
 
     if is_routed:
         return {name: routed(name, bundle, scratch / name) for name, bundle in bundles.items()}
-    tags = {name: build_bento(bundle, None) for name, bundle in bundles.items()}
+    alone = {ALONE.format(name): one_row_a_call(bundle, scratch / f"{name}-alone") for name, bundle in bundles.items()}
+    tags = {name: build_bento(bundle, None) for name, bundle in (bundles | alone).items()}
     return {name: lambda port, tag=tag: serve_command(tag, "127.0.0.1", port) for name, tag in tags.items()}
+
+
+def one_row_a_call(bundle: Path, folder: Path) -> Path:
+    """Return a copy of a bundle, in a new folder, that takes one row a call."""
+    shutil.copytree(bundle, folder)
+    write_json(folder / BATCHING, {"batch_size": 1})
+    for told, file in ((MODEL, BATCHING), (MANIFEST, BATCHING), (MANIFEST, MODEL)):
+        known = json.loads((folder / told).read_text(encoding="utf-8"))
+        known["files"][file] = sha256_of(folder / file)
+        write_json(folder / told, known)
+    return folder
 
 
 def by_hand(uncompressed: Path, scratch: Path) -> tuple[Command, dict[str, Command]]:
@@ -290,6 +307,13 @@ def rows_of(
                 told(name, num_clients),
                 at_least=MIN_SPEEDUP if (name, num_clients) == (ONNX, NUM_CLIENTS[-1]) else None,
             ))  # fmt: skip
+    if (alone := (ALONE.format(served), NUM_CLIENTS[-1])) in found:
+        pairs = zip(found[served, NUM_CLIENTS[-1]], found[alone], strict=True)
+        rows.append(Row(
+            f"{served}: requests a second, {NUM_CLIENTS[-1]} clients, rows together beside one row a call",
+            [mine.requests_s / its.requests_s for mine, its in pairs], told(served, NUM_CLIENTS[-1]), told(*alone),
+            at_least=1.0,
+        ))  # fmt: skip
     for name in (TORCH, ONNX):
         ratios = [mine / its for mine, its in zip(ready_s[served], ready_s[name], strict=True)]
         mine, peer = (f"{median(ready_s[one]):.1f} s" for one in (served, name))
