@@ -331,7 +331,7 @@ def flood(service: Running, texts: list[str], *, per_request: int, rate: float, 
         recovered_s = time.perf_counter() - over
     answered: list[str] = []
     for status, one in sorted(found["statuses"].items()):
-        times = ", ".join(f"{name} {one[name]:.0f} ms" for name in ("p50", "p99", "max"))
+        times = ", ".join(f"{name} {one[name]:.0f} ms" for name in ("p50", "p99", "max", "p99 since it was sent"))
         answered.append(f"{one['num']:.0f} got {status} ({times})")
     return (
         f"{TIMES} times more than it can bear, {per_request} text(s) a request: {found['num_asked']} requests, "

@@ -16,12 +16,13 @@ MAX_CONNECTIONS = 4000
 
 
 class Connection(asyncio.Protocol):
-    """One connection that is kept; `answered` gets the status and the seconds of each request."""
+    """One connection that is kept; `answered` gets the status of each request, and the seconds since it was due and
+    since it was sent."""
 
     transport: asyncio.Transport
 
-    def __init__(self, answered: "Callable[[Connection, int, float], None]") -> None:
-        self.answered, self.buffer, self.asked_at = answered, b"", 0.0
+    def __init__(self, answered: "Callable[[Connection, int, float, float], None]") -> None:
+        self.answered, self.buffer, self.due_at, self.sent_at = answered, b"", 0.0, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -29,7 +30,7 @@ class Connection(asyncio.Protocol):
 
     def ask(self, request: bytes, at: float) -> None:
         """`at` is when the request was due: what a client waits for a connection counts."""
-        self.asked_at, self.buffer = at, b""
+        self.due_at, self.sent_at, self.buffer = at, time.perf_counter(), b""
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -38,7 +39,8 @@ class Connection(asyncio.Protocol):
         if end:
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
             if len(body) >= length:
-                self.answered(self, int(head[9:12]), time.perf_counter() - self.asked_at)
+                now = time.perf_counter()
+                self.answered(self, int(head[9:12]), now - self.due_at, now - self.sent_at)
 
 
 async def load(
@@ -46,7 +48,7 @@ async def load(
 ) -> dict[str, Any]:
     """Ask: `num_clients` that each wait for their answer, or `rate` requests a second, whatever comes back."""
     requests = [request_of([texts[(i + k) % len(texts)] for k in range(per_request)]) for i in range(len(texts))]
-    found: list[tuple[int, float]] = []
+    found: list[tuple[int, float, float]] = []
     idle: list[Connection] = []
     started, loop, number = time.perf_counter(), asyncio.get_running_loop(), 0
 
@@ -55,8 +57,8 @@ async def load(
         number += 1
         return requests[number % len(requests)]
 
-    def answered(connection: Connection, status: int, took_s: float) -> None:
-        found.append((status, took_s))
+    def answered(connection: Connection, status: int, since_due_s: float, since_sent_s: float) -> None:
+        found.append((status, since_due_s, since_sent_s))
         if rate:
             idle.append(connection)
         elif time.perf_counter() - started < seconds:
@@ -80,7 +82,7 @@ async def load(
     await asyncio.sleep(2.0)  # what is still on its way
     return {
         "elapsed_s": elapsed_s, "in_time": in_time, "num_asked": number, "client_s": time.process_time(),
-        "max_unsent": waiting, "statuses": {str(status): latencies(found, status) for status in {s for s, _ in found}},
+        "max_unsent": waiting, "statuses": {str(status): latencies(found, status) for status in {s for s, *_ in found}},
     }  # fmt: skip
 
 
@@ -92,15 +94,15 @@ def request_of(texts: Sequence[str]) -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-def latencies(found: Sequence[tuple[int, float]], status: int) -> dict[str, float]:
-    """Milliseconds."""
-    took = sorted(1000 * took_s for seen, took_s in found if seen == status)
+def latencies(found: Sequence[tuple[int, float, float]], status: int) -> dict[str, float]:
+    """Return the milliseconds since requests were due, and their p99 since they were sent."""
+    took = sorted(1000 * since_due_s for seen, since_due_s, _ in found if seen == status)
+    since_sent = sorted(1000 * since_sent_s for seen, _, since_sent_s in found if seen == status)
+    last = min(len(took) - 1, int(0.99 * len(took)))
     return {
-        "num": len(took),
-        "p50": took[len(took) // 2],
-        "p99": took[min(len(took) - 1, int(0.99 * len(took)))],
-        "max": took[-1],
-    }
+        "num": len(took), "p50": took[len(took) // 2], "p99": took[last], "max": took[-1],
+        "p99 since it was sent": since_sent[last],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
