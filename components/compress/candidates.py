@@ -22,7 +22,6 @@ from components.params import Compress, Pruned, Shape, Students
 from components.plumbing.errors import InputError, TrainingError
 from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
-from serving.predictors.calibration import CALIBRATION
 
 if TYPE_CHECKING:
     from components.compress.stage import Inputs
@@ -171,10 +170,9 @@ class Workshop:
         """Write a candidate's folder, and judge it as it would be served."""
         folder, trial = self.scratch / str(len(self.made)), self.trial
         shutil.copytree(self.inputs.predictor, folder)
-        if (fitted := self.inputs.float_results / CALIBRATION).is_file():
-            shutil.copy(fitted, folder)
         self.write(graphs, wanted, folder)
         batch_size = trial.settle_batches(folder)
+        limits = trial.calibrate(folder, threads=self.params.threads)
         runner = trial.load(folder, threads=self.params.threads)
         quality = trial.quality(runner)
         difference, ends = lost(self.float_quality, quality, drop=self.drop)
@@ -193,4 +191,5 @@ class Workshop:
             size_bytes=size_bytes,
             size_ratio=round(size_bytes / trial.float_size_bytes, DIGITS),
             batch_size=batch_size,
+            limits=limits,
         )

@@ -107,7 +107,7 @@ def abstaining(evaluated: Mapping[str, Any], compressed: Mapping[str, Any]) -> s
         return ""
     right = compressed.get("answered_precision")
     return ABSTAINING.format(
-        threshold=evaluated["threshold"],
+        threshold=compressed["threshold"],
         precision=evaluated["wanted_precision"],
         judged=compressed["judged"],
         coverage=compressed["coverage"],

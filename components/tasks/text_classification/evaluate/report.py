@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from components.evaluate.behaviour.checks import Rows, check_labels, run_checks
 from components.evaluate.behaviour.report import faults_of, write_behaviour
 from components.evaluate.behaviour.report import part as behaviour_part
-from components.evaluate.classification.calibrate import calibrate
+from components.evaluate.classification.calibrated import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.linear import Choice, best_linear_scores
 from components.evaluate.classification.metrics import Scores
