@@ -1,6 +1,7 @@
 """The candidates: each network, trained or a student, in each way of holding its numbers that the recipe names."""
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
 from components.params import Compress, Pruned, Shape, Students
 from components.plumbing.errors import InputError, TrainingError
 from components.plumbing.progress import Bar, progress
+from components.tracking.named import NamedTracker
 from components.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ class Workshop:
         try:
             model = make_student(
                 shape, students.distillation, teacher=given.model, data=data, checkpoints=self.kept,
-                tracker=self.tracker,
+                tracker=NamedTracker(self.tracker, curves_of(shape)),
             )  # fmt: skip
         except (TrainingError, InputError) as error:
             if shape in students.shapes and isinstance(error, InputError):
@@ -193,3 +195,9 @@ class Workshop:
             batch_size=batch_size,
             limits=limits,
         )
+
+
+def curves_of(shape: Shape) -> str:
+    """Return what comes before the names of a student's curves: its shape, in characters that MLflow's names may have
+    (`student_4_layers_ff_0.5`)."""
+    return f"student_{re.sub(r'[^a-z0-9.]+', '_', shape.name)}"
