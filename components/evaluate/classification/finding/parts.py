@@ -3,10 +3,10 @@
 from html import escape
 
 from components.evaluate.classification.finding.label_errors import TABLE, SuspectedLabels
-from components.evaluate.classification.finding.plots import draw_found_slices
+from components.evaluate.classification.finding.plots import MAX_SLICES, draw_found_slices
 from components.evaluate.classification.finding.slices import FoundSlices, in_words, verdict
 from components.plumbing.pages import Part, span, table, themed
-from components.plumbing.plots import style, svg_of
+from components.plumbing.plots import read_as, style, svg_of
 
 SURELY = "surely worse"
 
@@ -24,7 +24,7 @@ def found_slices_part(found: FoundSlices) -> Part:
     if not found.slices:
         return Part("Slices found", f"{body}<p>No slice lies below the rest.</p>\n")
     with style(in_page=True):
-        picture = themed(svg_of(draw_found_slices(found)))
+        picture = read_as(themed(svg_of(draw_found_slices(found))), picture_in_words(found))
     head = ("slice", "rows", "accuracy", "interval", "the rest", "p, corrected", "", "mistakes (rows)")
     rows = (
         (
@@ -40,6 +40,16 @@ def found_slices_part(found: FoundSlices) -> Part:
         for one in found.slices
     )
     return Part("Slices found", f"{body}{picture}\n{table(head, rows, kinds={SURELY: 'alarm'})}\n")
+
+
+def picture_in_words(found: FoundSlices) -> str:
+    """Return what the picture says."""
+    told = "; ".join(
+        f"{in_words(one.kind, one.name)} {one.accuracy:.3f} ({one.accuracy_low:.3f} to {one.accuracy_high:.3f}) of "
+        f"{one.num_rows:,} rows{f', {SURELY}' if one.is_surely_worse else ''}"
+        for one in found.slices[:MAX_SLICES]
+    )
+    return f"The accuracy of slices with its interval, beside {found.accuracy:.3f} of all rows: {told}."
 
 
 def label_errors_part(found: SuspectedLabels) -> Part:
