@@ -82,8 +82,11 @@ def test_explanation_whose_client_left_is_computed_no_further(asked: tuple[Answe
 
     async def leave() -> list[Any]:
         gone = asyncio.Event()
-        asyncio.get_running_loop().call_later(5 * ROW_S, gone.set)
-        sent = await post(answers, "/explain", {"text": TEXT}, gone=gone)
+        asking = asyncio.create_task(post(answers, "/explain", {"text": TEXT}, gone=gone))
+        while not model.texts:
+            await asyncio.sleep(ROW_S / 10)
+        gone.set()
+        sent = await asking
         after = len(model.texts)
         await asyncio.sleep(10 * ROW_S)  # in which ten more rows would be computed
         assert len(model.texts) <= after + 1  # the one that was begun

@@ -8,6 +8,8 @@ from components.evaluate.classification.finding.slices import FoundSlices, in_wo
 from components.plumbing.pages import Part, span, table, themed
 from components.plumbing.plots import read_as, style, svg_of
 
+SLICES, LABELS = "Slices found", "Labels suspected"
+"""The titles of the parts."""
 SURELY = "surely worse"
 
 
@@ -22,7 +24,7 @@ def found_slices_part(found: FoundSlices) -> Part:
         f"corrected for how many were looked at: all hold at once with {found.confidence:.0%}.</p>\n"
     )
     if not found.slices:
-        return Part("Slices found", f"{body}<p>No slice lies below the rest.</p>\n")
+        return Part(SLICES, f"{body}<p>No slice lies below the rest.</p>\n")
     with style(in_page=True):
         picture = read_as(themed(svg_of(draw_found_slices(found))), picture_in_words(found))
     head = ("slice", "rows", "accuracy", "interval", "the rest", "p, corrected", "", "mistakes (rows)")
@@ -39,7 +41,7 @@ def found_slices_part(found: FoundSlices) -> Part:
         )
         for one in found.slices
     )
-    return Part("Slices found", f"{body}{picture}\n{table(head, rows, kinds={SURELY: 'alarm'})}\n")
+    return Part(SLICES, f"{body}{picture}\n{table(head, rows, kinds={SURELY: 'alarm'})}\n")
 
 
 def picture_in_words(found: FoundSlices) -> str:
@@ -64,7 +66,7 @@ def label_errors_part(found: SuspectedLabels) -> Part:
         f"{agrees} A suspicion is no proof: read the row. All are in results/{TABLE}.</p>\n"
     )
     if not found.suspects:
-        return Part("Labels suspected", body)
+        return Part(LABELS, body)
     has_texts = any(one.text is not None for one in found.suspects)
     head = ("row", "split", "label", "suggested", "confidence", "the model", *(("text",) if has_texts else ()))
     rows = (
@@ -79,4 +81,4 @@ def label_errors_part(found: SuspectedLabels) -> Part:
         )
         for one in found.suspects
     )
-    return Part("Labels suspected", f"{body}{table(head, rows)}\n")
+    return Part(LABELS, f"{body}{table(head, rows)}\n")
