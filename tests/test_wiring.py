@@ -34,6 +34,7 @@ PLUMBING = {
     "components/plumbing/logs.py": "what is said meanwhile",
     "components/plumbing/pages.py": "what pages look like; evaluate, whose page is an output, depends on it",
     "components/tracking/headline.py": "what of a result is shown",
+    "components/tracking/named.py": "where observations go",
     "components/tracking/pipeline_run.py": "where observations are kept",
     "components/tracking/place.py": "where observations are kept",
     "components/plumbing/processes.py": "who is at work",

@@ -1,6 +1,7 @@
 """The candidates: each network, trained or a student, in each way of holding its numbers that the recipe names."""
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -21,8 +22,8 @@ from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
 from components.params import Compress, Pruned, Shape, Students
 from components.plumbing.errors import InputError, TrainingError
 from components.plumbing.progress import Bar, progress
+from components.tracking.named import NamedTracker
 from components.tracking.tracker import Tracker
-from serving.predictors.calibration import CALIBRATION
 
 if TYPE_CHECKING:
     from components.compress.stage import Inputs
@@ -143,7 +144,7 @@ class Workshop:
         try:
             model = make_student(
                 shape, students.distillation, teacher=given.model, data=data, checkpoints=self.kept,
-                tracker=self.tracker,
+                tracker=NamedTracker(self.tracker, curves_of(shape)),
             )  # fmt: skip
         except (TrainingError, InputError) as error:
             if shape in students.shapes and isinstance(error, InputError):
@@ -171,10 +172,9 @@ class Workshop:
         """Write a candidate's folder, and judge it as it would be served."""
         folder, trial = self.scratch / str(len(self.made)), self.trial
         shutil.copytree(self.inputs.predictor, folder)
-        if (fitted := self.inputs.float_results / CALIBRATION).is_file():
-            shutil.copy(fitted, folder)
         self.write(graphs, wanted, folder)
         batch_size = trial.settle_batches(folder)
+        limits = trial.calibrate(folder, threads=self.params.threads)
         runner = trial.load(folder, threads=self.params.threads)
         quality = trial.quality(runner)
         difference, ends = lost(self.float_quality, quality, drop=self.drop)
@@ -193,4 +193,11 @@ class Workshop:
             size_bytes=size_bytes,
             size_ratio=round(size_bytes / trial.float_size_bytes, DIGITS),
             batch_size=batch_size,
+            limits=limits,
         )
+
+
+def curves_of(shape: Shape) -> str:
+    """Return what comes before the names of a student's curves: its shape, in characters that MLflow's names may have
+    (`student_4_layers_ff_0.5`)."""
+    return f"student_{re.sub(r'[^a-z0-9.]+', '_', shape.name)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from components.compress.limit import Limit
 from components.compress.measure import Speed
 from components.compress.trial import DIGITS
 from components.params import CompressionGate
@@ -43,27 +44,8 @@ class Candidate:
     size_ratio: float
     batch_size: int
     """The number of rows that are computed at once; 1 where the answers would depend on that."""
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One limit of the gate, beside a candidate's figure."""
-
-    name: str
-    figure: float
-    limit: float
-    is_least: bool
-    """Whether the limit is the least that the figure may be, or the most."""
-    words: str
-    """What the figure is, in words that hold it."""
-
-    @property
-    def miss(self) -> float:
-        """By how much the figure misses the limit, as a share of it; 0 where it keeps it."""
-        over = self.limit - self.figure if self.is_least else self.figure - self.limit
-        if over != over:  # a figure that is not a number keeps no limit
-            return float("inf")
-        return max(0.0, over) / max(abs(self.limit), 1e-9)
+    limits: tuple[Limit, ...] = ()
+    """The limits that hold for this candidate beside those of the gate."""
 
 
 def choose(
@@ -119,8 +101,9 @@ def best_of(passed: Sequence[Candidate]) -> Candidate | None:
 def limits_of(
     candidate: Candidate, speed: Speed, gate: CompressionGate, *, metric: str, unit: str, float_quality: float
 ) -> list[Limit]:
-    """Return each limit of the gate, with the candidate's figure."""
+    """Return each limit of the gate, with the candidate's figure, and the candidate's own."""
     found = [
+        *candidate.limits,
         Limit(
             "max_drop", candidate.drop, gate.max_drop, is_least=False,
             words=f"{metric} {candidate.quality:.4f} is {candidate.drop:.4f} worse than the float model's "
@@ -148,7 +131,7 @@ def limits_of(
 
 
 def in_words(missed: Sequence[Limit]) -> str:
-    return " and ".join(f"{one.words} ({one.name} {one.limit:g})" for one in missed)
+    return " and ".join(f"{one.words} ({one.name} {one.limit:g})" if one.name else one.words for one in missed)
 
 
 def front_of(candidates: Sequence[Candidate], speeds: Mapping[str, Speed]) -> list[Candidate]:

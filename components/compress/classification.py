@@ -24,14 +24,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from components.compress.batching import settle_batches, spread
+from components.compress.calibrating import calibrate
+from components.compress.limit import Limit
 from components.compress.measure import torch_threads
 from components.compress.trial import MAX_GOLDEN, FloatFigures, Golden, Quality, Tested, quality_of
 from components.evaluate.classification.metrics import calibration_metrics, counting_metrics
 from components.evaluate.figures import GATE_METRIC
 from components.export.static import Feeds
+from components.params import Calibrate
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ArtifactError
-from serving.predictors.calibration import Calibration, load_calibration
+from serving.predictors.calibration import Calibration, Temperature, load_calibration
 
 PREDICTIONS = "predictions.parquet"
 MAX_ITEMS = 500  # seconds of work for torch, and enough for a ratio that is steady to a few percent
@@ -42,6 +45,8 @@ Scores = NDArray[np.float32]
 class Runner(Protocol):
     """A predictor of `serving/predictors`."""
 
+    @property
+    def calibration(self) -> Calibration | None: ...
     def predict(self, rows: Any, /) -> Scores: ...
     def answers(self, scores: Scores, /) -> Sequence[Mapping[str, Any]]: ...
 
@@ -61,6 +66,10 @@ class Batched:
     runner: Runner
     threads: int
 
+    @property
+    def calibration(self) -> Calibration | None:
+        return self.runner.calibration
+
     def predict(self, rows: Any) -> Scores:
         with torch_threads(self.threads):
             return self.runner.predict(rows)
@@ -71,11 +80,14 @@ class Batched:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What evaluate fitted to the scores of the float model."""
+    """What evaluate fitted to the scores of the float model, and how it did."""
 
     calibration: Calibration
+    settings: Calibrate
+    confidence: float
+    """The confidence level of the bound by which the threshold was chosen."""
     num_bins: int
-    """The number of bins of its expected calibration error."""
+    """The number of bins of the expected calibration error."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ class ClassifierTrial:
     feeds_of: Callable[[int], Sequence[Feeds]] | None = None
     """A function that makes the graph's inputs of at most so many rows of the training split."""
     fitted: Fitted | None = None
-    """The calibration of the scores, which every runner here applies; None where they are the model's own."""
+    """The calibration of the float model's scores; None where all scores are the models' own."""
     unit: str = "rows"
 
     @cached_property
@@ -141,6 +153,12 @@ class ClassifierTrial:
     def settle_batches(self, folder: Path) -> int:
         return settle_batches(folder, self.validation.rows, load=self.load_batched, most=self.batch_size)
 
+    def calibrate(self, folder: Path, *, threads: int) -> tuple[Limit, ...]:
+        if self.fitted is None:
+            return ()
+        split, scores = self.validation, self.load(folder, threads=threads).predict(self.validation.rows)
+        return calibrate(folder, scores, split.label_id, self.fitted.settings, level=self.fitted.confidence)
+
     def feeds(self, num_rows: int) -> Sequence[Feeds] | None:
         return None if self.feeds_of is None else self.feeds_of(num_rows)
 
@@ -170,7 +188,7 @@ class ClassifierTrial:
             mean_difference=float(np.abs(scores - self.float_scores).mean()),
             tables={PREDICTIONS: prediction_table(split, scores)},
             golden=golden,
-            calibration={} if self.fitted is None else calibration_figures(scores, split, self.fitted),
+            calibration=calibration_figures(scores, split, self.fitted, runner.calibration),
         )
 
 
@@ -209,19 +227,28 @@ def read_metric(results: Path) -> str:
 def read_fitted(results: Path, *, num_labels: int) -> Fitted | None:
     """Read the calibration among evaluate's results; None where there is none."""
     calibration = load_calibration(results, num_labels=num_labels)
-    return (
-        None if calibration is None else Fitted(calibration, int(read_json(results / GATE_METRIC)["calibration_bins"]))
-    )
+    if calibration is None:
+        return None
+    asked: dict[str, Any] = read_json(results / GATE_METRIC)
+    return Fitted(calibration, Calibrate(**asked["calibrate"]), asked["confidence"], asked["calibration_bins"])
 
 
-def calibration_figures(scores: Scores, split: Split, fitted: Fitted) -> dict[str, float]:
-    """Return the expected calibration error of calibrated scores (N, L), and, where there is a threshold, the share of
-    rows that reach it and the share of those that are right; the latter only where there is one."""
+def calibration_figures(
+    scores: Scores, split: Split, fitted: Fitted | None, own: Calibration | None
+) -> dict[str, float]:
+    """Return the expected calibration error of scores (N, L) that a model's `own` calibration made, with what that is;
+    and where there is a threshold, the share of rows that reach it and the share of those that are right. Nothing where
+    scores are not calibrated."""
+    if fitted is None or own is None:
+        return {}
     once = np.ones((len(scores), 1), np.float32)
     errors = calibration_metrics(split.label_id, scores, num_bins=fitted.num_bins)(once)
     found = {"ece": float(errors["ece"][0])}
-    if fitted.calibration.threshold is not None:
-        answered = fitted.calibration.is_sure(scores)
+    if isinstance(own.way, Temperature):
+        found["temperature"] = own.way.value
+    if own.threshold is not None:
+        found["threshold"] = own.threshold
+        answered = own.is_sure(scores)
         hit = scores.argmax(axis=1) == split.label_id
         found["coverage"] = float(answered.mean())
         if answered.any():

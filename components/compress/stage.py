@@ -1,10 +1,10 @@
 """compress: the smallest, or the fastest, model within the recipe's limits.
 
-Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate, of
-which `calibration.json` goes into each candidate's folder where it is there. A candidate is a network, exported to
-ONNX, in one way of holding its numbers: the trained network, and the students that learn from it where the recipe asks
-for some, in each way that the recipe names. Each is judged through serving/predictors, beside torch fp32 in the same
-run. Writes `model/` (the folder that serving/predictors loads), `results/` (its answers on the test split, and
+Reads the model of finetune, the splits and `predictor/` of preprocess, and the float model's results of evaluate. Where
+these hold a calibration, each candidate gets one of its own, fitted in the same way. A candidate is a network, exported
+to ONNX, in one way of holding its numbers: the trained network, and the students that learn from it where the recipe
+asks for some, in each way that the recipe names. Each is judged through serving/predictors, beside torch fp32 in the
+same run. Writes `model/` (the folder that serving/predictors loads), `results/` (its answers on the test split, and
 `golden.json`: requests with the answers that the service must give) and `metrics.json` (the few figures to compare
 between runs); the measured speeds, and the page on all candidates, are observations.
 
@@ -101,6 +101,10 @@ class Report:
     lost_high: float | None = field(default=None, metadata=WHERE_KNOWN)
     ece: float | None = field(default=None, metadata=WHERE_KNOWN)
     """The expected calibration error of the compressed model's scores; None where they are not calibrated."""
+    temperature: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The number by which the compressed model's logits are divided, fitted to its own scores."""
+    threshold: float | None = field(default=None, metadata=WHERE_KNOWN)
+    """The least confidence of an answer in which the compressed model does not abstain."""
     coverage: float | None = field(default=None, metadata=WHERE_KNOWN)
     """The share of rows in whose answers the compressed model does not abstain."""
     answered_precision: float | None = field(default=None, metadata=WHERE_KNOWN)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import nn
 
+from components.compress.limit import Limit
 from components.evaluate.bootstrap import Statistic, percentiles, resamples
 from components.export.static import Feeds
 from components.params import Bootstrap
@@ -101,8 +102,8 @@ class Tested:
     golden: Sequence[Golden]
     """The golden requests, at most MAX_GOLDEN, spread over the split."""
     calibration: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Where scores are calibrated, the figures `ece`, `coverage` and `answered_precision` of the report, as far as
-    they are defined."""
+    """Where scores are calibrated, the figures `temperature`, `threshold`, `ece`, `coverage` and `answered_precision`
+    of the report, as far as they are defined."""
 
 
 class CompressionTrial(Protocol[Runner]):
@@ -156,6 +157,11 @@ class CompressionTrial(Protocol[Runner]):
     def settle_batches(self, folder: Path) -> int:
         """Return the most rows of a call of a candidate that leave each row's answer its bits, and leave the number in
         the candidate's folder for `load`; 1 where the task answers one by one."""
+        ...
+
+    def calibrate(self, folder: Path, *, threads: int) -> tuple[Limit, ...]:
+        """Fit a candidate's scores to how often they are right, where the recipe asks for it, and leave what was fitted
+        in its folder for `load`; return what that asks of a candidate beside the gate."""
         ...
 
     def feeds(self, num_rows: int) -> Sequence[Feeds] | None:

@@ -1,8 +1,8 @@
 """The rounding of figures in reports and tables, and where the gate's metric is passed on."""
 
 GATE_METRIC = "gate.json"
-"""The file among evaluate's results with the `metric` of a classifier's quality gate, by which compress judges, too,
-and the number of `calibration_bins`."""
+"""The file among evaluate's results with what compress judges and calibrates scores by, too: the `metric` of a
+classifier's quality gate, the number of `calibration_bins`, the section `calibrate`, and the `confidence` of bounds."""
 DIGITS = 6  # finer than any test split can tell apart
 
 

@@ -107,7 +107,7 @@ def abstaining(evaluated: Mapping[str, Any], compressed: Mapping[str, Any]) -> s
         return ""
     right = compressed.get("answered_precision")
     return ABSTAINING.format(
-        threshold=evaluated["threshold"],
+        threshold=compressed["threshold"],
         precision=evaluated["wanted_precision"],
         judged=compressed["judged"],
         coverage=compressed["coverage"],
@@ -129,7 +129,8 @@ def rows_of(report: Mapping[str, Any]) -> Generator[str]:
 def row_of_gate(gate: Gate) -> str:
     """Return a row of the card's table. A gate without a figure was passed, or there would be no bundle."""
     measured = "passed" if gate["value"] is None else f"{gate['value']:.4g}"
-    return f"| {gate['stage']} | {words_of(gate['figure'])} | {measured} | {gate['bound']} {gate['limit']:g} |"
+    figure = words_of(gate["figure"]).replace("|", r"\|")
+    return f"| {gate['stage']} | {figure} | {measured} | {gate['bound']} {gate['limit']:g} |"
 
 
 def words_of(name: str) -> str:

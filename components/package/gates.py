@@ -1,11 +1,16 @@
 """The gates that a bundle has passed, each with its figure and its limit, for the manifest, the card and the page.
 
 A bundle is made only of what passed: a stage whose gate failed leaves no artifact. `value` is None where a gate is a
-plain yes or no, and for a speed, which is an observation and stands in provenance.json.
+plain yes or no, for a speed, which is an observation and stands in provenance.json, and for what only looks at the
+model, whose figures are on its page.
 """
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Literal, TypedDict
+
+from components.params import Behaviour
+from components.params.behaviour import title
 
 DIGITS = 6
 
@@ -30,13 +35,16 @@ def gates_passed(*, reports: Mapping[str, Any], params: Mapping[str, Any], num_g
     """Return every gate that the bundle passed, in the order of the stages; `params` holds the stages' sections by
     name."""
     evaluate, compress = (params.get(stage, {}).get("gate", {}) for stage in ("evaluate", "compress"))
+    asked = params.get("evaluate", {})
     expectations = reports["verdict"].get("expectations", [])
     met = sum(expectation["success"] for expectation in expectations)
     return [
         gate("validate", "expectations of the data contract met", met, "at least", len(expectations)),
         gate("preprocess", "rows that come again in another split", None, "at most", 0),
         *quality_gates(evaluate, reports["evaluated"]),
+        *behaviour_gates(asked.get("behaviour")),
         *compression_gates(compress, reports["compressed"], drop=drop),
+        *precision_gates(asked.get("calibrate")),
         gate("package", "requests answered as the measured model did", num_golden, "at least", num_golden),
         *batch_gates(reports["compressed"]),
     ]
@@ -61,6 +69,21 @@ def quality_gates(limits: Mapping[str, Any], evaluated: Mapping[str, Any]) -> Ge
             figure = name if name in evaluated else name.partition("_")[2]
             bound = "at least" if name.startswith("min_") else "at most"
             yield gate("evaluate", figure, evaluated[figure], bound, limit)
+
+
+def behaviour_gates(behaviour: Mapping[str, Any] | None) -> Generator[Gate]:
+    """Yield the limits of the checks of behaviour, as far as they have one."""
+    if behaviour is None:
+        return
+    for check in Behaviour.model_validate_json(json.dumps(behaviour)).checks:
+        if check.max_failures is not None:
+            yield gate("evaluate", f"texts that fail the check '{title(check)}'", None, "at most", check.max_failures)
+
+
+def precision_gates(calibrate: Mapping[str, Any] | None) -> Generator[Gate]:
+    """Yield the precision that answers must surely have on the validation split where they do not abstain."""
+    if calibrate is not None and calibrate["precision"] is not None:
+        yield gate("compress", "right ones among the surest answers", None, "at least", calibrate["precision"])
 
 
 def compression_gates(limits: Mapping[str, Any], compressed: Mapping[str, Any], *, drop: Drop) -> Generator[Gate]:

@@ -111,13 +111,17 @@ def figure_of(drawing: Drawing) -> str:
         for axes in figure.axes:
             for place in ("left", "center", "right"):
                 axes.set_title("", loc=place)
-        svg, words = themed(svg_of(figure)), escape(drawing.words)
-    named = svg.replace("<svg", f'<svg role="img" aria-label="{words}"', 1)
+        named = read_as(themed(svg_of(figure)), drawing.words)
     focus = ' tabindex="0" role="region" aria-label="A wide drawing"' if drawing.is_wide else ""
     return (
         f'<figure style="--inches: {figure.get_figwidth():g}"><div class="scroll"{focus}>{named}</div>'
-        f'<figcaption aria-hidden="true">{words}</figcaption></figure>\n'
+        f'<figcaption aria-hidden="true">{escape(drawing.words)}</figcaption></figure>\n'
     )
+
+
+def read_as(svg: str, words: str) -> str:
+    """Return a drawing in SVG with the words that a screen reader reads in its place."""
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(words)}"', 1)
 
 
 def svg_of(figure: Figure) -> str:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,13 @@ def git_commit(root: Path) -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def import_mlflow(root: Path) -> None:
+    """Import what opening a project's store needs, so that a thread that opens it imports next to nothing."""
+    kinds = () if tracking_uri(root).startswith(SERVERS) else ("model_registry", "tracking")
+    for name in ("mlflow", *(f"mlflow.store.{kind}.sqlalchemy_store" for kind in kinds)):
+        import_module(name)
 
 
 def open_client(uri: str) -> Any:

@@ -27,7 +27,7 @@ from components.recipes import load_recipe
 from components.tracking.pipeline_run import PipelineRun
 from components.tracking.registry import CHAMPION
 from components.tracking.stage_run import PIPELINE_VARIABLE
-from components.tracking.store import Store
+from components.tracking.store import Store, import_mlflow
 from flows.pipeline.graph import check_reached, check_stage, open_repo, read_graph
 from flows.pipeline.leftovers import clear_leftovers
 from flows.pipeline.prefect_pages import tell_mlflow
@@ -101,7 +101,7 @@ def run_pipeline(
         hold(root, recipe, doing=f"modelyard run {recipe}", wait=wait),
         in_project(root, pipeline_name),
     ):
-        opening = pool.submit(Store, root, recipe)  # MLflow takes seconds to open; Prefect takes its own meanwhile
+        opening = open_meanwhile(pool, root, recipe)
         wait_for_prefect()
         check_prefect()
         clear_leftovers(root)
@@ -130,6 +130,16 @@ def run_pipeline(
     )
     tell_of_first(root, recipe, parent.store, outcome)
     return outcome
+
+
+def open_meanwhile(pool: ThreadPoolExecutor, root: Path, recipe: str) -> Future[Store]:
+    """Open MLflow's store, which may take seconds, while Prefect takes its own.
+
+    MLflow is imported before. Both import FastAPI, and where two threads do so at once, each from another of its
+    modules, Python lets one of the two fail rather than wait for ever: `KeyError: 'fastapi'`.
+    """
+    import_mlflow(root)
+    return pool.submit(Store, root, recipe)
 
 
 def close_parent(opening: Future[Store], pipeline_name: str, status: str) -> str:

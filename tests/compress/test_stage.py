@@ -30,6 +30,7 @@ from components.tracking.tracker import NullTracker
 from serving.tasks.text_classification.predictor import Predictor
 from tests.compress.students.teachers import DISTILLATION
 from tests.projects import edit, tiny_recipe
+from tests.tasks.text_classification.test_evaluate import Notes
 from tests.tiny_model import finish
 
 GATE = CompressionGate(max_drop=0.01, min_speedup=3.0, max_size_ratio=0.3)
@@ -278,8 +279,13 @@ def test_the_smallest_of_the_students_is_served_and_a_run_again_trains_none(proj
     edit(project, "tiny.compress.students", wanted)
     edit(project, "tiny.compress.candidates", [{"method": "int8"}])
     edit(project, "tiny.compress.gate", {"max_drop": 1.0, "min_speedup": 0.01, "max_size_ratio": 10.0})
-    report = run_stage(project, "tiny", "compress", tracker=NullTracker())
+    notes = Notes()
+    report = run_stage(project, "tiny", "compress", tracker=notes)
     assert (report["num_candidates"], report["num_students"]) == (3, 2)
+    curves = {name for name in notes.metrics if name.endswith("_train_loss")}
+    assert len(curves) == 2
+    assert "student_ff_0.5_train_loss" in curves
+    assert all(name.startswith("student_") for name in curves)
     assert report["network"].startswith("1 layer")
     assert report["lost_low"] <= report["lost"] <= report["lost_high"]
     trained = {path: path.stat().st_mtime_ns for path in (project / "checkpoints").rglob("*.safetensors")}

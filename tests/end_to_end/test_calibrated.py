@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.__main__ import run_stage
+from components.evaluate.classification.calibrate import fit
 from components.package.bento import serving
+from components.params import Calibrate
 from components.plumbing.artifacts import files_of, read_json
 from components.plumbing.errors import InputError, ParamsError, QualityError
 from components.recipes import load_yaml
@@ -72,11 +74,19 @@ def unsure_of(bundle: Path, texts: list[str]) -> str:
 TEXTS = [text for text, _ in tiny_rows(300)[240:]] + ["", "!", "music", "the", "dull music, superb city"]
 
 
-def test_bundle_holds_what_evaluate_fitted_and_says_it(calibrated: Path) -> None:
+def test_bundle_holds_what_was_fitted_to_the_served_scores_and_says_it(calibrated: Path, tmp_path: Path) -> None:
     artifacts = calibrated / "artifacts/tiny"
     evaluated, compressed = (read_json(artifacts / stage / "report.json") for stage in ("evaluate", "compress"))
-    fitted = (artifacts / "evaluate/results/calibration.json").read_bytes()
-    assert (artifacts / "package/bundle/calibration.json").read_bytes() == fitted
+    bare = shutil.copytree(artifacts / "compress/model", tmp_path / "bare")
+    (bare / "calibration.json").unlink()
+    validation = pq.read_table(artifacts / "preprocess/validation.parquet")
+    own, _ = fit(
+        Predictor.load(bare, threads=1).predict(validation["text"].to_pylist()),
+        validation["label_id"].to_numpy(), Calibrate(**CALIBRATE), level=evaluated["confidence"],
+    )  # fmt: skip
+    served = read_json(artifacts / "package/bundle/calibration.json")
+    assert served == own.as_data() != read_json(artifacts / "evaluate/results/calibration.json")
+    assert compressed["threshold"] == pytest.approx(served["threshold"], abs=1e-6)
     assert evaluated["calibration"] == "isotonic"
     assert evaluated["num_calibrated_on"] == 60
     assert "temperature" not in evaluated
@@ -90,7 +100,7 @@ def test_bundle_holds_what_evaluate_fitted_and_says_it(calibrated: Path) -> None
     assert found is not None
     assert compressed["coverage"] == pytest.approx(float(found.is_sure(scores).mean()), abs=1e-6)
     card = (artifacts / "package/bundle/card.md").read_text()
-    assert f"is below {evaluated['threshold']:.4g}: take it" in card
+    assert f"is below {compressed['threshold']:.4g}: take it" in card
     assert f"{compressed['coverage']:.1%} of the answers do not abstain" in card
     plots = (artifacts / "evaluate/plots/calibration.csv").read_text().splitlines()
     assert plots[0] == "scores,confidence,accuracy,num_rows"

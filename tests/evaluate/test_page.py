@@ -1,5 +1,7 @@
 """The page on a model: what it says, how it looks in a browser, and that equal figures give equal bytes."""
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,14 @@ TITLES = [
     "Found & more", "Worst mistakes",
 ]  # fmt: skip
 MAX_BYTES = 1_500_000
+
+
+def alts_of(html: str) -> list[str]:
+    """What a screen reader reads in the place of each drawing; every drawing has words."""
+    drawings = re.findall(r"<svg[^>]*>", html)
+    found = [re.search(r' role="img" aria-label="([^"]+)"', drawing) for drawing in drawings]
+    assert all(found), "a drawing has no words for a screen reader"
+    return [unescape(one[1]) for one in found if one]
 
 
 def judged_rows(num_rows: int = 300, *, labels: list[str] = LABELS, **changes: Any) -> Judged:
@@ -77,6 +87,7 @@ def test_page_says_what_was_measured_on_which_rows_beside_what_and_whether_it_pa
     assert "with a 90% interval; the gate asks for at least 0.1. On the same rows a baseline reaches 0." in lead
     assert [title for title in TITLES if f">{title.replace('&', '&amp;')}</h2>" not in html] == []
     assert "modelyard promote tiny" in html
+    assert len(alts_of(html)) >= 5
 
 
 def test_text_and_label_of_the_data_are_shown_as_text(page: Path) -> None:

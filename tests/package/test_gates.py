@@ -1,7 +1,10 @@
+import re
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from components.package.card import row_of_gate
 from components.package.gates import gates_passed
 from components.recipes import load_yaml
 from components.tasks import task_of
@@ -39,6 +42,31 @@ def test_every_limit_of_a_classifier_stands_with_its_figure() -> None:
         ("compress", "speedup"): (None, "at least", limits["min_speedup"]),
         ("package", "requests answered as the measured model did"): (7, "at least", 7),
     }
+
+
+def test_limits_of_behaviour_and_of_the_surest_answers_stand_too() -> None:
+    params = deepcopy(RECIPES["movie_sentiment"])
+    params["evaluate"]["calibrate"] = {"method": "temperature", "min_class_rows": 5, "precision": 0.95}
+    params["evaluate"]["behaviour"] = {
+        "seed": 0, "rows": 20, "checks": [
+            {"kind": "typos", "max_failures": 0.1},
+            {"kind": "case"},
+            {"kind": "minimum", "label": "positive", "texts": ["Great."], "max_failures": 0},
+            {"kind": "negation", "name": "negated | praise", "min_fall": 0.1, "max_failures": 0.5},
+        ],
+    }  # fmt: skip
+    reports = {"verdict": {}, "evaluated": {"accuracy": 0.9, "gain_low": 0.1}, "compressed": COMPRESSED}
+    found = gates_passed(reports=reports, params=params, num_golden=7, drop=task_of(params["task"]).drop)
+    limits = {one["figure"]: (one["value"], one["bound"], one["limit"]) for one in found}
+    assert {name: limit for name, limit in limits.items() if "the check" in name} == {
+        "texts that fail the check 'typos'": (None, "at most", 0.1),
+        "texts that fail the check 'minimum positive'": (None, "at most", 0.0),
+        "texts that fail the check 'negated | praise'": (None, "at most", 0.5),
+    }
+    assert limits["right ones among the surest answers"] == (None, "at least", 0.95)
+    rows = [row_of_gate(one) for one in found]
+    assert "| evaluate | texts that fail the check 'typos' | passed | at most 0.1 |" in rows
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows)
 
 
 def test_language_model_names_what_it_beats() -> None:

@@ -10,7 +10,7 @@ from components.evaluate.behaviour.checks import Behaved, Example, Finding
 from components.evaluate.stage import Outputs
 from components.plumbing.artifacts import write_json
 from components.plumbing.pages import LIGHT, Part, table, themed
-from components.plumbing.plots import save, shown, style, svg_of
+from components.plumbing.plots import read_as, save, shown, style, svg_of
 
 TABLE, PLOT = "behaviour.json", "behaviour.png"
 BROKEN, HELD = "broken", "held"
@@ -59,6 +59,18 @@ def draw(found: Behaved) -> Figure:
     return figure
 
 
+def in_words(found: Behaved) -> str:
+    """Return what the drawing says."""
+    told = "; ".join(f"{check.name} {told_share(check)}{beside_limit(check)}" for check in found.checks)
+    return f"The share of texts on which each check fails, with its {found.confidence:.0%} interval: {told}."
+
+
+def beside_limit(check: Finding) -> str:
+    if check.max_failures is None:
+        return ""
+    return f", {'above' if check.is_broken else 'within'} its limit {check.max_failures:.1%}"
+
+
 def faults_of(found: Behaved) -> list[str]:
     """Return the checks that more texts fail than the recipe allows, each in words with its figures."""
     return [
@@ -104,7 +116,7 @@ def part(found: Behaved) -> Part:
         for check in found.checks
     ]
     with style(in_page=True):
-        plot = themed(svg_of(draw(found)))
+        plot = read_as(themed(svg_of(draw(found))), in_words(found))
     note = (
         '<p class="note">After CheckList (Ribeiro et al. 2020). The change is that of the score of the label given '
         "before; unseen are texts that look the same to the model after it. Texts are rows of the test split unless "

@@ -15,8 +15,6 @@ Legend: N rows, K classes.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +23,9 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
-from components.evaluate.bootstrap import Figures, Statistic, Weights
-from components.evaluate.classification.metrics import Labels, Scores, calibration_metrics, ratio
-from components.evaluate.classification.split import read_split
+from components.evaluate.classification.metrics import Labels, Scores
 from components.evaluate.figures import rounded
-from components.params import Calibrate, ClassifierFigures
+from components.params import Calibrate
 from components.plumbing.errors import InputError, QualityError, examples
 from serving.predictors.calibration import (
     MAX_KNOTS,
@@ -45,43 +41,22 @@ from serving.predictors.calibration import (
 SAME = 1.05  # of a temperature: one as near to the end of its range was not found within
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """The scores of the test split before and after a calibration."""
+def fit(
+    scores: Scores, actual: Labels, settings: Calibrate, *, level: float
+) -> tuple[Calibration, QualityError | None]:
+    """Return the calibration of a model by its own scores of the validation split, (N, K), and their labels, (N,).
 
-    calibration: Calibration
-    num_fitted: int
-    """The number of validation rows that it was fitted on."""
-    before: Scores
-    """The model's own scores, (N, K)."""
-    after: Scores
-    """The calibrated scores, (N, K)."""
-
-
-def calibrate(
-    scores: Scores, validation: Path, score: Callable[[Path], Scores], *, labels: Sequence[str],
-    params: ClassifierFigures,
-) -> tuple[Calibrated | None, str]:  # fmt: skip
-    """Fit a calibration on the validation split and apply it to scores (N, K) of the test split; None where the recipe
-    asks for none. `score` gives the model's scores of a split.
-
-    The second is why no threshold reaches the wanted precision, in words; empty where one does, or none is wanted.
-    Raise InputError where the split is too small or too easy to fit anything on.
+    The second is why no threshold reaches the wanted precision by a bound of the given confidence level; the
+    calibration has none then. Raise InputError where no calibration fits.
     """
-    if params.calibrate is None:
-        return None, ""
-    actual = read_split(validation).label_id
-    check_rows(actual, labels, params.calibrate)
-    seen = score(validation)
-    way = WAYS[params.calibrate.method](seen, actual)
-    precision, threshold, fault = params.calibrate.precision, None, ""
-    if precision is not None:
-        try:
-            threshold = threshold_of(way.apply(seen), actual, precision=precision, level=params.bootstrap.confidence)
-        except QualityError as error:
-            precision, fault = None, str(error)
-    fitted = Calibration(way, threshold, precision)
-    return Calibrated(fitted, len(actual), before=scores, after=way.apply(scores)), fault
+    way = WAYS[settings.method](scores, actual)
+    if settings.precision is None:
+        return Calibration(way), None
+    try:
+        threshold = threshold_of(way.apply(scores), actual, precision=settings.precision, level=level)
+    except QualityError as error:
+        return Calibration(way), error
+    return Calibration(way, threshold, settings.precision), None
 
 
 def check_rows(actual: Labels, labels: Sequence[str], settings: Calibrate) -> None:
@@ -182,46 +157,3 @@ def lower_bounds(num_hits: NDArray[np.int64], num_rows: NDArray[np.int64], *, le
     """Return the one-sided lower Clopper-Pearson bound of each share `num_hits / num_rows`."""
     found = beta.ppf(1 - level, num_hits, num_rows - num_hits + 1)
     return np.where(num_hits > 0, found, 0.0)
-
-
-def calibrated_metrics(actual: Labels, calibrated: Calibrated, *, num_bins: int) -> Statistic:
-    """Return the statistic of what the calibration changes on the test split; a gain above 0 is for the better.
-
-    `coverage` and `answered_precision`, the share of the rows that are answered and the share of those that are right,
-    are there where there is a threshold; the latter is undefined where no row is answered.
-    """
-    before, after = (
-        calibration_metrics(actual, one, num_bins=num_bins) for one in (calibrated.before, calibrated.after)
-    )
-    loss_before, loss_after = (row_losses(one, actual) for one in (calibrated.before, calibrated.after))
-    hit_before, hit_after = (one.argmax(axis=1) == actual for one in (calibrated.before, calibrated.after))
-    found = calibrated.calibration
-    answered = None if found.threshold is None else found.is_sure(calibrated.after)
-
-    def figures(weights: Weights) -> Figures:
-        total = weights.sum(axis=0, dtype=np.float64)
-        errors = before(weights)["ece"], after(weights)["ece"]
-        losses = (loss_before @ weights) / total, (loss_after @ weights) / total
-        accuracies = (hit_before @ weights) / total, (hit_after @ weights) / total
-        found = {
-            "ece_before": errors[0],
-            "ece_gain": errors[0] - errors[1],
-            "log_loss_before": losses[0],
-            "log_loss": losses[1],
-            "log_loss_gain": losses[0] - losses[1],
-            "accuracy_before": accuracies[0],
-            "accuracy_gain": accuracies[1] - accuracies[0],
-        }
-        if answered is not None:
-            num_answered, num_right = answered @ weights, (answered & hit_after) @ weights
-            share = ratio(num_right, num_answered)
-            found["coverage"] = num_answered / total
-            found["answered_precision"] = np.where(num_answered > 0, share, np.nan)
-        return found
-
-    return figures
-
-
-def row_losses(scores: Scores, actual: Labels) -> NDArray[np.float64]:
-    """Return the negative log-likelihood, in nats, of each row's label by its scores (N, K), as (N,)."""
-    return -logits_of(scores)[np.arange(len(actual)), actual]

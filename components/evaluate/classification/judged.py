@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.classification.calibrate import Calibrated
+from components.evaluate.classification.calibrated import Calibrated
 from components.evaluate.classification.metrics import Labels, Scores
 from components.plumbing.errors import ArtifactError
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluate.bootstrap import intervals
-from components.evaluate.classification.calibrate import calibrated_metrics
+from components.evaluate.classification.calibrated import calibrated_metrics
 from components.evaluate.classification.calibration_figures import (
     OF_CALIBRATION,
     CalibrationFigures,
@@ -163,9 +163,7 @@ def report_on(
     write_predictions(outputs.results / "predictions.parquet", judged)
     write_classes(outputs.results / "classes.json", judged, found)
     write_mistakes(outputs.results / "mistakes.json", judged, limit=params.num_mistakes)
-    write_json(
-        outputs.results / GATE_METRIC, {"metric": params.gate.metric, "calibration_bins": params.calibration_bins}
-    )
+    write_json(outputs.results / GATE_METRIC, asked_of_scores(params))
     if judged.calibrated is not None:
         write_json(outputs.results / CALIBRATION, judged.calibrated.calibration.as_data())
         parts = [calibration_part(figures_of(report)), *parts]
@@ -190,6 +188,16 @@ def report_on(
             report=figures_of(report),
         )
     return report
+
+
+def asked_of_scores(params: ClassificationFigures) -> dict[str, Any]:
+    """Return by what the scores of this model are judged and calibrated, by which compress does it, too."""
+    return {
+        "metric": params.gate.metric,
+        "calibration_bins": params.calibration_bins,
+        "calibrate": None if params.calibrate is None else params.calibrate.model_dump(mode="json"),
+        "confidence": params.bootstrap.confidence,
+    }
 
 
 def classification_figures(judged: Judged, *, majority: int, params: ClassificationFigures) -> Found:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from html import escape
 
 from components.evaluate.explanations.faithfulness import KINDS, RANDOM
-from components.evaluate.explanations.patches import draw_occlusion
+from components.evaluate.explanations.patches import draw_occlusion, title_of
 from components.evaluate.explanations.plot import draw_curves
 from components.evaluate.explanations.study import METHODS, OF_RANDOM_WEIGHTS, Interval
-from components.evaluate.explanations.tables import Found, Piece, ShownText
+from components.evaluate.explanations.tables import Found, Piece, ShownImage, ShownText
 from components.plumbing.pages import Part, bullets, span, table, themed
-from components.plumbing.plots import style, svg_of
+from components.plumbing.plots import read_as, style, svg_of
 
 FOR, AGAINST = "42, 112, 70", "192, 57, 43"
 """The colours of what speaks for the answer and against it, as red, green and blue; seen through, on light and dark."""
@@ -23,7 +23,7 @@ def part(found: Found) -> Part:
     unsure = [line for line in found["verdict"] if "DOES NOT" in line or "cannot be told" in line]
     sure = [line for line in found["verdict"] if line not in unsure]
     with style(in_page=True):
-        curves = themed(svg_of(draw_curves(found)))
+        curves = read_as(themed(svg_of(draw_curves(found))), curves_in_words(found))
     body = bullets(unsure, "warning") + bullets(sure, "")
     body += f'<p class="note">{escape(how_measured(found))}</p>\n{figures_of(found)}\n'
     body += f'<div class="pictures">{curves}</div>\n'
@@ -33,7 +33,7 @@ def part(found: Found) -> Part:
         body += f"<h3>Words by class</h3>\n{words_of(found)}\n"
     if found["images"]:
         with style(in_page=True):
-            body += f"<h3>Images</h3>\n{legend()}\n{svg_of(draw_occlusion(found))}\n"
+            body += f"<h3>Images</h3>\n{legend()}\n{read_as(svg_of(draw_occlusion(found)), images_in_words(found))}\n"
     return Part(title="Explanations", body=body)
 
 
@@ -48,6 +48,44 @@ def how_measured(found: Found) -> str:
         f"both; above 1, the score falls below that of an empty row, or rises above that of the whole one. Intervals "
         f"are of {found['confidence']:.0%}."
     )
+
+
+def curves_in_words(found: Found) -> str:
+    """Return what the drawing of the curves says."""
+    shares = ", ".join(f"{100 * share:g}" for share in found["shares"])
+    parts = found["parts"]
+    what = {
+        "comprehensiveness": f"what the score loses without the strongest {parts}",
+        "sufficiency": f"what the strongest {parts} alone give back",
+    }
+    told = "; ".join(
+        f"{what[kind]}: "
+        + ", ".join(f"{called(order)} {numbers(curves[kind])}" for order, curves in found["curves"].items())
+        for kind in KINDS
+    )
+    return f"Two plots over {shares} % of a row's {parts}, as shares of the score's room. {told[:1].upper()}{told[1:]}."
+
+
+def numbers(values: Sequence[float | None]) -> str:
+    return " ".join("not defined" if value is None else f"{value:.2f}" for value in values)
+
+
+def images_in_words(found: Found) -> str:
+    """Return what the drawing of the images says: each one's answer, and the patch that speaks the most for it."""
+    told = "; ".join(f"{title_of(one)}, {strongest_patch(one)}" for one in found["images"])
+    return (
+        "Images with their patches in green where they speak for the answer and in red where against it, each with its "
+        f"answer, its label where that is another, and its score: {told}."
+    )
+
+
+def strongest_patch(one: ShownImage) -> str:
+    value, down, across = max(
+        (value, -row, -column) for row, line in enumerate(one["effects"]) for column, value in enumerate(line)
+    )
+    if value <= 0:
+        return "for which no patch speaks"
+    return f"most of all for the patch {1 - down} from the top and {1 - across} from the left ({value:+.2f})"
 
 
 def figures_of(found: Found) -> str:

@@ -111,6 +111,9 @@ class ImageTrial:
     def settle_batches(self, folder: Path) -> int:
         return 1
 
+    def calibrate(self, folder: Path, *, threads: int) -> tuple[()]:
+        return ()
+
     def feeds(self, num_rows: int) -> Sequence[Feeds]:
         return [{"latents": draw_latents(self.judged.seed + 1, num_rows, size=generating(self.model).latent_size)}]
 

@@ -137,6 +137,9 @@ class TextGenerationTrial:
     def settle_batches(self, folder: Path) -> int:
         return 1
 
+    def calibrate(self, folder: Path, *, threads: int) -> tuple[()]:
+        return ()
+
     def feeds(self, num_rows: int) -> Sequence[Feeds]:
         """Return pieces of documents of the training split, as long as the context, from their beginnings."""
         settings = load_settings(self.folder / SETTINGS)

@@ -8,6 +8,7 @@ from components.evaluate.behaviour.checks import Behaved, Example, Finding
 from components.evaluate.behaviour.report import faults_of, part, write_behaviour
 from components.plumbing.artifacts import files_of, read_json
 from components.plumbing.pages import document
+from tests.evaluate.test_page import alts_of
 
 EXAMPLE = Example(7, "A <b>good</b> film", "positive", 0.9, "A <b>godo</b> film", "negative", 0.2)
 TYPOS = Finding(
@@ -60,6 +61,10 @@ def test_the_page_has_every_check_and_examples_as_plain_text() -> None:
     assert told == part(FOUND)
     for words in ("typos", "the label changes", "15.0%", "10.3% to 20.7%", "-0.100", "the label is another", "<svg"):
         assert words in told.body
+    (alt,) = alts_of(told.body)
+    assert alt.startswith("The share of texts on which each check fails, with its 95% interval: typos 30 of 200 texts")
+    assert "(15.0%, interval 10.3% to 20.7%), above its limit 10.0%; praise $x$\u4e66 0 of 200" in alt
+    assert "within its limit 10.0%; negation" in alt
     assert told.body.count("<details>") == 2
     assert '<span class="alarm">broken</span>' in told.body
     assert '<span class="good">held</span>' in told.body

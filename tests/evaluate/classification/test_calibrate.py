@@ -5,14 +5,13 @@ from sklearn.isotonic import IsotonicRegression
 
 from components.evaluate.bootstrap import intervals
 from components.evaluate.classification.calibrate import (
-    Calibrated,
-    calibrated_metrics,
     check_rows,
     fit_isotonic,
     fit_temperature,
     lower_bounds,
     threshold_of,
 )
+from components.evaluate.classification.calibrated import Calibrated, calibrated_metrics
 from components.evaluate.classification.calibration_page import part
 from components.evaluate.classification.metrics import Labels, Scores, calibration_metrics
 from components.params import Bootstrap, Calibrate

@@ -459,15 +459,26 @@ def test_slices_and_wrong_labels_are_looked_for_where_the_recipe_asks(
     assert (first.plots / "found_slices.png").is_file()
 
 
-def test_what_is_looked_for_is_refused_where_the_rows_are_too_few(tmp_path: Path) -> None:
+def test_what_is_looked_for_is_left_out_with_its_reason_where_the_rows_are_too_few(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [(text, index % 2) for index, (text, _) in enumerate(tiny_rows(60))]
     inputs, _ = make_inputs(tmp_path, labels=["bad", "good"], train=rows[:40], test=rows[40:])
-    slices = {"find_slices": FindTextSlices(min_rows=30, max_words=20, clusters=3, seed=0, shown=5)}
-    with pytest.raises(InputError, match="min_rows is 30, but the test split holds 20 rows"):
-        run(settings_of(ALWAYS).model_copy(update=slices), inputs, make_outputs(tmp_path / "a"), tracker=NullTracker())
+    slices = FindTextSlices(min_rows=30, max_words=20, clusters=3, seed=0, shown=5)
+    errors = LabelErrors(folds=5, shown=5, seed=0, max_rows=1000)
+    first = make_outputs(tmp_path / "a")
+    asked = {"find_slices": slices, "label_errors": errors}
+    run(settings_of(ALWAYS).model_copy(update=asked), inputs, first, tracker=NullTracker())
+    assert "Slices found: left out, as evaluate.find_slices.min_rows is 30, but the test split holds 20" in caplog.text
+    page = (first.results / "report.html").read_text(encoding="utf-8")
+    assert "</span>, as evaluate.find_slices.min_rows is 30, but the test split holds 20 rows" in page
+    assert not (first.results / "found_slices.json").exists()
+    assert (first.results / "label_errors.json").is_file()  # the one does not keep the other out
     write_split(inputs.train, [*[(text, 0) for text, _ in rows[:38]], *rows[38:40]], first=0)
     write_split(inputs.validation, rows[:0], first=500)
     write_split(inputs.test, [(text, 0) for text, _ in rows[40:59]] + rows[59:], first=1000)
-    errors = {"label_errors": LabelErrors(folds=5, shown=5, seed=0, max_rows=1000)}
-    with pytest.raises(InputError, match=r"label_errors.folds is 5, but the label 'good' has 2 of the 60 rows"):
-        run(settings_of(ALWAYS).model_copy(update=errors), inputs, make_outputs(tmp_path / "b"), tracker=NullTracker())
+    second = make_outputs(tmp_path / "b")
+    run(settings_of(ALWAYS).model_copy(update={"label_errors": errors}), inputs, second, tracker=NullTracker())
+    page = (second.results / "report.html").read_text(encoding="utf-8")
+    assert "label_errors.folds is 5, but the label &#x27;good&#x27; has 2 of the 60 rows" in page
+    assert not (second.results / "label_errors.json").exists()

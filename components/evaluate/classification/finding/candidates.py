@@ -24,11 +24,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
+from components.evaluate.classification.finding.unfit import UnfitError
 from components.evaluate.classification.linear import picked, sampled
 from components.evaluate.classification.metrics import Labels
 from components.evaluate.classification.tfidf import weigh
 from components.params import FindSlices, FindTextSlices
-from components.plumbing.errors import InputError
 
 Kind = Literal["length", "mean", "word", "cluster", "label"]
 
@@ -63,16 +63,16 @@ class Candidate:
 
 
 def check_fits(settings: FindSlices, num_test: int) -> None:
-    """Raise InputError where no slice could have `min_rows` rows and leave as many to compare it with."""
+    """Raise UnfitError where no slice could have `min_rows` rows and leave as many to compare it with."""
     if 2 * settings.min_rows > num_test:
-        raise InputError(
+        raise UnfitError(
             f"evaluate.find_slices.min_rows is {settings.min_rows}, but the test split holds {num_test} rows, so no "
             f"slice and the rest can both have as many; write {max(5, num_test // 10)}, or leave find_slices out"
         )
 
 
 def text_candidates(train: Sequence[str], test: Sequence[str], *, settings: FindTextSlices) -> list[Candidate]:
-    """Return the slices of texts by length, word and cluster; raise InputError where no slice could have `min_rows`."""
+    """Return the slices of texts by length, word and cluster; raise UnfitError where no slice could have `min_rows`."""
     check_fits(settings, len(test))
     fitted = picked(train, sampled(len(train), MAX_FIT_ROWS, seed=settings.seed))
     given: dict[str, Any] = {"analyzer": words_of, "max_features": MAX_VOCABULARY}
@@ -90,7 +90,7 @@ def array_candidates(
     train: NDArray[np.float32], test: NDArray[np.float32], *, train_labels: Labels, labels: Sequence[str],
     settings: FindSlices,
 ) -> list[Candidate]:  # fmt: skip
-    """Return the slices of arrays, (N, F) and (M, F), by the mean of their numbers and by cluster; raise InputError
+    """Return the slices of arrays, (N, F) and (M, F), by the mean of their numbers and by cluster; raise UnfitError
     where no slice could have `min_rows`."""
     check_fits(settings, len(test))
     found = group_candidates("mean", means(train), means(test), wording="mean value {}")

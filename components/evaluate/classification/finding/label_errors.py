@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluate.classification.finding.labelled import TEST, Labelled
+from components.evaluate.classification.finding.unfit import UnfitError
 from components.evaluate.classification.judged import Judged
 from components.evaluate.classification.linear import folds_of
 from components.evaluate.classification.metrics import Labels, Scores
@@ -28,7 +29,6 @@ from components.evaluate.classification.tables import write_csv
 from components.evaluate.figures import rounded
 from components.params import LabelErrors
 from components.plumbing.artifacts import write_json
-from components.plumbing.errors import InputError
 from components.plumbing.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def suspect_labels(
 ) -> tuple[SuspectedLabels, list[Suspect]]:  # fmt: skip
     """Return what was found, and every suspected row, the most suspected first; `texts` are the N texts, or None.
 
-    Raise InputError where a class has fewer rows than there are folds.
+    Raise UnfitError where a class has fewer rows than there are folds.
     """
     check_folds(labelled.given, judged.labels, settings.folds)
     probabilities = out_of_fold(labelled.given, len(judged.labels), ask=ask, settings=settings)
@@ -124,7 +124,7 @@ def suspect_labels(
 
 
 def check_folds(given: Labels, labels: Sequence[str], folds: int) -> None:
-    """Raise InputError where a class that occurs has fewer rows than there are folds."""
+    """Raise UnfitError where a class that occurs has fewer rows than there are folds."""
     counts = np.bincount(given, minlength=len(labels))
     rare = np.flatnonzero((counts > 0) & (counts < folds))
     if not len(rare):
@@ -132,7 +132,7 @@ def check_folds(given: Labels, labels: Sequence[str], folds: int) -> None:
     least = int(counts[rare].min())
     name = labels[int(rare[counts[rare].argmin()])]
     advice = f"write folds: {least}" if least > 1 else "give it more rows or remove it"
-    raise InputError(
+    raise UnfitError(
         f"evaluate.label_errors.folds is {folds}, but the label '{name}' has {least} of the {len(given):,} rows looked "
         f"at; {advice}, or leave label_errors out"
     )

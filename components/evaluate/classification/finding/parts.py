@@ -3,11 +3,13 @@
 from html import escape
 
 from components.evaluate.classification.finding.label_errors import TABLE, SuspectedLabels
-from components.evaluate.classification.finding.plots import draw_found_slices
+from components.evaluate.classification.finding.plots import MAX_SLICES, draw_found_slices
 from components.evaluate.classification.finding.slices import FoundSlices, in_words, verdict
 from components.plumbing.pages import Part, span, table, themed
-from components.plumbing.plots import style, svg_of
+from components.plumbing.plots import read_as, style, svg_of
 
+SLICES, LABELS = "Slices found", "Labels suspected"
+"""The titles of the parts."""
 SURELY = "surely worse"
 
 
@@ -22,9 +24,9 @@ def found_slices_part(found: FoundSlices) -> Part:
         f"corrected for how many were looked at: all hold at once with {found.confidence:.0%}.</p>\n"
     )
     if not found.slices:
-        return Part("Slices found", f"{body}<p>No slice lies below the rest.</p>\n")
+        return Part(SLICES, f"{body}<p>No slice lies below the rest.</p>\n")
     with style(in_page=True):
-        picture = themed(svg_of(draw_found_slices(found)))
+        picture = read_as(themed(svg_of(draw_found_slices(found))), picture_in_words(found))
     head = ("slice", "rows", "accuracy", "interval", "the rest", "p, corrected", "", "mistakes (rows)")
     rows = (
         (
@@ -39,7 +41,17 @@ def found_slices_part(found: FoundSlices) -> Part:
         )
         for one in found.slices
     )
-    return Part("Slices found", f"{body}{picture}\n{table(head, rows, kinds={SURELY: 'alarm'})}\n")
+    return Part(SLICES, f"{body}{picture}\n{table(head, rows, kinds={SURELY: 'alarm'})}\n")
+
+
+def picture_in_words(found: FoundSlices) -> str:
+    """Return what the picture says."""
+    told = "; ".join(
+        f"{in_words(one.kind, one.name)} {one.accuracy:.3f} ({one.accuracy_low:.3f} to {one.accuracy_high:.3f}) of "
+        f"{one.num_rows:,} rows{f', {SURELY}' if one.is_surely_worse else ''}"
+        for one in found.slices[:MAX_SLICES]
+    )
+    return f"The accuracy of slices with its interval, beside {found.accuracy:.3f} of all rows: {told}."
 
 
 def label_errors_part(found: SuspectedLabels) -> Part:
@@ -54,7 +66,7 @@ def label_errors_part(found: SuspectedLabels) -> Part:
         f"{agrees} A suspicion is no proof: read the row. All are in results/{TABLE}.</p>\n"
     )
     if not found.suspects:
-        return Part("Labels suspected", body)
+        return Part(LABELS, body)
     has_texts = any(one.text is not None for one in found.suspects)
     head = ("row", "split", "label", "suggested", "confidence", "the model", *(("text",) if has_texts else ()))
     rows = (
@@ -69,4 +81,4 @@ def label_errors_part(found: SuspectedLabels) -> Part:
         )
         for one in found.suspects
     )
-    return Part("Labels suspected", f"{body}{table(head, rows)}\n")
+    return Part(LABELS, f"{body}{table(head, rows)}\n")

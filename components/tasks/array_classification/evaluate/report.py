@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.classification.calibrate import calibrate
+from components.evaluate.classification.calibrated import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.logistic import logistic_scores
 from components.evaluate.classification.metrics import Scores

@@ -1,5 +1,7 @@
 """What a person should look at among texts: slices that are surely worse, and labels that are likely wrong."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -7,9 +9,10 @@ from scipy.special import expit
 from components.evaluate.classification.finding.candidates import text_candidates
 from components.evaluate.classification.finding.label_errors import suspect_labels, write_label_errors
 from components.evaluate.classification.finding.labelled import read_labelled
-from components.evaluate.classification.finding.parts import found_slices_part, label_errors_part
+from components.evaluate.classification.finding.parts import LABELS, SLICES, found_slices_part, label_errors_part
 from components.evaluate.classification.finding.plots import save_found_slices
 from components.evaluate.classification.finding.slices import find_slices, write_slices
+from components.evaluate.classification.finding.unfit import part_or_reason
 from components.evaluate.classification.judged import Judged
 from components.evaluate.classification.linear import Choice, fitted_scores, picked
 from components.evaluate.classification.metrics import Scores
@@ -25,13 +28,14 @@ def find(
 ) -> list[Part]:
     """Look for what the recipe asks for, write what is found, and return it as parts of the report's page.
 
-    Raise InputError where slices could not have enough rows, or a class has fewer than label_errors has folds.
+    Where slices could not have enough rows, or a class has fewer than label_errors has folds, the part says so.
     """
     parts: list[Part] = []
-    if params.find_slices is not None:
-        parts.append(worst_slices(judged, params.find_slices, params.bootstrap.confidence, inputs, outputs))
-    if params.label_errors is not None:
-        parts.append(label_errors(judged, choice, params.label_errors, inputs, outputs))
+    if (asked := params.find_slices) is not None:
+        level = params.bootstrap.confidence
+        parts.append(part_or_reason(SLICES, partial(worst_slices, judged, asked, level, inputs, outputs)))
+    if (wanted := params.label_errors) is not None:
+        parts.append(part_or_reason(LABELS, partial(label_errors, judged, choice, wanted, inputs, outputs)))
     return parts
 
 

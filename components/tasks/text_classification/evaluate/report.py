@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from components.evaluate.behaviour.checks import Rows, check_labels, run_checks
 from components.evaluate.behaviour.report import faults_of, write_behaviour
 from components.evaluate.behaviour.report import part as behaviour_part
-from components.evaluate.classification.calibrate import calibrate
+from components.evaluate.classification.calibrated import calibrate
 from components.evaluate.classification.judged import Judged, check_finite
 from components.evaluate.classification.linear import Choice, best_linear_scores
 from components.evaluate.classification.metrics import Scores
@@ -66,20 +66,10 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         scores, inputs.validation, lambda path: predict(predictor, read_texts(path)), labels=settings.labels,
         params=params,
     )  # fmt: skip
-    faults = [unreached] if unreached else []
-    parts: list[Part] = []
     if calibrated is not None:
         scores = calibrated.after
         predictor = float_predictor(model, tokenizer=tokenizer, settings=settings, calibration=calibrated.calibration)
-    if params.behaviour is not None:
-        behaved = run_checks(
-            params.behaviour, Rows(test.row, test_texts, scores), predict=partial(predict, predictor),
-            labels=predictor.labels, confidence=params.bootstrap.confidence,
-        )  # fmt: skip
-        write_behaviour(outputs, behaved)
-        parts.append(behaviour_part(behaved))
-        faults += faults_of(behaved)
-
+    behaviour, broken = behaviour_of(predictor, Rows(test.row, test_texts, scores), params, outputs)
     baseline, choice = best_linear_scores(
         test_texts,
         train=train_texts,
@@ -89,15 +79,6 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         settings=params.baseline,
     )
     write_json(outputs.results / "baseline.json", choice.table())
-    if params.explain is not None:
-        from components.tasks.text_classification.evaluate.explaining import explain  # which loads what exports models
-
-        found = explain(
-            params.explain, inputs,
-            texts=test_texts, rows=test.row.tolist(), actual=test.label_id.tolist(), bootstrap=params.bootstrap,
-        )  # fmt: skip
-        write_explanations(found, outputs)
-        parts.append(explanations_part(found))
     judged = Judged(
         labels=settings.labels,
         row=test.row,
@@ -111,11 +92,45 @@ def measure(params: TextClassificationFigures, inputs: Inputs, outputs: Outputs,
         slices=read_slices(inputs.test),
         calibrated=calibrated,
     )
-    parts += find(judged, choice, params, inputs, outputs)
+    parts = [
+        *behaviour,
+        *explanations_of(judged, params, inputs, outputs),
+        *find(judged, choice, params, inputs, outputs),
+    ]
     return report_on(
         judged, majority=train.most_frequent, params=params, outputs=outputs, title=inputs.recipe, parts=parts,
-        more_faults=faults,
+        more_faults=[*([unreached] if unreached else []), *broken],
     )  # fmt: skip
+
+
+def behaviour_of(
+    predictor: Predictor, rows: Rows, params: TextClassificationFigures, outputs: Outputs
+) -> tuple[list[Part], list[str]]:
+    """Run the checks of behaviour that the recipe asks for; return the part of the page and the limits that are
+    broken."""
+    if params.behaviour is None:
+        return [], []
+    found = run_checks(
+        params.behaviour, rows, predict=partial(predict, predictor), labels=predictor.labels,
+        confidence=params.bootstrap.confidence,
+    )  # fmt: skip
+    write_behaviour(outputs, found)
+    return [behaviour_part(found)], faults_of(found)
+
+
+def explanations_of(judged: Judged, params: TextClassificationFigures, inputs: Inputs, outputs: Outputs) -> list[Part]:
+    """Explain a sample of the test split where the recipe asks for it; return the part of the page."""
+    if params.explain is None:
+        return []
+    from components.tasks.text_classification.evaluate.explaining import explain  # which loads what exports models
+
+    assert judged.texts is not None
+    found = explain(
+        params.explain, inputs, texts=judged.texts, rows=judged.row.tolist(), actual=judged.actual.tolist(),
+        bootstrap=params.bootstrap,
+    )  # fmt: skip
+    write_explanations(found, outputs)
+    return [explanations_part(found)]
 
 
 def note_on(choice: Choice, params: TextClassificationFigures, *, num_train: int) -> str:

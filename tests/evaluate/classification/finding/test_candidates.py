@@ -10,8 +10,8 @@ from components.evaluate.classification.finding.candidates import (
     text_candidates,
     words_of,
 )
+from components.evaluate.classification.finding.unfit import UnfitError
 from components.params import FindSlices, FindTextSlices
-from components.plumbing.errors import InputError
 from tests.tiny import tiny_rows
 
 SETTINGS = FindTextSlices(min_rows=10, max_words=50, clusters=4, seed=0, shown=5)
@@ -111,12 +111,12 @@ def test_arrays_have_groups_by_mean_and_clusters_named_by_their_label() -> None:
 
 
 @pytest.mark.parametrize("min_rows", [11, 30, 1000])
-def test_a_split_too_small_for_min_rows_is_refused(min_rows: int) -> None:
+def test_a_split_too_small_for_min_rows_is_unfit(min_rows: int) -> None:
     settings = SETTINGS.model_copy(update={"min_rows": min_rows})
     message = rf"min_rows is {min_rows}, but the test split holds 20 rows, .* write 5, or leave find_slices out"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(UnfitError, match=message):
         text_candidates(["a text"] * 40, ["a text"] * 20, settings=settings)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(UnfitError, match=message):
         array_candidates(
             np.ones((40, 2), np.float32), np.ones((20, 2), np.float32), train_labels=np.zeros(40, np.int64),
             labels=("one", "two"), settings=settings,

@@ -19,11 +19,11 @@ from components.evaluate.classification.finding.label_errors import (
     write_label_errors,
 )
 from components.evaluate.classification.finding.labelled import Labelled, read_labelled
+from components.evaluate.classification.finding.unfit import UnfitError
 from components.evaluate.classification.judged import Judged
 from components.evaluate.classification.metrics import Scores
 from components.evaluate.stage import Inputs
 from components.params import LabelErrors
-from components.plumbing.errors import InputError
 
 SETTINGS = LabelErrors(folds=4, shown=10, seed=0, max_rows=1000)
 LABELS = ("a", "b", "c")
@@ -148,8 +148,8 @@ def test_where_nothing_is_suspected_it_says_so(tmp_path: Path, caplog: pytest.Lo
         ([0] * 4 + [1] * 3 + [2] * 2, r"the label 'c' has 2 of .* write folds: 2"),
     ],
 )
-def test_a_label_with_fewer_rows_than_folds_is_refused(given: list[int], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_a_label_with_fewer_rows_than_folds_is_unfit(given: list[int], message: str) -> None:
+    with pytest.raises(UnfitError, match=message):
         check_folds(np.array(given), LABELS, SETTINGS.folds)
     check_folds(np.array([0, 0, 0, 0, 1, 1, 1, 1]), LABELS, SETTINGS.folds)
 
