@@ -47,7 +47,7 @@ BENCHMARKS = (
         "training", ("training, MiniLM", "training, small GPT", "training, large GPT"), 7,
         ["--rounds", "2"], ["--rounds", "5"], takes=("project", "reference"),
     ),
-    Benchmark("loop", ("loop",), 2, ["--rounds", "2", "--steps", "100"], ["--rounds", "5"]),
+    Benchmark("loop", ("loop",), 5, ["--rounds", "6"], ["--rounds", "12"]),
     Benchmark("memory", ("memory",), 3, ["--steps", "1"], ["--picture", "docs/memory.png"]),
     Benchmark("finetuning_ways", ("finetuning_ways",), 2, ["--steps", "40"], takes=("project",)),
     Benchmark("generation", ("generation",), 1, ["--rounds", "3"], ["--rounds", "10"]),

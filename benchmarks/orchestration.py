@@ -13,16 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 from ruamel.yaml import YAML
 
 from results import Row, Section, show
 
 ROOT = Path(__file__).parent.parent
-PORT = 42042
+QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
 def main() -> None:
@@ -30,25 +30,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds: int = parser.parse_args().rounds
     section = Section("orchestration")
-    with tempfile.TemporaryDirectory() as folder:
-        project = make_project(Path(folder) / "project")
-        server = start_server(Path(folder) / "prefect")
-        try:
-            drivers: dict[str, tuple[list[str], dict[str, str]]] = {
-                "dvc repro": (["dvc", "repro", "-q", "package@movie_sentiment"], {}),
-                "modelyard run, server up": (
-                    ["modelyard", "run", "movie_sentiment", "--json"],
-                    {"PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api"},
-                ),
-                "modelyard run, no server": (["modelyard", "run", "movie_sentiment", "--json"], {}),
-            }
-            times: dict[str, list[tuple[float, float]]] = {name: [] for name in drivers}
+    sys.path.insert(0, str(ROOT))
+    from components.package.bento import free_port
+    from flows.servers.server import running
+    from flows.servers.tools import prefect_server
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        project = make_project(folder / "project")
+        server = prefect_server(folder, port)
+        own = {**server.environment, **QUIET, "PREFECT_HOME": str(folder / "prefect"), "PREFECT_UI_ENABLED": "0"}
+        drivers: dict[str, tuple[list[str], dict[str, str]]] = {
+            "dvc repro": (["dvc", "repro", "package@movie_sentiment"], {}),
+            "modelyard run, server up": (
+                ["modelyard", "run", "movie_sentiment", "--json"],
+                {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"},
+            ),
+            "modelyard run, no server": (["modelyard", "run", "movie_sentiment", "--json"], {}),
+        }
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in drivers}
+        with running(folder, replace(server, environment=own)):
             for _ in range(rounds + 1):  # the first round fills caches, and is not counted
                 for name, (command, extra) in drivers.items():
                     times[name].append((timed(command, project, extra, fresh=True), timed(command, project, extra)))
-        finally:
-            server.terminate()
-            server.wait()
     rows = rows_of({name: seconds[1:] for name, seconds in times.items()})
     show(rows)
     section.record(rows)
@@ -62,6 +66,7 @@ def make_project(folder: Path) -> Path:
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     yaml = YAML(typ="safe")
     dag: dict[str, Any] = yaml.load(ROOT / "dvc.yaml")
+    needed = [name for entry in dag["stages"].values() for name in entry["do"].get("deps", [])]
     for entry in dag["stages"].values():
         do = entry["do"]
         files = [
@@ -70,6 +75,8 @@ def make_project(folder: Path) -> Path:
             for out in do.get(kind, [])
         ]
         touched = [f"{name}file" if name.endswith("/") else name for name in files]
+        parents = tuple(out for out in files if out.endswith("/"))
+        touched += [name for name in needed if name.startswith(parents) and name not in parents]
         folders = sorted({os.path.dirname(name) for name in touched})
         do["cmd"] = f"mkdir -p {' '.join(folders)} && echo '{{}}' | tee {' '.join(touched)}"
     yaml.dump(dag, folder / "dvc.yaml")
@@ -80,22 +87,7 @@ def make_project(folder: Path) -> Path:
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    quiet = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    return os.environ | quiet | {"PATH": path} | extra
-
-
-def start_server(home: Path) -> subprocess.Popen[bytes]:
-    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT), "--no-ui"]
-    env = environment({"PREFECT_HOME": str(home)})
-    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        try:
-            httpx.get(f"http://127.0.0.1:{PORT}/api/health", timeout=1).raise_for_status()
-            return server
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    server.terminate()
-    raise SystemExit("the Prefect server did not start")
+    return os.environ | QUIET | {"PATH": path} | extra
 
 
 def timed(command: list[str], project: Path, extra: dict[str, str], *, fresh: bool = False) -> float:

@@ -5,8 +5,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
+from benchmarks import results
 from components.plumbing.artifacts import md5_of
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +92,20 @@ def test_figures_of_the_readme_are_those_of_the_reports() -> None:
         assert told["served"] in served, f"{name}: the README says '{served}', the report {told['served']}"
         ratio = f"{compressed['size_bytes'] / compressed['float_size_bytes']:.2f} \N{MULTIPLICATION SIGN} bytes"
         assert ratio in served, f"{name}: the README says '{served}', the report {ratio}"
+
+
+def test_the_readme_says_of_the_training_loop_what_the_benchmarks_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODELYARD_RESULTS", raising=False)
+    found = results.kept()
+    paragraphs = (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")
+    (said,) = (" ".join(paragraph.split()) for paragraph in paragraphs if "nanoGPT" in paragraph)
+    for section, what in (
+        ("training, small GPT", "rate beside nanoGPT"),
+        ("training, large GPT", "rate beside nanoGPT"),
+        ("training, MiniLM", "rate beside Trainer, bf16 grouped"),
+    ):
+        (row,) = (results.Row(**row) for row in found[section]["rows"] if row["what"] == what)
+        assert results.shown(row.value, "x") in said, f"{section}: the README says '{said}'"
 
 
 def table_of_recipes() -> dict[str, dict[str, str]]:

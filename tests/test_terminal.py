@@ -61,7 +61,8 @@ def test_long_work_that_says_nothing_is_said_to_go_on(
 
 
 def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
-    code, seen = on_terminal([sys.executable, "-c", FLOW, STAGE], tmp_path, PYTHONPATH=str(ROOT))
+    often = "import components.plumbing.progress as p; p.DRAWN_PER_S = 20\n" + STAGE
+    code, seen = on_terminal([sys.executable, "-c", FLOW, often], tmp_path, PYTHONPATH=str(ROOT))
     assert code == 0
     last = seen[-1]
     said = [line for line in last if line != "flow says"]

@@ -74,6 +74,9 @@ class TrainingEstimate:
     flops_per_s: float
     """The floating-point operations per second of the matrix products, as measured."""
     step_s: float
+    rows_per_s: float
+    tokens_per_s: float | None
+    """The tokens without padding; None where a row is no text."""
     forward_s: float
     """The seconds of a row in the forward pass."""
     seconds: float
@@ -223,6 +226,8 @@ def look_at(
         flops=flops * num_steps,
         flops_per_s=told.timing.flops_per_s,
         step_s=told.step_s,
+        rows_per_s=usual.num_rows / told.step_s,
+        tokens_per_s=usual.num_units / told.step_s if usual.objective.unit == "tokens" else None,
         forward_s=told.timing.seconds["forward"] / usual.num_rows,
         seconds=told.seconds,
     )

@@ -60,6 +60,8 @@ class Step:
     """The kinds of the training's steps, where `usual` ones were asked for; else the largest alone."""
     num_rows: float
     """The rows of a batch, as the recipe makes it."""
+    num_units: float
+    """Its tokens without padding, or its rows, as the objective counts."""
     batch_s: float
     """The seconds of making one."""
     times: float
@@ -280,8 +282,9 @@ def one_step(
         num_steps = params.steps_per_epoch or max(1, round(step.num_steps_per_epoch / times))
         trace = enlarged(step.trace, times, half=half.trace)
         yield replace(
-            step, times=times, num_steps_per_epoch=num_steps, trace=trace, parts=(Part(1.0, trace),), num_rows=rows
-        )
+            step, times=times, num_steps_per_epoch=num_steps, trace=trace, parts=(Part(1.0, trace),), num_rows=rows,
+            num_units=step.num_units * times,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -309,6 +312,7 @@ def step_of(
         )  # fmt: skip
         typical, batch_s = typical_batches(objective)
         num_rows = sum(len(batch.row) * share for batch, share in typical)
+        num_units = sum(batch.num_units * share for batch, share in typical)
         if usual:
             parts = tuple(Part(share, traced(batch=batch, is_whole=is_whole(batch))) for batch, share in typical)
         else:  # not the last of an epoch, which may be small, and with a mask, which takes more
@@ -317,7 +321,7 @@ def step_of(
         trace = max((part.trace for part in parts), key=lambda trace: trace.peak_bytes)
         scale = (counts.num_train + counts.num_unlabelled) / max(1, written.num_train + written.num_unlabelled)
         num_steps = params.steps_per_epoch or max(1, round(objective.num_steps_per_epoch * scale))
-        yield Step(trained, objective, parts, num_rows, batch_s, 1, num_steps, trace)
+        yield Step(trained, objective, parts, num_rows, num_units, batch_s, 1, num_steps, trace)
 
 
 def rows_of_a_batch(counts: Counts, params: Trained) -> int:

@@ -88,7 +88,7 @@ def measured_estimate(root: Path, name: str, recipe: "Recipe") -> "Estimate":
     return estimate_recipe(root, name, recipe)
 
 
-FORM = 2
+FORM = 3
 """The number of the form of what is kept of an estimate; it grows with each figure that is told."""
 
 
@@ -196,6 +196,8 @@ def work_table(training: Data, console: Console) -> None:
     rate = f"{training['flops_per_s'] / 1e9:,.0f} GFLOP/s in the step's own products, {training['precision']}"
     table.add_row("measured here", rate)
     table.add_row("time of a step", duration(training["step_s"]))
+    tokens = "" if training["tokens_per_s"] is None else f", {rate_of(training['tokens_per_s'])} tokens/s"
+    table.add_row("rate", f"{rate_of(training['rows_per_s'])} rows/s{tokens}")
     table.add_row("time in all", duration(training["seconds"]))
     console.print(table)
     console.print()
@@ -247,6 +249,11 @@ def size(num_bytes: float) -> str:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:,.4g} TB"
+
+
+def rate_of(number: float) -> str:
+    """Write a number a second with 3 digits, or all digits of a larger one."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def duration(seconds: float) -> str:

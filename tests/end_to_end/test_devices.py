@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -80,6 +81,30 @@ def test_launchers_run_the_stage_and_dvc_takes_what_came_of_it(launcher: list[st
     done = run([*launcher, "finetune", "tiny"], project)
     assert "by each of 2 processes (ddp)" in done.stderr
     assert len(runs(project)) == num_runs + 1
+    run(["dvc", "commit", "-q", "-f", "finetune@tiny"], project)
+    assert run(["dvc", "status", "finetune@tiny"], project).stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_two_nodes_train_together_and_the_first_alone_writes(project: Path, tmp_path: Path) -> None:
+    edit(project, "tiny.devices", None)
+    second = shutil.copytree(project, tmp_path / "second", symlinks=True)
+    before, of_second, kept = losses(project), len(runs(second)), checkpoints(second)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    nodes = ["torchrun", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
+    on_loopback = {"GLOO_SOCKET_IFNAME": "lo"}
+    with at_work([*nodes, "--node-rank", "1", "-m", "components", "finetune", "tiny"], second, **on_loopback) as other:
+        first = run([*nodes, "--node-rank", "0", "-m", "components", "finetune", "tiny"], project, **on_loopback)
+        said, _ = other.communicate(timeout=60)
+    assert other.returncode == 0, said
+    assert "by each of 2 processes (ddp)" in first.stderr
+    assert "carrying on" not in first.stderr
+    found = losses(project)
+    assert len(found) == len(before)
+    assert found[0] == pytest.approx(before[0], abs=0.01)  # of other draws of dropout
+    assert runs(project)[0].data.tags["modelyard.devices"] == "2 ddp"
+    assert len(runs(second)) == of_second
+    assert checkpoints(second) <= kept
     run(["dvc", "commit", "-q", "-f", "finetune@tiny"], project)
     assert run(["dvc", "status", "finetune@tiny"], project).stdout.strip() == "Data and pipelines are up to date."
 

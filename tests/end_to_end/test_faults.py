@@ -63,7 +63,7 @@ def started(
 
 def newest(folder: Path) -> dict[str, Run]:
     """The newest run of each stage in MLflow, and of the pipeline."""
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client = client_of(folder)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
@@ -145,12 +145,42 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
     assert not list((project / "checkpoints").rglob("*.*"))
     run = newest(project)["finetune"]
     assert (run.info.status, run.info.run_id, run.data.tags[CARRIED_ON]) == ("FINISHED", killed, "2")
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = client_of(project)
     for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "mfu", "validation_loss"):
         steps = [point.step for point in client.get_metric_history(killed, name)]
         assert len(steps) == len(set(steps)) > 5, name
     assert run.data.metrics["mfu"] > 0
     assert run.data.metrics.keys() >= {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"}
+
+
+@pytest.mark.long
+def test_training_that_was_killed_is_carried_on_by_the_next_repro_to_the_same_artifact(tmp_path: Path) -> None:
+    project, repro = make_project(tmp_path / "project"), ["dvc", "repro", "--single-item", "finetune@tiny"]
+    edit(project, "tiny.finetune.epochs", 15)
+    edit(project, "tiny.finetune.early_stopping.patience", 15)
+    run(["dvc", "repro", "-q", "pretrain@tiny"], project)
+    whole = shutil.copytree(project, tmp_path / "whole", symlinks=True)
+    run(repro, whole)
+    with at_work(repro, project) as process:
+        stage = stage_process("finetune", project)
+        wait_for_checkpoint(project)
+        stage.send_signal(signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode, output
+    killed = newest(project)["finetune"].info.run_id
+    (step, num_steps) = re.findall(r"carrying on from step (\d+) of (\d+)", run(repro, project).stderr)[0]
+    assert 0 < int(step) < int(num_steps)
+    lock, expected = (YAML().load(folder / "dvc.lock")["stages"]["finetune@tiny"] for folder in (project, whole))
+    assert lock["outs"] == expected["outs"]
+    assert artifact_of(project, "finetune") == artifact_of(whole, "finetune")
+    last = newest(project)["finetune"]
+    assert (last.info.status, last.info.run_id, last.data.tags[CARRIED_ON]) == ("FINISHED", killed, "1")
+    steps = [point.step for point in client_of(project).get_metric_history(killed, "loss")]
+    assert len(steps) == len(set(steps)) > 5
+
+
+def client_of(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 
 def kill_before_it_is_cached(folder: Path) -> None:

@@ -49,6 +49,8 @@ def test_vector_recipe_is_told_from_its_config_alone(tmp_path) -> None:
     assert training.num_steps == raw["finetune"]["epochs"] * -(-num_train // raw["finetune"]["batch_size"])
     assert training.flops == training.num_steps * training.flops_a_step
     assert training.seconds > training.num_steps * training.step_s * 0.99
+    assert training.rows_per_s * training.step_s == pytest.approx(raw["finetune"]["batch_size"])
+    assert training.tokens_per_s is None
     assert found.stages["finetune"] > training.seconds
     assert found.seconds == sum(found.stages.values())
     assert found.fits
@@ -61,6 +63,7 @@ def test_loaded_encoder_is_told_from_its_config_file(encoder) -> None:
     assert training.title == "finetune"
     assert training.num_trained == training.num_parameters - training.parameters["embeddings"] - 2 * 32  # its norm
     assert training.memory.gradients == 4 * training.num_trained
+    assert training.tokens_per_s == pytest.approx(64 * training.rows_per_s)  # each text as long as max_tokens
     assert any("5,000 rows, the fewest" in said for said in found.assumptions)
     assert any("every text is as long as max_tokens allows" in said for said in found.assumptions)
 

@@ -11,10 +11,10 @@ from torch.optim import SGD
 
 from components.fitting import check_batch_size
 from components.params import Devices
-from components.plumbing.errors import InputError
+from components.plumbing.errors import InputError, ModelyardError
 from components.plumbing.launched import launched
 from components.training.joining import check_number
-from components.training.many import check_can_be_divided
+from components.training.many import CARRIES_ON, check_can_be_divided
 from components.training.objective import Objective, Player
 from components.training.ranks import Ranks
 from tests.training.on_ranks import Job, Outcome, outcome, run_alone, run_on
@@ -109,19 +109,39 @@ def test_ranks_carry_on_to_the_same_weights_bit_for_bit_with_dropout(parallel: s
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
-    [("SIGKILL", "rank 1 of 2 was killed by SIGKILL; run the same command again, and training carries on from its "
-                 "last checkpoint"),
-     pytest.param("no such row", "rank 1 of 2: ValueError: no such row; run the same command again, and training "
-                                 "carries on from its last checkpoint", marks=pytest.mark.long)],
+    ("parallel", "how"),
+    [("ddp", "SIGKILL"),
+     *(pytest.param(*case, marks=pytest.mark.long) for case in (("ddp", "no such row"), ("fsdp", "SIGKILL")))],
 )  # fmt: skip
-def test_a_rank_that_dies_ends_the_run_with_its_error(how: str, said: str, tmp_path: Path) -> None:
+def test_a_rank_that_dies_ends_the_run_with_its_error(parallel: str, how: str, tmp_path: Path) -> None:
     started = time.monotonic()
-    assert run_on(2, tmp_path, [Job("arrays", "ddp", "dies", {"epochs": 50}, dies=(1, 3, how))]) == 1
+    assert run_on(2, tmp_path, [Job("arrays", parallel, "dies", {"epochs": 50}, dies=(1, 3, how))]) == 1
     assert time.monotonic() - started < 60
-    assert (tmp_path / "told.txt").read_text(encoding="utf-8") == said
-    left = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in (process.info["cmdline"] or [])]
-    assert not left
+    died = " was killed by SIGKILL" if how == "SIGKILL" else ": ValueError: no such row"
+    assert (tmp_path / "told.txt").read_text(encoding="utf-8") == f"rank 1 of 2{died}; {CARRIES_ON}"
+    assert not left_of(tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("parallel", "how"), [("ddp", "SIGKILL"), ("ddp", "no such row"), ("fsdp", "SIGKILL")])
+def test_a_first_rank_that_dies_ends_the_others(
+    parallel: str, how: str, tmp_path: Path
+) -> None:  # fmt: skip
+    job = Job("arrays", parallel, "dies", {"epochs": 50}, dies=(0, 3, how))
+    started = time.monotonic()
+    if how == "SIGKILL":  # it can say nothing, so the launcher does
+        with pytest.raises(ModelyardError, match=f"^rank 0 of 2 was killed by SIGKILL; {CARRIES_ON}$"):
+            run_on(2, tmp_path, [job])
+    else:
+        assert run_on(2, tmp_path, [job]) == 1
+        assert (tmp_path / "told.txt").read_text(encoding="utf-8") == how
+    assert time.monotonic() - started < 60
+    assert not left_of(tmp_path)
+
+
+def left_of(folder: Path) -> list[psutil.Process]:
+    """The processes of a launch in the folder that are still there."""
+    return [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or [])]
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:

@@ -66,6 +66,7 @@ def test_recipe_prints_parameters_memory_and_time(project) -> None:
         "worst moment of a step",
         "copies of checkpoints",
         "time in all",
+        " rows/s",
     ):
         assert words in done.stdout
     assert sorted(path.name for path in project.iterdir()) == [".modelyard", "dvc.yaml", "params.yaml"]
