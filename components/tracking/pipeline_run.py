@@ -21,6 +21,7 @@ from components.plumbing.errors import ArtifactError
 from components.plumbing.lock_file import locked_stages
 from components.recipes import stages
 from components.tracking.headline import figures_of, settings_of
+from components.tracking.place import MODEL_TRAINING
 from components.tracking.store import Store, process_tags
 
 CACHED = "modelyard.cached."
@@ -187,7 +188,7 @@ class PipelineRun:
         lines += [*([""] if lines else []), "| stage | | run |", "|---|---|---|"]
         for stage in stages():
             if run_id := made_by.get(stage):
-                link = f"[{run_id[:8]}](#/experiments/{self.store.experiment_id}/runs/{run_id})"
+                link = f"[{run_id[:8]}](#/experiments/{self.store.experiment_id}/runs/{run_id}{MODEL_TRAINING})"
                 lines.append(f"| {stage} | {'ran' if stage in ran else 'cached'} | {link} |")
         self.client.set_tag(self.run_id, "mlflow.note.content", "\n".join(lines))
 
