@@ -16,9 +16,12 @@ from typing import Any
 
 import psutil
 
-from components.plumbing.artifacts import Layout, digest_of
+from components.plumbing.artifacts import REPORT, Layout, digest_of, read_json
+from components.plumbing.errors import ArtifactError
+from components.plumbing.lock_file import locked_stages
 from components.recipes import stages
 from components.tracking.headline import figures_of, settings_of
+from components.tracking.place import MODEL_TRAINING
 from components.tracking.store import Store, process_tags
 
 CACHED = "modelyard.cached."
@@ -133,14 +136,30 @@ class PipelineRun:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         given = [one.dataset for run in runs.values() for one in run.inputs.dataset_inputs if one.dataset.name == DATA]
-        if not given or own.inputs.dataset_inputs:
+        digest = given[0].digest if given else self.locked_digest()
+        if not digest or own.inputs.dataset_inputs:
             return
         source = json.dumps({"uri": f"artifacts/{self.store.recipe}/{DATA}"})
-        rows = runs["ingest"].data.metrics.get("num_rows") if "ingest" in runs else None
+        rows = self.num_rows(runs.get("ingest"))
         profile = json.dumps({"num_rows": int(rows)}) if rows is not None else None
-        data = Dataset(self.store.recipe, given[0].digest, source_type="local", source=source, profile=profile)
+        data = Dataset(self.store.recipe, digest, source_type="local", source=source, profile=profile)
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, [DatasetInput(data, tags=tags)])
+
+    def locked_digest(self) -> str | None:
+        """Return the digest that dvc.lock has of the rows: they may come from DVC's cache or remote, and no run in
+        this store have read them. None where it names none."""
+        outs = locked_stages(self.store.root).get(f"ingest@{self.store.recipe}", {}).get("outs", [])
+        path = f"artifacts/{self.store.recipe}/{DATA}"
+        return next((out["md5"] for out in outs if out["path"] == path), None)
+
+    def num_rows(self, ingest: Any) -> float | None:
+        """Return the number of rows by ingest's run, or by its report where this store has no run of it."""
+        if ingest is not None:
+            return ingest.data.metrics.get("num_rows")
+        with suppress(ArtifactError):
+            return read_json(Layout(self.store.root, self.store.recipe, "ingest").artifact / REPORT).get("num_rows")
+        return None
 
     def show_model(self, package: Any) -> None:
         """Show the bundle's tag, and the logged model that it lies in."""
@@ -169,7 +188,7 @@ class PipelineRun:
         lines += [*([""] if lines else []), "| stage | | run |", "|---|---|---|"]
         for stage in stages():
             if run_id := made_by.get(stage):
-                link = f"[{run_id[:8]}](#/experiments/{self.store.experiment_id}/runs/{run_id})"
+                link = f"[{run_id[:8]}](#/experiments/{self.store.experiment_id}/runs/{run_id}{MODEL_TRAINING})"
                 lines.append(f"| {stage} | {'ran' if stage in ran else 'cached'} | {link} |")
         self.client.set_tag(self.run_id, "mlflow.note.content", "\n".join(lines))
 

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 logger = logging.getLogger(__name__)
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+MODEL_TRAINING = "?workflowType=machine_learning"
+"""The end of the address of a page of MLflow's by which it opens as model training, not for GenAI."""
 DATABASE = "mlflow.db"
 FILES = "mlartifacts"
 PLACES = {

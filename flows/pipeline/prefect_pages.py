@@ -34,6 +34,7 @@ from components.summary import shown, size_rows
 from components.tasks import task_of
 from components.tracking.headline import flatten
 from components.tracking.pipeline_run import PipelineRun
+from components.tracking.place import MODEL_TRAINING
 from flows.servers.records import process_of, records
 
 logger = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def tell_mlflow(run: PipelineRun) -> None:
         key, what = key_of(store.recipe, "mlflow"), f"the MLflow run of this pipeline: {run_id}"
         address = mlflow_address(store.root)
         if address:
-            page = f"{address}/#/experiments/{store.experiment_id}/runs/{run_id}"
+            page = f"{address}/#/experiments/{store.experiment_id}/runs/{run_id}{MODEL_TRAINING}"
             create_link_artifact(page, link_text=f"MLflow run {run_id}", key=key, description=what)
         else:
             shows = f"MLflow run `{run_id}`, in the experiment `{store.recipe}`; `modelyard ui` shows it."

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from components.package.bento import free_port
@@ -11,6 +12,9 @@ from components.plumbing.artifacts import write_json
 from components.plumbing.environment import profile_of_prefect
 from flows.servers.ports import HOST
 from flows.servers.server import Server, starting, wait_for
+
+PAGES = "modelyard"
+"""The entry point in pyproject.toml of MLflow's server with pages that open as model training."""
 
 
 def mlflow_server(root: Path, port: int) -> Server:
@@ -20,6 +24,8 @@ def mlflow_server(root: Path, port: int) -> Server:
         sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
         "--default-artifact-root", (root / "mlartifacts").as_uri(),
     ]  # fmt: skip
+    if entry_points(group="mlflow.app", name=PAGES):  # not where the project is newer than what was installed of it
+        command += ["--app-name", PAGES]
     # Not an option of the command: the address may hold a password, and commands are seen by every user.
     # Its runners of jobs, which nothing here asks for, would be eight more processes of 250 MB.
     environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri(root), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -127,14 +127,19 @@ def test_pipeline_run_has_what_one_compares(driver, request) -> None:
     assert tags["mlflow.source.git.commit"]
     assert tags["mlflow.source.name"] == {"by_flow": "modelyard run tiny", "by_dvc": "dvc repro"}[driver]
     (data,) = [one.dataset for one in run.inputs.dataset_inputs]
-    locked = YAML(typ="safe").load(folder / "dvc.lock")["stages"]["ingest@tiny"]["outs"]
-    assert (data.name, data.digest) in {("tiny", out["md5"]) for out in locked if out["path"].endswith("data.parquet")}
+    assert (data.name, data.digest) == ("tiny", locked_rows(folder))
     (model,) = store.client.get_run(run.info.run_id).outputs.model_outputs
     assert store.client.get_model_version_by_alias("tiny", "champion").tags["modelyard.model_id"] == model.model_id
     for stage in stages():
         (child,) = store.search(f"tags.`modelyard.stage` = '{stage}'")
         assert f"runs/{child.info.run_id})" in tags["mlflow.note.content"]
         assert child.data.metrics["system/cpu_utilization_percentage"] >= 0
+
+
+def locked_rows(folder: Path) -> str:
+    """The digest that dvc.lock has of the rows."""
+    outs = YAML(typ="safe").load(folder / "dvc.lock")["stages"]["ingest@tiny"]["outs"]
+    return next(out["md5"] for out in outs if out["path"].endswith("ingest/data.parquet"))
 
 
 def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_api) -> None:
@@ -362,6 +367,16 @@ def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc)
     run(["dvc", "pull", "-q"], clone)
     assert "up to date" in run(["dvc", "status"], clone).stdout
     assert (clone / "artifacts/tiny/package/bundle/manifest.json").is_file()
+
+    # Nothing that reads the rows runs in the clone's store.
+    edit(clone, "tiny.evaluate.gate.min", 0.79)
+    run(["dvc", "repro", "evaluate@tiny"], clone)
+    assert [name for name, *_ in shape_of_runs(clone)] == ["evaluate", "evaluate alone"]
+    (made,) = Store(clone, "tiny").search("tags.`modelyard.stage` = 'pipeline'")
+    (data,) = [one.dataset for one in made.inputs.dataset_inputs]
+    num_rows = json.loads((clone / "artifacts/tiny/ingest/report.json").read_text())["num_rows"]
+    assert (data.name, data.digest) == ("tiny", locked_rows(clone))
+    assert json.loads(data.profile) == {"num_rows": num_rows}
 
 
 def test_artifacts_hold_no_trace_of_the_machine(by_flow) -> None:

@@ -15,9 +15,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending, Running, Scheduled
 
 from components.plumbing.artifacts import write_json
+from components.plumbing.environment import PREFECT_SERVER
 from flows.operate.doctor import look_at_schedules
 from flows.operate.up import scheduling
 from flows.pipeline.running import FOLDER, mark_killed
+from flows.servers.tools import note_server
 from flows.upkeep import worker
 from flows.upkeep.deployments import deployments_of
 from flows.upkeep.due import catch_up, coming_runs, free_slots, skip_all_but_newest
@@ -85,14 +87,17 @@ def of(deployment: Any) -> Any:
     return DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
 
 
-def test_schedule_that_will_not_fire_is_named(
-    project: Path, deployment: Any, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from components.plumbing.locks import hold
-
-    # As where the scheduler fails each time.
+@pytest.fixture
+def failing_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the scheduler fails each time, and has for a while."""
     monkeypatch.setattr("flows.upkeep.due.runs_of", lambda *_args, **_kwargs: [])
     monkeypatch.setattr("flows.upkeep.due.WRITTEN_WITHIN", timedelta(0))
+
+
+@pytest.mark.usefixtures("failing_scheduler")
+def test_schedule_that_will_not_fire_is_named(project: Path, deployment: Any, client: Any) -> None:
+    from components.plumbing.locks import hold
+
     faults = [str(one) for one in coming_runs(project)]
     assert all("its schedule is active, but Prefect's server writes no run for it" in one for one in faults)
     assert len(faults) == 2
@@ -103,6 +108,28 @@ def test_schedule_that_will_not_fire_is_named(
         assert {check.state for check in look_at_schedules(project)} == {"fail"}
     client.pause_deployment(deployment.id)  # by its user, who knows
     assert "retrain movie_sentiment: paused" in [str(one) for one in coming_runs(project)]
+
+
+@pytest.mark.usefixtures("failing_scheduler")
+def test_worker_names_each_schedule_that_will_not_fire_once(
+    project: Path, deployment: Any, prefect_api: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    note_server(project, PREFECT_SERVER, prefect_api)
+    monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.05)
+    looks: list[Path] = []
+    monkeypatch.setattr(worker, "coming_runs", lambda root: looks.append(root) or coming_runs(root))
+
+    def named() -> list[str]:
+        return sorted(one.getMessage() for one in caplog.records if one.name == worker.__name__)
+
+    with worker.looked_after(project, [deployment.name], {}):
+        give_up_at = time.monotonic() + 30
+        while len(looks) < 4 and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+    assert len(looks) >= 4, named()
+    assert [one.partition(", but")[0] for one in named()] == [
+        f"{flow} movie_sentiment: its schedule is active" for flow in ("monitor", "retrain")
+    ]
 
 
 def test_schedule_that_no_worker_offered_is_named(project: Path, client: Any) -> None:

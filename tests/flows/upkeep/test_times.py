@@ -53,8 +53,18 @@ def test_interval_does_not_begin_anew_with_the_worker() -> None:
     assert midnight in first
 
 
-def test_cron_keeps_to_its_zone() -> None:
-    schedule = RunSchedule(cron="0 3 * * *", timezone="Europe/Berlin", limit_s=60)
+@pytest.mark.parametrize(
+    ("cron", "start", "expected"),
+    [
+        ("0 3 * * *", BACK, ["25 03:00+01", "26 03:00+01"]),
+        ("0 3 * * *", FORWARD, ["28 03:00+02", "29 03:00+02"]),
+        # In the hour that comes twice once, the first time; in the one that there is not, an hour before.
+        ("30 2 * * *", BACK, ["25 02:30+02", "26 02:30+01"]),
+        ("30 2 * * *", FORWARD, ["28 01:30+01", "29 02:30+02"]),
+    ],
+)
+def test_cron_keeps_to_its_zone_and_is_due_once_a_day(cron: str, start: datetime, expected: list[str]) -> None:
+    schedule = RunSchedule(cron=cron, timezone="Europe/Berlin", limit_s=60)
     made = when(Due("retrain", "tiny", schedule))
-    found = times_of(made, start=BACK, end=BACK + timedelta(days=2))
-    assert [f"{time.astimezone(BERLIN):%d %H:%M%z}" for time in found] == ["25 03:00+0100", "26 03:00+0100"]
+    found = times_of(made, start=start, end=start + timedelta(days=2))
+    assert [f"{time.astimezone(BERLIN):%d %H:%M%z}"[:-2] for time in found] == expected
