@@ -39,7 +39,7 @@ MAX_KEPT = 16
 
 @dataclass
 class Workshop:
-    """What makes the candidates, and judges each on the validation split."""
+    """The maker of the candidates, which judges each on the validation split."""
 
     params: Compress
     trial: CompressionTrial[Any]

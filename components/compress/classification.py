@@ -71,7 +71,7 @@ class Batched:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What evaluate fitted to the scores of the float model."""
+    """The calibration that evaluate fitted to the scores of the float model."""
 
     calibration: Calibration
     num_bins: int

@@ -85,7 +85,7 @@ class Proxy:
         self.unfinished = Unfinished(MAX_HELD_BYTES)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """TimedAnswer one request."""
+        """Answer one request: refuse it, or pass it on to the Bento that serves."""
         held = 0
         try:
             self.turn_away(request)

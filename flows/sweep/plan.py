@@ -1,4 +1,4 @@
-"""What a sweep is to do: read from params.yaml, checked before any work, and named."""
+"""The plan of a sweep: read from params.yaml, checked before any work, and named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ VERDICT, CLOCK = "verdict.json", "clock.json"
 
 @dataclass(frozen=True)
 class Found:
-    """What a sweep has found so far."""
+    """The findings of a sweep so far: its trials, the best of them, and the comparison of that with the present."""
 
     plan: Plan
     places: Places

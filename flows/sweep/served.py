@@ -1,5 +1,5 @@
-"""What a trial would be once it is served: the bytes of its int8 model, and its speed beside that of the present
-settings.
+"""The measurement of a trial as it would be served: the bytes of its int8 model, and its speed beside that of the
+present settings.
 
 The model is exported as compress exports its candidate `int8`, with the predictor of serving/ around it. Speeds are
 taken by the sweep's own process while no trial runs, one item a call and one thread, in turns with the model of the

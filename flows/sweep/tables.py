@@ -1,4 +1,4 @@
-"""What `modelyard sweep` prints."""
+"""The tables that `modelyard sweep` prints."""
 
 from rich.console import Console
 from rich.text import Text

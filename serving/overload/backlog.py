@@ -81,7 +81,7 @@ class Overdue(Exception):
 
 @dataclass(frozen=True)
 class Full:
-    """What a request gets whose answer would take too long: the seconds after which to ask again."""
+    """The refusal of a request whose answer would take too long: the seconds after which to ask again."""
 
     again_s: float
 
