@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from torch import nn
 from components.compress.choice import Candidate, Drop
 from components.compress.measure import measure_rates, torch_threads
 from components.compress.methods import METHODS
+from components.compress.paths import Inputs
 from components.compress.search import ShapesToTry
 from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
 from components.params import Compress, Pruned, Shape, Students
@@ -23,9 +24,6 @@ from components.plumbing.errors import InputError, TrainingError
 from components.plumbing.progress import Bar, progress
 from components.tracking.tracker import Tracker
 from serving.predictors.calibration import CALIBRATION
-
-if TYPE_CHECKING:
-    from components.compress.stage import Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class Workshop:
 
     params: Compress
     trial: CompressionTrial[Any]
-    inputs: "Inputs"
+    inputs: Inputs
     float_quality: Quality
     drop: Drop
     scratch: Path

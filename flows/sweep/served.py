@@ -18,7 +18,7 @@ import numpy as np
 
 from components.compress.measure import NUM_ROUNDS, NUM_WARM_UP, measure_rates
 from components.compress.methods import METHODS
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.compress.trial import CompressionTrial
 from components.params import Recipe
 from components.params.sweep import SPEEDUP
