@@ -34,8 +34,8 @@ def sweep_summary(found: Found, *, change: str | None) -> Data:
         "best": chosen,
         "verdict": dict(found.verdict),
         "words": found.words,
-        "report": str(found.places.folder / "report/report.html"),
-        "study": str(found.places.folder / "study.db"),
+        "report": str(found.folders.folder / "report/report.html"),
+        "study": str(found.folders.folder / "study.db"),
         "run_id": found.run_id,
         "change": change,
     }  # fmt: skip

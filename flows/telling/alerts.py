@@ -68,7 +68,8 @@ class Alert:
         return " ".join(f"[modelyard] {self.recipe or 'project'}: {TITLES[self.event]}".split())
 
     @property
-    def lines(self) -> list[str]:
+    def body_lines(self) -> list[str]:
+        """The message below its subject, line by line: the verdict, the figures, and where to see more."""
         figures = [f"{name}: {value}" for name, value in self.figures.items()]
         run = [f"MLflow run: {self.link or self.run_id}"] if self.run_id else []
         return [self.verdict, *figures, f"See: {self.where}", *run, f"At {self.at}"]
@@ -198,7 +199,7 @@ def post(url: str, data: Mapping[str, Any]) -> None:
 
 def slack_form(alert: Alert) -> dict[str, Any]:
     """Return an alert in the form that Slack's incoming webhooks take."""
-    escaped = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in alert.lines]
+    escaped = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in alert.body_lines]
     text = "\n".join(escaped)[:2900]
     blocks = [
         {"type": "header", "text": {"type": "plain_text", "text": alert.subject[:150]}},
@@ -211,7 +212,7 @@ def mail(target: Email, alert: Alert) -> None:
     """Send an alert as a mail by SMTP; PermanentError where the server refuses it."""
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = alert.subject, target.sender, ", ".join(target.to)
-    message.set_content("\n".join(alert.lines) + "\n")
+    message.set_content("\n".join(alert.body_lines) + "\n")
     context = ssl.create_default_context()
     try:
         with (
