@@ -23,18 +23,18 @@ from components.recipes import parse_recipe, section_of
 from components.tracking.store import Store
 from flows.pipeline.run import run_pipeline
 from flows.sweep.clock import Clock
-from flows.sweep.front import best_of, figure_of, front_of, in_digits
-from flows.sweep.page import write_page
-from flows.sweep.plan import Plan, plan_of, study_of
-from flows.sweep.served import SpeedTest, compression_trial, drop_served, export_served
-from flows.sweep.space import brief, check_figures, for_a_trial, present_of, with_settings
+from flows.sweep.judging.front import best_of, figure_of, front_of, in_digits
+from flows.sweep.judging.verdict import compare, words_of
+from flows.sweep.report.page import write_page
+from flows.sweep.settings.plan import Plan, plan_of, study_of
+from flows.sweep.settings.space import brief, check_figures, for_a_trial, present_of, with_settings
 from flows.sweep.study import Study, rungs_of
 from flows.sweep.tracking import SweepRun
-from flows.sweep.trials import PRESENT, Trial, figures_on_validation, read_trial, write_trial
-from flows.sweep.verdict import compare, words_of
-from flows.sweep.work import EXAMINED, StudyFolders, curve_of, drop_models, examine, snapshot
-from flows.sweep.worker import SPEC
-from flows.sweep.workers import workers_for
+from flows.sweep.trials.served import SpeedTest, compression_trial, drop_served, export_served
+from flows.sweep.trials.trial import PRESENT, Trial, figures_on_validation, read_trial, write_trial
+from flows.sweep.trials.work import EXAMINED, StudyFolders, curve_of, drop_models, examine, snapshot
+from flows.sweep.trials.worker import SPEC
+from flows.sweep.trials.workers import workers_for
 
 FOLDER = ".modelyard/sweeps"
 VERDICT, CLOCK = "verdict.json", "clock.json"

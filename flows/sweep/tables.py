@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweep.front import is_within
+from flows.sweep.judging.front import is_within
 from flows.sweep.search import Found
-from flows.sweep.space import brief
+from flows.sweep.settings.space import brief
 from flows.telling.output import Data, plain_table
 
 SHOWN = 20

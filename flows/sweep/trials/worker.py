@@ -1,7 +1,8 @@
-"""A process that runs trials, one after the other, as the sweep names them: `python -m flows.sweep.worker ROOT FOLDER`.
+"""A process that runs trials, one after the other, as the sweep names them.
 
-It reads the number of a trial a line on standard input, and answers two lines: that it has begun, and, once the trial
-has ended, nothing or why the sweep cannot go on. It loads torch once, and ends with the sweep.
+`python -m flows.sweep.trials.worker ROOT FOLDER` starts one. It reads the number of a trial a line on standard input,
+and answers two lines: that it has begun, and, once the trial has ended, nothing or why the sweep cannot go on. It loads
+torch once, and ends with the sweep.
 """
 
 import json
@@ -21,9 +22,9 @@ from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.stopping import Stopping
 from components.recipes import parse_recipe
-from flows.sweep.served import export_served
-from flows.sweep.trials import Trial, figures_on_validation, read_trial, write_trial
-from flows.sweep.work import CURVE, Looks, Pruned, StudyFolders, run_trial, seconds_since
+from flows.sweep.trials.served import export_served
+from flows.sweep.trials.trial import Trial, figures_on_validation, read_trial, write_trial
+from flows.sweep.trials.work import CURVE, Looks, Pruned, StudyFolders, run_trial, seconds_since
 
 BEGUN = "begun"
 SPEC = "trial.json"

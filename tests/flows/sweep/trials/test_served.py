@@ -11,10 +11,10 @@ from components.params.sweep import Sweep
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import InputError
 from components.recipes import load_recipe
-from flows.sweep.served import SERVED, SpeedTest, coarse, compression_trial, drop_served, export_served
-from flows.sweep.space import check_figures
-from flows.sweep.trials import PRESENT, Trial, read_trial
-from flows.sweep.work import StudyFolders
+from flows.sweep.settings.space import check_figures
+from flows.sweep.trials.served import SERVED, SpeedTest, coarse, compression_trial, drop_served, export_served
+from flows.sweep.trials.trial import PRESENT, Trial, read_trial
+from flows.sweep.trials.work import StudyFolders
 from serving.tasks.array_classification.predictor import Predictor
 
 

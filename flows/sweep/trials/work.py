@@ -21,7 +21,7 @@ from components.plumbing.errors import ArtifactError, GateError, InputError
 from components.recipes import section_of, stages
 from components.stages import STAGES, fingerprint_in
 from components.tracking.tracker import NullTracker, Tracker
-from flows.sweep.trials import PRESENT, Trial
+from flows.sweep.trials.trial import PRESENT, Trial
 
 CURVE = "curve.json"
 HISTORY = "history.csv"

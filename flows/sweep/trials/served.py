@@ -23,8 +23,8 @@ from components.compress.trial import CompressionTrial
 from components.params import Recipe
 from components.params.sweep import SPEEDUP
 from components.tasks import task_of
-from flows.sweep.trials import PRESENT, Trial, write_trial
-from flows.sweep.work import StudyFolders
+from flows.sweep.trials.trial import PRESENT, Trial, write_trial
+from flows.sweep.trials.work import StudyFolders
 
 SERVED = "served"
 STEP = 1.05
