@@ -5,6 +5,7 @@ A sweep can be killed at any moment: the next one carries on with the same trial
 `.modelyard/sweeps/<recipe>/<study>`, where a study is one space of one recipe, by one version of the code and the data.
 """
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -15,12 +16,12 @@ from typing import Any
 
 from components.params.sweep import SIZE, SPEED, SPEEDUP, Sweep
 from components.plumbing.artifacts import REPORT, fingerprint_of, read_json, write_json
-from components.plumbing.errors import ArtifactError, ConstraintsError, InputError
+from components.plumbing.errors import ArtifactError, ConstraintsError, InputError, StoreError
 from components.plumbing.lock_file import locked_stages
 from components.plumbing.locks import hold
 from components.plumbing.logs import say
 from components.recipes import parse_recipe, section_of
-from components.tracking.store import Store
+from components.tracking.store import Store, errors_of_stores
 from flows.pipeline.run import run_pipeline
 from flows.sweep.clock import Clock
 from flows.sweep.judging.front import best_of, figure_of, front_of, in_digits
@@ -35,6 +36,8 @@ from flows.sweep.trials.trial import PRESENT, Trial, figures_on_validation, read
 from flows.sweep.trials.work import EXAMINED, StudyFolders, curve_of, drop_models, examine, snapshot
 from flows.sweep.trials.worker import SPEC
 from flows.sweep.trials.workers import workers_for
+
+logger = logging.getLogger(__name__)
 
 FOLDER = ".modelyard/sweeps"
 VERDICT, CLOCK = "verdict.json", "clock.json"
@@ -153,8 +156,10 @@ def carry_on(plan: Plan, folders: StudyFolders, present: Trial, *, chosen: int |
         raise
     finally:
         if status:
-            with suppress(Exception):
+            try:
                 run.end(status, files=[], figures={})
+            except (*errors_of_stores(), StoreError, OSError) as error:  # what ended the sweep is told, not this
+                logger.warning("%s: the sweep's run in MLflow was not ended: %s", plan.name, error)
 
 
 def choose(trials: Sequence[Trial], sweep: Sweep, number: int | None) -> tuple[Trial | None, str]:

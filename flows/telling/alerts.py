@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from components.params.notify import Email, Event, Notify, Slack, Webhook
 from components.plumbing.artifacts import read_json, write_json
-from components.plumbing.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError
+from components.plumbing.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError, StoreError
 from components.recipes import PARAMS, load_notify, load_recipe, load_yaml
-from components.tracking.store import Store, tracking_uri
+from components.tracking.store import Store, errors_of_stores, tracking_uri
 from serving.requests.keys import is_loopback
 
 if TYPE_CHECKING:
@@ -344,11 +344,12 @@ def unfinished_run(root: Path, recipe: str) -> str:
     uri = tracking_uri(root)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         return ""  # opening it would make it
-    with suppress(Exception):
-        (newest,) = Store(root, recipe).search("tags.`modelyard.stage` = 'pipeline'", max_results=1)
-        if newest.info.status != "FINISHED":
-            return newest.info.run_id
-    return ""
+    try:
+        found = Store(root, recipe).search("tags.`modelyard.stage` = 'pipeline'", max_results=1)
+    except (*errors_of_stores(), StoreError, OSError) as error:
+        logger.warning("the run of %s cannot be named: %s", recipe, error)
+        return ""
+    return found[0].info.run_id if found and found[0].info.status != "FINISHED" else ""
 
 
 def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:
