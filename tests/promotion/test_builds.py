@@ -112,6 +112,7 @@ def test_damaged_package_is_left_aside_with_the_reason(project: Path, caplog: py
     champion_of(project, "tiny")
     (mended(project) / "model.onnx").write_bytes(b"")
     version = registry(project).version(1)
+    caplog.clear()
     assert packaged_build(project, version) is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
