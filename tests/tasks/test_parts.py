@@ -42,11 +42,15 @@ Lacking()
 whole: Task = ArrayClassification()
 """
 LACKING_ENDPOINT = """\
-import lacking_part
 from serving.endpoint import Endpoint
 from serving.tasks.array_classification import endpoint
 
-lacking: Endpoint = lacking_part
+
+class Lacking:
+{parts}
+
+
+lacking: Endpoint = Lacking()
 whole: Endpoint = endpoint
 """
 
@@ -115,10 +119,12 @@ def test_the_type_checker_names_the_part_that_a_task_or_an_endpoint_lacks(tmp_pa
     file = tmp_path / "lacking.py"
     parts = "\n\n".join(f"    {name}: Any" for name in PARTS if name != "duel")
     file.write_text(LACKING.format(parts=parts), encoding="utf-8")
-    whole = (ROOT / "serving/tasks/array_classification/endpoint.py").read_text(encoding="utf-8")
-    (tmp_path / "lacking_part.py").write_text(whole.replace("def is_last(", "def no_such_part("), encoding="utf-8")
     other = tmp_path / "lacking_endpoint.py"
-    other.write_text(LACKING_ENDPOINT, encoding="utf-8")
+    given = [name for name in ENDPOINT_PARTS if name != "is_last"]
+    as_is = {name: f"endpoint.{name}" for name in given}
+    as_is |= {name: f"staticmethod(endpoint.{name})" for name in given if inspect.isfunction(vars(Endpoint).get(name))}
+    parts = "\n".join(f"    {name} = {value}" for name, value in as_is.items())
+    other.write_text(LACKING_ENDPOINT.format(parts=parts), encoding="utf-8")
     checked = subprocess.run(
         ["basedpyright", str(file), str(other)], cwd=ROOT, env=environment(), capture_output=True, text=True,
         check=False, timeout=300,
@@ -127,8 +133,7 @@ def test_the_type_checker_names_the_part_that_a_task_or_an_endpoint_lacks(tmp_pa
     assert "Lacking" in error
     assert '"Task.duel" is not implemented' in checked.stdout
     assert "ArrayClassification" not in checked.stdout
-    (refused,) = [
-        line for line in checked.stdout.splitlines() if 'is not assignable to declared type "Endpoint"' in line
-    ]
-    assert 'lacking_endpoint.py:5:21 - error: Type "Module("lacking_part")"' in refused
+    (refused,) = [line for line in checked.stdout.splitlines() if 'declared type "Endpoint"' in line]
+    assert 'error: Type "Lacking" is not assignable' in refused
     assert '"is_last" is not present' in checked.stdout
+    assert checked.stdout.count("is not present") == 1
