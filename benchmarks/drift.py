@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from components.monitoring.detectors import detect
-from components.monitoring.reference import Reference, read_reference
+from components.monitoring.inputs import Reference
+from components.monitoring.reference import read_reference
 from components.params import Monitoring, RegistrySource
 from components.plumbing.errors import ModelyardError
 from components.recipes import load_recipe

@@ -161,7 +161,7 @@ def ours(bundles: Mapping[str, Path], scratch: Path, *, is_routed: bool) -> dict
     if is_routed:
         return {name: routed(name, bundle, scratch / name) for name, bundle in bundles.items()}
     alone = {ALONE.format(name): one_row_a_call(bundle, scratch / f"{name}-alone") for name, bundle in bundles.items()}
-    tags = {name: build_bento(bundle, None) for name, bundle in (bundles | alone).items()}
+    tags = {name: build_bento(bundle, None) for name, bundle in {**bundles, **alone}.items()}
     return {name: lambda port, tag=tag: serve_command(tag, "127.0.0.1", port) for name, tag in tags.items()}
 
 

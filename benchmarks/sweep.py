@@ -29,7 +29,7 @@ import psutil
 from ruamel.yaml import YAML
 
 from components.recipes import load_recipe
-from flows.sweep.trials import PRESENT
+from flows.sweep.trials.trial import PRESENT
 from footprint import Footprint
 from results import Row, Section, show, stop
 from sweep_figures import OPTUNA, OURS, RAY, Found, gaps, notes_of, rows_of, told

@@ -33,7 +33,7 @@ def trained(root: Path, name: str, settings: Mapping[str, Any], out: Path, told:
     from components.plumbing.artifacts import Layout
     from components.recipes import load_yaml, parse_recipe
     from components.tracking.tracker import NullTracker
-    from flows.sweep.space import for_a_trial
+    from flows.sweep.settings.space import for_a_trial
 
     raw = load_yaml(root / "params.yaml")["recipes"][name]
     params = parse_recipe(name, for_a_trial(raw, settings, precision="fp32")).finetune
@@ -62,8 +62,8 @@ def note(out: Path, trial: str, *, epoch: float, value: float) -> None:
 def known_of(root: Path, name: str) -> tuple[Any, Mapping[str, Any], list[tuple[float, float]]]:
     """Return the recipe's sweep, the present settings of its space, and the curve of these."""
     from components.recipes import load_recipe, load_yaml
-    from flows.sweep.space import present_of
-    from flows.sweep.work import curve_of
+    from flows.sweep.settings.space import present_of
+    from flows.sweep.trials.work import curve_of
 
     sweep = load_recipe(root, name).sweep
     assert sweep is not None
@@ -104,7 +104,7 @@ def optuna_worker(root: Path, name: str, out: Path, *, seed: int) -> None:
     import optuna
     from optuna.study import MaxTrialsCallback
 
-    from flows.sweep.space import draw
+    from flows.sweep.settings.space import draw
 
     sweep, _, _ = known_of(root, name)
 

@@ -23,8 +23,11 @@ COUNTERS = "PROMETHEUS_MULTIPROC_DIR"
 """The variable in which BentoML tells a worker the folder of the server's counters."""
 REASON = "not-loaded.txt"
 LOADING = "loading-"
+"""The beginning of the name of a file that says which process is loading the model; the rest is START."""
 START = "%d-%.0f"
-"""The name of a server's folder of counters: its process id, and its start in seconds since 1970."""
+"""The name of a process, as of a server's folder of counters: its id, and its start in seconds since 1970."""
+SAME_START_S = 2
+"""The most seconds by which two readings of one process's start may differ, since the clock may be set between them."""
 
 
 def say_why_at_the_end(counters: Path) -> None:
@@ -48,9 +51,10 @@ def loading(folder: Path) -> Generator[None]:
     counters = Path(os.environ.get(COUNTERS) or ".")
     server = psutil.Process(os.getppid())
     is_ours = counters.name == START % (server.pid, server.create_time())
-    note = counters / f"{LOADING}{os.getpid()}"
+    own = psutil.Process()
+    note = counters / f"{LOADING}{START % (own.pid, own.create_time())}"
     if is_ours:
-        if any(not psutil.pid_exists(int(one.name.removeprefix(LOADING))) for one in counters.glob(f"{LOADING}*")):
+        if any(not is_running(one.name.removeprefix(LOADING)) for one in counters.glob(f"{LOADING}*")):
             give_up(f"the process that loaded the model was killed; {more_memory(folder)}", counters, server)
         note.touch()
     try:
@@ -62,6 +66,18 @@ def loading(folder: Path) -> Generator[None]:
         give_up(reason, counters, server)
     finally:
         note.unlink(missing_ok=True)
+
+
+def is_running(name: str) -> bool:
+    """Return whether the process runs that has this name, `<process id>-<start in seconds since 1970>`.
+
+    The id alone does not tell, since the system uses it again. A name of another form is that of no process.
+    """
+    number, _, began = name.partition("-")
+    try:
+        return abs(psutil.Process(int(number)).create_time() - float(began)) < SAME_START_S
+    except (ValueError, psutil.NoSuchProcess):
+        return False
 
 
 def reason_of(error: Exception, folder: Path) -> str:

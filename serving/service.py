@@ -22,6 +22,7 @@ from starlette.routing import Route
 from serving.bundle import CARD, REPORT, load_about, load_lineage
 from serving.loading import loading
 from serving.log.traffic import Traffic, read_settings
+from serving.middleware_bypass import MiddlewareBypass
 from serving.overload.backlog import Backlog
 from serving.page import make_page, make_report
 from serving.predictors.session import check_device
@@ -29,7 +30,6 @@ from serving.requests.answering import Answers
 from serving.requests.connections import limit_connections
 from serving.requests.keys import VARIABLE, Keys, given_keys, is_text_of_keys
 from serving.requests.reading import Refusals
-from serving.shortcut import Shortcut
 from serving.tasks import endpoint_of
 
 
@@ -65,7 +65,7 @@ def make_service(folder: Path) -> Any:
     )(Service)
     if not endpoint.IS_STREAMED:
         routes = [endpoint.ROUTE, *endpoint.questions(folder, limits)]
-        service.add_asgi_middleware(Shortcut, routes=routes, backlog=backlog)
+        service.add_asgi_middleware(MiddlewareBypass, routes=routes, backlog=backlog)
     keys = os.environ.get(VARIABLE, "")
     fixed = given_keys(keys) if is_text_of_keys(keys) else None
     path = Path(keys) if keys and not is_text_of_keys(keys) else None

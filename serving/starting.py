@@ -9,13 +9,10 @@ import click
 import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from serving.loading import START, say_why_at_the_end
+from serving.loading import START, is_running, say_why_at_the_end
 from serving.predictors.session import DeviceError
 from serving.requests.keys import KeysError, check_address
 from serving.service import make_service
-
-SAME_START_S = 2
-"""The most seconds by which two readings of one process's start may differ, since the clock may be set between them."""
 
 
 def start(folder: Path) -> Any:
@@ -52,15 +49,3 @@ def metrics_folder(home: Path) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
     own = psutil.Process()
     return folders / (START % (own.pid, own.create_time()))
-
-
-def is_running(name: str) -> bool:
-    """Return whether the process runs that a folder name, `<process id>-<start in seconds since 1970>`, belongs to.
-
-    The id alone does not tell, since the system uses it again. A name of another form belongs to no process.
-    """
-    number, _, began = name.partition("-")
-    try:
-        return abs(psutil.Process(int(number)).create_time() - float(began)) < SAME_START_S
-    except (ValueError, psutil.NoSuchProcess):
-        return False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from torch import nn
 from components.compress.choice import Candidate, Drop
 from components.compress.measure import measure_rates, torch_threads
 from components.compress.methods import METHODS
+from components.compress.paths import Inputs
 from components.compress.search import ShapesToTry
 from components.compress.trial import DIGITS, CompressionTrial, Quality, lost
 from components.params import Compress, Pruned, Shape, Students
@@ -24,9 +25,6 @@ from components.plumbing.errors import InputError, TrainingError
 from components.plumbing.progress import Bar, progress
 from components.tracking.named import NamedTracker
 from components.tracking.tracker import Tracker
-
-if TYPE_CHECKING:
-    from components.compress.stage import Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +38,11 @@ MAX_KEPT = 16
 
 @dataclass
 class Workshop:
-    """What makes the candidates, and judges each on the validation split."""
+    """The maker of the candidates, which judges each on the validation split."""
 
     params: Compress
     trial: CompressionTrial[Any]
-    inputs: "Inputs"
+    inputs: Inputs
     float_quality: Quality
     drop: Drop
     scratch: Path

@@ -80,7 +80,7 @@ class Batched:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What evaluate fitted to the scores of the float model, and how it did."""
+    """The calibration that evaluate fitted to the scores of the float model, and how it did."""
 
     calibration: Calibration
     settings: Calibrate

@@ -1,5 +1,5 @@
-"""What is told of the candidates: a line each, speeds.json, and a page with their table and plot. All of it holds times
-of this machine, so it is an observation."""
+"""The presentation of the candidates: a line each, speeds.json, and a page with their table and plot. All of it holds
+times of this machine, so it is an observation."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -23,35 +23,16 @@ import pyarrow.parquet as pq
 from components.compress.candidates import Workshop
 from components.compress.choice import Candidate, Drop, choose
 from components.compress.measure import measure_speeds, torch_threads
+from components.compress.paths import Inputs, Outputs
 from components.compress.showing import FLOAT, FLOAT_BATCHED, log_chosen, observe
 from components.compress.trial import DIGITS, CompressionTrial, FloatFigures, Tested, lost
 from components.evaluate.figures import shortened
 from components.params import Compress
-from components.plumbing.artifacts import METRICS, WHERE_KNOWN, artifact, kept, observations, write_json
+from components.plumbing.artifacts import WHERE_KNOWN, write_json
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
 
 GOLDEN = "golden.json"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    train: Path = artifact("preprocess/train.parquet")
-    unlabelled: Path = artifact("preprocess/unlabelled.parquet")
-    validation: Path = artifact("preprocess/validation.parquet")
-    test: Path = artifact("preprocess/test.parquet")
-    predictor: Path = artifact("preprocess/predictor/")
-    model: Path = artifact("finetune/model/")
-    float_results: Path = artifact("evaluate/results/")
-
-
-@dataclass(frozen=True)
-class Outputs:
-    model: Path = artifact("model/")
-    results: Path = artifact("results/")
-    metrics: Path = artifact(METRICS)
-    students: Path = kept()
-    observations: Path = observations()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def quantize_static(model: onnx.ModelProto, path: Path, *, feeds: Sequence[Feeds
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a tensor holds when the model reads the example rows."""
+    """A tensor's values when the model reads the example rows."""
 
     rows: NDArray[np.float32]
     """Some of its rows, (S, K)."""
@@ -96,7 +96,7 @@ def sample_rows(
 
 @dataclass(frozen=True)
 class Fit:
-    """How a tensor's rows are held: q = round(x * factors / scale) + zero, from 0 to 255."""
+    """The mapping of a tensor's rows to 8 bits: q = round(x * factors / scale) + zero, from 0 to 255."""
 
     scale: np.float32
     zero: np.uint8

@@ -2,21 +2,18 @@
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
 from components.monitoring.domain import of_length_one
-from components.monitoring.inputs import MonitoredInputs, Nulls, areas, rows_to_tell_apart
+from components.monitoring.inputs import MonitoredInputs, Nulls, Reference, areas, rows_to_tell_apart
 from components.monitoring.permutations import draw, kolmogorov_smirnov
 from components.monitoring.tokens import Tokens
 from components.params import Monitoring
 from serving.tasks.array_classification.predictor import Predictor
-
-if TYPE_CHECKING:
-    from components.monitoring.reference import Reference
 
 
 class ArrayInputs(MonitoredInputs):

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from components.monitoring.inputs import Nulls
+from components.monitoring.inputs import Nulls, Reference
 from components.monitoring.permutations import Distance, distance_of, draw, kolmogorov_smirnov, population_stability
-from components.monitoring.reference import Reference
 from components.params import Monitoring
 
 WORDS = {

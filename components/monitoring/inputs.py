@@ -3,8 +3,9 @@ with training rows, and kept."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,7 @@ from components.monitoring.domain import MAX_ROWS, domain_areas
 from components.monitoring.permutations import Null, draw
 from components.monitoring.tokens import Tokens
 from components.params import Monitoring
-
-if TYPE_CHECKING:
-    from components.monitoring.reference import Reference
+from serving.predictors.scores import Scores
 
 Nulls = dict[str, Null]
 """By the name of the detector, its statistic for the window and for each draw of chance."""
@@ -63,6 +62,24 @@ class MonitoredInputs(ABC):
     @abstractmethod
     def key(self, kept: Any) -> Hashable:
         """Return what identifies a kept input: two with the same key count as one."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The training rows of a version, and its answers on its validation split, with which a window is compared."""
+
+    kind: MonitoredInputs
+    labels: Sequence[str]
+    inputs: Sequence[Any]
+    """The inputs of the training split: texts, or arrays."""
+    scores: Scores
+    """The scores of the validation split, as served, (N, L)."""
+    actual: NDArray[np.int64]
+    """The right labels of the validation split, as label numbers, (N,)."""
+    predictor: Any
+    """The predictor of the bundle."""
+    tokens: Tokens | None
+    """The tokens of the texts of the training split; None for arrays."""
 
 
 def compared(

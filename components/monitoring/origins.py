@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.monitoring.inputs import MonitoredInputs
-from components.monitoring.reference import Reference, read_reference
+from components.monitoring.inputs import MonitoredInputs, Reference
+from components.monitoring.reference import read_reference
 from components.package.bento import bento_folder
 from components.params import Monitoring
 from components.plumbing.artifacts import Layout, md5_of, verify

@@ -13,7 +13,7 @@ from components.evaluate.classification.metrics import (
     calibration_metrics,
     counting_metrics,
 )
-from components.monitoring.reference import Reference
+from components.monitoring.inputs import Reference
 from components.params import Bootstrap, Quality
 from serving.predictors.scores import Scores
 

@@ -6,7 +6,6 @@ do, since a model is surer of rows that it has learned from than of any others.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.monitoring.inputs import MonitoredInputs
-from components.monitoring.tokens import Tokens
+from components.monitoring.inputs import MonitoredInputs, Reference
 from components.plumbing.artifacts import replacing
 from components.plumbing.errors import InputError, examples
 from serving.bundle import load_about
 from serving.predictors.scores import Scores
 
 ROWS_A_CALL = 256
-
-
-@dataclass(frozen=True)
-class Reference:
-    kind: MonitoredInputs
-    labels: Sequence[str]
-    inputs: Sequence[Any]
-    """The inputs of the training split: texts, or arrays."""
-    scores: Scores
-    """The scores of the validation split, as served, (N, L)."""
-    actual: NDArray[np.int64]
-    """The right labels of the validation split, as label numbers, (N,)."""
-    predictor: Any
-    """The predictor of the bundle."""
-    tokens: Tokens | None
-    """The tokens of the texts of the training split; None for arrays."""
 
 
 def read_reference(

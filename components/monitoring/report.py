@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.monitoring.inputs import Reference
 from components.monitoring.plots import (
     draw_calibration,
     draw_distribution,
@@ -16,7 +17,6 @@ from components.monitoring.plots import (
     draw_latency,
     picture_of,
 )
-from components.monitoring.reference import Reference
 from components.monitoring.verdict import Verdict, scores_of
 from components.monitoring.windows import Window
 from components.plumbing.artifacts import write_text

@@ -2,22 +2,27 @@
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array, vstack
 
 from components.monitoring.domain import tfidf
-from components.monitoring.inputs import MonitoredInputs, Nulls, areas, compared, lengths_of, rows_to_tell_apart
+from components.monitoring.inputs import (
+    MonitoredInputs,
+    Nulls,
+    Reference,
+    areas,
+    compared,
+    lengths_of,
+    rows_to_tell_apart,
+)
 from components.monitoring.permutations import draw, kolmogorov_smirnov, population_stability, rise
 from components.monitoring.tokens import Tokens, commonest, count_tokens
 from components.params import Monitoring
 from serving.predictors.text import clean
 from serving.tasks.text_classification.predictor import Predictor
-
-if TYPE_CHECKING:
-    from components.monitoring.reference import Reference
 
 
 class TextInputs(MonitoredInputs):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.monitoring.detectors import Finding, detect
+from components.monitoring.inputs import Reference
 from components.monitoring.quality import Judgement, judge_quality
-from components.monitoring.reference import Reference
 from components.monitoring.windows import Row, Window
 from components.params import Limits, Monitoring
 from serving.predictors.scores import Scores

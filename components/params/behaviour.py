@@ -31,7 +31,7 @@ Title = Annotated[str, Field(pattern=r"^\S(.{0,58}\S)?$")]
 
 
 class Check(Section):
-    """What all checks have: whose texts, what it is called, and from which share of failures on it stops the stage."""
+    """The settings of every check: its texts, its name, and the share of failures above which it stops the stage."""
 
     name: Title | None = None
     """What the check is called in results and messages, on one line; null for its kind."""
@@ -115,7 +115,7 @@ class Neutral(Check):
 
 
 class Rewriting(Check):
-    """What checks of direction have: words that others take the place of, once in each text."""
+    """A check that replaces words by others, once in each text; the checks of direction derive from it."""
 
     pairs: Annotated[dict[Phrase, Phrase], Field(min_length=1)] | None = None
     """Words, in small letters, and what takes their place, as `is: is not`; null for English ones."""

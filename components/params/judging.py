@@ -48,7 +48,7 @@ class FindSlices(Section):
 
 
 class FindTextSlices(FindSlices):
-    """The same of texts, which have words, too."""
+    """A search for slices among texts, whose words are slices, too."""
 
     max_words: Annotated[int, Field(ge=0, le=5000)]
     """The most words whose rows are slices, the most frequent of the training split."""

@@ -37,7 +37,7 @@ class Shape(Section):
 
 
 class AlterTexts(Section):
-    """How the texts of a distillation are altered, anew in each epoch; one way is drawn for each text.
+    """The alteration of the texts of a distillation, anew in each epoch; one way is drawn for each text.
 
     The labels of altered texts are not known, and are not needed: the teacher says what it thinks of each.
     """

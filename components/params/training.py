@@ -77,7 +77,7 @@ class Checkpoints(Section):
 
 
 class Rollback(Section):
-    """What a training does where a loss or a gradient is not finite, or a loss explodes, instead of stopping."""
+    """The way back to a checkpoint where a loss or a gradient is not finite, or a loss explodes, in place of an end."""
 
     rollback: Positive
     """The most batches that are left out, each after a way back to the last checkpoint; then the training stops."""

@@ -1,6 +1,6 @@
-"""What a launcher leaves in the environment of each process of a training on several devices.
+"""The variables that a launcher sets in the environment of each process of a training on several devices.
 
-torchrun and accelerate launch leave the same (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE`, and the address
+torchrun and accelerate launch set the same (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE`, and the address
 at which the processes meet); so does components/launching.py, whose processes meet in a folder.
 """
 

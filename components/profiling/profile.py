@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Profile:
-    """What was seen of a training's steps."""
+    """The profile of a training's steps: their times, and the shares of phases and operations."""
 
     title: str
     device: str

@@ -1,4 +1,4 @@
-"""What a profiler recorded of the steps: the share of each phase, and of each operation."""
+"""The reading of a profiler's record of steps: the share of each phase, and of each operation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was recorded of some steps."""
+    """The time of some recorded steps, and its shares by phase and by operation."""
 
     step_s: float
     """The seconds of a step, with what the profiler adds."""

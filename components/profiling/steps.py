@@ -28,7 +28,7 @@ class Enough(Exception):
 
 @dataclass
 class Watch:
-    """What was seen of the steps so far."""
+    """The watch over a training's steps, with the times and sizes of those so far."""
 
     num_steps: int
     """The number of steps to time, and of those to record."""

@@ -1,4 +1,4 @@
-"""What a training's steps wait for most, in one sentence, by the shares of their time."""
+"""The verdict on a training's steps: what they wait for most, in one sentence, by the shares of their time."""
 
 from components.profiling.reading import OTHER, Recorded
 

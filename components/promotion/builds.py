@@ -5,9 +5,9 @@ pass only after it has given the golden answers that the model was measured with
 whoever settles a recipe's champion has it served in the build that is packaged here, and the ledger notes the change.
 """
 
+import logging
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from components.promotion.ledger import SERVED, entries
 from components.promotion.published import published
 from components.tracking.registry import CHAMPIONS, Registry, Version, fault_of
 from serving.bundle import MANIFEST, BundleError, BundleId, identify, read_manifest
+
+logger = logging.getLogger(__name__)
 
 PROOF = ("num_golden", "num_other", "max_difference")
 """The figures of package's report that say how a build answered the golden requests of its model."""
@@ -44,17 +46,22 @@ def packaged_build(root: Path, version: Version) -> tuple[str, dict[str, Any]] |
     """Return the digest of the packaged bundle and the figures that prove it, where it is of this version, as it was
     recorded, and gave the golden answers; else None."""
     layout = Layout(root, version.recipe, "package")
-    with suppress(BundleError, ArtifactError, OSError, KeyError):
-        identity = identify(layout.artifact / "bundle")
+    bundle = layout.artifact / "bundle"
+    if not (bundle / MANIFEST).is_file():
+        return None
+    try:
+        identity = identify(bundle)
         if identity.version != version.digest:
             return None
         verify(layout.artifact, "bundle/")
         verify(layout.artifact, REPORT)
         report = read_json(layout.artifact / REPORT)
-        is_proved = report["build"] == identity.build and report["num_other"] == 0
-        if is_proved and fault_of(layout.artifact / "bundle", identity) is None:
-            return identity.build, {name: report[name] for name in PROOF}
-    return None
+        fault = fault_of(bundle, identity)
+    except (BundleError, ArtifactError, OSError) as error:
+        logger.warning("the packaged build of %s is left aside: %s", version.recipe, error)
+        return None
+    is_proved = report.get("build") == identity.build and report.get("num_other") == 0
+    return (identity.build, {name: report[name] for name in PROOF}) if is_proved and fault is None else None
 
 
 def published_build(root: Path, version: Version) -> str | None:

@@ -5,7 +5,7 @@ part alone. components/params/tasks says what a recipe of the task may hold, and
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from components.comparison.duel import Duel, HeldOut
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 class Task(ABC):
     """The purpose of a model, with all that is particular to it; a subclass that lacks a part cannot be made."""
-
-    NAME: ClassVar[str]
-    """The name of the task, as it stands at the top of a recipe."""
 
     @abstractmethod
     def preprocess(

@@ -29,14 +29,15 @@ SERVERS = ("http://", "https://")
 
 
 def masked(uri: str) -> str:
-    """Return an address without its password."""
+    """Return an address without its password; of what cannot be read as one, without all that stands before an `@`."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
         return make_url(uri).render_as_string(hide_password=True)
-    except ArgumentError:
-        return uri
+    except (ArgumentError, ValueError):  # the second of a port that is no number
+        scheme, _, rest = uri.rpartition("://")
+        return f"{scheme}{'://' * bool(scheme)}{'***@' * ('@' in rest)}{rest.rpartition('@')[2]}"
 
 
 def check_store(root: Path) -> None:
@@ -53,22 +54,36 @@ def check_store(root: Path) -> None:
             create_engine(uri, connect_args={"connect_timeout": 5}).connect().close()
         else:
             open_client(uri)
-    except (*errors_of_stores(), OSError, ImportError) as error:  # the last: of a database's driver
+    except (*errors_of_stores(), *errors_of_addresses(), OSError) as error:
         reason = str(error).splitlines()[0].replace(uri, masked(uri))
         if HALF_MADE in str(error):
-            raise StoreError(
+            raise lasting(
                 f"the MLflow store {masked(uri)} was left half made by a process that was killed; bring it back "
                 "from a copy, or, where nothing ran here yet, move the file away: the next run makes it anew"
             ) from error
+        told = f"({type(error).__name__}: {reason})"
+        if isinstance(error, ImportError):
+            raise lasting(
+                f"the MLflow store {masked(uri)} cannot be used {told}; install what its database needs, or mend or "
+                f"unset {URI_VARIABLE}"
+            ) from error
+        if isinstance(error, errors_of_addresses()):
+            raise lasting(
+                f"the MLflow store {masked(uri)} is no address {told}; mend or unset {URI_VARIABLE}"
+            ) from error
         raise StoreError(
-            f"the MLflow store {masked(uri)} cannot be reached ({type(error).__name__}: {reason}); "
-            f"start it, or mend or unset {URI_VARIABLE}"
+            f"the MLflow store {masked(uri)} cannot be reached {told}; start it, or mend or unset {URI_VARIABLE}"
         ) from error
     for before in former_places(root.resolve()):
         if fault := fault_of_place(root.resolve(), before):
-            error = StoreError(fault)
-            error.is_transient = False
-            raise error
+            raise lasting(fault)
+
+
+def lasting(message: str) -> StoreError:
+    """Return an error of the store that another try would not mend."""
+    error = StoreError(message)
+    error.is_transient = False
+    return error
 
 
 def errors_of_stores() -> tuple[type[Exception], ...]:
@@ -78,6 +93,14 @@ def errors_of_stores() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return httpx.HTTPError, httpx.InvalidURL, MlflowException, SQLAlchemyError
+
+
+def errors_of_addresses() -> tuple[type[Exception], ...]:
+    """Return the kinds of errors that say that an address names no store, or one whose driver is not installed."""
+    import httpx
+    from sqlalchemy.exc import ArgumentError
+
+    return httpx.InvalidURL, httpx.UnsupportedProtocol, ArgumentError, ImportError
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a stage tells of its work while it works; stage_run.py has the MLflow run behind it."""
+"""The interface by which a stage tells of its work while it works; stage_run.py has the MLflow run behind it."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -300,8 +300,8 @@ def sweep(project: Project, recipe: str, is_applied: bool, chosen: int | None, a
 
     root = project.root
     # What is wrong with it is said before anything runs.
-    from flows.sweep.apply import apply, check_places
-    from flows.sweep.plan import plan_of
+    from flows.sweep.settings.apply import apply, check_places
+    from flows.sweep.settings.plan import plan_of
 
     plan = plan_of(root, recipe)
     if is_applied:

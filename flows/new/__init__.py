@@ -73,7 +73,7 @@ def add_recipe(
     check_encoding(encoding)
     form = format_of(path, (text, label), encoding=encoding)
     files = pair_of(path, find(test), form, (text, label), encoding) if test is not None else {}
-    measured = measure(path, files, form, text=text, label=label, split=split)
+    measured = measure_files(path, files, form, text=text, label=label, split=split)
     max_positions = positions_of(encoder) if encoder else None
     texts, figures, told = look_at_texts(root, measured, encoder)
     settings = choose(figures, max_positions=max_positions)
@@ -192,7 +192,7 @@ def shown_format(form: object) -> str:
     return ", ".join(f"{key} {value!r}" for key, value in values.items())
 
 
-def measure(
+def measure_files(
     path: Path, files: Mapping[str, Path], form: CsvFormat | PlainFormat, *, text: str, label: str, split: str | None
 ) -> Measured:
     """Measure the rows of the one file, or of the two that say the split."""

@@ -30,7 +30,7 @@ FEW_TEST_ROWS = 20
 
 @dataclass(frozen=True)
 class Bars:
-    """What the baseline reached, and the two limits of the quality gate that follow."""
+    """The score that the baseline reached, and the two limits of the quality gate that follow."""
 
     name: str
     score: float

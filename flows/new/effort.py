@@ -37,7 +37,7 @@ Told = Callable[[RecipeSettings, Trained | None], "Estimate"]
 
 @dataclass(frozen=True)
 class Effort:
-    """What was chosen, and what it takes."""
+    """The settings that were chosen, and the time and memory that a run with them takes."""
 
     settings: RecipeSettings
     trained: Trained | None

@@ -1,4 +1,4 @@
-"""What an encoder reads of the rows: its own tokenizer is asked, and what follows from its answer is chosen.
+"""The question how much of the rows an encoder reads: its own tokenizer is asked, and the settings follow from that.
 
 Texts in plain ASCII need no question: MiniLM's spells them. For others it is fetched, once, through the cache that the
 run takes it from; where it cannot be had, the letters decide.
@@ -72,7 +72,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Reading:
-    """What follows from what an encoder reads of the texts."""
+    """The choices that follow from how much of the texts an encoder reads."""
 
     tokens: tuple[int, ...] | None
     """The number of tokens of each text of a sample, ascending; None where no tokenizer was asked."""

@@ -182,7 +182,7 @@ def without_record(root: Path, name: str, path: Path) -> str:
 def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
     """Return the present state of one part."""
     if part.server is None:
-        state: State = "ok" if answers(f"{os.environ[part.option]}/health") else "down"
+        state: State = "ok" if is_answering(f"{os.environ[part.option]}/health") else "down"
         note = f"your own, by {part.option}" + ("" if state == "ok" else "; it does not answer")
         return Seen(part.name, state, part.address, part.version, None, None, note, "")
     if record is None:
@@ -198,12 +198,12 @@ def seen_of(root: Path, part: Part, record: Record | None) -> Seen:
         return Seen(part.name, "degraded", record.address, part.version, record.pid, round(up_s, 1), note, record.log)
     health = part.server.health.replace(part.address, record.address) if part.address else ""
     if part.kind == "router":
-        state, version, note = routed(root, part.name, is_healthy=answers(health))
+        state, version, note = routed(root, part.name, is_healthy=is_answering(health))
     elif part.kind == "worker":
         state, version, note = scheduling(root, up_s=up_s)
     else:
         version, note = part.version, ""
-        state = "ok" if not health or answers(health) else "starting" if up_s < READY_TIMEOUT_S else "down"
+        state = "ok" if not health or is_answering(health) else "starting" if up_s < READY_TIMEOUT_S else "down"
     if state == "down" and not note:
         note = f"it does not answer; its log says last: {last_line(Path(record.log)) or 'nothing'}"
     return Seen(part.name, state, record.address, version, record.pid, round(up_s, 1), note, record.log)
@@ -236,7 +236,8 @@ def scheduling(root: Path, *, up_s: float) -> tuple[State, str, str]:
     return "ok", "", f"next: {first}" if first else ""
 
 
-def answers(url: str) -> bool:
+def is_answering(url: str) -> bool:
+    """Return whether a server answers at this address with success."""
     with suppress(httpx.HTTPError):
         return client().get(url).is_success
     return False

@@ -1,4 +1,4 @@
-"""What a run that was killed leaves behind, and the next one clears: notes of locks, DVC's and ours, checkpoints of
+"""The leftovers of a run that was killed, which the next one clears: notes of locks, DVC's and ours, checkpoints of
 finished trainings, and the runs that Prefect takes for running."""
 
 import logging

@@ -37,7 +37,7 @@ def main() -> None:
         run_router(
             Project(root, recipe),
             launcher=Launcher(root, recipe, settings, secret=secret),
-            places=RouterPaths(
+            paths=RouterPaths(
                 state=state / "router" / f"{recipe}.json",
                 verdict=verdict_file(root, recipe),
                 comparisons=state / "canary" / recipe,

@@ -68,11 +68,11 @@ class Backoff:
 class Keeper:
     """The state of one recipe's service. One thread, the event loop's, changes it."""
 
-    def __init__(self, project: Project, *, launcher: Launcher, places: RouterPaths, drain_timeout_s: float) -> None:
-        self.project, self.launcher, self.places = project, launcher, places
+    def __init__(self, project: Project, *, launcher: Launcher, paths: RouterPaths, drain_timeout_s: float) -> None:
+        self.project, self.launcher, self.paths = project, launcher, paths
         self.drain_timeout_s = drain_timeout_s
         self.current: Bento | None = None
-        self.last = last_served(places.served)
+        self.last = last_served(paths.served)
         """The version that was served last, also once it ended, or by the router before this one."""
         self.challenge: Challenge | None = None
         self.refused: Mapping[str, Any] | None = None
@@ -186,7 +186,7 @@ class Keeper:
             return
         old, self.current, self.last = self.current, bento, bento.version
         logger.info("%s is served", version.name)
-        write_whole(self.places.served, named(version))
+        write_whole(self.paths.served, named(version))
         if old is not None:
             self.retire(old)
 
@@ -281,7 +281,7 @@ class Keeper:
     def is_judged(self, version: ServedVersion) -> bool:
         """Return whether there is a verdict on a challenger already: each is tried once."""
         try:
-            seen = json.loads(self.places.verdict.read_text(encoding="utf-8"))
+            seen = json.loads(self.paths.verdict.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         return is_verdict_on(version, seen)
@@ -306,8 +306,8 @@ class Keeper:
         if self.is_champion(version):  # promoted by hand meanwhile, and started twice
             self.retire(bento)
             return
-        self.places.comparisons.mkdir(parents=True, exist_ok=True)
-        log = self.places.comparisons / f"{version.digest[:12]}.jsonl"
+        self.paths.comparisons.mkdir(parents=True, exist_ok=True)
+        log = self.paths.comparisons / f"{version.digest[:12]}.jsonl"
         self.challenge = Challenge(bento, champion, rules, log=log)
         logger.info("%s is tried on %g of the requests (%s)", version.name, rules.share, rules.mode)
 
@@ -356,10 +356,10 @@ class Keeper:
         }
 
     def write_state(self) -> None:
-        self.write(self.places.state, self.state())
+        self.write(self.paths.state, self.state())
 
     def write_verdict(self, figures: Mapping[str, Any], state: str, reason: str) -> None:
-        self.write(self.places.verdict, {**figures, "state": state, "reason": reason})
+        self.write(self.paths.verdict, {**figures, "state": state, "reason": reason})
 
     def write(self, path: Path, value: Mapping[str, Any]) -> None:
         """Write a value where it differs from what was written there last."""
@@ -374,7 +374,7 @@ class Keeper:
         self.current, self.challenge = None, None
         stops = [stop_bento(bento) for bento in bentos if bento is not None]
         await asyncio.gather(*stops, *self.retiring, return_exceptions=True)
-        self.places.state.unlink(missing_ok=True)
+        self.paths.state.unlink(missing_ok=True)
 
 
 def named(version: ServedVersion) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A project's files that say which version is served and which is tried, read again and again."""
 
+import logging
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,8 @@ from flows.router.versions import ServedVersion, VersionError, read_version
 from flows.servers.own_command import modelyard
 from serving.bundle import MANIFEST, BundleError, identify
 
+logger = logging.getLogger(__name__)
+
 PROMOTE_TIMEOUT_S = 1800
 UNDER_WAY = (None, "running", "promoting")
 """The states of a trial that has no verdict yet, or whose router was killed before it had one."""
@@ -32,6 +35,8 @@ class Project:
         """The version that was packaged when nothing named a champion."""
         self.looked: tuple[tuple[int, int], ServedVersion] | None = None
         """The packaged version, with the inode and the time of the manifest that names it."""
+        self.unread: tuple[int, int] | None = None
+        """The inode and the time of the manifest that could not be read last, which is told once."""
         self.read: tuple[int, Recipe] | None = None
 
     def champion(self) -> ServedVersion | None:
@@ -47,12 +52,18 @@ class Project:
         bundle = Layout(self.root, self.recipe, "package").artifact / "bundle"
         try:
             seen = (bundle / MANIFEST).stat()
-            if self.looked is None or self.looked[0] != (seen.st_ino, seen.st_mtime_ns):
-                identity, tag = identify(bundle), tag_of(bundle)
-                version = ServedVersion("", identity.version, identity.build, tag, bundle)
-                self.looked = (seen.st_ino, seen.st_mtime_ns), version
-        except (OSError, ValueError, TypeError, BundleError, ArtifactError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        manifest = seen.st_ino, seen.st_mtime_ns
+        if self.looked is None or self.looked[0] != manifest:
+            try:
+                identity, tag = identify(bundle), tag_of(bundle)
+            except (BundleError, ArtifactError) as error:
+                if self.unread != manifest:
+                    logger.warning("what is packaged of %s cannot be read: %s", self.recipe, error)
+                self.unread = manifest
+                return None
+            self.looked = manifest, ServedVersion("", identity.version, identity.build, tag, bundle)
         return self.looked[1]
 
     def untaken(self) -> ServedVersion | None:

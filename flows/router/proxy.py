@@ -80,12 +80,12 @@ class Proxy:
         self.keeper, self.session, self.secret = keeper, session, secret
         self.turned_away = TurnedAway(log) if log is not None else None
         self.has_keys = VARIABLE in os.environ
-        self.lag = Lateness()
+        self.lateness = Lateness()
         self.held_bytes = 0
         self.unfinished = Unfinished(MAX_HELD_BYTES)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """TimedAnswer one request."""
+        """Answer one request: refuse it, or pass it on to the Bento that serves."""
         held = 0
         try:
             self.turn_away(request)
@@ -206,7 +206,7 @@ class Proxy:
                 async with self.send(asked, bento) as answer:
                     if full_ms := number_of(answer.headers, FULL):
                         # What waits here to be read is refused faster than it is passed on.
-                        seconds = max(full_ms / 1000, self.lag.seconds)
+                        seconds = max(full_ms / 1000, self.lateness.seconds)
                         bento.said_full(seconds, retry_after_s=number_of(answer.headers, "Retry-After") or 1)
                     if keep_failure and answer.status >= SERVER_ERROR:
                         return None, TimedAnswer(answer.status, b"", time.perf_counter() - started)

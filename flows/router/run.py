@@ -22,7 +22,7 @@ not a refused connection."""
 
 
 async def run_router(
-    project: Project, *, launcher: Launcher, places: RouterPaths, host: str, port: int, drain_timeout_s: float,
+    project: Project, *, launcher: Launcher, paths: RouterPaths, host: str, port: int, drain_timeout_s: float,
     secret: str, log: Segments | None,
 ) -> None:  # fmt: skip
     """Serve on a port until a signal comes; every Bento is then stopped.
@@ -33,9 +33,9 @@ async def run_router(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with new_session() as session:
-        keeper = Keeper(project, launcher=launcher, places=places, drain_timeout_s=drain_timeout_s)
+        keeper = Keeper(project, launcher=launcher, paths=paths, drain_timeout_s=drain_timeout_s)
         proxy = Proxy(keeper, session, secret=secret, log=log)
-        proxy.lag.start()
+        proxy.lateness.start()
         server = Server(proxy.handle, read_s=lambda: keeper.max_read_s)
         runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
         await runner.setup()

@@ -17,9 +17,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from components.params.sweep import Choice, Range, Sweep
-from flows.sweep.front import figure_of, misses_of
-from flows.sweep.space import Settings, draw, grid_of, is_within
-from flows.sweep.trials import Trial
+from flows.sweep.judging.front import figure_of, misses_of
+from flows.sweep.settings.space import Settings, draw, grid_of, is_within
+from flows.sweep.trials.trial import Trial
 
 FILE = "study.db"
 SETTINGS = "settings"

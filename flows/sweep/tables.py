@@ -1,11 +1,11 @@
-"""What `modelyard sweep` prints."""
+"""The tables that `modelyard sweep` prints."""
 
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweep.front import is_within
+from flows.sweep.judging.front import is_within
 from flows.sweep.search import Found
-from flows.sweep.space import brief
+from flows.sweep.settings.space import brief
 from flows.telling.output import Data, plain_table
 
 SHOWN = 20
@@ -34,8 +34,8 @@ def sweep_summary(found: Found, *, change: str | None) -> Data:
         "best": chosen,
         "verdict": dict(found.verdict),
         "words": found.words,
-        "report": str(found.places.folder / "report/report.html"),
-        "study": str(found.places.folder / "study.db"),
+        "report": str(found.folders.folder / "report/report.html"),
+        "study": str(found.folders.folder / "study.db"),
         "run_id": found.run_id,
         "change": change,
     }  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.tracking.stage_run import StageTracker
 from components.tracking.store import Store, process_tags
-from flows.sweep.trials import Trial
+from flows.sweep.trials.trial import Trial
 
 SWEEP, TRIAL = "sweep", "trial"
 """What the tag `modelyard.stage` says of these runs."""

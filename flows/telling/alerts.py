@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from components.params.notify import Email, Event, Notify, Slack, Webhook
 from components.plumbing.artifacts import read_json, write_json
-from components.plumbing.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError
+from components.plumbing.errors import BusyError, GateError, InputError, ModelyardError, NoTrafficError, StoreError
 from components.recipes import PARAMS, load_notify, load_recipe, load_yaml
-from components.tracking.store import Store, tracking_uri
+from components.tracking.store import Store, errors_of_stores, tracking_uri
 from serving.requests.keys import is_loopback
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Alert:
         return " ".join(f"[modelyard] {self.recipe or 'project'}: {TITLES[self.event]}".split())
 
     @property
-    def lines(self) -> list[str]:
+    def body_lines(self) -> list[str]:
+        """The message below its subject, line by line: the verdict, the figures, and where to see more."""
         figures = [f"{name}: {value}" for name, value in self.figures.items()]
         run = [f"MLflow run: {self.link or self.run_id}"] if self.run_id else []
         return [self.verdict, *figures, f"See: {self.where}", *run, f"At {self.at}"]
@@ -198,7 +199,7 @@ def post(url: str, data: Mapping[str, Any]) -> None:
 
 def slack_form(alert: Alert) -> dict[str, Any]:
     """Return an alert in the form that Slack's incoming webhooks take."""
-    escaped = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in alert.lines]
+    escaped = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in alert.body_lines]
     text = "\n".join(escaped)[:2900]
     blocks = [
         {"type": "header", "text": {"type": "plain_text", "text": alert.subject[:150]}},
@@ -211,7 +212,7 @@ def mail(target: Email, alert: Alert) -> None:
     """Send an alert as a mail by SMTP; PermanentError where the server refuses it."""
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = alert.subject, target.sender, ", ".join(target.to)
-    message.set_content("\n".join(alert.lines) + "\n")
+    message.set_content("\n".join(alert.body_lines) + "\n")
     context = ssl.create_default_context()
     try:
         with (
@@ -343,11 +344,12 @@ def unfinished_run(root: Path, recipe: str) -> str:
     uri = tracking_uri(root)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         return ""  # opening it would make it
-    with suppress(Exception):
-        (newest,) = Store(root, recipe).search("tags.`modelyard.stage` = 'pipeline'", max_results=1)
-        if newest.info.status != "FINISHED":
-            return newest.info.run_id
-    return ""
+    try:
+        found = Store(root, recipe).search("tags.`modelyard.stage` = 'pipeline'", max_results=1)
+    except (*errors_of_stores(), StoreError, OSError) as error:
+        logger.warning("the run of %s cannot be named: %s", recipe, error)
+        return ""
+    return found[0].info.run_id if found and found[0].info.status != "FINISHED" else ""
 
 
 def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:

@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.text import Text
 
 from components.monitoring.causes import claim_retraining, drop_claim, hand_claim_to, last_end
-from components.monitoring.inputs import MonitoredInputs
+from components.monitoring.inputs import MonitoredInputs, Reference
 from components.monitoring.learned import Learned, add_rows
 from components.monitoring.origins import reference_of
-from components.monitoring.reference import Reference
 from components.monitoring.report import write_report
 from components.monitoring.traffic_log import traffic_folder
 from components.monitoring.verdict import Verdict, as_data, figures, judge_window, told

@@ -62,7 +62,7 @@ def tell_once(root: Path, found: Found) -> None:
     """Tell of better settings, once for a trial of a study."""
     assert found.best is not None
     recipe, note = found.plan.name, root / TOLD / f"{found.plan.name}.sweep.json"
-    seen = {"study": found.places.folder.name, "trial": found.best.number}
+    seen = {"study": found.folders.folder.name, "trial": found.best.number}
     try:
         if read_json(note) == seen:
             return

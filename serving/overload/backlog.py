@@ -81,7 +81,7 @@ class Overdue(Exception):
 
 @dataclass(frozen=True)
 class Full:
-    """What a request gets whose answer would take too long: the seconds after which to ask again."""
+    """The refusal of a request whose answer would take too long: the seconds after which to ask again."""
 
     again_s: float
 
@@ -111,7 +111,7 @@ class Backlog:
         self.threads, self.max_latency_s = threads, max_latency_ms / 1000
         self.max_wait_s = self.max_latency_s * SHARE_OF_LATENCY
         self.max_call_s = self.max_latency_s * SHARE_OF_CALL
-        self.lag = Lateness()
+        self.lateness = Lateness()
         self.turns: Turns[tuple[Job, int]] = Turns(threads=threads)
         self.lock = threading.Lock()
         self.small_left = self.line_left = 0.0
@@ -134,12 +134,12 @@ class Backlog:
         """Return the seconds that a small request is expected to wait from now: to be read, for its turn, and for its
         answer to be sent."""
         share = 1 - LINE_SHARE if self.line_left > 0 else 1.0
-        return 2 * self.lag.seconds + self.seconds(self.small_left) / share
+        return 2 * self.lateness.seconds + self.seconds(self.small_left) / share
 
     def line_s(self) -> float:
         """Return the seconds that a large request is expected to wait from now."""
         share = LINE_SHARE if self.small_left > 0 else 1.0
-        return 2 * self.lag.seconds + self.seconds(self.line_left) / share
+        return 2 * self.lateness.seconds + self.seconds(self.line_left) / share
 
     def seconds(self, weight: float) -> float:
         """Return the seconds that all threads together need for a weight."""
@@ -163,7 +163,7 @@ class Backlog:
         own_s = self.seconds(weight)
         in_line = own_s > LARGE * self.max_wait_s
         if in_line:
-            if self.seconds(self.line_left) >= MAX_TURNS * own_s or 2 * self.lag.seconds > self.max_wait_s:
+            if self.seconds(self.line_left) >= MAX_TURNS * own_s or 2 * self.lateness.seconds > self.max_wait_s:
                 return Full(self.line_s())
         # With nobody before it, it would find no better moment, unless the event loop is late.
         elif self.wait_s() + own_s * (self.small_left > 0) > self.max_wait_s:

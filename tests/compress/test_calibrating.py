@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from components.compress.calibrating import calibrate
 from components.compress.candidates import Workshop
 from components.compress.choice import choose, limits_of
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.evaluate.figures import GATE_METRIC
 from components.models.storage import load
 from components.params import Calibrate

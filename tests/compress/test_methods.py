@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from components.compress.methods import METHODS
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.compress.trial import CompressionTrial
 from components.params.compress import Method
 from components.plumbing.errors import InputError

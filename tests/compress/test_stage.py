@@ -16,8 +16,8 @@ from components.__main__ import run_stage
 from components.compress.choice import Candidate, choose, front_of
 from components.compress.classification import Split, golden_numbers, quality_of_scores
 from components.compress.measure import MIN_ROUND_S, Speed, measure_rates, measure_speeds
+from components.compress.paths import Inputs
 from components.compress.showing import interval_of
-from components.compress.stage import Inputs
 from components.compress.trial import MAX_GOLDEN, CompressionTrial
 from components.evaluate.figures import GATE_METRIC, shortened
 from components.params import CompressionGate

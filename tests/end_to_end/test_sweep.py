@@ -59,7 +59,7 @@ def begun_anew(project: Path, *, workers: int) -> Path:
 def workers_of(project: Path) -> list[psutil.Process]:
     return [
         process for process in psutil.process_iter(["cmdline"])
-        if "flows.sweep.worker" in (process.info["cmdline"] or []) and str(project) in process.info["cmdline"]
+        if "flows.sweep.trials.worker" in (process.info["cmdline"] or []) and str(project) in process.info["cmdline"]
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.estimate import memory, training
+from components.estimate import memory, prediction, training
 from components.estimate.prediction import foretold, predict
 from components.estimate.recipe import Training, estimate_training
 from components.estimate.rows import Counts, write_predictor, write_rows
@@ -23,6 +23,7 @@ from components.plumbing.errors import InputError
 from components.tracking.tracker import NullTracker
 from components.training.loop import train
 from components.training.plan import plan_of
+from components.training.ranks import ALONE, Ranks
 
 CPU = torch.device("cpu")
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.99]}
@@ -366,6 +367,56 @@ def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tm
     with foretold(trained, plan, objective, data=data, checkpoints=work, tracker=again):
         pass
     assert again.values == {}  # it carries on from a checkpoint, and does only a part of the work
+
+
+class TwoRanks(Ranks):
+    """Two ranks, of which this is the first, on one device."""
+
+    size = local_size = 2
+
+
+def begun_with(kind: type[nn.Module], folder: Path) -> tuple[nn.Module, Any, Any, Any]:
+    """A network of this kind around a perceptron, with its objective, plan and rows."""
+    task, facts, params = case("mlp")
+    _, data = made_rows(folder, task, facts)
+    model = kind(build(params.model, facts))
+    objective = OBJECTIVES[objective_of(params)]()(
+        params, model=model, facts=facts, data=data, tracker=NullTracker(), device=CPU, precision="fp32"
+    )
+    return model, objective, plan_of(params, objective, "fp32"), data
+
+
+@pytest.mark.parametrize(
+    ("ranks", "said"),
+    [
+        (ALONE, "the time of this training cannot be told: "),
+        (TwoRanks(), "the operations of a step cannot be counted: "),
+    ],
+)
+def test_training_whose_time_cannot_be_told_goes_on_with_a_warning(
+    ranks: Ranks, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, objective, plan, data = begun_with(Choosing, tmp_path)
+    logged = Logged()
+    with foretold(model, plan, objective, data=data, checkpoints=tmp_path / "c", tracker=logged, ranks=ranks) as told:
+        assert told is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(said)
+    assert logged.values == {}
+
+
+@pytest.mark.parametrize("ranks", [ALONE, TwoRanks()])
+def test_fault_of_the_code_that_tells_the_time_is_not_hidden(
+    ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, objective, plan, data = begun_with(nn.Sequential, tmp_path)
+    monkeypatch.setattr(prediction, "is_whole", lambda batch: batch.no_such_field)
+    with (
+        pytest.raises(AttributeError, match="no_such_field"),
+        foretold(model, plan, objective, data=data, checkpoints=tmp_path / "c", tracker=Logged(), ranks=ranks),
+    ):
+        pass
 
 
 def test_more_steps_take_longer(tmp_path) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.monitoring.detectors import Finding, detect
-from components.monitoring.reference import Reference, read_reference
+from components.monitoring.inputs import Reference
+from components.monitoring.reference import read_reference
 from components.params import Effects, Limits, Monitoring, Quality
 from components.plumbing.errors import InputError
 from components.tasks import task_of

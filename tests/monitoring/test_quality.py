@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from components.monitoring.inputs import Reference
 from components.monitoring.quality import judge_quality
-from components.monitoring.reference import Reference
 from components.params import Quality
 
 LIMITS = Quality(min_rows=50, max_drop=0.05, max_ece=0.1, bins=10, confidence=0.95)

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from components.monitoring.detectors import Finding
+from components.monitoring.inputs import Reference
 from components.monitoring.permutations import Distance
 from components.monitoring.plots import draw_labels
 from components.monitoring.quality import Interval, Judgement
-from components.monitoring.reference import Reference
 from components.monitoring.report import write_report
 from components.monitoring.texts import TextInputs
 from components.monitoring.verdict import Service, Verdict

@@ -12,7 +12,7 @@ import pytest
 
 from components.plumbing.artifacts import read_json, sha256_of, write_json, writing
 from components.plumbing.errors import ArtifactError, InputError
-from components.promotion.builds import copy_bundle
+from components.promotion.builds import copy_bundle, packaged_build
 from components.promotion.decide import champion_of, promote, promote_made, rollback, take_build
 from components.promotion.ledger import entries, verify
 from components.promotion.published import challenger_file, champion_file, published
@@ -106,6 +106,22 @@ def test_damaged_package_is_not_taken(project: Path) -> None:
     with pytest.raises(InputError, match="holds no bundle"):
         take_build(project, "tiny", through="test")
     assert served(project) == build
+
+
+def test_damaged_package_is_left_aside_with_the_reason(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    champion_of(project, "tiny")
+    (mended(project) / "model.onnx").write_bytes(b"")
+    version = registry(project).version(1)
+    caplog.clear()
+    assert packaged_build(project, version) is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "the packaged build of tiny is left aside: " in record.getMessage()
+    assert "model.onnx is not the file that was recorded" in record.getMessage()
+    caplog.clear()
+    shutil.rmtree(project / "artifacts/tiny/package")
+    assert packaged_build(project, version) is None
+    assert caplog.records == []  # there is nothing to tell of
 
 
 def of_another_model(root: Path) -> Path:

@@ -490,6 +490,27 @@ def test_worker_that_was_killed_while_it_loaded_is_not_started_again_and_again(
     assert "was killed; memory is short" in (counters / "not-loaded.txt").read_text()
 
 
+@pytest.mark.parametrize(("began_before_s", "num_asked"), [(0, 0), (100, 1)])
+def test_process_that_loads_is_known_by_its_start_too_since_its_number_is_used_again(
+    packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began_before_s: int, num_asked: int
+) -> None:
+    own = psutil.Process()
+    counters = tmp_path / (START % (own.pid, own.create_time()))
+    counters.mkdir()
+    (counters / f"loading-{START % (own.pid, own.create_time() - began_before_s)}").touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(counters))
+    code = "import pathlib, sys, serving.loading as made\nwith made.loading(pathlib.Path(sys.argv[1])): pass"
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    try:
+        bundle = packaged / "artifacts/tiny/package/bundle"
+        subprocess.run([sys.executable, "-c", code, bundle], check=False, timeout=60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(asked) == num_asked
+    assert len(list(counters.glob("loading-*"))) == 1
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "serving/tasks/text_classification/predictor.py"])
 def test_missing_file_is_named(packaged: Path, tmp_path: Path, name: str) -> None:
     bundle = Path(shutil.copytree(packaged / "artifacts/tiny/package/bundle", tmp_path / "bundle"))

@@ -6,7 +6,6 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Never
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monk
     assert "| validate | ran |" in note
 
 
-def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project) -> Never:
+def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project) -> None:
     with pytest.raises(QualityError), stage_run(project.root, "tiny", "evaluate"):
         raise QualityError("accuracy 0.5 is below 0.9", report={"accuracy": 0.5})
     runs = named(project)
@@ -116,7 +115,7 @@ def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project) -> Never
     assert json.loads(Path(path).read_text()) == {"accuracy": 0.5}
 
 
-def test_interrupt_marks_run_and_parent_killed(project) -> Never:
+def test_interrupt_marks_run_and_parent_killed(project) -> None:
     with pytest.raises(KeyboardInterrupt), stage_run(project.root, "tiny", "finetune"):
         raise KeyboardInterrupt
     assert {run.info.status for found in named(project).values() for run in found} == {"KILLED"}

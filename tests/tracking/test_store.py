@@ -1,4 +1,5 @@
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,3 +106,27 @@ def test_store_that_was_left_half_made_is_named_as_such(tmp_path: Path, monkeypa
     monkeypatch.setattr("components.tracking.store.open_client", open_half_made)
     with pytest.raises(StoreError, match=r"mlflow.db was left half made by a process that was killed; bring it back"):
         check_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said", "is_transient"),
+    [
+        ("http://127.0.0.1:{port}", "cannot be reached", True),
+        ("postgresql+psycopg://127.0.0.1:{port}/none", "cannot be reached", True),
+        ("http://me:hunter2@127.0.0.1:port", "is no address", False),
+        ("http://me:hunter2@", "is no address", False),
+        ("nothing://127.0.0.1/none", "is no address", False),
+        ("mysql+pymysql://127.0.0.1/none", "cannot be used", False),
+    ],
+)
+def test_only_a_store_that_may_answer_later_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str, is_transient: bool
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(port=free.getsockname()[1]))
+        with pytest.raises(StoreError, match=f"{said} .*MLFLOW_TRACKING_URI") as found:
+            check_store(tmp_path)
+    assert found.value.is_transient is is_transient
+    assert "\n" not in str(found.value)
+    assert "hunter2" not in str(found.value)

@@ -47,7 +47,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `share_low` and `share_high` are the ends of the interval of the share of failures."""
+    """The result of one check. `share_low` and `share_high` are the ends of the interval of the share of failures."""
 
     name: str
     kind: str
@@ -79,7 +79,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Behaved:
-    """What the checks found, in the order of the recipe."""
+    """The results of all checks, in the order of the recipe."""
 
     confidence: float
     """The confidence level of the intervals."""

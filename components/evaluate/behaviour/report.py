@@ -1,4 +1,4 @@
-"""What is told of the checks of behaviour: a table, a plot, a part of the report's page, and the limits."""
+"""The report on the checks of behaviour: a table, a plot, a part of the report's page, and the limits."""
 
 from dataclasses import asdict
 from html import escape

@@ -1,4 +1,4 @@
-"""What evaluate's report says of a calibration."""
+"""The figures on a calibration in evaluate's report."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any

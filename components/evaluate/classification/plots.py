@@ -1,4 +1,4 @@
-"""How the plots of a classifier are drawn, readable for two classes and for forty; equal figures give equal bytes."""
+"""The plots of a classifier, readable for two classes and for forty; equal figures give equal bytes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal

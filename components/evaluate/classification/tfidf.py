@@ -28,7 +28,7 @@ MAX_WEIGHTS = 1 << 25
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each text holds each n-gram; a matrix (N, F) of the training texts and how others are counted."""
+    """The count of each n-gram in each text: a matrix (N, F) of the training texts, and how others are counted."""
 
     analyzer: Analyzer
     matrix: csr_matrix

@@ -1,4 +1,4 @@
-"""What the explanations come to, as explanations.json holds it.
+"""The summary of the explanations, as explanations.json holds it.
 
 Legend: P pieces of a text, L labels.
 """

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class ArrayClassification(Task):
     """The classification of arrays of numbers, such as images, with a score for each of a few labels."""
 
-    NAME = "array_classification"
-
     def preprocess(
         self, params: Any, inputs: "PreprocessInputs", outputs: "PreprocessOutputs", *, tracker: "Tracker"
     ) -> Any:

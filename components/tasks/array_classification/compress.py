@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from components.compress.classification import ClassifierTrial, read_fitted, read_some, read_split
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.export import export_classifier
 from components.tasks.array_classification.judging.torch_predictor import float_array_forward, float_array_predictor

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class ImageGeneration(Task):
     """The generation of images like those of the training split."""
 
-    NAME = "image_generation"
-
     def preprocess(
         self, params: Any, inputs: "PreprocessInputs", outputs: "PreprocessOutputs", *, tracker: "Tracker"
     ) -> Any:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.compress.trial import FloatFigures, Golden, Quality, Tested
 from components.export import export_graph
 from components.export.static import Feeds

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class TextClassification(Task):
     """The classification of texts, with a score for each of a few labels."""
 
-    NAME = "text_classification"
-
     def preprocess(
         self, params: Any, inputs: "PreprocessInputs", outputs: "PreprocessOutputs", *, tracker: "Tracker"
     ) -> Any:

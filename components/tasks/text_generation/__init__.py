@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class TextGeneration(Task):
     """The generation of text by a language model, which writes on from a prompt."""
 
-    NAME = "text_generation"
-
     def preprocess(
         self, params: Any, inputs: "PreprocessInputs", outputs: "PreprocessOutputs", *, tracker: "Tracker"
     ) -> Any:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import nn
 
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.compress.trial import FloatFigures, Golden, Quality, Tested, quality_of
 from components.evaluate.bootstrap import Figures, Weights
 from components.export.static import Feeds

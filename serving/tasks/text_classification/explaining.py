@@ -1,4 +1,4 @@
-"""What POST /explain asks of the model, and answers: which words of a text moved its label's score."""
+"""The work and answer of POST /explain: which words of a text moved its label's score."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,6 @@ from compileall import compile_dir
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Never
 
 import httpx
 import psutil
@@ -226,7 +225,7 @@ def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path
     assert records(root) == {}
 
 
-def test_status_notes_a_retraining_that_stopped_and_a_better_version_of_before(tmp_path: Path) -> Never:
+def test_status_notes_a_retraining_that_stopped_and_a_better_version_of_before(tmp_path: Path) -> None:
     written = {"serving": None, "refused": None, "crashes": 0, "challenger": None, "state": "serving"}
     (tmp_path / ".modelyard/router").mkdir(parents=True)
     write_json(tmp_path / ".modelyard/router/tiny.json", written)

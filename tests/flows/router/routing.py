@@ -93,7 +93,7 @@ def main() -> None:
         run_router(
             Files(folder, "tiny"),
             launcher=StandIns(folder),
-            places=RouterPaths(
+            paths=RouterPaths(
                 folder / "state.json", folder / "verdict.json", folder / "comparisons", folder / "served.json"
             ),
             host="127.0.0.1",

@@ -110,6 +110,26 @@ def test_champion_is_whom_promotion_names_and_else_what_was_packaged_at_the_star
     assert champion() == ServedVersion("7", "d", "d", "tiny:d", project / "bundles/d")
 
 
+def test_packaged_bundle_that_cannot_be_read_is_told_once_and_looked_at_again_once_it_changes(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = Project(project, "tiny")
+    manifest = project / "artifacts/tiny/package/bundle" / MANIFEST
+    whole = manifest.read_text()
+    manifest.unlink()
+    assert watched.packaged() is None
+    assert caplog.records == []  # it is not there yet
+    manifest.write_text("{")
+    assert [watched.packaged(), watched.packaged()] == [None, None]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"what is packaged of tiny cannot be read: {manifest} cannot be read (")
+    manifest.unlink()
+    manifest.write_text(whole)
+    found = watched.packaged()
+    assert found is not None
+    assert found.digest == digest_of(project)
+
+
 def test_promotion_that_fails_is_told_in_its_own_words(project: Path) -> None:
     refusal = Project(project, "nobody").promote(ServedVersion("7", "d", "d", "tiny:d", project))
     assert refusal is not None

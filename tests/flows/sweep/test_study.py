@@ -11,9 +11,9 @@ import optuna
 import pytest
 
 from components.params.sweep import Sweep
-from flows.sweep.front import best_of
+from flows.sweep.judging.front import best_of
 from flows.sweep.study import Study, rungs_of
-from flows.sweep.trials import Trial, read_trial, write_trial
+from flows.sweep.trials.trial import Trial, read_trial, write_trial
 
 RATE, SIZE = "finetune.optimizer.learning_rate", "finetune.batch_size"
 RAW = {"finetune": {"optimizer": {"learning_rate": 1e-3}, "batch_size": 32}}

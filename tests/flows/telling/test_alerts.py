@@ -19,6 +19,7 @@ from flows.telling.alerts import (
     send,
     tell_of_champion,
     tell_of_crash,
+    tell_of_killed,
     tell_of_settings,
     tell_of_verdict,
 )
@@ -84,6 +85,18 @@ def test_a_killed_run_is_told_of(tmp_path: Path, hook: Hook) -> None:
     (root / ".modelyard/run/flows/1.json").touch()
     tell_of_crash(None, flow_run, None)
     assert [one["event"] for one in hook.got] == ["crash"]
+
+
+def test_a_killed_run_is_told_of_without_its_link_where_the_store_is_away(
+    tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = project(tmp_path, {"a": webhook("crash")})
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    tell_of_killed(root, {"digits"})
+    assert [(one["event"], one["run_id"]) for one in hook.got] == [("crash", "")]
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said.startswith(f"the run of digits cannot be named: the MLflow store {url} cannot be reached")
 
 
 def test_it_is_tried_again_and_a_recipe_may_have_its_own(tmp_path: Path, hook: Hook) -> None:

@@ -73,7 +73,7 @@ def test_what_was_found_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def found(number: int) -> Any:
         return SimpleNamespace(
-            plan=SimpleNamespace(name="digits"), places=SimpleNamespace(folder=tmp_path / "abc"), words="better",
+            plan=SimpleNamespace(name="digits"), folders=SimpleNamespace(folder=tmp_path / "abc"), words="better",
             best=SimpleNamespace(number=number), changes={"finetune.epochs": 3}, run_id="1",
         )  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_time_before_a_request_is_read_counts_as_waiting() -> None:
     backlog, _ = started(threads=1, max_latency_ms=500)
 
     async def ask() -> None:
-        backlog.lag.start()
+        backlog.lateness.start()
         await asyncio.sleep(0.2)
         time.sleep(0.4)  # the loop reads nothing meanwhile
         await taken(backlog, [1])  # which may have been a hiccup

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.__main__ import run_stage
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.plumbing.artifacts import FILES, files_of, read_json, write_json
 from components.plumbing.errors import ArtifactError, CompressionError
 from components.tasks.image_generation.compress import ImageTrial, export_generator, folded, golden_of, make_trial

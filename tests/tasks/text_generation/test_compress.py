@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.models.storage import load
 from components.plumbing.artifacts import Layout, read_json
 from components.tasks.text_generation.compress import MAX_TOKENS, TextGenerationTrial, make_trial, read_excerpts

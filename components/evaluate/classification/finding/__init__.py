@@ -1,1 +1,1 @@
-"""What a person should look at: slices on which a classifier is surely worse, and labels that are likely wrong."""
+"""Findings for a person to look at: slices on which a classifier is surely worse, and labels that are likely wrong."""

@@ -1,4 +1,4 @@
-"""What was found, as parts of the report's page."""
+"""The slices and suspected labels that were found, as parts of the report's page."""
 
 from html import escape
 

@@ -1,4 +1,4 @@
-"""What a person should look at among texts: slices that are surely worse, and labels that are likely wrong."""
+"""Findings among texts for a person to look at: slices that are surely worse, and labels that are likely wrong."""
 
 from functools import partial
 

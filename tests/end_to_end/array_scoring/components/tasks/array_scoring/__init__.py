@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class ArrayScoring(Task):
     """An array of numbers gets one number: how probable the positive one of two labels is."""
 
-    NAME = "array_scoring"
-
     def preprocess(
         self, params: Any, inputs: "PreprocessInputs", outputs: "PreprocessOutputs", *, tracker: "Tracker"
     ) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from components.compress.classification import MAX_ITEMS, Split, golden_numbers, read_split
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.compress.trial import FloatFigures, Golden, Quality, Tested
 from components.export import export_graph
 from components.models.storage import WEIGHTS, load

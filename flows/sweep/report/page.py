@@ -10,10 +10,10 @@ from typing import Any
 from components.params.sweep import Choice, Range, Sweep
 from components.plumbing.artifacts import write_text
 from components.plumbing.pages import document, table
-from flows.sweep.front import best_of, costs_of, figure_of, front_of, in_digits, is_within, ranked
-from flows.sweep.plots import draw_plots, short_names
-from flows.sweep.scales import OFF, is_same, is_whole, words_of
-from flows.sweep.trials import PRESENT, State, Trial
+from flows.sweep.judging.front import best_of, costs_of, figure_of, front_of, in_digits, is_within, ranked
+from flows.sweep.report.plots import draw_plots, short_names
+from flows.sweep.report.scales import OFF, is_same, is_whole, words_of
+from flows.sweep.trials.trial import PRESENT, State, Trial
 
 REPORT = "report.html"
 MAX_ROWS = 200

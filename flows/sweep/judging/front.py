@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 from components.params.sweep import Sweep
-from flows.sweep.trials import Trial
+from flows.sweep.trials.trial import Trial
 
 
 def is_finite(value: float | None) -> TypeGuard[float]:

@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from components.params.sweep import Sweep
 from components.plumbing.pages import LIGHT
 from components.plumbing.plots import BASELINE, CLASS, CONTROL, INK, MAJORITY, MAX_LABEL, MODEL, save, shown, style
-from flows.sweep.front import is_finite, ranked
-from flows.sweep.pareto import draw_pareto
-from flows.sweep.scales import OFF, Scale, scale_of
-from flows.sweep.trials import PRESENT, State, Trial
+from flows.sweep.judging.front import is_finite, ranked
+from flows.sweep.report.pareto import draw_pareto
+from flows.sweep.report.scales import OFF, Scale, scale_of
+from flows.sweep.trials.trial import PRESENT, State, Trial
 
 ALARM, AXIS = LIGHT["alarm"], "#8a94a0"
 NAMES = ("pareto", "history", "curves", "importance", "parallel")

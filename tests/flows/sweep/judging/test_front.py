@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from components.params.sweep import Constraint, Sweep
-from flows.sweep.front import best_of, front_of, is_within, misses_in_words, misses_of, nearest_of, ranked
+from flows.sweep.judging.front import best_of, front_of, is_within, misses_in_words, misses_of, nearest_of, ranked
+from flows.sweep.judging.verdict import words_of
 from flows.sweep.study import Study
-from flows.sweep.trials import Trial
-from flows.sweep.verdict import words_of
+from flows.sweep.trials.trial import Trial
 
 RATE = "finetune.optimizer.learning_rate"
 THREE = ["validation_accuracy", "rows_per_s", "size_bytes"]

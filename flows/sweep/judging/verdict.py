@@ -15,8 +15,8 @@ from components.evaluate.classification.metrics import counting_metrics
 from components.params import Bootstrap
 from components.params.sweep import Sweep
 from components.plumbing.errors import ArtifactError
-from flows.sweep.front import figure_of, in_digits, misses_in_words, nearest_of
-from flows.sweep.trials import PRESENT, Trial
+from flows.sweep.judging.front import figure_of, in_digits, misses_in_words, nearest_of
+from flows.sweep.trials.trial import PRESENT, Trial
 
 PREDICTIONS, DOCUMENTS = "predictions.parquet", "documents.parquet"
 BITS = "bits_per_byte"

@@ -19,7 +19,7 @@ from components.plumbing.artifacts import write_bytes
 from components.plumbing.errors import InputError, ParamsError
 from components.plumbing.yaml_file import read_yaml
 from components.recipes import PARAMS, parse_recipe
-from flows.sweep.space import with_settings
+from flows.sweep.settings.space import with_settings
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 """What may stand without quotes."""

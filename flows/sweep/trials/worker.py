@@ -1,7 +1,8 @@
-"""A process that runs trials, one after the other, as the sweep names them: `python -m flows.sweep.worker ROOT FOLDER`.
+"""A process that runs trials, one after the other, as the sweep names them.
 
-It reads the number of a trial a line on standard input, and answers two lines: that it has begun, and, once the trial
-has ended, nothing or why the sweep cannot go on. It loads torch once, and ends with the sweep.
+`python -m flows.sweep.trials.worker ROOT FOLDER` starts one. It reads the number of a trial a line on standard input,
+and answers two lines: that it has begun, and, once the trial has ended, nothing or why the sweep cannot go on. It loads
+torch once, and ends with the sweep.
 """
 
 import json
@@ -21,9 +22,9 @@ from components.plumbing.locks import hold
 from components.plumbing.logs import configure_logging
 from components.plumbing.stopping import Stopping
 from components.recipes import parse_recipe
-from flows.sweep.served import export_served
-from flows.sweep.trials import Trial, figures_on_validation, read_trial, write_trial
-from flows.sweep.work import CURVE, Looks, Places, Pruned, run_trial, seconds_since
+from flows.sweep.trials.served import export_served
+from flows.sweep.trials.trial import Trial, figures_on_validation, read_trial, write_trial
+from flows.sweep.trials.work import CURVE, Looks, Pruned, StudyFolders, run_trial, seconds_since
 
 BEGUN = "begun"
 SPEC = "trial.json"
@@ -44,11 +45,11 @@ def main() -> None:
                 number = int(line)
                 tell(answers, BEGUN)
                 spec = read_json(folder / "trials" / f"{number:04d}" / SPEC)
-                places = Places(root, spec["recipe"], folder)
+                folders = StudyFolders(root, spec["recipe"], folder)
                 # One of a sweep that was killed may be at it for a moment yet.
                 with hold(root, f"{spec['recipe']}.sweep.{number}", doing="a trial of a sweep", wait=True):
                     try:
-                        write_trial(places.trial(number), outcome(places, number, spec))
+                        write_trial(folders.trial(number), outcome(folders, number, spec))
                     except ModelyardError as error:
                         tell(answers, str(error))
                         continue
@@ -67,9 +68,9 @@ def is_of_the_machine(error: BaseException) -> bool:
     return is_of_full_disk(error) or isinstance(error, ArtifactError) or getattr(error, "is_transient", False)
 
 
-def outcome(places: Places, number: int, spec: dict[str, Any]) -> Trial:
+def outcome(folders: StudyFolders, number: int, spec: dict[str, Any]) -> Trial:
     """Run a trial, and say how it ended; raise the error that is not the trial's own."""
-    start, folder = time.monotonic(), places.trial(number)
+    start, folder = time.monotonic(), folders.trial(number)
     ended = read_trial(folder)
     if ended is not None:
         return ended
@@ -78,12 +79,12 @@ def outcome(places: Places, number: int, spec: dict[str, Any]) -> Trial:
     try:
         recipe = parse_recipe(spec["recipe"], spec["changed"])
         report = run_trial(
-            places, number, recipe, present=parse_recipe(spec["recipe"], spec["present"]), judged=spec["judged"],
+            folders, number, recipe, present=parse_recipe(spec["recipe"], spec["present"]), judged=spec["judged"],
             looks=looks,
         )  # fmt: skip
         figures = figures_on_validation(report)
         if spec["is_exported"]:
-            figures[SIZE] = export_served(places, number, recipe, judged=spec["judged"])
+            figures[SIZE] = export_served(folders, number, recipe, judged=spec["judged"])
         missing = [name for name in spec["measured"] if name not in figures]
         if not missing:
             trial = replace(trial, state="done", value=figures.get(spec["objective"]), figures=figures)
@@ -94,7 +95,7 @@ def outcome(places: Places, number: int, spec: dict[str, Any]) -> Trial:
         trial = replace(trial, state="pruned", value=best, reason=str(pruned))
     except Exception as error:  # whatever a value does to a library, the sweep goes on
         if is_of_the_machine(error):
-            said = disk_full(f"of {places.folder}") if is_of_full_disk(error) else error
+            said = disk_full(f"of {folders.folder}") if is_of_full_disk(error) else error
             told = str(said).rpartition("; ")[0] or str(said)  # the advice is for a run of the stage
             raise ModelyardError(f"trial {number}: {told}; mend that, and run the same command again") from error
         if not isinstance(error, ModelyardError | MemoryError):

@@ -10,7 +10,7 @@ import pytest
 
 from components.params import Bootstrap
 from components.plumbing.errors import ArtifactError
-from flows.sweep.verdict import compare, in_words
+from flows.sweep.judging.verdict import compare, in_words
 
 BOOTSTRAP = Bootstrap(num_samples=500, seed=0, confidence=0.95)
 ROWS = 400

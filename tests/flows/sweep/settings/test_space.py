@@ -10,7 +10,16 @@ from pydantic import ValidationError
 from components.params.sweep import Sweep
 from components.plumbing.errors import InputError, ParamsError
 from components.recipes import load_yaml, parse_recipe
-from flows.sweep.space import brief, check_figures, check_space, draw, for_a_trial, grid_of, present_of, with_settings
+from flows.sweep.settings.space import (
+    brief,
+    check_figures,
+    check_space,
+    draw,
+    for_a_trial,
+    grid_of,
+    present_of,
+    with_settings,
+)
 from tests.projects import ROOT, tiny_recipe
 
 RATE = "finetune.optimizer.learning_rate"

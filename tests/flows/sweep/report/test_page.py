@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from components.params.sweep import Choice, Sweep
-from flows.sweep.front import ranked
-from flows.sweep.page import MAX_ROWS, summary, write_page
-from flows.sweep.plots import MAX_AXES, short_names, span_of
-from flows.sweep.scales import BELOW, OFF, Scale, scale_of, words_of
-from flows.sweep.trials import State, Trial
+from flows.sweep.judging.front import ranked
+from flows.sweep.report.page import MAX_ROWS, summary, write_page
+from flows.sweep.report.plots import MAX_AXES, short_names, span_of
+from flows.sweep.report.scales import BELOW, OFF, Scale, scale_of, words_of
+from flows.sweep.trials.trial import State, Trial
 from tests.browser import Browser
 from tests.serving.page.looks import CONTRAST
 

@@ -1,4 +1,4 @@
-"""What a sweep is to do: read from params.yaml, checked before any work, and named."""
+"""The plan of a sweep: read from params.yaml, checked before any work, and named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from components.plumbing.artifacts import Layout, digest_of, fingerprint_of, sha
 from components.plumbing.errors import InputError
 from components.plumbing.lock_file import locked_stages
 from components.recipes import PARAMS, load_recipe, load_yaml, section_of, stages
-from flows.sweep.space import check_space, first_searched, judged_stage
+from flows.sweep.settings.space import check_space, first_searched, judged_stage
 
 VERSION = 2
 """To be raised with each change that makes other trials of the same section."""

@@ -16,9 +16,9 @@ import psutil
 from components.plumbing.artifacts import read_json
 from components.plumbing.errors import ModelyardError
 from components.plumbing.processes import DRIVER_VARIABLE, end, identity, last_line
-from flows.sweep.trials import Trial, read_trial, write_trial
-from flows.sweep.work import CURVE
-from flows.sweep.worker import SPEC
+from flows.sweep.trials.trial import Trial, read_trial, write_trial
+from flows.sweep.trials.work import CURVE
+from flows.sweep.trials.worker import SPEC
 
 STOP_S = 10
 LINES = 2
@@ -107,9 +107,9 @@ class Workers:
             environment = os.environ | dict.fromkeys(THREADS, str(self.threads)) | {DRIVER_VARIABLE: identity()}
             with log.open("a") as output:
                 worker = subprocess.Popen(
-                    [sys.executable, "-m", "flows.sweep.worker", str(self.root), str(self.folder)], cwd=self.root,
-                    env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True,
-                    start_new_session=True,
+                    [sys.executable, "-m", "flows.sweep.trials.worker", str(self.root), str(self.folder)],
+                    cwd=self.root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output,
+                    text=True, start_new_session=True,
                 )  # fmt: skip
             self.all.append(worker)
             return worker

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from components.params.sweep import SIZE, Sweep
 from components.plumbing.plots import BASELINE, INK, MAJORITY, MODEL, shown
-from flows.sweep.front import figure_of, front_of, is_within
-from flows.sweep.trials import PRESENT, Trial
+from flows.sweep.judging.front import figure_of, front_of, is_within
+from flows.sweep.trials.trial import PRESENT, Trial
 
 WIDTH = 5.2
 AREA = 90.0

@@ -22,7 +22,7 @@ from serving.requests.reading import App, Message, Receive, Send
 METRICS = "/metrics"
 
 
-class Shortcut:
+class MiddlewareBypass:
     """The outermost of the project's middlewares, to which POST requests on the model's routes come first."""
 
     def __init__(self, app: App, *, routes: Collection[str], backlog: Backlog) -> None:
@@ -40,7 +40,7 @@ class Shortcut:
 
         async def watch(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                self.backlog.lag.start()
+                self.backlog.lateness.start()
             await send(message)
 
         return watch

@@ -21,7 +21,7 @@ from components.plumbing.errors import ArtifactError, GateError, InputError
 from components.recipes import section_of, stages
 from components.stages import STAGES, fingerprint_in
 from components.tracking.tracker import NullTracker, Tracker
-from flows.sweep.trials import PRESENT, Trial
+from flows.sweep.trials.trial import PRESENT, Trial
 
 CURVE = "curve.json"
 HISTORY = "history.csv"
@@ -46,7 +46,7 @@ class TrialLayout(Layout):
 
 
 @dataclass(frozen=True)
-class Places:
+class StudyFolders:
     """The folders of a study."""
 
     root: Path
@@ -105,37 +105,37 @@ class Looks(NullTracker):
                     )
 
 
-def link_present(places: Places, number: int) -> None:
+def link_present(folders: StudyFolders, number: int) -> None:
     """Give a trial links to all present artifacts, but for what it has made already."""
-    folder = places.trial(number) / "artifacts"
+    folder = folders.trial(number) / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
-    for one in sorted(places.present.iterdir()):
+    for one in sorted(folders.present.iterdir()):
         if not (folder / one.name).exists():
             (folder / one.name).symlink_to(os.path.relpath(one, folder))
 
 
 def run_trial(
-    places: Places, number: int, recipe: Recipe, *, present: Recipe, judged: str, looks: Tracker
+    folders: StudyFolders, number: int, recipe: Recipe, *, present: Recipe, judged: str, looks: Tracker
 ) -> dict[str, Any]:
     """Run what the trial changes, as far as the judged stage; return that stage's report."""
-    link_present(places, number)
+    link_present(folders, number)
     is_changed = False
     for stage in stages()[: stages().index(judged) + 1]:
         is_changed = is_changed or section_of(recipe, stage) != section_of(present, stage)
         if not is_changed and stage != judged:
             continue
-        layout = places.layout(number, stage)
-        make(places, layout, recipe, tracker=looks if stage == judged else NullTracker(), shared=stage != judged)
+        layout = folders.layout(number, stage)
+        make(folders, layout, recipe, tracker=looks if stage == judged else NullTracker(), shared=stage != judged)
         if stage == "preprocess":
-            check_rows(layout, places)
-    report: dict[str, Any] = read_json(places.layout(number, judged).artifact / REPORT)
+            check_rows(layout, folders)
+    report: dict[str, Any] = read_json(folders.layout(number, judged).artifact / REPORT)
     return report
 
 
-def make(places: Places, layout: TrialLayout, recipe: Recipe, *, tracker: Tracker, shared: bool) -> None:
+def make(folders: StudyFolders, layout: TrialLayout, recipe: Recipe, *, tracker: Tracker, shared: bool) -> None:
     """Run a stage of a trial, or link what another trial made of the same."""
     fingerprint = fingerprint_in(layout, recipe)
-    made = places.made(layout.stage, fingerprint)
+    made = folders.made(layout.stage, fingerprint)
     if layout.artifact.is_symlink():
         layout.artifact.unlink()
     if not (shared and made.is_dir()):
@@ -160,13 +160,13 @@ def make(places: Places, layout: TrialLayout, recipe: Recipe, *, tracker: Tracke
         layout.artifact.symlink_to(os.path.relpath(made, layout.artifact.parent))
 
 
-def check_rows(layout: Layout, places: Places) -> None:
+def check_rows(layout: Layout, folders: StudyFolders) -> None:
     """Raise InputError where a trial would be judged on other rows than the present settings, or compared with them on
     others at the end."""
     for split in ("validation", "test"):
         ours, theirs = (
             pq.read_table(folder / f"{split}.parquet", columns=["row"])["row"].to_pylist()
-            for folder in (layout.artifact, places.present / "preprocess")
+            for folder in (layout.artifact, folders.present / "preprocess")
         )
         if ours == theirs:
             continue
@@ -176,22 +176,22 @@ def check_rows(layout: Layout, places: Places) -> None:
         )
 
 
-def examine(places: Places, number: int, recipe: Recipe, *, judged: str) -> Path:
+def examine(folders: StudyFolders, number: int, recipe: Recipe, *, judged: str) -> Path:
     """Evaluate a trial on the test split, in a folder of its own; return evaluate's folder `results/`.
 
     A quality gate that it does not pass is no matter here, and only what is compared is measured.
     """
     recipe = measured_plainly(recipe)
-    link_present(places, number)
+    link_present(folders, number)
     order = stages()
     for stage in order[order.index(judged) + 1 : order.index(EXAMINED) + 1]:
-        layout = places.layout(number, stage)
+        layout = folders.layout(number, stage)
         shutil.rmtree(layout.artifact, ignore_errors=True)
         try:
-            make(places, layout, recipe, tracker=NullTracker(), shared=False)
+            make(folders, layout, recipe, tracker=NullTracker(), shared=False)
         except GateError:
             return layout.observations / "results"
-    return places.layout(number, EXAMINED).artifact / "results"
+    return folders.layout(number, EXAMINED).artifact / "results"
 
 
 def measured_plainly(recipe: Recipe) -> Recipe:
@@ -210,23 +210,23 @@ def curve_of(folder: Path, objective: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(row["epoch"]), float(row[objective])) for row in rows if row.get(objective))
 
 
-def snapshot(places: Places, judged: str) -> None:
+def snapshot(folders: StudyFolders, judged: str) -> None:
     """Keep the present artifacts as they are now, whatever becomes of them during the sweep.
 
     They take no room where the file system has hard links. What was damaged since then is kept anew.
     """
-    if places.present.is_dir():
-        if not any(fault_of_files(folder) for folder in places.present.iterdir()):
+    if folders.present.is_dir():
+        if not any(fault_of_files(folder) for folder in folders.present.iterdir()):
             return
-        shutil.rmtree(places.present)
-    partial = places.present.with_name(".present.partial")
+        shutil.rmtree(folders.present)
+    partial = folders.present.with_name(".present.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for stage in stages()[: stages().index(judged) + 1]:
-        source = Layout(places.root, places.recipe, stage).artifact
+        source = Layout(folders.root, folders.recipe, stage).artifact
         if not source.is_dir():
-            raise ArtifactError(f"{source} is missing; 'modelyard run {places.recipe} --until {judged}' makes it")
+            raise ArtifactError(f"{source} is missing; 'modelyard run {folders.recipe} --until {judged}' makes it")
         shutil.copytree(source, partial / stage, copy_function=link_or_copy)
-    partial.rename(places.present)
+    partial.rename(folders.present)
 
 
 def link_or_copy(source: str, target: str) -> None:
@@ -240,10 +240,10 @@ def seconds_since(start: float) -> float:
     return round(time.monotonic() - start, 2)
 
 
-def drop_models(places: Places, trials: Iterable[Trial], *, kept: Iterable[Trial]) -> None:
+def drop_models(folders: StudyFolders, trials: Iterable[Trial], *, kept: Iterable[Trial]) -> None:
     """Remove what the trials trained, but for some: a later best is trained again by `modelyard run`."""
     spared = {PRESENT, *(trial.number for trial in kept)}
     for trial in trials:
         if trial.number not in spared:
-            shutil.rmtree(places.trial(trial.number) / "artifacts", ignore_errors=True)
-            shutil.rmtree(places.trial(trial.number) / "checkpoints", ignore_errors=True)
+            shutil.rmtree(folders.trial(trial.number) / "artifacts", ignore_errors=True)
+            shutil.rmtree(folders.trial(trial.number) / "checkpoints", ignore_errors=True)

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from components.plumbing.errors import InputError, ParamsError
 from components.plumbing.yaml_file import read_yaml
-from flows.sweep.apply import apply, scalar
-from flows.sweep.space import value_at
+from flows.sweep.settings.apply import apply, scalar
+from flows.sweep.settings.space import value_at
 from tests.projects import ROOT
 
 RATE, SIZE, EPOCHS = "finetune.optimizer.learning_rate", "finetune.batch_size", "finetune.epochs"

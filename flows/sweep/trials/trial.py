@@ -1,4 +1,4 @@
-"""What is known of one trial, and where it is kept."""
+"""One trial of a sweep: its settings and figures, and the file that keeps them."""
 
 import math
 from collections.abc import Mapping

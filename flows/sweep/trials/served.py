@@ -1,5 +1,5 @@
-"""What a trial would be once it is served: the bytes of its int8 model, and its speed beside that of the present
-settings.
+"""The measurement of a trial as it would be served: the bytes of its int8 model, and its speed beside that of the
+present settings.
 
 The model is exported as compress exports its candidate `int8`, with the predictor of serving/ around it. Speeds are
 taken by the sweep's own process while no trial runs, one item a call and one thread, in turns with the model of the
@@ -18,13 +18,13 @@ import numpy as np
 
 from components.compress.measure import NUM_ROUNDS, NUM_WARM_UP, measure_rates
 from components.compress.methods import METHODS
-from components.compress.stage import Inputs
+from components.compress.paths import Inputs
 from components.compress.trial import CompressionTrial
 from components.params import Recipe
 from components.params.sweep import SPEEDUP
 from components.tasks import task_of
-from flows.sweep.trials import PRESENT, Trial, write_trial
-from flows.sweep.work import Places
+from flows.sweep.trials.trial import PRESENT, Trial, write_trial
+from flows.sweep.trials.work import StudyFolders
 
 SERVED = "served"
 STEP = 1.05
@@ -33,9 +33,9 @@ ROUND_S, TURNS = 0.04, 5
 else the machine does for a moment then falls into few of them."""
 
 
-def compression_trial(places: Places, number: int, recipe: Recipe, *, judged: str) -> CompressionTrial[Any]:
+def compression_trial(folders: StudyFolders, number: int, recipe: Recipe, *, judged: str) -> CompressionTrial[Any]:
     """Return how a trial's model is exported and asked. It is given the validation split for the test split, too."""
-    of = artifact_of(places, number)
+    of = artifact_of(folders, number)
     validation = of("preprocess") / "validation.parquet"
     return task_of(recipe.task).compress(Inputs(
         train=of("preprocess") / "train.parquet", unlabelled=of("preprocess") / "unlabelled.parquet",
@@ -44,20 +44,20 @@ def compression_trial(places: Places, number: int, recipe: Recipe, *, judged: st
     ))  # fmt: skip
 
 
-def artifact_of(places: Places, number: int) -> Callable[[str], Path]:
+def artifact_of(folders: StudyFolders, number: int) -> Callable[[str], Path]:
     if number == PRESENT:
-        return lambda stage: places.present / stage
-    return lambda stage: places.layout(number, stage).artifact
+        return lambda stage: folders.present / stage
+    return lambda stage: folders.layout(number, stage).artifact
 
 
-def export_served(places: Places, number: int, recipe: Recipe, *, judged: str) -> float:
+def export_served(folders: StudyFolders, number: int, recipe: Recipe, *, judged: str) -> float:
     """Write what would be served of a trial into its folder `served/`; return the bytes of its graphs."""
-    trial = compression_trial(places, number, recipe, judged=judged)
-    folder = places.trial(number) / SERVED
+    trial = compression_trial(folders, number, recipe, judged=judged)
+    folder = folders.trial(number) / SERVED
     partial = folder.with_name(f".{SERVED}.partial")
     for old in (folder, partial):
         shutil.rmtree(old, ignore_errors=True)
-    shutil.copytree(artifact_of(places, number)("preprocess") / "predictor", partial)
+    shutil.copytree(artifact_of(folders, number)("preprocess") / "predictor", partial)
     graphs = trial.export()
     for name, graph in graphs.items():
         METHODS["int8"](graph, None, partial / name, None)
@@ -66,25 +66,25 @@ def export_served(places: Places, number: int, recipe: Recipe, *, judged: str) -
     return float(size_bytes)
 
 
-def drop_served(places: Places, numbers: Iterable[int]) -> None:
+def drop_served(folders: StudyFolders, numbers: Iterable[int]) -> None:
     for number in numbers:
-        shutil.rmtree(places.trial(number) / SERVED, ignore_errors=True)
+        shutil.rmtree(folders.trial(number) / SERVED, ignore_errors=True)
 
 
 class SpeedTest:
     """Times what would be served of trials beside what would be served of the present settings."""
 
-    def __init__(self, places: Places, recipe: Recipe, *, judged: str) -> None:
-        self.places = places
-        self.trial = compression_trial(places, PRESENT, recipe, judged=judged)
-        if not (places.trial(PRESENT) / SERVED).is_dir():
-            export_served(places, PRESENT, recipe, judged=judged)
+    def __init__(self, folders: StudyFolders, recipe: Recipe, *, judged: str) -> None:
+        self.folders = folders
+        self.trial = compression_trial(folders, PRESENT, recipe, judged=judged)
+        if not (folders.trial(PRESENT) / SERVED).is_dir():
+            export_served(folders, PRESENT, recipe, judged=judged)
         self.present = self.load(PRESENT)
         self.rate = f"{self.trial.unit}_per_s"
         self.present_rate = math.nan
 
     def load(self, number: int) -> Any:
-        return self.trial.load(self.places.trial(number) / SERVED, threads=1)
+        return self.trial.load(self.folders.trial(number) / SERVED, threads=1)
 
     def one_by_one(self, runner: Any, items: Sequence[Any]) -> int:
         return sum(self.trial.work(runner, [item]) for item in items)
@@ -109,7 +109,7 @@ class SpeedTest:
         if self.rate not in trial.figures:
             units_per_s = float(np.median(self.rates({"present": self.present})["present"]))
             trial = replace(trial, figures={**trial.figures, self.rate: float(f"{units_per_s:.4g}"), SPEEDUP: 1.0})
-            write_trial(self.places.trial(PRESENT), trial)
+            write_trial(self.folders.trial(PRESENT), trial)
         self.present_rate = trial.figures[self.rate]
         return trial
 
@@ -126,7 +126,7 @@ class SpeedTest:
         except Exception as error:  # whatever a graph does to the runtime, the sweep goes on
             reason = f"its served model could not be timed: {type(error).__name__}: {error}"
             trial = replace(trial, state="failed", value=None, reason=reason[:500])
-        write_trial(self.places.trial(trial.number), trial)
+        write_trial(self.folders.trial(trial.number), trial)
         return trial
 
 

@@ -1,0 +1,1 @@
+"""The HTML page of a sweep, with its plots."""
