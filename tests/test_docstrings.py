@@ -8,14 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 HALF = re.compile(r"(What|How|Who|Of|The same)\b")
 NOT_YET = {
-    "components/objectives/distillation.py": "Seen",
-    "components/preprocess/spelling.py": "",
-    "components/training/joining.py": "",
-    "components/training/stopping.py": "",
-    "components/training/utilisation.py": "",
+    ("components/compress/students/cutting.py", ""),
+    ("components/compress/students/importance.py", ""),
+    ("components/compress/students/importance.py", "Scales"),
+    ("components/objectives/distillation.py", "Seen"),
+    ("components/preprocess/spelling.py", ""),
+    ("components/training/joining.py", ""),
+    ("components/training/stopping.py", ""),
+    ("components/training/utilisation.py", ""),
 }
-"""By file, what still has such a docstring, the file itself without a name: a word changed in one of these files trains
-every recipe again, so they wait for a change that does so anyway."""
+"""What still has such a docstring, by file and name, the file itself without one: a word changed in one of these files
+trains recipes or students again, so they wait for a change that does so anyway."""
 
 
 def docstrings() -> Iterator[tuple[str, str, str]]:
@@ -30,6 +33,5 @@ def test_no_docstring_begins_as_half_of_a_sentence() -> None:
     found = list(docstrings())
     assert sum(bool(said) for _, _, said in found) > 3000
     half = {(path, name): said.splitlines()[0] for path, name, said in found if HALF.match(said)}
-    left = {place: said for place, said in half.items() if NOT_YET.get(place[0]) != place[1]}
-    assert left == {}
-    assert len(half) == len(NOT_YET), f"NOT_YET names what is mended: {NOT_YET.keys() - {path for path, _ in half}}"
+    assert {place: said for place, said in half.items() if place not in NOT_YET} == {}
+    assert half.keys() == NOT_YET, "NOT_YET names what is mended"
