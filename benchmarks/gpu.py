@@ -33,11 +33,9 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from torch import Tensor
@@ -46,157 +44,26 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from components.estimate.rows import SPECIAL, Counts, write_predictor
+from gpu_cases import LARGE, SMALL, Case, Section, made_up, training_of
+from gpu_writing import faults_of, record, table_of
+
+from components.estimate.rows import Counts
 from components.estimate.training import one_step
-from components.fitting import Begun, Training, begin
-from components.models.facts import Facts
+from components.fitting import Begun, begin
 from components.models.storage import build
 from components.objectives import OBJECTIVES, objective_of
-from components.params import PretrainFromData, TrainFromLabels
 from components.tracking.tracker import NullTracker
 from components.training.loop import train
-from components.training.objective import Data
 from components.training.precision import Precision, matrix_rate
 from components.training.seats import own
-from components.training.splits import Lists, Split, write_split
 
-Section = PretrainFromData | TrainFromLabels
 CPU = torch.device("cpu")
-MAX_ERROR = 1e-4
-"""The largest relative error of a gradient in fp32."""
-SHARE_OF_RATE = 0.5
-"""The share of the card's bf16 rate that is asked of the language model."""
 NUM_WARMING = 5
 """The steps of a training that are not timed."""
 LIMITS_S = {"rates": 20.0, "correctness": 60.0, "resume": 60.0, "speed": 50.0}
 """The most seconds of a part; of `speed` for each family."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A training of one family on made-up rows."""
-
-    task: str
-    facts: Facts
-    model: Mapping[str, Any]
-    batch_size: int
-    objective: Mapping[str, Any] | None = None
-    """The section of that name; None for a classifier."""
-    is_compiled: bool = False
-
-    def params(self, **changes: Any) -> Section:
-        """Return the section of params.yaml."""
-        section: dict[str, Any] = COMMON | {"batch_size": self.batch_size, "model": dict(self.model)}
-        if self.objective is None:
-            section |= {"augment": None, "class_weights": "none"}
-            return TrainFromLabels.model_validate_json(json.dumps(section | changes))
-        return PretrainFromData.model_validate_json(json.dumps(section | {"objective": self.objective} | changes))
-
-
-ADAMW = {"name": "adamw", "learning_rate": 1e-4, "weight_decay": 0.01, "betas": [0.9, 0.99]}
-COMMON: dict[str, Any] = {
-    "mode": "train", "source": None, "seed": 0, "epochs": 1, "steps_per_epoch": 3, "precision": "fp32",
-    "optimizer": ADAMW, "schedule": {"name": "constant", "warmup_share": 0.0},
-    "clip": {"by": "norm", "limit": 1.0}, "early_stopping": None,
-}  # fmt: skip
-MASKED = {"name": "masked", "share": 0.15, "mean_span": 1.0}
-ADVERSARIAL = {
-    "name": "adversarial", "label_smoothing": 0.1, "discriminator": ADAMW, "max_shift": 1, "averaging": 0.9,
-}  # fmt: skip
-
-SMALL: dict[str, Case] = {
-    "gpt": Case(
-        "text_generation", Facts(vocab_size=300, context=32),
-        {"family": "gpt", "hidden_size": 64, "num_layers": 2, "num_heads": 2, "dropout": 0.0},
-        batch_size=4, objective={"name": "causal"},
-    ),
-    "encoder": Case(
-        "text_classification", Facts(num_labels=2, vocab_size=300, context=32),
-        {"family": "encoder", "hidden_size": 64, "num_layers": 2, "num_heads": 2, "intermediate_size": 128,
-         "dropout": 0.0},
-        batch_size=4, objective=MASKED,
-    ),
-    "lstm": Case(
-        "text_generation", Facts(vocab_size=300, context=32),
-        {"family": "lstm", "embedding_size": 32, "hidden_size": 64, "num_layers": 2, "dropout": 0.0},
-        batch_size=4, objective={"name": "causal"},
-    ),
-    "mlp": Case(
-        "array_classification", Facts(num_labels=10, shape=(50,)),
-        {"family": "mlp", "hidden_sizes": [64, 32], "activation": "relu", "batch_norm": True, "dropout": 0.0},
-        batch_size=16,
-    ),
-    "gan": Case(
-        "image_generation", Facts(num_labels=10, shape=(8, 8)),
-        {"family": "gan", "latent_size": 16, "generator_sizes": [32, 64], "discriminator_sizes": [64, 32],
-         "batch_norm": True, "dropout": 0.0},
-        batch_size=16, objective=ADVERSARIAL,
-    ),
-}  # fmt: skip
-GPT = Case(
-    "text_generation", Facts(vocab_size=16384, context=1024),
-    {"family": "gpt", "hidden_size": 1024, "num_layers": 8, "num_heads": 16, "dropout": 0.0},
-    batch_size=16, objective={"name": "causal"},
-)  # fmt: skip
-LARGE: dict[str, Case] = {
-    "gpt": GPT,
-    "gpt, compiled": replace(GPT, is_compiled=True),
-    "encoder": Case(
-        "text_classification", Facts(num_labels=2, vocab_size=30522, context=128),
-        {"family": "encoder", "hidden_size": 384, "num_layers": 6, "num_heads": 12, "intermediate_size": 1536,
-         "dropout": 0.0},
-        batch_size=256, objective=MASKED,
-    ),
-    "lstm": Case(
-        "text_generation", Facts(vocab_size=4096, context=128),
-        {"family": "lstm", "embedding_size": 512, "hidden_size": 1024, "num_layers": 2, "dropout": 0.0},
-        batch_size=128, objective={"name": "causal"},
-    ),
-    "mlp": Case(
-        "array_classification", Facts(num_labels=10, shape=(1000,)),
-        {"family": "mlp", "hidden_sizes": [5000, 1000], "activation": "relu", "batch_norm": True, "dropout": 0.0},
-        batch_size=4096,
-    ),
-    "gan": Case(
-        "image_generation", Facts(num_labels=10, shape=(28, 28)),
-        {"family": "gan", "latent_size": 64, "generator_sizes": [256, 512], "discriminator_sizes": [512, 256],
-         "batch_norm": True, "dropout": 0.0},
-        batch_size=1024, objective=ADVERSARIAL,
-    ),
-}  # fmt: skip
-"""The sizes that are timed: width 1024 for the language model, else about those of the recipes."""
-
-
-def made_up(case: Case, folder: Path) -> Data:
-    """Write the splits of a case: rows for a few batches, with random numbers, all texts of the longest length."""
-    random = np.random.default_rng(0)
-    facts = case.facts
-    write_predictor(folder / "predictor", case.task, facts)
-    paths: list[Path] = []
-    for name, count in {"train": 3 * case.batch_size, "validation": 8}.items():
-        numbers: dict[str, np.ndarray] = {
-            "row": np.arange(count),
-            "label_id": np.arange(count) % max(1, facts.num_labels),
-        }
-        size = prod(facts.shape) if facts.shape else facts.context
-        if facts.shape:
-            flat = random.uniform(-1, 1, count * size).astype(np.float32)
-        else:
-            flat = random.integers(len(SPECIAL), facts.vocab_size, count * size).astype(np.int32)
-            numbers["num_bytes"] = np.full(count, 4 * size)
-        column = Lists(flat, np.arange(count + 1) * size)
-        paths.append(folder / f"{name}.safetensors")
-        write_split(paths[-1], Split(numbers, {"values" if facts.shape else "input_ids": column}))
-    return Data(*paths, unlabelled=None, predictor=folder / "predictor")
-
-
-def training_of(case: Case, params: Section, folder: Path) -> Training:
-    network = partial(build, params.model, case.facts)
-    rows, title = made_up(case, folder / f"rows-{time.monotonic_ns()}"), params.model.family
-    checkpoints = folder / "checkpoints"
-    return Training(params, case.facts, rows, network, stage="pretrain", title=title, checkpoints=checkpoints)
 
 
 class InDoubles(TorchFunctionMode):
@@ -426,77 +293,6 @@ def measure(session: Session, *, is_small: bool) -> None:
     for family, case in (SMALL if is_small else LARGE).items():
         num_steps = 8 if is_small else 30
         session.part("speed", partial(speed_of, case, device=device, rate=rate, num_steps=num_steps), family=family)
-
-
-def faults_of(found: Mapping[str, Any]) -> list[str]:
-    """Return what does not hold, in words."""
-    faults: list[str] = [*found["faults"]]
-    for family, of in found["families"].items():
-        error = of.get("correctness", {}).get("device_fp32", 0.0)
-        if not error <= MAX_ERROR:
-            faults.append(f"{family}: the gradients in fp32 are off by {error:.1e}, more than {MAX_ERROR:.0e}")
-        if not of.get("resume", {}).get("is_exact", True):
-            faults.append(f"{family}: a training that was stopped did not end with the same weights")
-    return faults
-
-
-def table_of(found: Mapping[str, Any]) -> str:
-    """Return the families as lines of a Markdown table."""
-    titles = (
-        "family", "parameters", "error fp32 (CPU)", "error bf16", "resumes", "a second", "step", "of the rate", "peak",
-        "estimated",
-    )  # fmt: skip
-    lines = [titles, ("---",) * len(titles)]
-    for family, of in found["families"].items():
-        errors, speed = of.get("correctness", {}), of.get("speed", {})
-        peak = speed.get("peak_bytes")
-        lines.append((
-            family,
-            f"{speed['num_parameters'] / 1e6:.2f} M" if speed else "-",
-            f"{errors['device_fp32']:.1e} ({errors['cpu_fp32']:.1e})" if errors else "-",
-            f"{errors['device_bf16']:.1e}" if errors else "-",
-            ("exactly" if of["resume"]["is_exact"] else "NOT EXACTLY") if "resume" in of else "-",
-            f"{speed['units_per_s']:,.0f} {speed['unit']}" if speed else "-",
-            f"{speed['step_s'] * 1e3:,.1f} ms" if speed else "-",
-            f"{speed['share_of_rate']:.1%}" if speed else "-",
-            f"{peak / 1e9:.3f} GB" if peak else "-",
-            f"{speed['estimated_bytes'] / 1e9:.3f} GB" if speed else "-",
-        ))  # fmt: skip
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def record(found: Mapping[str, Any], *, started: float) -> None:
-    """Write the section of results.md."""
-    from results import Row, Section
-
-    rows: list[Row] = []
-    for family, of in found["families"].items():
-        errors, speed = of.get("correctness", {}), of.get("speed", {})
-        if errors:
-            cpu = f"{errors['cpu_fp32']:.1e} on the CPU; {errors['device_bf16']:.1e} in bf16"
-            rows.append(Row(
-                f"{family}: error of a step's gradients in fp32", [errors["device_fp32"]], peer=cpu, unit="",
-                at_most=MAX_ERROR,
-            ))  # fmt: skip
-        if "resume" in of:
-            rows.append(
-                Row(f"{family}: resumes exactly (1 is yes)", [float(of["resume"]["is_exact"])], unit="", at_least=1)
-            )
-        if speed:
-            rate = f"{speed['units_per_s']:,.0f} {speed['unit']}/s, {speed['step_s'] * 1e3:,.1f} ms a step"
-            asked = SHARE_OF_RATE if family.startswith("gpt") else None
-            rows.append(
-                Row(
-                    f"{family}: share of the card's bf16 rate", [speed["share_of_rate"]], rate, unit="%", at_least=asked
-                )
-            )
-        if speed.get("peak_bytes"):
-            peaks = [f"{speed[name] / 1e9:.3f} GB" for name in ("peak_bytes", "estimated_bytes")]
-            rows.append(Row(
-                f"{family}: peak memory over the estimate", [speed["peak_bytes"] / speed["estimated_bytes"]], peaks[0],
-                peaks[1],
-            ))  # fmt: skip
-    Section("gpu", began=started).record(rows, notes=found["faults"], device=found["machine"]["device"])
 
 
 def say(text: str) -> None:

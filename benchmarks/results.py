@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any, Literal, Never
 
 VARIABLE = "MODELYARD_RESULTS"
@@ -39,19 +39,37 @@ class Row:
 
     what: str
     values: Sequence[float]
-    """The figure in each round; the median is what counts. Shares are given as such: 0.57 for 57 %."""
+    """The figure in each round. Shares are given as such: 0.57 for 57 %."""
     ours: str = ""
     peer: str = ""
     unit: Unit = "x"
     at_least: float | None = None
     at_most: float | None = None
-    """What is asked of the median; None where nothing is, and the figure is there to be read."""
+    """What is asked of the figure that counts; None where nothing is, and it is there to be read."""
     tried: str = ""
     """Why the figure is what it is, and what was tried: told where it is not what is asked."""
+    by: Literal["median", "mean"] = "median"
+    """What counts of the rounds: the mean, with its interval, where each is a draw of chance, such as a seed."""
 
     @property
     def value(self) -> float:
-        return median(self.values)
+        return median(self.values) if self.by == "median" else fmean(self.values)
+
+    @property
+    def interval(self) -> float:
+        """How far the mean may be off, at 95 %, by Student's t; infinite of a single round."""
+        from scipy.stats import t  # here, since a GPU's machine has no scipy
+
+        number = len(self.values)
+        return float(t.ppf(0.975, number - 1)) * stdev(self.values) / number**0.5 if number > 1 else float("inf")
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether all of a mean's interval is what is asked."""
+        return self.by == "median" or (
+            (self.at_least is None or self.value - self.interval >= self.at_least)
+            and (self.at_most is None or self.value + self.interval <= self.at_most)
+        )
 
     @property
     def is_met(self) -> bool | None:
@@ -69,12 +87,14 @@ class Row:
             rounds = f"{shown(min(self.values), '')} to {shown(max(self.values), self.unit)}"
             if self.unit == "%":
                 rounds = f"{shown(min(self.values), '%')} to {shown(max(self.values), '%')}"
+        if self.by == "mean" and len(self.values) > 1:
+            rounds += f", mean ± {shown(self.interval, self.unit)}"
         asked = [
             f"{sign} {shown(limit, self.unit)}"
             for sign, limit in (("≥", self.at_least), ("≤", self.at_most))
             if limit is not None
         ]
-        met = {None: "", True: "yes", False: "**no**"}[self.is_met]
+        met = {None: "", True: "yes" if self.is_sure else "yes, not surely", False: "**no**"}[self.is_met]
         return self.what, self.ours, self.peer, shown(self.value, self.unit), rounds, ", ".join(asked), met
 
 

@@ -83,3 +83,13 @@ def test_further_tables_stand_below_their_titles(tmp_path: Path, monkeypatch: py
 def test_page_of_the_results_is_what_was_kept() -> None:
     """Nobody edits the page by hand."""
     assert results.page(results.kept()) == (FOLDER / "results.md").read_text(encoding="utf-8")
+
+
+def test_rounds_that_are_seeds_are_judged_by_their_mean_and_its_interval() -> None:
+    row = results.Row("loss", [-0.05, 0.0, 0.077], unit="", at_least=-0.02, at_most=0.02, by="mean")
+    assert row.value == pytest.approx(0.009)
+    assert row.is_met
+    assert row.cells()[6] == "yes, not surely"
+    assert row.interval == pytest.approx(4.303 * 0.06398 / 3**0.5, rel=1e-3)  # Student's t, two degrees of freedom
+    assert row.cells()[3:5] == ("0.009", "-0.05 to 0.077, mean ± 0.159")
+    assert results.Row("loss", [0.01], by="mean").interval == float("inf")

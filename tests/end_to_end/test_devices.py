@@ -92,9 +92,9 @@ def test_two_nodes_train_together_and_the_first_alone_writes(project: Path, tmp_
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     nodes = ["torchrun", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
-    on_loopback = {"GLOO_SOCKET_IFNAME": "lo"}
-    with at_work([*nodes, "--node-rank", "1", "-m", "components", "finetune", "tiny"], second, **on_loopback) as other:
-        first = run([*nodes, "--node-rank", "0", "-m", "components", "finetune", "tiny"], project, **on_loopback)
+    stage = ["-m", "components", "finetune", "tiny"]
+    with at_work([*nodes, "--node-rank", "1", *stage], second, GLOO_SOCKET_IFNAME="lo") as other:
+        first = run([*nodes, "--node-rank", "0", *stage], project, GLOO_SOCKET_IFNAME="lo")
         said, _ = other.communicate(timeout=60)
     assert other.returncode == 0, said
     assert "by each of 2 processes (ddp)" in first.stderr
