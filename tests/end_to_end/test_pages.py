@@ -56,7 +56,7 @@ def pages_of_mlflow(folder: Path, server: str, link: str) -> dict[str, str]:
         server: "Recent Experiments",
         link: "ingest to package",
         f"{server}/{stages[0]}": "ingest",
-        f"{server}/#/experiments/{experiment}": "modelyard run tiny",
+        f"{server}/#/experiments/{experiment}": "tiny (",  # the data set
         f"{server}/#/experiments/{experiment}/runs/{pipeline.info.run_id}/model-metrics": "accuracy",
         f"{server}/#/{compared}": "Comparing 2 Runs",
         f"{server}/#/models": "Registered Models",

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from components.package.bento import stop
 from tests.end_to_end.test_fresh_clone import link_environment
+from tests.hooks import listening, webhook
 from tests.projects import ROOT, environment, git_commit, run, tiny_recipe, write_rows
 from tests.readme import commands
 from tests.tiny import make_tiny_encoder, tiny_rows
@@ -40,6 +41,9 @@ SERVED = (
 )
 LONG = (
     "make run",
+    "modelyard doctor",
+    "modelyard profile movie_sentiment",
+    "modelyard notify --test",
     "modelyard run movie_sentiment",
     "modelyard why movie_sentiment",
     "modelyard run movie_sentiment --refresh",
@@ -74,13 +78,12 @@ SERVERS = {
     "modelyard worker": "",
 }
 """What goes on until Ctrl-C, and what it says once it is there."""
+EXITS = {"modelyard doctor": (0, 1)}
+"""The exit codes of what may find fault with the machine that it runs on; 0 alone for what is not here."""
 ELSEWHERE = {
     "make test": "this is part of it",
-    "modelyard doctor": "tests/flows/operate/test_doctor.py: its exit code is that of the machine",
     "modelyard estimate speech_gpt": "tests/estimate: minutes of a real recipe's rows",
     "modelyard sweep digits": "tests/end_to_end/test_sweep.py: on tiny rows",
-    "modelyard profile movie_sentiment": "tests/flows/pipeline/test_profile.py",
-    "modelyard notify --test": "tests/flows/telling/test_alerts.py: needs somebody who is told",
     "modelyard deploy POOL": "tests/flows/upkeep/test_deployments.py: with a pool of its own name",
     "pip install -c requirements.lock -e '.[s3]'": "tests/flows/operate/test_doctor.py: needs a network",
     "curl -s localhost:3000/classify -F images=@seven.png": "tests/serving/tasks/array_classification/test_endpoint.py",
@@ -130,7 +133,8 @@ def clone_of_the_project(folder: Path, *, is_tiny: bool) -> Path:
         recipe = tiny_recipe()
         recipe["evaluate"]["gate"] |= {"min": 0.0, "min_gain": -1.0}
         recipe["promotion"] |= {"max_drop": 1.0, "indifference": 1.0}
-        YAML().dump({"recipes": {"movie_sentiment": recipe}}, clone / "params.yaml")
+        params = {"recipes": {"movie_sentiment": recipe}, "notify": {"somebody": webhook("failed_gate")}}
+        YAML().dump(params, clone / "params.yaml")
         (clone / "dvc.lock").unlink()
         run(["git", "add", "-A"], clone)
         run(git_commit("a tiny recipe"), clone)
@@ -139,7 +143,9 @@ def clone_of_the_project(folder: Path, *, is_tiny: bool) -> Path:
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """What a user's shell does with it; its output is in the error where it fails."""
-    return run(["bash", "-ec", command], folder, PREFECT_SERVER_ANALYTICS_ENABLED="false")
+    done = run(["bash", "-ec", command], folder, check=False, PREFECT_SERVER_ANALYTICS_ENABLED="false")
+    assert done.returncode in EXITS.get(command, (0,)), f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 def test_what_needs_no_model_runs_as_printed(tmp_path: Path) -> None:
@@ -191,6 +197,9 @@ def follow(clone: Path, names: tuple[str, ...]) -> None:
             (experiment,) = [one for one in client.search_experiments() if one.name == "movie_sentiment"]
             runs = client.search_runs([experiment.experiment_id], "tags.`modelyard.dvc_experiment` = 'slower'")
             assert [one.info.run_name.partition(":")[0] for one in runs] == ["slower"]
+        if name == "modelyard doctor":
+            assert "this check itself failed" not in done.stdout
+            assert all(check in done.stdout for check in ("python", "versions", "schedules"))
         if "cd ../elsewhere" in name:
             here = here.parent / "elsewhere"
         if name == "make run":
@@ -202,10 +211,13 @@ def follow(clone: Path, names: tuple[str, ...]) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-def test_a_day_with_the_readme(tmp_path: Path) -> None:
+def test_a_day_with_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clone = clone_of_the_project(tmp_path, is_tiny=True)
     shell(printed("modelyard keys add shop"), clone)
-    try:
-        follow(clone, LONG)
-    finally:
-        run(["modelyard", "down"], clone, check=False)
+    with listening() as hook:
+        monkeypatch.setenv("HOOK", hook.url)
+        try:
+            follow(clone, LONG)
+        finally:
+            run(["modelyard", "down"], clone, check=False)
+    assert hook.events == ["test"]

@@ -132,7 +132,7 @@ def test_pipeline_run_has_what_one_compares(driver, request) -> None:
     assert store.client.get_model_version_by_alias("tiny", "champion").tags["modelyard.model_id"] == model.model_id
     for stage in stages():
         (child,) = store.search(f"tags.`modelyard.stage` = '{stage}'")
-        assert f"runs/{child.info.run_id})" in tags["mlflow.note.content"]
+        assert f"runs/{child.info.run_id}?workflowType=machine_learning)" in tags["mlflow.note.content"]
         assert child.data.metrics["system/cpu_utilization_percentage"] >= 0
 
 
