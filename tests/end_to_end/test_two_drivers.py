@@ -232,6 +232,7 @@ def test_deleted_artifacts_come_back_by_dvc_repro_without_running_a_stage(tmp_pa
     said = run(["dvc", "repro"], folder).stdout
     assert said.count(TAKEN["dvc"]) == len(stages()), said
     assert "Running stage" not in said
+    del before["tiny/champion.json"]  # which no stage makes: it is noted from the registry when a stage next runs
     assert files_of(folder) == before
     assert (folder / "dvc.lock").read_bytes() == lock
     assert shape_of_runs(folder) == runs
