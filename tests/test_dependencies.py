@@ -19,6 +19,7 @@ LOADED = ("movie_sentiment", "movie_sentiment_small")
 TEXTS, LANGUAGE = (*LOADED, "review_sentiment_zh"), ("speech_gpt", "speech_lstm")
 ARRAYS = ("digits", "wide_mlp")
 TRAININGS, JUDGING = ("pretrain", "finetune"), ("evaluate", "compress")
+SERVED = (*JUDGING, "package")
 
 pytestmark = pytest.mark.long  # DVC looks at every file of every recipe, for each edit
 
@@ -43,6 +44,15 @@ EDITS: dict[str, set[str]] = {
     "components/training/loop.py": {f"{stage}@{name}" for stage in (*TRAININGS, "compress") for name in RECIPES},
     "components/sources/web.py": {f"ingest@{name}" for name in RECIPES},
     "serving/requests/answering.py": {f"package@{name}" for name in RECIPES},
+    "components/preprocess/split.py": {f"preprocess@{name}" for name in RECIPES},
+    "components/evaluate/bootstrap.py": {f"{stage}@{name}" for stage in JUDGING for name in RECIPES},
+    "components/evaluate/classification/page.py": {f"evaluate@{name}" for name in RECIPES},
+    "components/export/int8.py": {f"{stage}@{name}" for stage in JUDGING for name in RECIPES},
+    "components/compress/choice.py": {f"compress@{name}" for name in RECIPES},
+    "components/package/gates.py": {f"package@{name}" for name in RECIPES},
+    "serving/predictors/text.py": {f"{stage}@{name}" for stage in ("preprocess", *SERVED) for name in RECIPES},
+    "serving/predictors/pictures.py": {f"{stage}@{name}" for stage in ("pretrain", *SERVED) for name in RECIPES},
+    "serving/predictors/scores.py": {f"{stage}@{name}" for stage in SERVED for name in RECIPES},
     # that no stage reads
     "components/summary.py": set(),
     "components/tracking/tracker.py": set(),

@@ -240,7 +240,15 @@ def fault_of_recorded(folder: Path, recorded: Mapping[str, str]) -> str | None:
 
 @contextmanager
 def writing(folder: Path) -> Generator[Path]:
-    """Yield a temporary sibling of `folder`; when the block ends without an error, it takes `folder`'s place.
+    """Yield a new sibling of an artifact's folder; it takes that place once the block has ended, with `files.json`."""
+    with replacing_folder(folder) as partial:
+        yield partial
+        write_json(partial / FILES, files_of(partial))
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Generator[Path]:
+    """Yield a new, empty sibling of `folder`; what the block puts there takes `folder`'s place, whole or not at all.
 
     Whatever was in `folder` stays untouched until then, and stays for good if the block fails.
     """
@@ -250,11 +258,9 @@ def writing(folder: Path) -> Generator[Path]:
         partial.mkdir(parents=True)
         try:
             yield partial
-            write_json(partial / FILES, files_of(partial))
             replace(partial, folder)
-        except BaseException:
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-            raise
 
 
 def replace(new: Path, folder: Path) -> None:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.plumbing import artifacts
-from components.plumbing.artifacts import REPORT, Layout, disk_errors, read_json, verify
+from components.plumbing.artifacts import REPORT, Layout, disk_errors, read_json, replacing_folder, verify
 from components.plumbing.errors import ArtifactError
 from components.promotion.ledger import SERVED, entries
 from components.promotion.published import published
@@ -98,19 +97,15 @@ def bring(root: Path, registry: Registry, version: Version) -> tuple[Version, Pa
 
 def copy_bundle(bundle: Path, folder: Path, identity: BundleId) -> None:
     """Copy a bundle to `folder`, whole or not at all; ArtifactError where the copy is not the bundle of `identity`."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        for name in (*read_manifest(bundle)[0], MANIFEST):
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle / name, partial / name)
-        if fault := fault_of(partial, identity):
-            raise ArtifactError(f"{bundle} changed while it was copied: {fault}; try again")
-        artifacts.replace(partial, folder)
+        with replacing_folder(folder) as partial:
+            for name in (*read_manifest(bundle)[0], MANIFEST):
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(bundle / name, partial / name)
+            if fault := fault_of(partial, identity):
+                raise ArtifactError(f"{bundle} changed while it was copied: {fault}; try again")
     except (BundleError, FileNotFoundError) as error:
         raise ArtifactError(f"{bundle} changed while it was copied ({error}); try again") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def build_of(end: Mapping[str, Any]) -> str:

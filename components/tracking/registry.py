@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.params.recipe import champion_file
-from components.plumbing.artifacts import files_of, read_json, sha256_of, write_json
+from components.plumbing.artifacts import files_of, read_json, replacing_folder, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, InputError
 from components.tracking.pyfunc import BUNDLE, MAX_DESCRIPTION
 from serving.bundle import CARD, MANIFEST, MODEL, SHORT, BundleId, identify, misnamed
@@ -41,6 +41,8 @@ BUILD_TAG = "modelyard.build"
 place. Each build that was ever registered has a tag of its own, too, which ends in a point and the first digits."""
 CHAMPIONS = ".modelyard/champions"
 """The folder, in a project, that keeps the bundles of champions on this machine."""
+BROUGHT = ".brought"
+"""The folder, within one that is not in place yet, into which MLflow copies a bundle under a name of its own."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes for a model that was never registered, and for an alias that no version of it has."""
 
@@ -238,24 +240,22 @@ class Registry:
 
         if folder.is_dir() and fault_of(folder, version.identity) is None:
             return
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         called = f"version {version.number} of {self.recipe}"
         try:
-            uri = self.client.tracking_uri
-            brought = Path(download_artifacts(version.bundle, dst_path=str(partial), tracking_uri=uri))
-            if fault := fault_of(brought, version.identity):
-                raise ArtifactError(
-                    f"the bundle of {called} is not the one that was registered: {fault}; it was not opened. "
-                    "Bring the registry's files back from a copy, or choose another version"
-                )
-            shutil.rmtree(folder, ignore_errors=True)
-            brought.rename(folder)
+            with replacing_folder(folder) as new:
+                (new / BROUGHT).mkdir()
+                uri = self.client.tracking_uri
+                brought = Path(download_artifacts(version.bundle, dst_path=str(new / BROUGHT), tracking_uri=uri))
+                if fault := fault_of(brought, version.identity):
+                    raise ArtifactError(
+                        f"the bundle of {called} is not the one that was registered: {fault}; it was not opened. "
+                        "Bring the registry's files back from a copy, or choose another version"
+                    )
+                for one in brought.iterdir():
+                    one.rename(new / one.name)
+                shutil.rmtree(new / BROUGHT)
         except (MlflowException, OSError) as error:
             raise ArtifactError(f"the bundle of {called} cannot be had from MLflow's artifacts: {error}") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _raw_at(self, alias: str) -> Any:
         from mlflow.exceptions import MlflowException

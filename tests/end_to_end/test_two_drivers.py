@@ -229,6 +229,20 @@ def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api) -
     assert files_of(folder) == before
 
 
+def test_deleted_artifacts_come_back_by_dvc_repro_without_running_a_stage(tmp_path: Path, by_dvc: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(by_dvc, folder, symlinks=True)
+    before, lock, runs = files_of(folder), (folder / "dvc.lock").read_bytes(), shape_of_runs(folder)
+    shutil.rmtree(folder / "artifacts")
+    said = run(["dvc", "repro"], folder).stdout
+    assert said.count(TAKEN["dvc"]) == len(stages()), said
+    assert "Running stage" not in said
+    del before["tiny/champion.json"]  # which no stage makes: it is noted from the registry when a stage next runs
+    assert files_of(folder) == before
+    assert (folder / "dvc.lock").read_bytes() == lock
+    assert shape_of_runs(folder) == runs
+
+
 @pytest.mark.parametrize("driver", ["modelyard", "dvc"])
 def test_value_that_is_set_back_runs_nothing(driver: str, tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"

@@ -19,6 +19,7 @@ from components.plumbing.artifacts import (
     observations,
     read_json,
     replacing,
+    replacing_folder,
     write_json,
     write_text,
     writing,
@@ -169,3 +170,19 @@ def test_threads_that_write_one_file_leave_one_whole_text(tmp_path: Path) -> Non
         list(pool.map(lambda text: write_text(tmp_path / "kept", text, durable=False), texts * 4))
     assert (tmp_path / "kept").read_text() in texts
     assert list(tmp_path.iterdir()) == [tmp_path / "kept"]
+
+
+def test_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with replacing_folder(folder) as new:
+        (new / "old.txt").write_text("whole")
+    with pytest.raises(FileNotFoundError), replacing_folder(folder) as new:
+        (new / "missing/new.txt").write_text("half")
+    assert [path.name for path in folder.iterdir()] == ["old.txt"]
+    (tmp_path / ".folder.partial").mkdir()
+    (tmp_path / ".folder.partial/left.txt").touch()  # by a process that was killed
+    with replacing_folder(folder) as new:
+        (new / "new.txt").write_text("whole")
+        assert (folder / "old.txt").read_text() == "whole"
+    assert [path.name for path in folder.iterdir()] == ["new.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -5,11 +5,16 @@ import inspect
 import warnings
 
 from aiohttp.web_protocol import RequestHandler
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from serving.middleware_bypass import metrics_of
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what BentoML's server imports
+    from _bentoml_impl.server.app import ServiceAppFactory
     from _bentoml_impl.worker import service as worker
     from bentoml._internal.configuration.containers import BentoMLContainer
     from bentoml._internal.context import server_context
@@ -28,6 +33,23 @@ def test_middleware_of_the_metrics_counts_requests_by_these_labels() -> None:
         assert f"self.metrics_request_{name}" in source
     for label in ("endpoint", "service_name", "service_version", "http_response_code", "runner_name"):
         assert f'"{label}"' in source
+
+
+def test_middleware_of_the_metrics_is_found_among_those_of_a_service() -> None:
+    made = Starlette(middleware=[Middleware(RunnerTrafficMetricsMiddleware, namespace="tiny")])
+    stack = made.build_middleware_stack()
+    assert type(stack) is not RunnerTrafficMetricsMiddleware  # Starlette's own come before it
+    assert type(metrics_of(stack)) is RunnerTrafficMetricsMiddleware
+    assert metrics_of(Starlette().build_middleware_stack()) is None
+    factory = inspect.getsource(ServiceAppFactory)
+    first = factory.index("Middleware(")  # of BentoML's, which it puts around those of a service
+    assert factory[first:].startswith("Middleware(\n                    RunnerTrafficMetricsMiddleware,")
+
+
+def test_starlette_names_itself_and_keeps_its_middlewares_where_another_can_come_before_them() -> None:
+    source = inspect.getsource(Starlette.__call__)
+    assert 'scope["app"] = self' in source
+    assert "await self.middleware_stack(scope, receive, send)" in source
 
 
 def test_configuration_names_the_host_and_the_folder_of_the_counters() -> None:

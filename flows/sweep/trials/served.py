@@ -22,6 +22,7 @@ from components.compress.paths import Inputs
 from components.compress.trial import CompressionTrial
 from components.params import Recipe
 from components.params.sweep import SPEEDUP
+from components.plumbing.artifacts import replacing_folder
 from components.tasks import task_of
 from flows.sweep.trials.trial import PRESENT, Trial, write_trial
 from flows.sweep.trials.work import StudyFolders
@@ -53,17 +54,12 @@ def artifact_of(folders: StudyFolders, number: int) -> Callable[[str], Path]:
 def export_served(folders: StudyFolders, number: int, recipe: Recipe, *, judged: str) -> float:
     """Write what would be served of a trial into its folder `served/`; return the bytes of its graphs."""
     trial = compression_trial(folders, number, recipe, judged=judged)
-    folder = folders.trial(number) / SERVED
-    partial = folder.with_name(f".{SERVED}.partial")
-    for old in (folder, partial):
-        shutil.rmtree(old, ignore_errors=True)
-    shutil.copytree(artifact_of(folders, number)("preprocess") / "predictor", partial)
-    graphs = trial.export()
-    for name, graph in graphs.items():
-        METHODS["int8"](graph, None, partial / name, None)
-    size_bytes = sum((partial / name).stat().st_size for name in graphs)
-    partial.rename(folder)
-    return float(size_bytes)
+    with replacing_folder(folders.trial(number) / SERVED) as partial:
+        shutil.copytree(artifact_of(folders, number)("preprocess") / "predictor", partial, dirs_exist_ok=True)
+        graphs = trial.export()
+        for name, graph in graphs.items():
+            METHODS["int8"](graph, None, partial / name, None)
+        return float(sum((partial / name).stat().st_size for name in graphs))
 
 
 def drop_served(folders: StudyFolders, numbers: Iterable[int]) -> None:

@@ -16,7 +16,16 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from components.params import Recipe
-from components.plumbing.artifacts import REPORT, Layout, fault_of_files, figures_of, read_json, write_json, writing
+from components.plumbing.artifacts import (
+    REPORT,
+    Layout,
+    fault_of_files,
+    figures_of,
+    read_json,
+    replacing_folder,
+    write_json,
+    writing,
+)
 from components.plumbing.errors import ArtifactError, GateError, InputError
 from components.recipes import section_of, stages
 from components.stages import STAGES, fingerprint_in
@@ -215,18 +224,14 @@ def snapshot(folders: StudyFolders, judged: str) -> None:
 
     They take no room where the file system has hard links. What was damaged since then is kept anew.
     """
-    if folders.present.is_dir():
-        if not any(fault_of_files(folder) for folder in folders.present.iterdir()):
-            return
-        shutil.rmtree(folders.present)
-    partial = folders.present.with_name(".present.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for stage in stages()[: stages().index(judged) + 1]:
-        source = Layout(folders.root, folders.recipe, stage).artifact
-        if not source.is_dir():
-            raise ArtifactError(f"{source} is missing; 'modelyard run {folders.recipe} --until {judged}' makes it")
-        shutil.copytree(source, partial / stage, copy_function=link_or_copy)
-    partial.rename(folders.present)
+    if folders.present.is_dir() and not any(fault_of_files(folder) for folder in folders.present.iterdir()):
+        return
+    with replacing_folder(folders.present) as partial:
+        for stage in stages()[: stages().index(judged) + 1]:
+            source = Layout(folders.root, folders.recipe, stage).artifact
+            if not source.is_dir():
+                raise ArtifactError(f"{source} is missing; 'modelyard run {folders.recipe} --until {judged}' makes it")
+            shutil.copytree(source, partial / stage, copy_function=link_or_copy)
 
 
 def link_or_copy(source: str, target: str) -> None:
