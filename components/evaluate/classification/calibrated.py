@@ -1,4 +1,4 @@
-"""What a calibration, fitted on the validation split, makes of a classifier's scores of the test split.
+"""The scores of the test split before and after a calibration that was fitted on the validation split.
 
 Legend: N rows, K classes.
 """

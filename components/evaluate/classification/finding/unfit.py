@@ -1,4 +1,4 @@
-"""What is looked for, and left out with its reason where the rows do not suffice for it.
+"""A part that is only looked for, left out with its reason where the rows do not suffice for it.
 
 Rows change between two trainings: one that nobody watches must not stop for the sake of what only a person looks at.
 """
