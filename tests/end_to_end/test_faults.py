@@ -29,6 +29,8 @@ from tests.prefect_client import found_by_prefect
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, prefect_api) -> Path:
@@ -125,7 +127,6 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) 
     assert "recipes.tiny.compress.gate.max_size_ratio: " in done.stderr
 
 
-@pytest.mark.long
 def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api) -> None:
     before = artifact_of(project, "finetune")
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
@@ -153,7 +154,6 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
     assert run.data.metrics.keys() >= {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"}
 
 
-@pytest.mark.long
 def test_training_that_was_killed_is_carried_on_by_the_next_repro_to_the_same_artifact(tmp_path: Path) -> None:
     project, repro = make_project(tmp_path / "project"), ["dvc", "repro", "--single-item", "finetune@tiny"]
     edit(project, "tiny.finetune.epochs", 15)
@@ -224,9 +224,7 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
     assert statuses(project)["pipeline"] == "KILLED"
 
 
-@pytest.mark.parametrize(
-    "shell", ["sh", pytest.param("bash", marks=pytest.mark.long)]
-)  # DVC starts a stage through $SHELL; some stay in between
+@pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
 def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell, monkeypatch) -> None:
     path = shutil.which(shell)
@@ -300,7 +298,6 @@ def test_store_that_does_not_answer_is_named(project, prefect_api, variable, pat
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.long
 def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path) -> None:
     server = prefect_server(project, free_port())
     api = server.health.removesuffix("/health")

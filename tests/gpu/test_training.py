@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu import LARGE, MAX_ERROR, SMALL, errors_of, resumes_exactly, speed_of, takes_flash
+from benchmarks.gpu import LARGE, SMALL, errors_of, resumes_exactly, speed_of, takes_flash
+from benchmarks.gpu_writing import MAX_ERROR
 from components.training.batches import ArrayBatch
 from components.training.copies import copied_ahead
 from components.training.precision import has_bf16

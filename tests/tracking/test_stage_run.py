@@ -154,6 +154,7 @@ def test_run_of_a_training_that_was_stopped_is_carried_on(project, monkeypatch) 
         assert other.run_id != run.run_id
 
 
+@pytest.mark.long
 def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> None:
     code = (
         "import os, sys, signal; from pathlib import Path; from components.tracking.stage_run import stage_run\n"

@@ -87,6 +87,7 @@ client.create_experiment(sys.argv[2])
 """
 
 
+@pytest.mark.long
 def test_processes_that_open_a_new_store_at_once_make_it_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     command = [sys.executable, "-c", OPEN, uri]

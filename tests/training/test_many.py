@@ -20,6 +20,8 @@ from components.training.ranks import Ranks
 from tests.training.on_ranks import Job, Outcome, outcome, run_alone, run_on
 from tests.training.test_parts import CASES, COMMON, differences
 
+pytestmark = pytest.mark.long
+
 PARTS = {"texts": {"micro_batch_size": 4}, "masked": {"micro_batch_size": 5}}
 EARLY = {"early_stopping": {"metric": "loss", "patience": 9, "every": 1}}
 STOPS = {"checkpoints": {"every_steps": 1}}
@@ -108,11 +110,7 @@ def test_ranks_carry_on_to_the_same_weights_bit_for_bit_with_dropout(parallel: s
     assert stopped.rows[1] == whole.rows[1][3:]
 
 
-@pytest.mark.parametrize(
-    ("parallel", "how"),
-    [("ddp", "SIGKILL"),
-     *(pytest.param(*case, marks=pytest.mark.long) for case in (("ddp", "no such row"), ("fsdp", "SIGKILL")))],
-)  # fmt: skip
+@pytest.mark.parametrize(("parallel", "how"), [("ddp", "SIGKILL"), ("ddp", "no such row"), ("fsdp", "SIGKILL")])
 def test_a_rank_that_dies_ends_the_run_with_its_error(parallel: str, how: str, tmp_path: Path) -> None:
     started = time.monotonic()
     assert run_on(2, tmp_path, [Job("arrays", parallel, "dies", {"epochs": 50}, dies=(1, 3, how))]) == 1
@@ -122,7 +120,6 @@ def test_a_rank_that_dies_ends_the_run_with_its_error(parallel: str, how: str, t
     assert not left_of(tmp_path)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("parallel", "how"), [("ddp", "SIGKILL"), ("ddp", "no such row"), ("fsdp", "SIGKILL")])
 def test_a_first_rank_that_dies_ends_the_others(
     parallel: str, how: str, tmp_path: Path

@@ -76,6 +76,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.long
 def test_student_is_smaller_on_disk_and_exports_as_its_teacher_does(texts, small) -> None:
     model, _ = small
     whole = load(texts.model)

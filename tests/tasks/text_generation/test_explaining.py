@@ -50,6 +50,7 @@ def test_the_continuation_is_what_the_model_writes(generator: TextGenerator) -> 
     assert continued(generator, []) == (Continued("", ()), "")
 
 
+@pytest.mark.long
 def test_a_sample_of_prompts_is_explained(inputs: stage.Inputs, tmp_path: Path) -> None:  # noqa: F811
     _, outputs = evaluate(inputs, tmp_path / "one", explain=EXPLAIN)
     found = read_json(outputs.results / "explanations.json")

@@ -36,7 +36,7 @@ def test_scores_depend_neither_on_the_rows_beside_nor_on_threads(predictor: Pred
     assert_array_equal(together, Predictor.load(folder, threads=1).predict(PICTURES.reshape(24, -1).tolist()))
 
 
-def test_model_reads_scaled_values(folder: Path) -> None:
+def test_model_reads_the_values_as_they_come_and_scales_them_itself(folder: Path) -> None:
     seen: list[np.ndarray] = []
 
     def forward(values: np.ndarray) -> np.ndarray:
@@ -47,8 +47,9 @@ def test_model_reads_scaled_values(folder: Path) -> None:
     predictor = Predictor(settings=settings, forward=forward, batch_size=2, threads=1)
     predictor.predict(np.stack([np.full(SHAPE, value) for value in (0, 127.5, 255)]))
     assert [batch.shape for batch in seen] == [(2, 54), (1, 54)]
-    assert [batch[:, 0].tolist() for batch in seen] == [[-1, 0], [1]]
+    assert [batch[:, 0].tolist() for batch in seen] == [[0, 127.5], [255]]
     assert seen[0].dtype == np.float32
+    assert [settings.scaled(batch)[:, 0].tolist() for batch in seen] == [[-1, 0], [1]]
 
 
 def test_predictor_needs_neither_training_nor_pictures(folder: Path) -> None:
