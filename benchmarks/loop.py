@@ -9,7 +9,7 @@ steps slow these instead: both train in turns within one process, and each round
 comes first. With so few steps each one is a point of the curves, which is the most there is.
 
 And how long a checkpoint of a GPT of 100 M parameters, with its AdamW, keeps a training from its next step; and how
-long the first batch takes of a training that carries on at step 100, and at step 100,000.
+long the first batch takes of a training that carries on at step 100, and at step 99,999.
 """
 
 import argparse
@@ -37,7 +37,7 @@ STEPS_TO_SIZE = 8
 MOST, LONGEST_STALL_S, MOST_LATER = 0.03, 0.5, 1.2
 NUM_CHECKPOINTS = 3
 NUM_TEXTS, NUM_TOKENS, ROWS_OF_A_BATCH = 100_000, 100_000_000, 32
-EARLY, LATE, NUM_FIRST_BATCHES = 100, 100_000, 9
+EARLY, LATE, NUM_FIRST_BATCHES = 100, 99_999, 9  # the late one is the last of an epoch: all before it is skipped
 SIDES = ("ours", "bare")
 COMPUTED = ("forward", "backward", "optimizer")
 OWN = ("data", "figures", "checkpoints", "other")

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any, Literal, Never
@@ -28,6 +29,11 @@ ORDER = (
 )  # fmt: skip
 """The sections in their order; others come after them."""
 PACKAGES = ("torch", "transformers", "onnxruntime", "mlflow", "bentoml", "prefect", "dvc", "optuna", "pandas")
+STUDENT_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+"""Student's t at 97.5 % for 1, 2, ... degrees of freedom, since a GPU's machine has no scipy; of more, the last."""
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 Unit = Literal["x", "%", ""]
@@ -58,10 +64,8 @@ class Row:
     @property
     def interval(self) -> float:
         """How far the mean may be off, at 95 %, by Student's t; infinite of a single round."""
-        from scipy.stats import t  # here, since a GPU's machine has no scipy
-
         number = len(self.values)
-        return float(t.ppf(0.975, number - 1)) * stdev(self.values) / number**0.5 if number > 1 else float("inf")
+        return STUDENT_T[min(number - 1, len(STUDENT_T)) - 1] * stdev(self.values) / number**0.5 if number > 1 else inf
 
     @property
     def is_sure(self) -> bool:
@@ -207,8 +211,8 @@ def page(found: Mapping[str, Any]) -> str:
         "# What the benchmarks found",
         "",
         "Written by `make bench`; a script of this folder that runs alone renews its own section. Each figure compares",
-        "two measurements of one run, taken in turns: the median of the rounds, and the least and the most of them.",
-        "A section names its day, its machine, and how much else that had to do.",
+        "two measurements of one run, taken in turns: the median of the rounds (the mean, where each is a seed), and the",
+        "least and the most of them. A section names its day, its machine, and how much else that had to do.",
         "",
         f"## What was asked: {num_met} of {len(asked)} met",
         "",

@@ -32,7 +32,7 @@ def is_up_to_date(root: Path, recipe: str, *, until: str) -> bool:
         stages = read_graph(open_repo(root), recipe)
         try:
             changed = changes_of(root, stages)
-        except DvcException:
+        except (DvcException, BusyError):
             return False
     last = next(number for number, stage in enumerate(stages) if stage.name == until)
     return not any(stage.address in changed or fault_of(root, recipe, stage.name) for stage in stages[: last + 1])

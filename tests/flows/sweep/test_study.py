@@ -142,6 +142,7 @@ def test_trial_must_be_as_good_as_the_best_third_of_those_before() -> None:
     sweep = sweep_of(pruner={"name": "asha", "first_epoch": 1, "factor": 3}, objective="validation_accuracy")
     before = [Trial(n, {}, "done", 0.9, curve=((1.0, n / 10), (2.0, 0.9), (3.0, n / 20))) for n in range(6)]
     assert rungs_of(sweep, before) == [(1.0, 0.4), (3.0, 0.9)]
+    assert rungs_of(sweep, before[:5]) == [(1.0, 0.3), (3.0, 0.9)]  # itself is the sixth
     assert rungs_of(sweep, before[:2]) == [(1.0, 0.1), (3.0, 0.9)]
     assert rungs_of(sweep_of(), before) == []
 
