@@ -72,16 +72,25 @@ def choose(
             "Add a candidate or a student, train further, or move the limit",
             report=gate_report(candidates, speeds, unit=unit, metric=metric, float_quality=float_quality),
         )
-    given_up = [c for c in candidates if missed[c.name] and c.size_bytes < best.size_bytes * (1 - SAME_SIZE)]
+    given_up = [c for c in candidates if missed[c.name] and is_ahead(c, best, speeds, prefer)]
     if given_up:
         nearest = sorted(given_up, key=lambda one: sum(limit.miss for limit in missed[one.name]))[:MAX_NAMED]
         lines = "; ".join(f"{one.name}: {in_words(missed[one.name])}" for one in nearest)
         rest = f"; and {len(given_up) - len(nearest)} more" if len(given_up) > len(nearest) else ""
         logger.warning(
-            "%s is served, %.1f MB: what is smaller is outside of compress.gate (%s%s)",
-            best.name, best.size_bytes / 1e6, lines, rest,
+            "%s is served, %.1f MB: what is %s is outside of compress.gate (%s%s)",
+            best.name, best.size_bytes / 1e6, "smaller" if prefer == "size" else "faster", lines, rest,
         )  # fmt: skip
     return best
+
+
+def is_ahead(
+    one: Candidate, best: Candidate, speeds: Mapping[str, Speed], prefer: Literal["size", "speed"]
+) -> bool:  # fmt: skip
+    """Return whether a candidate has less, or more, of what is preferred than the best one, and not about the same."""
+    if prefer == "size":
+        return one.size_bytes < best.size_bytes * (1 - SAME_SIZE)
+    return speeds[one.name].units_per_s * (1 - SAME_SPEED) > speeds[best.name].units_per_s
 
 
 def fastest_of(passed: Sequence[Candidate], speeds: Mapping[str, Speed]) -> list[Candidate]:

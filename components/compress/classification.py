@@ -157,7 +157,10 @@ class ClassifierTrial:
         if self.fitted is None:
             return ()
         split, scores = self.validation, self.load(folder, threads=threads).predict(self.validation.rows)
-        return calibrate(folder, scores, split.label_id, self.fitted.settings, level=self.fitted.confidence)
+        return calibrate(
+            folder, scores, split.label_id, self.fitted.settings, level=self.fitted.confidence,
+            of_float=self.fitted.calibration,
+        )  # fmt: skip
 
     def feeds(self, num_rows: int) -> Sequence[Feeds] | None:
         return None if self.feeds_of is None else self.feeds_of(num_rows)

@@ -59,7 +59,7 @@ def packaged_build(root: Path, version: Version) -> tuple[str, dict[str, Any]] |
     except (BundleError, ArtifactError, OSError) as error:
         logger.warning("the packaged build of %s is left aside: %s", version.recipe, error)
         return None
-    is_proved = report.get("build") == identity.build and report.get("num_other") == 0
+    is_proved = report.get("build") == identity.build and report.get("num_other") == 0 and report.keys() >= {*PROOF}
     return (identity.build, {name: report[name] for name in PROOF}) if is_proved and fault is None else None
 
 

@@ -151,7 +151,7 @@ class PipelineRun:
         this store have read them. None where it names none."""
         outs = locked_stages(self.store.root).get(f"ingest@{self.store.recipe}", {}).get("outs", [])
         path = f"artifacts/{self.store.recipe}/{DATA}"
-        return next((out["md5"] for out in outs if out["path"] == path), None)
+        return next((out.get("md5") for out in outs if out["path"] == path), None)
 
     def num_rows(self, ingest: Any) -> float | None:
         """Return the number of rows by ingest's run, or by its report where this store has no run of it."""

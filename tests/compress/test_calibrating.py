@@ -20,13 +20,14 @@ from components.plumbing.errors import CompressionError
 from components.recipes import load_recipe
 from components.tasks import task_of
 from components.tracking.tracker import NullTracker
-from serving.predictors.calibration import CALIBRATION, Temperature, load_calibration
+from serving.predictors.calibration import CALIBRATION, Calibration, Temperature, load_calibration
 from serving.predictors.scores import softmax
 from tests.compress.test_stage import FAST, GATE, JUDGED, candidate
 from tests.tiny_model import LABELS
 
 SETTINGS = Calibrate(method="temperature", min_class_rows=5, precision=0.95)
 SHARPER = 3.0
+OF_FLOAT = Calibration(Temperature(1.5), 0.9, 0.7)
 
 
 def rows_of(number: int = 2000) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -43,7 +44,7 @@ def test_sharper_scores_get_a_temperature_and_a_threshold_of_their_own(tmp_path:
     for name, factor in (("whole", 1.0), ("sharper", SHARPER)):
         folder = tmp_path / name
         folder.mkdir()
-        assert calibrate(folder, softmax(logits * factor), actual, SETTINGS, level=0.95) == ()
+        assert calibrate(folder, softmax(logits * factor), actual, SETTINGS, level=0.95, of_float=OF_FLOAT) == ()
         found[name] = load_calibration(folder, num_labels=2)
     whole, sharper = found["whole"], found["sharper"]
     assert whole is not None
@@ -61,20 +62,36 @@ def test_sharper_scores_get_a_temperature_and_a_threshold_of_their_own(tmp_path:
 def test_a_candidate_that_is_not_as_precise_as_wanted_is_outside_of_the_limits(tmp_path: Path) -> None:
     logits, actual = rows_of()
     settings = SETTINGS.model_copy(update={"precision": 0.9999})
-    missed = calibrate(tmp_path, softmax(logits), actual, settings, level=0.95)
+    missed = calibrate(tmp_path, softmax(logits), actual, settings, level=0.95, of_float=OF_FLOAT)
     assert read_json(tmp_path / CALIBRATION)["threshold"] is None
     with pytest.raises(CompressionError, match=r"are surely right \(evaluate.calibrate.precision 0.9999\)"):
         choose([candidate("int8", limits=missed)], {"int8": FAST}, GATE, **JUDGED)
 
 
 def test_a_candidate_that_no_temperature_fits_is_outside_of_the_limits(tmp_path: Path) -> None:
-    logits, _ = rows_of()
-    missed = calibrate(tmp_path, softmax(logits), logits.argmax(axis=1), SETTINGS, level=0.95)
+    logits, actual = rows_of()
+    told_nothing = softmax(-logits)  # wrong wherever it is sure
+    missed = calibrate(tmp_path, told_nothing, actual, SETTINGS, level=0.95, of_float=OF_FLOAT)
     assert not (tmp_path / CALIBRATION).exists()
     (first, *_) = limits_of(candidate("int8", limits=missed), FAST, GATE, **JUDGED)
     assert first.miss == float("inf")
-    with pytest.raises(CompressionError, match="right on all 2000 rows of the validation split"):
+    with pytest.raises(CompressionError, match="tell nothing of the labels"):
         choose([candidate("int8", limits=missed)], {"int8": FAST}, GATE, **JUDGED)
+
+
+def test_a_candidate_without_a_mistake_takes_the_float_model_s_calibration(tmp_path: Path) -> None:
+    logits, _ = rows_of()
+    assert calibrate(tmp_path, softmax(logits), logits.argmax(axis=1), SETTINGS, level=0.95, of_float=OF_FLOAT) == ()
+    assert load_calibration(tmp_path, num_labels=2) == OF_FLOAT
+
+
+def test_what_misses_the_precision_by_less_than_a_digit_misses_it(tmp_path: Path) -> None:
+    logits, actual = rows_of()
+    asked = SETTINGS.model_copy(update={"precision": 0.9999})
+    (limit,) = calibrate(tmp_path, softmax(logits), actual, asked, level=0.95, of_float=OF_FLOAT)
+    rounded = asked.model_copy(update={"precision": limit.figure + 1e-9})  # less than a digit of the report
+    (limit,) = calibrate(tmp_path, softmax(logits), actual, rounded, level=0.95, of_float=OF_FLOAT)
+    assert limit.miss > 0
 
 
 def turn_labels(path: Path, *, every: int) -> None:

@@ -9,7 +9,15 @@ from components.compress.paths import Inputs
 from components.models.storage import WEIGHTS, load
 from components.tasks.array_classification.judging.export import export_classifier
 from components.tasks.array_classification.judging.torch_predictor import float_array_forward, float_array_predictor
-from serving.tasks.array_classification.predictor import BATCH_SIZE, MODEL, ROUTE, SETTINGS, Predictor, load_settings
+from serving.tasks.array_classification.predictor import (
+    BATCH_SIZE,
+    INPUT,
+    MODEL,
+    ROUTE,
+    SETTINGS,
+    Predictor,
+    load_settings,
+)
 
 
 def make_trial(inputs: Inputs) -> ClassifierTrial:
@@ -32,7 +40,7 @@ def make_trial(inputs: Inputs) -> ClassifierTrial:
         load_batched=lambda folder, most: Predictor.load(folder, threads=1, batch_size=most),
         batch_size=BATCH_SIZE,
         export_graphs=lambda student: {MODEL: export_classifier(student or model, settings)},
-        feeds_of=lambda number: [{"values": settings.values_of(read_some(inputs.train, "values", number))}],
+        feeds_of=lambda number: [{INPUT: settings.values_of(read_some(inputs.train, "values", number))}],
         fitted=fitted,
         route=ROUTE,
         request_of=lambda values: {"arrays": [shortest(values)]},

@@ -27,6 +27,8 @@ ROUTE = "/classify"
 
 MODEL = "model.onnx"
 SETTINGS = "predictor.json"
+INPUT = "raw_values"
+"""The input of a graph that scales the values itself; a bundle of an earlier release has one that does not."""
 
 BATCH_SIZE = 256
 """The most rows of a call, where answers do not depend on it."""
@@ -96,7 +98,7 @@ class Predictor:
         settings = load_settings(folder / SETTINGS)
         return cls(
             settings=settings,
-            forward=onnx_forward(folder / MODEL),
+            forward=onnx_forward(folder / MODEL, settings),
             batch_size=load_batch_size(folder) if batch_size is None else batch_size,
             threads=threads,
             calibration=load_calibration(folder, num_labels=len(settings.labels)),
@@ -123,11 +125,12 @@ class Predictor:
         return answers_of(self.labels, scores, threshold=threshold)
 
 
-def onnx_forward(path: Path) -> Forward:
-    """Return the forward of an ONNX model."""
+def onnx_forward(path: Path, settings: PredictorSettings) -> Forward:
+    """Return the forward of an ONNX model; of one that reads scaled values, with the scaling before it."""
     session = open_session(path)
+    name = session.get_inputs()[0].name
 
     def forward(values: Values) -> NDArray[np.float32]:
-        return np.asarray(session.run(["logits"], {"values": values})[0])
+        return np.asarray(session.run(["logits"], {name: values if name == INPUT else settings.scaled(values)})[0])
 
     return forward

@@ -13,7 +13,7 @@ from components.models.storage import load
 from components.plumbing.artifacts import files_of, read_json
 from components.tasks.array_classification.compress import export_classifier, shortest
 from components.tracking.tracker import NullTracker
-from serving.tasks.array_classification.predictor import Predictor, load_settings
+from serving.tasks.array_classification.predictor import INPUT, Predictor, load_settings
 
 
 def test_stage_writes_a_folder_that_the_predictor_loads(compressed_arrays: Path) -> None:
@@ -52,7 +52,7 @@ def test_exported_model_gives_torch_s_logits_for_any_number_of_rows(trained_arra
     assert b".py" not in exported.SerializeToString()
     values = 255 * torch.rand((num_rows, 54), generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
-    logits = np.asarray(session.run(["logits"], {"values": values.numpy()})[0])
+    logits = np.asarray(session.run(["logits"], {INPUT: values.numpy()})[0])
     with torch.inference_mode():
         assert_allclose(logits, model(torch.from_numpy(settings.scaled(values.numpy()))), atol=1e-5)
 

@@ -3,10 +3,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.testing import assert_array_equal
 
-from serving.tasks.array_classification.predictor import Predictor
+from serving.tasks.array_classification.predictor import INPUT, Predictor, load_settings, onnx_forward
 from tests.tiny_arrays import LABELS, SHAPE, tiny_pictures
 
 PICTURES, LABEL_ID = tiny_pictures(24)
@@ -50,6 +51,22 @@ def test_model_reads_the_values_as_they_come_and_scales_them_itself(folder: Path
     assert [batch[:, 0].tolist() for batch in seen] == [[0, 127.5], [255]]
     assert seen[0].dtype == np.float32
     assert [settings.scaled(batch)[:, 0].tolist() for batch in seen] == [[-1, 0], [1]]
+
+
+def test_bundle_of_an_earlier_release_whose_graph_reads_scaled_values_answers_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = load_settings(folder / "predictor.json")
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.input[0].name = "values"
+    for node in graph.graph.node:
+        node.input[:] = ["values" if name == INPUT else name for name in node.input]
+    path = tmp_path / "model.onnx"
+    onnx.save(graph, path)
+    values = settings.values_of(PICTURES)
+    assert_array_equal(
+        onnx_forward(path, settings)(values), onnx_forward(folder / "model.onnx", settings)(settings.scaled(values))
+    )
 
 
 def test_predictor_needs_neither_training_nor_pictures(folder: Path) -> None:
