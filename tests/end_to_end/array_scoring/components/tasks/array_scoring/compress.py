@@ -86,6 +86,9 @@ class ScoringTrial:
     def settle_batches(self, folder: Path) -> int:
         return 1
 
+    def calibrate(self, folder: Path, *, threads: int) -> tuple[()]:
+        return ()
+
     def feeds(self, num_rows: int) -> None:
         """Return nothing: no candidate of this task has fixed scales."""
 
