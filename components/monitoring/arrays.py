@@ -30,7 +30,7 @@ class ArrayInputs(MonitoredInputs):
         return None
 
     def nulls(self, inputs: Sequence[Any], reference: "Reference", params: Monitoring) -> Nulls:
-        scaled = reference.predictor.settings.scaled
+        scaled = reference.predictor.scaled
         pool = np.concatenate([scaled(inputs), scaled(reference.inputs)])  # (N, V)
         draws = draw(len(inputs), num_rows=len(pool), num_draws=params.num_permutations, seed=params.seed)
         rows = rows_to_tell_apart(len(inputs), len(pool), seed=params.seed)

@@ -119,6 +119,10 @@ class Predictor:
         scores = np.concatenate([np.zeros((0, len(self.labels)), np.float32), *found])
         return scores if self.calibration is None else self.calibration.way.apply(scores)
 
+    def scaled(self, arrays: Sequence[Any] | NDArray[Any]) -> Values:
+        """Return the values of N arrays in rows, as the network reads them, (N, V)."""
+        return self.settings.scaled(arrays)
+
     def answers(self, scores: Scores) -> Sequence[ScoredLabel]:
         """Return the answer of the service for arrays with these scores, (N, L)."""
         threshold = None if self.calibration is None else self.calibration.threshold

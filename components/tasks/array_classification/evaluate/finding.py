@@ -62,7 +62,7 @@ def label_errors(
     """Find the labels that the baseline's logistic regression confidently disagrees with."""
     labelled = read_labelled(inputs, settings)
     everything = np.concatenate([read_values(path) for path in (inputs.train, inputs.validation, inputs.test)])
-    values = predictor.settings.scaled(everything[labelled.place])
+    values = predictor.scaled(everything[labelled.place])
 
     def ask(is_asked: NDArray[np.bool_]) -> Scores:
         return logistic_scores(
