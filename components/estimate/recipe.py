@@ -193,17 +193,13 @@ def look_at(
         kept = largest.objective.result(largest.model)
         parts, num_trained = parameters_by_part(kept), trained_parameters(largest)
     with step(counts, usual=True) as usual:
-        rows = counts.num_validation
-        if facts.reads_windows:
-            rows = min(rows, MAX_VALIDATION_WINDOWS)
-        every = params.early_stopping.every if params.early_stopping else None
-        num_looks = ceil(usual.num_steps_per_epoch / min(every or inf, usual.num_steps_per_epoch))
+        looked_at = rows_looked_at(params, facts, counts, num_steps_per_epoch=usual.num_steps_per_epoch)
         told = predict_parts(
             usual.parts,
             num_steps_per_epoch=usual.num_steps_per_epoch,
             num_epochs=params.epochs,
             batch_s=usual.batch_s,
-            validation_share=rows * num_looks / usual.num_rows / usual.num_steps_per_epoch,
+            validation_share=looked_at / usual.num_rows / usual.num_steps_per_epoch,
             device=device,
             budget_s=budget_s,
         )
@@ -231,6 +227,13 @@ def look_at(
         forward_s=told.timing.seconds["forward"] / usual.num_rows,
         seconds=told.seconds,
     )
+
+
+def rows_looked_at(params: Any, facts: Facts, counts: Counts, *, num_steps_per_epoch: int) -> int:
+    """Return the rows of the validation split that an epoch looks at, each as often as it does."""
+    rows = min(counts.num_validation, MAX_VALIDATION_WINDOWS) if facts.reads_windows else counts.num_validation
+    every = params.early_stopping.every if params.early_stopping else None
+    return rows * ceil(num_steps_per_epoch / min(every or inf, num_steps_per_epoch))
 
 
 def bytes_of_rows(counts: Counts, facts: Facts) -> int:
