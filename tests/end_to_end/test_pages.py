@@ -30,9 +30,10 @@ def test_pages_of_a_run_open_as_model_training_and_ask_this_machine_alone(tmp_pa
             assert MODEL_TRAINING in see(browser, url, wanted).text("body"), url
         for path, wanted in pages_of_prefect(prefect).items():
             see(browser, f"{prefect}{path}", wanted)
-    for page in (folder / "observations").rglob("*.html"):
+    for page in [page for place in ("observations", "artifacts") for page in (folder / place).rglob("*.html")]:
         see(browser, page.as_uri(), "")
     assert (folder / "observations/tiny/compress/candidates.html").is_file()
+    assert (folder / "artifacts/tiny/evaluate/results/report.html").is_file()
 
 
 def linked(prefect: str) -> str:

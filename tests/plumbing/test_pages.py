@@ -19,6 +19,7 @@ from components.monitoring.report import write_report
 from components.monitoring.texts import TextInputs
 from components.monitoring.verdict import Service, Verdict
 from components.monitoring.windows import Window
+from components.plumbing.pages import document
 from tests.browser import Browser
 from tests.serving.page.looks import CONTRAST
 from tests.validate.test_validate import judge
@@ -111,3 +112,17 @@ def test_legend_lies_over_no_bar() -> None:
     (axes,) = figure.axes
     assert not legend.get_window_extent().overlaps(axes.get_tightbbox())
     assert axes.get_legend() is None
+
+
+def test_page_runs_and_loads_nothing_that_a_row_of_the_data_brings_in(tmp_path: Path, browser: Browser) -> None:
+    row = (
+        '<p style="color: red">row</p><img src="https://example.org/x.png"><img src="x" onerror="document.title=1">'
+        '<script>document.title = "ran"</script><iframe src="https://example.org"></iframe>'
+    )
+    (tmp_path / "page.html").write_text(document("title", "heading", row))
+    page = browser.open((tmp_path / "page.html").as_uri())
+    assert page.run("document.title") == "title"
+    assert page.run("getComputedStyle(document.querySelector('p')).color") == "rgb(255, 0, 0)"
+    kept_out = [fault for fault in page.faults if "Content Security Policy" in fault]
+    for what in ("https://example.org/x.png", "Framing 'https://example.org/'", "inline script", "inline event handler"):
+        assert any(what in fault for fault in kept_out), (what, page.faults)
