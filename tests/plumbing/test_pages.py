@@ -124,5 +124,10 @@ def test_page_runs_and_loads_nothing_that_a_row_of_the_data_brings_in(tmp_path: 
     assert page.run("document.title") == "title"
     assert page.run("getComputedStyle(document.querySelector('p')).color") == "rgb(255, 0, 0)"
     kept_out = [fault for fault in page.faults if "Content Security Policy" in fault]
-    for what in ("https://example.org/x.png", "Framing 'https://example.org/'", "inline script", "inline event handler"):
+    for what in (
+        "https://example.org/x.png",
+        "Framing 'https://example.org/'",
+        "inline script",
+        "inline event handler",
+    ):
         assert any(what in fault for fault in kept_out), (what, page.faults)
