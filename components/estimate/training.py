@@ -307,8 +307,8 @@ def step_of(
             )  # fmt: skip
         trained = objective.model or model
         traced = partial(
-            trace_step, trained, objective, clip=params.clip, precision=precision, mode=mode,
-            micro_batch_size=params.micro_batch_size,
+            trace_step, trained, objective, [params.optimizer_of(player.name) for player in objective.players],
+            clip=params.clip, precision=precision, mode=mode, micro_batch_size=params.micro_batch_size,
         )  # fmt: skip
         typical, batch_s = typical_batches(objective)
         num_rows = sum(len(batch.row) * share for batch, share in typical)

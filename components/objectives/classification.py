@@ -8,7 +8,6 @@ Legend: B rows of a batch, N numbers of a row, K labels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,6 @@ from components.training.batches import (
     training_members,
 )
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.rows import read_by_rows
 from components.training.splits import read_arrays, read_rows
@@ -97,9 +95,7 @@ def prepare(
         return shares(batch.parts(size), lambda part: float(each[part.label_id.cpu().numpy()].sum(dtype=np.float64)))
 
     return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
+        players=[Player("", list(model.named_parameters()), loss_of, divided)],
         batches=task.batches,
         num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
         validate=lambda model: figures_of_classes(model, task, device=device, precision=precision),

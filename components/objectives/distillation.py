@@ -11,7 +11,6 @@ Legend: B rows of a batch, T tokens of its longest row, C width of an encoder, K
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
 from components.training.batches import ArrayBatch, Batch, Rows, check_batch_norm, num_batches, rows_of_a_step
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 
 STAGE = "compress.students.distillation"
@@ -93,9 +91,7 @@ def prepare(
         return distance(seen(model.student, given, states=bool(params.hidden)), wanted, batch, model.kept, params)
 
     return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
+        players=[Player("", list(model.named_parameters()), loss_of, divided)],
         batches=task.batches,
         num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
         validate=lambda model: figures_of_classes(model, task, device=device, precision=precision),

@@ -15,7 +15,6 @@ the vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,6 @@ from components.training.batches import (
     training_batches,
 )
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_rows
 
@@ -170,9 +168,7 @@ def prepare(
         return figures_of_guesses(model, hidden, precision=precision)
 
     return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
+        players=[Player("", list(model.named_parameters()), loss_of, divided)],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,

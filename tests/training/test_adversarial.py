@@ -19,6 +19,7 @@ from components.training.loop import train
 from components.training.objective import Data, Objective
 from components.training.plan import plan_of
 from components.training.seats import Seat
+from tests.optimizers import optimizers_of
 from tests.tiny_images import SHAPE, make_generating, write_images
 
 CPU = torch.device("cpu")
@@ -74,8 +75,8 @@ def trained(root: Path, params: PretrainFromData, checkpoints: Path, **how: Any)
     _, objective = objective_of(root, params, **how)
     assert objective.model is not None
     train(
-        objective.model, plan_of(params, objective, "fp32"), objective, checkpoints=checkpoints,
-        tracker=how.get("tracker", NullTracker()), title="gan",
+        objective.model, plan_of(params, objective, "fp32"), objective, optimizers_of(params, objective),
+        checkpoints=checkpoints, tracker=how.get("tracker", NullTracker()), title="gan",
     )  # fmt: skip
     result = objective.result(objective.model)
     assert isinstance(result, Gan)
