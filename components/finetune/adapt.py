@@ -26,9 +26,6 @@ from components.training.checkpoint import Position
 from components.training.history import write_history
 from components.training.objective import Data
 
-CONTROL = "control"
-"""The name of the control's training, which comes before its curves and is that of its checkpoints."""
-
 
 @dataclass(frozen=True)
 class Report(Trained):
@@ -59,7 +56,7 @@ def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) ->
     if not controls:
         write_no_control(outputs.control)
         return Report(**report)
-    control, _ = keep(fit(controls[0], tracker=NamedTracker(tracker, CONTROL)), outputs.control, inputs)
+    control, _ = keep(fit(controls[0], tracker=NamedTracker(tracker, "control")), outputs.control, inputs)
     return ReportWithControl(
         **report,
         control_best_epoch=control.best_epoch,
@@ -94,7 +91,7 @@ def trainings(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Track
     whole = Full(name="full", freeze=())
     control = replace(
         adapted, params=params.model_copy(update={"way": whole}), network=partial(network, whole, pretrained=False),
-        first=None, title=f"finetune {CONTROL}", checkpoints=outputs.checkpoints / CONTROL,
+        first=None, title="finetune control", checkpoints=outputs.checkpoints / "control",
     )  # fmt: skip
     return adapted, control
 

@@ -38,7 +38,7 @@ ALTERING = 2
 
 @dataclass(frozen=True)
 class Seen:
-    """What a network makes of a batch."""
+    """The outputs of a network for a batch: its logits, and its states where they are compared."""
 
     logits: Tensor
     """(B, K)."""
