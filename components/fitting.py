@@ -15,7 +15,7 @@ from torch import nn
 
 from components.estimate.memory import Memory
 from components.estimate.prediction import foretold
-from components.estimate.training import Trained, check_memory, told_if_too_large
+from components.estimate.training import TrainingSection, check_memory, told_if_too_large
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.plumbing.errors import InputError
@@ -36,7 +36,7 @@ from components.training.recomputing import recompute_activations
 class Training:
     """A training of a stage, of which nothing is made yet."""
 
-    params: Trained
+    params: TrainingSection
     """The section of params.yaml."""
     facts: Facts
     data: Data
@@ -128,7 +128,7 @@ def begin(training: Training, *, tracker: Tracker) -> Begun:
     return Begun(objective.model or model, objective, plan_of(params, objective, machine.precision), machine, memory)
 
 
-def check_batch_size(params: Trained, ranks: Ranks, *, stage: str) -> None:
+def check_batch_size(params: TrainingSection, ranks: Ranks, *, stage: str) -> None:
     """Raise InputError where the rows of a batch cannot be divided evenly among the ranks."""
     whole = params.batch_size
     if whole == "full" or not whole % ranks.size:
