@@ -56,6 +56,7 @@ from components.models.storage import build
 from components.objectives import OBJECTIVES, objective_of
 from components.tracking.tracker import NullTracker
 from components.training.loop import train
+from components.training.optimizers import build_optimizer
 from components.training.precision import Precision, matrix_rate
 from components.training.seats import own
 
@@ -157,7 +158,11 @@ def weights(case: Case, params: Section, folder: Path, *, tracker: NullTracker |
 def run(begun: Begun, folder: Path, tracker: NullTracker) -> None:
     # Without the validation split's figures and samples, which are no part of a step.
     objective = replace(begun.objective, validate=lambda model: {"validation_loss": 0.0})
-    train(begun.model, begun.plan, objective, checkpoints=folder / "checkpoints", tracker=tracker, title="gpu")
+    both = zip(begun.plan.optimizers, objective.players, strict=True)
+    train(
+        begun.model, begun.plan, objective, [build_optimizer(settings, player.parameters) for settings, player in both],
+        checkpoints=folder / "checkpoints", tracker=tracker, title="gpu",
+    )  # fmt: skip
 
 
 class Rates(NullTracker):

@@ -146,6 +146,7 @@ def measure(trial: Trial, *, steps: int) -> Figures:
     from components.params import PretrainFromData
     from components.tracking.tracker import NullTracker
     from components.training.loop import train
+    from components.training.optimizers import build_optimizer
     from components.training.plan import plan_of
     from components.training.recomputing import recompute_activations
 
@@ -172,9 +173,10 @@ def measure(trial: Trial, *, steps: int) -> Figures:
         def batches(epoch: int, start: int) -> Iterator[Any]:
             yield from noted(objective.batches(epoch, start), drawn)
 
+        optimizers = [build_optimizer(params.optimizer_of(one.name), one.parameters) for one in objective.players]
         position = train(
             objective.model or model, plan_of(params, objective, "fp32"), replace(objective, batches=batches),
-            checkpoints=Path(folder) / "checkpoints", tracker=NullTracker(), title="memory",
+            optimizers, checkpoints=Path(folder) / "checkpoints", tracker=NullTracker(), title="memory",
         )  # fmt: skip
     peak = held("VmHWM")
     rate = trial.rows * steps / (drawn[-1] - drawn[1])

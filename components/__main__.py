@@ -58,7 +58,7 @@ def run_stage(
     A failed gate leaves the report that it judged in `observations/`, and the last good artifact where it was.
     """
     settings = settings or load_recipe(root, recipe)
-    work = STAGES[stage](settings)
+    work, section = STAGES[stage](settings), section_of(settings, stage)
     layout = Layout(root, recipe, stage)
     inputs = sound_inputs(layout, work.Inputs)
     fingerprint = fingerprint_in(layout, settings)
@@ -67,12 +67,12 @@ def run_stage(
     with writing(layout.artifact) as folder:
         outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
         try:
-            report = figures_of(work.run(inputs, outputs, tracker=tracker))
+            report = figures_of(work.run(section, inputs, outputs, tracker=tracker))
         except GateError as error:
             write_json(layout.observations / REPORT, error.report)
             raise
         write_json(folder / REPORT, report)
-    if isinstance(section_of(settings, stage), Training):
+    if isinstance(section, Training):
         note_finished(layout, fingerprint)
     else:
         layout.drop_checkpoints()

@@ -15,16 +15,17 @@ from torch import nn
 
 from components.estimate.memory import Memory
 from components.estimate.prediction import foretold
-from components.estimate.training import Trained, check_memory, told_if_too_large
+from components.estimate.training import TrainingSection, check_memory, told_if_too_large
 from components.models.facts import Facts
 from components.objectives import OBJECTIVES, objective_of
 from components.plumbing.errors import InputError
-from components.tracking.tracker import NullTracker, Tracker
+from components.tracking.tracker import Tracker
 from components.training.allocator import kept_pages
 from components.training.checkpoint import Position
 from components.training.loop import train
 from components.training.machine import Machine, start
 from components.training.objective import Data, Objective
+from components.training.optimizers import build_optimizer
 from components.training.plan import Plan, plan_of
 from components.training.precision import Precision
 from components.training.ranks import Present, Ranks
@@ -35,7 +36,7 @@ from components.training.recomputing import recompute_activations
 class Training:
     """A training of a stage, of which nothing is made yet."""
 
-    params: Trained
+    params: TrainingSection
     """The section of params.yaml."""
     facts: Facts
     data: Data
@@ -127,7 +128,7 @@ def begin(training: Training, *, tracker: Tracker) -> Begun:
     return Begun(objective.model or model, objective, plan_of(params, objective, machine.precision), machine, memory)
 
 
-def check_batch_size(params: Trained, ranks: Ranks, *, stage: str) -> None:
+def check_batch_size(params: TrainingSection, ranks: Ranks, *, stage: str) -> None:
     """Raise InputError where the rows of a batch cannot be divided evenly among the ranks."""
     whole = params.batch_size
     if whole == "full" or not whole % ranks.size:
@@ -140,31 +141,19 @@ def check_batch_size(params: Trained, ranks: Ranks, *, stage: str) -> None:
 
 
 def fit(training: Training, *, tracker: Tracker) -> Fitted:
-    """Train to the end, or carry on to it from a checkpoint; of several ranks, this is what the first one does.
+    """Train to the end, or carry on to it from a checkpoint. Each of several ranks does so, and only what the first one
+    returns is whole.
 
     Raise InputError where the training does not fit into memory, before it or in its course, and TrainingError where a
     figure is not finite or a loss explodes.
     """
     begun = begin(training, tracker=tracker)
-    model, position = trained(training, begun, tracker=tracker)
-    num_trained = sum(p.numel() for p in begun.model.parameters() if p.requires_grad)
-    return Fitted(begun.objective.result(model), num_trained, position, begun.machine.precision)
-
-
-def follow(training: Training) -> None:
-    """Do the part of a rank that is not the first in a training, and keep nothing."""
-    tracker = NullTracker()
-    trained(training, begin(training, tracker=tracker), tracker=tracker)
-
-
-def trained(training: Training, begun: Begun, *, tracker: Tracker) -> tuple[nn.Module, Position]:
-    """Take the training's steps on this rank; return the model on the CPU, with the progress."""
-    model, plan, ranks = begun.model, begun.plan, begun.machine.ranks
+    params, model, plan, ranks = training.params, begun.model, begun.plan, begun.machine.ranks
     with (
         kept_pages(ranks.local_size * begun.memory.peak if begun.memory else None),
         told_if_too_large(
-            training.params, training.facts, begun.memory, network=training.network, data=training.data,
-            stage=training.stage, ranks=ranks,
+            params, training.facts, begun.memory, network=training.network, data=training.data, stage=training.stage,
+            ranks=ranks,
         ),
         foretold(
             model, plan, begun.objective, data=training.data, checkpoints=training.checkpoints, tracker=tracker,
@@ -172,8 +161,11 @@ def trained(training: Training, begun: Begun, *, tracker: Tracker) -> tuple[nn.M
         ) as utilisation,
     ):  # fmt: skip
         objective = ranks.spread(model, begun.objective)
+        optimizers = [build_optimizer(params.optimizer_of(one.name), one.parameters) for one in objective.players]
         position = train(
-            model, plan, objective, checkpoints=training.checkpoints, tracker=tracker, title=training.title,
-            utilisation=utilisation, ranks=ranks,
+            model, plan, objective, optimizers, checkpoints=training.checkpoints, tracker=tracker,
+            title=training.title, utilisation=utilisation, ranks=ranks,
         )  # fmt: skip
-    return ranks.collected(model), position
+    collected = ranks.collected(model)
+    num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Fitted(begun.objective.result(collected), num_trained, position, begun.machine.precision)

@@ -52,7 +52,7 @@ def num_to_start(settings: Recipe, stage: str) -> int:
 
 def follow_stage(layout: Layout, *, debug: bool) -> int:
     """Do the part of this rank, which is not the first, in a stage's trainings; return the exit code."""
-    from components.fitting import follow  # here, since it takes a second, and most stages train nothing
+    from components.fitting import fit  # here, since it takes a second, and most stages train nothing
 
     be_silent()
     try:
@@ -68,8 +68,9 @@ def follow_stage(layout: Layout, *, debug: bool) -> int:
                 raise InputError("it trains nothing")
             inputs = layout.inputs(work.Inputs)
             outputs = layout.outputs(work.Outputs, folder=Path(folder), fingerprint=fingerprint_in(layout, settings))
-            for training in work.trainings(inputs, outputs, tracker=NullTracker()):
-                follow(training)
+            section = section_of(settings, layout.stage)
+            for training in work.trainings(section, inputs, outputs, tracker=NullTracker()):
+                fit(training, tracker=NullTracker())
     except KeyboardInterrupt:
         return 130
     except TrainingError:  # which all ranks come to, and the first one has to write more of

@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """A function that runs a stage of a recipe on its inputs and outputs, and returns the report, a dataclass."""
+    """A function that runs a stage of a recipe on its inputs and outputs, and returns the report, a dataclass; `params`
+    is the stage's section of the recipe."""
 
-    def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> Any: ...
+    def __call__(self, params: Any, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> Any: ...
 
 
 class Begin(Protocol):
-    """A function that tells the trainings of a stage, which would read `inputs` and write `outputs`."""
+    """A function that tells the trainings of a stage, which would read `inputs` and write `outputs`; `params` is the
+    stage's section of the recipe."""
 
-    def __call__(self, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> "Sequence[Training]": ...
+    def __call__(self, params: Any, inputs: Any, outputs: Any, /, *, tracker: Tracker) -> "Sequence[Training]": ...
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the DAG, for one recipe. Its code is the package of its name."""
+    """One stage of the DAG, as recipes of one kind run it. Its code is the package of its name."""
 
     Inputs: type[Any]
     Outputs: type[Any]
@@ -43,56 +45,56 @@ class Stage:
 
 
 def _ingest(recipe: Recipe) -> Stage:
+    del recipe
     from components.ingest import Inputs, Outputs, run
 
-    return Stage(Inputs, Outputs, partial(run, recipe.ingest))
+    return Stage(Inputs, Outputs, run)
 
 
 def _validate(recipe: Recipe) -> Stage:
+    del recipe
     from components.validate import Inputs, Outputs, run
 
-    return Stage(Inputs, Outputs, partial(run, recipe.validate))
+    return Stage(Inputs, Outputs, run)
 
 
 def _preprocess(recipe: Recipe) -> Stage:
     from components.preprocess import Inputs, Outputs, run
 
-    return Stage(Inputs, Outputs, partial(run, recipe.preprocess, prepare=task_of(recipe.task).preprocess))
+    return Stage(Inputs, Outputs, partial(run, prepare=task_of(recipe.task).preprocess))
 
 
 def _pretrain(recipe: Recipe) -> Stage:
     from components.pretrain import MODES, Inputs, Outputs
 
     mode = MODES[recipe.pretrain.mode]()
-    trainings = partial(mode.trainings, recipe.pretrain) if mode.trainings else None
-    return Stage(Inputs, Outputs, partial(mode.run, recipe.pretrain), trainings)
+    return Stage(Inputs, Outputs, mode.run, mode.trainings)
 
 
 def _finetune(recipe: Recipe) -> Stage:
     from components.finetune import MODES, Inputs, Outputs
 
     mode = MODES[recipe.finetune.mode]()
-    trainings = partial(mode.trainings, recipe.finetune) if mode.trainings else None
-    return Stage(Inputs, Outputs, partial(mode.run, recipe.finetune), trainings)
+    return Stage(Inputs, Outputs, mode.run, mode.trainings)
 
 
 def _evaluate(recipe: Recipe) -> Stage:
     from components.evaluate import Inputs, Outputs, run
 
-    return Stage(Inputs, Outputs, partial(run, recipe.evaluate, measure=task_of(recipe.task).evaluate))
+    return Stage(Inputs, Outputs, partial(run, measure=task_of(recipe.task).evaluate))
 
 
 def _compress(recipe: Recipe) -> Stage:
     from components.compress import Inputs, Outputs, run
 
     task = task_of(recipe.task)
-    return Stage(Inputs, Outputs, partial(run, recipe.compress, make_trial=task.compress, drop=task.drop))
+    return Stage(Inputs, Outputs, partial(run, make_trial=task.compress, drop=task.drop))
 
 
 def _package(recipe: Recipe) -> Stage:
     from components.package import Inputs, Outputs, run
 
-    return Stage(Inputs, Outputs, partial(run, recipe.package, drop=task_of(recipe.task).drop))
+    return Stage(Inputs, Outputs, partial(run, drop=task_of(recipe.task).drop))
 
 
 STAGES: dict[str, Callable[[Recipe], Stage]] = {

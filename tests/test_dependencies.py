@@ -53,6 +53,12 @@ EDITS: dict[str, set[str]] = {
     "serving/predictors/text.py": {f"{stage}@{name}" for stage in ("preprocess", *SERVED) for name in RECIPES},
     "serving/predictors/pictures.py": {f"{stage}@{name}" for stage in ("pretrain", *SERVED) for name in RECIPES},
     "serving/predictors/scores.py": {f"{stage}@{name}" for stage in SERVED for name in RECIPES},
+    # the tables of what is loaded by its name: a new family, objective, mode or task changes no other recipe
+    "components/models/networks.py": set(),
+    "components/objectives/__init__.py": set(),
+    "components/pretrain/modes.py": set(),
+    "components/finetune/modes.py": set(),
+    "components/tasks/__init__.py": set(),
     # that no stage reads
     "components/summary.py": set(),
     "components/tracking/tracker.py": set(),

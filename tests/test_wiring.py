@@ -50,6 +50,7 @@ PLUMBING = {
     "components/tracking/tracker.py": "where observations go",
     "components/finetune/__init__.py": "names what the stage has",
     "components/finetune/modes.py": "picks the mode",
+    "components/models/networks.py": "picks the network",
     "components/modes.py": "says what a mode has",
     "components/pretrain/__init__.py": "names what the stage has",
     "components/pretrain/modes.py": "picks the mode",

@@ -50,6 +50,9 @@ class Workshop:
     kept: Path
     """The folder of the students, which outlives the run."""
     tracker: Tracker
+    teach: Callable[..., nn.Module] | None = None
+    """A function of a shape, and of the `tracker` of its training, that makes a student; None where the recipe has
+    none."""
     made: list[Candidate] = field(default_factory=list[Candidate])
     num_failed: int = 0
     """The number of students of which none came, as their training failed or did not fit into memory."""
@@ -134,16 +137,9 @@ class Workshop:
 
     def train(self, shape: Shape, students: Students) -> Mapping[str, onnx.ModelProto] | None:
         """Return a trained student as graphs; None where its training failed, which the search goes on without."""
-        from components.compress.students import make_student  # here, so that a recipe without students trains nothing
-        from components.training.objective import Data
-
-        given = self.inputs
-        data = Data(given.train, given.validation, given.unlabelled, given.predictor)
+        assert self.teach is not None
         try:
-            model = make_student(
-                shape, students.distillation, teacher=given.model, data=data, checkpoints=self.kept,
-                tracker=NamedTracker(self.tracker, curves_of(shape)),
-            )  # fmt: skip
+            model = self.teach(shape, tracker=NamedTracker(self.tracker, curves_of(shape)))
         except (TrainingError, InputError) as error:
             if shape in students.shapes and isinstance(error, InputError):
                 raise

@@ -14,6 +14,7 @@ A task takes part through its `CompressionTrial`.
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,8 +115,20 @@ def run(
             "compress.gate.min_batched_speedup is for classifiers: what this task serves is not what torch does in "
             "batches; leave it out"
         )
+    teach = None
+    if params.students is not None:
+        from components.compress.students import make_student  # here, so that a recipe without students trains nothing
+        from components.training.objective import Data
+
+        data = Data(inputs.train, inputs.validation, inputs.unlabelled, inputs.predictor)
+        teach = partial(
+            make_student, distillation=params.students.distillation, teacher=inputs.model, data=data,
+            checkpoints=outputs.students,
+        )  # fmt: skip
     with TemporaryDirectory(prefix="modelyard-compress-") as scratch:
-        workshop = Workshop(params, trial, inputs, judged.quality, drop, Path(scratch), outputs.students, tracker)
+        workshop = Workshop(
+            params, trial, inputs, judged.quality, drop, Path(scratch), outputs.students, tracker, teach
+        )
         candidates = workshop.make_all()
         with torch_threads(1):
             speeds = measure_speeds(

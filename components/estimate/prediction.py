@@ -128,7 +128,7 @@ def parts_of(typical: Sequence[tuple[Batch, float]], model: nn.Module, plan: Pla
     """Trace a step on each of some batches, which come with the share of their kind."""
     return [
         Part(share, trace_step(
-            model, objective, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode(),
+            model, objective, plan.optimizers, batch=batch, clip=plan.clip, precision=plan.precision, mode=fake_mode(),
             is_whole=is_whole(batch), micro_batch_size=plan.micro_batch_size,
         ))
         for batch, share in typical

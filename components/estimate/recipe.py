@@ -25,7 +25,7 @@ from components.estimate.parts import parameters_by_part
 from components.estimate.prediction import BUDGET_S, predict_parts
 from components.estimate.rows import Counts, write_predictor
 from components.estimate.stages import stage_seconds
-from components.estimate.training import Step, Trained, numbers_needed, one_step
+from components.estimate.training import Step, TrainingSection, numbers_needed, one_step
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder, classifier_of, config_of
 from components.models.encoder.ways import restrict
 from components.models.facts import Facts, read_facts
@@ -107,7 +107,7 @@ class Training:
 
     title: str
     family: str
-    params: Trained
+    params: TrainingSection
     network: Callable[[], nn.Module]
 
 

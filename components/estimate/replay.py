@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from statistics import mean, median
 
 import torch
@@ -24,7 +24,6 @@ from torch.utils import _pytree as pytree
 from components.estimate.trace import Operand, Operation, Phase, Turn, fake_mode, trace_step
 from components.params import Optimizer
 from components.training.objective import Objective, Player
-from components.training.optimizers import build_optimizer
 
 MAX_FLOPS = 2e10
 """The most floating-point operations in one run of a product: a tenth of a second on a slow processor. A larger
@@ -266,15 +265,13 @@ def call_overhead(device: torch.device) -> float:
     model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6))).to(device)
     rows = torch.zeros(8, 8, device=device)
     optimizer = Optimizer(name="adam", learning_rate=1e-3, weight_decay=0.0, betas=(0.9, 0.999))
-    player = Player(
-        "", partial(build_optimizer, optimizer), [*model.named_parameters()], lambda model, rows: model(rows).sum()
-    )
+    player = Player("", [*model.named_parameters()], lambda model, rows: model(rows).sum())
     objective = Objective([player], lambda epoch, start: [], 1, lambda model: {}, "rows")
-    trace = trace_step(model, objective, batch=rows, clip=None, precision="fp32", mode=fake_mode())
+    trace = trace_step(model, objective, [optimizer], batch=rows, clip=None, precision="fp32", mode=fake_mode())
     counts: Counter[Operation] = sum(trace.operations.values(), Counter())
     pool = Pool(device, 1 << 20)
     times = run_rounds(counts, pool, budget_s=0.2)
-    turn = Turn(player, {id(p): p for p in model.parameters()}, rows)
+    turn = Turn(player, optimizer, {id(p): p for p in model.parameters()}, rows)
     seen: list[float] = []
     for _ in range(30):
         start = pool.clock()

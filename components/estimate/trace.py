@@ -27,9 +27,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from components.params import Clip
+from components.params import Clip, Optimizer
 from components.training.objective import Objective, Player
-from components.training.optimizers import clip_gradients
+from components.training.optimizers import build_optimizer, clip_gradients
 from components.training.precision import Precision
 from components.training.rows import read_whole
 
@@ -149,6 +149,7 @@ def without_numbers(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
 def trace_step(
     model: nn.Module,
     objective: Objective,
+    optimizers: Sequence[Optimizer],
     *,
     batch: object,
     clip: Clip | None,
@@ -159,6 +160,7 @@ def trace_step(
 ) -> Trace:
     """Trace a step of `objective` on `batch`; `model` is one of `mode`, or a real one, which is left as it is.
 
+    `optimizers` are the settings of the players' optimizers, in their order.
     The traced step is not the first, in which an optimizer makes its state. `is_whole` says that no row is padded. Of a
     batch in parts the largest is traced, beside the gradients of the others, and stands for all of them.
     """
@@ -168,7 +170,10 @@ def trace_step(
     own = dict(zip(map(id, trained.parameters()), fake.parameters(), strict=True))
     wanted = {id(p): p.requires_grad for p in trained.parameters()}
     fake.train()
-    turns = [Turn(player, own, batch, micro_batch_size) for player in objective.players]
+    turns = [
+        Turn(player, settings, own, batch, micro_batch_size)
+        for player, settings in zip(objective.players, optimizers, strict=True)
+    ]
     device = next(fake.parameters()).device
     seen = Seen()
     with mode, without_mask(is_whole):
@@ -217,8 +222,9 @@ class Turn:
     """One player's step, as the training loop takes it."""
 
     def __init__(
-        self, player: Player, own: dict[int, nn.Parameter], batch: Any, micro_batch_size: int | None = None
-    ) -> None:
+        self, player: Player, optimizer: Optimizer, own: dict[int, nn.Parameter], batch: Any,
+        micro_batch_size: int | None = None,
+    ) -> None:  # fmt: skip
         # Cut here, where tensors have numbers still.
         parts = [part for part, _ in player.parts(batch, micro_batch_size)]
         self.is_divided = len(parts) > 1
@@ -228,7 +234,7 @@ class Turn:
         named = [(name, own.get(id(parameter), parameter)) for name, parameter in player.parameters]
         self.trained = [parameter for _, parameter in named if parameter.requires_grad]
         self.all = [p for p in own.values() if p.requires_grad]
-        self.optimizer = player.make_optimizer(named)
+        self.optimizer = build_optimizer(optimizer, named)
 
     def begin(self) -> None:
         """Prepare the state that a first step leaves: gradients, and the optimizer's state."""

@@ -36,7 +36,8 @@ from components.training.ranks import ALONE, Ranks
 from components.training.recomputing import recompute_activations
 from components.training.splits import count_rows, count_values
 
-Trained = PretrainFromData | TrainFromLabels | Adapt | Distillation
+TrainingSection = PretrainFromData | TrainFromLabels | Adapt | Distillation
+"""A section of params.yaml that says how something is trained."""
 MAX_NUMBERS = 10_000_000
 """The most numbers in the made-up rows: enough for nearly every batch, and made in a second."""
 SPARED = 0.9
@@ -78,7 +79,7 @@ class Step:
 
 
 def check_memory(
-    params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, stage: str,
+    params: TrainingSection, facts: Facts, *, network: Callable[[], nn.Module], data: Data, stage: str,
     device: torch.device | None = None, ranks: Ranks = ALONE,
 ) -> Memory | None:  # fmt: skip
     """Return the memory that the training needs, before anything of it is made.
@@ -108,7 +109,7 @@ def check_memory(
     return memory
 
 
-def of_a_rank(params: Trained, num_rows: int, *, ranks: Ranks) -> Trained:
+def of_a_rank(params: TrainingSection, num_rows: int, *, ranks: Ranks) -> TrainingSection:
     """Return the settings of a training on the rows that one of several ranks has of a batch of `num_rows`."""
     own = -(-num_rows // ranks.size)
     micro = params.micro_batch_size
@@ -116,8 +117,14 @@ def of_a_rank(params: Trained, num_rows: int, *, ranks: Ranks) -> Trained:
 
 
 def memory_by_settings(
-    params: Trained, facts: Facts, *, network: Callable[[], nn.Module], data: Data, device: torch.device, ranks: Ranks
-) -> tuple[Trained, Callable[[Trained], Memory], int]:
+    params: TrainingSection,
+    facts: Facts,
+    *,
+    network: Callable[[], nn.Module],
+    data: Data,
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[TrainingSection, Callable[[TrainingSection], Memory], int]:
     """Return the settings of one rank, a function that tells its memory by them, and its number of rows of a batch."""
     counts = counts_in(data, facts)
     if params.batch_size != "full":  # more rows than fill a batch would not make it larger
@@ -125,7 +132,7 @@ def memory_by_settings(
     if ranks.size > 1:
         params = of_a_rank(params, rows_of_a_batch(counts, params), ranks=ranks)
 
-    def needed(params: Trained) -> Memory:
+    def needed(params: TrainingSection) -> Memory:
         with one_step(params, facts, counts, network=network, predictor=data.predictor, device=device) as step:
             return memory_of(step.trace).of_a_rank(ranks)
 
@@ -134,8 +141,8 @@ def memory_by_settings(
 
 @contextmanager
 def told_if_too_large(
-    params: Trained, facts: Facts, memory: Memory | None, *, network: Callable[[], nn.Module], data: Data, stage: str,
-    ranks: Ranks = ALONE,
+    params: TrainingSection, facts: Facts, memory: Memory | None, *, network: Callable[[], nn.Module], data: Data,
+    stage: str, ranks: Ranks = ALONE,
 ) -> Generator[None]:  # fmt: skip
     """Raise InputError where a GPU runs out of memory in this block, though `memory`, the estimate, fitted into it.
 
@@ -163,7 +170,13 @@ def told_if_too_large(
 
 
 def smaller_steps(
-    params: Trained, needed: Callable[[Trained], Memory], *, stage: str, free: int, num_rows: int, memory: Memory
+    params: TrainingSection,
+    needed: Callable[[TrainingSection], Memory],
+    *,
+    stage: str,
+    free: int,
+    num_rows: int,
+    memory: Memory,
 ) -> str:
     """Return in words the settings with which the same steps fit into the free memory; empty where none do.
 
@@ -198,7 +211,7 @@ def smaller_steps(
     return ""
 
 
-def sizes_of_parts(params: Trained, num_rows: int) -> list[int]:
+def sizes_of_parts(params: TrainingSection, num_rows: int) -> list[int]:
     """Return the sizes of the parts in which a batch may be computed, the smallest first; of a batch of all rows, whose
     number changes with the data, the powers of two."""
     if params.batch_size == "full":
@@ -235,7 +248,7 @@ def counts_in(data: Data, facts: Facts) -> Counts:
     return Counts(train, validation, unlabelled, length)
 
 
-def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
+def lowered(params: TrainingSection, facts: Facts, stage: str) -> dict[str, object]:
     """Return the settings that the memory depends on, with their values."""
     told: dict[str, object] = {f"{stage}.batch_size": params.batch_size}
     if params.micro_batch_size:
@@ -252,7 +265,7 @@ def lowered(params: Trained, facts: Facts, stage: str) -> dict[str, object]:
 
 @contextmanager
 def one_step(
-    params: Trained, facts: Facts, counts: Counts, *, network: Callable[[], nn.Module], predictor: Path,
+    params: TrainingSection, facts: Facts, counts: Counts, *, network: Callable[[], nn.Module], predictor: Path,
     device: torch.device, precision: Precision | None = None, usual: bool = False,
 ) -> Generator[Step]:  # fmt: skip
     """Make a step on as many made-up rows as the recipe has, for the block; the model and the step take no memory.
@@ -289,7 +302,7 @@ def one_step(
 
 @contextmanager
 def step_of(
-    params: Trained, *, facts: Facts, counts: Counts, batch_size: int, network: Callable[[], nn.Module],
+    params: TrainingSection, *, facts: Facts, counts: Counts, batch_size: int, network: Callable[[], nn.Module],
     predictor: Path, device: torch.device, precision: Precision, usual: bool,
 ) -> Generator[Step]:  # fmt: skip
     """Make a step on a batch that is made up whole, of `batch_size` rows, for the block."""
@@ -307,8 +320,8 @@ def step_of(
             )  # fmt: skip
         trained = objective.model or model
         traced = partial(
-            trace_step, trained, objective, clip=params.clip, precision=precision, mode=mode,
-            micro_batch_size=params.micro_batch_size,
+            trace_step, trained, objective, [params.optimizer_of(player.name) for player in objective.players],
+            clip=params.clip, precision=precision, mode=mode, micro_batch_size=params.micro_batch_size,
         )  # fmt: skip
         typical, batch_s = typical_batches(objective)
         num_rows = sum(len(batch.row) * share for batch, share in typical)
@@ -324,7 +337,7 @@ def step_of(
         yield Step(trained, objective, parts, num_rows, num_units, batch_s, 1, num_steps, trace)
 
 
-def rows_of_a_batch(counts: Counts, params: Trained) -> int:
+def rows_of_a_batch(counts: Counts, params: TrainingSection) -> int:
     """Return the number of rows of a batch, which `batch_size` may give as `full`."""
     num_rows = max(1, counts.num_train + counts.num_unlabelled)
     return num_rows if params.batch_size == "full" else min(params.batch_size, num_rows)

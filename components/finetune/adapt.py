@@ -9,17 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from components.finetune.control import ControlTracker, write_no_control
+from components.finetune.control import write_no_control
 from components.finetune.labels import Trained, trained_on_labels
 from components.finetune.stage import Inputs, Outputs
-from components.fitting import Training, fit
+from components.fitting import Fitted, Training, fit
 from components.models.encoder.network import EncoderClassifier, classifier_from_encoder
-from components.models.encoder.ways import merge, restrict
-from components.models.facts import Facts, read_facts
+from components.models.encoder.ways import Way, merge, restrict
+from components.models.facts import read_facts
 from components.models.opening import make_openable
 from components.models.storage import save
 from components.params import Adapt, Full
 from components.plumbing.artifacts import PREDICTOR, WHERE_KNOWN, read_json
+from components.tracking.named import NamedTracker
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Position
 from components.training.history import write_history
@@ -48,14 +49,14 @@ class ReportWithControl(Report):
 
 def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> Report:
     """Train the adapted encoder, and its control where the recipe asks for one; return the figures."""
-    facts = read_facts(inputs.predictor)
-    trained, position = adapt(params, inputs, facts, to=outputs.model, outputs=outputs, tracker=tracker)
+    adapted, *controls = trainings(params, inputs, outputs, tracker=tracker)
+    trained, position = keep(fit(adapted, tracker=tracker), outputs.model, inputs)
     write_history(outputs.history, position.history)
     report: dict[str, Any] = asdict(trained) | {"way": params.way.name}
-    if not params.control:
+    if not controls:
         write_no_control(outputs.control)
         return Report(**report)
-    control, _ = adapt_nothing(params, inputs, facts, outputs=outputs, tracker=tracker)
+    control, _ = keep(fit(controls[0], tracker=NamedTracker(tracker, "control")), outputs.control, inputs)
     return ReportWithControl(
         **report,
         control_best_epoch=control.best_epoch,
@@ -65,65 +66,39 @@ def run(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) ->
     )
 
 
-def adapt(
-    params: Adapt, inputs: Inputs, facts: Facts, *, to: Path, outputs: Outputs, tracker: Tracker,
-    pretrained: bool = True,
-) -> tuple[Trained, Position]:  # fmt: skip
-    """Train one classifier and save it in the folder `to`; return its figures and the progress of its training.
-
-    The encoder begins with the pretrained weights, or with random ones where `pretrained` is false.
-    """
-    work = training_of(params, inputs, outputs, facts, name=to.name, pretrained=pretrained)
-    fitted = fit(work, tracker=tracker)
-    merged = merge(cast(EncoderClassifier, fitted.model))
-    save(merged, to, family="encoder", settings=None, facts=facts)
-    make_openable(to, predictor=inputs.predictor)
-    return trained_on_labels(replace(fitted, model=merged)), fitted.position
-
-
 def trainings(params: Adapt, inputs: Inputs, outputs: Outputs, *, tracker: Tracker) -> tuple[Training, ...]:
-    """Return the training of the pretrained encoder and, where the recipe asks for one, that of its control."""
+    """Return the training of the pretrained encoder and, where the recipe asks for one, that of its control: the same
+    network from random weights.
+
+    All weights of the control are trained, whatever the recipe freezes: freezing keeps what is known, and random
+    weights know nothing.
+    """
     del tracker
-    facts = read_facts(inputs.predictor)
-    adapted = training_of(params, inputs, outputs, facts, name=outputs.model.name, pretrained=True)
+    labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
+
+    def network(way: Way, *, pretrained: bool) -> EncoderClassifier:
+        model = classifier_from_encoder(inputs.pretrained, labels=labels, dropout=params.dropout, pretrained=pretrained)
+        restrict(model, way)
+        return model
+
+    adapted = Training(
+        params, read_facts(inputs.predictor), Data(inputs.train, inputs.validation, None, inputs.predictor),
+        network=partial(network, params.way, pretrained=False), first=partial(network, params.way, pretrained=True),
+        stage="finetune", title="finetune model", checkpoints=outputs.checkpoints / "model",
+    )  # fmt: skip
     if not params.control:
         return (adapted,)
-    control = training_of(of_control(params), inputs, outputs, facts, name=outputs.control.name, pretrained=False)
+    whole = Full(name="full", freeze=())
+    control = replace(
+        adapted, params=params.model_copy(update={"way": whole}), network=partial(network, whole, pretrained=False),
+        first=None, title="finetune control", checkpoints=outputs.checkpoints / "control",
+    )  # fmt: skip
     return adapted, control
 
 
-def training_of(
-    params: Adapt, inputs: Inputs, outputs: Outputs, facts: Facts, *, name: str, pretrained: bool
-) -> Training:
-    """Return the training of a classifier that will lie in the folder `name`."""
-    labels: list[str] = read_json(inputs.predictor / PREDICTOR)["labels"]
-
-    def network(*, pretrained: bool) -> EncoderClassifier:
-        model = classifier_from_encoder(inputs.pretrained, labels=labels, dropout=params.dropout, pretrained=pretrained)
-        restrict(model, params.way)
-        return model
-
-    return Training(
-        params, facts, Data(inputs.train, inputs.validation, None, inputs.predictor),
-        network=partial(network, pretrained=False), first=partial(network, pretrained=pretrained),
-        stage="finetune", title=f"finetune {name}", checkpoints=outputs.checkpoints / name,
-    )  # fmt: skip
-
-
-def adapt_nothing(
-    params: Adapt, inputs: Inputs, facts: Facts, *, outputs: Outputs, tracker: Tracker
-) -> tuple[Trained, Position]:
-    """Train the control, the same network from random weights; return its figures and the progress of its training."""
-    return adapt(
-        of_control(params), inputs, facts, to=outputs.control, outputs=outputs, tracker=ControlTracker(tracker),
-        pretrained=False,
-    )  # fmt: skip
-
-
-def of_control(params: Adapt) -> Adapt:
-    """Return the settings of the control.
-
-    All of its weights are trained, whatever the recipe freezes: freezing keeps what is known, and random weights know
-    nothing.
-    """
-    return params.model_copy(update={"way": Full(name="full", freeze=())})
+def keep(fitted: Fitted, folder: Path, inputs: Inputs) -> tuple[Trained, Position]:
+    """Save a trained classifier in `folder`; return its figures and the progress of its training."""
+    model = merge(cast(EncoderClassifier, fitted.model))
+    save(model, folder, family="encoder", settings=None, facts=read_facts(inputs.predictor))
+    make_openable(folder, predictor=inputs.predictor)
+    return trained_on_labels(replace(fitted, model=model)), fitted.position

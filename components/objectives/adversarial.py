@@ -13,7 +13,6 @@ Legend: B rows of a batch, Z numbers of a latent, N numbers of a row, H and W th
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
 from components.training.batches import check_batch_norm, cuts, num_batches, rows_of_a_step, training_members
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_arrays
 from serving.predictors.pictures import grey_levels, tiled
@@ -200,7 +198,7 @@ def prepare(
         return figures
 
     return Objective(
-        players=players(params, Game(settings, facts.shape, background=-offset / scale), gan),
+        players=players(Game(settings, facts.shape, background=-offset / scale), gan),
         batches=deck.batches,
         num_steps_per_epoch=deck.num_steps_per_epoch,
         validate=validate,
@@ -236,20 +234,17 @@ def read_scaled(path: Path, *, shape: tuple[int, ...], offset: float, scale: flo
     return Rows(row=arrays.row, values=torch.from_numpy(values).to(device))
 
 
-def players(params: PretrainFromData, game: Game, gan: Contesting) -> list[Player]:
+def players(game: Game, gan: Contesting) -> list[Player]:
     """Return the discriminator, then the generator, each with its own weights alone."""
-    assert isinstance(params.objective, Adversarial)
     return [
         Player(
             name="discriminator",
-            make_optimizer=partial(build_optimizer, params.objective.discriminator),
             parameters=list(gan.discriminator.named_parameters(prefix="discriminator")),
             loss_of=game.discriminator_loss,
             divided=divided,
         ),
         Player(
             name="generator",
-            make_optimizer=partial(build_optimizer, params.optimizer),
             parameters=list(gan.generator.named_parameters(prefix="generator")),
             loss_of=game.generator_loss,
             divided=divided,

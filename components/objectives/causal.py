@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
 from components.training.batches import cuts, rows_of_a_step
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_split
 
@@ -120,9 +119,7 @@ def prepare(
         return figures
 
     return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
+        players=[Player("", list(model.named_parameters()), loss_of, divided)],
         batches=batches,
         num_steps_per_epoch=num_steps,
         validate=validate,

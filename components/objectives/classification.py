@@ -8,7 +8,6 @@ Legend: B rows of a batch, N numbers of a row, K labels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,6 @@ from components.training.batches import (
     training_members,
 )
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.rows import read_by_rows
 from components.training.splits import read_arrays, read_rows
@@ -76,13 +74,8 @@ def prepare(
     else:
         multiple = params.pad_to_multiple_of if isinstance(params, Adapt) else LENGTH_STEP
         task = of_texts(params, facts, data, multiple=multiple)
-    batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
     if isinstance(params, TrainFromLabels):
         check_classifier(model, task, family=params.model.family, num_labels=facts.num_labels)
-    check_batch_norm(
-        model, len(task.train), batch_size=batch_size, micro_batch_size=params.micro_batch_size,
-        steps=params.steps_per_epoch, stage="finetune",
-    )  # fmt: skip
     if isinstance(params, Adapt) and params.sparse_embeddings:
         hosted: Any = model.hosted
         read_by_rows(hosted.get_input_embeddings())
@@ -96,14 +89,30 @@ def prepare(
     def divided(batch: Any, size: int) -> Sequence[tuple[Any, float]]:
         return shares(batch.parts(size), lambda part: float(each[part.label_id.cpu().numpy()].sum(dtype=np.float64)))
 
+    player = Player("", list(model.named_parameters()), loss_of, divided)
+    return objective_of_task(task, params, model, player, device=device, precision=precision, stage="finetune")
+
+
+def objective_of_task(
+    task: Task, params: Training, model: nn.Module, player: Player, *, device: torch.device, precision: Precision,
+    stage: str,
+) -> Objective:  # fmt: skip
+    """Return the objective of one player on the rows of a task, of which classes are measured on the validation split.
+
+    Raise InputError where batch norm would see a single row; `stage` names the section that `params` is.
+    """
+    num_rows = len(task.train)
+    batch_size = rows_of_a_step(params.batch_size, num_rows=num_rows)
+    check_batch_norm(
+        model, num_rows, batch_size=batch_size, micro_batch_size=params.micro_batch_size, steps=params.steps_per_epoch,
+        stage=stage,
+    )  # fmt: skip
     return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
+        players=[player],
         batches=task.batches,
-        num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
+        num_steps_per_epoch=num_batches(num_rows, batch_size=batch_size, steps=params.steps_per_epoch),
         validate=lambda model: figures_of_classes(model, task, device=device, precision=precision),
-        unit="rows" if facts.shape else "tokens",
+        unit="rows" if isinstance(task.train, Arrays) else "tokens",
     )
 
 

@@ -10,8 +10,7 @@ Legend: B rows of a batch, T tokens of its longest row, C width of an encoder, K
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,13 @@ from torch.nn import functional
 
 from components.models.facts import Facts
 from components.models.opening import ROLES
-from components.objectives.classification import NO_LABEL, figures_of_classes, of_arrays, of_texts
+from components.objectives.classification import NO_LABEL, objective_of_task, of_arrays, of_texts
 from components.params import AlterTexts, Distillation
 from components.plumbing.artifacts import TOKENIZER
 from components.plumbing.errors import InputError
 from components.tracking.tracker import Tracker
-from components.training.batches import ArrayBatch, Batch, Rows, check_batch_norm, num_batches, rows_of_a_step
+from components.training.batches import ArrayBatch, Batch, Rows
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 
 STAGE = "compress.students.distillation"
@@ -40,7 +38,7 @@ ALTERING = 2
 
 @dataclass(frozen=True)
 class Seen:
-    """What a network makes of a batch."""
+    """The outputs of a network for a batch: its logits, and its states where they are compared."""
 
     logits: Tensor
     """(B, K)."""
@@ -79,11 +77,6 @@ def prepare(
         task = of_arrays(params, facts, data, augment=params.images)
     else:
         task = of_texts(params, facts, data, altered=altering(params, data))
-    batch_size = rows_of_a_step(params.batch_size, num_rows=len(task.train))
-    check_batch_norm(
-        model, len(task.train), batch_size=batch_size, micro_batch_size=params.micro_batch_size,
-        steps=params.steps_per_epoch, stage=STAGE,
-    )  # fmt: skip
 
     def loss_of(model: nn.Module, batch: Batch | ArrayBatch) -> Tensor:
         assert isinstance(model, Pair)
@@ -92,16 +85,9 @@ def prepare(
             wanted = seen(model.teacher, given, states=bool(params.hidden))
         return distance(seen(model.student, given, states=bool(params.hidden)), wanted, batch, model.kept, params)
 
-    return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
-        batches=task.batches,
-        num_steps_per_epoch=num_batches(len(task.train), batch_size=batch_size, steps=params.steps_per_epoch),
-        validate=lambda model: figures_of_classes(model, task, device=device, precision=precision),
-        unit="rows" if facts.shape else "tokens",
-        result=student_of,
-    )  # fmt: skip
+    player = Player("", list(model.named_parameters()), loss_of, divided)
+    found = objective_of_task(task, params, model, player, device=device, precision=precision, stage=STAGE)
+    return replace(found, result=student_of)
 
 
 def check_effects(params: Distillation, model: Pair, facts: Facts) -> None:

@@ -15,7 +15,6 @@ the vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,6 @@ from components.training.batches import (
     training_batches,
 )
 from components.training.objective import Data, Objective, Player, shares
-from components.training.optimizers import build_optimizer
 from components.training.precision import Precision
 from components.training.splits import read_rows
 
@@ -126,59 +124,76 @@ def prepare(
     Raise InputError where the family is not `encoder`, where the tokenizer has no mask token, or where a split has no
     token to guess.
     """
-    settings = params.objective
-    assert isinstance(settings, Masked)
+    assert isinstance(params.objective, Masked)
     if params.model.family != "encoder":
         raise InputError(
             f"pretrain.objective is 'masked', which trains an encoder, but pretrain.model.family is "
             f"'{params.model.family}'; set the family to 'encoder', or the objective to the family's own"
         )
     tokens = read_tokens(data.predictor / TOKENIZER)
-    texts = with_tokens(texts_of(data.train, data.unlabelled), tokens, name="training")
+    train = with_tokens(texts_of(data.train, data.unlabelled), tokens, name="training")
     validation = with_tokens(texts_of(data.validation), tokens, name="validation")
-    batch_size = rows_of_a_step(params.batch_size, num_rows=len(texts))
-    num_steps = num_batches(len(texts), batch_size=batch_size, steps=params.steps_per_epoch)
+    texts = HiddenTexts(params, params.objective, tokens, train, validation, facts.pad_token_id)
     assert isinstance(model, EncoderForMasking)
-
-    def batches(epoch: int, start: int) -> Iterator[MaskedBatch]:
-        plain = training_batches(
-            texts, batch_size=batch_size, pad_token_id=facts.pad_token_id, seed=params.seed, epoch=epoch, start=start,
-            steps=params.steps_per_epoch,
-        )  # fmt: skip
-        for step, batch in enumerate(plain, start=start):
-            yield masked(batch, tokens, settings, random=np.random.default_rng([params.seed, epoch, step]))
 
     def loss_of(model: nn.Module, batch: MaskedBatch) -> Tensor:
         return functional.cross_entropy(
             logits_of(model, batch).float(), batch.target.to(device), ignore_index=NOT_COUNTED
         )
 
-    def divided(batch: MaskedBatch, size: int) -> Sequence[tuple[MaskedBatch, float]]:
-        return shares(batch.parts(size), lambda part: part.num_hidden)
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        plain = ordered_batches(
-            validation, batch_size=min(4 * batch_size, MEASURED_TOGETHER), pad_token_id=facts.pad_token_id
-        )
-        hidden = (
-            masked(batch, tokens, settings, random=np.random.default_rng([params.seed, VALIDATION_DRAW, step]))
-            for step, batch in enumerate(plain)
-        )
-        if params.micro_batch_size:  # cut only now: what is hidden depends on the whole batch
-            together = 4 * params.micro_batch_size
-            hidden = (part for batch in hidden for part in batch.parts(together))
-        return figures_of_guesses(model, hidden, precision=precision)
-
     return Objective(
-        players=[
-            Player("", partial(build_optimizer, params.optimizer), list(model.named_parameters()), loss_of, divided)
-        ],
-        batches=batches,
-        num_steps_per_epoch=num_steps,
-        validate=validate,
+        players=[Player("", list(model.named_parameters()), loss_of, divided)],
+        batches=texts.batches,
+        num_steps_per_epoch=num_batches(len(train), batch_size=texts.batch_size, steps=params.steps_per_epoch),
+        validate=lambda model: figures_of_guesses(model, texts.measured(), precision=precision),
         unit="tokens",
         model=model,
     )
+
+
+@dataclass(frozen=True)
+class HiddenTexts:
+    """The texts of the training and the validation split, in batches in which tokens are hidden."""
+
+    params: PretrainFromData
+    settings: Masked
+    tokens: Tokens
+    train: Rows
+    validation: Rows
+    pad_token_id: int
+
+    @property
+    def batch_size(self) -> int:
+        return rows_of_a_step(self.params.batch_size, num_rows=len(self.train))
+
+    def batches(self, epoch: int, start: int) -> Iterator[MaskedBatch]:
+        """Yield an epoch's batches from the `start`-th on, the same at each call."""
+        plain = training_batches(
+            self.train, batch_size=self.batch_size, pad_token_id=self.pad_token_id, seed=self.params.seed, epoch=epoch,
+            start=start, steps=self.params.steps_per_epoch,
+        )  # fmt: skip
+        for step, batch in enumerate(plain, start=start):
+            yield self.hidden(batch, epoch, step)
+
+    def measured(self) -> Iterator[MaskedBatch]:
+        """Yield the batches of the validation split, in which the same tokens are hidden each time."""
+        together = min(4 * self.batch_size, MEASURED_TOGETHER)
+        plain = ordered_batches(self.validation, batch_size=together, pad_token_id=self.pad_token_id)
+        for step, batch in enumerate(plain):
+            hidden = self.hidden(batch, VALIDATION_DRAW, step)
+            # Cut only now: what is hidden depends on the whole batch.
+            yield from hidden.parts(4 * self.params.micro_batch_size) if self.params.micro_batch_size else [hidden]
+
+    def hidden(self, batch: Batch, draw: int, step: int) -> MaskedBatch:
+        """Hide tokens of a batch, which are drawn by the number of an epoch, or of the validation split, and of a
+        step."""
+        random = np.random.default_rng([self.params.seed, draw, step])
+        return masked(batch, self.tokens, self.settings, random=random)
+
+
+def divided(batch: MaskedBatch, size: int) -> Sequence[tuple[MaskedBatch, float]]:
+    """Return a batch in parts, each with the share of its hidden tokens."""
+    return shares(batch.parts(size), lambda part: part.num_hidden)
 
 
 def read_tokens(path: Path) -> Tokens:

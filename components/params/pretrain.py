@@ -68,5 +68,10 @@ class PretrainFromData(Training):
     model: ModelSettings
     objective: Annotated[Masked | Causal | Adversarial, Field(discriminator="name")]
 
+    def optimizer_of(self, player: str) -> Optimizer:
+        if isinstance(self.objective, Adversarial) and player == "discriminator":
+            return self.objective.discriminator
+        return self.optimizer
+
 
 Pretrain = Annotated[NoPretraining | Load | PretrainFromData, Field(discriminator="mode")]

@@ -124,6 +124,12 @@ class Training(Section):
     on_spike: Rollback | None = None
     """What is done about a loss that explodes or is not finite; null stops the training with the rows of the batch."""
 
+    def optimizer_of(self, player: str) -> Optimizer:
+        """Return the settings of the optimizer of a part of the model that trains on its own, by its name; they are the
+        training's own, unless the objective has others for it."""
+        del player
+        return self.optimizer
+
     @model_validator(mode="after")
     def _divides(self) -> "Training":
         whole, part = self.batch_size, self.micro_batch_size

@@ -1,4 +1,5 @@
-"""What a tokenizer makes of texts: which of their tokens it does not know, for want of what, and how much it reads."""
+"""The reading of texts by a tokenizer: the tokens that it does not know, what it lacks for them, and how much it
+reads."""
 
 import unicodedata
 from collections import Counter

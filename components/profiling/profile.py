@@ -74,7 +74,7 @@ def profile(training: Training, *, num_steps: int, trace: Path, tracker: Tracker
     except (ModelyardError, RuntimeError, NotImplementedError) as error:  # torch's are of the second kind
         logger.warning("the operations of a step cannot be counted: %s: %s", type(error).__name__, error)
         flops_per_unit = 0.0
-    watch = watched_steps(begun, num_steps=num_steps, title=f"profile {training.stage}")
+    watch = watched_steps(begun, training.params, num_steps=num_steps, title=f"profile {training.stage}")
     limit = max(before, matrix_rate(plan.precision, device=machine.device, budget_s=LIMIT_BUDGET_S))
     recorded = read(watch.profiler)
     with replacing(trace) as partial:

@@ -14,9 +14,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from components.fitting import Begun
+from components.params import Training
 from components.tracking.tracker import NullTracker
 from components.training.loop import Course, train
 from components.training.objective import Batch
+from components.training.optimizers import build_optimizer
 
 NUM_WARM_UP = 3
 """The first steps, which are not counted: kernels are chosen, and the optimizer makes its state."""
@@ -91,19 +93,20 @@ class Watched(Course):
         self.saved_at = time.monotonic()
 
 
-def watched_steps(begun: Begun, *, num_steps: int, title: str) -> Watch:
-    """Take the training's first steps, and return what was seen of them."""
+def watched_steps(begun: Begun, params: Training, *, num_steps: int, title: str) -> Watch:
+    """Take the first steps of a training with these settings, and return what was seen of them."""
     activities = [ProfilerActivity.CPU]
     if begun.machine.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     recorded = schedule(wait=0, warmup=1, active=num_steps, repeat=1)
     watch = Watch(num_steps, profile(activities=activities, schedule=recorded))
     plan = replace(begun.plan, on_spike=None)  # there is no checkpoint to go back to
+    optimizers = [build_optimizer(params.optimizer_of(one.name), one.parameters) for one in begun.objective.players]
     with tempfile.TemporaryDirectory(prefix="modelyard-profile-") as folder:
         try:
             train(
-                begun.model, plan, begun.objective, checkpoints=Path(folder), tracker=NullTracker(), title=title,
-                course=partial(Watched, watch=watch),
+                begun.model, plan, begun.objective, optimizers, checkpoints=Path(folder), tracker=NullTracker(),
+                title=title, course=partial(Watched, watch=watch),
             )  # fmt: skip
         except Enough:
             pass

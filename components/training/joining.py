@@ -1,4 +1,4 @@
-"""How a process joins the other ranks of its training, which a launcher started with it."""
+"""The joining of a process with the other ranks of its training, which a launcher started together."""
 
 import os
 import sys

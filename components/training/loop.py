@@ -36,21 +36,22 @@ SHOWN_EVERY_S = 1.0
 
 
 def train(
-    model: nn.Module, plan: Plan, objective: Objective, *, checkpoints: Path, tracker: Tracker, title: str,
-    utilisation: Utilisation | None = None, course: "Callable[..., Course] | None" = None, ranks: Ranks = ALONE,
+    model: nn.Module, plan: Plan, objective: Objective, optimizers: Sequence[torch.optim.Optimizer], *,
+    checkpoints: Path, tracker: Tracker, title: str, utilisation: Utilisation | None = None,
+    course: "Callable[..., Course] | None" = None, ranks: Ranks = ALONE,
 ) -> Position:  # fmt: skip
     """Train `model` in place, and leave it with the weights of the best look, or of the end without early stopping.
 
-    The objective's players take their steps in turn on each batch. A checkpoint in `checkpoints` is carried on from,
-    and gives the same weights as a training that was never stopped. `utilisation` is for the figures that are told, and
-    `course` makes the training under way, where it is another kind of Course.
+    The objective's players take their steps in turn on each batch, each with its own of the `optimizers`, which are in
+    their order. A checkpoint in `checkpoints` is carried on from, and gives the same weights as a training that was
+    never stopped. `utilisation` is for the figures that are told, and `course` makes the training under way, where it
+    is another kind of Course.
 
     Raise TrainingError where a loss, the gradients or a look's figures are not finite, or where a loss explodes, and
     DiskFullError where a checkpoint cannot be written; the last one stays. Raise InputError where the metric of early
     stopping is not measured, or where a newer version of Modelyard wrote the checkpoint.
     """
-    seats = [Seat(player, ranks) for player in objective.players]
-    optimizers = [seat.optimizer for seat in seats]
+    seats = [Seat(player, its, ranks) for player, its in zip(objective.players, optimizers, strict=True)]
     position = load_checkpoint(checkpoints, model=model, optimizers=optimizers, ranks=ranks) or Position()
     position.precision, position.num_threads, position.num_ranks = plan.precision, torch.get_num_threads(), ranks.size
     if position.step:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from components.plumbing.errors import InputError
@@ -40,9 +39,8 @@ class Player:
     """A part of the model with a loss and an optimizer of its own; most objectives have just one."""
 
     name: str
-    """The player's name, with which the names of its figures begin (`generator_loss`); empty for an only player."""
-    make_optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
-    """A function that makes an optimizer over the player's named parameters, or over others that stand in for them."""
+    """The player's name, with which the names of its figures begin (`generator_loss`); empty for an only player. The
+    section of params.yaml says by it what optimizer the player has (`optimizer_of`)."""
     parameters: Sequence[tuple[str, nn.Parameter]]
     """The player's named parameters; the loop leaves out those that are frozen."""
     loss_of: Callable[[nn.Module, Any], Tensor]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,43 +19,25 @@ ONE_CYCLE_END = 1e4
 def build_optimizer(settings: Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
     """Return an optimizer over the trainable parameters; biases and normalisation weights (one axis) do not decay."""
     trainable = [p for _, p in parameters if p.requires_grad]
-    groups = [
+    both = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[settings.name](settings, [group for group in groups if group["params"]])
-
-
-def _adamw(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
-    assert settings.betas is not None
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-    optimizer.register_step_pre_hook(step_on_rows)
-    return optimizer
-
-
-def _adam(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
-    assert settings.betas is not None
-    optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-    optimizer.register_step_pre_hook(step_on_rows)
-    return optimizer
-
-
-def _sgd(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [group for group in both if group["params"]]
+    if settings.betas is not None:
+        optimizer = ADAPTIVE[settings.name](groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+        optimizer.register_step_pre_hook(step_on_rows)
+        return optimizer
     assert settings.momentum is not None
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return WITH_MOMENTUM[settings.name](groups, lr=settings.learning_rate, momentum=settings.momentum)
 
 
-def _rmsprop(settings: Optimizer, groups: list[dict]) -> torch.optim.Optimizer:
-    assert settings.momentum is not None
-    return torch.optim.RMSprop(groups, lr=settings.learning_rate, momentum=settings.momentum)
-
-
-OPTIMIZERS: dict[str, Callable[[Optimizer, list[dict]], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "adam": _adam,
-    "sgd": _sgd,
-    "rmsprop": _rmsprop,
-}
+ADAPTIVE: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+"""The optimizers that take betas, by name."""
+WITH_MOMENTUM: dict[str, type[torch.optim.SGD | torch.optim.RMSprop]] = {
+    "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop,
+}  # fmt: skip
+"""The optimizers that take a momentum, by name."""
 
 
 def rate_factor(step: int, *, schedule: Schedule, num_steps: int) -> float:

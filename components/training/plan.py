@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.params import Checkpoints, Clip, EarlyStopping, Rollback, Schedule, Training
+from components.params import Checkpoints, Clip, EarlyStopping, Optimizer, Rollback, Schedule, Training
 from components.training.objective import Objective
 from components.training.precision import Precision
 
@@ -23,6 +23,8 @@ class Plan:
     on_spike: Rollback | None = None
     micro_batch_size: int | None = None
     fast_dropout: bool = False
+    optimizers: tuple[Optimizer, ...] = ()
+    """The settings of the players' optimizers, in their order, by which a step is foretold."""
 
     @property
     def num_steps(self) -> int:
@@ -53,4 +55,5 @@ def plan_of(params: Training, objective: Objective, precision: Precision) -> Pla
         on_spike=params.on_spike,
         micro_batch_size=params.micro_batch_size,
         fast_dropout=params.fast_dropout,
+        optimizers=tuple(params.optimizer_of(player.name) for player in objective.players),
     )

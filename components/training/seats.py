@@ -20,11 +20,10 @@ EXPLODED = 100.0
 class Seat:
     """A player in the loop, with its optimizer and those of its parameters that are trained."""
 
-    def __init__(self, player: Player, ranks: Ranks = ALONE) -> None:
-        self.player, self.ranks = player, ranks
+    def __init__(self, player: Player, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE) -> None:
+        self.player, self.optimizer, self.ranks = player, optimizer, ranks
         self.prefix = f"{player.name}_" if player.name else ""
         self.trained = [p for _, p in player.parameters if p.requires_grad]
-        self.optimizer = player.make_optimizer(player.parameters)
 
     def step(self, model: nn.Module, batch: Batch, *, plan: Plan, position: Position) -> dict[str, float]:
         """Take one step on the batch; return its loss, learning rate and gradient norm.

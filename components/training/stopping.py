@@ -1,4 +1,4 @@
-"""What ends a training before its last epoch: early stopping, and a step or a look that must not be taken."""
+"""The reasons to end a training before its last epoch: early stopping, and a step or a look that must not be taken."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a training makes of its machine: the share of the operations that it could do (model FLOPs utilisation, MFU)."""
+"""The share of a machine's operations per second that a training uses (model FLOPs utilisation, MFU)."""
 
 from dataclasses import dataclass
 

@@ -56,7 +56,7 @@ def profile_summary(root: Path, name: str, *, stage: str | None, num_steps: int)
         from components.profiling.profile import profile  # takes seconds, after what may be wrong with the inputs
 
         outputs = layout.outputs(work.Outputs, folder=Path(folder) / "artifact", fingerprint="")
-        training, *_ = work.trainings(inputs, outputs, tracker=Reader(root, name))
+        training, *_ = work.trainings(section_of(recipe, chosen), inputs, outputs, tracker=Reader(root, name))
         training = replace(training, checkpoints=Path(folder) / "checkpoints")
         found = profile(training, num_steps=num_steps, trace=trace_of(root, name, chosen), tracker=NullTracker())
     return {"recipe": name, "stage": chosen} | asdict(found)

@@ -1,7 +1,6 @@
 """Small networks with an objective, for the tests of this folder."""
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ from components.models.gpt.network import build as build_gpt
 from components.params import Optimizer
 from components.params.families.gpt import GptSettings
 from components.training.objective import Objective, Player
-from components.training.optimizers import build_optimizer
 
 ADAMW = Optimizer(name="adamw", learning_rate=1e-3, weight_decay=0.01, betas=(0.9, 0.99))
 SGD = Optimizer(name="sgd", learning_rate=1e-3, weight_decay=0.0, momentum=0.0)
@@ -28,11 +26,12 @@ class Case:
     model: nn.Module
     objective: Objective
     batch: object
+    optimizer: Optimizer
 
 
-def objective_of(model, loss_of, batch, optimizer) -> Objective:
+def objective_of(model, loss_of, batch) -> Objective:
     return Objective(
-        players=[Player("", partial(build_optimizer, optimizer), list(model.named_parameters()), loss_of)],
+        players=[Player("", list(model.named_parameters()), loss_of)],
         batches=lambda epoch, start: [batch],
         num_steps_per_epoch=10,
         validate=lambda model: {},
@@ -49,7 +48,7 @@ def gpt_case(*, dropout: float = 0.0, optimizer: Optimizer = ADAMW) -> Case:
     def loss_of(model, batch) -> Any:
         return functional.cross_entropy(model(batch.input_ids).float().flatten(0, 1), batch.target.flatten())
 
-    return Case(model, objective_of(model, loss_of, batch, optimizer), batch)
+    return Case(model, objective_of(model, loss_of, batch), batch, optimizer)
 
 
 def mlp_case(*, sizes: tuple[int, ...] = (100, 200, 10), num_rows: int = 32, optimizer: Optimizer = ADAMW) -> Case:
@@ -61,4 +60,4 @@ def mlp_case(*, sizes: tuple[int, ...] = (100, 200, 10), num_rows: int = 32, opt
     def loss_of(model, batch) -> Any:
         return functional.cross_entropy(model(batch.values).float(), batch.label)
 
-    return Case(model, objective_of(model, loss_of, batch, optimizer), batch)
+    return Case(model, objective_of(model, loss_of, batch), batch, optimizer)

@@ -1,5 +1,4 @@
 import time
-from functools import partial
 from typing import Any
 
 import pytest
@@ -8,14 +7,15 @@ import torch
 from components.estimate.replay import MAX_FLOPS, is_safe, smaller, time_operations
 from components.estimate.trace import fake_mode, trace_step
 from components.training.objective import Objective, Player
-from components.training.optimizers import build_optimizer
 from tests.estimate.small import ADAMW, gpt_case, mlp_case
 
 CPU = torch.device("cpu")
 
 
 def traced(case) -> Any:
-    return trace_step(case.model, case.objective, batch=case.batch, clip=None, precision="fp32", mode=fake_mode())
+    return trace_step(
+        case.model, case.objective, [case.optimizer], batch=case.batch, clip=None, precision="fp32", mode=fake_mode()
+    )
 
 
 @pytest.mark.parametrize("make", [lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "mlp"])
@@ -39,14 +39,9 @@ def test_what_the_budget_does_not_reach_is_told_by_its_bytes() -> None:
 def test_kernel_that_may_end_the_process_on_made_up_numbers_is_told_by_its_forward() -> None:
     model = torch.nn.LSTM(64, 64, batch_first=True)
     rows = torch.zeros(8, 16, 64)
-    player = Player(
-        "",
-        partial(build_optimizer, ADAMW),
-        list(model.named_parameters()),
-        lambda model, rows: model(rows)[0].float().sum(),
-    )
+    player = Player("", list(model.named_parameters()), lambda model, rows: model(rows)[0].float().sum())
     objective = Objective([player], lambda epoch, start: [rows], 1, lambda model: {}, "rows")
-    trace = trace_step(model, objective, batch=rows, clip=None, precision="bf16", mode=fake_mode())
+    trace = trace_step(model, objective, [ADAMW], batch=rows, clip=None, precision="bf16", mode=fake_mode())
     operations = [op for phase in trace.operations.values() for op in phase]
     assert all(is_safe(op, CPU) for op in operations if "mm" in op.name)
     assert not any(is_safe(op, CPU) for op in operations if any("uint8" in str(leaf) for leaf in op.leaves))

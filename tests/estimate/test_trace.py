@@ -7,11 +7,15 @@ from torch import nn
 
 from components.estimate.trace import fake_mode, id_of, made_in, size_of, trace_step, without_numbers
 from components.params import Clip
+from components.training.objective import Player
 from tests.estimate.small import ADAMW, MOMENTUM, SGD, Case, gpt_case, mlp_case
 
 
 def traced(case: Case, *, clip: Clip | None = None, precision="fp32") -> Any:
-    return trace_step(case.model, case.objective, batch=case.batch, clip=clip, precision=precision, mode=fake_mode())
+    return trace_step(
+        case.model, case.objective, [case.optimizer], batch=case.batch, clip=clip, precision=precision,
+        mode=fake_mode(),
+    )  # fmt: skip
 
 
 def kept_for_backward(case: Case, *, precision: str) -> int:
@@ -93,11 +97,8 @@ def test_recurrent_layer_counts_each_weight_once_a_token() -> None:
     model = nn.LSTM(16, 32, batch_first=True)
     case = mlp_case()
     rows = torch.zeros(4, 10, 16)
-    player = case.objective.players[0]
-    new = type(player)(
-        "", player.make_optimizer, list(model.named_parameters()), lambda model, rows: model(rows)[0].sum()
-    )
+    new = Player("", list(model.named_parameters()), lambda model, rows: model(rows)[0].sum())
     objective = type(case.objective)([new], lambda e, s: [rows], 1, lambda m: {}, "rows")
     for precision in ("fp32", "bf16"):
-        flops = trace_step(model, objective, batch=rows, clip=None, precision=precision, mode=fake_mode()).flops
-        assert flops["forward"] == 2 * 4 * 10 * (4 * 32 * 16 + 4 * 32 * 32), precision
+        trace = trace_step(model, objective, [ADAMW], batch=rows, clip=None, precision=precision, mode=fake_mode())
+        assert trace.flops["forward"] == 2 * 4 * 10 * (4 * 32 * 16 + 4 * 32 * 32), precision

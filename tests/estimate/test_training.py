@@ -24,6 +24,7 @@ from components.tracking.tracker import NullTracker
 from components.training.loop import train
 from components.training.plan import plan_of
 from components.training.ranks import ALONE, Ranks
+from tests.optimizers import optimizers_of
 
 CPU = torch.device("cpu")
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.99]}
@@ -352,12 +353,13 @@ def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tm
             precision="fp32",
         )
         plan, trained = plan_of(params, objective, "fp32"), objective.model or model
+        own = optimizers_of(params, objective)
         work = tmp_path / f"checkpoints{number}"
         if is_told:
             with foretold(trained, plan, objective, data=data, checkpoints=work, tracker=logged):
-                train(trained, plan, objective, checkpoints=work, tracker=NullTracker(), title="x")
+                train(trained, plan, objective, own, checkpoints=work, tracker=NullTracker(), title="x")
         else:
-            train(trained, plan, objective, checkpoints=work, tracker=NullTracker(), title="x")
+            train(trained, plan, objective, own, checkpoints=work, tracker=NullTracker(), title="x")
         finals.append(trained.state_dict())
     assert all(torch.equal(finals[0][key], finals[1][key]) for key in finals[0])
     assert logged.values.keys() >= {"predicted_s", "predicted_step_s", "actual_s", "predicted_over_actual"}

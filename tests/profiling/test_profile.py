@@ -18,6 +18,7 @@ from components.tracking.tracker import NullTracker
 from components.training.checkpoint import Position
 from components.training.seats import Seat
 from tests.estimate.test_training import case, made_rows
+from tests.optimizers import optimizers_of
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +97,11 @@ def test_training_of_few_steps_is_recorded_as_far_as_it_goes_or_refused(tmp_path
 
 @pytest.mark.parametrize("name", ["gpt", "encoder", "mlp"])
 def test_operations_are_those_that_torch_counts_in_a_real_step(name: str, tmp_path: Path) -> None:
-    begun = begin(training(tmp_path, name), tracker=NullTracker())
+    work = training(tmp_path, name)
+    begun = begin(work, tracker=NullTracker())
     told = flops_of_a_unit(begun.model, begun.plan, begun.objective)
-    seats, position = [Seat(player) for player in begun.objective.players], Position()
+    optimizers = optimizers_of(work.params, begun.objective)
+    seats, position = list(map(Seat, begun.objective.players, optimizers)), Position()
     units = counted = 0
     for batch in begun.objective.batches(0, 0):
         with FlopCounterMode(display=False) as counter:

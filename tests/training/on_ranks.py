@@ -111,7 +111,7 @@ def do(job: Job, folder: Path, ranks: Ranks) -> None:
     Course.step, Course.look = watched, looked
     try:
         with patch.object(prediction, "BUDGET_S", 0.1):
-            fit_or_follow(training, place, ranks)
+            fit(training, place, ranks)
     except StoppedError:
         pass
     finally:
@@ -119,11 +119,10 @@ def do(job: Job, folder: Path, ranks: Ranks) -> None:
     (place / f"rows_{ranks.rank}.json").write_text(json.dumps(taken), encoding="utf-8")
 
 
-def fit_or_follow(training: fitting.Training, place: Path, ranks: Ranks) -> None:
-    if not ranks.is_first:
-        fitting.follow(training)
-        return
+def fit(training: fitting.Training, place: Path, ranks: Ranks) -> None:
     found = fitting.fit(training, tracker=NullTracker())
+    if not ranks.is_first:
+        return
     weights = {name: value.clone() for name, value in found.model.state_dict().items()}  # tied ones on their own
     save_file(weights, place / "weights.safetensors")
     (place / "history.json").write_text(json.dumps(found.position.history), encoding="utf-8")

@@ -19,6 +19,7 @@ from components.training.loop import train
 from components.training.objective import Data, Objective
 from components.training.plan import plan_of
 from components.training.seats import Seat
+from tests.optimizers import optimizers_of
 from tests.tiny_images import SHAPE, make_generating, write_images
 
 CPU = torch.device("cpu")
@@ -74,8 +75,8 @@ def trained(root: Path, params: PretrainFromData, checkpoints: Path, **how: Any)
     _, objective = objective_of(root, params, **how)
     assert objective.model is not None
     train(
-        objective.model, plan_of(params, objective, "fp32"), objective, checkpoints=checkpoints,
-        tracker=how.get("tracker", NullTracker()), title="gan",
+        objective.model, plan_of(params, objective, "fp32"), objective, optimizers_of(params, objective),
+        checkpoints=checkpoints, tracker=how.get("tracker", NullTracker()), title="gan",
     )  # fmt: skip
     result = objective.result(objective.model)
     assert isinstance(result, Gan)
@@ -91,11 +92,20 @@ def test_each_player_moves_its_own_weights_alone(root: Path) -> None:
     gan, objective = objective_of(root, params)
     plan, batch = plan_of(params, objective, "fp32"), next(iter(objective.batches(0, 0)))
     assert [player.name for player in objective.players] == ["discriminator", "generator"]
-    for player in objective.players:
+    for player, optimizer in zip(objective.players, optimizers_of(params, objective), strict=True):
         before = weights_of(gan)
-        Seat(player).step(objective.model or gan, batch, plan=plan, position=loop.Position())
+        Seat(player, optimizer).step(objective.model or gan, batch, plan=plan, position=loop.Position())
         moved = {name for name, value in gan.named_parameters() if not torch.equal(value, before[name])}
         assert moved == {name for name, _ in gan.named_parameters() if name.startswith(f"{player.name}.")}
+
+
+def test_each_player_has_the_optimizer_of_its_own_settings(root: Path) -> None:
+    params = params_of(root, optimizer__learning_rate=0.02, objective__discriminator__learning_rate=0.03)
+    _, objective = objective_of(root, params)
+    rates = [optimizer.defaults["lr"] for optimizer in optimizers_of(params, objective)]
+    assert dict(zip([player.name for player in objective.players], rates, strict=True)) == {
+        "discriminator": 0.03, "generator": 0.02
+    }  # fmt: skip
 
 
 def test_real_rows_are_wanted_a_little_below_one(root: Path) -> None:

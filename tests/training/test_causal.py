@@ -17,6 +17,7 @@ from components.tracking.tracker import NullTracker
 from components.training.loop import train
 from components.training.objective import Data, Objective
 from components.training.plan import plan_of
+from tests.optimizers import optimizers_of
 from tests.tiny_documents import tiny_documents, write_documents_of
 
 CONTEXT = 16
@@ -116,8 +117,8 @@ def test_a_language_model_learns(model: dict[str, Any], data: Data, tmp_path: Pa
     notes = Notes()
     net, objective, params = prepared(data, tracker=notes, model=model)
     before = objective.validate(net)
-    plan = plan_of(params, objective, "fp32")
-    position = train(net, plan, objective, checkpoints=tmp_path, tracker=notes, title="test")
+    plan, optimizers = plan_of(params, objective, "fp32"), optimizers_of(params, objective)
+    position = train(net, plan, objective, optimizers, checkpoints=tmp_path, tracker=notes, title="test")
     after = position.history[-1]
     assert before["validation_loss"] == pytest.approx(math.log(read_facts(data.predictor).vocab_size), rel=0.2)
     assert after["validation_loss"] < before["validation_loss"] - 1.5

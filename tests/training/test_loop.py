@@ -2,7 +2,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,18 +101,22 @@ def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(sum(loss_of(model, batch) for batch in batches(0, 0)))}
 
 
-def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches, optimizer=ADAMW) -> Any:
-    player = Player("", partial(build_optimizer, optimizer), list(model.named_parameters()), loss)
+def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches) -> Any:
+    player = Player("", list(model.named_parameters()), loss)
     return Objective([player], batches, 10, check, "tokens")
 
 
-def run(folder: Path, *, plan: Plan | None = None, tracker=None, **changes) -> tuple[nn.Module, Position]:
+def run(
+    folder: Path, *, plan: Plan | None = None, tracker=None, optimizer=ADAMW, **changes
+) -> tuple[nn.Module, Position]:
     torch.manual_seed(0)
     model = TinyClassifier()
+    optimizers = [build_optimizer(optimizer, model.named_parameters())]
     objective = classifier_objective(model, **changes)
     position = train(
-        model, plan or make_plan(), objective, checkpoints=folder, tracker=tracker or NullTracker(), title="tiny"
-    )
+        model, plan or make_plan(), objective, optimizers, checkpoints=folder, tracker=tracker or NullTracker(),
+        title="tiny",
+    )  # fmt: skip
     return model, position
 
 
@@ -140,12 +143,15 @@ def run_pair(folder: Path, *, losses=None, tracker=None, plan=None) -> tuple[Tin
     model = TinyPair()
     loss_of_one, loss_of_two = losses or pair_losses()
     players = [
-        Player("one", partial(build_optimizer, ADAMW), list(model.one.named_parameters()), loss_of_one),
-        Player("two", partial(build_optimizer, SGD), list(model.two.named_parameters()), loss_of_two),
+        Player("one", list(model.one.named_parameters()), loss_of_one),
+        Player("two", list(model.two.named_parameters()), loss_of_two),
     ]
+    optimizers = [build_optimizer(ADAMW, players[0].parameters), build_optimizer(SGD, players[1].parameters)]
     objective = Objective(players, batches, 10, lambda _: {"validation_loss": 1.0}, "rows")
     plan = plan or make_plan(early_stopping=None)
-    position = train(model, plan, objective, checkpoints=folder, tracker=tracker or NullTracker(), title="pair")
+    position = train(
+        model, plan, objective, optimizers, checkpoints=folder, tracker=tracker or NullTracker(), title="pair"
+    )
     return model, position
 
 
@@ -234,7 +240,9 @@ def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch) -> None:
     def trained(folder: Path) -> Tied:
         torch.manual_seed(0)
         model = Tied()
-        train(model, make_plan(), classifier_objective(model), checkpoints=folder, tracker=NullTracker(), title="tied")
+        optimizers = [build_optimizer(ADAMW, model.named_parameters())]
+        objective = classifier_objective(model)
+        train(model, make_plan(), objective, optimizers, checkpoints=folder, tracker=NullTracker(), title="tied")
         return model
 
     first = trained(tmp_path)

@@ -7,7 +7,6 @@ import psutil
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
 
 from components.fitting import check_batch_size
 from components.params import Devices
@@ -153,7 +152,7 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 
 def test_what_several_ranks_cannot_train_is_refused() -> None:
-    model, players = nn.Sequential(nn.Linear(2, 2)), [Player(name, SGD, [], abs) for name in ("one", "two")]
+    model, players = nn.Sequential(nn.Linear(2, 2)), [Player(name, [], abs) for name in ("one", "two")]
     objective = Objective(players, lambda epoch, start: [], 1, lambda model: {}, "rows")
     check_can_be_divided(model, objective, is_sharded=False)
     with pytest.raises(

@@ -38,6 +38,7 @@ from components.training.batches import Rows, collate
 from components.training.loop import train
 from components.training.objective import Data, Objective
 from components.training.plan import plan_of
+from tests.optimizers import optimizers_of
 from tests.tiny import make_tiny_tokenizer
 
 SETTINGS: dict[str, Any] = {
@@ -117,8 +118,9 @@ def trained_with(objective: Objective, params: PretrainFromData, folder: Path) -
     model = objective.model
     assert model is not None
     position = train(
-        model, plan_of(params, objective, "fp32"), objective, checkpoints=folder, tracker=NullTracker(), title="test"
-    )
+        model, plan_of(params, objective, "fp32"), objective, optimizers_of(params, objective), checkpoints=folder,
+        tracker=NullTracker(), title="test",
+    )  # fmt: skip
     return model.state_dict(), position
 
 

@@ -2,7 +2,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +82,12 @@ def ours(folder: Path, settings: Optimizer, *, batch_size: int, schedule: Schedu
     """Train with the project's own loop."""
     model, _ = twins()
     snapshots = Snapshots()
-    player = Player("", partial(build_optimizer, settings), list(model.named_parameters()), snapshots.loss_of)
+    player = Player("", list(model.named_parameters()), snapshots.loss_of)
     num_steps = -(-NUM_ROWS // batch_size)
     objective = Objective([player], batches_of(batch_size), num_steps, lambda _: {"validation_loss": 0.0}, "rows")
     plan = Plan(EPOCHS, num_steps, schedule, clip, None, "fp32", "rows")
-    train(model, plan, objective, checkpoints=folder, tracker=NullTracker(), title="tiny")
+    optimizer = build_optimizer(settings, player.parameters)
+    train(model, plan, objective, [optimizer], checkpoints=folder, tracker=NullTracker(), title="tiny")
     snapshots.loss_of(model, RowsOfNumbers(np.arange(2)))
     return snapshots
 

@@ -25,6 +25,7 @@ from components.tracking.tracker import NullTracker
 from components.training.loop import train
 from components.training.objective import Data, Player
 from components.training.plan import plan_of
+from tests.optimizers import optimizers_of
 
 # Plain steps show a difference as it is, where Adam's would make a small one large.
 SGD = {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "momentum": 0.5}
@@ -101,7 +102,15 @@ def trained(name: str, folder: Path, **changes: Any) -> tuple[list[dict[str, flo
         precision="fp32",
     )  # fmt: skip
     plan, whole = plan_of(params, objective, "fp32"), objective.model or model
-    position = train(whole, plan, objective, checkpoints=folder / "checkpoints", tracker=NullTracker(), title="x")
+    position = train(
+        whole,
+        plan,
+        objective,
+        optimizers_of(params, objective),
+        checkpoints=folder / "checkpoints",
+        tracker=NullTracker(),
+        title="x",
+    )
     return position.history, whole.state_dict()
 
 
@@ -147,7 +156,7 @@ def test_batch_norm_is_refused_since_it_sees_parts_alone(tmp_path: Path) -> None
 
 
 def test_an_objective_that_cannot_divide_is_refused() -> None:
-    player = Player("", partial(torch.optim.SGD, lr=1.0), [], lambda model, batch: batch)
+    player = Player("", [], lambda model, batch: batch)
     assert player.parts("batch", None) == [("batch", 1.0)]
     with pytest.raises(InputError, match="leave out micro_batch_size"):
         player.parts("batch", 4)

@@ -1,4 +1,4 @@
-"""What of a network a student keeps, and linear layers that are cut to it.
+"""The parts of a network that a student keeps, and linear layers that are cut to them.
 
 Legend: I inputs and O outputs of a product, R the rank of a product that is kept as two.
 """

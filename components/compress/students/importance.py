@@ -1,4 +1,4 @@
-"""How much the answers of a network hang on each of its units, heads and layers.
+"""The importance of a network's units, heads and layers: how much its answers depend on each.
 
 A unit's importance is |activation x gradient of the loss|, of which the rows' are added up, and a row's tokens before
 the absolute value is taken: the change of the loss, to first order, if the unit were left out (Molchanov et al. 2017,
@@ -34,7 +34,7 @@ class Reader:
 
 
 class Scales(Protocol):
-    """What tells the important parts of a network from others."""
+    """A way to tell the important parts of a network from the others."""
 
     def importance(self, model: nn.Module, readers: Sequence[Reader]) -> list[Tensor]:
         """Return the importance of the units that each layer of `readers` reads."""

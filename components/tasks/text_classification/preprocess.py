@@ -118,8 +118,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
     """Clean, deduplicate, split, check for leaks and tokenize; return the report.
 
     Raise InputError where the rows do not fit the settings, UnknownTokensError where the tokenizer does not, and
-    LeakageError where texts of one split
-    come again in another.
+    LeakageError where texts of one split come again in another.
     """
     steps: dict[str, float] = {}
     labels: list[str] = read_json(inputs.verdict)["labels"]
@@ -128,16 +127,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
             check = partial(load_vocabulary, max_tokens=params.max_tokens)
             fetch_tokenizer(params.tokenizer, inputs, outputs, check=check, tracker=tracker)
     with timed("clean", steps):
-        names = {
-            "text": "text", "label": "label", "group": params.split.group, "slice": params.slice,
-            "split": params.split.column,
-        }  # fmt: skip
-        data = read_columns(inputs.data, names)
-        cleaned = clean_column(
-            data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens, emoji=params.emoji,
-            truncate=params.truncate,
-        )  # fmt: skip
-        table = with_label_ids(data.set_column(data.column_names.index("text"), "text", cleaned.texts), labels)
+        table, cleaned = read_cleaned(inputs.data, params, labels)
         rows, unlabelled, num_null, num_empty = usable(table)
     with timed("deduplicate", steps):
         verdicts, raw_leak_share = judged(rows, params, num_labels=len(labels))
@@ -145,7 +135,7 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         rows = kept(rows, verdicts, labels)
         unlabelled = new_texts(unlabelled, rows, params.near_duplicates)
     with timed("split", steps):
-        with blaming_masks(cleaned, num_rows=len(data)):
+        with blaming_masks(cleaned, num_rows=len(table)):
             splits = divided(rows, rows["text"].to_pylist, params.split, labels=labels)
     with timed("leakage_gate", steps):
         parts = splits | ({"unlabelled": unlabelled} if len(unlabelled) else {})
@@ -160,11 +150,11 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
     warn_of_cut(tokens.num_truncated, len(rows), params)
     check_unknown(tokens, params, KnownTokenizer(vocabulary.tokenizer, vocabulary.unknown_id))
     write_predictor(outputs.predictor / PREDICTOR, params, labels, vocabulary)
-    write_timings(outputs.observations, steps, num_rows=len(data))
+    write_timings(outputs.observations, steps, num_rows=len(table))
     tracker.log_file(outputs.observations)
     fates = np.bincount(verdicts.fate, minlength=len(FATES)).tolist()
     return Report(
-        num_rows_in=len(data),
+        num_rows_in=len(table),
         num_unlabelled=len(unlabelled),
         num_null=num_null,
         num_empty=num_empty,
@@ -178,12 +168,35 @@ def run(params: TextClassificationData, inputs: Inputs, outputs: Outputs, *, tra
         **class_counts(rows, splits, num_classes=len(labels)),
         num_masked=cleaned.num_masked,
         num_cut=cleaned.num_cut,
-        unknown_share=round(tokens.unknown_share, 6),
-        tokens_p50=float(np.percentile(tokens.lengths, 50)),
-        tokens_p95=float(np.percentile(tokens.lengths, 95)),
-        tokens_max=int(tokens.lengths.max()),
-        truncated_share=round(tokens.num_truncated / len(rows), 6),
+        **token_figures(tokens, num_rows=len(rows)),
     )
+
+
+def read_cleaned(path: Path, params: TextClassificationData, labels: Sequence[str]) -> tuple[pa.Table, Cleaned]:
+    """Read the columns that the settings name, with their texts cleaned and the ids of their labels; return them, and
+    what the cleaning did."""
+    names = {
+        "text": "text", "label": "label", "group": params.split.group, "slice": params.slice,
+        "split": params.split.column,
+    }  # fmt: skip
+    data = read_columns(path, names)
+    cleaned = clean_column(
+        data["text"], unicode=params.unicode, mask=params.mask, max_tokens=params.max_tokens, emoji=params.emoji,
+        truncate=params.truncate,
+    )  # fmt: skip
+    return with_label_ids(data.set_column(data.column_names.index("text"), "text", cleaned.texts), labels), cleaned
+
+
+def token_figures(tokens: Tokens, *, num_rows: int) -> dict[str, Any]:
+    """Return figures for the report, by name: the share of unknown tokens, the lengths of texts, and the share of those
+    that are cut."""
+    return {
+        "unknown_share": round(tokens.unknown_share, 6),
+        "tokens_p50": float(np.percentile(tokens.lengths, 50)),
+        "tokens_p95": float(np.percentile(tokens.lengths, 95)),
+        "tokens_max": int(tokens.lengths.max()),
+        "truncated_share": round(tokens.num_truncated / num_rows, 6),
+    }
 
 
 def usable(table: pa.Table) -> tuple[pa.Table, pa.Table, int, int]:

@@ -150,12 +150,12 @@ def make(folders: StudyFolders, layout: TrialLayout, recipe: Recipe, *, tracker:
     if not (shared and made.is_dir()):
         if layout.artifact.is_dir():  # whole, from before a kill
             return
-        work = STAGES[layout.stage](recipe)
+        work, section = STAGES[layout.stage](recipe), section_of(recipe, layout.stage)
         inputs = layout.inputs(work.Inputs)
         layout.renew_observations()
         with writing(layout.artifact) as folder:
             outputs = layout.outputs(work.Outputs, folder=folder, fingerprint=fingerprint)
-            write_json(folder / REPORT, figures_of(work.run(inputs, outputs, tracker=tracker)))
+            write_json(folder / REPORT, figures_of(work.run(section, inputs, outputs, tracker=tracker)))
         layout.drop_checkpoints()
     if shared:
         if not made.is_dir():

@@ -26,6 +26,7 @@ from components.tracking.tracker import NullTracker
 from components.training.loop import train
 from components.training.objective import Data
 from components.training.plan import plan_of
+from tests.optimizers import optimizers_of
 from tests.tiny_documents import tiny_documents, write_documents_of
 from tests.training.test_causal import SETTINGS as TRAINING
 
@@ -56,8 +57,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> stage.Inputs:
         params, model=model, facts=facts, data=data, tracker=NullTracker(), device=torch.device("cpu"),
         precision="fp32",
     )  # fmt: skip
-    plan = plan_of(params, objective, "fp32")
-    train(model, plan, objective, checkpoints=folder / "checkpoints", tracker=NullTracker(), title="test")
+    plan, optimizers = plan_of(params, objective, "fp32"), optimizers_of(params, objective)
+    train(model, plan, objective, optimizers, checkpoints=folder / "checkpoints", tracker=NullTracker(), title="test")
     save(model, folder / "model", family="gpt", settings=GptSettings.model_validate(MODEL), facts=facts)
     control = folder / "control"
     splits = {name: folder / f"{name}.parquet" for name in ("train", "validation", "test")}
