@@ -1,14 +1,14 @@
 """How long tests wait for what must happen: so long that a machine which is only slow or busy fails none of them.
 
-Where a test is about what happens soon, it compares with what would have happened otherwise: a limit that is far longer,
-an order, a count.
+Where a test is about what happens soon, it compares with what would have happened otherwise: a limit that is far
+longer, an order, a count.
 """
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-PATIENCE_S = 60.0
+PATIENCE_S = 60
 Found = TypeVar("Found")
 
 

@@ -134,7 +134,7 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api) as worker:
         start_now(prefect_api)
-        stage = stage_process("finetune", project, limit_s=200)
+        stage = stage_process("finetune", project, within_s=200)
         worker.kill()
         stage.wait(timeout=60)
     # the run, which ends with its worker, tells of it itself, or else the next worker does; once in any case

@@ -17,6 +17,7 @@ from components.plumbing.artifacts import read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, ModelyardError, ParityError
 from components.tracking.tracker import NullTracker
 from serving.bundle import BundleId, identify
+from tests.patience import PATIENCE_S
 from tests.projects import edit
 from tests.tiny_model import finish
 
@@ -119,7 +120,7 @@ def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: 
     code = (
         "import sys, time; from pathlib import Path; from components.package.bento import serving\n"
         f"with serving({tag!r}, ready_timeout_s=60, log=Path({str(tmp_path / 'log')!r})):\n"
-        "    print('ready', flush=True); time.sleep(60)"
+        "    print('ready', flush=True); time.sleep(600)"
     )
     stage = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert stage.stdout is not None
@@ -127,9 +128,9 @@ def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: 
     started = psutil.Process(stage.pid).children(recursive=True)
     assert len(started) >= 2
     os.kill(stage.pid, number)
-    stage.wait(timeout=30)
+    stage.wait(timeout=PATIENCE_S)
     stage.stdout.close()
-    _, alive = psutil.wait_procs(started, timeout=15)
+    _, alive = psutil.wait_procs(started, timeout=PATIENCE_S)
     assert not alive
 
 

@@ -1,8 +1,8 @@
 import json
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext as does_not_raise
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from components.plumbing.errors import BusyError
 from components.plumbing.locks import held, hold
+from tests.patience import PATIENCE_S, wait_until
 
 HOLDER = """
 import sys, time
@@ -17,7 +18,7 @@ from pathlib import Path
 from components.plumbing.locks import hold
 with hold(Path(sys.argv[1]), "tiny", doing="modelyard run tiny", wait=False):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -46,7 +47,7 @@ def test_second_run_waits_where_it_may(tmp_path, other, caplog) -> None:
     started = time.monotonic()
     other.terminate()
     enter(tmp_path, wait=True)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < PATIENCE_S  # the holder would sleep for ten times as long
     assert other.wait() != 0
 
 
@@ -54,9 +55,12 @@ def test_process_that_is_about_to_end_is_waited_for_in_any_case(tmp_path, other,
     note = tmp_path / ".modelyard/locks/tiny.json"
     held_by = json.loads(note.read_text())
     note.write_text(json.dumps(held_by | {"works_for": ["1:0"]}))  # its driver is gone
-    threading.Timer(0.3, other.terminate).start()
-    enter(tmp_path, wait=False)
-    assert "waiting for it to end" in caplog.text
+    with ThreadPoolExecutor(1) as pool:
+        entered = pool.submit(enter, tmp_path, wait=False)
+        wait_until(lambda: "waiting for it to end" in caplog.text)
+        assert not entered.done()
+        other.terminate()
+        entered.result()
 
 
 def test_killed_holder_leaves_no_lock(tmp_path, other) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from flows.pipeline.changes import are_gone
 from flows.pipeline.graph import open_repo
+from tests.patience import PATIENCE_S
 from tests.projects import run
 
 
@@ -45,6 +46,6 @@ def test_long_command_of_dvc_is_waited_for_and_named(tmp_path: Path, caplog: pyt
         assert holder.stdout is not None
         holder.stdout.readline()
         with repo.lock:
-            assert holder.wait(timeout=5) == 0
+            assert holder.wait(timeout=PATIENCE_S) == 0
     (told,) = caplog.messages
     assert re.fullmatch(rf"DVC is in use: python.* \(process {holder.pid}, for \d s\); waiting for it to end", told)

@@ -9,6 +9,7 @@ import pytest
 
 from serving.endpoint import Refused
 from serving.requests.reading import Refusals
+from tests.patience import PATIENCE_S
 
 
 async def echo(scope, receive, send) -> None:
@@ -38,7 +39,7 @@ def test_other_requests_are_answered_while_one_is_judged() -> None:
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
         if body == b"long":
-            return b'"in turn"' if judged.wait(5) else Refused(400, "nobody else was answered meanwhile")
+            return b'"in turn"' if judged.wait(PATIENCE_S) else Refused(400, "nobody else was answered meanwhile")
         judged.set()
         return body
 
