@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from flows.operate.doctor import look_at_stale_runs
 from flows.pipeline.notes import stale_flow_runs
 from flows.servers.tools import prefect_server
 from tests.hooks import listening, webhook
+from tests.patience import PATIENCE_S, wait_until
 from tests.prefect_client import found_by_prefect
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
@@ -133,7 +133,7 @@ def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_ap
         stage = stage_process("finetune", project)
         wait_for_checkpoint(project)
         stage.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 1, output
     assert artifact_of(project, "finetune") == before
     killed = newest(project)["finetune"].info.run_id
@@ -165,7 +165,7 @@ def test_training_that_was_killed_is_carried_on_by_the_next_repro_to_the_same_ar
         stage = stage_process("finetune", project)
         wait_for_checkpoint(project)
         stage.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode, output
     killed = newest(project)["finetune"].info.run_id
     (step, num_steps) = re.findall(r"carrying on from step (\d+) of (\d+)", run(repro, project).stderr)[0]
@@ -189,22 +189,16 @@ def kill_before_it_is_cached(folder: Path) -> None:
     del lock["stages"]["finetune@tiny"]
     YAML().dump(lock, folder / "dvc.lock")
     with at_work(["dvc", "repro", "--force", "--single-item", "finetune@tiny"], folder) as process:
-        for _ in range(6000):
-            if list((folder / "checkpoints").rglob(FINISHED)):
-                break
-            time.sleep(0.01)
+        wait_until(lambda: list((folder / "checkpoints").rglob(FINISHED)), within_s=2 * PATIENCE_S, every_s=0.01)
         os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == -signal.SIGKILL, output
     assert "finetune@tiny" not in YAML().load(folder / "dvc.lock")["stages"]
 
 
 def wait_for_checkpoint(folder: Path) -> None:
-    for _ in range(600):
-        if list((folder / "checkpoints").rglob("0*/checkpoint.json")):
-            return
-        time.sleep(0.1)
-    raise AssertionError("no checkpoint was made")
+    found = (folder / "checkpoints").rglob
+    wait_until(lambda: [*found("0*/checkpoint.json")], lambda: "no checkpoint was made", within_s=2 * PATIENCE_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -217,7 +211,7 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 130, output
     assert not is_running(stage)  # ended; whoever inherited it may not have asked yet
     assert statuses(project)["finetune"] == "KILLED"
@@ -233,8 +227,8 @@ def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, sh
         stage = stage_process("finetune", project)
         wait_for_run(project, "finetune", "RUNNING")
         process.kill()
-        process.communicate(timeout=60)
-        stage.wait(timeout=60)
+        process.communicate(timeout=2 * PATIENCE_S)
+        stage.wait(timeout=2 * PATIENCE_S)
     assert statuses(project)["finetune"] == "KILLED"
     if shell == "sh":
         monkeypatch.setenv("PREFECT_API_URL", prefect_api)
@@ -251,18 +245,16 @@ def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, sh
 
 
 def wait_for_run(folder: Path, stage: str, status: str) -> None:
-    for _ in range(200):
-        if statuses(folder).get(stage) == status:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{stage} never was {status}")
+    wait_until(lambda: statuses(folder).get(stage) == status, lambda: f"{stage} never was {status}", every_s=0.1)
 
 
 def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api) -> None:
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as first:
-        stage_process("finetune", project)
+        stage = stage_process("finetune", project)
+        stage.suspend()
         second = flow(project, prefect_api, "--no-wait", check=False)
-        first.communicate(timeout=120)
+        stage.resume()
+        first.communicate(timeout=2 * PATIENCE_S)
     assert first.returncode == 0
     assert second.returncode == 1
     assert "tiny is in use: modelyard run tiny (process " in second.stderr
@@ -306,7 +298,7 @@ def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path)
             run_words = ("--force", "validate", "--until", "validate")
             process = stack.enter_context(started(project, api, *run_words, PREFECT_CLIENT_MAX_RETRIES="1"))
             stage_process("validate", project)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=4 * PATIENCE_S)
     assert process.returncode == 1, output
     assert f"modelyard: the Prefect server {api} went away during the run" in output
     assert "EventsWorker" not in output

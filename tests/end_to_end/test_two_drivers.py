@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from components.recipes import stages
 from components.tracking.store import Store
+from tests.patience import PATIENCE_S
 from tests.prefect_client import found_by_prefect
 from tests.processes import at_work, stage_process
 from tests.projects import edit, git_commit, make_project, run
@@ -328,7 +329,7 @@ def test_artifact_of_a_killed_stage_is_back_at_the_next_command(tmp_path: Path, 
         assert not (folder / "artifacts/tiny/finetune/files.json").exists()  # DVC took it away
         process.kill()
         stage.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=2 * PATIENCE_S)
     done = run(["modelyard", "recipes"], folder)
     assert "finetune@tiny: its last good artifact is in place again" in done.stderr
     assert files_of(folder) == before

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.promotion.ledger import HEAD, LEDGER, append, entries, verify
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_many_writers_at_once_make_one_chain(tmp_path: Path) -> None:
         "for number in range(10): append(Path(sys.argv[1]), {'recipe': sys.argv[2], 'n': number})\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b", "c")]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(timeout=2 * PATIENCE_S) for writer in writers] == [0, 0, 0]
     assert verify(tmp_path) == []
     assert len(lines(tmp_path)) == 30
     assert [entry["n"] for entry in entries(tmp_path, "b")] == list(range(10))

@@ -87,7 +87,7 @@ def refusal(container: Path, log: Path, **extra: str) -> str:
     """What the entry point says where it ends at once, with an error and in words."""
     process, _ = start(container, log, **extra)
     try:
-        assert process.wait(timeout=60) != 0
+        assert process.wait(timeout=2 * PATIENCE_S) != 0
     finally:
         stop(process)
     said = log.read_text(encoding="utf-8")

@@ -359,7 +359,13 @@ def test_open_address_without_keys_is_refused(packaged: Path, tmp_path: Path, to
         place = command.index("--host")
         del command[place : place + 2]
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=tmp_path,
+        env=os.environ | told,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+        check=False,
     )
     assert done.returncode != 0
     assert "refusing to start: 0.0.0.0 can be reached from other machines" in done.stderr
@@ -386,7 +392,7 @@ def served_by_bentoml(stored: Path, tag: str) -> subprocess.CompletedProcess[str
     """What `bentoml serve` does with a Bento that it cannot serve, of a store of its own."""
     return subprocess.run(
         serve_command(tag, "127.0.0.1", free_port()), cwd=stored.parents[3], capture_output=True, text=True,
-        timeout=90, check=False, env=os.environ | {"BENTOML_HOME": str(stored.parents[2])},
+        timeout=2 * PATIENCE_S, check=False, env=os.environ | {"BENTOML_HOME": str(stored.parents[2])},
     )  # fmt: skip
 
 
@@ -488,9 +494,11 @@ def test_worker_that_was_killed_while_it_loaded_is_not_started_again_and_again(
     asked: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
     try:
-        subprocess.run([sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)", bundle], check=False, timeout=60)
+        subprocess.run(
+            [sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)", bundle], check=False, timeout=2 * PATIENCE_S
+        )
         assert not asked
-        subprocess.run([sys.executable, "-c", f"{code} pass", bundle], check=False, timeout=60)
+        subprocess.run([sys.executable, "-c", f"{code} pass", bundle], check=False, timeout=2 * PATIENCE_S)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert asked == [1]
@@ -511,7 +519,7 @@ def test_process_that_loads_is_known_by_its_start_too_since_its_number_is_used_a
     before = signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
     try:
         bundle = packaged / "artifacts/tiny/package/bundle"
-        subprocess.run([sys.executable, "-c", code, bundle], check=False, timeout=60)
+        subprocess.run([sys.executable, "-c", code, bundle], check=False, timeout=2 * PATIENCE_S)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert len(asked) == num_asked
