@@ -109,8 +109,8 @@ def test_page_says_what_the_model_is(browser: Browser, text_url: str, text_bundl
     page = browser.open(text_url)
     page.wait(READY)
     manifest, named = read_json(text_bundle / "manifest.json"), identify(text_bundle)
-    assert page.text("#version") == f"tiny:{named.digest[:12]}"
-    assert named.digest in page.text("#origin")
+    assert page.text("#version") == f"tiny:{named.version[:12]}"
+    assert named.version in page.text("#origin")
     assert named.build in page.text("#origin")
     assert len(page.run("[...document.querySelectorAll('#gates tbody tr')].map(row => row.innerText)")) == len(
         manifest["gates"]
@@ -174,7 +174,7 @@ def test_version_is_the_model_s_and_the_build_is_named_beside_it(text_url: str, 
     facts = json.loads(re.findall(r'id="facts">(.*?)</script>', response.text)[0])
     named = identify(text_bundle)
     assert facts["version"] == tag_of(text_bundle).partition("-")[0]
-    assert facts["digests"] == {"version": named.digest, "build": named.build}
+    assert facts["digests"] == {"version": named.version, "build": named.build}
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-security-policy"] == make_page(text_bundle).headers["content-security-policy"]
     assert response.headers["x-content-type-options"] == "nosniff"
