@@ -33,7 +33,7 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, prefect_api) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
     """A project whose stages up to finetune have run."""
     folder = make_project(tmp_path_factory.mktemp("faults") / "project")
     flow(folder, prefect_api, "--until", "finetune")
@@ -41,7 +41,7 @@ def project(tmp_path_factory, prefect_api) -> Path:
 
 
 @pytest.fixture
-def long_finetune(project) -> Iterator[None]:
+def long_finetune(project: Path) -> Iterator[None]:
     """finetune has so many epochs that it is still at work when a signal comes."""
     edit(project, "tiny.finetune.epochs", 5000)
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
@@ -82,7 +82,7 @@ def artifact_of(folder: Path, stage: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in files}
 
 
-def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, prefect_api) -> None:
+def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project: Path, prefect_api: str) -> None:
     edit(project, "tiny.evaluate.gate.min", 0.5)
     flow(project, prefect_api, "--until", "evaluate")
     good = artifact_of(project, "evaluate")
@@ -116,7 +116,7 @@ def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, pre
     edit(project, "tiny.evaluate.gate.min", 0.5)
 
 
-def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) -> None:
+def test_faults_of_params_are_one_report_with_exit_code_2(project: Path, prefect_api: str) -> None:
     edit(project, "tiny.finetune.epochs", 0)
     edit(project, "tiny.compress.gate.max_size_ratio", "small")
     done = flow(project, prefect_api, check=False)
@@ -127,7 +127,7 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) 
     assert "recipes.tiny.compress.gate.max_size_ratio: " in done.stderr
 
 
-def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api) -> None:
+def test_stage_that_was_killed_is_carried_on_by_the_next_run(project: Path, prefect_api: str) -> None:
     before = artifact_of(project, "finetune")
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
         stage = stage_process("finetune", project)
@@ -203,7 +203,7 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("long_finetune")
-def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number) -> None:
+def test_interrupt_ends_the_children_and_marks_the_runs_killed(project: Path, prefect_api: str, number: int) -> None:
     with started(project, prefect_api, "--until", "finetune") as process:
         stage = stage_process("finetune", project)
         wait_for_run(project, "finetune", "RUNNING")
@@ -220,7 +220,9 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
-def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell, monkeypatch) -> None:
+def test_driver_that_was_killed_takes_its_stage_with_it(
+    project: Path, prefect_api: str, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = shutil.which(shell)
     assert path
     with started(project, prefect_api, "--until", "finetune", SHELL=path) as process:
@@ -248,7 +250,7 @@ def wait_for_run(folder: Path, stage: str, status: str) -> None:
     wait_until(lambda: statuses(folder).get(stage) == status, lambda: f"{stage} never was {status}", every_s=0.1)
 
 
-def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api) -> None:
+def test_second_run_of_a_recipe_is_told_and_stops(project: Path, prefect_api: str) -> None:
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as first:
         stage = stage_process("finetune", project)
         stage.suspend()
@@ -261,7 +263,7 @@ def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api) -> None:
 
 
 @pytest.mark.usefixtures("long_finetune")
-def test_why_during_a_run_says_whose_it_is(project, prefect_api) -> None:
+def test_why_during_a_run_says_whose_it_is(project: Path, prefect_api: str) -> None:
     with started(project, prefect_api, "--until", "finetune") as process:
         stage_process("finetune", project)
         done = run(["modelyard", "why", "tiny"], project, check=False)
@@ -271,7 +273,7 @@ def test_why_during_a_run_says_whose_it_is(project, prefect_api) -> None:
     assert said.startswith(f"modelyard: tiny is in use: modelyard run tiny (process {process.pid}, for ")
 
 
-def test_unknown_stage_gets_a_hint(project, prefect_api) -> None:
+def test_unknown_stage_gets_a_hint(project: Path, prefect_api: str) -> None:
     done = flow(project, prefect_api, "--until", "evalute", check=False)
     assert done.returncode == 2
     assert "did you mean 'evaluate'" in done.stderr
@@ -282,7 +284,9 @@ def test_unknown_stage_gets_a_hint(project, prefect_api) -> None:
     ("variable", "path", "what"),
     [("MLFLOW_TRACKING_URI", "", "the MLflow store"), ("PREFECT_API_URL", "/api", "the Prefect server")],
 )
-def test_store_that_does_not_answer_is_named(project, prefect_api, variable, path, what) -> None:
+def test_store_that_does_not_answer_is_named(
+    project: Path, prefect_api: str, variable: str, path: str, what: str
+) -> None:
     url = f"http://127.0.0.1:{free_port()}{path}"
     done = run(["modelyard", "run", "tiny"], project, check=False, **{"PREFECT_API_URL": prefect_api, variable: url})
     assert done.returncode == 1
@@ -290,7 +294,7 @@ def test_store_that_does_not_answer_is_named(project, prefect_api, variable, pat
     assert "Traceback" not in done.stderr
 
 
-def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path) -> None:
+def test_prefect_server_that_goes_away_in_the_middle_is_named(project: Path, tmp_path: Path) -> None:
     server = prefect_server(project, free_port())
     api = server.health.removesuffix("/health")
     with ExitStack() as stack:
@@ -307,7 +311,7 @@ def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path)
     assert statuses(project)["pipeline"] == "FAILED"
 
 
-def test_source_that_vanished_keeps_what_was_made(project, prefect_api) -> None:
+def test_source_that_vanished_keeps_what_was_made(project: Path, prefect_api: str) -> None:
     good = artifact_of(project, "ingest")
     (project / "data/rows.csv").rename(project / "data/away.csv")
     done = flow(project, prefect_api, check=False)

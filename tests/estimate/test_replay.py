@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,17 +9,17 @@ from components.estimate.replay import MAX_FLOPS, is_safe, smaller, time_operati
 from components.estimate.trace import fake_mode, trace_step
 from components.training.objective import Objective, Player
 from components.training.optimizers import build_optimizer
-from tests.estimate.small import ADAMW, gpt_case, mlp_case
+from tests.estimate.small import ADAMW, Case, gpt_case, mlp_case
 
 CPU = torch.device("cpu")
 
 
-def traced(case) -> Any:
+def traced(case: Case) -> Any:
     return trace_step(case.model, case.objective, batch=case.batch, clip=None, precision="fp32", mode=fake_mode())
 
 
 @pytest.mark.parametrize("make", [lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "mlp"])
-def test_nearly_all_of_a_step_is_run_within_the_budget(make) -> None:
+def test_nearly_all_of_a_step_is_run_within_the_budget(make: Callable[[], Case]) -> None:
     trace = traced(make())
     state = torch.get_rng_state()
     timing = time_operations(trace.operations, device=CPU, budget_s=10.0)

@@ -35,7 +35,7 @@ LOSE = """
 
 
 @pytest.fixture
-def at_work(request) -> Generator[subprocess.Popen[str]]:
+def at_work(request: pytest.FixtureRequest) -> Generator[subprocess.Popen[str]]:
     """A process at work, under a shell that is its driver."""
     code = WORK.format(lose=request.param, before="")
     with subprocess.Popen(
@@ -50,14 +50,14 @@ def at_work(request) -> Generator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("at_work", ["", LOSE], indirect=True, ids=["heard", "lost once"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_work_even_where_it_was_lost_once(at_work, number) -> None:
+def test_signal_ends_the_work_even_where_it_was_lost_once(at_work: subprocess.Popen[str], number: int) -> None:
     worker = worker_of(at_work)
     os.kill(worker, number)
     assert at_work.stdout.readline() == "ended\n"
 
 
 @pytest.mark.parametrize("at_work", ["", LOSE], indirect=True, ids=["heard", "lost once"])
-def test_work_ends_when_its_driver_was_killed(at_work) -> None:
+def test_work_ends_when_its_driver_was_killed(at_work: subprocess.Popen[str]) -> None:
     worker_of(at_work)
     at_work.kill()
     assert at_work.stdout.readline() == "ended\n"

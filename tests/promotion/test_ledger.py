@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +60,7 @@ def test_changed_line_is_named(root: Path, number: int) -> None:
         (lambda found: [*found[:2], "{}", *found[2:]], "line 3 was changed: it is no entry any more"),
     ],
 )
-def test_line_that_was_taken_out_or_put_in_is_named(root: Path, change, expected: str) -> None:
+def test_line_that_was_taken_out_or_put_in_is_named(root: Path, change: Callable[..., Any], expected: str) -> None:
     write(root, change(lines(root)))
     assert any(expected in found for found in said(root)), said(root)
 

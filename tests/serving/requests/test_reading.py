@@ -1,8 +1,10 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -12,14 +14,14 @@ from serving.requests.reading import Refusals
 from tests.patience import PATIENCE_S
 
 
-async def echo(scope, receive, send) -> None:
+async def echo(scope: Any, receive: Any, send: Any) -> None:
     """An application that answers with the request's body."""
     message = await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": message["body"]})
 
 
-def client_of(check, **max_bytes: int) -> httpx.AsyncClient:
+def client_of(check: Callable[[str, bytes], bytes | Refused], **max_bytes: int) -> httpx.AsyncClient:
     endpoint = SimpleNamespace(
         ROUTE="/ask",
         max_bytes=lambda folder, limits: {name.replace("_", "/"): most for name, most in max_bytes.items()},
