@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.patience import PATIENCE_S, wait_until
+
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-TIMEOUT_S = 20
 FLAGS = (
     "--headless=new", "--remote-debugging-port=0", "--no-first-run", "--no-default-browser-check", "--disable-gpu",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
@@ -55,24 +55,28 @@ def browsing(chromium: str, home: Path) -> Generator["Browser"]:
     try:
         # No pings: on a busy machine Chromium may not answer one in time, and is well all the same.
         with connect(
-            address_of(process, home), max_size=None, open_timeout=TIMEOUT_S, ping_interval=None
+            address_of(process, home), max_size=None, open_timeout=PATIENCE_S, ping_interval=None
         ) as connection:
             yield Browser(connection)
     finally:
         process.terminate()
-        process.wait(timeout=TIMEOUT_S)
+        process.wait(timeout=PATIENCE_S)
 
 
 def address_of(process: subprocess.Popen[bytes], home: Path) -> str:
     """Where the browser listens, once it does."""
     announced = home / "profile/DevToolsActivePort"
-    give_up = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < give_up and process.poll() is None:
-        lines = announced.read_text().splitlines() if announced.is_file() else []
-        if len(lines) == 2:
-            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-        time.sleep(0.05)
-    raise AssertionError(f"Chromium did not start: {(home / 'chromium.log').read_text()[-2000:]}")
+
+    def told() -> str:
+        return f"Chromium did not start: {(home / 'chromium.log').read_text()[-2000:]}"
+
+    def lines() -> list[str]:
+        assert process.poll() is None, told()
+        found = announced.read_text().splitlines() if announced.is_file() else []
+        return found if len(found) == 2 else []
+
+    port, path = wait_until(lines, told)
+    return f"ws://127.0.0.1:{port}{path}"
 
 
 class Browser:
@@ -88,7 +92,7 @@ class Browser:
         message = {"id": self.num_calls, "method": method, "params": params}
         self.connection.send(json.dumps(message | ({"sessionId": session} if session else {})))
         while True:
-            reply = json.loads(self.connection.recv(timeout=TIMEOUT_S))
+            reply = json.loads(self.connection.recv(timeout=PATIENCE_S))
             if reply.get("id") == self.num_calls:
                 assert "error" not in reply, f"{method}: {reply['error']}"
                 return reply["result"]
@@ -161,12 +165,10 @@ class Page:
 
     def wait(self, condition: str) -> None:
         """Return once an expression is true; AssertionError with what the page shows where it does not become so."""
-        give_up = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < give_up:
-            if self.run(f"Boolean({condition})"):
-                return
-            time.sleep(0.03)
-        raise AssertionError(f"{condition} did not become true; {self.faults}; the page shows:\n{self.text('body')}")
+        wait_until(
+            lambda: self.run(f"Boolean({condition})"),
+            lambda: f"{condition} did not become true; {self.faults}; the page shows:\n{self.text('body')}",
+        )
 
     def text(self, selector: str) -> str:
         """What a person sees of an element."""

@@ -2,8 +2,8 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ from components.package.bento import free_port
 from components.plumbing.environment import prepare_environment
 from components.tracking.tracker import NullTracker
 from tests.browser import Browser, browsing, find_chromium
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import environment
 from tests.tiny_arrays import make_trained_arrays
 from tests.tiny_images import make_generating
@@ -41,18 +42,17 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=PATIENCE_S)
 
 
 def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
+    def answers() -> bool:
         assert server.poll() is None, log.read_text()
-        try:
-            if httpx.get(url, timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.25)
-    raise AssertionError(log.read_text())
+        with suppress(httpx.HTTPError):
+            return httpx.get(url, timeout=PATIENCE_S).is_success
+        return False
+
+    wait_until(answers, log.read_text, within_s=3 * PATIENCE_S, every_s=0.25)
 
 
 @pytest.fixture(scope="session")

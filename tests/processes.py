@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import psutil
 
 from components.plumbing.processes import family
 from flows.servers.server import Server, wait_for
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import environment
 
 
@@ -55,14 +55,17 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def stage_process(stage: str, folder: Path, *, limit_s: float = 60) -> psutil.Process:
+def stage_process(stage: str, folder: Path, *, within_s: float = 2 * PATIENCE_S) -> psutil.Process:
     """The process of a running stage, once it is there."""
-    give_up_at = time.monotonic() + limit_s
-    while time.monotonic() < give_up_at:
+
+    def found() -> psutil.Process | None:
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 words = process.cmdline()
                 if words[1:4] == ["-m", "components", stage] and process.cwd() == str(folder):
                     return process
-        time.sleep(0.05)
-    raise AssertionError(f"{stage} never started")
+        return None
+
+    process = wait_until(found, lambda: f"{stage} never started", within_s=within_s)
+    assert process is not None
+    return process

@@ -25,6 +25,7 @@ import psutil
 from components.package.bento import free_port
 from flows.servers.records import process_of, records
 from flows.upkeep.times import every, times_of
+from tests.patience import PATIENCE_S
 from tests.prefect_client import prefect_client
 from tests.projects import edit, make_project, run, write_rows
 from tests.tiny import tiny_rows
@@ -106,7 +107,7 @@ def soak(folder: Path, *, minutes: float, kills: int, seed: int, monitor_s: int,
                 next_text = now + timedelta(seconds=20)
                 with suppress(httpx.HTTPError):
                     texts = [text for text, _ in chance.sample(tiny_rows(START_ROWS), 8)]
-                    httpx.post(f"{service}/classify", json={"texts": texts}, timeout=10)
+                    httpx.post(f"{service}/classify", json={"texts": texts}, timeout=PATIENCE_S)
             time.sleep(1)
         run(up, folder, check=False, **mine)
         intervals = {"monitor": monitor_s, "retrain": retrain_s}

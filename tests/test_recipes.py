@@ -1,6 +1,7 @@
 import copy
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_every_recipe_of_the_project_is_sound() -> None:
         assert load_recipe(ROOT, name)
 
 
-def test_every_fault_is_reported_at_once_with_its_path(raw) -> None:
+def test_every_fault_is_reported_at_once_with_its_path(raw: dict) -> None:
     raw["finetune"]["epoch"] = raw["finetune"].pop("epochs")
     raw["finetune"]["batch_size"] = "many"
     raw["preprocess"]["split"]["test"] = 0.7
@@ -50,29 +51,29 @@ def test_every_fault_is_reported_at_once_with_its_path(raw) -> None:
 
 
 @pytest.mark.parametrize("value", ["3", 2.5, True, None, [1]])
-def test_wrong_type_is_refused(raw, value) -> None:
+def test_wrong_type_is_refused(raw: dict, value: Any) -> None:
     raw["finetune"]["epochs"] = value
     assert len(faults_of(raw)) == 1
 
 
-def test_setting_that_cannot_take_effect_is_refused(raw) -> None:
+def test_setting_that_cannot_take_effect_is_refused(raw: dict) -> None:
     raw["finetune"]["optimizer"]["momentum"] = 0.9
     assert "adamw takes betas and no momentum" in faults_of(raw)[0]
 
 
-def test_value_of_an_address_stays_out_of_the_fault(raw) -> None:
+def test_value_of_an_address_stays_out_of_the_fault(raw: dict) -> None:
     raw["ingest"]["source"] = {"kind": "url", "url": "ftp://me:hunter2@host/x.csv", "sha256": "0" * 64, "max_bytes": 9}
     fault = faults_of(raw)[0]
     assert "recipes.movie.ingest.source.url: string should match pattern" in fault
     assert "hunter2" not in fault
 
 
-def test_watch_of_a_file_source_is_the_file(raw) -> None:
+def test_watch_of_a_file_source_is_the_file(raw: dict) -> None:
     raw["ingest"]["source"] = {"kind": "file", "path": "rows.csv"}
     assert "for a file source it is source.path ('rows.csv')" in faults_of(raw)[0]
 
 
-def test_name_that_would_be_a_path_is_refused(raw) -> None:
+def test_name_that_would_be_a_path_is_refused(raw: dict) -> None:
     assert "a name is lower-case letters" in faults_of(raw, "../escape")[0]
 
 
@@ -111,12 +112,12 @@ def bomb(several: str) -> str:
         ("- 1", "has no recipes"),
     ],
 )
-def test_file_that_is_no_params_file_is_refused(tmp_path, text, message) -> None:
+def test_file_that_is_no_params_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match=message):
         load_yaml(tmp_path / "params.yaml")
 
 
-def test_missing_file_says_where_to_be(tmp_path) -> None:
+def test_missing_file_says_where_to_be(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="is missing; run this in the project's folder"):
         load_yaml(tmp_path / "params.yaml")

@@ -11,6 +11,7 @@ import pytest
 
 from components.plumbing import progress
 from components.plumbing.progress import fitted_line, time_left
+from tests.patience import wait_until
 from tests.projects import ROOT, environment
 from tests.terminal import on_terminal
 
@@ -55,9 +56,8 @@ def test_long_work_that_says_nothing_is_said_to_go_on(
 ) -> None:
     monkeypatch.setattr(progress, "SILENCE_S", 0.04)
     with caplog.at_level(logging.INFO), progress.going_on("compress@tiny"):
-        time.sleep(0.15)
-    assert caplog.messages
-    assert caplog.messages[0].startswith("compress@tiny goes on, for 0 s so far")
+        wait_until(lambda: caplog.messages)
+    assert re.match(r"compress@tiny goes on, for \d+ s so far", caplog.messages[0])
 
 
 def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_no_line_lands_in_the_bar(tmp_path: Path) -> None:
     assert said == ["finetune   starts", *epochs, "said within", "printed", "a warning", "took 1 s", "finetune   ran"]
     assert last.count("flow says") > 3
     with_bar = [(lines, [line for line in lines if "━" in line]) for lines in seen if any("━" in x for x in lines)]
-    assert len(with_bar) > 10
+    assert with_bar
     for lines, bars in with_bar:
         assert bars == [lines[-1]], lines  # one, and below what was logged
         assert lines[-1].startswith(("finetune ━", "finetune ╸", "inner"))
@@ -148,10 +148,9 @@ def test_time_left_is_that_of_the_steps_of_this_process(
         time.sleep(0.05)
         bar.update(901, {"loss": 0.5})
     assert caplog.messages[0] == "finetune 900/1000    -:-- left"
-    said = caplog.messages[1]
-    assert said.startswith("finetune 901/1000  loss 0.5  0:0")
-    assert said.endswith(" left")
-    assert int(said.removesuffix(" left")[-1]) >= 4
+    said = re.fullmatch(r"finetune 901/1000  loss 0.5  (\d+):(\d\d) left", caplog.messages[1])
+    assert said is not None, caplog.messages
+    assert 60 * int(said[1]) + int(said[2]) >= 4  # of the steps from 901 on; with those before, it would be none
 
 
 def test_narrow_terminal_cuts_the_bar(tmp_path: Path) -> None:

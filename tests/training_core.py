@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.patience import PATIENCE_S
 from tests.projects import ROOT
 
 NEEDED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pydantic")
@@ -49,5 +50,5 @@ def run_alone(packages: Path, *arguments: str, cwd: Path) -> subprocess.Complete
     environment |= {"PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys._base_executable, "-S", *arguments],  # pyright: ignore[reportAttributeAccessIssue]
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=5 * PATIENCE_S, check=False,
     )  # fmt: skip

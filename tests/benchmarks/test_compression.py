@@ -104,7 +104,7 @@ def test_fastest_way_is_found_beyond_the_size_that_is_tried_first(sides: Any) ->
 
     ways = [
         sides.Way(kind, Slow(seconds, size), size)
-        for kind, seconds in (("good", 0.002), ("bad", 0.006), ("worse", 0.02)) for size in (8, sides.TRIED, 64)
+        for kind, seconds in (("good", 0.005), ("bad", 0.02), ("worse", 0.04)) for size in (8, sides.TRIED, 64)
     ]  # fmt: skip
     best = sides.fastest(ways, list(range(256)), at_least_s=0.0)
     assert best.words == "batches of 64, good"

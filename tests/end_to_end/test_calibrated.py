@@ -25,6 +25,7 @@ from serving.predictors.calibration import load_calibration
 from serving.tasks.text_classification import endpoint
 from serving.tasks.text_classification.predictor import Predictor
 from tests.browser import Browser
+from tests.patience import PATIENCE_S
 from tests.projects import edit
 from tests.tiny import tiny_rows
 from tests.tiny_model import finish, new, write_lock, write_split
@@ -114,12 +115,12 @@ def test_service_answers_as_the_predictor_and_says_whether_it_abstains(calibrate
     bundle = calibrated / "artifacts/tiny/package/bundle"
     predictor = Predictor.load(bundle, threads=2)
     expected = predictor.answers(predictor.predict(TEXTS))
-    asked = [httpx.post(f"{url}/classify", json={"texts": [text]}, timeout=30).json()[0] for text in TEXTS]
-    together = httpx.post(f"{url}/classify", json={"texts": TEXTS}, timeout=30)
+    asked = [httpx.post(f"{url}/classify", json={"texts": [text]}, timeout=PATIENCE_S).json()[0] for text in TEXTS]
+    together = httpx.post(f"{url}/classify", json={"texts": TEXTS}, timeout=PATIENCE_S)
     assert asked == together.json() == expected
     threshold = read_json(bundle / "calibration.json")["threshold"]
     assert [one["abstain"] for one in asked] == [max(one["scores"].values()) < threshold - 1e-6 for one in asked]
-    described = httpx.get(f"{url}/docs.json", timeout=30).text
+    described = httpx.get(f"{url}/docs.json", timeout=PATIENCE_S).text
     assert '"abstain"' in described
     pairs = endpoint.pairs({"texts": TEXTS}, together.content, is_hashed=False)
     assert [answer["abstain"] for _, answer in pairs] == [one["abstain"] for one in asked]

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from flows.operate.doctor import look_at_stale_runs
 from flows.pipeline.notes import stale_flow_runs
 from flows.servers.tools import prefect_server
 from tests.hooks import listening, webhook
+from tests.patience import PATIENCE_S, wait_until
 from tests.prefect_client import found_by_prefect
 from tests.processes import answering, at_work, stage_process
 from tests.projects import edit, make_project, run
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, prefect_api) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
     """A project whose stages up to finetune have run."""
     folder = make_project(tmp_path_factory.mktemp("faults") / "project")
     flow(folder, prefect_api, "--until", "finetune")
@@ -41,7 +41,7 @@ def project(tmp_path_factory, prefect_api) -> Path:
 
 
 @pytest.fixture
-def long_finetune(project) -> Iterator[None]:
+def long_finetune(project: Path) -> Iterator[None]:
     """finetune has so many epochs that it is still at work when a signal comes."""
     edit(project, "tiny.finetune.epochs", 5000)
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
@@ -82,7 +82,7 @@ def artifact_of(folder: Path, stage: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in files}
 
 
-def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, prefect_api) -> None:
+def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project: Path, prefect_api: str) -> None:
     edit(project, "tiny.evaluate.gate.min", 0.5)
     flow(project, prefect_api, "--until", "evaluate")
     good = artifact_of(project, "evaluate")
@@ -116,7 +116,7 @@ def test_failed_gate_stops_with_3_and_leaves_the_last_good_artifact(project, pre
     edit(project, "tiny.evaluate.gate.min", 0.5)
 
 
-def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) -> None:
+def test_faults_of_params_are_one_report_with_exit_code_2(project: Path, prefect_api: str) -> None:
     edit(project, "tiny.finetune.epochs", 0)
     edit(project, "tiny.compress.gate.max_size_ratio", "small")
     done = flow(project, prefect_api, check=False)
@@ -127,13 +127,13 @@ def test_faults_of_params_are_one_report_with_exit_code_2(project, prefect_api) 
     assert "recipes.tiny.compress.gate.max_size_ratio: " in done.stderr
 
 
-def test_stage_that_was_killed_is_carried_on_by_the_next_run(project, prefect_api) -> None:
+def test_stage_that_was_killed_is_carried_on_by_the_next_run(project: Path, prefect_api: str) -> None:
     before = artifact_of(project, "finetune")
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as process:
         stage = stage_process("finetune", project)
         wait_for_checkpoint(project)
         stage.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 1, output
     assert artifact_of(project, "finetune") == before
     killed = newest(project)["finetune"].info.run_id
@@ -165,7 +165,7 @@ def test_training_that_was_killed_is_carried_on_by_the_next_repro_to_the_same_ar
         stage = stage_process("finetune", project)
         wait_for_checkpoint(project)
         stage.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode, output
     killed = newest(project)["finetune"].info.run_id
     (step, num_steps) = re.findall(r"carrying on from step (\d+) of (\d+)", run(repro, project).stderr)[0]
@@ -189,27 +189,21 @@ def kill_before_it_is_cached(folder: Path) -> None:
     del lock["stages"]["finetune@tiny"]
     YAML().dump(lock, folder / "dvc.lock")
     with at_work(["dvc", "repro", "--force", "--single-item", "finetune@tiny"], folder) as process:
-        for _ in range(6000):
-            if list((folder / "checkpoints").rglob(FINISHED)):
-                break
-            time.sleep(0.01)
+        wait_until(lambda: list((folder / "checkpoints").rglob(FINISHED)), within_s=2 * PATIENCE_S, every_s=0.01)
         os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == -signal.SIGKILL, output
     assert "finetune@tiny" not in YAML().load(folder / "dvc.lock")["stages"]
 
 
 def wait_for_checkpoint(folder: Path) -> None:
-    for _ in range(600):
-        if list((folder / "checkpoints").rglob("0*/checkpoint.json")):
-            return
-        time.sleep(0.1)
-    raise AssertionError("no checkpoint was made")
+    found = (folder / "checkpoints").rglob
+    wait_until(lambda: [*found("0*/checkpoint.json")], lambda: "no checkpoint was made", within_s=2 * PATIENCE_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("long_finetune")
-def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_api, number) -> None:
+def test_interrupt_ends_the_children_and_marks_the_runs_killed(project: Path, prefect_api: str, number: int) -> None:
     with started(project, prefect_api, "--until", "finetune") as process:
         stage = stage_process("finetune", project)
         wait_for_run(project, "finetune", "RUNNING")
@@ -217,7 +211,7 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 130, output
     assert not is_running(stage)  # ended; whoever inherited it may not have asked yet
     assert statuses(project)["finetune"] == "KILLED"
@@ -226,15 +220,17 @@ def test_interrupt_ends_the_children_and_marks_the_runs_killed(project, prefect_
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])  # DVC starts a stage through $SHELL; some stay in between
 @pytest.mark.usefixtures("long_finetune")
-def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, shell, monkeypatch) -> None:
+def test_driver_that_was_killed_takes_its_stage_with_it(
+    project: Path, prefect_api: str, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = shutil.which(shell)
     assert path
     with started(project, prefect_api, "--until", "finetune", SHELL=path) as process:
         stage = stage_process("finetune", project)
         wait_for_run(project, "finetune", "RUNNING")
         process.kill()
-        process.communicate(timeout=60)
-        stage.wait(timeout=60)
+        process.communicate(timeout=2 * PATIENCE_S)
+        stage.wait(timeout=2 * PATIENCE_S)
     assert statuses(project)["finetune"] == "KILLED"
     if shell == "sh":
         monkeypatch.setenv("PREFECT_API_URL", prefect_api)
@@ -251,25 +247,23 @@ def test_driver_that_was_killed_takes_its_stage_with_it(project, prefect_api, sh
 
 
 def wait_for_run(folder: Path, stage: str, status: str) -> None:
-    for _ in range(200):
-        if statuses(folder).get(stage) == status:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{stage} never was {status}")
+    wait_until(lambda: statuses(folder).get(stage) == status, lambda: f"{stage} never was {status}", every_s=0.1)
 
 
-def test_second_run_of_a_recipe_is_told_and_stops(project, prefect_api) -> None:
+def test_second_run_of_a_recipe_is_told_and_stops(project: Path, prefect_api: str) -> None:
     with started(project, prefect_api, "--force", "finetune", "--until", "finetune") as first:
-        stage_process("finetune", project)
+        stage = stage_process("finetune", project)
+        stage.suspend()
         second = flow(project, prefect_api, "--no-wait", check=False)
-        first.communicate(timeout=120)
+        stage.resume()
+        first.communicate(timeout=2 * PATIENCE_S)
     assert first.returncode == 0
     assert second.returncode == 1
     assert "tiny is in use: modelyard run tiny (process " in second.stderr
 
 
 @pytest.mark.usefixtures("long_finetune")
-def test_why_during_a_run_says_whose_it_is(project, prefect_api) -> None:
+def test_why_during_a_run_says_whose_it_is(project: Path, prefect_api: str) -> None:
     with started(project, prefect_api, "--until", "finetune") as process:
         stage_process("finetune", project)
         done = run(["modelyard", "why", "tiny"], project, check=False)
@@ -279,7 +273,7 @@ def test_why_during_a_run_says_whose_it_is(project, prefect_api) -> None:
     assert said.startswith(f"modelyard: tiny is in use: modelyard run tiny (process {process.pid}, for ")
 
 
-def test_unknown_stage_gets_a_hint(project, prefect_api) -> None:
+def test_unknown_stage_gets_a_hint(project: Path, prefect_api: str) -> None:
     done = flow(project, prefect_api, "--until", "evalute", check=False)
     assert done.returncode == 2
     assert "did you mean 'evaluate'" in done.stderr
@@ -290,7 +284,9 @@ def test_unknown_stage_gets_a_hint(project, prefect_api) -> None:
     ("variable", "path", "what"),
     [("MLFLOW_TRACKING_URI", "", "the MLflow store"), ("PREFECT_API_URL", "/api", "the Prefect server")],
 )
-def test_store_that_does_not_answer_is_named(project, prefect_api, variable, path, what) -> None:
+def test_store_that_does_not_answer_is_named(
+    project: Path, prefect_api: str, variable: str, path: str, what: str
+) -> None:
     url = f"http://127.0.0.1:{free_port()}{path}"
     done = run(["modelyard", "run", "tiny"], project, check=False, **{"PREFECT_API_URL": prefect_api, variable: url})
     assert done.returncode == 1
@@ -298,7 +294,7 @@ def test_store_that_does_not_answer_is_named(project, prefect_api, variable, pat
     assert "Traceback" not in done.stderr
 
 
-def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path) -> None:
+def test_prefect_server_that_goes_away_in_the_middle_is_named(project: Path, tmp_path: Path) -> None:
     server = prefect_server(project, free_port())
     api = server.health.removesuffix("/health")
     with ExitStack() as stack:
@@ -306,7 +302,7 @@ def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path)
             run_words = ("--force", "validate", "--until", "validate")
             process = stack.enter_context(started(project, api, *run_words, PREFECT_CLIENT_MAX_RETRIES="1"))
             stage_process("validate", project)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=4 * PATIENCE_S)
     assert process.returncode == 1, output
     assert f"modelyard: the Prefect server {api} went away during the run" in output
     assert "EventsWorker" not in output
@@ -315,7 +311,7 @@ def test_prefect_server_that_goes_away_in_the_middle_is_named(project, tmp_path)
     assert statuses(project)["pipeline"] == "FAILED"
 
 
-def test_source_that_vanished_keeps_what_was_made(project, prefect_api) -> None:
+def test_source_that_vanished_keeps_what_was_made(project: Path, prefect_api: str) -> None:
     good = artifact_of(project, "ingest")
     (project / "data/rows.csv").rename(project / "data/away.csv")
     done = flow(project, prefect_api, check=False)

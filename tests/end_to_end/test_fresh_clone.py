@@ -13,7 +13,7 @@ from tests.tiny import make_tiny_encoder, tiny_rows
 
 
 @pytest.mark.long
-def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path) -> None:
+def test_make_run_in_a_fresh_clone_gives_a_bundle(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     run(["git", "clone", "-q", str(ROOT), str(clone)], tmp_path)
     link_environment(clone)

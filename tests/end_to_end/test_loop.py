@@ -5,7 +5,6 @@ editorials and tweets. Drift is seen, feedback arrives, the worker trains again,
 import copy
 import csv
 import json
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from components.promotion.ledger import entries, verify
 from components.recipes import load_recipe, load_yaml
 from components.sources import fetch
 from flows.servers.records import records, stop
+from tests.patience import PATIENCE_S, wait_until
 from tests.prefect_client import found_by_prefect
 from tests.projects import ROOT, edit, make_project, run, write_params
 from tests.tiny import make_tiny_encoder
@@ -96,7 +96,7 @@ def project(tmp_path: Path) -> Generator[tuple[Path, dict[str, Snippets], dict[s
 def ask(address: str, rows: Snippets, *, tell: bool = False) -> float:
     """Ask the service about these texts, `tell` it the right labels if so; gives its accuracy."""
     right = 0
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
         for first in range(0, len(rows), BATCH):
             some = rows[first : first + BATCH]
             answer = client.post("/classify", json={"texts": [text for text, _ in some]}).raise_for_status()
@@ -135,11 +135,9 @@ def num_alarms(root: Path, texts: Sequence[str], *, num_windows: int, num_rows: 
     return found
 
 
-def wait_for(is_there: Callable[[], bool], root: Path, *, limit_s: float) -> None:
-    give_up_at = time.monotonic() + limit_s
-    while not is_there():
-        assert time.monotonic() < give_up_at, (root / ".modelyard/logs/worker.log").read_text()[-5000:]
-        time.sleep(1)
+def wait_for(is_there: Callable[[], bool], root: Path, *, within_s: float) -> None:
+    log = root / ".modelyard/logs/worker.log"
+    wait_until(is_there, lambda: log.read_text()[-5000:], within_s=within_s, every_s=1)
 
 
 def run_of_monitor(api: str) -> tuple[str, str]:
@@ -154,7 +152,7 @@ def is_served(root: Path, address: str, number: int) -> bool:
     """Whether the service answers with the registry's version `number`."""
     named = root / ".modelyard/champions/film.json"
     champion = json.loads(named.read_text()) if named.is_file() else {"version": 1, "digest": ""}
-    served = httpx.get(f"{address}/status", timeout=30).json()["version"]
+    served = httpx.get(f"{address}/status", timeout=PATIENCE_S).json()["version"]
     return champion["version"] == number and champion["digest"].startswith(served)
 
 
@@ -181,7 +179,7 @@ def test_drift_is_seen_learned_and_served(project: tuple[Path, dict[str, Snippet
     before = ask(address, new_domain)
     ask(address, labelled, tell=True)
     run(["prefect", "deployment", "run", "monitor/film"], root, **extra, PREFECT_API_URL=api)
-    wait_for(lambda: run_of_monitor(api)[0] not in ("SCHEDULED", "PENDING", "RUNNING"), root, limit_s=900)
+    wait_for(lambda: run_of_monitor(api)[0] not in ("SCHEDULED", "PENDING", "RUNNING"), root, within_s=900)
     assert run_of_monitor(api) == ("COMPLETED", "Drift")
     assert not is_served(root, address, 2)  # it is on trial
 
@@ -189,7 +187,7 @@ def test_drift_is_seen_learned_and_served(project: tuple[Path, dict[str, Snippet
         ask(address, new_domain[:20])
         return is_served(root, address, 2)
 
-    wait_for(is_promoted, root, limit_s=300)
+    wait_for(is_promoted, root, within_s=300)
     assert ask(address, new_domain) > before + 0.02
     adopted, promoted = entries(root, "film")
     assert (adopted["action"], promoted["action"]) == ("adopt", "promote")

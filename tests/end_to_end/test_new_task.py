@@ -7,9 +7,8 @@ What is added lies in array_scoring/, as it would lie in the project: CONTRIBUTI
 import json
 import shutil
 import sys
-import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from components.recipes import load_yaml, stages
 from serving.log.segments import TRAFFIC, paths_of
 from tests.browser import Browser
 from tests.end_to_end.adding import insert_before, insert_entry, touched
+from tests.patience import PATIENCE_S, wait_until
 from tests.processes import at_work
 from tests.projects import ROOT, edit, git_commit, make_project, run, write_params
 
@@ -151,15 +151,15 @@ def served(project: Path) -> Generator[httpx.Client]:
     port = free_port()
     with (
         at_work([*MODELYARD, "serve", "odds", "--port", str(port)], project),
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
-        give_up_at = time.monotonic() + 120
-        while time.monotonic() < give_up_at:
-            try:
-                if client.get("/readyz").is_success:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
+
+        def is_ready() -> bool:
+            with suppress(httpx.TransportError):
+                return client.get("/readyz").is_success
+            return False
+
+        wait_until(is_ready, within_s=3 * PATIENCE_S, every_s=0.2)
         yield client
 
 

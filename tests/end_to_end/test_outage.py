@@ -13,6 +13,7 @@ from mlflow.entities import Run
 
 from components.package.bento import free_port
 from flows.servers.tools import mlflow_server, prefect_server
+from tests.patience import PATIENCE_S, wait_until
 from tests.prefect_client import prefect_client
 from tests.processes import answering, at_work
 from tests.projects import edit, make_project, run, write_rows
@@ -36,13 +37,15 @@ def states_of_flows(api: str) -> dict[str, list[str]]:
 def wait_for_curve(mlflow: str) -> None:
     """Until the training under way has logged a point."""
     client = MlflowClient(mlflow)
-    give_up_at = time.monotonic() + 300
-    while time.monotonic() < give_up_at:
-        runs = runs_of(client)
-        if runs[-1].info.run_name == "finetune" and runs[-1].info.status == "RUNNING" and runs[-1].data.metrics:
-            return
-        time.sleep(0.5)
-    raise AssertionError([(one.info.run_name, one.info.status) for one in runs_of(client)])
+
+    def is_there() -> bool:
+        last = runs_of(client)[-1]
+        return last.info.run_name == "finetune" and last.info.status == "RUNNING" and bool(last.data.metrics)
+
+    wait_until(
+        is_there, lambda: [(one.info.run_name, one.info.status) for one in runs_of(client)],
+        within_s=5 * PATIENCE_S, every_s=0.5,
+    )  # fmt: skip
 
 
 def runs_of(client: MlflowClient) -> list[Run]:

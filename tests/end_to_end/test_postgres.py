@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from components.package.bento import free_port
 from flows.servers.tools import mlflow_server
+from tests.patience import PATIENCE_S, wait_until
 from tests.processes import answering
 from tests.projects import make_project, run
 
@@ -61,12 +61,13 @@ def postgres() -> Generator[str]:
 
 
 def wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
+    def listens() -> bool:
         assert server.poll() is None, log.read_text()
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S):
+            return True
+        return False
+
+    wait_until(listens, log.read_text, every_s=0.1)
 
 
 @pytest.mark.timeout(600)
@@ -82,7 +83,7 @@ def test_runs_are_kept_in_postgres_and_shown_by_the_server(tmp_path: Path, postg
         server = mlflow_server(root, free_port())
     with answering(server):
         address = server.health.rsplit("/health", 1)[0]
-        names = httpx.get(f"{address}/ajax-api/2.0/mlflow/experiments/search?max_results=10", timeout=30).json()
+        names = httpx.get(f"{address}/ajax-api/2.0/mlflow/experiments/search?max_results=10", timeout=PATIENCE_S).json()
         assert "tiny" in [one["name"] for one in names["experiments"]]
     assert PASSWORD not in " ".join(server.command)
 

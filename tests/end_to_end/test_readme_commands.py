@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from components.package.bento import stop
 from tests.end_to_end.test_fresh_clone import link_environment
 from tests.hooks import listening, webhook
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import ROOT, environment, git_commit, run, tiny_recipe, write_rows
 from tests.readme import commands
 from tests.tiny import make_tiny_encoder, tiny_rows
@@ -163,20 +164,23 @@ def test_what_needs_no_model_runs_as_printed(tmp_path: Path) -> None:
 def going(command: str, folder: Path, says: str) -> Generator[None]:
     """A command that goes on, for the block, from when it said so until Ctrl-C, after which it ends well."""
     log = folder.parent / "log"
+
+    def said() -> str:
+        return log.read_text(errors="replace")
+
     with log.open("wb") as output:
         process = psutil.Popen(
             ["bash", "-ec", command], cwd=folder, env=environment(), stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
     try:
-        give_up_at = time.monotonic() + 120
-        while says not in log.read_text(errors="replace") or time.monotonic() < give_up_at - 110:
-            assert process.poll() is None, log.read_text(errors="replace")
-            assert time.monotonic() < give_up_at, log.read_text(errors="replace")
+        for _ in range(50):  # it says so, and goes on
+            wait_until(lambda: says in said() or process.poll() is not None, said, within_s=3 * PATIENCE_S)
+            assert process.poll() is None, said()
             time.sleep(0.2)
         yield
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) in (0, 130), log.read_text(errors="replace")
+        assert process.wait(timeout=2 * PATIENCE_S) in (0, 130), said()
     finally:
         stop(process)
 

@@ -6,12 +6,14 @@ import sqlite3
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.monitoring.causes import last_end
 from components.promotion.ledger import entries, verify
 from tests.hooks import VARIABLE, Hook, listening, webhook
+from tests.patience import PATIENCE_S, wait_until
 from tests.prefect_client import prefect_client
 from tests.processes import at_work, stage_process
 from tests.projects import edit, make_project, run, write_rows
@@ -114,13 +116,14 @@ def test_new_rows_give_a_challenger_which_the_gate_refuses_or_promotes(
 def start_now(api: str) -> None:
     """Have the worker do now what it would do at the end of the year, as soon as it offers it."""
     with prefect_client(api) as client:
-        for _ in range(120):
+
+        def offered() -> dict[str, Any] | None:
             found = client.get("/deployments/name/retrain/tiny")
-            if found.is_success and found.json()["status"] == "READY":
-                client.post(f"/deployments/{found.json()['id']}/create_flow_run", json={}).raise_for_status()
-                return
-            time.sleep(0.5)
-    raise AssertionError("the worker never offered retrain/tiny")
+            return found.json() if found.is_success and found.json()["status"] == "READY" else None
+
+        deployment = wait_until(offered, within_s=2 * PATIENCE_S, every_s=0.5)
+        assert deployment is not None
+        client.post(f"/deployments/{deployment['id']}/create_flow_run", json={}).raise_for_status()
 
 
 @pytest.mark.long
@@ -134,19 +137,16 @@ def test_worker_that_was_killed_leaves_nothing_running_and_the_next_one_goes_on(
     edit(project, "tiny.finetune.early_stopping.patience", 5000)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api) as worker:
         start_now(prefect_api)
-        stage = stage_process("finetune", project, limit_s=200)
+        stage = stage_process("finetune", project, within_s=5 * PATIENCE_S)
         worker.kill()
-        stage.wait(timeout=60)
+        stage.wait(timeout=2 * PATIENCE_S)
     # the run, which ends with its worker, tells of it itself, or else the next worker does; once in any case
     edit(project, "tiny.finetune.epochs", 6)
     with at_work(["modelyard", "worker"], project, PREFECT_API_URL=prefect_api):
         start_now(prefect_api)
-        for _ in range(300):
-            if champion(project) == 2:
-                break
-            time.sleep(1)
-        assert champion(project) == 2
-        time.sleep(3)  # the run says so last
+        wait_until(lambda: champion(project) == 2, within_s=8 * PATIENCE_S, every_s=1)
+        wait_until(lambda: "promotion" in hook.events)  # the run says so last
+        time.sleep(1)
     assert hook.events == ["crash", "promotion"]
     assert hook.got[0]["verdict"] == "the process of its run was killed; the next run carries on"
     assert hook.got[0]["run_id"] != hook.got[1]["run_id"] != ""

@@ -5,7 +5,6 @@ The service is mended in a copy of the project while `modelyard up` serves it an
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from components.promotion.ledger import entries, verify
 from components.tracking.store import open_registry
 from flows.servers.records import records, stop
 from serving.log.segments import TRAFFIC, paths_of
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import edit, git_commit, make_project, run, tiny_recipe, write_params
 
 ENDPOINT = "serving/tasks/text_classification/endpoint.py"
@@ -63,7 +63,7 @@ def asking(address: str, texts: list[str]) -> Generator[Counter[str]]:
     over = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=address, timeout=60) as client:
+        with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
             while not over.is_set():
                 response = client.post("/classify", json={"texts": texts})
                 seen[response.text if response.is_success else f"{response.status_code} {response.text}"] += 1
@@ -79,14 +79,12 @@ def asking(address: str, texts: list[str]) -> Generator[Counter[str]]:
 
 
 def wait_for(is_there: Callable[[], bool], root: Path) -> None:
-    give_up_at = time.monotonic() + LIMIT_S
-    while not is_there():
-        assert time.monotonic() < give_up_at, (root / ".modelyard/logs/router-tiny.log").read_text()[-5000:]
-        time.sleep(0.2)
+    log = root / ".modelyard/logs/router-tiny.log"
+    wait_until(is_there, lambda: log.read_text()[-5000:], within_s=LIMIT_S, every_s=0.2)
 
 
 def complaint(address: str) -> str:
-    return httpx.post(f"{address}/classify", json={"texts": []}, timeout=30).text
+    return httpx.post(f"{address}/classify", json={"texts": []}, timeout=PATIENCE_S).text
 
 
 @pytest.mark.long
@@ -115,10 +113,11 @@ def test_mended_service_is_served_as_another_build_of_the_same_version(
         wait_for(lambda: seen.total() > asked + 10, root)
     assert len(seen) == 1, seen  # no request failed, and the answers stayed
 
-    lineage = httpx.get(f"{address}/lineage").json()
+    lineage = httpx.get(f"{address}/lineage", timeout=PATIENCE_S).json()
     assert (lineage["version"], lineage["build"]) == (mended["digest"], mended["build"])
     for one in golden:
-        assert httpx.post(f"{address}{one['route']}", json=one["request"]).json() == one["answer"]
+        answer = httpx.post(f"{address}{one['route']}", json=one["request"], timeout=PATIENCE_S)
+        assert answer.json() == one["answer"]
     adopted, rebuilt = entries(root, "tiny")
     assert (adopted["action"], rebuilt["action"]) == ("adopt", "build")
     assert (rebuilt["from"]["build"], rebuilt["to"]["build"]) == (first["build"], mended["build"])
@@ -145,6 +144,7 @@ def test_mended_service_is_served_as_another_build_of_the_same_version(
 
     edit(root, "tiny.package.serving.max_texts", 9)  # a limit is the service's, too
     narrower = package(root, extra)
-    wait_for(lambda: httpx.get(f"{address}/status").json()["build"] == narrower["build"][:12], root)
-    assert httpx.post(f"{address}/classify", json={"texts": ["a"] * 10}).status_code == 400
+    status_url, ten = f"{address}/status", {"texts": ["a"] * 10}
+    wait_for(lambda: httpx.get(status_url, timeout=PATIENCE_S).json()["build"] == narrower["build"][:12], root)
+    assert httpx.post(f"{address}/classify", json=ten, timeout=PATIENCE_S).status_code == 400
     assert len(open_registry(root, "tiny").versions()) == 1

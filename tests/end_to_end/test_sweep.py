@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from components.recipes import load_recipe
 from components.tracking.place import tracking_uri
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import edit, environment, make_project, run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -61,14 +61,6 @@ def workers_of(project: Path) -> list[psutil.Process]:
         process for process in psutil.process_iter(["cmdline"])
         if "flows.sweep.trials.worker" in (process.info["cmdline"] or []) and str(project) in process.info["cmdline"]
     ]  # fmt: skip
-
-
-def wait_for(seen: Callable[[], Any], *, timeout_s: float = 120) -> Any:
-    give_up_at = time.monotonic() + timeout_s
-    while not (value := seen()):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.1)
-    return value
 
 
 def test_something_better_is_found_and_told(project: Path, found: dict[str, Any]) -> None:
@@ -126,22 +118,22 @@ def test_same_trials_with_more_workers_and_after_kills(
     for _ in range(3):
         sweep = subprocess.Popen(COMMAND, cwd=folder, env=environment(), stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL)  # fmt: skip
-        wait_for(lambda: (folder / ".modelyard/sweeps").is_dir())
+        wait_until((folder / ".modelyard/sweeps").is_dir, within_s=2 * PATIENCE_S)
         time.sleep(chance.uniform(1, 12))
         sweep.kill()
         sweep.wait()
     again = json.loads(run(COMMAND, folder).stdout)
     assert trials_of(again) == trials_of(found)
-    wait_for(lambda: not workers_of(folder), timeout_s=30)
+    wait_until(lambda: not workers_of(folder))
 
 
 def test_interrupt_ends_the_workers_and_the_run(project: Path, found: dict[str, Any]) -> None:
     folder = begun_anew(project, workers=2)
     sweep = subprocess.Popen(COMMAND, cwd=folder, env=environment(), stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)  # fmt: skip
-    wait_for(lambda: workers_of(folder))
+    wait_until(lambda: workers_of(folder), within_s=2 * PATIENCE_S)
     sweep.send_signal(signal.SIGINT)
-    assert sweep.wait(60) == 130
+    assert sweep.wait(2 * PATIENCE_S) == 130
     assert not workers_of(folder)
     assert trials_of(json.loads(run(COMMAND, folder).stdout)) == trials_of(found)
 
@@ -154,8 +146,8 @@ def test_worker_that_is_killed_is_a_failed_trial_and_the_sweep_goes_on(project: 
     edit(folder, "tiny.finetune.epochs", 60)  # long enough to be met while it trains
     sweep = subprocess.Popen(COMMAND, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                              text=True)  # fmt: skip
-    worker = wait_for(lambda: workers_of(folder))[0]
-    wait_for(lambda: list((folder / ".modelyard/sweeps").rglob("0001/curve.json")))
+    worker = wait_until(lambda: workers_of(folder), within_s=2 * PATIENCE_S)[0]
+    wait_until(lambda: list((folder / ".modelyard/sweeps").rglob("0001/curve.json")), within_s=2 * PATIENCE_S)
     with_no_time_to_say_anything = signal.SIGKILL
     os.kill(worker.pid, with_no_time_to_say_anything)
     told = json.loads(sweep.communicate(timeout=300)[0])
@@ -190,7 +182,7 @@ def test_several_objectives_and_constraints_with_a_kill_in_between(project: Path
         results = [json.loads(path.read_text()) for path in (project / ".modelyard/sweeps").rglob("result.json")]
         return {one["number"]: one["figures"] for one in results if one["number"] and "speedup" in one["figures"]}
 
-    wait_for(timed, timeout_s=500)
+    wait_until(timed, within_s=8 * PATIENCE_S)
     sweep.kill()
     sweep.wait()
     before = timed()

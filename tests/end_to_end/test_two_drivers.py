@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from components.recipes import stages
 from components.tracking.store import Store
+from tests.patience import PATIENCE_S
 from tests.prefect_client import found_by_prefect
 from tests.processes import at_work, stage_process
 from tests.projects import edit, git_commit, make_project, run
@@ -27,14 +28,14 @@ AFTER_A_LEARNING_RATE = ("finetune", "evaluate", "compress", "package")
 
 
 @pytest.fixture(scope="module")
-def by_flow(tmp_path_factory, prefect_api) -> Path:
+def by_flow(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
     folder = with_given_split(make_project(tmp_path_factory.mktemp("flow") / "project"))
     modelyard(folder, prefect_api, "run", "tiny")
     return folder
 
 
 @pytest.fixture(scope="module")
-def by_dvc(tmp_path_factory) -> Path:
+def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = with_given_split(make_project(tmp_path_factory.mktemp("dvc") / "project"))
     run(["dvc", "repro"], folder)
     return folder
@@ -80,7 +81,7 @@ def shape_of_runs(folder: Path) -> list[tuple]:
     )
 
 
-def test_both_drivers_leave_the_same_lock_and_no_checkpoint(by_flow, by_dvc) -> None:
+def test_both_drivers_leave_the_same_lock_and_no_checkpoint(by_flow: Path, by_dvc: Path) -> None:
     assert (by_flow / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
     assert [path for folder in (by_flow, by_dvc) for path in (folder / "checkpoints").rglob("*.*")] == []
 
@@ -95,14 +96,14 @@ def test_test_split_is_the_given_one(by_flow: Path) -> None:
     ).read_text(encoding="utf-8")
 
 
-def test_both_drivers_leave_the_same_shape_of_runs(by_flow, by_dvc) -> None:
+def test_both_drivers_leave_the_same_shape_of_runs(by_flow: Path, by_dvc: Path) -> None:
     shape = shape_of_runs(by_dvc)
     assert [entry[0] for entry in shape] == sorted(["ingest to package", *stages()])
     assert shape == shape_of_runs(by_flow)
 
 
 @pytest.mark.parametrize("driver", ["by_flow", "by_dvc"])
-def test_pipeline_run_has_what_one_compares(driver, request) -> None:
+def test_pipeline_run_has_what_one_compares(driver: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(driver)
     store = Store(folder, "tiny")
     (run,) = store.search("tags.`modelyard.stage` = 'pipeline'")
@@ -142,7 +143,7 @@ def locked_rows(folder: Path) -> str:
     return next(out["md5"] for out in outs if out["path"].endswith("ingest/data.parquet"))
 
 
-def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_api) -> None:
+def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow: Path, prefect_api: str) -> None:
     client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
@@ -166,7 +167,7 @@ def test_flow_run_shows_epochs_figures_and_where_the_rest_is(by_flow, prefect_ap
     assert not list((by_flow / ".modelyard/run/progress").iterdir())
 
 
-def test_model_is_registered_as_champion_with_its_bundle(by_flow) -> None:
+def test_model_is_registered_as_champion_with_its_bundle(by_flow: Path) -> None:
     client = MlflowClient(f"sqlite:///{by_flow / 'mlflow.db'}")
     version = client.get_model_version_by_alias("tiny", "champion")
     report = json.loads((by_flow / "artifacts/tiny/package/report.json").read_text())
@@ -175,7 +176,7 @@ def test_model_is_registered_as_champion_with_its_bundle(by_flow) -> None:
     assert json.loads(version.tags["modelyard.build"])["digest"] == report["build"]
 
 
-def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, prefect_api) -> None:
+def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
     first = json.loads((folder / "artifacts/tiny/package/report.json").read_text())
@@ -184,7 +185,7 @@ def test_second_packaging_of_the_same_makes_the_same_bundle(tmp_path, by_flow, p
     assert outcome["reports"]["package"]["digest"] == first["digest"]
 
 
-def test_nothing_changed_means_nothing_runs(by_flow, prefect_api) -> None:
+def test_nothing_changed_means_nothing_runs(by_flow: Path, prefect_api: str) -> None:
     before = shape_of_runs(by_flow)
     outcome = modelyard(by_flow, prefect_api, "run", "tiny")
     assert states(outcome) == dict.fromkeys(stages(), "cached")
@@ -203,7 +204,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(artifacts)): path.read_bytes() for path in artifacts.rglob("*") if path.is_file()}
 
 
-def test_deleted_artifacts_come_from_the_cache(tmp_path, by_flow, prefect_api) -> None:
+def test_deleted_artifacts_come_from_the_cache(tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
     before = files_of(folder)
@@ -328,7 +329,7 @@ def test_artifact_of_a_killed_stage_is_back_at_the_next_command(tmp_path: Path, 
         assert not (folder / "artifacts/tiny/finetune/files.json").exists()  # DVC took it away
         process.kill()
         stage.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=2 * PATIENCE_S)
     done = run(["modelyard", "recipes"], folder)
     assert "finetune@tiny: its last good artifact is in place again" in done.stderr
     assert files_of(folder) == before
@@ -359,7 +360,7 @@ def test_name_of_a_recipe_is_no_command(tmp_path: Path, by_dvc: Path) -> None:
     assert not (folder / "PWNED").exists()
 
 
-def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefect_api) -> None:
+def test_one_value_runs_just_its_stage_and_those_after(tmp_path: Path, by_flow: Path, prefect_api: str) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(by_flow, folder, symlinks=True)
     edit(folder, "tiny.compress.num_latency_rows", 21)
@@ -371,7 +372,7 @@ def test_one_value_runs_just_its_stage_and_those_after(tmp_path, by_flow, prefec
     assert {"compress"} <= ran <= {"compress", "package"}  # the same model again needs no new bundle
 
 
-def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc) -> None:
+def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path: Path, by_dvc: Path) -> None:
     run(["dvc", "remote", "add", "-d", "backup", str(tmp_path / "remote")], by_dvc)
     run(["dvc", "push", "-q"], by_dvc)
     run(["git", "add", "-A"], by_dvc)
@@ -393,13 +394,13 @@ def test_pull_brings_a_fresh_clone_up_to_date_without_training(tmp_path, by_dvc)
     assert json.loads(data.profile) == {"num_rows": num_rows}
 
 
-def test_artifacts_hold_no_trace_of_the_machine(by_flow) -> None:
+def test_artifacts_hold_no_trace_of_the_machine(by_flow: Path) -> None:
     texts = [p for p in (by_flow / "artifacts").rglob("*") if p.suffix in (".json", ".csv", ".md", ".yaml")]
     assert texts
     for path in texts:
         assert str(by_flow) not in path.read_text(encoding="utf-8"), path
 
 
-def test_lock_lists_every_stage_in_order(by_dvc) -> None:
+def test_lock_lists_every_stage_in_order(by_dvc: Path) -> None:
     locked = YAML(typ="safe").load(by_dvc / "dvc.lock")["stages"]
     assert list(locked) == [f"{stage}@tiny" for stage in stages()]

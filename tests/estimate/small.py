@@ -1,5 +1,6 @@
 """Small networks with an objective, for the tests of this folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ class Case:
     optimizer: Optimizer
 
 
-def objective_of(model, loss_of, batch) -> Objective:
+def objective_of(model: nn.Module, loss_of: Callable[[nn.Module, Any], Any], batch: object) -> Objective:
     return Objective(
         players=[Player("", list(model.named_parameters()), loss_of)],
         batches=lambda epoch, start: [batch],
@@ -45,7 +46,7 @@ def gpt_case(*, dropout: float = 0.0, optimizer: Optimizer = ADAMW) -> Case:
     ids = torch.arange(8 * 65).reshape(8, 65) % 500
     batch = SimpleNamespace(input_ids=ids[:, :-1], target=ids[:, 1:], row=np.arange(8), num_units=512)
 
-    def loss_of(model, batch) -> Any:
+    def loss_of(model: nn.Module, batch: SimpleNamespace) -> Any:
         return functional.cross_entropy(model(batch.input_ids).float().flatten(0, 1), batch.target.flatten())
 
     return Case(model, objective_of(model, loss_of, batch), batch, optimizer)
@@ -57,7 +58,7 @@ def mlp_case(*, sizes: tuple[int, ...] = (100, 200, 10), num_rows: int = 32, opt
     label = torch.arange(num_rows) % sizes[-1]
     batch = SimpleNamespace(values=torch.ones(num_rows, sizes[0]), label=label, row=np.arange(num_rows), num_units=32)
 
-    def loss_of(model, batch) -> Any:
+    def loss_of(model: nn.Module, batch: SimpleNamespace) -> Any:
         return functional.cross_entropy(model(batch.values).float(), batch.label)
 
     return Case(model, objective_of(model, loss_of, batch), batch, optimizer)

@@ -36,7 +36,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parts_sum_to_torchs_own_count(family) -> None:
+def test_parts_sum_to_torchs_own_count(family: str) -> None:
     model = build(*FAMILIES[family])
     assert sum(parameters_by_part(model).values()) == sum(p.numel() for p in model.parameters())
 

@@ -1,5 +1,6 @@
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.tiny import make_tiny_encoder, tiny_rows
 RAW = load_yaml(ROOT / "params.yaml")["recipes"]
 
 
-def recipe(name: str, **sections) -> Recipe:
+def recipe(name: str, **sections: Any) -> Recipe:
     """A recipe of the project, some keys of its sections changed."""
     raw = copy.deepcopy(RAW[name])
     for section, changed in sections.items():
@@ -25,19 +26,19 @@ def recipe(name: str, **sections) -> Recipe:
     return parse_recipe(name, raw)
 
 
-def adapting(**finetune) -> Recipe:
+def adapting(**finetune: Any) -> Recipe:
     encoder = {"kind": "file", "path": "encoder"}
     return recipe("movie_sentiment", preprocess={"tokenizer": encoder}, pretrain={"source": encoder}, finetune=finetune)
 
 
 @pytest.fixture
-def encoder(tmp_path) -> Path:
+def encoder(tmp_path: Path) -> Path:
     """A project's folder with a tiny encoder in it, and nothing that a stage has made."""
     make_tiny_encoder(tmp_path / "encoder", [text for text, _ in tiny_rows(100)])
     return tmp_path
 
 
-def test_vector_recipe_is_told_from_its_config_alone(tmp_path) -> None:
+def test_vector_recipe_is_told_from_its_config_alone(tmp_path: Path) -> None:
     small = {"model": {"hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}}
     found = estimate_recipe(tmp_path, "wide_mlp", recipe("wide_mlp", finetune=small))
     (training,) = found.trainings
@@ -57,7 +58,7 @@ def test_vector_recipe_is_told_from_its_config_alone(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_loaded_encoder_is_told_from_its_config_file(encoder) -> None:
+def test_loaded_encoder_is_told_from_its_config_file(encoder: Path) -> None:
     found = estimate_recipe(encoder, "tiny", adapting(way={"name": "full", "freeze": ["embeddings"]}))
     (training,) = found.trainings
     assert training.title == "finetune"
@@ -68,7 +69,7 @@ def test_loaded_encoder_is_told_from_its_config_file(encoder) -> None:
     assert any("every text is as long as max_tokens allows" in said for said in found.assumptions)
 
 
-def test_rows_and_the_lengths_of_their_texts_are_those_of_the_source(encoder) -> None:
+def test_rows_and_the_lengths_of_their_texts_are_those_of_the_source(encoder: Path) -> None:
     texts = ["a good film"] * 3 + [f"film {number} " + "was good " * (1 if number % 2 else 50) for number in range(300)]
     rows = [f"{text},{'positive' if number % 2 else 'negative'}" for number, text in enumerate(texts)]
     rows[:3] = ["a good film,positive"] * 3
@@ -96,7 +97,7 @@ def test_rows_and_the_lengths_of_their_texts_are_those_of_the_source(encoder) ->
     assert (counts.num_train, counts.lengths) == (4000, ())  # of the 5,000 that the contract asks for
 
 
-def test_control_is_a_training_of_its_own_with_every_weight(encoder) -> None:
+def test_control_is_a_training_of_its_own_with_every_weight(encoder: Path) -> None:
     found = estimate_recipe(encoder, "tiny", adapting(way={"name": "head"}, control=True))
     finetune, control = found.trainings
     assert finetune.num_trained == finetune.parameters["head"]
@@ -105,7 +106,7 @@ def test_control_is_a_training_of_its_own_with_every_weight(encoder) -> None:
     assert found.stages["finetune"] > finetune.seconds + control.seconds
 
 
-def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path) -> None:
+def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path: Path) -> None:
     other = RAW["movie_sentiment"]["pretrain"]["source"] | {"sha256": "0" * 64}
     movie = recipe("movie_sentiment", preprocess={"tokenizer": other}, pretrain={"source": other})
     with pytest.raises(InputError, match=r"tokenizer.json comes with the download .* --until preprocess"):
@@ -114,7 +115,7 @@ def test_encoder_that_is_not_here_yet_is_said_to_be_so(tmp_path) -> None:
         trainings_of(tmp_path, "movie_sentiment", movie, Facts(num_labels=2, vocab_size=10, context=8), tmp_path / "w")
 
 
-def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path) -> None:
+def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / "speech_gpt" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     speech = recipe("speech_gpt")
@@ -145,7 +146,9 @@ def test_what_preprocess_left_is_taken_instead_of_the_config(tmp_path) -> None:
         ),
     ],
 )
-def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp_path, changed, facts, said) -> None:
+def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(
+    tmp_path: Path, changed: dict[str, Any], facts: Facts, said: str
+) -> None:
     folder = tmp_path / "artifacts" / "speech_gpt" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     told = {"task": "text_generation", "vocab_size": 4096, "context": 256, "pad_token_id": 3}
@@ -160,7 +163,7 @@ def test_what_preprocess_left_is_not_taken_where_the_config_was_edited_since(tmp
     assert f"preprocess left {said} as params.yaml has it now; so the config is taken" in assumptions[0]
 
 
-def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path) -> None:
+def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / "movie_sentiment" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
     told = {"task": "text_classification", "vocab_size": 999, "max_tokens": 7, "labels": ["a", "b"]}
@@ -170,7 +173,7 @@ def test_vocabulary_of_a_download_is_still_that_of_preprocess(tmp_path) -> None:
     assert facts == Facts(num_labels=2, vocab_size=999, context=movie.preprocess.max_tokens)
 
 
-def test_estimate_changes_with_an_edited_shape(tmp_path) -> None:
+def test_estimate_changes_with_an_edited_shape(tmp_path: Path) -> None:
     small = {"model": {"hidden_sizes": [50, 20], "activation": "relu", "batch_norm": False, "dropout": 0.0}}
     folder = tmp_path / "artifacts" / "wide_mlp" / "preprocess"
     (folder / "predictor").mkdir(parents=True)
@@ -182,7 +185,7 @@ def test_estimate_changes_with_an_edited_shape(tmp_path) -> None:
     assert any("preprocess left shape [700], not [1000]" in said for said in found.assumptions)
 
 
-def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_path) -> None:
+def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_path: Path) -> None:
     told = [name for name, raw in RAW.items() if raw["pretrain"]["mode"] != "load"]
     assert told
     for name in told:
@@ -193,7 +196,7 @@ def test_every_recipe_of_the_project_builds_its_networks_without_numbers(tmp_pat
             assert training.family in ("encoder", "gpt", "lstm", "mlp", "gan")
 
 
-def test_wide_mlp_has_the_parameters_that_it_promises(tmp_path) -> None:
+def test_wide_mlp_has_the_parameters_that_it_promises(tmp_path: Path) -> None:
     one = recipe("wide_mlp")
     model = build(one.finetune.model, facts_of(tmp_path, "wide_mlp", one, tmp_path))
     assert sum(p.numel() for p in model.parameters()) == 10_016_010

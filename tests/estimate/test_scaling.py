@@ -53,7 +53,7 @@ def test_sharding_divides_what_is_held() -> None:
     ("precision", "optimizer", "num_bytes"),
     [("bf16", "adamw", 16), ("fp32", "adam", 16), ("fp32", "momentum", 12), ("fp32", "sgd", 8), ("bf16", "sgd", 8)],
 )
-def test_bytes_of_a_parameter(precision, optimizer, num_bytes) -> None:
+def test_bytes_of_a_parameter(precision: str, optimizer: str, num_bytes: int) -> None:
     found = answer(replace(SEVEN_BILLION, precision=precision, optimizer=optimizer))
     assert found.weight_bytes + found.gradient_bytes + found.optimizer_bytes == pytest.approx(num_bytes * 7e9)
 

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -6,12 +7,12 @@ import torch
 from torch import nn
 
 from components.estimate.trace import fake_mode, id_of, made_in, size_of, trace_step, without_numbers
-from components.params import Clip
+from components.params import Clip, Optimizer
 from components.training.objective import Player
 from tests.estimate.small import ADAMW, MOMENTUM, SGD, Case, gpt_case, mlp_case
 
 
-def traced(case: Case, *, clip: Clip | None = None, precision="fp32") -> Any:
+def traced(case: Case, *, clip: Clip | None = None, precision: str = "fp32") -> Any:
     return trace_step(
         case.model, case.objective, [case.optimizer], batch=case.batch, clip=clip, precision=precision,
         mode=fake_mode(),
@@ -45,7 +46,7 @@ def test_operations_of_a_linear_layer_are_those_of_its_three_products() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("make", [gpt_case, lambda: gpt_case(dropout=0.1), mlp_case], ids=["gpt", "dropout", "mlp"])
-def test_activations_are_those_of_a_real_step(make, precision) -> None:
+def test_activations_are_those_of_a_real_step(make: Callable[[], Case], precision: str) -> None:
     # torch lays the result of fused attention out otherwise where there are no numbers, which costs a copy a layer.
     case = make()
     kept = kept_for_backward(case, precision=precision)
@@ -55,7 +56,7 @@ def test_activations_are_those_of_a_real_step(make, precision) -> None:
 @pytest.mark.parametrize(
     ("optimizer", "states"), [(SGD, 0), (MOMENTUM, 1), (ADAMW, 2)], ids=["sgd", "momentum", "adamw"]
 )
-def test_weights_gradients_and_optimizer_state_by_the_optimizer(optimizer, states) -> None:
+def test_weights_gradients_and_optimizer_state_by_the_optimizer(optimizer: Optimizer, states: int) -> None:
     case = gpt_case(optimizer=optimizer)
     num_bytes = 4 * sum(p.numel() for p in case.model.parameters())
     trace = traced(case)

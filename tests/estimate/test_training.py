@@ -1,6 +1,7 @@
 import json
 import re
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ CASES = {
 }  # fmt: skip
 
 
-def case(name: str, **changed) -> Any:
+def case(name: str, **changed: Any) -> Any:
     """A family's task, facts and settings of its training."""
     task, facts, model, objective = CASES[name]
     section = COMMON | {"model": model} | changed
@@ -90,7 +91,7 @@ def made_rows(folder: Path, task: str, facts: Facts, *, num_train: int = 50) -> 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_step_of_every_family_is_told_from_its_settings(name, tmp_path) -> None:
+def test_step_of_every_family_is_told_from_its_settings(name: str, tmp_path: Path) -> None:
     task, facts, params = case(name)
     counts, data = made_rows(tmp_path, task, facts)
     assert read_facts(data.predictor) == facts
@@ -119,7 +120,7 @@ def test_step_of_every_family_is_told_from_its_settings(name, tmp_path) -> None:
     assert sum(step.trace.flops.values()) > 0
 
 
-def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch) -> None:
+def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MAX_NUMBERS", 400)
     task, facts, params = case("mlp")
     counts, data = made_rows(tmp_path, task, facts, num_train=1000)
@@ -131,7 +132,9 @@ def test_rows_that_are_too_many_to_make_up_stand_for_all(tmp_path, monkeypatch) 
 
 
 @pytest.mark.parametrize("name", ["mlp", "gpt"])
-def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(name, tmp_path, monkeypatch) -> None:
+def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, facts, params = case(name, batch_size="full")
     counts, data = made_rows(tmp_path, task, facts, num_train=960)
     steps = []
@@ -152,7 +155,9 @@ def test_batch_that_is_too_large_to_make_up_is_told_by_a_part_of_it(name, tmp_pa
     assert part.trace.optimizer_bytes == whole.trace.optimizer_bytes
 
 
-def test_full_batch_of_any_number_of_rows_is_refused_without_making_it_up(tmp_path, monkeypatch) -> None:
+def test_full_batch_of_any_number_of_rows_is_refused_without_making_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, facts, params = case("mlp", batch_size="full")
     _, data = made_rows(tmp_path, task, facts)
     monkeypatch.setattr(training, "counts_in", lambda data, facts: Counts(10**10, 10, 0, 0))
@@ -168,7 +173,7 @@ class Looking(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, *inputs) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         logits = self.network(*inputs)
         return logits * 2 if logits.sum().item() > 0 else logits
 
@@ -176,14 +181,16 @@ class Looking(nn.Module):
 class Choosing(Looking):
     """A network whose shapes depend on its numbers."""
 
-    def forward(self, *inputs) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         logits = self.network(*inputs)
         return logits + logits[logits > 0].sum()
 
 
 @pytest.mark.parametrize("name", ["mlp", "gpt"])
 @pytest.mark.parametrize("kind", [Looking, Choosing])
-def test_network_that_needs_its_numbers_is_trained_unchecked(name, kind, tmp_path, caplog) -> None:
+def test_network_that_needs_its_numbers_is_trained_unchecked(
+    name: str, kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
 
@@ -203,7 +210,7 @@ def test_network_that_needs_its_numbers_is_trained_unchecked(name, kind, tmp_pat
     [(Looking, r"return logits \* 2 if logits.sum\(\).item"), (Choosing, r"return logits \+ logits\[")],
 )
 def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_where(
-    name, kind, line, tmp_path
+    name: str, kind: type[nn.Module], line: str, tmp_path: Path
 ) -> None:
     task, facts, params = case(name)
     counts, data = made_rows(tmp_path, task, facts)
@@ -213,7 +220,7 @@ def test_network_that_needs_its_numbers_cannot_be_estimated_and_the_error_says_w
         estimate_training(one, facts, counts, predictor=data.predictor, device=CPU, budget_s=1.0)
 
 
-def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path) -> None:
+def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path: Path) -> None:
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     with pytest.raises(InputError, match="is no classifier of these rows"):
@@ -221,7 +228,7 @@ def test_network_that_is_not_for_such_rows_is_refused_all_the_same(tmp_path) -> 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_training_that_fits_is_let_through(name, tmp_path) -> None:
+def test_training_that_fits_is_let_through(name: str, tmp_path: Path) -> None:
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
     state = torch.get_rng_state()
@@ -231,7 +238,7 @@ def test_training_that_fits_is_let_through(name, tmp_path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path) -> None:
+def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     huge = GPT | {"hidden_size": 65536, "num_heads": 64, "num_layers": 4}  # 206 billion parameters
     task, facts, params = case("gpt", model=huge)
     _, data = made_rows(tmp_path, task, facts)
@@ -260,12 +267,17 @@ def test_training_that_cannot_fit_is_refused_before_anything_is_made(tmp_path) -
     ],
 )
 def test_batch_that_cannot_fit_is_refused_with_settings_that_let_it(
-    name, batch_size, share, settings, tmp_path, monkeypatch
+    name: str,
+    batch_size: int | str,
+    share: float,
+    settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task, facts, _ = case(name)
     _, data = made_rows(tmp_path, task, facts)
 
-    def needed(**changed) -> int:
+    def needed(**changed: Any) -> int:
         _, _, params = case(name, batch_size=batch_size, **changed)
         found = check_memory(params, facts, network=lambda: build(params.model, facts), data=data, stage="pretrain")
         assert found
@@ -285,7 +297,7 @@ def test_batch_that_cannot_fit_is_refused_with_settings_that_let_it(
     assert needed(**settings) <= free
 
 
-def test_parts_that_cannot_fit_are_what_is_to_be_lowered(tmp_path, monkeypatch) -> None:
+def test_parts_that_cannot_fit_are_what_is_to_be_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, facts, params = case("lstm", micro_batch_size=4)
     _, data = made_rows(tmp_path, task, facts)
     network = partial(build, params.model, facts)
@@ -294,7 +306,7 @@ def test_parts_that_cannot_fit_are_what_is_to_be_lowered(tmp_path, monkeypatch) 
         check_memory(params, facts, network=network, data=data, stage="pretrain")
 
 
-def test_a_step_in_parts_is_told_as_long_as_a_whole_one(tmp_path) -> None:
+def test_a_step_in_parts_is_told_as_long_as_a_whole_one(tmp_path: Path) -> None:
     flops = []
     for number, changed in enumerate(({}, {"micro_batch_size": 2}, {"activation_checkpointing": True})):
         task, facts, params = case("gpt", **changed)
@@ -306,7 +318,7 @@ def test_a_step_in_parts_is_told_as_long_as_a_whole_one(tmp_path) -> None:
     assert 1.2 * flops[0] < flops[2] < 4 / 3 * flops[0]  # the layers, but not the logits, a second time
 
 
-def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatch) -> None:
+def test_what_is_free_stays_within_the_group_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plumbing_memory, "GROUPS", tmp_path)
     free = memory.available_bytes(CPU)
     assert free > 1e8
@@ -317,7 +329,7 @@ def test_what_is_free_stays_within_the_group_of_the_process(tmp_path, monkeypatc
     assert memory.available_bytes(CPU) == 100
 
 
-def test_the_largest_step_is_told_and_no_rest_of_an_epoch(tmp_path) -> None:
+def test_the_largest_step_is_told_and_no_rest_of_an_epoch(tmp_path: Path) -> None:
     task, facts, params = case("encoder", batch_size=8)
     network = partial(build, params.model, facts)
     peaks = []
@@ -331,12 +343,12 @@ class Logged(NullTracker):
     def __init__(self) -> None:
         self.values = {}
 
-    def log_metrics(self, values, *, step) -> None:
+    def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         self.values |= values
 
 
 @pytest.mark.parametrize("name", ["gpt", "gan"])
-def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name, tmp_path) -> None:
+def test_prediction_is_logged_beside_what_it_took_and_changes_no_weight(name: str, tmp_path: Path) -> None:
     task, facts, params = case(name)
     _, data = made_rows(tmp_path, task, facts)
     finals, logged = [], Logged()
@@ -421,7 +433,7 @@ def test_fault_of_the_code_that_tells_the_time_is_not_hidden(
         pass
 
 
-def test_more_steps_take_longer(tmp_path) -> None:
+def test_more_steps_take_longer(tmp_path: Path) -> None:
     task, facts, params = case("mlp")
     _, data = made_rows(tmp_path, task, facts)
     model = build(params.model, facts)
@@ -434,7 +446,7 @@ def test_more_steps_take_longer(tmp_path) -> None:
     assert found.epoch_s >= plan.num_steps_per_epoch * found.step_s > 0
 
 
-def test_what_logging_takes_counts_too(tmp_path) -> None:
+def test_what_logging_takes_counts_too(tmp_path: Path) -> None:
     class Slow(Logged):
         def flush(self) -> None:
             time.sleep(0.2)
@@ -452,7 +464,9 @@ def test_what_logging_takes_counts_too(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("share", [2.0, 0.6, 0.01])
-def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_fits(tmp_path, monkeypatch, share) -> None:
+def test_a_gpu_that_runs_out_of_memory_says_the_estimate_and_what_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
     task, facts, params = case("gpt", batch_size=8)
     _, data = made_rows(tmp_path, task, facts)
     given: dict[str, Any] = {"network": partial(build, params.model, facts), "data": data, "stage": "pretrain"}

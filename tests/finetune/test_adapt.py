@@ -1,5 +1,7 @@
 import csv
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,17 +37,17 @@ HEAD = r"^hosted\.(bert\.pooler|classifier)\."
 LORA = {"name": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}
 
 
-def params(**changes) -> Adapt:
+def params(**changes: Any) -> Adapt:
     return Adapt.model_validate_json(as_json(PARAMS, **changes))
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Any:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return text_inputs(tmp_path_factory.mktemp("finetune"))
 
 
 @pytest.fixture(scope="module")
-def trained(inputs, tmp_path_factory) -> Any:
+def trained(inputs: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     outputs = outputs_in(tmp_path_factory.mktemp("trained") / "out")
     return outputs, run(params(), inputs, outputs, tracker=NullTracker())
 
@@ -54,20 +56,20 @@ class Recorder(NullTracker):
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def log_metrics(self, values, *, step) -> None:
+    def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         self.names |= set(values)
 
-    def tag(self, values) -> None:
+    def tag(self, values: Mapping[str, str]) -> None:
         self.names |= {f"tag {name}" for name in values}
 
 
-def test_training_learns_what_tells_the_classes_apart(trained) -> None:
+def test_training_learns_what_tells_the_classes_apart(trained: Any) -> None:
     _, report = trained
     assert report.validation_accuracy > 0.9
     assert report.num_steps == 3 * 13
 
 
-def test_same_seed_gives_the_same_bytes(inputs, trained, tmp_path) -> None:
+def test_same_seed_gives_the_same_bytes(inputs: Any, trained: Any, tmp_path: Path) -> None:
     again = outputs_in(tmp_path / "again")
     run(params(), inputs, again, tracker=NullTracker())
     outputs, _ = trained
@@ -75,18 +77,18 @@ def test_same_seed_gives_the_same_bytes(inputs, trained, tmp_path) -> None:
     assert again.history.read_bytes() == outputs.history.read_bytes()
 
 
-def test_another_seed_gives_other_weights(inputs, trained, tmp_path) -> None:
+def test_another_seed_gives_other_weights(inputs: Any, trained: Any, tmp_path: Path) -> None:
     other = outputs_in(tmp_path / "other")
     run(params(seed=1, epochs=1), inputs, other, tracker=NullTracker())
     assert sha256_of(other.model / "model.safetensors") != sha256_of(trained[0].model / "model.safetensors")
 
 
-def test_the_tokenizer_is_kept_beside_the_model_for_a_later_training(inputs, trained) -> None:
+def test_the_tokenizer_is_kept_beside_the_model_for_a_later_training(inputs: Any, trained: Any) -> None:
     kept = trained[0].model / "tokenizer.json"
     assert kept.read_bytes() == (inputs.predictor / "tokenizer.json").read_bytes()
 
 
-def test_saved_model_opens_again(trained) -> None:
+def test_saved_model_opens_again(trained: Any) -> None:
     outputs, report = trained
     assert sorted(p.name for p in outputs.model.iterdir()) == [
         "README.md", "config.json", "family.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
@@ -100,7 +102,7 @@ def test_saved_model_opens_again(trained) -> None:
     torch.testing.assert_close(together[1:], alone)
 
 
-def test_history_has_a_row_an_epoch(trained) -> None:
+def test_history_has_a_row_an_epoch(trained: Any) -> None:
     with trained[0].history.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -109,11 +111,11 @@ def test_history_has_a_row_an_epoch(trained) -> None:
     ]  # fmt: skip
 
 
-def test_without_a_control_the_folder_says_so(trained) -> None:
+def test_without_a_control_the_folder_says_so(trained: Any) -> None:
     assert read_json(trained[0].control / "control.json") == {"trained": False}
 
 
-def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_path) -> None:
+def test_control_is_the_same_network_trained_from_random_weights(inputs: Any, tmp_path: Path) -> None:
     outputs, tracker = outputs_in(tmp_path / "out"), Recorder()
     report = run(
         params(control=True, epochs=1, way={"name": "full", "freeze": ["embeddings"]}),
@@ -150,7 +152,7 @@ def test_control_is_the_same_network_trained_from_random_weights(inputs, tmp_pat
     ],
     ids=["full", "frozen", "head", "last", "lora"],
 )
-def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts) -> None:
+def test_only_what_should_train_does(inputs: Any, tmp_path: Path, way: dict[str, Any], trained_parts: str) -> None:
     outputs = outputs_in(tmp_path / "out")
     report = run(params(way=way, epochs=1), inputs, outputs, tracker=NullTracker())
     before = classifier_from_encoder(inputs.pretrained, labels=("negative", "positive"), dropout=0.0).state_dict()
@@ -166,7 +168,9 @@ def test_only_what_should_train_does(inputs, tmp_path, way, trained_parts) -> No
 
 
 @pytest.mark.parametrize("way", [{"name": "head"}, LORA], ids=["head", "lora"])
-def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way) -> None:
+def test_resumed_way_ends_in_the_same_bytes(
+    inputs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: dict[str, Any]
+) -> None:
     whole, resumed = outputs_in(tmp_path / "whole"), outputs_in(tmp_path / "resumed")
     report = run(params(way=way, epochs=2), inputs, whole, tracker=NullTracker())
 
@@ -174,7 +178,7 @@ def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way) 
         pass
 
     class KilledLater(NullTracker):
-        def log_metrics(self, values, *, step) -> None:
+        def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
             if step > 16:
                 raise Killed
 
@@ -185,7 +189,7 @@ def test_resumed_way_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, way) 
     assert sha256_of(resumed.model / "model.safetensors") == sha256_of(whole.model / "model.safetensors")
 
 
-def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path) -> None:
+def test_resume_after_the_model_trains_the_control_alone(inputs: Any, tmp_path: Path) -> None:
     whole, resumed = outputs_in(tmp_path / "whole"), outputs_in(tmp_path / "resumed")
     report = run(params(control=True, epochs=1), inputs, whole, tracker=NullTracker())
 
@@ -193,7 +197,7 @@ def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path) -> No
         pass
 
     class KilledInControl(NullTracker):
-        def log_metrics(self, values, *, step) -> None:
+        def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
             if "control_loss" in values:
                 raise Killed
 
@@ -215,7 +219,7 @@ def test_resume_after_the_model_trains_the_control_alone(inputs, tmp_path) -> No
         ({"optimizer": {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "momentum": 0.0}}, "not for sgd"),
     ],
 )
-def test_sparse_embeddings_that_take_no_effect_are_refused(changes, message) -> None:
+def test_sparse_embeddings_that_take_no_effect_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         params(sparse_embeddings=True, **changes)
 

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 from typing import Any, Never
 
 import pytest
@@ -17,7 +18,7 @@ MLP = MlpSettings(family="mlp", hidden_sizes=(3,), activation="relu", batch_norm
 
 
 @pytest.fixture
-def inputs(tmp_path) -> Any:
+def inputs(tmp_path: Path) -> Any:
     inputs = array_inputs(tmp_path / "rows")
     facts = Facts(num_labels=2, shape=(6, 4))
     storage.save(storage.build(MLP, facts), inputs.pretrained, family="mlp", settings=MLP, facts=facts)
@@ -26,11 +27,11 @@ def inputs(tmp_path) -> Any:
     return inputs
 
 
-def files(folder) -> Any:
+def files(folder: Path) -> Any:
     return {p.relative_to(folder).as_posix(): sha256_of(p) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_pretrained_model_is_passed_on_without_a_copy(inputs, tmp_path) -> None:
+def test_pretrained_model_is_passed_on_without_a_copy(inputs: Any, tmp_path: Path) -> None:
     outputs = outputs_in(tmp_path / "out")
     report = run(NoFinetuning(mode="none"), inputs, outputs, tracker=NullTracker())
     assert files(outputs.model) == files(inputs.pretrained)
@@ -41,8 +42,8 @@ def test_pretrained_model_is_passed_on_without_a_copy(inputs, tmp_path) -> None:
     assert outputs.history.read_text() == "epoch,train_loss\n"
 
 
-def test_model_is_copied_where_links_do_not_reach(inputs, tmp_path, monkeypatch) -> None:
-    def across_devices(source, target) -> Never:
+def test_model_is_copied_where_links_do_not_reach(inputs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def across_devices(source: object, target: object) -> Never:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", across_devices)
@@ -52,7 +53,7 @@ def test_model_is_copied_where_links_do_not_reach(inputs, tmp_path, monkeypatch)
     assert (outputs.model / "model.safetensors").stat().st_nlink == 1
 
 
-def test_symbolic_link_is_passed_on_as_the_file_that_it_names(inputs, tmp_path) -> None:
+def test_symbolic_link_is_passed_on_as_the_file_that_it_names(inputs: Any, tmp_path: Path) -> None:
     weights, cached = inputs.pretrained / "model.safetensors", tmp_path / "cached"
     weights.rename(cached)
     weights.symlink_to(cached)

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,22 +34,22 @@ PARAMS = {
 }
 
 
-def params(**changes) -> TrainFromLabels:
+def params(**changes: Any) -> TrainFromLabels:
     return TrainFromLabels.model_validate_json(as_json(PARAMS, **changes))
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Any:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return array_inputs(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def trained(images, tmp_path_factory) -> Any:
+def trained(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     outputs = outputs_in(tmp_path_factory.mktemp("trained") / "out")
     return outputs, run(params(), images, outputs, tracker=NullTracker())
 
 
-def test_model_of_its_own_learns_the_labels(trained) -> None:
+def test_model_of_its_own_learns_the_labels(trained: Any) -> None:
     outputs, report = trained
     assert report.validation_accuracy > 0.9
     assert report.num_parameters == report.num_trained_parameters == 24 * 16 + 16 + 16 * 2 + 2
@@ -56,7 +57,9 @@ def test_model_of_its_own_learns_the_labels(trained) -> None:
     assert read_json(outputs.control / "control.json") == {"trained": False}
 
 
-def test_batches_left_out_are_counted_where_the_recipe_lets_some_be(images, trained, tmp_path, monkeypatch) -> None:
+def test_batches_left_out_are_counted_where_the_recipe_lets_some_be(
+    images: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "num_left_out" not in figures_of(trained[1])
     checked: list[float] = []
 
@@ -70,20 +73,20 @@ def test_batches_left_out_are_counted_where_the_recipe_lets_some_be(images, trai
     assert (figures_of(found)["num_left_out"], found.num_steps) == (1, 13)
 
 
-def test_saved_model_reads_scaled_numbers(trained) -> None:
+def test_saved_model_reads_scaled_numbers(trained: Any) -> None:
     model = storage.load(trained[0].model)
     rows = torch.full((1, 24), 30.0 / 255)
     rows[0, :12] = 230.0 / 255
     assert model(rows).argmax().item() == 0
 
 
-def test_same_seed_gives_the_same_bytes(images, trained, tmp_path) -> None:
+def test_same_seed_gives_the_same_bytes(images: Any, trained: Any, tmp_path: Path) -> None:
     again = outputs_in(tmp_path / "again")
     run(params(), images, again, tracker=NullTracker())
     assert sha256_of(again.model / "model.safetensors") == sha256_of(trained[0].model / "model.safetensors")
 
 
-def test_augmented_rows_train_other_weights(images, trained, tmp_path) -> None:
+def test_augmented_rows_train_other_weights(images: Any, trained: Any, tmp_path: Path) -> None:
     moved = outputs_in(tmp_path / "moved")
     run(params(augment={"shift": 1, "rotate": 5.0}), images, moved, tracker=NullTracker())
     assert sha256_of(moved.model / "model.safetensors") != sha256_of(trained[0].model / "model.safetensors")
@@ -92,17 +95,19 @@ def test_augmented_rows_train_other_weights(images, trained, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("batch_size", "num_steps"), [("full", 1), (64, 4), (1, 200), (1000, 1)], ids=["full", "mini", "one row", "larger"]
 )
-def test_batch_size_decides_the_steps_of_an_epoch(images, tmp_path, batch_size, num_steps) -> None:
+def test_batch_size_decides_the_steps_of_an_epoch(
+    images: Any, tmp_path: Path, batch_size: int | str, num_steps: int
+) -> None:
     report = run(params(batch_size=batch_size, epochs=1), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
     assert report.num_steps == num_steps
 
 
-def test_epoch_may_have_any_number_of_steps(images, tmp_path) -> None:
+def test_epoch_may_have_any_number_of_steps(images: Any, tmp_path: Path) -> None:
     report = run(params(steps_per_epoch=30, epochs=2), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
     assert report.num_steps == 60  # of 13 batches that see every row once
 
 
-def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path) -> None:
+def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path: Path) -> None:
     inputs = array_inputs(tmp_path / "rows", num_rows=33)
     with pytest.raises(InputError, match="of 33 rows in batches of 16 one batch has a single row"):
         run(params(model={**MLP, "batch_norm": True}), inputs, outputs_in(tmp_path / "out"), tracker=NullTracker())
@@ -116,7 +121,9 @@ def test_batch_of_one_row_is_refused_under_batch_norm(tmp_path) -> None:
     ],
     ids=["lstm", "gpt"],
 )
-def test_family_that_is_no_classifier_is_refused(images, tmp_path, model, reason) -> None:
+def test_family_that_is_no_classifier_is_refused(
+    images: Any, tmp_path: Path, model: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(InputError, match=f"family '{model['family']}' is no classifier of these rows: {reason}"):
         run(params(model=model), images, outputs_in(tmp_path / "out"), tracker=NullTracker())
 

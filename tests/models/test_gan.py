@@ -1,4 +1,5 @@
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_batch_norm_is_the_generators_and_dropout_the_discriminators() -> None:
     assert [sum(isinstance(layer, nn.Dropout) for layer in p) for p in (gan.generator, gan.discriminator)] == [0, 2]
 
 
-def test_gan_comes_back_from_disk(tmp_path) -> None:
+def test_gan_comes_back_from_disk(tmp_path: Path) -> None:
     facts = Facts(num_labels=2, shape=(4, 5))
     gan = build(SMALL, facts)
     gan(torch.randn(16, 3))  # moves batch norm's running figures

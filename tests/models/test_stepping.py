@@ -104,7 +104,7 @@ class Recurrent(nn.Module):
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         return self.step(input_ids, None)[0]
 
-    def step(self, input_ids, state) -> Any:
+    def step(self, input_ids: torch.Tensor, state: Any) -> Any:
         hidden, after = self.recurrent(self.embedding(input_ids), state and state[0])
         return self.head(hidden), (after,)
 

@@ -16,12 +16,12 @@ MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> Any:
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_tiny_encoder(tmp_path_factory.mktemp("ways") / "encoder", ["a tiny text"])
 
 
 @pytest.fixture
-def model(encoder) -> EncoderClassifier:
+def model(encoder: Any) -> EncoderClassifier:
     torch.manual_seed(0)
     return classifier_from_encoder(encoder, labels=("negative", "positive"), dropout=0.0)
 
@@ -30,7 +30,7 @@ def num_trained(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder) -> None:
+def test_merged_additions_give_the_outputs_of_the_unmerged(model: EncoderClassifier, encoder: Any) -> None:
     plain = classifier_from_encoder(encoder, labels=("negative", "positive"), dropout=0.0).state_dict().keys()
     before = model.eval()(IDS, MASK)
     restrict(model, LORA)
@@ -47,23 +47,23 @@ def test_merged_additions_give_the_outputs_of_the_unmerged(model, encoder) -> No
     assert merged.state_dict().keys() == plain
 
 
-def test_low_rank_additions_train_two_thin_matrices_a_product(model) -> None:
+def test_low_rank_additions_train_two_thin_matrices_a_product(model: EncoderClassifier) -> None:
     restrict(model, LORA)
     head = 32 * 32 + 32 + 32 * 2 + 2  # the pooler, and the product for two labels
     assert num_trained(model) == head + 2 * 3 * (4 * 32 + 32 * 4)  # layers, products, each (rank, in) and (out, rank)
 
 
-def test_unknown_part_to_freeze_is_refused_with_a_hint(model) -> None:
+def test_unknown_part_to_freeze_is_refused_with_a_hint(model: EncoderClassifier) -> None:
     with pytest.raises(InputError, match=r"finetune.way.freeze: .* begins with 'embedings' .did you mean 'embeddings'"):
         restrict(model, Full(name="full", freeze=("embedings",)))
 
 
-def test_more_layers_than_there_are_is_refused(model) -> None:
+def test_more_layers_than_there_are_is_refused(model: EncoderClassifier) -> None:
     with pytest.raises(InputError, match="num_layers is 3, but 2 numbered layers were found"):
         restrict(model, LastLayers(name="last", num_layers=3))
 
 
-def test_all_layers_leave_the_embeddings_as_they_are(model) -> None:
+def test_all_layers_leave_the_embeddings_as_they_are(model: EncoderClassifier) -> None:
     restrict(model, LastLayers(name="last", num_layers=2))
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen
@@ -71,7 +71,7 @@ def test_all_layers_leave_the_embeddings_as_they_are(model) -> None:
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "roberta", "modernbert", "mpnet"])
-def test_attention_is_found_in_encoders_of_other_names(kind) -> None:
+def test_attention_is_found_in_encoders_of_other_names(kind: str) -> None:
     from transformers import AutoConfig
 
     sizes = {

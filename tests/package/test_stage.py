@@ -3,7 +3,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from components.plumbing.artifacts import read_json, sha256_of, write_json
 from components.plumbing.errors import ArtifactError, ModelyardError, ParityError
 from components.tracking.tracker import NullTracker
 from serving.bundle import BundleId, identify
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import edit
 from tests.tiny_model import finish
 
@@ -102,7 +102,7 @@ def test_server_that_is_not_ready_in_time_stops_the_stage(packaged: Path, tmp_pa
         serving(tag, ready_timeout_s=0.2, log=tmp_path / "serve.log"),
     ):
         pass
-    assert servers() == before
+    wait_until(lambda: servers() == before)
 
 
 def test_server_that_cannot_start_shows_its_last_lines(bento_home: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: 
     code = (
         "import sys, time; from pathlib import Path; from components.package.bento import serving\n"
         f"with serving({tag!r}, ready_timeout_s=60, log=Path({str(tmp_path / 'log')!r})):\n"
-        "    print('ready', flush=True); time.sleep(60)"
+        "    print('ready', flush=True); time.sleep(600)"
     )
     stage = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert stage.stdout is not None
@@ -127,9 +127,9 @@ def test_server_ends_with_the_stage(packaged: Path, bento_home: Path, tmp_path: 
     started = psutil.Process(stage.pid).children(recursive=True)
     assert len(started) >= 2
     os.kill(stage.pid, number)
-    stage.wait(timeout=30)
+    stage.wait(timeout=PATIENCE_S)
     stage.stdout.close()
-    _, alive = psutil.wait_procs(started, timeout=15)
+    _, alive = psutil.wait_procs(started, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -194,7 +194,6 @@ def bentos(home: Path) -> set[str]:
 
 
 def servers() -> set[int]:
-    time.sleep(0.1)
     return {child.pid for child in psutil.Process().children(recursive=True) if is_server(child)}
 
 

@@ -14,7 +14,7 @@ def raw() -> dict:
     return copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["movie_sentiment"])
 
 
-def test_recipe_may_do_without(raw) -> None:
+def test_recipe_may_do_without(raw: dict) -> None:
     assert parse_recipe("movie", raw).monitoring is not None
     del raw["monitoring"]
     assert parse_recipe("movie", raw).monitoring is None
@@ -34,7 +34,7 @@ def test_recipe_may_do_without(raw) -> None:
         ("expected_labels", {"negative": 0.9, "spam": 0.1}, "has 'spam', which is none of validate.contract.labels"),
     ],
 )
-def test_setting_that_cannot_work_is_refused(raw, key: str, value: object, error: str) -> None:
+def test_setting_that_cannot_work_is_refused(raw: dict, key: str, value: object, error: str) -> None:
     raw["monitoring"] |= {key: value}
     with pytest.raises(ParamsError, match=error):
         parse_recipe("movie", raw)

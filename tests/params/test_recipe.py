@@ -1,5 +1,7 @@
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,7 @@ def raw() -> dict:
     return copy.deepcopy(load_yaml(ROOT / "params.yaml")["recipes"]["movie_sentiment"])
 
 
-def test_mode_that_gives_no_model_for_the_task_is_refused(raw) -> None:
+def test_mode_that_gives_no_model_for_the_task_is_refused(raw: dict) -> None:
     raw["finetune"] = {"mode": "none"}
     with pytest.raises(
         ParamsError, match=r"finetune.mode is 'none', but for text_classification it is one of .'adapt'"
@@ -38,7 +40,7 @@ def test_mode_that_gives_no_model_for_the_task_is_refused(raw) -> None:
         parse_recipe("movie", raw)
 
 
-def test_augmentation_of_what_is_no_image_is_refused(raw) -> None:
+def test_augmentation_of_what_is_no_image_is_refused(raw: dict) -> None:
     raw |= {"family": "mlp", "pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN}
     parse_recipe("movie", raw)
     raw["finetune"] = OF_ITS_OWN | {"augment": {"shift": 1, "rotate": 5.0}}
@@ -57,7 +59,7 @@ def test_augmentation_of_what_is_no_image_is_refused(raw) -> None:
         ("clip", {"by": "rank", "limit": 1.0}, "'norm' or 'value'"),
     ],
 )
-def test_setting_of_a_training_out_of_its_range_is_refused(raw, key, value, message) -> None:
+def test_setting_of_a_training_out_of_its_range_is_refused(raw: dict, key: str, value: Any, message: str) -> None:
     raw |= {"family": "mlp", "pretrain": {"mode": "none"}, "finetune": OF_ITS_OWN | {key: value}}
     with pytest.raises(ParamsError, match=message):
         parse_recipe("movie", raw)
@@ -107,7 +109,7 @@ def recipe(name: str) -> dict:
         ("digits", lambda r: r["finetune"].update(seed=-1), r"finetune.seed: input should be greater than"),
     ],
 )  # fmt: skip
-def test_sections_that_do_not_go_together_are_refused(name, change, message) -> None:
+def test_sections_that_do_not_go_together_are_refused(name: str, change: Callable[..., Any], message: str) -> None:
     raw = recipe(name)
     parse_recipe(name, raw)
     change(raw)

@@ -3,9 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,13 +54,13 @@ def siblings(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.parent.iterdir())
 
 
-def test_artifact_appears_whole_with_the_hash_of_every_file(tmp_path) -> None:
+def test_artifact_appears_whole_with_the_hash_of_every_file(tmp_path: Path) -> None:
     folder = make_artifact(tmp_path / "ingest")
     assert siblings(folder) == ["ingest"]
     assert list(read_json(folder / FILES)) == ["data.txt", "model/weights"]
 
 
-def test_failed_work_leaves_the_last_good_artifact(tmp_path) -> None:
+def test_failed_work_leaves_the_last_good_artifact(tmp_path: Path) -> None:
     folder = make_artifact(tmp_path / "ingest")
 
     def fail() -> None:
@@ -72,7 +74,7 @@ def test_failed_work_leaves_the_last_good_artifact(tmp_path) -> None:
     assert siblings(folder) == ["ingest"]
 
 
-def test_killed_work_leaves_the_last_good_artifact_and_the_next_run_succeeds(tmp_path) -> None:
+def test_killed_work_leaves_the_last_good_artifact_and_the_next_run_succeeds(tmp_path: Path) -> None:
     folder = make_artifact(tmp_path / "ingest")
     code = (
         "import os, sys, signal; from pathlib import Path; from components.plumbing.artifacts import writing\n"
@@ -88,7 +90,7 @@ def test_killed_work_leaves_the_last_good_artifact_and_the_next_run_succeeds(tmp
     assert siblings(folder) == ["ingest"]
 
 
-def test_full_disk_says_so_and_loses_nothing(tmp_path) -> None:
+def test_full_disk_says_so_and_loses_nothing(tmp_path: Path) -> None:
     folder = make_artifact(tmp_path / "ingest")
 
     def fill() -> None:
@@ -102,7 +104,7 @@ def test_full_disk_says_so_and_loses_nothing(tmp_path) -> None:
     assert (folder / "data.txt").read_text() == "rows"
 
 
-def test_inputs_are_bound_and_checked(tmp_path) -> None:
+def test_inputs_are_bound_and_checked(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "tiny", "validate")
     make_artifact(layout.of("ingest"))
     inputs = layout.inputs(Inputs)
@@ -121,14 +123,16 @@ def test_inputs_are_bound_and_checked(tmp_path) -> None:
         (lambda folder: (folder / FILES).write_text("{"), "files.json is not JSON"),
     ],
 )
-def test_input_that_is_not_what_was_recorded_is_refused(tmp_path, spoil, message) -> None:
+def test_input_that_is_not_what_was_recorded_is_refused(
+    tmp_path: Path, spoil: Callable[..., Any], message: str
+) -> None:
     layout = Layout(tmp_path, "tiny", "validate")
     spoil(make_artifact(layout.of("ingest")))
     with pytest.raises(ArtifactError, match=message):
         layout.inputs(Inputs)
 
 
-def test_outputs_lie_in_their_places(tmp_path) -> None:
+def test_outputs_lie_in_their_places(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "tiny", "finetune")
     outputs = layout.outputs(Outputs, folder=tmp_path / "partial", fingerprint="abc")
     assert outputs.data == tmp_path / "partial" / "data.txt"
@@ -137,13 +141,13 @@ def test_outputs_lie_in_their_places(tmp_path) -> None:
     assert artifact_names(Outputs) == ["data.txt"]
 
 
-def test_same_content_has_the_same_digest(tmp_path) -> None:
+def test_same_content_has_the_same_digest(tmp_path: Path) -> None:
     one, two, other = (make_artifact(tmp_path / n / "ingest", t) for n, t in (("a", "x"), ("b", "x"), ("c", "y")))
     assert digest_of(one) == digest_of(two) != digest_of(other)
     assert digest_of(tmp_path / "nothing") is None
 
 
-def test_json_is_refused_where_it_would_not_be_json(tmp_path) -> None:
+def test_json_is_refused_where_it_would_not_be_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "report.json", {"loss": float("nan")})
     assert not (tmp_path / "report.json").exists()

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from components.plumbing.environment import PROXIES, prepare_environment
+from tests.patience import PATIENCE_S
 
 NO_PROXY = ("NO_PROXY", "no_proxy")
 
@@ -44,8 +45,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_this_machine_is_asked_without_the_proxy(name: str, address: str, own_environment: pytest.MonkeyPatch) -> None:
     own_environment.setenv(name, "http://127.0.0.1:9")  # where nothing listens
     prepare_environment()
-    assert httpx.get(address, timeout=10).status_code == 200
-    assert requests.get(address, timeout=10).status_code == 200
+    assert httpx.get(address, timeout=PATIENCE_S).status_code == 200
+    assert requests.get(address, timeout=PATIENCE_S).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["example.org,.internal", "*", "127.0.0.1"])

@@ -21,6 +21,7 @@ from components.plumbing.processes import (
     uninterrupted,
     wait_until_ready,
 )
+from tests.patience import PATIENCE_S
 
 SLEEPS = ["sh", "-c", "sleep 60 & sleep 60; wait"]
 STUBBORN = ["sh", "-c", "trap '' TERM; sleep 60 & sleep 60; wait"]
@@ -70,7 +71,7 @@ def test_end_takes_all_that_was_started(tmp_path: Path, command: list[str], when
     process = start(command, folder=tmp_path, log=tmp_path / "log")
     while len(members := family(process)) < 3:
         pass
-    assert end([process], timeout_s=0.2) is when_asked
+    assert end([process], timeout_s=PATIENCE_S if when_asked else 0.2) is when_asked
     assert not any(map(is_running, members))
 
 
@@ -78,15 +79,15 @@ def test_server_that_ends_or_stays_silent_shows_its_last_words(tmp_path: Path, m
     log, health = tmp_path / "log", "http://127.0.0.1:9/readyz"
     process = start(["sh", "-c", "echo it cannot"], folder=tmp_path, log=log)
     with pytest.raises(ModelyardError, match=r"(?s)^it ended; the last lines of .*log:\n  it cannot$"):
-        wait_until_ready(process, health, name="it", timeout_s=30, log=log)
-    end([process], timeout_s=1)
+        wait_until_ready(process, health, name="it", timeout_s=PATIENCE_S, log=log)
+    end([process], timeout_s=PATIENCE_S)
     process = start(SLEEPS, folder=tmp_path, log=log)
     with pytest.raises(ModelyardError, match=r"^it was not ready after 0.1 s \(ready_timeout_s\); the last lines"):
         wait_until_ready(process, health, name="it", timeout_s=0.1, log=log, setting="ready_timeout_s")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(DiskFullError, match="on which it could not start"):
         wait_until_ready(process, health, name="it", timeout_s=0.1, log=log)
-    end([process], timeout_s=1)
+    end([process], timeout_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize(("how", "stays"), [("start", False), ("start_to_stay", True)])
@@ -105,7 +106,7 @@ def test_what_is_started_ends_with_who_started_it_unless_it_is_to_stay(tmp_path:
     process = find(known)
     if stays:
         assert process is not None
-        assert end([process], timeout_s=5)
+        assert end([process], timeout_s=PATIENCE_S)
     elif process is not None:
-        psutil.wait_procs([process], timeout=5)
+        psutil.wait_procs([process], timeout=PATIENCE_S)
     assert not is_alive(known)

@@ -35,7 +35,7 @@ LOSE = """
 
 
 @pytest.fixture
-def at_work(request) -> Generator[subprocess.Popen[str]]:
+def at_work(request: pytest.FixtureRequest) -> Generator[subprocess.Popen[str]]:
     """A process at work, under a shell that is its driver."""
     code = WORK.format(lose=request.param, before="")
     with subprocess.Popen(
@@ -50,14 +50,14 @@ def at_work(request) -> Generator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("at_work", ["", LOSE], indirect=True, ids=["heard", "lost once"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_work_even_where_it_was_lost_once(at_work, number) -> None:
+def test_signal_ends_the_work_even_where_it_was_lost_once(at_work: subprocess.Popen[str], number: int) -> None:
     worker = worker_of(at_work)
     os.kill(worker, number)
     assert at_work.stdout.readline() == "ended\n"
 
 
 @pytest.mark.parametrize("at_work", ["", LOSE], indirect=True, ids=["heard", "lost once"])
-def test_work_ends_when_its_driver_was_killed(at_work) -> None:
+def test_work_ends_when_its_driver_was_killed(at_work: subprocess.Popen[str]) -> None:
     worker_of(at_work)
     at_work.kill()
     assert at_work.stdout.readline() == "ended\n"
@@ -66,7 +66,7 @@ def test_work_ends_when_its_driver_was_killed(at_work) -> None:
 def test_signal_that_was_lost_before_the_work_keeps_it_from_starting() -> None:
     lost = "try: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: pass"
     code = "import signal\n" + WORK.format(lose="", before=lost)
-    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=300, check=True)
     assert done.stdout == "ended\n"
 
 
@@ -84,7 +84,7 @@ def test_stage_whose_driver_ended_before_it_looked_ends_by_itself(tmp_path: Path
     driver.wait()
     project = make_project(tmp_path / "project")
     done = subprocess.run(
-        [sys.executable, "-m", "components", "ingest", "tiny"], cwd=project, timeout=60, capture_output=True,
+        [sys.executable, "-m", "components", "ingest", "tiny"], cwd=project, timeout=300, capture_output=True,
         text=True, env=environment(PYTHONPATH=str(ROOT), **{DRIVER_VARIABLE: known}),
     )  # fmt: skip
     assert done.returncode == 130, done.stderr

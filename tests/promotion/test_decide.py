@@ -22,6 +22,7 @@ from components.tracking.registry import CHALLENGER, CHAMPION, CHAMPIONS, fault_
 from components.tracking.store import Store
 from flows.operate.doctor import look_at_champions
 from serving.bundle import MANIFEST, BundleId, identify
+from tests.patience import PATIENCE_S
 from tests.projects import edit
 from tests.promotion.bundles import make_bundle, note, register, registry
 
@@ -376,7 +377,7 @@ def test_two_promotions_at_once_come_one_after_the_other(project: Path) -> None:
         "promote(Path(sys.argv[1]), 'tiny', number=int(sys.argv[2]), force='race', through='test')\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(project), number]) for number in ("2", "3")]
-    assert [one.wait(timeout=120) for one in both] == [0, 0]
+    assert [one.wait(timeout=3 * PATIENCE_S) for one in both] == [0, 0]
     last = champion(project)
     moves = [(entry["from"] and entry["from"]["version"], entry["to"]["version"]) for entry in decided(project)]
     other = {2: 3, 3: 2}[last]

@@ -1,11 +1,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.promotion.ledger import HEAD, LEDGER, append, entries, verify
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_changed_line_is_named(root: Path, number: int) -> None:
         (lambda found: [*found[:2], "{}", *found[2:]], "line 3 was changed: it is no entry any more"),
     ],
 )
-def test_line_that_was_taken_out_or_put_in_is_named(root: Path, change, expected: str) -> None:
+def test_line_that_was_taken_out_or_put_in_is_named(root: Path, change: Callable[..., Any], expected: str) -> None:
     write(root, change(lines(root)))
     assert any(expected in found for found in said(root)), said(root)
 
@@ -124,7 +127,7 @@ def test_many_writers_at_once_make_one_chain(tmp_path: Path) -> None:
         "for number in range(10): append(Path(sys.argv[1]), {'recipe': sys.argv[2], 'n': number})\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b", "c")]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(timeout=2 * PATIENCE_S) for writer in writers] == [0, 0, 0]
     assert verify(tmp_path) == []
     assert len(lines(tmp_path)) == 30
     assert [entry["n"] for entry in entries(tmp_path, "b")] == list(range(10))

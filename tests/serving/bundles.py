@@ -20,11 +20,11 @@ def rewrite(bundle: Path, **files: bytes) -> Path:
     return bundle
 
 
-def with_limits(bundle: Path, folder: Path, **limits: int) -> str:
+def with_limits(bundle: Path, folder: Path, *, provenance: Path | None = None, **limits: int) -> str:
     """The tag of a Bento with other limits."""
     shutil.copytree(bundle, folder)
     about, manifest = read_json(folder / "service.json"), read_json(folder / "manifest.json")
     write_json(folder / "service.json", about | {"limits": about["limits"] | limits})
     manifest["files"]["service.json"] = sha256_of(folder / "service.json")
     write_json(folder / "manifest.json", manifest)
-    return build_bento(folder, None)
+    return build_bento(folder, provenance)

@@ -18,6 +18,7 @@ from components.plumbing.processes import wait_until_ready
 from serving.predictors.session import VARIABLE as DEVICE
 from serving.requests.keys import OPEN, add_key
 from serving.requests.keys import VARIABLE as KEYS
+from tests.patience import PATIENCE_S
 from tests.projects import ROOT, environment, run
 
 DEPLOY = ROOT / "docs" / "deploy"
@@ -28,7 +29,7 @@ with construct_containerfile(bentoml.bentos.get(sys.argv[1])) as (context, _):
     shutil.copytree(context, sys.argv[2])
 """
 HOME = "/home/bentoml"
-REQUEST: dict[str, Any] = {"json": {"texts": ["a"]}}
+REQUEST: dict[str, Any] = {"json": {"texts": ["a"]}, "timeout": PATIENCE_S}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def refusal(container: Path, log: Path, **extra: str) -> str:
     """What the entry point says where it ends at once, with an error and in words."""
     process, _ = start(container, log, **extra)
     try:
-        assert process.wait(timeout=60) != 0
+        assert process.wait(timeout=2 * PATIENCE_S) != 0
     finally:
         stop(process)
     said = log.read_text(encoding="utf-8")
@@ -117,7 +118,7 @@ def test_entry_point_serves_with_keys_and_answers_the_probes(container: Path, tm
     try:
         wait_until_ready(process, f"{url}/readyz", name="tiny", timeout_s=60, log=tmp_path / "log")
         for name, path in probes().items():
-            assert httpx.get(f"{url}{path}").status_code == 200, name
+            assert httpx.get(f"{url}{path}", timeout=PATIENCE_S).status_code == 200, name
         assert httpx.post(f"{url}/classify", **REQUEST).status_code == 401
         answer = httpx.post(f"{url}/classify", **REQUEST, headers={"authorization": f"Bearer {key}"})
         assert answer.status_code == 200

@@ -44,7 +44,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv(PIPELINE_VARIABLE, "flow 1")
     return Project(tmp_path)
@@ -57,14 +57,14 @@ def named(project: Project) -> dict[str, list]:
     return found
 
 
-def test_a_figure_of_the_report_is_no_point_of_a_curve(project) -> None:
+def test_a_figure_of_the_report_is_no_point_of_a_curve(project: Project) -> None:
     project.make("ingest")
     (run,) = named(project)["ingest"]
     of_stage = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
     assert of_stage == {"loss": 0.5, "num_rows": 3.0, "report.loss": 0.25}
 
 
-def test_stages_of_one_pipeline_share_a_parent(project) -> None:
+def test_stages_of_one_pipeline_share_a_parent(project: Project) -> None:
     project.make("ingest")
     project.make("validate")
     runs = named(project)
@@ -75,7 +75,7 @@ def test_stages_of_one_pipeline_share_a_parent(project) -> None:
     assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
 
 
-def test_run_holds_params_metrics_report_inputs_and_digest(project) -> None:
+def test_run_holds_params_metrics_report_inputs_and_digest(project: Project) -> None:
     project.make("ingest")
     run = named(project)["ingest"][0]
     assert run.data.params == {"a.b": "1", "c": "[1, 2]"}
@@ -88,7 +88,9 @@ def test_run_holds_params_metrics_report_inputs_and_digest(project) -> None:
         assert np.asarray(picture).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monkeypatch) -> None:
+def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.make("ingest")
     made_by = named(project)["ingest"][0].info.run_id
     monkeypatch.setenv(PIPELINE_VARIABLE, "flow 2")
@@ -104,7 +106,7 @@ def test_unchanged_stage_is_a_link_to_the_run_that_made_its_output(project, monk
     assert "| validate | ran |" in note
 
 
-def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project) -> None:
+def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project: Project) -> None:
     with pytest.raises(QualityError), stage_run(project.root, "tiny", "evaluate"):
         raise QualityError("accuracy 0.5 is below 0.9", report={"accuracy": 0.5})
     runs = named(project)
@@ -115,13 +117,13 @@ def test_failed_gate_marks_run_and_parent_and_keeps_its_report(project) -> None:
     assert json.loads(Path(path).read_text()) == {"accuracy": 0.5}
 
 
-def test_interrupt_marks_run_and_parent_killed(project) -> None:
+def test_interrupt_marks_run_and_parent_killed(project: Project) -> None:
     with pytest.raises(KeyboardInterrupt), stage_run(project.root, "tiny", "finetune"):
         raise KeyboardInterrupt
     assert {run.info.status for found in named(project).values() for run in found} == {"KILLED"}
 
 
-def test_run_of_a_training_that_was_stopped_is_carried_on(project, monkeypatch) -> None:
+def test_run_of_a_training_that_was_stopped_is_carried_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     note = project.root / "checkpoints" / "run.json"
     with suppress(KeyboardInterrupt), stage_run(project.root, "tiny", "pretrain", unfinished=note) as run:
         run.log_start({"a": 1}, {"ingest/data.parquet": "0" * 32})
@@ -155,7 +157,7 @@ def test_run_of_a_training_that_was_stopped_is_carried_on(project, monkeypatch) 
 
 
 @pytest.mark.long
-def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> None:
+def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project: Project) -> None:
     code = (
         "import os, sys, signal; from pathlib import Path; from components.tracking.stage_run import stage_run\n"
         "with stage_run(Path(sys.argv[1]), 'tiny', 'finetune', unfinished=Path(sys.argv[2])) as run:\n"
@@ -179,7 +181,7 @@ def test_run_of_a_killed_process_is_found_and_marked_by_the_next(project) -> Non
     assert len({one.timestamp for one in points}) > 1  # when each was seen, not when they were sent
 
 
-def test_experiment_that_was_deleted_is_brought_back(project) -> None:
+def test_experiment_that_was_deleted_is_brought_back(project: Project) -> None:
     project.make("ingest")
     project.store.client.delete_experiment(project.store.experiment_id)
     project.make("validate")
@@ -187,7 +189,7 @@ def test_experiment_that_was_deleted_is_brought_back(project) -> None:
 
 
 @pytest.fixture
-def bundle(tmp_path) -> Path:
+def bundle(tmp_path: Path) -> Path:
     folder = folder_with(tmp_path / "bundle", {"model.onnx": "x"})
     return finish_bundle(folder)
 
@@ -200,13 +202,13 @@ def folder_with(folder: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.fixture
-def other(tmp_path) -> Path:
+def other(tmp_path: Path) -> Path:
     """A bundle of another model."""
     return finish_bundle(folder_with(tmp_path / "other", {"model.onnx": "y"}))
 
 
 def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_new_version(
-    project, bundle, other, tmp_path
+    project: Project, bundle: Path, other: Path, tmp_path: Path
 ) -> None:
     weights = folder_with(tmp_path / "model", {"model.safetensors": "y"})
     with stage_run(project.root, "tiny", "package") as run:
@@ -222,7 +224,9 @@ def test_first_version_is_champion_the_next_challenger_and_the_same_bundle_no_ne
     assert kept == ["weights/model.safetensors"]
 
 
-def test_another_build_takes_the_place_of_the_one_before_and_is_no_version(project, bundle, tmp_path) -> None:
+def test_another_build_takes_the_place_of_the_one_before_and_is_no_version(
+    project: Project, bundle: Path, tmp_path: Path
+) -> None:
     weights = folder_with(tmp_path / "model", {"model.safetensors": "y"})
     register(project, bundle, weights)
     registry = project.store.registry
@@ -250,7 +254,9 @@ def register(project: Project, bundle: Path, weights: Path) -> str:
         return run.run_id
 
 
-def test_weights_of_the_champion_come_back_as_they_were_registered(project, bundle, other, tmp_path) -> None:
+def test_weights_of_the_champion_come_back_as_they_were_registered(
+    project: Project, bundle: Path, other: Path, tmp_path: Path
+) -> None:
     first = folder_with(tmp_path / "first", {"family.json": "{}", "model.safetensors": "1"})
     second = folder_with(tmp_path / "second", {"family.json": "{}", "model.safetensors": "2"})
     register(project, bundle, first)
@@ -264,7 +270,7 @@ def test_weights_of_the_champion_come_back_as_they_were_registered(project, bund
         assert files_of(run.champion_weights(tmp_path / "source")) == files_of(second)
 
 
-def test_no_champion_gives_no_weights(project, bundle, tmp_path) -> None:
+def test_no_champion_gives_no_weights(project: Project, bundle: Path, tmp_path: Path) -> None:
     with stage_run(project.root, "tiny", "pretrain") as run:
         assert run.champion_weights(tmp_path / "source") is None
         run.register_model(bundle, weights=folder_with(tmp_path / "model", {"a": "1"}))
@@ -274,7 +280,9 @@ def test_no_champion_gives_no_weights(project, bundle, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights/model.safetensors", "weights/config.json", "weights.json"])
-def test_weights_that_are_not_those_that_were_registered_are_refused(name, project, bundle, tmp_path) -> None:
+def test_weights_that_are_not_those_that_were_registered_are_refused(
+    name: str, project: Project, bundle: Path, tmp_path: Path
+) -> None:
     run_id = register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}))
     kept = Path(project.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
     (kept / name).write_text('{"model.safetensors": "0"}')
@@ -284,7 +292,7 @@ def test_weights_that_are_not_those_that_were_registered_are_refused(name, proje
     assert not (tmp_path / "source").exists()
 
 
-def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path) -> None:
+def test_weights_that_no_version_has_say_what_to_do(project: Project, bundle: Path, tmp_path: Path) -> None:
     register(project, bundle, folder_with(tmp_path / "model", {"model.safetensors": "1"}))
     project.store.client.delete_model_version_tag("tiny", "1", WEIGHTS_TAG)
     with stage_run(project.root, "tiny", "pretrain") as run:
@@ -294,7 +302,7 @@ def test_weights_that_no_version_has_say_what_to_do(project, bundle, tmp_path) -
         assert run.champion_weights(tmp_path / "source") is None  # which the stage says in its own words
 
 
-def test_provenance_names_the_runs_of_the_stages_before(project) -> None:
+def test_provenance_names_the_runs_of_the_stages_before(project: Project) -> None:
     project.make("ingest")
     with stage_run(project.root, "tiny", "validate") as run:
         provenance = run.provenance()
@@ -302,7 +310,9 @@ def test_provenance_names_the_runs_of_the_stages_before(project) -> None:
     assert provenance["git_commit"] is None
 
 
-def test_store_that_does_not_answer_is_an_error_that_names_it(project, monkeypatch) -> None:
+def test_store_that_does_not_answer_is_an_error_that_names_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -311,7 +321,7 @@ def test_store_that_does_not_answer_is_an_error_that_names_it(project, monkeypat
         check_store(project.root)
 
 
-def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch) -> None:
+def test_password_of_a_store_stays_out_of_the_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@127.0.0.1:1/none")
     with pytest.raises(StoreError) as caught:
         check_store(project.root)
@@ -319,11 +329,11 @@ def test_password_of_a_store_stays_out_of_the_error(project, monkeypatch) -> Non
     assert masked("postgresql://me:hunter2@host/db") == "postgresql://me:***@host/db"
 
 
-def test_default_store_is_a_file_of_the_project(project) -> None:
+def test_default_store_is_a_file_of_the_project(project: Project) -> None:
     assert tracking_uri(project.root) == f"sqlite:///{project.root / 'mlflow.db'}"
 
 
-def test_event_files_need_their_package_and_hold_the_curves(project, monkeypatch) -> None:
+def test_event_files_need_their_package_and_hold_the_curves(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "1")
     if importlib.util.find_spec("tensorboard") is None:
         with (

@@ -16,14 +16,14 @@ IMAGE = np.random.default_rng(0).uniform(0, 255, size=(7, 5)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (0, -1), (-3, 2)])
-def test_shift_moves_whole_pixels_and_fills_with_zeros(down, right) -> None:
+def test_shift_moves_whole_pixels_and_fills_with_zeros(down: int, right: int) -> None:
     expected = ndimage.shift(IMAGE, (down, right), order=0)
     np.testing.assert_allclose(moved(IMAGE, down=down, right=right), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("degrees", [10.0, -25.0])
 @pytest.mark.parametrize("shape", [(9, 9), (12, 7)], ids=["square", "oblong"])
-def test_turn_is_scipy_s(shape, degrees) -> None:
+def test_turn_is_scipy_s(shape: tuple[int, int], degrees: float) -> None:
     image = np.zeros(shape, np.float32)
     image[3:-3, 2:-2] = np.random.default_rng(1).uniform(0, 255, size=(shape[0] - 6, shape[1] - 4))
     expected = ndimage.rotate(image, -degrees, reshape=False, order=1, mode="grid-constant")

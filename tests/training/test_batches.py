@@ -14,7 +14,7 @@ def rows_of(lengths: list[int]) -> Rows:
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=200), batch_size=st.integers(1, 16))
-def test_every_row_comes_once_an_epoch(lengths, batch_size) -> None:
+def test_every_row_comes_once_an_epoch(lengths: list[int], batch_size: int) -> None:
     rows = rows_of(lengths)
     batches = list(training_batches(rows, batch_size=batch_size, pad_token_id=0, seed=0, epoch=0))
     assert len(batches) == num_batches(len(rows), batch_size=batch_size)

@@ -52,12 +52,12 @@ def killed_after(steps: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[nn.Module, Position]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Position]:
     return run(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory) -> Path:
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training that was killed in its 24th step, after two looks, of which the second was the best."""
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.raises(Killed):
@@ -73,7 +73,7 @@ def steps_kept(folder: Path) -> list[int]:
     return [int(path.name.split("-")[0]) for path in newest_first(folder)]
 
 
-def test_the_last_and_the_best_are_kept(stopped) -> None:
+def test_the_last_and_the_best_are_kept(stopped: Path) -> None:
     assert steps_kept(stopped) == [23, 22, 21, 20]
     assert {path.name for path in newest_first(stopped)[-1].iterdir()} == {
         "model.safetensors", "training.safetensors", "position.json", "checkpoint.json",
@@ -89,7 +89,12 @@ def test_the_last_and_the_best_are_kept(stopped) -> None:
     ],
 )  # fmt: skip
 def test_damaged_checkpoint_is_left_and_the_one_before_carried_on_from(
-    stopped, whole, tmp_path, caplog, name, way
+    stopped: Path,
+    whole: tuple[nn.Module, Position],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    way: str,
 ) -> None:
     folder = shutil.copytree(stopped, tmp_path / "training")
     path = folder / "000000023-00002-000" / name
@@ -107,7 +112,9 @@ def test_damaged_checkpoint_is_left_and_the_one_before_carried_on_from(
     assert position == whole[1]
 
 
-def test_checkpoint_without_its_best_weights_is_not_carried_on_from(stopped, whole, tmp_path, caplog) -> None:
+def test_checkpoint_without_its_best_weights_is_not_carried_on_from(
+    stopped: Path, whole: tuple[nn.Module, Position], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = shutil.copytree(stopped, tmp_path / "training")
     best = folder / "000000020-00002-000" / "model.safetensors"
     best.write_bytes(damaged_by(best.read_bytes(), "changed"))
@@ -117,7 +124,9 @@ def test_checkpoint_without_its_best_weights_is_not_carried_on_from(stopped, who
     assert position == whole[1]
 
 
-def test_kill_while_a_checkpoint_is_written_leaves_the_one_before(stopped, whole, tmp_path) -> None:
+def test_kill_while_a_checkpoint_is_written_leaves_the_one_before(
+    stopped: Path, whole: tuple[nn.Module, Position], tmp_path: Path
+) -> None:
     folder = shutil.copytree(stopped, tmp_path / "training")
     shutil.copytree(folder / "000000022-00002-000", folder / PARTIAL)
     (folder / PARTIAL / "checkpoint.json").unlink()
@@ -127,7 +136,7 @@ def test_kill_while_a_checkpoint_is_written_leaves_the_one_before(stopped, whole
     assert not (folder / PARTIAL).exists()
 
 
-def test_checkpoint_of_a_newer_version_is_refused_in_one_line(stopped, tmp_path) -> None:
+def test_checkpoint_of_a_newer_version_is_refused_in_one_line(stopped: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(stopped, tmp_path / "training")
     card = newest_first(folder)[0] / "checkpoint.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"format": FORMAT + 1}))
@@ -139,7 +148,9 @@ def test_checkpoint_of_a_newer_version_is_refused_in_one_line(stopped, tmp_path)
     run(folder, plan=plan_with(epochs=1))
 
 
-def test_checkpoint_of_an_older_version_is_told_and_left(whole, tmp_path, caplog) -> None:
+def test_checkpoint_of_an_older_version_is_told_and_left(
+    whole: tuple[nn.Module, Position], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "last").mkdir()
     model, _ = run(tmp_path)
     assert "is of an older version of Modelyard: training begins anew" in caplog.text
@@ -147,7 +158,9 @@ def test_checkpoint_of_an_older_version_is_told_and_left(whole, tmp_path, caplog
 
 
 @pytest.mark.parametrize("how", ["copied", "without room"])
-def test_full_disk_stops_with_the_last_good_checkpoint(whole, tmp_path, monkeypatch, how) -> None:
+def test_full_disk_stops_with_the_last_good_checkpoint(
+    whole: tuple[nn.Module, Position], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     written = 0
     write_tensors = checkpoint.write_tensors
 
@@ -173,7 +186,9 @@ def test_full_disk_stops_with_the_last_good_checkpoint(whole, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("fallen", "is_taken"), [(0, True), (10_000, False)])
-def test_memory_that_a_step_needs_again_is_not_taken_for_copies(tmp_path, monkeypatch, fallen, is_taken) -> None:
+def test_memory_that_a_step_needs_again_is_not_taken_for_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fallen: int, is_taken: bool
+) -> None:
     model = TinyClassifier()
     optimizer = torch.optim.AdamW(model.parameters())
     free = saving.ROOM * checkpoint.num_bytes_of(checkpoint.state_of(model, [optimizer])) + 5_000
@@ -184,7 +199,7 @@ def test_memory_that_a_step_needs_again_is_not_taken_for_copies(tmp_path, monkey
         assert (saver._copies is not None) == is_taken
 
 
-def test_copies_stay_as_they_were_while_the_training_goes_on(tmp_path, monkeypatch) -> None:
+def test_copies_stay_as_they_were_while_the_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = TinyClassifier()
     optimizer = torch.optim.AdamW(model.parameters())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -204,7 +219,7 @@ def test_copies_stay_as_they_were_while_the_training_goes_on(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
-def test_tensors_of_every_kind_are_copied(dtype) -> None:
+def test_tensors_of_every_kind_are_copied(dtype: torch.dtype) -> None:
     whole = torch.randint(0, 2, (3, 4)).to(dtype)
     for value in (whole, whole.T, whole[:, 1:], whole[0, 0], whole[:0]):
         copies: dict[str, dict[str, torch.Tensor]] = {}
@@ -233,7 +248,7 @@ def spiky(steps: list[int], factor: float, *, killed_at: int | None = None) -> A
 
 
 @pytest.mark.parametrize("factor", [float("nan"), 1e4])
-def test_spike_is_taken_back_and_its_batch_left_out_also_by_a_killed_training(tmp_path, factor) -> None:
+def test_spike_is_taken_back_and_its_batch_left_out_also_by_a_killed_training(tmp_path: Path, factor: float) -> None:
     plan, bad = plan_with(on_spike=Rollback(rollback=2), checkpoints=Checkpoints(every_steps=4)), [3, 17]
     recorder = Recorder()
     straight, position = run(tmp_path / "straight", plan=plan, loss=spiky(bad, factor), tracker=recorder)
@@ -253,14 +268,14 @@ def test_spike_is_taken_back_and_its_batch_left_out_also_by_a_killed_training(tm
     assert resumed_position == position
 
 
-def test_more_spikes_than_the_recipe_allows_stop_the_training(tmp_path) -> None:
+def test_more_spikes_than_the_recipe_allows_stop_the_training(tmp_path: Path) -> None:
     plan = plan_with(on_spike=Rollback(rollback=2))
     with pytest.raises(TrainingError, match=r"at step 3 of 30, after 2 batches were left out, on rows .*last good"):
         run(tmp_path, plan=plan, loss=lambda model, batch: loss_of(model, batch) * float("nan"))
     assert json.loads((tmp_path / "stopped.json").read_text())["step"] == 3
 
 
-def test_early_stopping_and_a_way_back_go_together(tmp_path) -> None:
+def test_early_stopping_and_a_way_back_go_together(tmp_path: Path) -> None:
     stopping = EarlyStopping(metric="loss", patience=50, every=4)
     plan = plan_with(on_spike=Rollback(rollback=2), early_stopping=stopping)
     calls = 0

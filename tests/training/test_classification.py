@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.finetune.test_train import PARAMS
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Any:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Images of 6 x 4 from 0 to 255, read from -1 to 1."""
     inputs = array_inputs(tmp_path_factory.mktemp("images"), num_rows=50)
     predictor = inputs.predictor / "predictor.json"
@@ -29,7 +30,7 @@ def inputs(tmp_path_factory) -> Any:
     return inputs
 
 
-def objective_of(inputs, **changes) -> Any:
+def objective_of(inputs: Any, **changes: Any) -> Any:
     torch.manual_seed(0)
     model = nn.Linear(24, 2)
     params = TrainFromLabels.model_validate_json(json.dumps({**PARAMS, **changes}))
@@ -41,7 +42,7 @@ def objective_of(inputs, **changes) -> Any:
     return model, objective
 
 
-def by_row(objective, epoch: int = 0, start: int = 0) -> dict[int, tuple[list[float], int]]:
+def by_row(objective: Any, epoch: int = 0, start: int = 0) -> dict[int, tuple[list[float], int]]:
     found = {}
     for batch in objective.batches(epoch, start):
         assert batch.num_units == len(batch.row)
@@ -50,7 +51,7 @@ def by_row(objective, epoch: int = 0, start: int = 0) -> dict[int, tuple[list[fl
     return found
 
 
-def test_every_row_comes_scaled_with_its_label(inputs) -> None:
+def test_every_row_comes_scaled_with_its_label(inputs: Any) -> None:
     _, objective = objective_of(inputs)
     found = by_row(objective)
     table = pq.read_table(inputs.train)
@@ -60,7 +61,7 @@ def test_every_row_comes_scaled_with_its_label(inputs) -> None:
         assert found[row][1] == label
 
 
-def test_a_row_is_moved_the_same_in_whatever_batch_it_is(inputs) -> None:
+def test_a_row_is_moved_the_same_in_whatever_batch_it_is(inputs: Any) -> None:
     moves = {"shift": 2, "rotate": 20.0}
     _, one = objective_of(inputs, augment=moves)
     _, other = objective_of(inputs, augment=moves, batch_size=7)
@@ -73,13 +74,13 @@ def test_a_row_is_moved_the_same_in_whatever_batch_it_is(inputs) -> None:
     assert first != by_row(still)
 
 
-def test_what_comes_in_from_outside_is_the_background(inputs) -> None:
+def test_what_comes_in_from_outside_is_the_background(inputs: Any) -> None:
     _, objective = objective_of(inputs, augment={"shift": 6, "rotate": 0.0})
     lowest = [min(values) for values, _ in by_row(objective).values()]
     assert lowest.count(-1.0) > len(lowest) / 2  # 0 in the source, not the middle of the scale
 
 
-def test_loss_is_weighted_as_the_recipe_says(inputs, tmp_path) -> None:
+def test_loss_is_weighted_as_the_recipe_says(inputs: Any, tmp_path: Path) -> None:
     table = pq.read_table(inputs.train).slice(0, 41)  # 21 of one class, 20 of the other; without 10 of those
     table = table.filter(
         [
@@ -102,7 +103,7 @@ def test_loss_is_weighted_as_the_recipe_says(inputs, tmp_path) -> None:
     assert losses["balanced"] == pytest.approx(log_loss(label_id, scores, sample_weight=balanced), rel=1e-5)
 
 
-def test_validation_figures_are_those_of_scikit_learn(inputs) -> None:
+def test_validation_figures_are_those_of_scikit_learn(inputs: Any) -> None:
     model, objective = objective_of(inputs)
     table = pq.read_table(inputs.validation)
     values = (np.array(table["values"].to_pylist(), np.float32) - 127.5) / 127.5

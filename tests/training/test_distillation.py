@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ from tests.compress.students.teachers import OF_ARRAYS, Teacher, array_teacher, 
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory) -> Teacher:
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
     return text_teacher(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory) -> Teacher:
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
     return array_teacher(tmp_path_factory.mktemp("arrays"))
 
 
@@ -41,7 +42,7 @@ def disturbed(teacher: Teacher) -> torch.nn.Module:
     return student
 
 
-def test_student_that_is_its_teacher_has_nothing_to_learn(texts) -> None:
+def test_student_that_is_its_teacher_has_nothing_to_learn(texts: Teacher) -> None:
     model, objective = objective_of(texts)
     model.train()
     assert not model.teacher.training
@@ -54,7 +55,7 @@ def test_student_that_is_its_teacher_has_nothing_to_learn(texts) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"hidden": 0.0}, {"labels": 0.5, "texts": None}])
-def test_parts_of_a_batch_add_up_to_it(texts, changes) -> None:
+def test_parts_of_a_batch_add_up_to_it(texts: Teacher, changes: dict[str, Any]) -> None:
     model, objective = objective_of(texts, disturbed(texts), **changes)
     (player,) = objective.players
     batch = next(iter(objective.batches(0, 0)))
@@ -63,12 +64,12 @@ def test_parts_of_a_batch_add_up_to_it(texts, changes) -> None:
     torch.testing.assert_close(parts, whole)
 
 
-def test_rows_without_a_label_are_among_those_that_are_learned(texts) -> None:
+def test_rows_without_a_label_are_among_those_that_are_learned(texts: Teacher) -> None:
     _, objective = objective_of(texts)
     assert sum(len(batch.row) for batch in objective.batches(0, 0)) == 240
 
 
-def test_texts_are_altered_anew_in_each_epoch_and_the_same_in_a_resumed_one(texts) -> None:
+def test_texts_are_altered_anew_in_each_epoch_and_the_same_in_a_resumed_one(texts: Teacher) -> None:
     _, objective = objective_of(texts)
     first, again, other = ([b.input_ids for b in objective.batches(epoch, 2)] for epoch in (0, 0, 1))
     assert len(first) == 13
@@ -77,7 +78,7 @@ def test_texts_are_altered_anew_in_each_epoch_and_the_same_in_a_resumed_one(text
 
 
 @pytest.mark.parametrize("way", ["mask", "drop", "splice"])
-def test_altered_text_keeps_its_marks_and_its_length_at_most(way) -> None:
+def test_altered_text_keeps_its_marks_and_its_length_at_most(way: str) -> None:
     shares = {"mask": 0.0, "drop": 0.0, "splice": 0.0, "words": 0.3} | {way: 1.0}
     rows = Rows(np.arange(50), [np.array([1, *range(10 * n, 10 * n + 8), 2]) for n in range(1, 51)], np.zeros(50))
     found = Altering(AlterTexts(**shares), mask_id=3, seed=0)(rows, 0)
@@ -91,7 +92,7 @@ def test_altered_text_keeps_its_marks_and_its_length_at_most(way) -> None:
         assert any(set(new) - set(own) and set(new) & set(own) for own, new in inner)
 
 
-def test_images_are_moved_where_the_recipe_moves_them(arrays) -> None:
+def test_images_are_moved_where_the_recipe_moves_them(arrays: Teacher) -> None:
     _, moved = objective_of(arrays, **OF_ARRAYS)
     _, still = objective_of(arrays, **OF_ARRAYS | {"images": None})
     first, other = (next(iter(one.batches(0, 0))).values for one in (moved, still))
@@ -99,7 +100,7 @@ def test_images_are_moved_where_the_recipe_moves_them(arrays) -> None:
     assert not torch.equal(first, other)
 
 
-def test_tokenizer_without_a_mask_is_refused(texts, tmp_path, monkeypatch) -> None:
+def test_tokenizer_without_a_mask_is_refused(texts: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.objectives.distillation.ROLES", {"mask_token": ("<none>",)})
     with pytest.raises(InputError, match=r"texts\.mask puts one of the tokens <none> .* set it to 0"):
         objective_of(texts)
@@ -112,6 +113,6 @@ def test_tokenizer_without_a_mask_is_refused(texts, tmp_path, monkeypatch) -> No
         ({"texts": {"mask": 0.5, "drop": 0.5, "splice": 0.1, "words": 0.2}}, "together they are at most 1"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(changes, match) -> None:
+def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(ValidationError, match=match):
         distillation(**changes)

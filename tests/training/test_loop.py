@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,17 +65,17 @@ class Recorder(NullTracker):
         self.num_sent = 0
         self.files: list[str] = []
 
-    def log_metrics(self, values, *, step) -> None:
+    def log_metrics(self, values: Mapping[str, float], *, step: int) -> None:
         self.points.append((step, dict(values)))
 
     def flush(self) -> None:
         self.num_sent = len(self.points)
 
-    def log_file(self, path, *, folder="") -> None:
+    def log_file(self, path: Path, *, folder: str = "") -> None:
         self.files.append(path.name)
 
 
-def make_plan(*, epochs: int = 3, clip=BY_NORM, early_stopping=PATIENT) -> Plan:
+def make_plan(*, epochs: int = 3, clip: Clip | None = BY_NORM, early_stopping: EarlyStopping | None = PATIENT) -> Plan:
     return Plan(
         num_epochs=epochs,
         num_steps_per_epoch=10,
@@ -101,13 +101,20 @@ def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(sum(loss_of(model, batch) for batch in batches(0, 0)))}
 
 
-def classifier_objective(model: nn.Module, *, loss=loss_of, check=validate, batches=batches) -> Any:
+def classifier_objective(
+    model: nn.Module, *, loss: Any = loss_of, check: Any = validate, batches: Any = batches
+) -> Any:
     player = Player("", list(model.named_parameters()), loss)
     return Objective([player], batches, 10, check, "tokens")
 
 
 def run(
-    folder: Path, *, plan: Plan | None = None, tracker=None, optimizer=ADAMW, **changes
+    folder: Path,
+    *,
+    plan: Plan | None = None,
+    tracker: NullTracker | None = None,
+    optimizer: Optimizer = ADAMW,
+    **changes: Any,
 ) -> tuple[nn.Module, Position]:
     torch.manual_seed(0)
     model = TinyClassifier()
@@ -124,21 +131,23 @@ def pair_losses(steps_before_kill: float = math.inf) -> Any:
     """`one` is to make points that `two` scores low; `two` is to score rows above those. Both draw from torch."""
     done = 0
 
-    def loss_of_one(model, batch) -> Any:
+    def loss_of_one(model: TinyPair, batch: Batch) -> Any:
         nonlocal done
         done += 1
         if done > steps_before_kill:
             raise Killed
         return functional.softplus(model.two(model.one(torch.randn(len(batch.row), 2)))).mean()
 
-    def loss_of_two(model, batch) -> Any:
+    def loss_of_two(model: TinyPair, batch: Batch) -> Any:
         real = batch.input_ids.float()
         return (model.two(model.one(torch.randn(len(batch.row), 2))) - model.two(real)).sigmoid().mean()
 
     return loss_of_one, loss_of_two
 
 
-def run_pair(folder: Path, *, losses=None, tracker=None, plan=None) -> tuple[TinyPair, Position]:
+def run_pair(
+    folder: Path, *, losses: Any = None, tracker: NullTracker | None = None, plan: Plan | None = None
+) -> tuple[TinyPair, Position]:
     torch.manual_seed(0)
     model = TinyPair()
     loss_of_one, loss_of_two = losses or pair_losses()
@@ -164,7 +173,7 @@ class Killed(BaseException):
     pass
 
 
-def test_fast_dropout_draws_others_and_the_same_each_time(tmp_path) -> None:
+def test_fast_dropout_draws_others_and_the_same_each_time(tmp_path: Path) -> None:
     fast = replace(make_plan(), fast_dropout=True)
     (one, _), (two, _) = (run(tmp_path / name, plan=fast) for name in ("one", "two"))
     assert_same(one, two)
@@ -172,14 +181,16 @@ def test_fast_dropout_draws_others_and_the_same_each_time(tmp_path) -> None:
     assert not torch.equal(one.head.weight, slow.head.weight)
 
 
-def test_two_trainings_give_the_same_weights(tmp_path) -> None:
+def test_two_trainings_give_the_same_weights(tmp_path: Path) -> None:
     one, _ = run(tmp_path / "one")
     two, _ = run(tmp_path / "two")
     assert_same(one, two)
 
 
 @pytest.mark.parametrize("killed_at", [3, 10, 17, 25])
-def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monkeypatch, killed_at) -> None:
+def test_training_that_was_killed_carries_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
     whole, whole_position = run(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
     steps = 0
@@ -206,7 +217,7 @@ def test_training_that_was_killed_carries_on_to_the_same_weights(tmp_path, monke
     assert position == whole_position
 
 
-def test_a_profiler_sees_the_phases_of_each_step_and_changes_no_weight(tmp_path) -> None:
+def test_a_profiler_sees_the_phases_of_each_step_and_changes_no_weight(tmp_path: Path) -> None:
     whole, _ = run(tmp_path / "whole", plan=make_plan(epochs=1))
     with torch.profiler.profile() as profiler:
         seen, position = run(tmp_path / "seen", plan=make_plan(epochs=1))
@@ -216,7 +227,7 @@ def test_a_profiler_sees_the_phases_of_each_step_and_changes_no_weight(tmp_path)
     assert names.count("forward") == names.count("backward") == names.count("optimizer") == position.step
 
 
-def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeypatch) -> None:
+def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, whole_position = run_pair(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL_S", 0.0)
     with pytest.raises(Killed):
@@ -226,7 +237,7 @@ def test_players_that_were_killed_carry_on_to_the_same_weights(tmp_path, monkeyp
     assert position == whole_position
 
 
-def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch) -> None:
+def test_tied_weights_survive_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -251,7 +262,7 @@ def test_tied_weights_survive_a_checkpoint(tmp_path, monkeypatch) -> None:
     assert again.head.weight is again.embedding.weight
 
 
-def test_one_batch_is_overfit(tmp_path) -> None:
+def test_one_batch_is_overfit(tmp_path: Path) -> None:
     batch = next(batches(0, 0))
     model, _ = run(
         tmp_path, plan=make_plan(epochs=20, early_stopping=None),
@@ -270,7 +281,7 @@ def scripted(losses: list[float], weights: list[Tensor]) -> Any:
     return check
 
 
-def test_early_stopping_keeps_the_best_epoch(tmp_path) -> None:
+def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     weights: list[Tensor] = []
     plan = make_plan(epochs=5, early_stopping=EarlyStopping(metric="loss", patience=2))
     model, position = run(tmp_path, plan=plan, check=scripted([3.0, 1.0, 2.0, 2.5, 0.1], weights))
@@ -278,7 +289,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path) -> None:
     assert torch.equal(next(model.parameters()), weights[1])
 
 
-def test_looks_within_an_epoch_stop_the_training_there_and_keep_the_best(tmp_path) -> None:
+def test_looks_within_an_epoch_stop_the_training_there_and_keep_the_best(tmp_path: Path) -> None:
     weights: list[Tensor] = []
     plan = make_plan(epochs=2, early_stopping=EarlyStopping(metric="loss", patience=2, every=4))
     model, position = run(tmp_path, plan=plan, check=scripted([5.0, 4.0, 3.0, 1.0, 2.0, 2.5], weights))
@@ -291,7 +302,9 @@ def test_looks_within_an_epoch_stop_the_training_there_and_keep_the_best(tmp_pat
 
 
 @pytest.mark.parametrize("killed_at", [3, 4, 6, 10, 17])
-def test_looks_change_neither_the_steps_nor_what_a_killed_training_comes_to(tmp_path, monkeypatch, killed_at) -> None:
+def test_looks_change_neither_the_steps_nor_what_a_killed_training_comes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
     plan = make_plan(early_stopping=EarlyStopping(metric="loss", patience=50, every=4))
     whole, whole_position = run(tmp_path / "whole", plan=plan)
     _, by_epochs = run(tmp_path / "by_epochs")
@@ -315,7 +328,7 @@ def test_looks_change_neither_the_steps_nor_what_a_killed_training_comes_to(tmp_
     assert position == whole_position
 
 
-def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path) -> None:
+def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path: Path) -> None:
     weights: list[Tensor] = []
     plan = make_plan(epochs=3, early_stopping=None)
     model, position = run(tmp_path, plan=plan, check=scripted([1.0, 2.0, 3.0], weights))
@@ -323,14 +336,14 @@ def test_without_early_stopping_the_last_epoch_is_the_result(tmp_path) -> None:
     assert torch.equal(next(model.parameters()), weights[2])
 
 
-def test_metric_that_is_not_measured_is_refused(tmp_path) -> None:
+def test_metric_that_is_not_measured_is_refused(tmp_path: Path) -> None:
     plan = make_plan(early_stopping=EarlyStopping(metric="f1_macro", patience=1))
     with pytest.raises(InputError, match=r"early_stopping.metric is 'f1_macro', .* it measures 'loss'"):
         run(tmp_path, plan=plan)
 
 
 @pytest.mark.parametrize("by", ["norm", "value"])
-def test_gradients_are_clipped(tmp_path, by) -> None:
+def test_gradients_are_clipped(tmp_path: Path, by: str) -> None:
     recorder = Recorder()
 
     def loss_with_huge_gradient(model: nn.Module, batch: Batch) -> Tensor:
@@ -346,13 +359,13 @@ def test_gradients_are_clipped(tmp_path, by) -> None:
     assert (total if by == "norm" else largest) == pytest.approx(0.5, rel=1e-4)
 
 
-def test_gradients_are_left_alone_where_the_recipe_says_so(tmp_path) -> None:
+def test_gradients_are_left_alone_where_the_recipe_says_so(tmp_path: Path) -> None:
     model, _ = run(tmp_path, loss=lambda m, b: loss_of(m, b) * 1e6, plan=make_plan(epochs=1, clip=None))
     assert max(p.grad.abs().max().item() for p in model.parameters() if p.grad is not None) > 100
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path, bad) -> None:
+def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path, bad: float) -> None:
     recorder = Recorder()
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) .* at step 1 of 30, on rows .*no checkpoint was"):
         run(tmp_path, loss=lambda m, b: loss_of(m, b) * bad, tracker=recorder)
@@ -361,7 +374,7 @@ def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path, bad) -> None
     assert recorder.files == ["stopped.json"]
 
 
-def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path) -> None:
+def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     steps = 0
 
     def exploding(model: nn.Module, batch: Batch) -> Tensor:
@@ -375,13 +388,13 @@ def test_loss_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_path) -
     assert (position.step, position.epoch) == (30, 3)
 
 
-def test_high_loss_from_the_first_step_on_is_no_explosion(tmp_path) -> None:
+def test_high_loss_from_the_first_step_on_is_no_explosion(tmp_path: Path) -> None:
     _, position = run(tmp_path, loss=lambda m, b: loss_of(m, b) * 1e4)
     assert position.step == 30
     assert len(position.first_losses[""]) == 10  # a slow rise does not raise the limit
 
 
-def test_a_player_s_loss_reaches_its_own_parameters_alone(tmp_path) -> None:
+def test_a_player_s_loss_reaches_its_own_parameters_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = TinyPair()
     loss_of_one, _ = pair_losses()
@@ -402,7 +415,7 @@ def test_a_player_s_loss_reaches_its_own_parameters_alone(tmp_path) -> None:
     assert all(p.requires_grad for p in after.parameters())
 
 
-def test_players_figures_carry_their_names(tmp_path) -> None:
+def test_players_figures_carry_their_names(tmp_path: Path) -> None:
     recorder = Recorder()
     _, position = run_pair(tmp_path, tracker=recorder)
     first = recorder.points[0][1]
@@ -415,11 +428,11 @@ def test_players_figures_carry_their_names(tmp_path) -> None:
     assert last["train_loss"] == pytest.approx(last["one_train_loss"] + last["two_train_loss"])
 
 
-def test_curves_reach_the_tracker_before_a_checkpoint_is_made(tmp_path, monkeypatch) -> None:
+def test_curves_reach_the_tracker_before_a_checkpoint_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, save = Recorder(), Saver.save
     sent: list[bool] = []
 
-    def noted(saver: Saver, position: Position, **named) -> None:
+    def noted(saver: Saver, position: Position, **named: Any) -> None:
         sent.append(recorder.num_sent == len(recorder.points) > 0)
         save(saver, position, **named)
 
@@ -433,7 +446,7 @@ def test_curves_reach_the_tracker_before_a_checkpoint_is_made(tmp_path, monkeypa
 
 
 def test_terminal_is_told_between_two_points_of_the_curves_and_where_a_training_carries_on(
-    tmp_path, monkeypatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[int, dict[str, Any]]] = []
     begun_at: list[int] = []
@@ -473,7 +486,7 @@ def test_precision_is_measured_only_where_it_is_left_open() -> None:
     assert precision == ("bf16" if speedup >= 1.3 else "fp32")
 
 
-def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoint(tmp_path) -> None:
+def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoint(tmp_path: Path) -> None:
     seen = iter([1.0, math.nan])
     with pytest.raises(TrainingError, match=r"validation_loss is nan after step 20 of 30; the last good checkpoint is"):
         run(tmp_path, check=lambda _: {"validation_loss": next(seen)})
@@ -482,7 +495,7 @@ def test_validation_figures_that_are_no_numbers_stop_with_the_last_good_checkpoi
     assert (kept.step, kept.precision) == (10, "fp32")
 
 
-def test_a_training_carries_on_in_its_precision_and_with_its_threads_whatever_there_is_now(tmp_path) -> None:
+def test_a_training_carries_on_in_its_precision_and_with_its_threads_whatever_there_is_now(tmp_path: Path) -> None:
     assert (kept_manner(tmp_path).precision, kept_manner(tmp_path).num_threads) == (None, None)
     run(tmp_path, plan=make_plan(epochs=1))
     kept, now = kept_manner(tmp_path), torch.get_num_threads()

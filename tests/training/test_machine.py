@@ -16,7 +16,7 @@ CUDA = torch.device("cuda")
 
 
 @pytest.fixture
-def old_card(monkeypatch) -> None:
+def old_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that has no bf16, as far as torch is asked about it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")

@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ LIBRARY = {
 NAMES = {"momentum": "sgd", "rmsprop_momentum": "rmsprop"}
 
 
-def optimizer_settings(name: str, *, weight_decay: float = 0.0, **changes) -> Optimizer:
+def optimizer_settings(name: str, *, weight_decay: float = 0.0, **changes: Any) -> Optimizer:
     values = {"name": NAMES.get(name, name), "learning_rate": 0.05, "weight_decay": weight_decay, **LIBRARY[name][1]}
     return Optimizer.model_validate_json(json.dumps(values | changes))
 
@@ -92,7 +92,13 @@ def ours(folder: Path, settings: Optimizer, *, batch_size: int, schedule: Schedu
     return snapshots
 
 
-def theirs(make, *, batch_size: int, scheduler=None, clip=None) -> Snapshots:
+def theirs(
+    make: Callable[[Any], torch.optim.Optimizer],
+    *,
+    batch_size: int,
+    scheduler: Callable[[Any], Any] | None = None,
+    clip: Callable[[Any], object] | None = None,
+) -> Snapshots:
     """Train with torch alone."""
     _, model = twins()
     snapshots = Snapshots()
@@ -122,7 +128,7 @@ CONSTANT = Schedule(name="constant", warmup_share=0.0)
 
 @pytest.mark.parametrize("batch_size", [NUM_ROWS, 5, 1], ids=["full batch", "mini-batch", "one row"])
 @pytest.mark.parametrize("name", LIBRARY)
-def test_every_step_is_the_library_s_own(tmp_path, name, batch_size) -> None:
+def test_every_step_is_the_library_s_own(tmp_path: Path, name: str, batch_size: int) -> None:
     mine = ours(tmp_path, optimizer_settings(name), batch_size=batch_size, schedule=CONSTANT, clip=None)
     assert_same_steps(
         mine, theirs(LIBRARY[name][0], batch_size=batch_size), num_steps=EPOCHS * -(-NUM_ROWS // batch_size)
@@ -140,7 +146,7 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_step_of_a_schedule_is_the_library_s_own(tmp_path, name) -> None:
+def test_every_step_of_a_schedule_is_the_library_s_own(tmp_path: Path, name: str) -> None:
     schedule = Schedule(name=name, warmup_share=0.3 if name == "one_cycle" else 0.0)
     mine = ours(tmp_path, optimizer_settings("momentum"), batch_size=5, schedule=schedule, clip=None)
     library = theirs(LIBRARY["momentum"][0], batch_size=5, scheduler=SCHEDULERS[name])
@@ -148,7 +154,7 @@ def test_every_step_of_a_schedule_is_the_library_s_own(tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize(("num_steps", "share"), [(100, 0.3), (37, 0.25), (7, 0.1), (1, 0.3), (20, 0.95)])
-def test_one_cycle_has_the_library_s_rates(num_steps, share) -> None:
+def test_one_cycle_has_the_library_s_rates(num_steps: int, share: float) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     library = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=1.0, total_steps=num_steps, pct_start=share, cycle_momentum=False
@@ -177,7 +183,7 @@ def test_one_cycle_without_a_rise_is_refused() -> None:
         ("value", lambda parameters: nn.utils.clip_grad_value_(parameters, 0.1)),
     ],
 )
-def test_clipping_is_the_library_s_own(tmp_path, by, library) -> None:
+def test_clipping_is_the_library_s_own(tmp_path: Path, by: str, library: Callable[..., Any]) -> None:
     clip = Clip(by=by, limit=0.1)
     mine = ours(tmp_path, optimizer_settings("momentum"), batch_size=5, schedule=CONSTANT, clip=clip)
     assert_same_steps(mine, theirs(LIBRARY["momentum"][0], batch_size=5, clip=library), num_steps=NUM_STEPS)
@@ -205,7 +211,7 @@ def test_frozen_parameters_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("name", "halfway"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5 * (1 + math.cos(math.pi / 2)))]
 )
-def test_schedule_warms_up_and_decays(name, halfway) -> None:
+def test_schedule_warms_up_and_decays(name: str, halfway: float) -> None:
     schedule = Schedule(name=name, warmup_share=0.2)
     rates = [rate_factor(step, schedule=schedule, num_steps=100) for step in range(100)]
     assert rates[0] == pytest.approx(0.05)
@@ -223,6 +229,8 @@ def test_schedule_warms_up_and_decays(name, halfway) -> None:
         ({"name": "sgd", "momentum": 1.0}, "less than 1"),
     ],
 )
-def test_setting_that_takes_no_effect_or_breaks_the_optimizer_is_refused(settings, message) -> None:
+def test_setting_that_takes_no_effect_or_breaks_the_optimizer_is_refused(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         Optimizer.model_validate_json(json.dumps({"learning_rate": 0.1, "weight_decay": 0.0, **settings}))

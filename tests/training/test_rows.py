@@ -50,7 +50,7 @@ def steps(model: Reading, optimizer: torch.optim.Optimizer, parts: list[Tensor],
 
 @pytest.mark.parametrize("clip", [None, Clip(by="norm", limit=0.1), Clip(by="value", limit=0.1)], ids=str)
 @pytest.mark.parametrize(("name", "weight_decay"), [("adamw", 0.3), ("adam", 0.3)])
-def test_where_every_row_is_read_a_step_is_that_of_all_rows(name, weight_decay, clip) -> None:
+def test_where_every_row_is_read_a_step_is_that_of_all_rows(name: str, weight_decay: float, clip: Clip | None) -> None:
     (one, other), settings = pair(), settings_of(name, weight_decay)
     parts = [EVERY_ROW[:2], EVERY_ROW[1:]]  # a batch in parts, whose gradients add up
     norms = [steps(m, build_optimizer(settings, m.named_parameters()), parts, clip) for m in (one, other)]

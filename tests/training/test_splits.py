@@ -14,7 +14,7 @@ ROW, LABEL_ID = np.array([7, 9, 11]), np.array([1, 0, 1], np.int32)
 
 
 @pytest.fixture(params=["list", "large_list", "sliced", "safetensors"])
-def path(request, tmp_path: Path) -> Path:
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "safetensors":
         lists = Lists(np.concatenate(TEXTS).astype(np.int32), np.array([0, 2, 3, 6], np.int32))
         write_split(tmp_path / "split.safetensors", Split({"row": ROW, "label_id": LABEL_ID}, {"input_ids": lists}))

@@ -91,7 +91,7 @@ def products(model: EncoderClassifier) -> list[nn.Linear]:
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_hidden_units_that_do_nothing_go_and_nothing_changes(batch_norm) -> None:
+def test_hidden_units_that_do_nothing_go_and_nothing_changes(batch_norm: bool) -> None:
     model = make_perceptron(batch_norm=batch_norm)
     for product in perceptron.products_of(model)[1:]:
         product.weight.data[:, ::2] = 0

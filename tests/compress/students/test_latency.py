@@ -41,7 +41,7 @@ def test_shapes_of_a_network_whose_layers_stay_are_told_apart_too() -> None:
     )
 
 
-def test_perceptrons_are_timed_as_they_are_served(tmp_path) -> None:
+def test_perceptrons_are_timed_as_they_are_served(tmp_path: Path) -> None:
     teacher, made = array_teacher(tmp_path / "teacher"), list[Path]()
 
     def make_runner(model: nn.Module) -> Predictor:
@@ -58,7 +58,7 @@ def test_perceptrons_are_timed_as_they_are_served(tmp_path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_encoders_are_cut_in_each_of_their_parts_to_be_timed(tmp_path) -> None:
+def test_encoders_are_cut_in_each_of_their_parts_to_be_timed(tmp_path: Path) -> None:
     teacher, widths = text_teacher(tmp_path / "teacher"), list[tuple[int, ...]]()
 
     def make_runner(model: nn.Module) -> nn.Module:

@@ -28,12 +28,12 @@ from tests.compress.students.teachers import (
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory) -> Teacher:
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
     return text_teacher(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory) -> Teacher:
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
     return array_teacher(tmp_path_factory.mktemp("arrays"))
 
 
@@ -41,7 +41,7 @@ SMALL = {"layers": 1, "feed_forward": 0.5, "heads": 0.5}
 
 
 @pytest.fixture(scope="module")
-def small(texts, tmp_path_factory) -> tuple[nn.Module, Path]:
+def small(texts: Teacher, tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     folder = tmp_path_factory.mktemp("small")
     return student(texts, folder, shape(**SMALL), epochs=3), folder
 
@@ -77,7 +77,9 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.long
-def test_student_is_smaller_on_disk_and_exports_as_its_teacher_does(texts, small) -> None:
+def test_student_is_smaller_on_disk_and_exports_as_its_teacher_does(
+    texts: Teacher, small: tuple[nn.Module, Path]
+) -> None:
     model, _ = small
     whole = load(texts.model)
     assert num_weights(model) < num_weights(whole)
@@ -87,13 +89,13 @@ def test_student_is_smaller_on_disk_and_exports_as_its_teacher_does(texts, small
     assert [one.name for one in graph.graph.input] == ["input_ids", "attention_mask"]
 
 
-def test_student_answers_nearly_as_its_teacher(texts, small, tmp_path) -> None:
+def test_student_answers_nearly_as_its_teacher(texts: Teacher, small: tuple[nn.Module, Path], tmp_path: Path) -> None:
     model, _ = small
     hardly = student(texts, tmp_path, shape(**SMALL), epochs=1, steps_per_epoch=1)
     assert distance(model, texts) < distance(hardly, texts) / 2
 
 
-def test_frozen_embeddings_are_the_teachers(texts, small) -> None:
+def test_frozen_embeddings_are_the_teachers(texts: Teacher, small: tuple[nn.Module, Path]) -> None:
     model, _ = small
     own, wanted = tensors_of(model.hosted), tensors_of(load(texts.model).hosted)
     names = [name for name in own if "embeddings" in name]
@@ -101,13 +103,17 @@ def test_frozen_embeddings_are_the_teachers(texts, small) -> None:
     assert all(torch.equal(own[name], wanted[name]) for name in names)
 
 
-def test_finished_student_is_loaded_and_not_trained_again(texts, small, monkeypatch) -> None:
+def test_finished_student_is_loaded_and_not_trained_again(
+    texts: Teacher, small: tuple[nn.Module, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, folder = small
     monkeypatch.setattr("components.compress.students.making.fit", None)
     assert same(student(texts, folder, shape(**SMALL), epochs=3), model)
 
 
-def test_student_whose_file_is_damaged_is_trained_again(texts, small, tmp_path, caplog) -> None:
+def test_student_whose_file_is_damaged_is_trained_again(
+    texts: Teacher, small: tuple[nn.Module, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = student(texts, tmp_path, shape(layers=1), epochs=1, steps_per_epoch=2)
     (place,) = tmp_path.iterdir()
     (place / "model.safetensors").write_bytes(b"broken")
@@ -115,7 +121,9 @@ def test_student_whose_file_is_damaged_is_trained_again(texts, small, tmp_path, 
     assert "is trained again" in caplog.text
 
 
-def test_stopped_student_carries_on_to_the_same_weights(texts, small, tmp_path, monkeypatch) -> None:
+def test_stopped_student_carries_on_to_the_same_weights(
+    texts: Teacher, small: tuple[nn.Module, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, _ = small
     look = Course.look
 
@@ -134,7 +142,7 @@ def test_stopped_student_carries_on_to_the_same_weights(texts, small, tmp_path, 
     assert not (place / "training").exists()
 
 
-def test_student_of_arrays_learns_from_moved_images(arrays, tmp_path) -> None:
+def test_student_of_arrays_learns_from_moved_images(arrays: Teacher, tmp_path: Path) -> None:
     model = student(arrays, tmp_path, shape(feed_forward=0.5), **OF_ARRAYS, epochs=4)
     hardly = student(arrays, tmp_path, shape(feed_forward=0.5), **OF_ARRAYS, epochs=1, steps_per_epoch=1)
     assert num_weights(model) < num_weights(load(arrays.model))
@@ -142,9 +150,11 @@ def test_student_of_arrays_learns_from_moved_images(arrays, tmp_path) -> None:
     assert same(student(arrays, tmp_path, shape(feed_forward=0.5), **OF_ARRAYS, epochs=4), model)
 
 
-def test_another_shape_setting_teacher_or_row_is_another_student(texts, arrays) -> None:
-    def key(wanted=shape(), params=distillation(), teacher=texts.model, data=texts.data) -> str:  # noqa: B008
-        return key_of(wanted, params, teacher=teacher, data=data)
+def test_another_shape_setting_teacher_or_row_is_another_student(texts: Teacher, arrays: Teacher) -> None:
+    usual: dict[str, Any] = {"params": distillation(), "teacher": texts.model, "data": texts.data}
+
+    def key(wanted: Any = None, **changes: Any) -> str:
+        return key_of(wanted or shape(), **usual | changes)
 
     keys = [
         key(), key(shape(layers=1)), key(params=distillation(seed=1)), key(teacher=arrays.model),
@@ -168,13 +178,20 @@ def test_another_shape_setting_teacher_or_row_is_another_student(texts, arrays) 
         ("arrays", {}, {"hidden": 0.0, "freeze": []}, r"texts alters texts"),
     ],
 )
-def test_setting_without_an_effect_is_refused_in_one_line(request, tmp_path, which, wanted, changes, match) -> None:
+def test_setting_without_an_effect_is_refused_in_one_line(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    which: str,
+    wanted: dict[str, Any],
+    changes: dict[str, Any],
+    match: str,
+) -> None:
     with pytest.raises(InputError, match=match) as caught:
         student(request.getfixturevalue(which), tmp_path, shape(**wanted), **changes)
     assert "\n" not in str(caught.value)
 
 
-def test_family_without_students_is_refused(texts, tmp_path) -> None:
+def test_family_without_students_is_refused(texts: Teacher, tmp_path: Path) -> None:
     write_json(tmp_path / FAMILY, read_json(texts.model / FAMILY) | {"family": "gpt"})
     with pytest.raises(InputError, match=r"for the families encoder, mlp, and .* 'gpt'; leave out"):
         student(replace(texts, model=tmp_path), tmp_path / "made", shape())

@@ -1,7 +1,7 @@
 """The baseline of arrays takes seconds for many rows, too, and answers as the exact one does."""
 
 import logging
-import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from components.evaluate.classification import logistic
 from components.evaluate.classification.logistic import logistic_scores
 from components.params import LogisticBaseline
 from components.plumbing import progress
+from tests.patience import wait_until
 
 
 def test_many_rows_are_fitted_coarsely_with_the_time_foretold(
@@ -27,7 +28,13 @@ def test_many_rows_are_fitted_coarsely_with_the_time_foretold(
     monkeypatch.setattr(progress, "TICK_S", 0.01)
     monkeypatch.setattr(progress.Shown, "spoke", -1.0)
     fit = logistic.fit_quietly
-    monkeypatch.setattr(logistic, "fit_quietly", lambda *given: (time.sleep(0.1), fit(*given))[1])
+
+    def fit_slowly(*given: Any) -> Any:
+        if caplog.messages:  # it is told how long it takes
+            wait_until(lambda: len(caplog.messages) > 1)
+        return fit(*given)
+
+    monkeypatch.setattr(logistic, "fit_quietly", fit_slowly)
     with caplog.at_level(logging.INFO):
         coarse = logistic_scores(values[600:], **given, settings=LogisticBaseline(C=0.1))
     said, *meanwhile = caplog.messages

@@ -42,7 +42,7 @@ def listening() -> Generator[Callable[..., int]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(address: str, *words: str, **variables: str) -> int:
-        server = f"s = socket.create_server(('{address}', 0)); print(s.getsockname()[1]); time.sleep(60)"
+        server = f"s = socket.create_server(('{address}', 0)); print(s.getsockname()[1]); time.sleep(600)"
         code = f"import socket, time; {server}"
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", code, *(words or ["mlflow"])], stdout=subprocess.PIPE, text=True,

@@ -10,6 +10,7 @@ from compileall import compile_dir
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -31,6 +32,7 @@ from flows.servers.ports import is_free
 from flows.servers.records import Record, process_of, records, start, stop
 from flows.servers.server import Server
 from serving.bundle import MANIFEST, MODEL, identify
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import ROOT, environment, run, tiny_recipe, write_params
 
 
@@ -110,12 +112,12 @@ def test_two_at_once_start_each_part_once_and_a_killed_one_is_seen_and_brought_b
     assert (code, {part["state"] for part in parts.values()}) == (0, {"ok"})
     assert parts["prefect"]["pid"] == known["prefect"].pid
     assert parts["tiny"]["pid"] != known["tiny"].pid
-    assert httpx.get(f"{parts['tiny']['address']}/readyz").status_code == 200
+    assert httpx.get(f"{parts['tiny']['address']}/readyz", timeout=PATIENCE_S).status_code == 200
 
     family = [p for part in parts.values() for p in psutil.Process(part["pid"]).children(recursive=True)]
     done = run(["modelyard", "down"], root, **extra)
     assert sorted(done.stdout.split("\n"))[1:] == sorted(f"{name} stopped" for name in parts)
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
     assert all(is_free(record.port) for record in known.values() if record.port)
     code, parts = parts_of(root, "status", **extra)
     assert (code, {part["state"] for part in parts.values()}) == (0, {"stopped"})
@@ -193,7 +195,7 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     assert "version 2 is refused" in parts["tiny"]["note"]
     assert "model.onnx is another" in parts["tiny"]["note"]
     assert parts["tiny"]["version"].endswith(packaged)
-    assert httpx.post(f"{url}/classify", json={"texts": ["a dull story"]}, timeout=30).status_code == 200
+    assert httpx.post(f"{url}/classify", json={"texts": ["a dull story"]}, timeout=PATIENCE_S).status_code == 200
     (log,) = (root / ".modelyard/traffic/tiny").glob("traffic-*.jsonl")
     assert json.loads(log.read_text())["input"] == "a dull story"
 
@@ -201,17 +203,24 @@ def test_changed_bundle_is_refused_and_the_next_whole_one_is_served(
     tag = champion(root, 2, second)
     code, parts = wait_for(root, "ok", **extra)
     assert (code, parts["tiny"]["version"]) == (0, f"2 {tag}")
-    assert httpx.get(f"{url}/lineage").json()["manifest"]["files"]["card.md"] == sha256_of(second / "card.md")
+    assert lineage(url)["manifest"]["files"]["card.md"] == sha256_of(second / "card.md")
     shutil.rmtree(bento_home / "bentos" / tag.replace(":", "/"))
 
 
 def wait_for(root: Path, state: str, **extra: str) -> tuple[int, dict[str, dict]]:
     """What status says once the service is in a state."""
-    for _ in range(60):
-        code, parts = parts_of(root, "status", **extra)
-        if parts["tiny"]["state"] == state:
-            break
-    return code, parts  # pyright: ignore[reportPossiblyUnboundVariable]
+    found: list[tuple[int, dict[str, dict[str, Any]]]] = []
+
+    def is_there() -> bool:
+        found.append(parts_of(root, "status", **extra))
+        return found[-1][1]["tiny"]["state"] == state
+
+    wait_until(is_there, lambda: found[-1], within_s=3 * PATIENCE_S)
+    return found[-1]
+
+
+def lineage(url: str) -> dict[str, Any]:
+    return httpx.get(f"{url}/lineage", timeout=PATIENCE_S).json()
 
 
 def test_port_in_use_is_named_with_what_holds_it_and_nothing_is_started(tmp_path: Path) -> None:
@@ -263,7 +272,7 @@ def serving(root: Path, recipe: str) -> int:
     (root / "www").mkdir(exist_ok=True)
     (root / "www/readyz").touch()
     server = Server(recipe, command, "", root / "www.log")
-    start(root, recipe, server, address=f"http://127.0.0.1:{port}", port=port, stop_s=1)
+    start(root, recipe, server, address=f"http://127.0.0.1:{port}", port=port, stop_s=PATIENCE_S)
     written = {"state": "serving", "refused": None, "crashes": 0, "challenger": None}
     path = root / f".modelyard/router/{recipe}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -317,13 +326,13 @@ def test_up_starts_the_valid_recipe_and_says_the_fault_of_the_other(
     assert done.returncode == 2
     assert "recipes.bad.finetune.epochs" in done.stderr
     assert (rows["tiny"]["state"], rows["bad"]["state"]) == ("ok", "refused")
-    assert httpx.get(f"{rows['tiny']['address']}/readyz").status_code == 200
+    assert httpx.get(f"{rows['tiny']['address']}/readyz", timeout=PATIENCE_S).status_code == 200
 
 
 @pytest.mark.parametrize("content", ["{", '{"name": "tiny"}', ""])
 def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str) -> None:
-    start(kept, "worker", sleeper(kept), address="", port=None, stop_s=1)
-    running = start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=1)
+    start(kept, "worker", sleeper(kept), address="", port=None, stop_s=PATIENCE_S)
+    running = start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=PATIENCE_S)
     for name in ("tiny", "gone"):
         (kept / f".modelyard/run/{name}.json").write_text(content)
     rows = status_of(kept)
@@ -341,7 +350,7 @@ def test_record_that_cannot_be_read_is_a_row_of_its_own(kept: Path, content: str
 
 
 def test_what_runs_for_the_folder_that_a_project_was_in_is_not_taken_for_its_own(kept: Path, tmp_path: Path) -> None:
-    start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=1)
+    start(kept, "tiny", sleeper(kept), address="", port=None, stop_s=PATIENCE_S)
     copy = Path(shutil.copytree(kept, tmp_path / "copy"))
     assert status_of(copy)["tiny"].state == "stopped"
     assert bring_down(copy) == []
@@ -397,12 +406,13 @@ def test_recipe_that_is_not_to_be_served_is_left_out(tmp_path: Path) -> None:
 def sleeper(root: Path, *, stubborn: bool = False) -> Server:
     """A server that starts another process; a stubborn one does not end when it is asked."""
     ignore = "trap '' TERM; " if stubborn else ""
-    return Server("sleeper", ["sh", "-c", f"{ignore}sleep 60 & sleep 60; wait"], "", root / "sleeper.log")
+    return Server("sleeper", ["sh", "-c", f"{ignore}sleep 600 & sleep 600; wait"], "", root / "sleeper.log")
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_end_takes_all_that_was_started(tmp_path: Path, stubborn: bool) -> None:
-    record = start(tmp_path, "sleeper", sleeper(tmp_path, stubborn=stubborn), address="", port=None, stop_s=1)
+    server, stop_s = sleeper(tmp_path, stubborn=stubborn), 1 if stubborn else PATIENCE_S
+    record = start(tmp_path, "sleeper", server, address="", port=None, stop_s=stop_s)
     leader = process_of(record)
     assert leader is not None
     while len(children := leader.children()) < 2:
@@ -416,7 +426,7 @@ def holder(root: Path) -> Server:
     """A process that runs a recipe, as the others are told."""
     code = (
         "import time; from pathlib import Path; from components.plumbing.locks import hold\n"
-        "with hold(Path('.'), 'tiny', doing='modelyard run tiny', wait=False): time.sleep(60)"
+        "with hold(Path('.'), 'tiny', doing='modelyard run tiny', wait=False): time.sleep(600)"
     )
     return Server("holder", [sys.executable, "-c", code], "", root / "holder.log")
 
@@ -429,7 +439,7 @@ def wait_until_held(root: Path) -> int:
 
 
 def test_down_waits_for_whoever_runs_a_recipe_unless_it_is_forced(tmp_path: Path) -> None:
-    start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
+    start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=PATIENCE_S)
     with subprocess.Popen(holder(tmp_path).command, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT))) as other:
         assert wait_until_held(tmp_path) == other.pid
         with pytest.raises(BusyError, match=rf"tiny is in use: modelyard run tiny \(process {other.pid}.*down --force"):
@@ -441,14 +451,14 @@ def test_down_waits_for_whoever_runs_a_recipe_unless_it_is_forced(tmp_path: Path
 
 
 def test_run_of_its_own_worker_ends_with_down(tmp_path: Path) -> None:
-    record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=1)
+    record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=PATIENCE_S)
     assert wait_until_held(tmp_path) == record.pid
     assert bring_down(tmp_path) == [("worker", True)]
 
 
 def test_worker_without_a_readable_record_does_not_keep_down_from_the_others(tmp_path: Path) -> None:
-    start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
-    record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=1)
+    start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=PATIENCE_S)
+    record = start(tmp_path, "worker", holder(tmp_path), address="", port=None, stop_s=PATIENCE_S)
     assert wait_until_held(tmp_path) == record.pid
     (tmp_path / ".modelyard/run/worker.json").write_text("{")
     assert bring_down(tmp_path) == [("sleeper", True)]
@@ -456,7 +466,7 @@ def test_worker_without_a_readable_record_does_not_keep_down_from_the_others(tmp
 
 
 def test_process_that_got_the_number_of_another_is_left_alone(tmp_path: Path) -> None:
-    record = start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=1)
+    record = start(tmp_path, "sleeper", sleeper(tmp_path), address="", port=None, stop_s=PATIENCE_S)
     path = tmp_path / ".modelyard/run/sleeper.json"
     write_json(path, {**read_json(path), "created": record.created - 100, "mark": "another start"})
     older = records(tmp_path)["sleeper"]

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from flows.pipeline.changes import are_gone
 from flows.pipeline.graph import open_repo
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import run
 
 
@@ -29,10 +31,10 @@ def test_only_deleted_outputs_that_the_cache_has_are_gone(changes: list[Any], ex
 
 
 HOLD = """
-import sys, time, zc.lockfile
+import sys, zc.lockfile
 lock = zc.lockfile.LockFile(sys.argv[1])
 print("held", flush=True)
-time.sleep(float(sys.argv[2]))
+sys.stdin.read()
 """
 
 
@@ -40,11 +42,14 @@ def test_long_command_of_dvc_is_waited_for_and_named(tmp_path: Path, caplog: pyt
     for command in (["git", "init", "-q", "."], ["dvc", "init", "-q"]):
         run(command, tmp_path)
     repo = open_repo(tmp_path)
-    words = [sys.executable, "-c", HOLD, str(tmp_path / ".dvc/tmp/lock"), "3.6"]  # DVC itself waits for three seconds
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+    words = [sys.executable, "-c", HOLD, str(tmp_path / ".dvc/tmp/lock")]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as holder, ThreadPoolExecutor(1) as pool:
+        assert holder.stdin is not None
         assert holder.stdout is not None
         holder.stdout.readline()
+        pool.submit(wait_until, lambda: caplog.messages).add_done_callback(lambda _: holder.stdin.close())
         with repo.lock:
-            assert holder.wait(timeout=5) == 0
+            assert holder.wait(timeout=PATIENCE_S) == 0
     (told,) = caplog.messages
-    assert re.fullmatch(rf"DVC is in use: python.* \(process {holder.pid}, for \d s\); waiting for it to end", told)
+    assert re.fullmatch(rf"DVC is in use: python.* \(process {holder.pid}, for \d+ s\); waiting for it to end", told)

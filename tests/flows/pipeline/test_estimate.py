@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def estimate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return run(["modelyard", "estimate", *words], folder, check=False)
 
 
-def test_size_without_a_recipe_prints_devices_time_and_every_assumption(project) -> None:
+def test_size_without_a_recipe_prints_devices_time_and_every_assumption(project: Path) -> None:
     done = estimate(project, "--params", "7e9")
     assert done.returncode == 0, done.stderr
     assert "does not fit, on any number" in done.stdout
@@ -48,7 +49,7 @@ def test_size_without_a_recipe_prints_devices_time_and_every_assumption(project)
         (["wide_mpl"], "no recipe 'wide_mpl' in params.yaml (did you mean 'wide_mlp'?)"),
     ],
 )
-def test_fault_is_one_line(project, words, said) -> None:
+def test_fault_is_one_line(project: Path, words: list[Any], said: str) -> None:
     done = estimate(project, *words)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -56,7 +57,7 @@ def test_fault_is_one_line(project, words, said) -> None:
     assert said in done.stderr
 
 
-def test_recipe_prints_parameters_memory_and_time(project) -> None:
+def test_recipe_prints_parameters_memory_and_time(project: Path) -> None:
     done = estimate(project, "wide_mlp")
     assert done.returncode == 0, done.stderr
     for words in (
@@ -83,7 +84,7 @@ def test_recipe_prints_parameters_memory_and_time(project) -> None:
         ("1024", BYTES, 1024),
     ],
 )
-def test_quantities_take_units(text, units, value) -> None:
+def test_quantities_take_units(text: str, units: Any, value: float) -> None:
     assert quantity(text, "--x", units, "1") == pytest.approx(value)
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from components.plumbing.environment import MLFLOW_SERVER
 from components.plumbing.progress import PROGRESS_VARIABLE, progress
 from flows.pipeline import prefect_pages as module
 from flows.pipeline.prefect_pages import key_of, mlflow_address, showing_progress, tell_pages
+from tests.patience import wait_until
 
 
 def test_progress_reaches_prefect_while_the_stage_works_and_ends_whole(
@@ -34,9 +34,7 @@ def test_progress_reaches_prefect_while_the_stage_works_and_ends_whole(
         bar.update(10, {"loss": 0.5})
         bar.milestone("epoch 1 of 4  loss 0.5")
         reached = (25.0, "finetune 10 of 40  loss 0.5\n\n- epoch 1 of 4  loss 0.5")
-        give_up_at = time.monotonic() + 5
-        while reached not in [one[1:] for one in told] and time.monotonic() < give_up_at:
-            time.sleep(0.01)
+        wait_until(lambda: reached in [one[1:] for one in told], lambda: told)
         assert told[-1][1:] == reached
         bar.update(20, {"loss": 0.25})  # and stops early
     what, percent, said = told[-1]

@@ -7,9 +7,9 @@ state.json, verdict.json and comparisons/ there.
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +28,9 @@ from flows.router.run import run_router
 from flows.router.trial import Rules
 from flows.router.versions import ServedVersion, read_version
 from serving.log.segments import TRAFFIC, Rotation, Segments
+from tests.patience import PATIENCE_S, wait_until
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
-TIMEOUT_S = 30
 
 
 class StandIns(Launcher):
@@ -43,7 +43,7 @@ class StandIns(Launcher):
         spec = json.loads(version.bundle.read_text())
         if spec.get("is_changed"):
             raise ValueError("it is not the bundle that was promoted")
-        ready_timeout_s, max_read_s = spec.get("ready_timeout_s", 10), spec.get("max_read_s", 10.0)
+        ready_timeout_s, max_read_s = spec.get("ready_timeout_s", PATIENCE_S), spec.get("max_read_s", PATIENCE_S)
         return Prepared("/classify", max_bytes=2**20, ready_timeout_s=ready_timeout_s, max_read_s=max_read_s)
 
     def start(self, version: ServedVersion, port: int) -> psutil.Popen:
@@ -98,7 +98,7 @@ def main() -> None:
             ),
             host="127.0.0.1",
             port=port,
-            drain_timeout_s=10,
+            drain_timeout_s=PATIENCE_S,
             secret="secret",
             log=Segments(folder / "traffic", kind=TRAFFIC, rotation=Rotation(2**20, 3600, 4)),
         )
@@ -147,7 +147,9 @@ class Router:
         return build
 
     def ask(self, num_texts: int = 1, **headers: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/classify", json={"texts": ["a"] * num_texts}, headers=headers, timeout=TIMEOUT_S)
+        return httpx.post(
+            f"{self.url}/classify", json={"texts": ["a"] * num_texts}, headers=headers, timeout=PATIENCE_S
+        )
 
     def label(self) -> str:
         return self.ask().raise_for_status().json()[0]["label"]
@@ -158,25 +160,29 @@ class Router:
 
     def wait(self, name: str, key: str, value: object) -> dict:
         """What state.json or verdict.json says, once its `key` is `value`."""
-        give_up_at = time.monotonic() + TIMEOUT_S
-        while self.read(name).get(key) != value:
-            assert time.monotonic() < give_up_at, f"{key} is not {value}: {self.read(name)}\n{self.log()}"
+
+        def seen() -> bool:
             assert self.process.poll() is None, self.log()
-            time.sleep(0.02)
+            return self.read(name).get(key) == value
+
+        wait_until(seen, lambda: f"{key} is not {value}: {self.read(name)}\n{self.log()}")
         return self.read(name)
 
     def wait_for_version(self, number: str) -> None:
-        give_up_at = time.monotonic() + TIMEOUT_S
-        while (self.read("state").get("serving") or {}).get("version") != number:
-            assert time.monotonic() < give_up_at, f"{self.read('state')}\n{self.log()}"
-            time.sleep(0.02)
+        wait_until(
+            lambda: (self.read("state").get("serving") or {}).get("version") == number,
+            lambda: f"{self.read('state')}\n{self.log()}",
+        )
 
     def wait_for_bentos(self, number: int) -> None:
         """Return once so many run; what is stopped may take a moment."""
-        give_up_at = time.monotonic() + TIMEOUT_S
-        while (seen := len(psutil.Process(self.process.pid).children())) != number:
-            assert time.monotonic() < give_up_at, f"{seen} run\n{self.log()}"
-            time.sleep(0.02)
+        children = psutil.Process(self.process.pid).children
+        wait_until(lambda: len(children()) == number, lambda: f"{len(children())} run\n{self.log()}")
+
+    def listens(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.url.rpartition(":")[2]))) == 0
 
     def log(self) -> str:
         return (self.folder / "router.log").read_text()
@@ -191,19 +197,11 @@ def routing(folder: Path) -> Generator[Router]:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     router = Router(folder, process, port)
     try:
-        give_up_at = time.monotonic() + TIMEOUT_S
-        while True:
-            assert process.poll() is None, router.log()
-            assert time.monotonic() < give_up_at, router.log()
-            try:
-                httpx.get(f"{router.url}/readyz", timeout=2)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.02)
+        wait_until(router.listens, router.log)
         yield router
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=TIMEOUT_S)
+        process.wait(timeout=2 * PATIENCE_S)  # what is still asked is given its time, too
 
 
 if __name__ == "__main__":

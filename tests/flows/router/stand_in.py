@@ -37,6 +37,12 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_HEAD = answer
 
 
+def wait_for_leave() -> None:
+    """Return once the file is there that the specification names, if it names one."""
+    while SPEC.get("until") and not Path(SPEC["until"]).exists():
+        time.sleep(0.01)
+
+
 def ready(handler: Handler, _: bytes) -> None:
     handler.give(503 if SPEC.get("never_ready") else 200, {})
 
@@ -47,6 +53,7 @@ def classify(handler: Handler, body: bytes) -> None:
         with Path(SPEC["log"]).open("a") as file:
             file.write(json.dumps(seen) + "\n")
     time.sleep(SPEC.get("delay_s", 0))
+    wait_for_leave()
     label = SPEC["label"]
     answers = [{"label": label, "scores": {label: 1.0}} for _ in json.loads(body)["texts"]]
     full = [("Modelyard-Full", str(SPEC["full_ms"]))] if "full_ms" in SPEC else []
@@ -59,9 +66,10 @@ def generate(handler: Handler, _: bytes) -> None:
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
     for number in range(4):
-        event = f"data: {number} {time.time()}\n\n".encode()
+        event = f"data: {number}\n\n".encode()
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
-        time.sleep(0.3)
+        if number == 0:
+            wait_for_leave()
     handler.wfile.write(b"0\r\n\r\n")
 
 

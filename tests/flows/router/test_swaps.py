@@ -1,22 +1,21 @@
 import json
 import signal
-import socket
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from serving.log.record import COUNTED_S
 from serving.log.segments import TRAFFIC, paths_of
 from tests.flows.router.routing import Router, make_version, routing
+from tests.patience import PATIENCE_S, wait_until
 from tests.slow import SLOW, hanging
 
 
@@ -27,44 +26,56 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Generator[Router]:
         yield router
 
 
+@contextmanager
+def at_the_end(do: Callable[[], object]) -> Generator[None]:
+    """Do it when the block ends, whatever becomes of it."""
+    try:
+        yield
+    finally:
+        do()
+
+
 def test_no_request_is_lost_or_fails_during_three_swaps(router: Router) -> None:
     first = router.serve(delay_s=0.02)
     done = threading.Event()
-    labels: Counter[str] = Counter()
+    labels: list[str] = []
     later: list[str] = []
 
     def client(_: int) -> int:
         asked = 0
-        with httpx.Client(timeout=30) as session:
+        with httpx.Client(timeout=PATIENCE_S) as session:
             while not done.is_set():
+                asked += 1
                 response = session.post(f"{router.url}/classify", json={"texts": ["a"]})
                 assert response.status_code == 200, response.text
-                labels[response.json()[0]["label"]] += 1
-                asked += 1
+                labels.append(response.json()[0]["label"])
         return asked
 
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(client, number) for number in range(8)]
         try:
             for _ in range(3):
+                wait_until(lambda: [first, *later][-1] in labels or any(one.done() for one in clients))
                 later.append(router.serve(delay_s=0.02))
-                time.sleep(0.2)
+            wait_until(lambda: labels.count(later[-1]) > 20 or any(one.done() for one in clients))
         finally:
             done.set()
         asked = sum(one.result() for one in clients)
-    assert asked == labels.total() > 20
+    assert asked == len(labels)
     assert set(labels) == {first, *later}
     router.wait_for_bentos(1)  # the old ones are gone
 
 
-def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router) -> None:
-    first = router.serve(delay_s=4.0)
-    with ThreadPoolExecutor(1) as pool:
+def test_old_version_finishes_what_it_has_before_it_is_stopped(router: Router, tmp_path: Path) -> None:
+    log, leave = tmp_path / "asked.jsonl", tmp_path / "leave"
+    first = router.serve(until=str(leave), log=str(log))
+    with ThreadPoolExecutor(1) as pool, at_the_end(leave.touch):
         slow = pool.submit(router.label)
-        time.sleep(0.3)
+        wait_until(log.exists)
         second = router.serve()
         assert router.label() == second
         assert not slow.done()
+        leave.touch()
         assert slow.result() == first
 
 
@@ -94,8 +105,7 @@ def test_broken_champion_file_is_said_and_changes_nothing(router: Router) -> Non
     (router.folder / "champion.json").write_text("{")
     assert "champion.json cannot be read" in router.wait("state", "state", "degraded")["refused"]["reason"]
     (router.folder / "champion.json").write_text('{"version": 2}')
-    time.sleep(0.6)
-    assert "has no digest, tag, bundle" in router.read("state")["refused"]["reason"]
+    wait_until(lambda: "has no digest, tag, bundle" in router.read("state")["refused"]["reason"], router.log)
     assert router.label() == first
 
 
@@ -123,7 +133,7 @@ def test_bento_that_ends_is_started_again(router: Router) -> None:
 
 def test_request_that_its_bento_did_not_survive_is_told_to_come_again(router: Router) -> None:
     router.serve()
-    response = httpx.post(f"{router.url}/crash")
+    response = httpx.post(f"{router.url}/crash", timeout=PATIENCE_S)
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
 
@@ -138,64 +148,49 @@ def test_last_good_version_is_started_again_where_the_champion_cannot_be(router:
     assert router.label() == first
 
 
-def is_listening(router: Router) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", int(router.url.rpartition(":")[2]))) == 0
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_router_that_is_asked_to_end_finishes_what_it_accepted(tmp_path: Path, number: int) -> None:
-    log = tmp_path / "asked.jsonl"
-    with routing(tmp_path) as router, ThreadPoolExecutor(4) as pool:
-        router.serve(delay_s=3.0, log=str(log))
+    log, leave = tmp_path / "asked.jsonl", tmp_path / "leave"
+    with routing(tmp_path) as router, ThreadPoolExecutor(4) as pool, at_the_end(leave.touch):
+        router.serve(until=str(leave), log=str(log))
         bento = psutil.Process(router.read("state")["serving"]["pid"])
         accepted = [pool.submit(router.label) for _ in range(4)]
-        while not log.exists() or log.read_text().count("\n") < 4:
-            time.sleep(0.02)
+        wait_until(lambda: log.exists() and log.read_text().count("\n") == 4, router.log)
         router.process.send_signal(number)
-        while is_listening(router):
-            time.sleep(0.02)
+        wait_until(lambda: not router.listens(), router.log)
         assert not any(one.done() for one in accepted)
+        leave.touch()
         assert [one.result() for one in accepted] == ["1"] * 4
-        assert router.process.wait(timeout=20) == 0
+        assert router.process.wait(timeout=PATIENCE_S) == 0
         assert not bento.is_running()
         assert not (tmp_path / "state.json").exists()
 
 
-def stream(router: Router) -> list[tuple[float, float]]:
-    """When each event was sent, and when it came."""
-    events: list[tuple[float, float]] = []
-    with httpx.stream("POST", f"{router.url}/generate", timeout=10) as response:
-        for line in response.iter_lines():
-            if line:
-                events.append((float(line.split()[2]), time.time()))
-    return events
-
-
-def test_streamed_answer_is_not_kept_back_and_outlives_a_swap(router: Router) -> None:
-    router.serve()
-    with ThreadPoolExecutor(1) as pool:
-        events = pool.submit(stream, router)
-        time.sleep(0.1)
-        second = router.name("champion")
-        assert len(events.result()) == 4
-        assert events.result()[0][1] < events.result()[-1][0]  # the first had come before the last was sent
-        router.wait_for_version(second)
+def test_streamed_answer_is_not_kept_back_and_outlives_a_swap(router: Router, tmp_path: Path) -> None:
+    leave = tmp_path / "leave"
+    router.serve(until=str(leave))
+    with httpx.stream("POST", f"{router.url}/generate", timeout=PATIENCE_S) as response, at_the_end(leave.touch):
+        events = (line for line in response.iter_lines() if line)
+        assert next(events) == "data: 0"  # the others are not sent yet
+        router.serve()
+        leave.touch()
+        assert [*events] == ["data: 1", "data: 2", "data: 3"]
 
 
 def test_answer_that_breaks_off_does_not_look_whole(router: Router) -> None:
     router.serve()
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(f"{router.url}/broken")
+        httpx.get(f"{router.url}/broken", timeout=PATIENCE_S)
 
 
 def test_requests_and_answers_pass_as_they_are(router: Router) -> None:
     router.serve()
     url = f"{router.url}/echo%2F..?a=%20b&c="
-    assert httpx.get(url).status_code == 404  # the path was not changed on its way
+    assert httpx.get(url, timeout=PATIENCE_S).status_code == 404  # the path was not changed on its way
     response = httpx.put(
-        f"{router.url}/echo?a=%20b&c=", content="body", headers={"X-Own": b"\xc3\xa9", "X-Modelyard-Shadow": b"guess"}
-    )
+        f"{router.url}/echo?a=%20b&c=", content="body", headers={"X-Own": b"\xc3\xa9", "X-Modelyard-Shadow": b"guess"},
+        timeout=PATIENCE_S,
+    )  # fmt: skip
     seen = response.json()
     assert response.status_code == 201
     assert response.headers.get_list("x-twice") == ["1", "2"]
@@ -205,7 +200,7 @@ def test_requests_and_answers_pass_as_they_are(router: Router) -> None:
     assert headers["x-own"].encode("latin-1") == b"\xc3\xa9"
     assert headers["host"] == router.url.removeprefix("http://")
     assert "x-modelyard-shadow" not in headers
-    head = httpx.head(f"{router.url}/echo")
+    head = httpx.head(f"{router.url}/echo", timeout=PATIENCE_S)
     assert head.status_code == 201
     assert int(head.headers["content-length"]) > 0
     assert "aiohttp" not in str(head.headers)
@@ -213,15 +208,14 @@ def test_requests_and_answers_pass_as_they_are(router: Router) -> None:
 
 def test_request_beyond_the_limit_is_refused_and_one_within_it_passes(router: Router) -> None:
     router.serve()
-    assert httpx.post(f"{router.url}/echo", content=b"a" * 2**20).status_code == 201
-    assert httpx.post(f"{router.url}/echo", content=b"a" * (2**20 + 1)).status_code == 413
     parts = (b"a" * 2**18 for _ in range(8))
-    assert httpx.post(f"{router.url}/echo", content=parts).status_code == 413
+    for content, status in ((b"a" * 2**20, 201), (b"a" * (2**20 + 1), 413), (parts, 413)):
+        assert httpx.post(f"{router.url}/echo", content=content, timeout=PATIENCE_S).status_code == status
     large = router.folder / "large"
     large.write_bytes(b"b" * 2**19)
     done = subprocess.run(
-        ["curl", "-s", "-m", "5", "-H", "Expect: 100-continue", "--data-binary", f"@{large}", f"{router.url}/echo"],
-        capture_output=True, text=True, check=True,
+        ["curl", "-s", "-H", "Expect: 100-continue", "--data-binary", f"@{large}", f"{router.url}/echo"],
+        capture_output=True, text=True, check=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert "b" * 100 in done.stdout
 
@@ -239,10 +233,7 @@ def test_clients_that_hang_keep_nobody_out_and_are_let_go(router: Router) -> Non
             if kind != "idle":  # which is let go after IDLE_S
                 stack.enter_context(hanging(address, sent, 15))
         assert router.ask().status_code == 200
-        give_up_at = time.monotonic() + 10
-        while num_open():
-            assert time.monotonic() < give_up_at, router.log()
-            time.sleep(0.05)
+        wait_until(lambda: not num_open(), router.log)
     router.wait_for_bentos(1)
     with hanging(address, SLOW["half a header"], 1) as (head,), hanging(address, SLOW["half a body"], 1) as (body,):
         assert [one.recv(100).startswith(b"HTTP/1.1 408 ") for one in (head, body)] == [True, True]
@@ -253,7 +244,7 @@ def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_pa
     router.serve(status=503, full_ms=1000, log=str(log))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: router.ask(), range(80)))
-        assert httpx.get(f"{router.url}/echo").status_code == 201  # only the model is full
+        assert httpx.get(f"{router.url}/echo", timeout=PATIENCE_S).status_code == 201  # only the model is full
     assert not any("Modelyard-Full" in answer.headers for answer in answers)
     assert {answer.status_code for answer in answers} == {503}
     assert "overloaded" not in router.ask(**{"Modelyard-Purpose": "words"}).text  # which the Bento judges itself
@@ -262,13 +253,15 @@ def test_champion_that_is_full_is_not_asked_again_at_once(router: Router, tmp_pa
     assert all(answer.headers["Retry-After"] == "1" for answer in turned_away)
     assert asked + len(turned_away) == 80
     assert turned_away
-    time.sleep(COUNTED_S + 0.5)
-    files = paths_of(router.folder / "traffic", TRAFFIC)
-    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
-    assert sum(line["requests"] for line in lines) == len(turned_away)
-    assert {(line["route"], line["status"]) for line in lines} == {("/classify", 503)}
-    router.ask()
+    wait_until(lambda: sum(line["requests"] for line in traffic_of(router)) == len(turned_away))
+    assert {(line["route"], line["status"]) for line in traffic_of(router)} == {("/classify", 503)}
+    wait_until(lambda: "overloaded" not in router.ask().text)  # it is full for a second
     assert len(log.read_text().splitlines()) == asked + 2
+
+
+def traffic_of(router: Router) -> list[dict[str, Any]]:
+    files = paths_of(router.folder / "traffic", TRAFFIC)
+    return [json.loads(line) for path in files for line in path.read_text().splitlines() if line.endswith("}")]
 
 
 def test_packaged_build_of_the_champion_is_named_and_served_without_a_lost_request(router: Router) -> None:
@@ -284,11 +277,7 @@ def test_packaged_build_of_the_champion_is_named_and_served_without_a_lost_reque
     asking.start()
     build = router.package(number, label="after")
     try:
-        give_up_at = time.monotonic() + 30
-        while not seen["after"]:
-            assert time.monotonic() < give_up_at, router.log()
-            assert asking.is_alive()
-            time.sleep(0.02)
+        wait_until(lambda: seen["after"] or not asking.is_alive(), router.log)
     finally:
         stop.set()
         asking.join()
@@ -327,13 +316,9 @@ def test_packaged_build_that_promotion_does_not_name_is_told(router: Router) -> 
     number = router.serve(label="before")
     (router.folder / "refusal.txt").write_text("the disk is full")
     build = router.package(number, label="after")
-    give_up_at = time.monotonic() + 30
-    while not (untaken := router.read("state").get("untaken")):
-        assert time.monotonic() < give_up_at, router.log()
-        time.sleep(0.02)
+    untaken = wait_until(lambda: router.read("state").get("untaken"), router.log)
     assert untaken == {"build": build, "tag": f"tiny:{number}-again", "reason": "the disk is full"}
     assert router.label() == "before"
     (router.folder / "refusal.txt").unlink()
-    while router.label() != "after":
-        assert time.monotonic() < give_up_at, router.log()
+    wait_until(lambda: router.label() == "after", router.log)
     assert router.wait("state", "untaken", None)["serving"]["build"] == build

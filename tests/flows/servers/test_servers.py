@@ -3,7 +3,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from components.plumbing.environment import PREFECT_SERVER
 from flows.servers.ports import holder_of, is_free
 from tests.browser import Browser, Page
 from tests.conftest import free_port
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import environment, make_project, run
 
 START_TIMEOUT_S = 120
@@ -40,17 +40,19 @@ def started(folder: Path, *words: str, expect: str, **extra: str) -> Generator[s
             ["modelyard", *words], cwd=folder, env=environment(**extra), stdout=file, stderr=file, text=True,
             start_new_session=True,
         )  # fmt: skip
-    give_up_at = time.monotonic() + START_TIMEOUT_S
+
+    def has_printed() -> bool:
+        said = out.read_text()
+        assert process.poll() is None, said
+        return expect in said
+
     try:
-        while expect not in out.read_text():
-            assert process.poll() is None, out.read_text()
-            assert time.monotonic() < give_up_at, out.read_text()
-            time.sleep(0.1)
+        wait_until(has_printed, out.read_text, within_s=START_TIMEOUT_S)
         children = psutil.Process(process.pid).children(recursive=True)
         yield process
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=STOP_TIMEOUT_S) == 0, out.read_text()
-        assert psutil.wait_procs(children, timeout=5)[1] == []
+        assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -79,8 +81,8 @@ def test_ui_shows_both_pages_and_ends_both(project: Path, browser: Browser) -> N
         printed = (project / "out.txt").read_text()
         assert f"MLflow   http://127.0.0.1:{mlflow}\n" in printed
         assert f"Prefect  http://127.0.0.1:{prefect}\n" in printed
-        assert "mlflow" in httpx.get(f"http://127.0.0.1:{mlflow}/").text.lower()
-        assert httpx.get(f"http://127.0.0.1:{prefect}/api/health").json() is True
+        assert "mlflow" in httpx.get(f"http://127.0.0.1:{mlflow}/", timeout=PATIENCE_S).text.lower()
+        assert httpx.get(f"http://127.0.0.1:{prefect}/api/health", timeout=PATIENCE_S).json() is True
         # Prefect's own client asks again where a busy SQLite file makes the server say 503.
         with SyncPrefectClient(f"http://127.0.0.1:{prefect}/api") as client:
             client.create_flow_run(Flow(lambda: None, name="pipeline"), name="run-to-be-seen", state=Completed())

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,9 +116,7 @@ def test_a_dead_server_costs_a_warning_without_the_secret(
     hook.code = 404
     dead = {"kind": "webhook", "url_variable": "DEAD", "events": ALL}
     root = project(tmp_path, {"gone": webhook(), "dead": dead, "unset": {**dead, "url_variable": "NOT_SET_HERE"}})
-    started = time.monotonic()
     faults = send(root, Alert("digits", "crash", "x", "y"))
-    assert time.monotonic() - started < 10
     assert faults == {
         "gone": "it answered 404", "dead": "it did not answer (URLError)",
         "unset": "the environment variable NOT_SET_HERE is not set",

@@ -25,6 +25,7 @@ from flows.upkeep.deployments import deployments_of
 from flows.upkeep.due import catch_up, coming_runs, free_slots, skip_all_but_newest
 from flows.upkeep.offered import offered_since
 from flows.upkeep.planned import own_deployments
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import ROOT, edit
 
 HOURLY = {"interval_s": 3600, "timezone": "UTC", "limit_s": 600}
@@ -69,10 +70,9 @@ def scheduled_at(client: Any, deployment: Any, when: datetime) -> UUID:
 
 def test_coming_runs_are_written_ahead(project: Path, deployment: Any, client: Any) -> None:
     """What broke with SQLAlchemy 2.1: everything was well, and no run was ever written."""
-    for _ in range(180):
-        if client.read_flow_runs(limit=1, deployment_filter=of(deployment)):
-            break
-        time.sleep(0.5)
+    wait_until(
+        lambda: client.read_flow_runs(limit=1, deployment_filter=of(deployment)), within_s=2 * PATIENCE_S, every_s=0.5
+    )
     coming = coming_runs(project)
     hour = (datetime.now(UTC) + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
     assert {(str(one.due), one.at) for one in coming if one.due.flow == "retrain"} == {
@@ -123,10 +123,7 @@ def test_worker_names_each_schedule_that_will_not_fire_once(
         return sorted(one.getMessage() for one in caplog.records if one.name == worker.__name__)
 
     with worker.looked_after(project, [deployment.name], {}):
-        give_up_at = time.monotonic() + 30
-        while len(looks) < 4 and time.monotonic() < give_up_at:
-            time.sleep(0.05)
-    assert len(looks) >= 4, named()
+        wait_until(lambda: len(looks) >= 4, named)
     assert [one.partition(", but")[0] for one in named()] == [
         f"{flow} movie_sentiment: its schedule is active" for flow in ("monitor", "retrain")
     ]
@@ -223,7 +220,8 @@ def _a_task() -> Any:
 
 def test_place_that_nobody_holds_is_given_back(deployment: Any, client: Any, prefect_api: str) -> None:
     limit = deployment.global_concurrency_limit
-    httpx.patch(f"{prefect_api}/v2/concurrency_limits/{limit.id}", json={"active_slots": 1}).raise_for_status()
+    url = f"{prefect_api}/v2/concurrency_limits/{limit.id}"
+    httpx.patch(url, json={"active_slots": 1}, timeout=PATIENCE_S).raise_for_status()
     held = client.read_deployment(deployment.id)
     assert held.global_concurrency_limit.active_slots == 1
     free_slots(client, [held])

@@ -20,14 +20,15 @@ from flows.pipeline.stage import StageError
 from flows.upkeep import retrain
 from flows.upkeep.retrain import patiently
 from flows.upkeep.worker import for_runs
+from tests.patience import PATIENCE_S
 
 
 def test_run_over_its_limit_is_stopped_and_says_so() -> None:
     started = time.monotonic()
     with pytest.raises(TimeLimitError, match=r"tiny: .* longer than 1 s and was stopped; .*limit_s of its schedule"):
         with time_limit(1, "tiny"):
-            time.sleep(60)
-    assert time.monotonic() - started < 20
+            time.sleep(5 * PATIENCE_S)
+    assert time.monotonic() - started < PATIENCE_S
 
 
 def test_run_within_its_limit_is_left_alone() -> None:
@@ -40,9 +41,9 @@ def test_run_within_its_limit_is_left_alone() -> None:
 
 
 def test_interrupt_of_the_user_stays_one() -> None:
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt), time_limit(60, "tiny"):
-        time.sleep(5)
+    with pytest.raises(KeyboardInterrupt), time_limit(600, "tiny"):  # noqa: PT012 -- no sooner than all is waited for
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(PATIENCE_S)
 
 
 ORPHAN = """
@@ -54,7 +55,7 @@ os.environ[WORKER_VARIABLE] = identity(psutil.Process(os.getppid()))
 try:
     with time_limit(None, "tiny"):
         print(os.getpid(), flush=True)
-        time.sleep(60)
+        time.sleep(600)
 except KeyboardInterrupt:
     open(sys.argv[1], "w").write("ended")
 """
@@ -63,7 +64,7 @@ except KeyboardInterrupt:
 def test_run_ends_with_its_worker(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, {str(tmp_path / 'note')!r}])\ntime.sleep(60)"
+        f"subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, {str(tmp_path / 'note')!r}])\ntime.sleep(600)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
@@ -71,7 +72,7 @@ def test_run_ends_with_its_worker(tmp_path: Path) -> None:
     worker.kill()
     worker.wait()
     worker.stdout.close()
-    run.wait(timeout=60)
+    run.wait(timeout=PATIENCE_S)
     assert (tmp_path / "note").read_text() == "ended"
 
 

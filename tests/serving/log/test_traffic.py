@@ -24,6 +24,7 @@ from serving.log.segments import paths_of
 from serving.log.traffic import read_settings
 from serving.tasks import endpoint_of
 from serving.tasks.text_generation.endpoint import LAST_EVENT
+from tests.patience import PATIENCE_S, wait_until
 from tests.tiny import tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(8)]
@@ -40,7 +41,10 @@ def served(project: Path, folder: Path | None, **more: str) -> Generator[httpx.C
         for name, value in (given | more).items():
             patch.setenv(name, value)
         log = project.parent / f"{project.name}.log"
-        with serving(tag, ready_timeout_s=60, log=log) as found, httpx.Client(base_url=found.url, timeout=30) as client:
+        with (
+            serving(tag, ready_timeout_s=60, log=log) as found,
+            httpx.Client(base_url=found.url, timeout=PATIENCE_S) as client,
+        ):
             yield client
 
 
@@ -221,7 +225,7 @@ def test_answered_requests_survive_a_kill_under_load(packaged: Path, tmp_path: P
     answered: list[str] = []
 
     def ask(url: str) -> None:
-        with httpx.Client(base_url=url, timeout=10) as mine:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as mine:
             try:
                 while True:
                     response = mine.post("/classify", json={"texts": TEXTS})
@@ -235,8 +239,7 @@ def test_answered_requests_survive_a_kill_under_load(packaged: Path, tmp_path: P
         threads = [threading.Thread(target=ask, args=(url,)) for _ in range(8)]
         for thread in threads:
             thread.start()
-        while len(answered) < 100:
-            time.sleep(0.01)
+        wait_until(lambda: len(answered) >= 100)
         for process in family(server_of(client)):
             os.kill(process.pid, signal.SIGKILL)
         for thread in threads:

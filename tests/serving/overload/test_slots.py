@@ -21,7 +21,7 @@ def test_no_more_than_there_are_slots_and_who_waits_too_long_is_turned_away() ->
 
 def test_place_is_free_again_after_an_error_and_who_waited_gets_it() -> None:
     async def ask() -> list[str]:
-        slots, done = Slots(1, max_latency_ms=5000), []
+        slots, done = Slots(1, max_latency_ms=60_000), []
 
         async def one(name: str) -> None:
             async with slots:

@@ -1,6 +1,5 @@
 import socket
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from components.package.bento import build_bento, serving
+from components.package.bento import build_bento, serving, tag_of
 from components.package.bundle import write_bundle
 from components.params import ArrayClassificationServing
 from components.plumbing.artifacts import read_json, write_json
@@ -21,6 +20,8 @@ from components.tasks import task_of
 from serving.log.traffic import FOLDER as TRAFFIC
 from serving.log.traffic import INPUT
 from serving.service import pages
+from tests.patience import PATIENCE_S, wait_until
+from tests.serving.bundles import with_limits
 from tests.tiny_arrays import LIMITS
 from tests.tiny_bundles import project_of
 from tests.tiny_language import write_language_bundle
@@ -43,6 +44,8 @@ MODEL: dict[str, Any] = {
     "files": {},
 }  # fmt: skip
 GATE = {"stage": "evaluate", "figure": "accuracy", "value": 0.9, "bound": "at least", "limit": 0.8}
+PATIENT = {"max_read_ms": 1000 * PATIENCE_S, "max_latency_ms": 1000 * PATIENCE_S}
+"""Limits within which a service answers every request, however slow the machine is."""
 Tell = Callable[[Path, Mapping[str, Callable[[Request], Any]]], AbstractContextManager[str]]
 
 
@@ -63,18 +66,26 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def text_url(packaged: Path, traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def text_bundle(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a tiny text classifier, which turns nobody away on a busy machine."""
+    folder, bundle = tmp_path_factory.mktemp("text") / "bundle", packaged / "artifacts/tiny/package/bundle"
+    with_limits(bundle, folder, provenance=packaged / "observations/tiny/package/provenance.json", **PATIENT)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_url(text_bundle: Path, traffic: Path) -> Generator[str]:
     """The real service of a tiny text classifier."""
-    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
-    with served(tag, tmp_path_factory.mktemp("text"), traffic=traffic) as url:
+    with served(tag_of(text_bundle), text_bundle.parent, traffic=traffic) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def images_url(generator_bundle: Path, traffic: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """… of a tiny generator of images."""
-    tag = read_json(generator_bundle / "artifacts/tiny/package/report.json")["tag"]
-    with served(tag, tmp_path_factory.mktemp("images"), traffic=traffic) as url:
+    folder = tmp_path_factory.mktemp("images")
+    tag = with_limits(generator_bundle / "artifacts/tiny/package/bundle", folder / "bundle", **PATIENT)
+    with served(tag, folder, traffic=traffic) as url:
         yield url
 
 
@@ -93,7 +104,7 @@ def picture_url(
     write_bundle(
         folder / "bundle", recipe="tiny_pictures", model=artifacts / "compress/model",
         golden=read_json(artifacts / "compress/results/golden.json")[:4],
-        serving=ArrayClassificationServing(task="array_classification", **LIMITS),
+        serving=ArrayClassificationServing(task="array_classification", **LIMITS | PATIENT),
         project=project_of(folder, "tiny_pictures"), reports=reports, drop=task_of("array_classification").drop,
     )  # fmt: skip
     with served(build_bento(folder / "bundle", None), folder, traffic=traffic) as url:
@@ -101,14 +112,16 @@ def picture_url(
 
 
 @pytest.fixture(scope="session")
-def language_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def language_bundle(bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny language model, which may write for minutes."""
-    return write_language_bundle(tmp_path_factory.mktemp("language"))
+    folder = tmp_path_factory.mktemp("language")
+    with_limits(write_language_bundle(folder / "packaged"), folder / "bundle", **PATIENT)
+    return folder / "bundle"
 
 
 @pytest.fixture(scope="session")
-def language_url(language_bundle: Path, bento_home: Path, traffic: Path) -> Generator[str]:
-    with served(build_bento(language_bundle, None), language_bundle.parent, traffic=traffic) as url:
+def language_url(language_bundle: Path, traffic: Path) -> Generator[str]:
+    with served(tag_of(language_bundle), language_bundle.parent, traffic=traffic) as url:
         yield url
 
 
@@ -144,12 +157,11 @@ def tell() -> Tell:
             listening.bind(("127.0.0.1", 0))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
-            while not server.started:
-                time.sleep(0.01)
             try:
+                wait_until(lambda: server.started)
                 yield f"http://127.0.0.1:{listening.getsockname()[1]}"
             finally:
                 server.should_exit = server.force_exit = True
-                thread.join(timeout=10)
+                thread.join(timeout=PATIENCE_S)
 
     return telling

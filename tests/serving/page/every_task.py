@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.browser import Browser, Page
+from tests.patience import PATIENCE_S
 from tests.serving.page.asking import ANSWERED, READY, TEXT, ask
 from tests.serving.page.looks import CONTRAST, DOUBLES, SMALL
 
@@ -109,7 +110,7 @@ def test_reader_of_the_screen_is_told_all(browser: Browser, url: str) -> None:
 
 def test_links_of_the_page_lead_somewhere(url: str) -> None:
     for name in ("card", "lineage", "docs.json", "metrics", "favicon.ico"):
-        assert httpx.get(f"{url}/{name}").status_code == 200
-    assert httpx.get(f"{url}/favicon.ico").headers["content-type"] == "image/svg+xml"
-    with io.StringIO(httpx.get(f"{url}/card").text) as card:
+        assert httpx.get(f"{url}/{name}", timeout=PATIENCE_S).status_code == 200
+    assert httpx.get(f"{url}/favicon.ico", timeout=PATIENCE_S).headers["content-type"] == "image/svg+xml"
+    with io.StringIO(httpx.get(f"{url}/card", timeout=PATIENCE_S).text) as card:
         assert card.readline().startswith("# tiny")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.browser import Browser, Page
+from tests.patience import PATIENCE_S
 from tests.serving.page.asking import ANSWERED, ask, bodies, complaint
 from tests.serving.page.every_task import *  # noqa: F403 -- what holds for every task, asked of this one
 
@@ -39,7 +40,7 @@ def test_picture_is_drawn_with_the_mouse(browser: Browser, picture_url: str) -> 
     pixels = pixels_of(page)
     assert (pixels[:, 1] > 200).all()
     assert (pixels[:, 4:] == 0).all()
-    answer = httpx.post(f"{picture_url}/classify", json=bodies(page)[-1]).json()[0]
+    answer = httpx.post(f"{picture_url}/classify", json=bodies(page)[-1], timeout=PATIENCE_S).json()[0]
     assert shown_label(page) == answer["label"] == "left"
 
 

@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from components.package.bento import tag_of
 from components.plumbing.artifacts import read_json, write_json
 from serving.log.segments import FEEDBACK, TRAFFIC
 from tests.browser import Browser, Page
@@ -97,9 +98,8 @@ def test_feedback_is_given_by_keyboard_and_told_to_a_reader_of_the_screen(browse
     assert page.run("document.querySelector('#noted').role") == "status"
 
 
-def test_nothing_is_asked_where_the_service_keeps_no_log(browser: Browser, packaged: Path, tmp_path: Path) -> None:
-    tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
-    with served(tag, tmp_path, traffic=None) as url:
+def test_nothing_is_asked_where_the_service_keeps_no_log(browser: Browser, text_bundle: Path, tmp_path: Path) -> None:
+    with served(tag_of(text_bundle), tmp_path, traffic=None) as url:
         page = browser.open(url)
         page.wait(READY)
         page.fill("#text", TEXT)

@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from serving.predictors.batching import Workers, alike
+from tests.patience import PATIENCE_S
 
 
 def test_batches_hold_rows_of_like_lengths_the_longest_first() -> None:
@@ -35,7 +36,7 @@ def test_one_part_is_computed_where_it_is_asked() -> None:
 
 
 def test_parts_are_computed_on_all_threads_and_come_back_in_their_order() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def wait(part: int) -> tuple[int, int]:
         if part < 2:

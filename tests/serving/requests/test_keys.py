@@ -3,6 +3,7 @@ import base64
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "keys.json"
 
 
-async def echo(scope, receive, send) -> None:
+async def echo(scope: Any, receive: Any, send: Any) -> None:
     """An application that answers with who asks."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": json.dumps(scope.get(CLIENT)).encode()})

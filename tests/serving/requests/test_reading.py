@@ -1,24 +1,27 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from serving.endpoint import Refused
 from serving.requests.reading import Refusals
+from tests.patience import PATIENCE_S
 
 
-async def echo(scope, receive, send) -> None:
+async def echo(scope: Any, receive: Any, send: Any) -> None:
     """An application that answers with the request's body."""
     message = await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": message["body"]})
 
 
-def client_of(check, **max_bytes: int) -> httpx.AsyncClient:
+def client_of(check: Callable[[str, bytes], bytes | Refused], **max_bytes: int) -> httpx.AsyncClient:
     endpoint = SimpleNamespace(
         ROUTE="/ask",
         max_bytes=lambda folder, limits: {name.replace("_", "/"): most for name, most in max_bytes.items()},
@@ -38,7 +41,7 @@ def test_other_requests_are_answered_while_one_is_judged() -> None:
 
     def check(content_type: str, body: bytes) -> bytes | Refused:
         if body == b"long":
-            return b'"in turn"' if judged.wait(5) else Refused(400, "nobody else was answered meanwhile")
+            return b'"in turn"' if judged.wait(PATIENCE_S) else Refused(400, "nobody else was answered meanwhile")
         judged.set()
         return body
 

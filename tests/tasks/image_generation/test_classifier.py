@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def test_training_leaves_the_random_state_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_classifier_comes_back_from_disk(tmp_path) -> None:
+def test_classifier_comes_back_from_disk(tmp_path: Path) -> None:
     classifier = train_classifier(*TRAIN, num_labels=4, epochs=1, seed=0)
     save_classifier(classifier, tmp_path)
     loaded = load_classifier(tmp_path, shape=SHAPE, num_labels=len(LABELS))
@@ -44,7 +46,7 @@ def test_classifier_comes_back_from_disk(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (28, 28)])
-def test_any_shape_is_taken(shape) -> None:
+def test_any_shape_is_taken(shape: tuple[int, int]) -> None:
     images = np.zeros((4, *shape), np.uint8)
     classifier = train_classifier(images, np.array([0, 1, 0, 1]), num_labels=2, epochs=1, seed=0)
     assert judge_images(classifier, images)[0].shape == (4, 64)

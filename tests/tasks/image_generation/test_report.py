@@ -1,6 +1,8 @@
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,7 +40,7 @@ def judged_with(shares: list[float]) -> Judged:
     return Judged(LABELS, empty, np.zeros(0, np.int64), np.array(shares), np.full(4, 0.25))
 
 
-def spoil(root: Path, change) -> None:
+def spoil(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the generator's weights."""
     folder = root / "artifacts/tiny/finetune"
     weights = load_file(folder / "model/model.safetensors")

@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import venv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from components.plumbing.artifacts import read_json, sha256_of
 from components.tracking.registry import CHAMPION, fault_of
 from components.tracking.stage_run import stage_run
 from components.tracking.store import open_registry
+from tests.patience import PATIENCE_S, wait_until
 from tests.projects import environment
 from tests.tiny_bundles import as_before
 from tests.tiny_language import write_language_bundle
@@ -200,17 +201,18 @@ def test_mlflow_serves_the_alias(packaged: Path, tmp_path: Path) -> None:
         )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
+
+        def answers() -> bool:
             assert server.poll() is None, (tmp_path / "log").read_text()
-            try:
-                if httpx.get(f"{url}/ping", timeout=2).is_success:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.2)
+            with suppress(httpx.HTTPError):
+                return httpx.get(f"{url}/ping", timeout=PATIENCE_S).is_success
+            return False
+
+        wait_until(answers, within_s=3 * PATIENCE_S, every_s=0.2)
         for one in golden:
             records = [{"text": text} for text in one["request"]["texts"]]
-            answer = httpx.post(f"{url}/invocations", json={"dataframe_records": records}, timeout=60)
+            answer = httpx.post(f"{url}/invocations", json={"dataframe_records": records}, timeout=PATIENCE_S)
             assert answer.json() == {"predictions": one["answer"]}
     finally:
         os.killpg(server.pid, 15)
-        server.wait(timeout=30)
+        server.wait(timeout=PATIENCE_S)

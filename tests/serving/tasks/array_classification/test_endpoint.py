@@ -18,6 +18,7 @@ from components.tracking.tracker import NullTracker
 from serving.endpoint import Refused
 from serving.tasks.array_classification import endpoint
 from serving.tasks.array_classification.predictor import Predictor
+from tests.patience import PATIENCE_S
 from tests.tiny_arrays import LABELS, LIMITS, tiny_pictures
 
 PICTURES, LABEL_ID = tiny_pictures(24)
@@ -37,7 +38,7 @@ def client(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Generato
     tag = read_json(packaged / "artifacts/tiny/package/report.json")["tag"]
     with (
         serving(tag, ready_timeout_s=60, log=tmp_path_factory.mktemp("log") / "serve.log") as served,
-        httpx.Client(base_url=served.url, timeout=30) as client,
+        httpx.Client(base_url=served.url, timeout=PATIENCE_S) as client,
     ):
         yield client
 

@@ -16,6 +16,7 @@ from serving.predictors.pictures import tiled
 from serving.tasks import endpoint_of
 from serving.tasks.image_generation.endpoint import Wanted
 from serving.tasks.image_generation.predictor import Sampler, draw_latents
+from tests.patience import PATIENCE_S
 from tests.serving.bundles import with_limits
 
 JSON = {"content-type": "application/json"}
@@ -36,7 +37,7 @@ def client(generator_bundle: Path, log: Path) -> Generator[httpx.Client]:
     tag = read_json(generator_bundle / "artifacts/tiny/package/report.json")["tag"]
     with (
         serving(tag, ready_timeout_s=60, log=log) as served,
-        httpx.Client(base_url=served.url, timeout=30) as client,
+        httpx.Client(base_url=served.url, timeout=PATIENCE_S) as client,
     ):
         yield client
 
@@ -142,7 +143,7 @@ def test_overload_is_turned_away_with_the_time_to_come_again(generator_bundle: P
     with serving(tag, ready_timeout_s=60, log=tmp_path / "log") as served:
 
         def ask(seed: int) -> httpx.Response:
-            return httpx.post(f"{served.url}/sample", json={"seed": seed, "count": 4000}, timeout=60)
+            return httpx.post(f"{served.url}/sample", json={"seed": seed, "count": 4000}, timeout=PATIENCE_S)
 
         with ThreadPoolExecutor(24) as pool:
             responses = list(pool.map(ask, range(48)))
