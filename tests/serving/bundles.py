@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from components.package.bento import build_bento
+from components.package.bento import build_bento, tag_of
 from components.plumbing.artifacts import read_json, sha256_of, write_json
 
 
@@ -21,10 +21,14 @@ def rewrite(bundle: Path, **files: bytes) -> Path:
 
 
 def with_limits(bundle: Path, folder: Path, *, provenance: Path | None = None, **limits: int) -> str:
-    """The tag of a Bento with other limits."""
+    """The tag of a Bento with other limits, and the provenance of the one that was packaged."""
     shutil.copytree(bundle, folder)
     about, manifest = read_json(folder / "service.json"), read_json(folder / "manifest.json")
     write_json(folder / "service.json", about | {"limits": about["limits"] | limits})
     manifest["files"]["service.json"] = sha256_of(folder / "service.json")
     write_json(folder / "manifest.json", manifest)
-    return build_bento(folder, provenance)
+    if provenance is None:
+        return build_bento(folder, None)
+    own = folder.parent / "provenance.json"
+    write_json(own, read_json(provenance) | {"tag": tag_of(folder)})
+    return build_bento(folder, own)
