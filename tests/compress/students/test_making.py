@@ -151,17 +151,17 @@ def test_student_of_arrays_learns_from_moved_images(arrays: Teacher, tmp_path: P
 
 
 def test_another_shape_setting_teacher_or_row_is_another_student(texts: Teacher, arrays: Teacher) -> None:
-    usual: dict[str, Any] = {"params": distillation(), "teacher": texts.model, "data": texts.data}
+    usual: dict[str, Any] = {"distillation": distillation(), "teacher": texts.model, "data": texts.data}
 
     def key(wanted: Any = None, **changes: Any) -> str:
         return key_of(wanted or shape(), **usual | changes)
 
     keys = [
-        key(), key(shape(layers=1)), key(params=distillation(seed=1)), key(teacher=arrays.model),
+        key(), key(shape(layers=1)), key(distillation=distillation(seed=1)), key(teacher=arrays.model),
         key(data=replace(texts.data, unlabelled=None)),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)
-    assert key() == key(params=distillation(checkpoints={"keep": 2}))
+    assert key() == key(distillation=distillation(checkpoints={"keep": 2}))
 
 
 @pytest.mark.parametrize(
