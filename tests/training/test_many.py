@@ -24,7 +24,7 @@ pytestmark = pytest.mark.long
 
 PARTS = {"texts": {"micro_batch_size": 4}, "masked": {"micro_batch_size": 5}}
 MOST_S = 5 * PATIENCE_S
-"""Within which a run with a dead rank ends. The others would wait for it for half an hour."""
+"""Within which a run with a dead rank ends. The others would wait for it for a day."""
 EARLY = {"early_stopping": {"metric": "loss", "patience": 9, "every": 1}}
 STOPS = {"checkpoints": {"every_steps": 1}}
 DROPOUT = STOPS | {"model": {**CASES["arrays"][3]["model"], "dropout": 0.3}}
